@@ -30,6 +30,7 @@ from selion.country.cluster_model import Work
 from selion.country.job_tables import read_job
 from selion.country.paper_table import TABLE_3
 from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
+from selion.imagery import sensors
 from selion.pipeline import areas
 
 PROBE = country.Probe(
@@ -409,3 +410,15 @@ def test_a_probe_runs_the_road_and_times_it(tmp_path):
     assert (
         make_plan(area, 2024, probe, read_prices(), edge=1000.0, halo=200.0).costs()["dollars"] > 0
     )
+
+
+def test_tiles_of_another_sensor_are_counted_and_overlap_as_its_table_says(valley, monkeypatch):
+    """Half the step: four times as many, and each place is read from four of them."""
+    plain = make_plan(valley, 2024, PROBE, read_prices())
+    table = sensors._table()["sentinel-2"]
+    assert plain.tiles == len(lattice.cut_area(valley, 100_000.0, 100.0))
+    every = {"dense": table | {"tile_step": 1.0, "tile_edge": 2.0}, "sentinel-2": table}
+    monkeypatch.setattr(sensors, "_table", lambda: every)
+    dense = make_plan(valley, 2024, replace(PROBE, sensor="dense"), read_prices())
+    assert dense.tiles == len(lattice.cut_area(valley, 1000.0, 100.0)) > plain.tiles
+    assert dense.gigabytes == pytest.approx(plain.gigabytes * 4 / 1.098**2)

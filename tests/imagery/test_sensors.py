@@ -6,6 +6,7 @@ a grid, from the command line to the composite.
 import json
 import tomllib
 from dataclasses import replace
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
@@ -14,23 +15,29 @@ from click.testing import CliRunner
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from selion import store
+from selion import imagery, store
 from selion.cli.main import cli
-from selion.errors import BadInput, UnknownName
+from selion.errors import BadInput, NoScenes, UnknownName
 from selion.grid import whole
+from selion.imagery import composite as composite_module
 from selion.imagery import providers, sensors
 from selion.imagery.clouds import clear, parse_excluded
-from selion.imagery.scene import sensor_of
+from selion.imagery.scene import Scene, Season, TilePlan, sensor_of
+from selion.imagery.views import ClearRule
+from selion.pipeline import areas
 
 SENSOR = r"""
 [landsat]
-title = "Landsat 8 and 9, Collection 2 Level-2"
+title = "Landsat 5 to 9"
+first_year = 1984
 gsd = 30.0
 scale = 2.75e-5
 offset = -0.2
 tiling = "WRS-2"
 tile = '(?:^|_)(\d{6})(?=_|$)'
 tile_width = 6
+tile_step = 150
+tile_edge = 185
 tile_properties = ["landsat:wrs_path", "landsat:wrs_row"]
 fixed_tiles = false
 bands = { red = "B4", green = "B3", blue = "B2", nir = "B5", swir16 = "B6" }
@@ -141,7 +148,7 @@ def _write(path, grid, values):
     return str(path)
 
 
-def test_another_sensor_from_the_command_line_to_the_composite(archive):
+def _compose(archive):
     out = archive / "made" / "valley.tif"
     out.parent.mkdir()
     middle = GeoBox((60, 60), Affine(30, 0, LEFT + 900, 0, -30, TOP - 900), CRS)
@@ -150,7 +157,12 @@ def test_another_sensor_from_the_command_line_to_the_composite(archive):
     words = [*words.split(), "2024-04-01/2024-04-30", "2024-09-01/2024-09-30"]
     done = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    source = store.open_raster(out)
+    return out
+
+
+def test_another_sensor_from_the_command_line_to_the_composite(archive):
+    source = store.open_raster(_compose(archive))
+    assert source.grid.transform[:5:4] == (30, -30)
     bands = ("red", "green", "blue", "nir", "swir16")
     assert source.bands == tuple(f"{s}:{b}" for s in ("window_a", "window_b") for b in bands)
     found = source.read(whole(source.grid))
@@ -176,11 +188,151 @@ def test_sensors_are_found_by_name_and_are_not_mixed(archive):
     assert sensors.find_sensor().coarser("scl") == 2
     with pytest.raises(UnknownName, match="landsat"):
         sensors.find_sensor("landsad")
-    from selion import imagery
-
     area = imagery.read_area([15.0, 50.5, 15.05, 50.54])
     season = imagery.given_seasons("2024-04-01/2024-04-30", "2024-09-01/2024-09-30")[0]
     scenes = list(imagery.find_scenes(area, season, imagery.find_provider("landsat-here")))
     assert {scene.tile for scene in scenes} == {"193026"}
     with pytest.raises(BadInput, match="one sensor"):
         sensor_of([scenes[0], replace(scenes[1], sensor="sentinel-2")])
+
+
+def _landsat(**changed):
+    return sensors.read_sensor("landsat", tomllib.loads(SENSOR)["landsat"] | changed)
+
+
+def test_the_classes_left_out_by_default_are_those_of_the_mask():
+    quality = np.array([1 << 6, 1 << 3, 1, 1 << 7], np.uint16)
+    assert clear(quality, mask=_landsat().mask).tolist() == [True, False, False, True]
+
+
+def test_bits_are_read_from_signed_numbers_too():
+    mask = _landsat().mask
+    mask = replace(mask, classes={**mask.classes, 15: "cirrus of high confidence", 17: "none"})
+    quality = np.array([-(1 << 15), 1 << 6, -1], np.int16)
+    for excluded in ({15}, {15, 17}):
+        assert clear(quality, excluded, mask=mask).tolist() == [False, True, False]
+    assert clear(quality, {17}, mask=mask).all()
+    assert clear(quality[:2].astype(">i2"), {15}, mask=mask).tolist() == [False, True]
+
+
+def test_years_begin_with_the_sensor(archive):
+    landsat = sensors.find_sensor("landsat")
+    dates = ("2005-04-01/2005-04-30", "2005-09-01/2005-09-30")
+    assert imagery.given_seasons(*dates, landsat)[0].start == date(2005, 4, 1)
+    area = imagery.read_area([15.0, 50.5, 15.05, 50.54])
+    assert imagery.find_seasons(area, 2005, sensor=landsat)[1].end.year == 2005
+    with pytest.raises(BadInput, match="1984 on, when Landsat 5 to 9 began"):
+        imagery.find_seasons(area, 1983, sensor=landsat)
+    with pytest.raises(BadInput, match=r"2015 on, when Sentinel-2 began\.$"):
+        imagery.given_seasons(*dates)
+    provider = imagery.find_provider("landsat-here")
+    season = imagery.given_seasons(*dates, landsat)[0]
+    with pytest.raises(NoScenes, match="check that the area is on land"):
+        imagery.find_scenes(area, season, provider)
+    season = replace(season, start=date(1983, 4, 1), end=date(1983, 4, 30))
+    with pytest.raises(NoScenes, match="Landsat 5 to 9 sees since 1984"):
+        imagery.find_scenes(area, season, provider)
+
+
+def test_dates_and_years_before_sentinel_2_from_the_command_line(archive):
+    words = ["scenes", "15,50.5,15.05,50.54", "2005", "--provider", "landsat-here"]
+    given = ["--dates", "2005-04-01/2005-04-30", "2005-09-01/2005-09-30"]
+    for more in (given, []):
+        with pytest.raises(NoScenes, match="landsat-here has no scene") as caught:
+            CliRunner().invoke(cli, [*words, *more], catch_exceptions=False)
+        assert "2015" not in str(caught.value)
+
+
+def _key(sensor):
+    """The key of a composite's blocks, where the sensor is as given."""
+    scene = Scene(
+        "S2A_1",
+        "33UUP",
+        datetime(2024, 4, 5, 10, tzinfo=UTC),
+        "disk",
+        {band: f"/{band}.tif" for band in ("red", "green", "blue", "nir", "scl")},
+        {},
+        sensor=sensor,
+    )
+    plan = TilePlan(
+        "33UUP",
+        Season("window_a", date(2024, 4, 1), date(2024, 5, 30)),
+        GeoBox((60, 60), Affine(10, 0, 300000, 0, -10, 5700000), "EPSG:32633"),
+        (slice(0, 60), slice(0, 60)),
+        (scene,),
+        (imagery.Radiometry(-1000.0),),
+    )
+    mask = plan.sensor.mask
+    rule = ClearRule(mask.excluded, 0.0, mask)
+    options = composite_module.ComposeOptions()
+    return composite_module._Work(plan, rule, None, options, None).key
+
+
+def _survey_key(provider):
+    area = imagery.read_area([15.0, 50.5, 15.05, 50.54])
+    return areas.Survey(area, 2024, areas.AreaOptions(provider), ()).key
+
+
+def test_keys_of_sentinel_2_are_what_they_were():
+    assert _key("sentinel-2") == "6a141844966a78c2dd8837b29316cf9f2a6634f0c42587128981bc4c6d4f17ff"
+    assert _survey_key("earth-search") == "b06790c0b26361f3"
+
+
+@pytest.mark.parametrize("name", ["landsat", "sentinel-2"])
+def test_an_edited_table_takes_up_nothing_that_was_kept(archive, monkeypatch, name):
+    """The order of bands, the kind, the classes and the fill of the mask, and the numbers."""
+    provider = {"landsat": "landsat-here", "sentinel-2": "earth-search"}[name]
+    table = sensors._table()[name]
+    mask, bands = table["mask"], table["bands"]
+    edits = [
+        {},
+        {"bands": dict(reversed(bands.items()))},
+        {"mask": mask | {"kind": "codes" if mask["kind"] == "bits" else "bits"}},
+        {"mask": mask | {"classes": mask["classes"] | {"12": "haze"}}},
+        {"mask": mask | {"cloudy": [3]}},
+        {"mask": mask | {"fill": 255}},
+        {"scale": 1e-3},
+    ]
+    keys, surveys = set(), set()
+    for edit in edits:
+        every = sensors._table() | {name: table | edit}
+        monkeypatch.setattr(sensors, "_table", lambda every=every: every)
+        sensors.find_sensor.cache_clear()
+        keys.add(_key(name))
+        surveys.add(_survey_key(provider))
+    assert len(keys) == len(surveys) == len(edits)
+    every = sensors._table() | {name: table | {"title": "Another", "first_year": 1999}}
+    monkeypatch.setattr(sensors, "_table", lambda: every)
+    sensors.find_sensor.cache_clear()
+    assert _key(name) in keys
+    assert _survey_key(provider) in surveys
+
+
+def test_a_sensor_without_red_nir_and_blue_is_composed(archive, monkeypatch):
+    bands = {"green": "B3", "swir16": "B6"}
+    every = sensors._table() | {"landsat": sensors._table()["landsat"] | {"bands": bands}}
+    monkeypatch.setattr(sensors, "_table", lambda: every)
+    sensors.find_sensor.cache_clear()
+    source = store.open_raster(_compose(archive))
+    found = source.read(whole(source.grid)).values
+    assert len(found) == 4
+    wanted = np.tile([REFLECTANCE[band] for band in bands], 2)[:, None]
+    assert np.abs(found[:, found.min(axis=0) > 0].astype(int) - wanted).max() <= 1
+
+
+def test_what_is_said_of_pixels_names_the_sensor(archive):
+    with pytest.raises(BadInput, match=r"\(Landsat 5 to 9 has 30 m\)"):
+        areas.AreaOptions("landsat-here", gsd=0.1)
+    with pytest.raises(BadInput, match=r"\(Sentinel-2 has 10 m\)"):
+        areas.AreaOptions(gsd=0.1)
+    with pytest.raises(BadInput) as caught:
+        imagery.Radiometry()(np.zeros(3))
+    assert "Sentinel" not in str(caught.value)
+    with pytest.raises(BadInput, match=r"larger than 100 m2\.$"):
+        imagery.read_area([15.0, 50.5, 15.00001, 50.50001])
+
+
+def test_tiles_and_their_overlap_are_the_sensors():
+    assert sensors.find_sensor().tile_step == 100
+    assert sensors.find_sensor().overlap == (109.8 / 100.0) ** 2
+    assert _landsat().overlap == (185 / 150) ** 2

@@ -164,28 +164,25 @@ class SearchChoice:
     pixel: float | None = None
     resampling: Literal["nearest", "bilinear", "cubic"] | None = None
 
-    def _excluded(self, given: str) -> frozenset[int]:
-        from selion import imagery
-
-        sensor = imagery.find_sensor(imagery.find_provider(self.provider).sensor)
-        return imagery.parse_excluded(given, sensor.mask)
-
     def area_options(self) -> AreaOptions:
         """Return the options of a composite; the grid is the library's where the verb has none."""
         from selion import imagery
         from selion.pipeline.areas import AreaOptions
 
         usual = AreaOptions()
+        sensor = imagery.find_sensor(imagery.find_provider(self.provider).sensor)
         return AreaOptions(
             provider=self.provider,
-            seasons=imagery.given_seasons(*self.dates) if self.dates else None,
+            seasons=imagery.given_seasons(*self.dates, sensor) if self.dates else None,
             rule=self.season_rule,
             calendar=self.calendar,
             crop=self.crop,
             cloud=self.cloud,
             target=self.target,
             limit=self.limit,
-            excluded=None if self.excluded is None else self._excluded(self.excluded),
+            excluded=None
+            if self.excluded is None
+            else imagery.parse_excluded(self.excluded, sensor.mask),
             balance=self.balance,
             crs=self.crs or usual.crs,
             gsd=self.pixel or usual.gsd,

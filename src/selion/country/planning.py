@@ -26,10 +26,6 @@ from selion.pipeline.probabilities import FAILED
 if TYPE_CHECKING:
     from selion.imagery import Area
 
-TILE = 100_000.0
-"""Metres: the squares of MGRS that Sentinel-2's tiles are made on."""
-OVERLAP = (109.8 / 100.0) ** 2
-"""Tiles overlap by 9.8 km, where scenes of both are read."""
 SEASONS = 2
 
 
@@ -43,7 +39,7 @@ class CountryPlan:
     probe: Probe
     prices: Prices
     tiles: int
-    """Squares of MGRS that the area touches."""
+    """Squares of the sensor's tiles (of Sentinel-2: MGRS) that the area touches."""
     words: tuple[str, ...] = ()
     """Options that each job's command gets."""
     most: int = 256
@@ -77,7 +73,7 @@ class CountryPlan:
         coarse = (across / sensor.coarser(sensor.mask.band) + 1).prod(axis=1)
         each = dict.fromkeys(sensor.bands, fine) | {sensor.mask.band: coarse}
         per_scene = sum(each[band] * self.probe.bytes_per_block[band] for band in each)
-        return np.asarray(per_scene * self.probe.scenes * SEASONS * OVERLAP / 1e9)
+        return np.asarray(per_scene * self.probe.scenes * SEASONS * sensor.overlap / 1e9)
 
     @cached_property
     def work(self) -> Work:
@@ -167,7 +163,7 @@ def make_plan(
     most : int
         Workers of the largest simulated cluster.
     """
-    tiles = len(cut_area(area, TILE, 100.0))
+    tiles = len(cut_area(area, 1000 * imagery.find_sensor(probe.sensor).tile_step, 100.0))
     return CountryPlan(
         area, year, tuple(cut_area(area, edge, halo)), probe, prices, tiles, tuple(words), most
     )

@@ -374,7 +374,7 @@ def _sized(polygons: np.ndarray, name: str, notes: tuple[str, ...]) -> Area:
     if area.geometry.is_empty or area.km2 < SMALLEST:
         raise BadInput(
             f"The area {name} has no size ({1e6 * area.km2:.0f} m2): wanted is a polygon larger "
-            "than one pixel of 100 m2."
+            f"than {1e6 * SMALLEST:g} m2."
         )
     return area
 

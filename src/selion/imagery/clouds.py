@@ -16,7 +16,7 @@ CLASSES, EXCLUDED, CLOUDY = SCL.classes, SCL.excluded, SCL.cloudy
 
 def clear(
     scl: np.ndarray,
-    excluded: Collection[int] = EXCLUDED,
+    excluded: Collection[int] | None = None,
     margin: float = 0.0,
     gsd: float = 20.0,
     mask: Mask = SCL,
@@ -27,8 +27,8 @@ def clear(
     ----------
     scl : (..., y, x) integer ndarray
         Values of the mask.  A code that is no class is not clear (of Sentinel-2, none of 0 to 11).
-    excluded : collection of int
-        Classes that are not clear: codes, or numbers of bits.
+    excluded : collection of int, optional
+        Classes that are not clear: codes, or numbers of bits; None: the mask's own.
     margin : float
         Metres around cloud and shadow (``mask.cloudy``: codes 3, 7, 8, 9 and 10 of Sentinel-2, as
         far as they are excluded) that are not clear either; 0 as in the paper.
@@ -125,7 +125,10 @@ def _among(
             )
         )
     if mask.kind == "bits":
-        return (values & sum(1 << code for code in codes)) != 0
+        # bit 15 of int16 is its sign
+        bits = values.astype(f"u{values.dtype.itemsize}", copy=False)
+        wanted = sum(1 << code for code in codes) & int(np.iinfo(bits.dtype).max)
+        return (bits & bits.dtype.type(wanted)) != 0
     table = np.full(256, unknown)
     table[list(mask.classes)] = False
     table[list(codes)] = True

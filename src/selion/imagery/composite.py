@@ -201,7 +201,7 @@ class _Work:
     def key(self) -> str:
         """Stands for all that decides a pixel."""
         grid = self.plan.grid
-        said = {
+        said: dict[str, object] = {
             "method": METHOD,
             "grid": [list(grid.shape), list(grid.transform[:6]), str(grid.crs)],
             "roi": [self.plan.roi[0].start, self.plan.roi[1].start],
@@ -211,6 +211,8 @@ class _Work:
                 for s, how in zip(self.plan.scenes, self.plan.radiometry, strict=True)
             ),
         }
+        if sensor := self.plan.sensor.key:
+            said["sensor"] = sensor
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def make(self, kept: CompositeBlocks) -> list[Broken]:

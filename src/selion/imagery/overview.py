@@ -35,7 +35,8 @@ from selion.store.retry import RetryPolicy
 WATER = 6
 """Code of Sentinel-2's scene classification."""
 CHECKED = ("red", "nir", "blue")
-"""Bands by which radiometry and brightness are checked."""
+"""Bands by which radiometry and brightness are checked; of a sensor that has none of them, its
+first three."""
 WIDEST = 2048
 """Pixels along an edge that are read for a check; of a band without overviews the middle is."""
 
@@ -118,10 +119,11 @@ def check_scene(
     sensor = find_sensor(scene.sensor)
     coarse = fine_enough(part.full)
     overview = overview_grid(part.full, coarse)
-    for band in (name for name in sensor.bands if name not in CHECKED):
+    checked = [name for name in CHECKED if name in sensor.bands] or list(sensor.bands)[:3]
+    for band in (name for name in sensor.bands if name not in checked):
         _check_place(scene, archive.open(scene, band), part.full)
     values = {}
-    for band in (name for name in CHECKED if name in sensor.bands):
+    for band in checked:
         source = archive.open(scene, band, coarse)
         _check_place(scene, source, part.full)
         values[band] = _on(source, overview, sample=True)
@@ -129,7 +131,7 @@ def check_scene(
     codes = _on(source, overview, sample=True, fill=sensor.mask.fill)
     seen = clear(codes, parse_excluded(excluded, sensor.mask), mask=sensor.mask)
     radiometry = decide(scene, archive.providers.get(scene.provider))
-    if sensor.scale is None:
+    if sensor.scale is None and {"red", "nir"} <= values.keys():
         radiometry = check_dark(values, radiometry, seen, codes == WATER)
     return radiometry, Glance(scene.orbit, _reflectance(values.values(), radiometry, seen))
 

@@ -31,7 +31,7 @@ class Radiometry:
         Parameters
         ----------
         numbers : integer ndarray of any shape
-            0 is no data, as in every Sentinel-2 product.
+            0 is no data.
 
         Returns
         -------
@@ -47,8 +47,8 @@ class Radiometry:
         """
         if not np.issubdtype(numbers.dtype, np.integer):
             raise BadInput(
-                f"Digital numbers of type {numbers.dtype} were given; wanted are the whole numbers "
-                "of a Sentinel-2 product."
+                f"Digital numbers of type {numbers.dtype} were given; wanted are whole "
+                "numbers, as the product holds them."
             )
         seen = numbers > 0
         if self.scale == QUANTIFICATION and numbers.dtype == np.uint16:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput, NoScenes
 from selion.imagery.items import BrokenItem, scene_of
+from selion.imagery.sensors import find_sensor
 from selion.store.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -305,9 +306,10 @@ def _nothing(
         )
     if season.start > datetime.now(UTC).date():
         return f"{head}: these days lie in the future; take an earlier year."
+    sensor = find_sensor(provider.sensor)
     cure = (
-        "Sentinel-2 sees since 2015"
-        if season.end < date(2015, 7, 1)
+        f"{sensor.title} sees since {sensor.first_year}"
+        if season.end < date(sensor.first_year, 7, 1)
         else "check that the area is on land and not beyond 84 N or 56 S"
     )
     return f"{head}, nor any cloudier one: {cure}, or take other dates or another provider."

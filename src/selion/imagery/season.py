@@ -16,6 +16,7 @@ import numpy as np
 
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.imagery.scene import Season
+from selion.imagery.sensors import Sensor, find_sensor
 
 if TYPE_CHECKING:
     from selion.imagery.area import Area
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 Days = tuple[int, int]
 """First and last day of the year, from 1, both included."""
 PLANTING, HARVEST = "window_a", "window_b"
-FIRST_YEAR = 2015
-"""Sentinel-2A was launched in June 2015."""
 RULES = ("latitude", "calendar")
 CROPS: Mapping[str, str] = {"summer": "sc", "winter": "wc"}
 """Kind of crop -> how the calendar's files begin."""
@@ -92,6 +91,7 @@ def find_seasons(
     rule: str = "latitude",
     crop: str = "summer",
     calendar: str | os.PathLike[str] | None = None,
+    sensor: Sensor | None = None,
 ) -> tuple[Season, Season]:
     """Find the seasons of planting and harvest of an area.
 
@@ -109,6 +109,8 @@ def find_seasons(
         Folder with the calendar's rasters ``sc_sos*.tif``, ``sc_eos*``, ``wc_sos*``, ``wc_eos*``
         (``-`` is as good as ``_``): day of the year of the start and the end of the season of
         summer and winter cereals in longitude and latitude, 0 where there is none.
+    sensor : Sensor, optional
+        Whose first year is the first that can be asked for; by default Sentinel-2's.
 
     Returns
     -------
@@ -124,23 +126,21 @@ def find_seasons(
 
     Notes
     -----
-    *Which year.*  The paper gives days without a year.  Fields are seen from planting to harvest of
-                                                         one crop, so planting must come before
-                                                         harvest: in the
-    south, and for winter cereals, where the days of planting are later in the year than those of
-    harvest, planting is in ``year - 1``.  ``year`` is that of the harvest, because the map is
-    finished then, and it is the one that statistics use.
+    *Which year.* The paper gives days without a year. Fields are seen from planting to harvest of
+    one crop, so planting must come before harvest: in the south, and for winter cereals, where the
+    days of planting are later in the year than those of harvest, planting is in ``year - 1``.
+    ``year`` is that of the harvest, because the map is finished then, and it is the one that
+    statistics use.
 
-    *Where in the calendar.*  ftw-tools reads the first row of the window that it cuts out.  Here
-                              all cells that the area touches count, by the share of
-    the area in them, and the day is their median on the circle of the year: days around New Year
-    have no usable mean.
+    *Where in the calendar.* ftw-tools reads the first row of the window that it cuts out. Here all
+    cells that the area touches count, by the share of the area in them, and the day is their median
+    on the circle of the year: days around New Year have no usable mean.
     """
     if rule not in RULES:
         raise UnknownName.among("season rule", rule, RULES)
     if crop not in CROPS:
         raise UnknownName.among("crop", crop, CROPS)
-    _check_year(year)
+    _check_year(year, sensor)
     if rule == "latitude":
         return latitude_seasons(area, year)
     if calendar is None:
@@ -151,10 +151,12 @@ def find_seasons(
     return _calendar_seasons(area, year, crop, Path(calendar).expanduser())
 
 
-def _check_year(year: int) -> None:
-    if not FIRST_YEAR <= year <= 2200:
+def _check_year(year: int, sensor: Sensor | None) -> None:
+    sensor = sensor or find_sensor()
+    if not sensor.first_year <= year <= 2200:
         raise BadInput(
-            f"The year {year} was given; wanted is one from {FIRST_YEAR} on, when Sentinel-2 began."
+            f"The year {year} was given; wanted is one from {sensor.first_year} on, when "
+            f"{sensor.title} began."
         )
 
 
@@ -315,20 +317,27 @@ def circular_median(days: np.ndarray, weights: np.ndarray) -> int:
 # given
 
 
-def given_seasons(planting: str, harvest: str) -> tuple[Season, Season]:
+def given_seasons(
+    planting: str, harvest: str, sensor: Sensor | None = None
+) -> tuple[Season, Season]:
     """Return seasons of given dates.
 
     Parameters
     ----------
     planting, harvest : str
         ``2024-03-01/2024-05-31``, both days included.
+    sensor : Sensor, optional
+        See :func:`find_seasons`.
 
     Raises
     ------
     BadInput
         If a date cannot be read, or planting does not begin before harvest.
     """
-    seasons = parse_season(planting, PLANTING), parse_season(harvest, HARVEST)
+    seasons = (
+        parse_season(planting, PLANTING, sensor),
+        parse_season(harvest, HARVEST, sensor),
+    )
     if seasons[0].start >= seasons[1].start:
         raise BadInput(
             f"Planting {planting} does not begin before harvest {harvest}: the model was trained "
@@ -337,13 +346,14 @@ def given_seasons(planting: str, harvest: str) -> tuple[Season, Season]:
     return seasons
 
 
-def parse_season(text: str, name: str) -> Season:
+def parse_season(text: str, name: str, sensor: Sensor | None = None) -> Season:
     """Read ``2024-03-01/2024-05-31`` (or with ``..`` or a comma between).
 
     Raises
     ------
     BadInput
-        If it is not two dates in order, no more than a year apart, since 2015.
+        If it is not two dates in order, no more than a year apart, since the sensor's
+        (by default Sentinel-2's) first year.
     """
     wanted = (
         f"The dates {text!r} of {name} were given; wanted are two days like 2024-03-01/2024-05-31"
@@ -357,5 +367,5 @@ def parse_season(text: str, name: str) -> Season:
         raise BadInput(f"{wanted}, the earlier one first.")
     if (end - start).days > YEAR:
         raise BadInput(f"{wanted}, no more than a year apart: a season of fields is shorter.")
-    _check_year(start.year)
+    _check_year(start.year, sensor)
     return Season(name, start, end, "given")

@@ -5,6 +5,8 @@ The table is ``sensors.toml``; everything else in this package asks a :class:`Se
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from selion.errors import UnknownName
 
 SENTINEL_2 = "sentinel-2"
 """The sensor of scenes that name none."""
+UNNAMED = "e582e48f529afe39e8b10f14639bf4ab9f90ebad57fdcd41e01a7cbd3977e323"
+"""Digest of Sentinel-2's table as it was when keys of kept work named no sensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,12 @@ class Sensor:
     """Regular expression that finds a tile's name in a property or an id, in groups."""
     tile_width: int
     """Characters of a tile's name; zeros are put before a shorter one."""
+    tile_step: float
+    """Kilometres from one tile to the next."""
+    tile_edge: float
+    """Edge of a tile in kilometres."""
+    first_year: int
+    """The first with scenes."""
     tile_properties: tuple[str, ...] = ()
     """Properties that hold the parts of the tile's name, where no single one does."""
     fixed_tiles: bool = True
@@ -76,6 +86,28 @@ class Sensor:
     def assets(self) -> Mapping[str, str]:
         """All files of a scene that are read -> what the product calls them; the mask is last."""
         return {**self.bands, self.mask.band: self.mask.name}
+
+    @property
+    def overlap(self) -> float:
+        """How often a place is seen in one pass, on the mean: by every tile that it lies in."""
+        return (self.tile_edge / self.tile_step) ** 2
+
+    @property
+    def key(self) -> str:
+        """Stands for all of the table that decides scenes and pixels, in keys of kept work.
+
+        Empty for Sentinel-2 as it was before keys named the sensor, so that they stay what they
+        were.
+        """
+        mask = self.mask
+        decides = [
+            [self.name, self.gsd, list(self.bands.items()), self.scale, self.offset],
+            [self.tile, self.tile_width, self.tile_properties, self.fixed_tiles],
+            [mask.band, mask.name, mask.kind, mask.gsd, mask.fill],
+            [sorted(codes) for codes in (mask.classes, mask.excluded, mask.cloudy)],
+        ]
+        digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+        return "" if digest == UNNAMED else digest
 
     def coarser(self, band: str) -> float:
         """Return how many pixels of the bands lie along the edge of one of ``band``'s."""

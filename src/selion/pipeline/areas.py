@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SURVEY = "survey.json"
 FINEST, COARSEST = 1.0, 10_000.0
-"""Metres: pixels that a composite of 10 m scenes may have."""
+"""Metres: pixels that a composite may have."""
 STEP = 0.5
 """Degrees between the places at which seasons are asked for."""
 
@@ -75,9 +75,10 @@ class AreaOptions:
                 "add --season-rule calendar, or leave it out."
             )
         if self.gsd is not None and not FINEST <= self.gsd <= COARSEST:
+            sensor = sensor_of(self)
             raise BadInput(
                 f"Pixels of {self.gsd} m were asked for; wanted are {FINEST:g} to {COARSEST:g} m "
-                "(Sentinel-2 has 10 m)."
+                f"({sensor.title} has {sensor.gsd:g} m)."
             )
 
     @property
@@ -133,6 +134,8 @@ def _key(area: Area, year: int, options: AreaOptions) -> str:
         if name not in ("retry", "crs", "gsd", "resampling")
     }
     decides["excluded"] = options.masked
+    if sensor := sensor_of(options).key:
+        decides["sensor"] = sensor
     if Path(options.provider).exists():  # a catalogue on disk is the same one from every folder
         decides["provider"] = Path(options.provider)
     text = json.dumps([area.geometry.wkb_hex, year, decides], sort_keys=True, default=_plain)
@@ -314,7 +317,9 @@ def _seasons_near(
     near = imagery.read_area(box, name=area.name)
     if options.rule == "calendar":
         near = area.within(near) or near  # where the area is not, what lies around stands for it
-    return imagery.find_seasons(near, year, options.rule, options.crop, options.calendar)
+    return imagery.find_seasons(
+        near, year, options.rule, options.crop, options.calendar, sensor_of(options)
+    )
 
 
 def _hull(spans: Sequence[tuple[Season, Season]]) -> tuple[Season, Season]:
