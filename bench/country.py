@@ -33,7 +33,7 @@ POINTS = 24
 HALO = 1000.0
 
 
-def write_sheets(folder: Path, count: int) -> list[Path]:
+def write_partitions(folder: Path, count: int) -> list[Path]:
     """Write the sheets of a square country of about ``count`` fields around 9 E, 50 N."""
     import geopandas
     import shapely
@@ -159,7 +159,7 @@ def apart(folder: Path, name: str) -> dict:
 def of_size(count: int, *, tiles: bool) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="selion-country-") as name:
         folder = Path(name)
-        paths = write_sheets(folder, count)
+        paths = write_partitions(folder, count)
         merged = apart(folder, "merge")
         millions = f"{merged['fields'] / 1e6:.2f} M fields"
         note = (
