@@ -71,7 +71,8 @@ def layer(name: str, components: str, *rules: str, ordered: bool = False) -> Lay
 LAYERS = (
     layer(
         "interfaces",
-        "cli web qgis reports",
+        "__main__ cli web qgis reports",
+        "__main__ > cli",
         "cli > web qgis reports",
         "web > reports",
         "qgis > reports",
