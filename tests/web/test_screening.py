@@ -386,7 +386,7 @@ def test_command_line(tmp_path, scene):
     done = CliRunner().invoke(report_command, [str(scene[1])])
     assert done.exit_code == 0
     assert "screening.html" in done.output
-    with pytest.raises(BadInput, match="reviewer's name is missing"):
+    with pytest.raises(BadInput, match="name must have 1 to 64 printable characters"):
         CliRunner().invoke(
             screen_command, [*map(str, scene), "--person", "\t"], catch_exceptions=False
         )
