@@ -417,8 +417,8 @@ def test_tiles_of_another_sensor_are_counted_and_overlap_as_its_table_says(valle
     plain = make_plan(valley, 2024, PROBE, read_prices())
     table = sensors._table()["sentinel-2"]
     assert plain.tiles == len(cut_area(valley, 100_000.0, 100.0))
-    every = {"dense": table | {"tile_step": 1.0, "tile_edge": 2.0}, "sentinel-2": table}
+    every = {"dense": table | {"tile_step": 25.0, "tile_edge": 50.0}, "sentinel-2": table}
     monkeypatch.setattr(sensors, "_table", lambda: every)
     dense = make_plan(valley, 2024, replace(PROBE, sensor="dense"), read_prices())
-    assert dense.tiles == len(cut_area(valley, 1000.0, 100.0)) > plain.tiles
+    assert dense.tiles == len(cut_area(valley, 25_000.0, 100.0)) > plain.tiles
     assert dense.gigabytes == pytest.approx(plain.gigabytes * 4 / 1.098**2)
