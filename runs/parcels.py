@@ -29,9 +29,9 @@ SIDE, FINE = 256, 5.0
 GAP = 15.0
 """Metres from a parcel that are surely no other: tracks, hedges, ditches."""
 LEAST_COVER, LEAST_COUNT = 1 / 3, 8
-FREE = ("brazil_lem", "france_lpis_4km", "australia_wa_paddocks")
+FREE = ("brazil_lem", "france_lpis_4km", "australia_wa_paddocks", "senegal_debi_tiguet")
 """Sources that lie dense enough for a window, and their licences: CC BY 4.0, Licence Ouverte 2.0,
-MIT."""
+MIT, MIT.  They take turns, so that Bahia's 215 places do not drown the small plots of others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +119,16 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=72)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    places = [
-        window for name in FREE for window in windows(args.polygons / name / "fields.parquet")
-    ]
+    sources = [windows(args.polygons / name / "fields.parquet") for name in FREE]
     scenes = sorted(args.scenes.glob("*.npz"))
-    print(len(places), "places", flush=True)
+    print(dict(zip(FREE, map(len, sources), strict=True)), "places", flush=True)
     rng = np.random.default_rng(5)
-    rng.shuffle(places)
+    sources = [places for places in sources if places]
+    for places in sources:
+        rng.shuffle(places)
     for k in range(args.count):
-        ids = places[k % len(places)]
+        places = sources[k % len(sources)]
+        ids = places[k // len(sources) % len(places)]
         image = paint(ids, read_palette(scenes[int(rng.integers(len(scenes)))]), rng)
         far = ndimage.distance_transform_edt(ids == 0) > GAP / FINE
         np.savez(args.out / f"parcels_{k:03d}.npz", image=image, ids=np.where(far, -1, ids))

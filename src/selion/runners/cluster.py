@@ -183,7 +183,10 @@ def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
         _knock(host, int(port))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Ray warns of is said by its error too
-            ray.init(address=options.name if int(port) == CLIENT else address, **quiet)
+            if int(port) == CLIENT:
+                _dial(ray, options.name, quiet)
+            else:
+                ray.init(address=address, **quiet)
     except ImportError as error:
         if int(port) != CLIENT:
             raise
@@ -196,6 +199,25 @@ def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:
             f"({_first_line(error)}): give the address that 'ray start --head' prints, on a "
             f"machine of the cluster, or HOST:{CLIENT}, where Ray Client listens, from outside."
         ) from error
+
+
+def _dial(ray: Any, address: str, quiet: dict[str, Any]) -> None:
+    """Connect through Ray Client.
+
+    Its server starts a process for each client, and one that dies as it starts (a busy machine, a
+    port taken in between) is refused by the server and never tried again: so that has a second
+    chance here.  Ray believes itself in client mode after a failure until it is told otherwise, and
+    would send all that this process asks of a cluster later to a client that is not there.
+    """
+    for last in (False, True):
+        try:
+            ray.init(address=address, **quiet)
+        except BaseException as error:
+            ray.util.client.ray.disconnect()
+            if last or not isinstance(error, ConnectionError):
+                raise
+        else:
+            return
 
 
 def _knock(host: str, port: int) -> None:
