@@ -48,16 +48,16 @@ FIRST_SEED = 50_000
 """Seeds of the training scenes; the demo and the tests stay below."""
 
 
-def render(folder: Path, count: int) -> list[Path]:
-    """Simulate the scenes that are not in the folder yet."""
+def render(folder: Path, count: int, first: int = FIRST_SEED) -> list[Path]:
+    """Simulate the scenes that are not in the folder yet, from seed ``first`` on."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"scene_{k:03d}.npz" for k in range(count)]
     for k, path in enumerate(paths):
         if path.exists():
             continue
         style = STYLES[k % len(STYLES)]
-        image = simulate(FIRST_SEED + k, (SIDE, SIDE), GSD, style).image.values
-        fine = simulate(FIRST_SEED + k, (2 * SIDE, 2 * SIDE), GSD / 2, style).instances.ids
+        image = simulate(first + k, (SIDE, SIDE), GSD, style).image.values
+        fine = simulate(first + k, (2 * SIDE, 2 * SIDE), GSD / 2, style).instances.ids
         part = path.with_suffix(".part.npz")
         np.savez(part, image=image, ids=fine.astype(np.int32))
         part.replace(path)
@@ -142,6 +142,7 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--scenes", type=int, default=48)
     parser.add_argument("--render-only", action="store_true")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--more-scenes", type=Path, help="a second folder of rendered scenes")
     parser.add_argument(
         "--chips", type=Path, help="aerial chips with fields, drawn as two dates of Sentinel-2"
@@ -164,7 +165,7 @@ def main() -> None:
     )
     parser.add_argument("--known", type=float, default=0.0, help="share of windows from those")
     args = parser.parse_args()
-    paths = render(args.data, args.scenes)
+    paths = render(args.data, args.scenes, args.first_seed)
     if args.render_only:
         return
     paths += sorted(args.more_scenes.glob("*.npz")) if args.more_scenes else []

@@ -55,7 +55,7 @@ HOMES = {
     "xgrammar": "models",
     "ultralytics": "models",
     "torch": "models training",
-    "safetensors": "models training",
+    "safetensors": "fields models training",
     "transformers": "models training",
     "peft": "models training",
     "accelerate": "training",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
@@ -159,6 +160,11 @@ class Card(Protocol):
         """File name -> sha256 of the weights."""
         ...
 
+    @property
+    def folder(self) -> Path | None:
+        """Where these files lie; None: nowhere."""
+        ...
+
     def to_dict(self) -> dict[str, object]:
         """Plain values, for tags."""
         ...
@@ -236,6 +242,7 @@ class PlainCard:
     summary: str = ""
     licence: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the name."""

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from pyproj import Geod
 from scipy import ndimage
 
+from cut_toys import random_score, with_score
 from fields_scenes import blobs, raster, soft
 from selion.classes import ALU, FTW2, FTW3
 from selion.errors import BadInput, BandMismatch, OutputFailed, UnknownName, UnreadableFile
@@ -48,9 +49,10 @@ def scene():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("block", [64, 77, 128])
 def test_blocks_equal_the_whole(scene, method, block, tmp_path):
-    whole = find_instances(scene[1], FTW3, method)
+    options = with_score(method)
+    whole = find_instances(scene[1], FTW3, method, options)
     with ThreadPoolExecutor(2) as pool:
-        found = map_instances(scene[1], FTW3, tmp_path, method, block=block, run=pool.map)
+        found = map_instances(scene[1], FTW3, tmp_path, method, options, block=block, run=pool.map)
     assert np.array_equal(found.read((slice(0, 150), slice(0, 150))).ids, whole.ids)
     assert found.table.equals(whole.table)
     assert whole.ids.max() > 20
@@ -93,13 +95,14 @@ class Blocked:
 @settings(max_examples=150, deadline=None)
 def test_blocks_of_any_size_equal_the_whole(values, block, method, smoothing, area, spur):
     options = InstanceOptions(smoothing=smoothing, min_area=area, max_hole=area, spur=spur)
+    options = with_score(method, options, random_score())
     whole = find_instances(raster(values), FTW3, method, options)
     found = Blocked(raster(values), method, options, block)
     assert np.array_equal(found.ids, whole.ids)
     assert found.table.equals(whole.table)
 
 
-@pytest.mark.parametrize("method", ["watershed", "vote"])
+@pytest.mark.parametrize("method", ["watershed", "vote", "cut"])
 def test_blocks_settle_most_on_their_own_and_nothing_else(scene, method):
     """The table of the whole raster is short because blocks join first what no neighbour can
     change; the objects are the same as without that.
@@ -109,7 +112,7 @@ def test_blocks_settle_most_on_their_own_and_nothing_else(scene, method):
     from selion.fields.instances import conclude, cut, prepare
     from selion.grid import pad_roi
 
-    options = InstanceOptions()
+    options = with_score(method)
     ready = prepare(scene[1], FTW3, method, options)
     tables, sizes = [], []
     for variant in (ready, replace(ready, first=None)):
@@ -140,8 +143,10 @@ def test_watershed_parts_what_components_leave_together(scene):
     truth, probs = scene
     kept = truth * np.isin(truth, np.flatnonzero(np.bincount(truth.ravel()) >= 5))
     shares = {
-        method: share_found(kept, find_instances(probs, FTW3, method).ids) for method in METHODS
+        method: share_found(kept, find_instances(probs, FTW3, method, with_score(method)).ids)
+        for method in METHODS
     }
+    assert shares["cut"] > 0.85
     assert shares["watershed"] > 0.93
     assert shares["vote"] > 0.85
     assert shares["watershed"] > shares["components"] + 0.02

@@ -212,10 +212,13 @@ bands = click.option(
 
 method = click.option(
     "--method",
-    type=click.Choice(["watershed", "components", "vote"]),
-    default="watershed",
+    type=click.Choice(["auto", "watershed", "components", "vote", "cut"]),
+    default="auto",
     show_default=True,
-    help="Method that turns probabilities into objects.",
+    help=(
+        "Method that turns probabilities into objects; auto: cut (fields chosen by a learnt score) "
+        "if the model has one, else watershed."
+    ),
 )
 simplify = click.option(
     "--simplify",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -16,7 +16,7 @@ from selion.metrics.image import ImageOptions
 from selion.metrics.summary import ScoreOptions
 from selion.raster import Raster
 from selion.sample import Sample
-from selion.segmenter import Segmenter
+from selion.segmenter import Segmenter, as_model
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class EvaluateOptions:
     score: ScoreOptions = field(default_factory=ScoreOptions)
     image: ImageOptions = field(default_factory=ImageOptions)
     predict: prediction.PredictOptions = field(default_factory=prediction.PredictOptions)
-    method: str = "watershed"
+    method: str = "auto"
+    """How probabilities become objects, see :func:`selion.fields.choose_method`."""
     instances: fields.InstanceOptions = field(
         default_factory=lambda: fields.InstanceOptions(min_area=MIN_AREA)
     )
@@ -58,6 +59,14 @@ class Answer:
     """(y, x) uint8 class ids of the model, 255 where it gave none; for the confusion of classes."""
 
 
+def with_method(options: EvaluateOptions, model: Segmenter) -> EvaluateOptions:
+    """Decide how the objects of one model are found."""
+    method, instances = fields.choose_method(
+        options.method, options.instances, model.classes, as_model(model).card
+    )
+    return replace(options, method=method, instances=instances)
+
+
 def truth_ids(sample: Sample) -> np.ndarray:
     """Return (y, x) int32 ids of the true objects.
 
@@ -82,7 +91,7 @@ def truth_ids(sample: Sample) -> np.ndarray:
 
 
 def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer:
-    """Predict one sample and find its objects.
+    """Predict one sample and find its objects, by the method that :func:`with_method` chose.
 
     The result lies on the sample's grid, whatever the model's resolution.
     """

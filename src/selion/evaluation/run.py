@@ -13,7 +13,13 @@ import numpy as np
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput, SelionError, UnknownName
-from selion.evaluation.answers import Answer, EvaluateOptions, answer, truth_ids
+from selion.evaluation.answers import (
+    Answer,
+    EvaluateOptions,
+    answer,
+    truth_ids,
+    with_method,
+)
 from selion.evaluation.baselines import makers
 from selion.grid import pixel_metres
 from selion.labels import Instances
@@ -69,8 +75,9 @@ def evaluate(
     runs, extra = [], {}
     usable = list(samples)
     answers: dict[str, dict[str, Answer]] = {}
+    chosen = {name: with_method(options, model) for name, model in models.items()}
     for name, model in models.items():
-        answers[name], failed = _answers(name, model, usable, options, on_step)
+        answers[name], failed = _answers(name, model, usable, chosen[name], on_step)
         problems += failed
         usable = [s for s in usable if s.key in answers[name]]
     for name, model in models.items():
@@ -82,7 +89,7 @@ def evaluate(
             extra[f"{name} by PRUE's rules"] = _prue_line(usable, truths, answers[name])
     first = answers[next(iter(models))]
     blind = (
-        makers(usable, truths, first, next(iter(models.values())), options)
+        makers(usable, truths, first, next(iter(models.values())), next(iter(chosen.values())))
         if options.baselines
         else {}
     )
@@ -105,7 +112,7 @@ def evaluate(
         tuple(runs),
         tuple(baselines),
         differences,
-        {**_settings(options, len(usable)), **extra},
+        {**_settings(options, chosen, len(usable)), **extra},
         tuple(problems),
     )
 
@@ -252,12 +259,18 @@ def _plus_minus(value: Interval) -> str:
     return f"{value.value:.3f} ± {value.half_width:.3f}" if value.n > 1 else f"{value.value:.3f}"
 
 
-def _settings(options: EvaluateOptions, images: int) -> dict[str, object]:
+def _settings(
+    options: EvaluateOptions, chosen: Mapping[str, EvaluateOptions], images: int
+) -> dict[str, object]:
     cap = options.score.cap
+    methods = {name: own.method for name, own in chosen.items()}
+    alike = len(set(methods.values())) == 1
     return {
         "images": images,
         "IoU of a match": options.score.iou,
-        "objects by": options.method,
+        "objects by": next(iter(methods.values()))
+        if alike
+        else ", ".join(f"{method} ({name})" for name, method in methods.items()),
         "average precision": "no cap on detections"
         if cap is None
         else f"at most {cap} detections per image",

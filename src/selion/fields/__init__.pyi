@@ -1,5 +1,6 @@
 from .check import check_fiboa as check_fiboa
 from .fiboa import read_origin as read_origin
+from .finding import choose_method as choose_method
 from .finding import find_instances as find_instances
 from .finding import map_instances as map_instances
 from .formats import FORMATS as FORMATS
@@ -11,6 +12,10 @@ from .instances import InstanceOptions as InstanceOptions
 from .majority import find_basins as find_basins
 from .majority import is_refined as is_refined
 from .majority import map_basins as map_basins
+from .node_score import CUT as CUT
+from .node_score import NodeScore as NodeScore
+from .node_score import read_node_score as read_node_score
+from .node_score import score_of as score_of
 from .schema import COLUMNS as COLUMNS
 from .schema import Origin as Origin
 from .table import FieldOptions as FieldOptions

@@ -3,15 +3,56 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from selion.classes import ClassScheme
 from selion.fields.instancemap import map_by_class
 from selion.fields.instances import InstanceOptions, find_by_class
 from selion.fields.majority import find_basins, is_refined, map_basins
+from selion.fields.node_score import CUT, score_of
 from selion.fields.polygonise import Run
 from selion.labels import Instances
 from selion.raster import Raster, Source
+from selion.segmenter import Card
 from selion.store.instancemap import InstanceMap
+
+
+def choose_method(
+    method: str, options: InstanceOptions, classes: ClassScheme, card: Card | None
+) -> tuple[str, InstanceOptions]:
+    """Decide how the objects of a model's probabilities are found.
+
+    Parameters
+    ----------
+    method : {"auto", "watershed", "components", "vote", "cut"}
+        "auto": "cut" where the model's card has a learnt score, else "watershed"; also where a
+        refiner changed the probabilities, which the score was not learnt on.
+    options : InstanceOptions
+    classes : ClassScheme
+        Of the probabilities.
+    card : Card or None
+        Of the model; None: it is not known.
+
+    Returns
+    -------
+    str
+        A method that :func:`find_instances` knows.
+    InstanceOptions
+        With the learnt score, if the method needs one.
+
+    Raises
+    ------
+    BadInput
+        If "cut" is asked for and there is no learnt score.
+    UnreadableFile
+        If the score cannot be read.
+    """
+    if method == "auto":
+        learnt = card is not None and card.folder is not None and CUT in card.files
+        method = "cut" if learnt and not is_refined(classes) else "watershed"
+    if method != "cut" or options.score is not None or card is None:
+        return method, options
+    return method, replace(options, score=score_of(card))
 
 
 def find_instances(
@@ -30,9 +71,11 @@ def find_instances(
         range.
     classes : ClassScheme
         With ``things``, and with ``boundary`` if objects touch each other.
-    method : {"watershed", "components", "vote"}
-        How objects that touch are parted, see :data:`selion.fields.METHODS`.
+    method : {"watershed", "components", "vote", "cut"}
+        How objects that touch are parted, see :data:`selion.fields.METHODS`;
+        :func:`choose_method` finds what suits a model.
     options : InstanceOptions, optional
+        "cut" needs its ``score``.
     cover : {"mask", "all"}
         Only for classes that a refiner made: where objects may lie, see
         :class:`selion.fields.majority.Solid`.
@@ -41,7 +84,8 @@ def find_instances(
     -------
     Instances
         Ids 1 .. n in the order of first pixels; table with ``id``, ``class``, ``score`` (mean
-        probability), ``pixels`` and ``area`` (m2; px2 for a photograph).
+        probability; for "cut" that of being one field), ``pixels`` and ``area`` (m2; px2 for a
+        photograph).
 
     Raises
     ------
@@ -60,6 +104,10 @@ def find_instances(
     local or on tables, so :func:`selion.fields.map_instances` gives the same objects block by
     block.  "vote" follows the idea of BoundaryVote (ftw-fbp): too fine a cut first, then a line
     stays if enough of its pixels are more boundary than field.
+
+    "cut" joins the basins further, the pair with the weakest mean border first, until all is one
+    (binary partition tree), scores every node of that tree, and takes the disjoint ones of the
+    largest summed score (:mod:`selion.fields.cutting`).
 
     Probabilities with a refined boundary are cut without asking for the class, and each object then
     votes for its own (:func:`selion.fields.find_basins`).

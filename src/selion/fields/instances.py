@@ -17,6 +17,7 @@ from selion.labels import Instances, default_min_area
 from selion.raster import Raster, Source, image_gsd
 
 if TYPE_CHECKING:
+    from selion.fields.node_score import NodeScore
     from selion.fields.seams import BasinBlock, Basins
 
 FULL = 65535
@@ -62,6 +63,9 @@ class InstanceOptions:
     """Holes of at most this area are filled."""
     spur: float = 0.0
     """Parts of the extent narrower than this are cut off; 0 keeps all."""
+    score: NodeScore | None = None
+    """Cut: the learnt score, :func:`selion.fields.score_of` a model's card; it also says how its
+    hierarchy is built, so that neither ``smoothing`` nor ``join_area`` matter."""
 
     def __post_init__(self) -> None:
         if self.extent not in EXTENTS:
@@ -109,6 +113,9 @@ class InstanceInput:
     """Area of the smallest object in m2."""
     small: int
     """Units of area below which a basin is too small to stand beside another."""
+    least: int
+    """Cut: pixels from this share on lie in a leaf, above ``threshold`` or not; 0 for the other
+    methods."""
     first: tuple[int, int, int] | None
     """Arguments of the first :func:`selion.fields.seams.by_depth` of the method, which blocks may
     begin on their own; None: it has none."""
@@ -119,28 +126,51 @@ class InstanceInput:
         return 1 + self.passes + sum(self.radii) + 2 * self.opening
 
 
-Join = Callable[["Basins", InstanceOptions, int], "Basins"]
-"""(basins, options, join_area in units) -> objects."""
+Join = Callable[["Basins", InstanceOptions, InstanceInput], "Basins"]
+"""(basins, options, scene) -> objects."""
 
 
-def _components(basins: Basins, _options: InstanceOptions, _small: int) -> Basins:
+def _components(basins: Basins, _options: InstanceOptions, _scene: InstanceInput) -> Basins:
     return seams.keep_alone(basins)
 
 
-def _watershed(basins: Basins, options: InstanceOptions, small: int) -> Basins:
-    return seams.by_depth(basins, round(options.depth * FULL), small, round(options.absorb * FULL))
-
-
-def _vote(basins: Basins, options: InstanceOptions, small: int) -> Basins:
-    fine = seams.by_depth(basins, round(options.vote_depth * FULL))
+def _watershed(basins: Basins, options: InstanceOptions, scene: InstanceInput) -> Basins:
     return seams.by_depth(
-        seams.by_vote(fine, options.vote_share), 0, small, round(options.absorb * FULL)
+        basins, round(options.depth * FULL), scene.small, round(options.absorb * FULL)
     )
 
 
-METHODS: dict[str, Join] = {"components": _components, "watershed": _watershed, "vote": _vote}
+def _vote(basins: Basins, options: InstanceOptions, scene: InstanceInput) -> Basins:
+    fine = seams.by_depth(basins, round(options.vote_depth * FULL))
+    return seams.by_depth(
+        seams.by_vote(fine, options.vote_share), 0, scene.small, round(options.absorb * FULL)
+    )
+
+
+def _cut(basins: Basins, options: InstanceOptions, scene: InstanceInput) -> Basins:
+    from selion.fields.cutting import by_score
+
+    return by_score(basins, _score(options), scene.min_area, scene.unit)
+
+
+def _score(options: InstanceOptions) -> NodeScore:
+    if options.score is None:
+        raise BadInput(
+            "Method 'cut' needs a learnt score: give InstanceOptions(score=score_of(card)) of a "
+            "model that has one, or use 'watershed'."
+        )
+    return options.score
+
+
+METHODS: dict[str, Join] = {
+    "components": _components,
+    "watershed": _watershed,
+    "vote": _vote,
+    "cut": _cut,
+}
 """How basins become objects.  "components": what touches is one.  "watershed": flooded from the
-minima that are deep enough.  "vote": parted by the lines that the pixels on them vote for."""
+minima that are deep enough.  "vote": parted by the lines that the pixels on them vote for.  "cut":
+of all that neighbours could be joined to, the disjoint objects with the best learnt scores."""
 
 
 def find_by_class(
@@ -179,10 +209,15 @@ def prepare(
         least = default_min_area(image_gsd(probs))
     small = int(np.ceil(max(least, options.join_area) / unit))
     flat = method == "components"
+    learnt = _score(options).settings if method == "cut" else None
+    if learnt and len(classes.things) > 1:
+        raise BadInput(
+            f"Method 'cut' was asked for with the classes {', '.join(classes.things)}; a learnt "
+            "score knows one class of objects: use --method watershed."
+        )
     pixel = ground_sampling_distance(grid) or 1.0
-    passes, radii = _kernel(
-        max(options.smoothing / pixel, 1.0) if options.smoothing > 0 and not flat else 0.0
-    )
+    smoothing = learnt.smoothing if learnt else options.smoothing
+    passes, radii = _kernel(max(smoothing / pixel, 1.0) if smoothing > 0 and not flat else 0.0)
     return InstanceInput(
         shape=(int(grid.shape[0]), int(grid.shape[1])),
         things=np.array([classes.index(name) for name in classes.things], np.int64),
@@ -197,7 +232,9 @@ def prepare(
         unit=unit,
         min_area=least,
         small=small,
+        least=round(learnt.least * FULL) if learnt else 0,
         first={
+            "cut": (round(learnt.depth * FULL), 0, 0) if learnt else None,
             "watershed": (round(options.depth * FULL), small, round(options.absorb * FULL)),
             "vote": (round(options.vote_depth * FULL), 0, 0),
         }.get(method),
@@ -248,7 +285,9 @@ def cut(
             f"{max(int(scene.things.max()), scene.boundary) + 1}."
         )
     frame = frame or core
-    kind, relief, sure, line = _evidence(probs, scene)
+    shares, finite = shares_of(probs.values)
+    valid = finite if probs.valid is None else finite & probs.valid
+    kind, relief, sure, line = _evidence(shares, valid, scene)
     kind, relief = (
         _with_rim(values, core, frame, rim) for values, rim in ((kind, basins.OUTSIDE), (relief, 0))
     )
@@ -270,9 +309,14 @@ def cut(
     found = basins.passes(labels, kind, relief, line, core[0].start, core[1].start, scene.shape[1])
     found[:, :2] -= 1
     found = np.column_stack([found[:, :3], np.ones(len(found), np.int64), found[:, 3]])
-    block = seams.BasinBlock(
-        core, rows, seams.sum_passes(found), _rims(labels, kind, relief, line, flow)
-    )
+    rims = [kind, relief, line, flow]
+    if scene.least:
+        from selion.fields import cutting
+
+        planes = cutting.planes_of(shares, scene.things[0], scene.boundary)[:, here[0], here[1]]
+        rows, found = cutting.more_columns(labels, (rows, found), kind, planes, core, scene.shape)
+        rims += [planes[3], planes[2]]
+    block = seams.BasinBlock(core, rows, seams.sum_passes(found), _rims(labels, *rims))
     if scene.first is None:
         return labels, block
     block, place = seams.by_depth_inside(block, scene.shape, *scene.first)
@@ -282,7 +326,7 @@ def cut(
 def _rims(
     labels: np.ndarray, *others: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """East, south, west and north rim of a block, (5, k) each."""
+    """East, south, west and north rim of a block, a row for the labels and for each other array."""
     sides: list[tuple[slice | int, slice | int]] = [
         (slice(None), -1),
         (-1, slice(None)),
@@ -310,18 +354,20 @@ def _with_rim(values: np.ndarray, core: Roi, frame: Roi, rim: int) -> np.ndarray
 
 
 def _evidence(
-    probs: Raster, scene: InstanceInput
+    shares: np.ndarray, valid: np.ndarray, scene: InstanceInput
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return class, relief, share and line of pixels, see :func:`selion.fields.basins.weigh`."""
     from selion.fields import basins
 
-    shares, finite = shares_of(probs.values)
-    valid = finite if probs.valid is None else finite & probs.valid
     kind, inner, sure, line = basins.weigh(
         shares, valid, scene.things, scene.boundary, scene.wide, scene.threshold
     )
     if scene.opening:
         kind = _opened(kind, scene.opening)
+    if scene.least:
+        from selion.fields import cutting
+
+        kind = cutting.weaken(kind, sure, scene.least)
     if scene.flat:
         return kind, np.zeros(kind.shape, np.uint16), sure, line
     relief = basins.smooth(FULL - inner, scene.passes)
@@ -389,7 +435,7 @@ def conclude(
         ``id``, ``class``, ``score``, ``pixels``, ``area``.
     """
     least = int(np.ceil(scene.min_area / scene.unit))
-    objects = METHODS[method](seams.join(blocks, scene.shape[1]), options, scene.small)
+    objects = METHODS[method](seams.join(blocks, scene.shape[1]), options, scene)
     ids = seams.settle(objects, least, int(options.max_hole / scene.unit))
     lut = np.concatenate([[0], ids[objects.pieces]]).astype(np.int32)
     return lut, _table(objects.rows, ids, scene, classes)

@@ -19,6 +19,14 @@ KIND, LOW, PIXELS, AREA, SURE, FIRST, EDGE = range(7)
 """Columns of a table of basins."""
 ONE, OTHER, PASS, LENGTH, LINES = range(5)
 """Columns of a table of passes."""
+CORE, RIM, Y, X, YY, XX, XY, FIELD, FIELD2, LINE, LINE2, STUFF, STUFF2 = range(EDGE + 1, EDGE + 14)
+"""More columns of a table of basins, for the cut: pixels where the thing is likelier than not and
+those on the raster's edge, sums of their rows and columns and of the products of these, sums of the
+probabilities of thing, boundary and background and of their squares (over 65536)."""
+STRENGTH, BESIDE, HISTOGRAM = range(LINES + 1, LINES + 4)
+"""More columns of a table of passes, for the cut: sums of the strength of the border and of the
+background along it; from HISTOGRAM on, how many of its pixels are how strong, in BINS steps."""
+BINS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +37,14 @@ class BasinBlock:
     """Where in the raster."""
     basins: np.ndarray
     """(n, 7) int64: class, lowest height, pixels, area, sum of shares, row-major index of the first
-    pixel, whether it touches the raster's edge."""
+    pixel, whether it touches the raster's edge; for the cut (n, 20), CORE and further."""
     passes: np.ndarray
     """(m, 5) int64: two basins (0 .. n - 1), lowest pass between them
-    (:func:`selion.fields.basins.name_pass`), pixels of contact, and those on a line."""
+    (:func:`selion.fields.basins.name_pass`), pixels of contact, and those on a line; for the cut
+    (m, 11), STRENGTH and further."""
     rims: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     """Pixels along the east, south, west and north side: (5, k) int64 basin, class, height, line,
-    flow."""
+    flow; for the cut (7, k), strength and background."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +52,9 @@ class Basins:
     """All basins of the raster, ordered by their first pixels."""
 
     rows: np.ndarray
-    """(n, 7) int64, as in :class:`BasinBlock`."""
+    """(n, 7) or (n, 20) int64, as in :class:`BasinBlock`."""
     passes: np.ndarray
-    """(m, 5) int64, as in :class:`BasinBlock`."""
+    """(m, 5) or (m, 11) int64, as in :class:`BasinBlock`."""
     pieces: np.ndarray
     """(k,) int64: the basin of each piece, the pieces of all blocks one after the other."""
 
@@ -71,7 +80,7 @@ def _all_passes(
 ) -> np.ndarray:
     """Return the passes of all blocks and across all seams, between basins of the raster."""
     parts = [*(block.passes for block in blocks), *seams]
-    found, at = np.empty((sum(map(len, parts)), 5), np.int64), 0
+    found, at = np.empty((sum(map(len, parts)), parts[0].shape[1]), np.int64), 0
     for k, part in enumerate(parts):
         here = found[at : at + len(part)]
         here[:] = part
@@ -133,9 +142,19 @@ def _across(
     pairs = np.column_stack([mine[0] + offsets[0], theirs[0] + offsets[1]])
     height = np.where(same, np.maximum(mine[2], theirs[2]), 65535)
     line = np.where(same, np.where(mine[2] >= theirs[2], mine[3], theirs[3]), 1)
-    return pairs[linked], np.column_stack(
-        [pairs, (height << PLACE) | (2 * pixels + side), np.ones_like(height), line]
-    )
+    columns = [pairs, (height << PLACE) | (2 * pixels + side), np.ones_like(height), line]
+    if len(mine) > 5:
+        columns.append(_border_values(np.maximum(mine[5:], theirs[5:])))
+    return pairs[linked], np.column_stack(columns)
+
+
+def _border_values(found: np.ndarray) -> np.ndarray:
+    """Return the columns from STRENGTH on of (2, k) strengths and backgrounds.
+
+    As :func:`selion.fields.nodes.border_values`, along a seam.
+    """
+    steps = np.arange(BINS) == (found[0] * BINS >> 16)[:, None]
+    return np.column_stack([found.T, steps.astype(np.int64)])
 
 
 def _groups(count: int, pairs: np.ndarray) -> np.ndarray:
@@ -154,7 +173,7 @@ def _gather(groups: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
     _, place = np.unique(groups, return_inverse=True)
     count = int(place.max(initial=-1)) + 1
     total = np.zeros((count, rows.shape[1]), np.int64)
-    for column in (PIXELS, AREA, SURE):
+    for column in (PIXELS, AREA, SURE, *range(CORE, rows.shape[1])):
         np.add.at(total[:, column], place, rows[:, column])
     total[:, LOW] = total[:, FIRST] = np.iinfo(np.int64).max
     for column in (LOW, FIRST):
@@ -174,7 +193,7 @@ def sum_passes(found: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    found : (m, 5) int64 ndarray
+    found : (m, 5) or (m, 11) int64 ndarray
         Passes in any order, basins in any order.
     """
     between = found[:, ONE] != found[:, OTHER]
@@ -189,7 +208,9 @@ def sum_passes(found: np.ndarray) -> np.ndarray:
     columns = [*np.divmod(key[starts], count), np.minimum.reduceat(found[order, PASS], starts)]
     # these tables are the largest that there are: no column is there twice for longer than it must
     del key
-    columns += [np.add.reduceat(found[order, column], starts) for column in (LENGTH, LINES)]
+    columns += [
+        np.add.reduceat(found[order, column], starts) for column in range(LENGTH, found.shape[1])
+    ]
     return np.column_stack(columns)
 
 

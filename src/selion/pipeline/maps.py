@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import selion
 from selion import fields, models, prediction, store
 from selion.classes import ClassScheme
-from selion.errors import BadInput, BandMismatch
+from selion.errors import BadInput, BandMismatch, SelionError
 from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.land_cover import LandCover, keep_cropland
@@ -34,7 +34,7 @@ from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
 from selion.raster import Source, image_gsd
 from selion.runners import Runner, RunnerOptions, Serial, open_runner
-from selion.segmenter import LoadedModel
+from selion.segmenter import Card, LoadedModel
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -48,7 +48,8 @@ class MapOptions:
     """What a map run may choose; the defaults are the model's and the pipeline's."""
 
     predict: prediction.PredictOptions = field(default_factory=prediction.PredictOptions)
-    method: str = "watershed"
+    method: str = "auto"
+    """How probabilities become objects, see :func:`selion.fields.choose_method`."""
     instances: fields.InstanceOptions = field(default_factory=fields.InstanceOptions)
     outlines: fields.FieldOptions = field(default_factory=fields.FieldOptions)
     min_area: float | None = None
@@ -244,6 +245,7 @@ def map_image(
         if job.model.gives == "objects":
             frame, method = _objects_to_table(job, folder, options, on_step, report), "objects"
         else:
+            options = _with_method(options, job.plan.classes, job.model.card)
             frame, method = (
                 _scores_to_table(job, folder, options, on_step, report, force=force),
                 options.method,
@@ -393,6 +395,7 @@ def fields_from_scores(
     store.check_output(out, force)
     fields.format_of(out)
     report = report or RunReport()
+    options = _with_method(options, classes, _maker(source, report))
     with work_folder(out) as folder, open_runner(options.runner) as runner:
         frame = _to_table(
             prediction.ScoreSource(source),
@@ -411,6 +414,34 @@ def fields_from_scores(
             force=force,
         )
     return out, frame
+
+
+def _with_method(options: MapOptions, classes: ClassScheme, card: Card | None) -> MapOptions:
+    """Decide how objects are found, before the first pixel is looked at."""
+    method, instances = fields.choose_method(options.method, options.instances, classes, card)
+    return replace(options, method=method, instances=instances)
+
+
+def _maker(source: Source, report: RunReport) -> Card | None:
+    """Return the card of the model that made a score raster, if it is on this machine.
+
+    Where it is not, and had a learnt score, objects come out otherwise than from the model itself,
+    and that is said.
+    """
+    said = json.loads(source.tags.get("model", "{}"))
+    name, files = said.get("name", ""), said.get("files", {})
+    try:
+        card = models.find_card(name) if name else None
+    except SelionError:
+        card = None
+    if card is not None and dict(card.files) == files:
+        return card
+    if fields.CUT in files:
+        report.on_note(
+            f"These probabilities were made by {name}, whose learnt score of fields is not on this "
+            "machine: fields are parted by the watershed instead."
+        )
+    return None
 
 
 def _sized(

@@ -32,7 +32,7 @@ OUTPUT, MODEL, FAST, KEEP, SIMPLIFY, MIN_AREA, METHOD = (
     "MIN_AREA",
     "METHOD",
 )
-METHODS = ("watershed", "components", "vote")
+METHODS = ("auto", "watershed", "components", "vote", "cut")
 
 
 class Called(QgsProcessingAlgorithm):

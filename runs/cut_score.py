@@ -1,0 +1,266 @@
+"""Learn the score of fields of a model: ``cut.safetensors`` beside its card.
+
+    python runs/cut_score.py SAMPLES.npz... --out src/selion/weights/fields-rgb-vhr
+
+Each SAMPLES file is written by ``cut_samples.py``: probabilities of places that the network which
+made them has not seen, with the fields drawn there.  Every node of every hierarchy is a sample; its
+truth is how well it covers the field that it covers best, a soft IoU > 0.5.  Five folds by place
+say what the score is worth, and the score that ships has learnt from all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from selion.classes import FTW3
+from selion.fields import InstanceOptions, NodeScore
+from selion.fields.cutting import grow, worth
+from selion.fields.hierarchy import best_cut
+from selion.fields.instances import InstanceInput, cut, prepare
+from selion.fields.node_score import CUT, CutSettings
+from selion.fields.nodes import Tree, features
+from selion.fields.seams import AREA, join
+from selion.grid import whole
+from selion.models import read_card, write_card
+from selion.models.card import sha256_of
+from selion.raster import Raster
+
+LEAST = 500.0
+"""Smallest object in m2, as `selion evaluate` counts."""
+SOFT = 0.06
+"""Width of the step at IoU 0.5: a node at 0.48 is nearly as good as one at 0.52."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A hierarchy with what is true of its nodes."""
+
+    name: str
+    kind: str
+    fold: int
+    unseen: bool
+    """Whether the network has not been trained on it."""
+    leaves: np.ndarray
+    """(y, x) leaf of each pixel."""
+    tree: Tree
+    values: np.ndarray
+    """(node, feature) float32."""
+    iou: np.ndarray
+    """(node,) with the field that it covers best."""
+    field: np.ndarray
+    """(node,) which one that is."""
+    truth: np.ndarray
+    """(y, x) ids."""
+
+    @property
+    def area(self) -> np.ndarray:
+        """m2 of every node."""
+        return self.tree.rows[:, AREA] * self.tree.unit
+
+
+def hierarchy(probs: Raster, settings: CutSettings) -> tuple[np.ndarray, Tree]:
+    """Return the leaf of each pixel and the tree, as `selion map --method cut` builds them."""
+    options = InstanceOptions(score=NodeScore.untrained(settings), min_area=LEAST)
+    scene: InstanceInput = prepare(probs, FTW3, "cut", options)
+    labels, block = cut(probs, whole(probs.grid), scene)
+    leaves, tree = grow(join([block], scene.shape[1]), settings, scene.unit)
+    return leaves.pieces[labels - 1], tree
+
+
+def overlap(leaves: np.ndarray, tree: Tree, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return of every node the IoU with the field that it covers best, and which one that is."""
+    count, fields = len(tree.rows) - len(tree.children), int(truth.max()) + 1
+    pairs, sizes = np.unique(leaves.ravel() * fields + truth.ravel(), return_counts=True)
+    inside: list[dict[int, int]] = [{} for _ in range(count)]
+    for pair, size in zip(pairs.tolist(), sizes.tolist(), strict=True):
+        inside[pair // fields][pair % fields] = size
+    area = np.bincount(truth.ravel(), minlength=fields)
+    iou, best = np.zeros(len(tree.rows)), np.zeros(len(tree.rows), np.int64)
+
+    def look(k: int, held: dict[int, int]) -> None:
+        size = sum(held.values())
+        hits = [(part / (area[f] + size - part), f) for f, part in held.items() if f]
+        iou[k], best[k] = max(hits, default=(0.0, 0))
+
+    for k in range(count):
+        look(k, inside[k])
+    for k, (a, b) in enumerate(tree.children.tolist(), count):
+        small, large = sorted((inside[a], inside[b]), key=len)
+        for f, part in small.items():
+            large[f] = large.get(f, 0) + part
+        inside[a] = inside[b] = {}
+        inside.append(large)
+        look(k, large)
+    return iou, best
+
+
+def read_places(path: Path, settings: CutSettings) -> list[Place]:
+    """Build the hierarchies of a file of samples."""
+    places = []
+    with np.load(path) as samples:
+        for name in sorted({key.split("/")[0] for key in samples.files}):
+            probs, truth = samples[f"{name}/probs"], samples[f"{name}/truth"].astype(np.int64)
+            about = json.loads(str(samples[f"{name}/about"]))
+            gsd = about["gsd"]
+            grid = GeoBox(truth.shape, Affine(gsd, 0, 0, 0, -gsd, 0), "EPSG:32631")
+            leaves, tree = hierarchy(Raster(probs, grid, FTW3.names), settings)
+            values = np.concatenate([values for _, values in features(tree)])
+            places.append(
+                Place(
+                    name,
+                    about["kind"],
+                    about["fold"],
+                    about.get("unseen", False),
+                    leaves,
+                    tree,
+                    values,
+                    *overlap(leaves, tree, truth),
+                    truth,
+                )
+            )
+    return places
+
+
+def soft(iou: np.ndarray) -> np.ndarray:
+    """IoU -> how much it counts as found."""
+    return 1 / (1 + np.exp((0.5 - iou) / SOFT))
+
+
+def learn(places: Sequence[Place], settings: CutSettings, trees: int, seed: int = 0) -> NodeScore:
+    """Fit the trees; every kind of imagery weighs as much as the square root of its nodes."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    large = [place.area >= LEAST for place in places]
+    values = np.concatenate([p.values[keep] for p, keep in zip(places, large, strict=True)])
+    target = np.concatenate([soft(p.iou[keep]) for p, keep in zip(places, large, strict=True)])
+    kinds = np.concatenate(
+        [[p.kind] * int(keep.sum()) for p, keep in zip(places, large, strict=True)]
+    )
+    _, place, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    model = HistGradientBoostingRegressor(
+        max_iter=trees,
+        learning_rate=0.06,
+        max_leaf_nodes=14,
+        min_samples_leaf=40,
+        l2_regularization=1.0,
+        max_features=0.3,
+        early_stopping=False,
+        random_state=seed,
+    ).fit(values, target, (1 / np.sqrt(counts / counts.min()))[place])
+    return from_sklearn(model, settings)
+
+
+def from_sklearn(model: object, settings: CutSettings) -> NodeScore:
+    """Take the trees out of a fitted ``HistGradientBoostingRegressor``."""
+    tables = [stage[0].nodes for stage in model._predictors]  # noqa: SLF001 - it has no other door
+    starts = np.cumsum([0, *map(len, tables)])[:-1]
+    nodes = np.concatenate(tables)
+    shift = np.repeat(starts, [len(table) for table in tables])
+    leaf = nodes["is_leaf"].astype(bool)
+    return NodeScore(
+        settings,
+        float(np.ravel(model._baseline_prediction)[0]),  # noqa: SLF001
+        roots=starts.astype("i4"),
+        feature=np.where(leaf, -1, nodes["feature_idx"]).astype("i2"),
+        threshold=np.where(leaf, 0, nodes["num_threshold"]).astype("f8"),
+        left=np.where(leaf, 0, nodes["left"] + shift).astype("i4"),
+        right=np.where(leaf, 0, nodes["right"] + shift).astype("i4"),
+        missing_left=nodes["missing_go_to_left"].astype("u1"),
+        value=np.where(leaf, nodes["value"], 0).astype("f8"),
+    )
+
+
+def count(place: Place, said: np.ndarray, price: float, land: float) -> np.ndarray:
+    """Return found fields, chosen objects, true fields, pixels of both, pixels of either."""
+    brings = worth(place.tree, said, CutSettings(price=price, land=land), LEAST)
+    chosen = best_cut(place.tree.children, brings)
+    objects = np.unique(chosen[chosen >= 0])
+    found = np.unique(place.field[objects][place.iou[objects] > 0.5])
+    covered, true = (chosen >= 0)[place.leaves], place.truth > 0
+    fields = len(np.unique(place.truth[true]))
+    return np.array(
+        [len(found), len(objects), fields, (covered & true).sum(), (covered | true).sum()]
+    )
+
+
+def report(
+    places: Sequence[Place], said: Sequence[np.ndarray], price: float, land: float = 0.0
+) -> dict[str, object]:
+    """Score a cut, over all places of each kind, and over those that the network has not seen."""
+    out: dict[str, object] = {}
+    kinds = [(place.kind, False) for place in places]
+    kinds += [(place.kind, True) for place in places if place.unseen]
+    for kind, unseen in sorted(set(kinds)):
+        here = [
+            k
+            for k, place in enumerate(places)
+            if place.kind == kind and (place.unseen or not unseen)
+        ]
+        rows = np.array([count(places[k], said[k], price, land) for k in here])
+        folds = {
+            fold: rows[[places[k].fold == fold for k in here]].sum(0)
+            for fold in sorted({places[k].fold for k in here})
+        }
+        total = rows.sum(0)
+        out[f"{kind}, unseen by the network" if unseen else kind] = {
+            "f1": round(2 * total[0] / (total[1] + total[2]), 3),
+            "precision": round(total[0] / max(total[1], 1), 3),
+            "recall": round(total[0] / total[2], 3),
+            "iou": round(total[3] / total[4], 3),
+            "folds": [round(2 * t[0] / max(t[1] + t[2], 1), 3) for t in folds.values()],
+        }
+    return out
+
+
+def main() -> None:
+    """Fold by fold, then all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("samples", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, help="folder of a model, whose card then names the cut")
+    parser.add_argument("--trees", type=int, default=160)
+    parser.add_argument("--price", type=float, nargs="+", default=[0.35, 0.4, 0.45])
+    parser.add_argument("--oracle", action="store_true", help="only say what the best cut would be")
+    for name in ("smoothing", "least", "depth"):
+        parser.add_argument(f"--{name}", type=float, default=getattr(CutSettings(), name))
+    args = parser.parse_args()
+    settings = CutSettings(args.smoothing, args.least, args.depth)
+    places = [place for path in args.samples for place in read_places(path, settings)]
+    nodes = sum(place.tree.count for place in places)
+    print(len(places), "places,", nodes, "nodes; the oracle's cut:", flush=True)
+    print(json.dumps(report(places, [soft(p.iou) for p in places], 0.5)), flush=True)
+    if args.oracle:
+        return
+    said: list[np.ndarray] = [np.zeros(0)] * len(places)
+    for fold in sorted({place.fold for place in places}):
+        score = learn([p for p in places if p.fold != fold], settings, args.trees)
+        for k, place in enumerate(places):
+            if place.fold == fold:
+                said[k] = score.predict(place.values)
+    tables = {price: report(places, said, price, settings.land) for price in args.price}
+    for price, table in tables.items():
+        print(price, json.dumps(table), flush=True)
+    mean = {
+        price: np.mean([row["f1"] for row in table.values()]) for price, table in tables.items()
+    }
+    best = max(mean, key=lambda price: mean[price])
+    print("price", best, flush=True)
+    if args.out:
+        settings = replace(settings, price=best)
+        learn(places, settings, args.trees).save(args.out / CUT)
+        card = read_card(args.out)
+        card = replace(card, files={**card.files, CUT: sha256_of(args.out / CUT)})
+        write_card(card, args.out / "card.toml")
+
+
+if __name__ == "__main__":
+    main()

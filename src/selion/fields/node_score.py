@@ -1,0 +1,178 @@
+"""How likely a node of the hierarchy is one field: boosted trees, learnt from drawn fields.
+
+Trees were chosen over a network because their answer is a sum of a few hundred numbers that are
+looked up by comparisons: the same on every machine, whatever its matrix library.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+from selion.errors import BadInput, UnreadableFile
+from selion.fields import nodes
+
+if TYPE_CHECKING:
+    from selion.segmenter import Card
+
+CUT = "cut.safetensors"
+"""The file beside a model's card."""
+
+
+@dataclass(frozen=True)
+class CutSettings:
+    """How the hierarchy is built and cut that a score was learnt on."""
+
+    smoothing: float = 2.0
+    """Standard deviation, in metres and at least one pixel, of the Gaussian that smooths the relief
+    whose basins are the leaves."""
+    least: float = 0.2
+    """Pixels of a lower probability (thing and boundary) lie in no leaf of their own."""
+    depth: float = 0.05
+    """Leaves over whose border the interior falls by less are one."""
+    price: float = 0.4
+    """What choosing a node costs.  Half of the F1 that is reached at best is the price that reaches
+    it (Lipton, Elkan and Naryanaswamy, ECML 2014)."""
+    land: float = 0.2
+    """What a hectare brings on which fields are certain: land that is surely farmed is not left out
+    because it is not sure where its fields part."""
+
+
+@dataclass(frozen=True, eq=False)
+class NodeScore:
+    """Boosted regression trees over :data:`selion.fields.nodes.FEATURES`."""
+
+    settings: CutSettings
+    base: float
+    """The answer before the first tree."""
+    roots: np.ndarray
+    """(t,) int32: where each tree begins."""
+    feature: np.ndarray
+    """(n,) int16 column of the features; -1 at a leaf."""
+    threshold: np.ndarray
+    """(n,) float64: what is not above goes left."""
+    left: np.ndarray
+    right: np.ndarray
+    """(n,) int32."""
+    missing_left: np.ndarray
+    """(n,) uint8: whether NaN goes left."""
+    value: np.ndarray
+    """(n,) float64 of a leaf."""
+
+    @classmethod
+    def untrained(cls, settings: CutSettings) -> NodeScore:
+        """Return one without trees: every node is as likely a field as not."""
+        none = [np.zeros(0, kind) for kind in ("i4", "i2", "f8", "i4", "i4", "u1", "f8")]
+        return cls(settings, 0.5, *none)
+
+    def __call__(self, tree: nodes.Tree) -> np.ndarray:
+        """Return (node,) float64 probabilities, 0 .. 1."""
+        said = np.empty(tree.count)
+        for step, values in nodes.features(tree):
+            said[step] = self.predict(values)
+        return said
+
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """Return (n,) float64 probabilities from (n, f) float32 features."""
+        total: np.ndarray = _sum_leaves(
+            values,
+            self.roots,
+            self.feature,
+            self.threshold,
+            self.left,
+            self.right,
+            self.missing_left,
+            self.value,
+        )
+        return np.clip(total + self.base, 0.0, 1.0)
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file; the same score always gives the same bytes."""
+        from safetensors.numpy import save
+
+        # one key: safetensors writes several in an order that changes from run to run
+        about = {"settings": asdict(self.settings), "base": self.base, "features": nodes.FEATURES}
+        tensors = {name: getattr(self, name) for name in TENSORS}
+        path.write_bytes(save(tensors, {"cut": json.dumps(about)}))
+
+
+TENSORS = ("roots", "feature", "threshold", "left", "right", "missing_left", "value")
+
+
+def read_node_score(path: Path) -> NodeScore:
+    """Read what :meth:`NodeScore.save` wrote.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is no such file, or was learnt on other features than this version computes.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as found:
+            about = json.loads((found.metadata() or {})["cut"])
+            tensors = {name: found.get_tensor(name) for name in TENSORS}
+        settings = CutSettings(**{name: float(value) for name, value in about["settings"].items()})
+        base, learnt_on = float(about["base"]), tuple(about["features"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnreadableFile(
+            f"{path} cannot be read as the score of a cut ({error}): fetch or export the model "
+            "again, or use --method watershed."
+        ) from error
+    if learnt_on != nodes.FEATURES or not _sound(tensors):
+        raise UnreadableFile(
+            f"{path} was made for another version of selion: fetch the model again, or use "
+            "--method watershed."
+        )
+    return NodeScore(settings, base, **tensors)
+
+
+def _sound(tensors: dict[str, np.ndarray]) -> bool:
+    """Whether no tree leaves its table or comes back: children lie behind their parents."""
+    inside = tensors["feature"] >= 0
+    here, count = np.flatnonzero(inside), len(inside)
+    ends = [tensors[side][inside] for side in ("left", "right")]
+    return (
+        len({len(tensors[name]) for name in TENSORS if name != "roots"}) == 1
+        and all(((side > here) & (side < count)).all() for side in ends)
+        and bool((tensors["feature"] < len(nodes.FEATURES)).all())
+        and bool(((tensors["roots"] >= 0) & (tensors["roots"] < count)).all())
+    )
+
+
+# Compiled: two million nodes go down some hundred trees each.
+@njit(cache=True, nogil=True)
+def _sum_leaves(values, roots, feature, threshold, left, right, missing_left, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return (n,) float64 sums of the leaves that the rows of ``values`` reach."""
+    out = np.zeros(values.shape[0])
+    for k in range(values.shape[0]):
+        for root in roots:
+            at = root
+            while feature[at] >= 0:
+                x = values[k, feature[at]]
+                down = missing_left[at] == 1 if np.isnan(x) else x <= threshold[at]
+                at = left[at] if down else right[at]
+            out[k] += value[at]
+    return out
+
+
+def score_of(card: Card) -> NodeScore:
+    """Read the score that lies beside a model's card.
+
+    Raises
+    ------
+    BadInput
+        If the model has none.
+    """
+    if CUT not in card.files or card.folder is None:
+        raise BadInput(
+            f"Method 'cut' was asked for, but {card.name} has no learnt score of fields: use "
+            "--method watershed, or a model whose card names a cut.safetensors."
+        )
+    return read_node_score(card.folder / CUT)

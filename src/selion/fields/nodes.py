@@ -1,0 +1,311 @@
+"""What a node of the hierarchy is like: the features that its score is learnt from.
+
+All of them come from whole numbers that were summed over the node's pixels and along its borders,
+so they do not depend on blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from selion.fields import hierarchy
+from selion.fields.seams import (
+    AREA,
+    BINS,
+    CORE,
+    FIELD,
+    LENGTH,
+    LINE,
+    PIXELS,
+    RIM,
+    STRENGTH,
+    STUFF,
+    XX,
+    XY,
+    YY,
+    Basins,
+    X,
+    Y,
+)
+
+FULL = 65535.0
+STEP = 1 << 18
+"""Nodes whose features are in memory at a time."""
+
+OWN = (
+    *("log_area", "log_pixels", "core", "rim", "elongation", "fill", "log_minor"),
+    *("field", "field_sd", "boundary", "boundary_sd", "background", "background_sd"),
+    *("compactness", "log_width", "strength", "beside"),
+    *(f"weaker_{k}" for k in range(1, BINS)),
+    *("inner_strength", "inner_length", "inner_top", "formed"),
+    *(f"inner_weaker_{k}" for k in range(1, BINS)),
+    *("swallowed", "persistence", "shared", "share_of_parent"),
+)
+OTHERS = (
+    "log_area",
+    "field",
+    "background",
+    "compactness",
+    "fill",
+    "strength",
+    "core",
+    "elongation",
+)
+FEATURES = (
+    *OWN,
+    *(f"{who}_{name}" for who in ("sibling", "parent", "larger", "smaller") for name in OTHERS),
+)
+"""Names of the features: a node's own, and some of its sibling's, its parent's and its two
+parts'."""
+
+
+# Compiled: thirteen sums in one pass over the pixels.
+@njit(cache=True, nogil=True)
+def sum_pixels(labels, count, kind, planes, top, left, shape):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Sum up over each basin what its features are made of.
+
+    Parameters
+    ----------
+    labels : (y, x) int32 ndarray
+        1 .. count.
+    kind : (y, x) uint8 ndarray
+        1 where the thing is likelier than not.
+    planes : (3, y, x) uint16 ndarray
+        Thing, boundary, background.
+    top, left : int
+        Where the block lies in the raster.
+    shape : (int, int)
+        The raster's size (y, x).
+
+    Returns
+    -------
+    (count, 13) int64 ndarray
+        Columns CORE to STUFF2.
+    """
+    height, width = labels.shape
+    out = np.zeros((count, 13), np.int64)
+    for i in range(height):
+        y = np.int64(top + i)
+        for j in range(width):
+            x, row = np.int64(left + j), out[labels[i, j] - 1]
+            row[0] += kind[i, j] == 1
+            row[1] += y == 0 or x == 0 or y == shape[0] - 1 or x == shape[1] - 1
+            row[2] += y
+            row[3] += x
+            row[4] += y * y
+            row[5] += x * x
+            row[6] += x * y
+            for k in range(3):
+                value = np.int64(planes[k, i, j])
+                row[7 + 2 * k] += value
+                row[8 + 2 * k] += (value * value) >> 16
+    return out
+
+
+# Compiled: in the order of selion.fields.basins.passes, of which these are more columns.
+@njit(cache=True, nogil=True)
+def border_values(labels, strength, stuff, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Return strength and background of every pair of neighbouring pixels in different basins.
+
+    Parameters
+    ----------
+    labels : (y, x) int32 ndarray
+    strength, stuff : (y, x) uint16 ndarray
+        Of each pair the larger counts.
+    count : int
+        How many pairs there are.
+
+    Returns
+    -------
+    (count, 2 + BINS) int64 ndarray
+        Columns STRENGTH and further.
+    """
+    height, width = labels.shape
+    out = np.zeros((count, 2 + BINS), np.int64)
+    at = 0
+    for i in range(height):
+        for j in range(width):
+            for down in range(2):
+                y, x = i + down, j + 1 - down
+                if y < height and x < width and labels[i, j] != labels[y, x]:
+                    row = out[at]
+                    row[0] = max(strength[i, j], strength[y, x])
+                    row[1] = max(stuff[i, j], stuff[y, x])
+                    row[2 + ((row[0] * BINS) >> 16)] = 1
+                    at += 1
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A hierarchy of basins with what its nodes are made of."""
+
+    children: np.ndarray
+    """(j, 2) int64, see :func:`selion.fields.hierarchy.agglomerate`."""
+    between: np.ndarray
+    """(j, c) int64."""
+    rows: np.ndarray
+    """(n, 20) int64 sums of every node; those that are not sums (class, lowest height, first pixel)
+    mean nothing."""
+    outer: np.ndarray
+    inner: np.ndarray
+    """(n, c) int64 sums of the borders around and inside."""
+    top: np.ndarray
+    """(n,) float64 strongest border inside, times FULL."""
+    unit: float
+    """m2 per unit of area."""
+
+    @property
+    def count(self) -> int:
+        """Nodes."""
+        return len(self.rows)
+
+
+def grow(basins: Basins, known: np.ndarray, unit: float) -> Tree:
+    """Build the hierarchy of the basins that are ``known`` (not beyond the image).
+
+    Parameters
+    ----------
+    basins : Basins
+        With the columns of this module.
+    known : (n,) bool ndarray
+    unit : float
+        m2 per unit of area.
+    """
+    pairs = basins.passes[:, :2]
+    pairs, sums = (
+        values[known[pairs].all(axis=1)] for values in (pairs, _border_columns(basins.passes))
+    )
+    one, other = (np.ascontiguousarray(pairs[:, end]) for end in (0, 1))
+    count = len(basins.rows)
+    children, between = hierarchy.agglomerate(count, one, other, sums)
+    around = np.zeros((count, sums.shape[1]), np.int64)
+    np.add.at(around, one, sums)
+    np.add.at(around, other, sums)
+    outer, inner, top = hierarchy.borders(children, between, around)
+    rows = hierarchy.accumulate(children, basins.rows)
+    return Tree(children, between, rows, outer, inner, top, unit)
+
+
+def _border_columns(passes: np.ndarray) -> np.ndarray:
+    """Length, strength, background, histogram."""
+    return np.ascontiguousarray(passes[:, [LENGTH, *range(STRENGTH, passes.shape[1])]])
+
+
+def features(tree: Tree) -> Iterator[tuple[slice, np.ndarray]]:
+    """Describe every node, STEP nodes at a time.
+
+    Yields
+    ------
+    slice
+        The nodes.
+    (n, len(FEATURES)) float32 ndarray
+        NaN where there is no such neighbour.
+
+    Notes
+    -----
+    Border strength is the probability of the boundary plus half that of the background, 0 .. 1.  A
+    node is *formed* over the border between its two parts and *swallowed* over the one to its
+    sibling; in between it persists.  Lengths are in pixels, ``log_width`` (2 area / perimeter) and
+    ``log_minor`` (minor axis of the ellipse of equal moments) are logarithms of metres.
+    """
+    parent, sibling = _relations(tree)
+    steps = [slice(k, min(k + STEP, tree.count)) for k in range(0, tree.count, STEP)]
+    shown = np.empty((tree.count, len(OTHERS)), np.float32)
+    chosen = [OWN.index(name) for name in OTHERS]
+    for step in steps:
+        shown[step] = _own(tree, step, parent)[:, chosen]
+    joins = len(tree.children)
+    larger = np.full(tree.count, -1)
+    smaller = larger.copy()
+    if joins:
+        area = tree.rows[:, PIXELS][tree.children]
+        first = area[:, 0] >= area[:, 1]
+        larger[-joins:] = np.where(first, tree.children[:, 0], tree.children[:, 1])
+        smaller[-joins:] = np.where(first, tree.children[:, 1], tree.children[:, 0])
+    for step in steps:
+        parts = [_own(tree, step, parent)]
+        parts += [
+            np.where((who[step] >= 0)[:, None], shown[who[step]], np.nan)
+            for who in (sibling, parent, larger, smaller)
+        ]
+        yield step, np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _relations(tree: Tree) -> tuple[np.ndarray, np.ndarray]:
+    """Return the parent and the sibling of every node, -1 for none."""
+    parent, sibling = np.full(tree.count, -1), np.full(tree.count, -1)
+    joins = len(tree.children)
+    for side in range(2):
+        parent[tree.children[:, side]] = np.arange(tree.count - joins, tree.count)
+        sibling[tree.children[:, side]] = tree.children[:, 1 - side]
+    return parent, sibling
+
+
+def _own(tree: Tree, step: slice, parent: np.ndarray) -> np.ndarray:
+    """Return the (n, len(OWN)) features of some nodes that are about themselves."""
+    rows, outer, inner = (
+        values[step].astype(float) for values in (tree.rows, tree.outer, tree.inner)
+    )
+    basins = tree.count - len(tree.children)
+    at = np.arange(step.start, step.stop)
+    pixels, area = rows[:, PIXELS], rows[:, AREA] * tree.unit
+    gsd = np.sqrt(area / pixels)
+    around, within = np.maximum(outer[:, 0], 1), np.maximum(inner[:, 0], 1)
+    has, made = parent[step] >= 0, at >= basins
+    fell = tree.between if len(tree.children) else np.ones((1, tree.outer.shape[1]), np.int64)
+    height = fell[:, 1] / np.maximum(fell[:, 0], 1) / FULL
+    above = np.where(has, parent[step] - basins, 0)
+    swallowed = np.where(has, height[above], 1.0)
+    formed = np.where(made, height[np.where(made, at - basins, 0)], 0.0)
+    major, minor = _axes(rows)
+    shares = []
+    for column in (FIELD, LINE, STUFF):
+        mean = rows[:, column] / pixels / FULL
+        square = rows[:, column + 1] * 65536 / pixels / FULL / FULL
+        shares += [mean, np.sqrt(np.maximum(square - mean * mean, 0))]
+    weaker = np.cumsum(outer[:, 3:], 1)[:, : BINS - 1] / around[:, None]
+    inner_weaker = np.cumsum(inner[:, 3:], 1)[:, : BINS - 1] / within[:, None]
+    length = outer[:, 0] + rows[:, RIM]
+    whole = np.where(has, tree.rows[:, PIXELS][parent[step]], pixels)
+    columns = [
+        np.log(area),
+        np.log(pixels),
+        rows[:, CORE] / pixels,
+        rows[:, RIM] / np.sqrt(pixels),
+        np.sqrt(major / minor),
+        pixels / (4 * np.pi * np.sqrt(major * minor)),
+        np.log(4 * np.sqrt(minor) * gsd),
+        *shares,
+        4 * np.pi * pixels / np.maximum(length, 1) ** 2,
+        np.log(2 * pixels / np.maximum(length, 1) * gsd),
+        outer[:, 1] / around / FULL,
+        outer[:, 2] / around / FULL,
+        *weaker.T,
+        inner[:, 1] / within / FULL,
+        inner[:, 0] / np.sqrt(pixels) / 10,
+        tree.top[step] / FULL,
+        formed,
+        *inner_weaker.T,
+        swallowed,
+        swallowed - formed,
+        np.where(has, fell[above, 0] / around, 0.0),
+        pixels / whole,
+    ]
+    return np.stack(columns, 1).astype(np.float32)
+
+
+def _axes(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variances along both axes of the ellipse of equal moments, px2."""
+    pixels = rows[:, PIXELS]
+    y, x = rows[:, Y] / pixels, rows[:, X] / pixels
+    # a pixel is a square with a variance of its own, 1/12
+    down = rows[:, YY] / pixels - y * y + 1 / 12
+    across = rows[:, XX] / pixels - x * x + 1 / 12
+    both = rows[:, XY] / pixels - x * y
+    half = np.sqrt(np.maximum((down - across) ** 2 / 4 + both**2, 0))
+    return (down + across) / 2 + half, np.maximum((down + across) / 2 - half, 1e-3)
