@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     image = selion.open_raster(path)
     model = selion.load_model(MODEL)
     probabilities = selion.predict(image, model)
-    instances = selion.find_instances(probabilities, model.classes)
+    instances = selion.find_instances(probabilities, model)
     fields = selion.to_fields(instances)
     write_fields(fields, given.out / "steps.gpkg", force=True)
 

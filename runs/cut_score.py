@@ -112,7 +112,7 @@ def read_places(path: Path, settings: CutSettings) -> list[Place]:
             gsd = about["gsd"]
             grid = GeoBox(truth.shape, Affine(gsd, 0, 0, 0, -gsd, 0), "EPSG:32631")
             leaves, tree = hierarchy(Raster(probs, grid, FTW3.names), settings)
-            values = np.concatenate([values for _, values in features(tree)])
+            values = np.concatenate([v for _, v in features(tree, np.arange(tree.count))])
             places.append(
                 Place(
                     name,

@@ -58,7 +58,7 @@ probabilities
 # corners, so that neighbours stay neighbours after simplification.
 
 # %%
-instances = selion.find_instances(probabilities, model.classes)
+instances = selion.find_instances(probabilities, model)
 instances
 
 # %%

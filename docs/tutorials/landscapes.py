@@ -91,7 +91,7 @@ probabilities
 
 # %%
 fields = selion.load_model("fields-rgb-vhr")
-objects = selion.find_instances(selion.predict(scene.image, fields), fields.classes)
+objects = selion.find_instances(selion.predict(scene.image, fields), fields)
 objects
 
 # %% [markdown]

@@ -121,7 +121,11 @@ def tree_of(probs, settings=None):
     scene = prepare(probs, FTW3, "cut", options)
     labels, block = cut(probs, whole(probs.grid), scene)
     leaves, tree = grow(join([block], scene.shape[1]), settings, scene.unit)
-    return leaves.pieces[labels - 1], tree, np.concatenate([v for _, v in features(tree)])
+    return (
+        leaves.pieces[labels - 1],
+        tree,
+        np.concatenate([v for _, v in features(tree, np.arange(tree.count))]),
+    )
 
 
 def test_features_of_a_rectangle_by_hand():

@@ -53,7 +53,7 @@ def stations(path, how=None, refiner=None):
     source = selion.open_raster(path)
     model = load_refined(maps.choose_model(source), refiner)
     probabilities = selion.predict(source, model, options=how)
-    return selion.to_fields(selion.find_instances(probabilities, model.classes))
+    return selion.to_fields(selion.find_instances(probabilities, model))
 
 
 def assert_same_table(one, other):
@@ -84,7 +84,7 @@ def test_options_mean_the_same_in_one_line_and_by_station(image, scores, tmp_pat
     objects = fields.InstanceOptions(**chosen)
     model = selion.load_model("fields-s2-2season")
     said = prediction.ScoreSource(store.open_raster(scores))
-    found = selion.find_instances(said.read(whole(said.grid)), model.classes, method, objects)
+    found = selion.find_instances(said.read(whole(said.grid)), model, method, objects)
     by_hand = selion.to_fields(found)
     options = maps.MapOptions(method=method, instances=objects)
     _, frame = maps.fields_from_scores(scores, tmp_path / "f.parquet", options)

@@ -354,6 +354,64 @@ def passes(labels, kind, relief, line, top, left, across):  # type: ignore[no-un
     return found
 
 
+# Compiled: a hash table finds the row of a pair; sorting all pairs of pixels first takes several
+# times as long and another copy of the largest table that there is.
+@njit(cache=True, nogil=True)
+def add_up(found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Bring the rows of the same two basins together.
+
+    Parameters
+    ----------
+    found : (m, c) int64 ndarray
+        Two basins in any order, a number of which the lowest counts, and numbers that add up; rows
+        within one basin count for nothing.
+
+    Returns
+    -------
+    (n, c) int64 ndarray
+        One row per pair, the smaller basin first, in the order in which they were met.
+    """
+    places = 1 << 10
+    place, used = np.full(places, -1), 0
+    out = np.empty((min(found.shape[0], places), found.shape[1]), np.int64)
+    for k in range(found.shape[0]):
+        one, other = min(found[k, 0], found[k, 1]), max(found[k, 0], found[k, 1])
+        if one == other:
+            continue
+        at = _bucket(one, other) & (places - 1)
+        while place[at] >= 0 and not (out[place[at], 0] == one and out[place[at], 1] == other):
+            at = (at + 1) & (places - 1)
+        row = place[at]
+        if row >= 0:
+            out[row, 2] = min(out[row, 2], found[k, 2])
+            for column in range(3, found.shape[1]):
+                out[row, column] += found[k, column]
+            continue
+        if used == out.shape[0]:
+            longer = np.empty((min(2 * used, found.shape[0]), found.shape[1]), np.int64)
+            longer[:used] = out
+            out = longer
+        for column in range(2, found.shape[1]):
+            out[used, column] = found[k, column]
+        out[used, 0], out[used, 1], place[at] = one, other, used
+        used += 1
+        if 2 * used > places:
+            places *= 2
+            place = np.full(places, -1)
+            for row in range(used):
+                at = _bucket(out[row, 0], out[row, 1]) & (places - 1)
+                while place[at] >= 0:
+                    at = (at + 1) & (places - 1)
+                place[at] = row
+    return out[:used]
+
+
+@njit(cache=True, nogil=True)
+def _bucket(one, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return a number that pairs rarely share."""
+    return ((one * 0x9E3779B97F4A7C1) ^ (other * 0x2545F4914F6CDD1D)) >> 17
+
+
 # Compiled: union-find is a chain of dependent steps that arrays cannot do.  The order of the pairs
 # does not matter, for the smallest member is the root.
 @njit(cache=True, nogil=True)

@@ -113,7 +113,7 @@ def by_score(basins: Basins, score: NodeScore, least: float, unit: float) -> Bas
     """
     fine, tree = grow(basins, score.settings, unit)
     known = fine.rows[:, KIND] < OUTSIDE
-    said = score(tree)
+    said = score(tree, tree.rows[:, AREA] * unit >= least)
     chosen = hierarchy.best_cut(tree.children, worth(tree, said, score.settings, least))
     object_ = (chosen >= 0) & known
     rows = fine.rows.copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 from selion.classes import ClassScheme
 from selion.fields.instancemap import map_by_class
@@ -13,7 +14,7 @@ from selion.fields.node_score import CUT, score_of
 from selion.fields.polygonise import Run
 from selion.labels import Instances
 from selion.raster import Raster, Source
-from selion.segmenter import Card
+from selion.segmenter import Card, LoadedModel
 from selion.store.instancemap import InstanceMap
 
 
@@ -55,10 +56,19 @@ def choose_method(
     return method, replace(options, score=score_of(card))
 
 
+def _settled(
+    classes: ClassScheme | LoadedModel[Any], method: str, options: InstanceOptions | None
+) -> tuple[ClassScheme, str, InstanceOptions]:
+    """Return the classes, the method and its options of whoever made the probabilities."""
+    scheme = classes if isinstance(classes, ClassScheme) else classes.classes
+    card = None if isinstance(classes, ClassScheme) else classes.card
+    return scheme, *choose_method(method, options or InstanceOptions(), scheme, card)
+
+
 def find_instances(
     probs: Raster,
-    classes: ClassScheme,
-    method: str = "watershed",
+    classes: ClassScheme | LoadedModel[Any],
+    method: str = "auto",
     options: InstanceOptions | None = None,
     cover: str = "mask",
 ) -> Instances:
@@ -69,13 +79,14 @@ def find_instances(
     probs : Raster
         (class, y, x) probabilities: floats from 0 to 1, or uint8 or uint16 that span their whole
         range.
-    classes : ClassScheme
-        With ``things``, and with ``boundary`` if objects touch each other.
-    method : {"watershed", "components", "vote", "cut"}
-        How objects that touch are parted, see :data:`selion.fields.METHODS`;
-        :func:`choose_method` finds what suits a model.
+    classes : ClassScheme or LoadedModel
+        With ``things``, and with ``boundary`` if objects touch each other; of a model its classes
+        and, if it has one, its learnt score of fields.
+    method : {"auto", "watershed", "components", "vote", "cut"}
+        How objects that touch are parted, see :data:`selion.fields.METHODS`.  "auto": "cut" for a
+        model with a learnt score, else "watershed" (:func:`choose_method`).
     options : InstanceOptions, optional
-        "cut" needs its ``score``.
+        "cut" needs its ``score``, unless a model is given that has one.
     cover : {"mask", "all"}
         Only for classes that a refiner made: where objects may lie, see
         :class:`selion.fields.majority.Solid`.
@@ -112,16 +123,17 @@ def find_instances(
     Probabilities with a refined boundary are cut without asking for the class, and each object then
     votes for its own (:func:`selion.fields.find_basins`).
     """
-    if is_refined(classes):
-        return find_basins(probs, classes, method, options, cover)
-    return find_by_class(probs, classes, method, options)
+    scheme, method, options = _settled(classes, method, options)
+    if is_refined(scheme):
+        return find_basins(probs, scheme, method, options, cover)
+    return find_by_class(probs, scheme, method, options)
 
 
 def map_instances(
     probs: Source,
-    classes: ClassScheme,
+    classes: ClassScheme | LoadedModel[Any],
     workspace: str | os.PathLike[str],
-    method: str = "watershed",
+    method: str = "auto",
     options: InstanceOptions | None = None,
     *,
     cover: str = "mask",
@@ -157,8 +169,9 @@ def map_instances(
     OutputFailed
         If the workspace cannot be written, or has no room for the ids (4 bytes per pixel).
     """
-    if is_refined(classes):
+    scheme, method, options = _settled(classes, method, options)
+    if is_refined(scheme):
         return map_basins(
-            probs, classes, workspace, method, options, cover=cover, block=block, run=run
+            probs, scheme, workspace, method, options, cover=cover, block=block, run=run
         )
-    return map_by_class(probs, classes, workspace, method, options, block=block, run=run)
+    return map_by_class(probs, scheme, workspace, method, options, block=block, run=run)

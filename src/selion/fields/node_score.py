@@ -70,11 +70,11 @@ class NodeScore:
         none = [np.zeros(0, kind) for kind in ("i4", "i2", "f8", "i4", "i4", "u1", "f8")]
         return cls(settings, 0.5, *none)
 
-    def __call__(self, tree: nodes.Tree) -> np.ndarray:
-        """Return (node,) float64 probabilities, 0 .. 1."""
-        said = np.empty(tree.count)
-        for step, values in nodes.features(tree):
-            said[step] = self.predict(values)
+    def __call__(self, tree: nodes.Tree, wanted: np.ndarray) -> np.ndarray:
+        """Return (node,) float64 probabilities, 0 .. 1; 0 for those that are not ``wanted``."""
+        said = np.zeros(tree.count)
+        for some, values in nodes.features(tree, np.flatnonzero(wanted)):
+            said[some] = self.predict(values)
         return said
 
     def predict(self, values: np.ndarray) -> np.ndarray:

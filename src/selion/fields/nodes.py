@@ -33,7 +33,7 @@ from selion.fields.seams import (
 )
 
 FULL = 65535.0
-STEP = 1 << 18
+STEP = 1 << 17
 """Nodes whose features are in memory at a time."""
 
 OWN = (
@@ -183,9 +183,7 @@ def grow(basins: Basins, known: np.ndarray, unit: float) -> Tree:
     one, other = (np.ascontiguousarray(pairs[:, end]) for end in (0, 1))
     count = len(basins.rows)
     children, between = hierarchy.agglomerate(count, one, other, sums)
-    around = np.zeros((count, sums.shape[1]), np.int64)
-    np.add.at(around, one, sums)
-    np.add.at(around, other, sums)
+    around = hierarchy.surround(count, one, other, sums)
     outer, inner, top = hierarchy.borders(children, between, around)
     rows = hierarchy.accumulate(children, basins.rows)
     return Tree(children, between, rows, outer, inner, top, unit)
@@ -196,12 +194,18 @@ def _border_columns(passes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(passes[:, [LENGTH, *range(STRENGTH, passes.shape[1])]])
 
 
-def features(tree: Tree) -> Iterator[tuple[slice, np.ndarray]]:
-    """Describe every node, STEP nodes at a time.
+def features(tree: Tree, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Describe some nodes, STEP nodes at a time.
+
+    Parameters
+    ----------
+    tree : Tree
+    wanted : (k,) int64 ndarray
+        Which nodes.
 
     Yields
     ------
-    slice
+    (n,) int64 ndarray
         The nodes.
     (n, len(FEATURES)) float32 ndarray
         NaN where there is no such neighbour.
@@ -213,53 +217,46 @@ def features(tree: Tree) -> Iterator[tuple[slice, np.ndarray]]:
     sibling; in between it persists.  Lengths are in pixels, ``log_width`` (2 area / perimeter) and
     ``log_minor`` (minor axis of the ellipse of equal moments) are logarithms of metres.
     """
-    parent, sibling = _relations(tree)
-    steps = [slice(k, min(k + STEP, tree.count)) for k in range(0, tree.count, STEP)]
-    shown = np.empty((tree.count, len(OTHERS)), np.float32)
-    chosen = [OWN.index(name) for name in OTHERS]
-    for step in steps:
-        shown[step] = _own(tree, step, parent)[:, chosen]
-    joins = len(tree.children)
-    larger = np.full(tree.count, -1)
-    smaller = larger.copy()
-    if joins:
-        area = tree.rows[:, PIXELS][tree.children]
-        first = area[:, 0] >= area[:, 1]
-        larger[-joins:] = np.where(first, tree.children[:, 0], tree.children[:, 1])
-        smaller[-joins:] = np.where(first, tree.children[:, 1], tree.children[:, 0])
-    for step in steps:
-        parts = [_own(tree, step, parent)]
-        parts += [
-            np.where((who[step] >= 0)[:, None], shown[who[step]], np.nan)
-            for who in (sibling, parent, larger, smaller)
-        ]
-        yield step, np.concatenate(parts, axis=1).astype(np.float32)
+    relations = _relations(tree)
+    # one row more, for those that are not there: -1 is its place
+    shown = np.full((tree.count + 1, len(OTHERS)), np.nan, np.float32)
+    columns = [OWN.index(name) for name in OTHERS]
+    for k in range(0, tree.count, STEP):
+        nodes = np.arange(k, min(k + STEP, tree.count))
+        shown[nodes] = _own(tree, nodes, relations[0])[:, columns]
+    for k in range(0, len(wanted), STEP):
+        nodes = wanted[k : k + STEP]
+        others = [shown[relation[nodes]] for relation in relations]
+        yield nodes, np.concatenate([_own(tree, nodes, relations[0]), *others], axis=1)
 
 
-def _relations(tree: Tree) -> tuple[np.ndarray, np.ndarray]:
-    """Return the parent and the sibling of every node, -1 for none."""
-    parent, sibling = np.full(tree.count, -1), np.full(tree.count, -1)
-    joins = len(tree.children)
+def _relations(tree: Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return parent, sibling, larger and smaller part of every node, -1 for none."""
+    parent, sibling, larger, smaller = (np.full(tree.count, -1) for _ in range(4))
+    first = tree.count - len(tree.children)
     for side in range(2):
-        parent[tree.children[:, side]] = np.arange(tree.count - joins, tree.count)
+        parent[tree.children[:, side]] = np.arange(first, tree.count)
         sibling[tree.children[:, side]] = tree.children[:, 1 - side]
-    return parent, sibling
+    size = tree.rows[:, PIXELS][tree.children]
+    swapped = (size[:, 0] < size[:, 1])[:, None]
+    parts = np.where(swapped, tree.children[:, ::-1], tree.children)
+    larger[first:], smaller[first:] = parts[:, 0], parts[:, 1]
+    return parent, sibling, larger, smaller
 
 
-def _own(tree: Tree, step: slice, parent: np.ndarray) -> np.ndarray:
+def _own(tree: Tree, at: np.ndarray, parent: np.ndarray) -> np.ndarray:
     """Return the (n, len(OWN)) features of some nodes that are about themselves."""
     rows, outer, inner = (
-        values[step].astype(float) for values in (tree.rows, tree.outer, tree.inner)
+        values[at].astype(float) for values in (tree.rows, tree.outer, tree.inner)
     )
     basins = tree.count - len(tree.children)
-    at = np.arange(step.start, step.stop)
     pixels, area = rows[:, PIXELS], rows[:, AREA] * tree.unit
     gsd = np.sqrt(area / pixels)
     around, within = np.maximum(outer[:, 0], 1), np.maximum(inner[:, 0], 1)
-    has, made = parent[step] >= 0, at >= basins
+    has, made = parent[at] >= 0, at >= basins
     fell = tree.between if len(tree.children) else np.ones((1, tree.outer.shape[1]), np.int64)
     height = fell[:, 1] / np.maximum(fell[:, 0], 1) / FULL
-    above = np.where(has, parent[step] - basins, 0)
+    above = np.where(has, parent[at] - basins, 0)
     swallowed = np.where(has, height[above], 1.0)
     formed = np.where(made, height[np.where(made, at - basins, 0)], 0.0)
     major, minor = _axes(rows)
@@ -271,7 +268,7 @@ def _own(tree: Tree, step: slice, parent: np.ndarray) -> np.ndarray:
     weaker = np.cumsum(outer[:, 3:], 1)[:, : BINS - 1] / around[:, None]
     inner_weaker = np.cumsum(inner[:, 3:], 1)[:, : BINS - 1] / within[:, None]
     length = outer[:, 0] + rows[:, RIM]
-    whole = np.where(has, tree.rows[:, PIXELS][parent[step]], pixels)
+    whole = np.where(has, tree.rows[:, PIXELS][parent[at]], pixels)
     columns = [
         np.log(area),
         np.log(pixels),
@@ -288,7 +285,7 @@ def _own(tree: Tree, step: slice, parent: np.ndarray) -> np.ndarray:
         *weaker.T,
         inner[:, 1] / within / FULL,
         inner[:, 0] / np.sqrt(pixels) / 10,
-        tree.top[step] / FULL,
+        tree.top[at] / FULL,
         formed,
         *inner_weaker.T,
         swallowed,

@@ -196,22 +196,12 @@ def sum_passes(found: np.ndarray) -> np.ndarray:
     found : (m, 5) or (m, 11) int64 ndarray
         Passes in any order, basins in any order.
     """
-    between = found[:, ONE] != found[:, OTHER]
-    found = found if between.all() else found[between]
+    from selion.fields.basins import add_up
+
     if not len(found):
         return found
-    count = found[:, :2].max() + 1
-    key = found[:, :2].min(axis=1) * count + found[:, :2].max(axis=1)
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    starts = np.flatnonzero(np.diff(key, prepend=-1))
-    columns = [*np.divmod(key[starts], count), np.minimum.reduceat(found[order, PASS], starts)]
-    # these tables are the largest that there are: no column is there twice for longer than it must
-    del key
-    columns += [
-        np.add.reduceat(found[order, column], starts) for column in range(LENGTH, found.shape[1])
-    ]
-    return np.column_stack(columns)
+    total: np.ndarray = add_up(found)
+    return total[np.lexsort((total[:, OTHER], total[:, ONE]))]
 
 
 def merge(basins: Basins, groups: np.ndarray) -> Basins:
