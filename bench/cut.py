@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,30 +37,20 @@ def make(path: Path, edge: int) -> None:
 
     from selion import prediction, store
     from selion.classes import FTW3
+    from selion.grid import tiles
     from selion.models import load_model
     from selion.simulation.landscape import simulate
 
-    scene = simulate(7, (512, 512), 10.0, "europe").image
-    said = prediction.predict(scene, load_model(MODEL))
+    said = prediction.predict(simulate(7, (512, 512), 10.0, "europe").image, load_model(MODEL))
     tile = (said.values * 255).round().astype(np.uint8)
     pair = np.concatenate([tile, tile[:, :, ::-1]], axis=2)
     four = np.concatenate([pair, pair[:, ::-1]], axis=1)
-    repeats = -(-edge // four.shape[1])
     metres = abs(said.grid.resolution.x)
     grid = GeoBox((edge, edge), Affine(metres, 0, 5e5, 0, -metres, 5e6), "EPSG:32631")
     with store.create_cog(path, grid, FTW3.names, np.uint8) as sink:
-        step = 2048
-        for top in range(0, edge, step):
-            for left in range(0, edge, step):
-                rows, columns = (
-                    np.arange(top, min(top + step, edge)),
-                    np.arange(left, min(left + step, edge)),
-                )
-                values = four[:, rows % four.shape[1]][:, :, columns % four.shape[2]]
-                sink.write(
-                    (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)), values
-                )
-    del repeats
+        for roi in tiles((edge, edge), 2048):
+            rows, columns = (np.arange(s.start, s.stop) % four.shape[1] for s in roi)
+            sink.write(roi, four[:, rows][:, :, columns])
 
 
 def find(path: Path, method: str, workspace: Path) -> dict[str, float]:
@@ -68,19 +58,16 @@ def find(path: Path, method: str, workspace: Path) -> dict[str, float]:
     from selion import store
     from selion.classes import FTW3
     from selion.cores import usable_cores
-    from selion.fields import InstanceOptions, choose_method, map_instances
+    from selion.fields import InstanceOptions, choose_method, find_instances, map_instances
     from selion.models import find_card
 
     method, options = choose_method(method, InstanceOptions(), FTW3, find_card(MODEL))
     probs = store.open_raster(path)
-    small = workspace / "warm"
-    from selion.fields import find_instances
-
     # what numba compiles is compiled before the clock runs
     find_instances(probs.read((slice(0, 128), slice(0, 128))), FTW3, method, options)
     began = time.perf_counter()
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = map_instances(probs, FTW3, small, method, options, run=pool.map)
+        found = map_instances(probs, FTW3, workspace / "objects", method, options, run=pool.map)
     return {
         "seconds": time.perf_counter() - began,
         "objects": len(found.table),
@@ -107,15 +94,22 @@ def main() -> None:
         path = Path(scratch) / "probabilities.tif"
         make(path, args.edge)
         for k in range(args.rounds):
-            for method in METHODS[:: 1 if k % 2 else -1]:
+            for method in METHODS if k % 2 else METHODS[::-1]:
                 command = [sys.executable, __file__, "--find", str(path), method, scratch]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
                 taken[method].append(json.loads(done.stdout))
-    rows = []
+    walls = {method: [run["seconds"] for run in runs] for method, runs in taken.items()}
+    rows = [seconds(SECTION, f"{method}, {args.edge} px", walls[method]) for method in METHODS]
+    rows.append(ratio(SECTION, "cut / watershed, time", walls["cut"], walls["watershed"], 1.3))
+    rows[-1] = replace(rows[-1], at_most=True)
     for method, runs in taken.items():
-        print(method, runs)
-    times = {m: statistics.median(run["seconds"] for run in runs) for m, runs in taken.items()}
-    print("cut / watershed", times["cut"] / times["watershed"])
+        most = max(run["megabytes"] for run in runs)
+        note = f"{runs[0]['objects']:,.0f} objects"
+        rows.append(Row(SECTION, f"{method}, memory at most", most, "MB", note=note))
+    for row in rows:
+        print(f"{row.what:<40} {row.value:>10.2f} {row.unit:<3} {row.note}")
+    if args.json:
+        save(rows, args.json)
 
 
 if __name__ == "__main__":

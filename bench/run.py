@@ -78,6 +78,7 @@ SECTIONS = {
         "--edge 10980 --peer-edge 1024 --tree-edge 4096 --chips 1000 --rounds {few}",
         "--edge 768 --peer-edge 256 --tree-edge 512 --chips 10 --rounds 1",
     ),
+    "cut": Section("--edge 10980 --rounds {few}", "--edge 768 --rounds 1", costs=20),
     "offline": Section(
         "{scene_1024} {model} {ckpt}", "{scene_1024} {model} {ckpt}", costs=60, needs=TORCH
     ),

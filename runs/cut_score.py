@@ -27,12 +27,14 @@ from selion.fields.hierarchy import best_cut
 from selion.fields.instances import InstanceInput, cut, prepare
 from selion.fields.node_score import CUT, CutSettings
 from selion.fields.nodes import Tree, features
-from selion.fields.seams import AREA, join
+from selion.fields.seams import AREA, PIXELS, join
 from selion.grid import whole
 from selion.models import read_card, write_card
 from selion.models.card import sha256_of
 from selion.raster import Raster
 
+SIZES = (0.5, 2, 8)
+"""Hectares at which fields are counted apart."""
 LEAST = 500.0
 """Smallest object in m2, as `selion evaluate` counts."""
 SOFT = 0.06
@@ -191,6 +193,54 @@ def count(place: Place, said: np.ndarray, price: float, land: float) -> np.ndarr
     )
 
 
+def errors(places: Sequence[Place], said: Sequence[np.ndarray], settings: CutSettings) -> str:
+    """Say what became of the fields that were not found, and which sizes are found.
+
+    Merged: most of the field lies in an object that holds most of another field too.  Split: two
+    objects or more lie mostly within the field.  Missed: less than half of it lies in objects.
+    Shifted: the rest, an object that is too large or too small.  False: an object less than half of
+    which is field.
+    """
+    kinds = dict.fromkeys(("found", "merged", "split", "missed", "shifted", "false"), 0)
+    sizes = np.zeros((len(SIZES) + 1, 2), int)
+    for place, mine in zip(places, said, strict=True):
+        chosen = best_cut(place.tree.children, worth(place.tree, mine, settings, LEAST))
+        objects = np.unique(chosen, return_inverse=True)[1] + (chosen.min() >= 0)
+        ids, truth = objects[place.leaves], place.truth
+        table = np.zeros((truth.max() + 1, ids.max() + 1), int)
+        np.add.at(table, (truth.ravel(), ids.ravel()), 1)
+        field, whole_ = table.sum(1), table.sum(0)
+        iou = table[1:, 1:] / (field[1:, None] + whole_[None, 1:] - table[1:, 1:])
+        found = (iou > 0.5).any(1) if iou.size else np.zeros(len(field) - 1, bool)
+        holds = table[:, 1:] > 0.5 * field[:, None]
+        mixed = holds[1:].sum(0) > 1
+        within = (table[:, 1:] > 0.5 * whole_[None, 1:])[1:].sum(1)
+        covered = table[1:, 1:].sum(1) >= 0.5 * field[1:]
+        kinds["false"] += int((table[0, 1:] > 0.5 * whole_[1:]).sum())
+        pixel = place.area.max() / place.tree.rows[:, PIXELS].max()
+        for k in np.flatnonzero(field[1:]):
+            size = int(np.searchsorted(SIZES, field[k + 1] * pixel / 1e4))
+            sizes[size] += found[k], 1
+            kind = (
+                "found"
+                if found[k]
+                else "merged"
+                if (holds[k + 1] & mixed).any()
+                else "split"
+                if within[k] > 1
+                else "shifted"
+                if covered[k]
+                else "missed"
+            )
+            kinds[kind] += 1
+    edges = ["0", *map(str, SIZES), "more"]
+    recall = {
+        f"{low} to {high} ha": f"{hit} of {of}"
+        for low, high, (hit, of) in zip(edges, edges[1:], sizes.tolist(), strict=False)
+    }
+    return json.dumps(kinds | recall)
+
+
 def report(
     places: Sequence[Place], said: Sequence[np.ndarray], price: float, land: float = 0.0
 ) -> dict[str, object]:
@@ -228,12 +278,12 @@ def main() -> None:
     parser.add_argument("samples", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, help="folder of a model, whose card then names the cut")
     parser.add_argument("--trees", type=int, default=160)
-    parser.add_argument("--price", type=float, nargs="+", default=[0.35, 0.4, 0.45])
+    parser.add_argument("--prices", type=float, nargs="+", default=[0.35, 0.4, 0.45])
     parser.add_argument("--oracle", action="store_true", help="only say what the best cut would be")
-    for name in ("smoothing", "least", "depth"):
+    for name in ("smoothing", "depth"):
         parser.add_argument(f"--{name}", type=float, default=getattr(CutSettings(), name))
     args = parser.parse_args()
-    settings = CutSettings(args.smoothing, args.least, args.depth)
+    settings = CutSettings(args.smoothing, args.depth)
     places = [place for path in args.samples for place in read_places(path, settings)]
     nodes = sum(place.tree.count for place in places)
     print(len(places), "places,", nodes, "nodes; the oracle's cut:", flush=True)
@@ -246,16 +296,15 @@ def main() -> None:
         for k, place in enumerate(places):
             if place.fold == fold:
                 said[k] = score.predict(place.values)
-    tables = {price: report(places, said, price, settings.land) for price in args.price}
+    tables = {price: report(places, said, price, settings.land) for price in args.prices}
     for price, table in tables.items():
         print(price, json.dumps(table), flush=True)
-    mean = {
-        price: np.mean([row["f1"] for row in table.values()]) for price, table in tables.items()
-    }
-    best = max(mean, key=lambda price: mean[price])
-    print("price", best, flush=True)
+    for kind in sorted({place.kind for place in places}):
+        here = [k for k, place in enumerate(places) if place.kind == kind]
+        print(
+            kind, errors([places[k] for k in here], [said[k] for k in here], settings), flush=True
+        )
     if args.out:
-        settings = replace(settings, price=best)
         learn(places, settings, args.trees).save(args.out / CUT)
         card = read_card(args.out)
         card = replace(card, files={**card.files, CUT: sha256_of(args.out / CUT)})

@@ -154,9 +154,13 @@ def test_tiles_and_their_index_are_kept(mosaic, survey):
         assert store.open_raster(path).read((slice(0, 8), slice(0, 8))).values.shape[0] == 5
 
 
-def test_the_map_has_no_seam(archive, survey, tmp_path):
+@pytest.mark.parametrize(("method", "least"), [("watershed", 0.01), ("auto", 0.03)])
+def test_the_map_has_no_seam(archive, survey, tmp_path, method, least):
     """Fields over tile and zone edges are one polygon each, as in the map of an image that never
     was in tiles.
+
+    The cut takes an object or leaves it, so a little noise moves whole fields in and out: the area
+    of all is as noisy as its least sure fields.
     """
     clear = simulate_archive(
         tmp_path / "clear",
@@ -170,14 +174,18 @@ def test_the_map_has_no_seam(archive, survey, tmp_path):
     plain = areas.survey_area(
         dict(clear.area), 2024, areas.AreaOptions(provider=str(clear.catalogue))
     )
-    options = maps.MapOptions(work=tmp_path / "work")
+    options = maps.MapOptions(work=tmp_path / "work", method=method)
     found = run.map_area(plain, tmp_path / "found.parquet", options=options).frame
     grid = store.open_raster(next((tmp_path / "work").glob("area-*/mosaic-*.zarr"))).grid
     imagery.write_mosaic(
         imagery.Mosaic([_truth_sheet(clear, season) for season in ("window_a", "window_b")], grid),
         tmp_path / "truth.zarr",
     )
-    wanted = run.map_fields(tmp_path / "truth.zarr", tmp_path / "wanted.parquet")
+    wanted = run.map_fields(
+        tmp_path / "truth.zarr",
+        tmp_path / "wanted.parquet",
+        options=maps.MapOptions(method=method),
+    )
     wanted = wanted[wanted.geometry.intersects(shapely.union_all(plain.area.on(grid)))]
     edges = _tile_edges(clear, found.crs)
     crossing = wanted[wanted.geometry.intersects(edges)]
@@ -186,7 +194,7 @@ def test_the_map_has_no_seam(archive, survey, tmp_path):
     assert np.median(same) > 0.97
     assert (same > 0.5).mean() > 0.9
     assert np.median(np.abs(area[same > 0.5] - 1)) < 0.01
-    assert found["metrics:area"].sum() == pytest.approx(wanted["metrics:area"].sum(), rel=0.01)
+    assert found["metrics:area"].sum() == pytest.approx(wanted["metrics:area"].sum(), rel=least)
 
 
 def _best_match(frame, others):

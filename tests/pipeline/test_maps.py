@@ -321,3 +321,79 @@ def test_a_work_folder_that_was_given_stays(tmp_path):
         with pytest.raises(BadInput), scoring.work_folder(tmp_path / "f.parquet", keep):
             raise BadInput("before anything was finished")
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def without_score(folder):
+    """The packaged model as it was before it had a learnt score."""
+    import shutil
+
+    from selion.models import find_card, write_card
+    from selion.models.card import with_files
+
+    card = find_card("fields-s2-2season")
+    shutil.copytree(card.folder, folder)
+    (folder / fields.CUT).unlink()
+    write_card(with_files(card, folder, ("model.onnx", "model.safetensors")), folder / "card.toml")
+    return folder
+
+
+def test_a_map_is_cut_by_the_learnt_score_where_its_model_has_one(image, tmp_path):
+    def mapped(name, model=None, **chosen):
+        options = maps.MapOptions(**chosen)
+        return selion.map_fields(image, tmp_path / f"{name}.parquet", model, options=options)
+
+    usual, cut = mapped("usual"), mapped("cut", method="cut")
+    watershed = mapped("watershed", method="watershed")
+    assert_same_table(usual, cut)
+    assert len(usual) != len(watershed) or not usual.geometry.equals(watershed.geometry)
+    assert ", cut, selion" in fields.read_origin(tmp_path / "usual.parquet").details
+    assert ", watershed, selion" in fields.read_origin(tmp_path / "watershed.parquet").details
+    plain = without_score(tmp_path / "plain")
+    assert_same_table(mapped("plain", plain), watershed)
+    with pytest.raises(BadInput, match="has no learnt score of fields"):
+        mapped("refused", plain, method="cut")
+    assert not (tmp_path / "refused.parquet").exists()
+    # behind a refiner the probabilities are others than the score was learnt on
+    refined = mapped("refined", refiner="own")
+    assert_same_table(refined, mapped("refined_watershed", refiner="own", method="watershed"))
+
+
+def test_a_score_raster_is_cut_by_the_score_of_the_model_that_made_it(image, tmp_path):
+    job = maps.prepare(image, None, maps.MapOptions())
+    known = maps.predict_image(job, tmp_path / "known.tif")
+    plain = maps.MapOptions(method="watershed")
+    _, cut = maps.fields_from_scores(known, tmp_path / "cut.parquet", maps.MapOptions())
+    _, flat = maps.fields_from_scores(known, tmp_path / "flat.parquet", plain)
+    assert ", selion" in fields.read_origin(tmp_path / "cut.parquet").details
+    assert fields.read_origin(tmp_path / "cut.parquet").details.startswith("cut")
+    assert len(cut) != len(flat) or not cut.geometry.equals(flat.geometry)
+
+    # a model of that name with other weights, or none: said, and the watershed
+    job = maps.prepare(image, without_score(tmp_path / "plain"), maps.MapOptions())
+    other = maps.predict_image(job, tmp_path / "other.tif")
+    notes = []
+    report = scoring.RunReport(on_note=notes.append)
+    _, found = maps.fields_from_scores(
+        other, tmp_path / "other.parquet", maps.MapOptions(), report=report
+    )
+    assert_same_table(found, flat)
+    assert not notes, "it never had a score"
+
+
+def test_a_score_raster_of_a_model_that_is_not_here_says_so(image, tmp_path, monkeypatch):
+    from selion.errors import UnknownName
+
+    job = maps.prepare(image, None, maps.MapOptions())
+    path = maps.predict_image(job, tmp_path / "scores.tif")
+
+    def gone(name):
+        raise UnknownName.among("model", name, ["other"])
+
+    monkeypatch.setattr("selion.models.find_card", gone)
+    notes = []
+    report = scoring.RunReport(on_note=notes.append)
+    maps.fields_from_scores(path, tmp_path / "f.parquet", maps.MapOptions(), report=report)
+    assert any("fields-s2-2season" in note and "watershed" in note for note in notes)
+    with pytest.raises(BadInput, match="learnt score"):
+        maps.fields_from_scores(path, tmp_path / "g.parquet", maps.MapOptions(method="cut"))
+    assert not (tmp_path / "g.parquet").exists()

@@ -357,7 +357,7 @@ def passes(labels, kind, relief, line, top, left, across):  # type: ignore[no-un
 # Compiled: a hash table finds the row of a pair; sorting all pairs of pixels first takes several
 # times as long and another copy of the largest table that there is.
 @njit(cache=True, nogil=True)
-def add_up(found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def add_up(found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901
     """Bring the rows of the same two basins together.
 
     Parameters

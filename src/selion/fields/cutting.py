@@ -17,17 +17,6 @@ from selion.fields.seams import AREA, FIELD, KIND, LINE, PIXELS, SURE, Basins
 from selion.grid import Roi
 
 FULL, HECTARE = 65535, 1e4
-WEAK = 2
-"""Class of pixels that may be an object's, but are likelier not."""
-
-
-def weaken(kind: np.ndarray, sure: np.ndarray, least: int) -> np.ndarray:
-    """Make WEAK of (y, x) what is NOTHING and has a share of at least ``least``.
-
-    So a field that the network hardly sees has leaves too, and the edge at half of the probability
-    stays an edge between leaves.
-    """
-    return np.where((kind == NOTHING) & (sure >= least), np.uint8(WEAK), kind)
 
 
 def planes_of(shares: np.ndarray, thing: int, boundary: int) -> np.ndarray:

@@ -113,9 +113,8 @@ class InstanceInput:
     """Area of the smallest object in m2."""
     small: int
     """Units of area below which a basin is too small to stand beside another."""
-    least: int
-    """Cut: pixels from this share on lie in a leaf, above ``threshold`` or not; 0 for the other
-    methods."""
+    learnt: bool
+    """Cut: basins and passes have the columns that a learnt score wants."""
     first: tuple[int, int, int] | None
     """Arguments of the first :func:`selion.fields.seams.by_depth` of the method, which blocks may
     begin on their own; None: it has none."""
@@ -232,7 +231,7 @@ def prepare(
         unit=unit,
         min_area=least,
         small=small,
-        least=round(learnt.least * FULL) if learnt else 0,
+        learnt=learnt is not None,
         first={
             "cut": (round(learnt.depth * FULL), 0, 0) if learnt else None,
             "watershed": (round(options.depth * FULL), small, round(options.absorb * FULL)),
@@ -310,7 +309,7 @@ def cut(
     found[:, :2] -= 1
     found = np.column_stack([found[:, :3], np.ones(len(found), np.int64), found[:, 3]])
     rims = [kind, relief, line, flow]
-    if scene.least:
+    if scene.learnt:
         from selion.fields import cutting
 
         planes = cutting.planes_of(shares, scene.things[0], scene.boundary)[:, here[0], here[1]]
@@ -364,10 +363,6 @@ def _evidence(
     )
     if scene.opening:
         kind = _opened(kind, scene.opening)
-    if scene.least:
-        from selion.fields import cutting
-
-        kind = cutting.weaken(kind, sure, scene.least)
     if scene.flat:
         return kind, np.zeros(kind.shape, np.uint16), sure, line
     relief = basins.smooth(FULL - inner, scene.passes)

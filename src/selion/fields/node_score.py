@@ -31,8 +31,6 @@ class CutSettings:
     smoothing: float = 2.0
     """Standard deviation, in metres and at least one pixel, of the Gaussian that smooths the relief
     whose basins are the leaves."""
-    least: float = 0.2
-    """Pixels of a lower probability (thing and boundary) lie in no leaf of their own."""
     depth: float = 0.05
     """Leaves over whose border the interior falls by less are one."""
     price: float = 0.4
