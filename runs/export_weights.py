@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from fit import plain_names
 from selion.models import export, load_model, read_card
 from selion.models.architectures import build
 
@@ -34,17 +35,9 @@ def averaged_state(path: Path, key: str, statistics: str) -> dict[str, torch.Ten
     true variance is 0.005 that is more than the truth; the network then answers one class.
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    state, live = (
-        {
-            name.removeprefix("module.").removeprefix("network."): tensor
-            for name, tensor in checkpoint[k].items()
-        }
-        for k in (key, statistics)
-    )
+    state, live = (plain_names(checkpoint[k]) for k in (key, statistics))
     return {
-        name: live[name] if name.endswith(STATISTICS) else tensor
-        for name, tensor in state.items()
-        if name != "n_averaged"
+        name: live[name] if name.endswith(STATISTICS) else tensor for name, tensor in state.items()
     }
 
 

@@ -225,26 +225,29 @@ class Feed(nn.Module):
         return self.network(images * 2 - 1)
 
 
+def plain_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Name the tensors as the bare network does, without what AveragedModel and Feed prefix."""
+    return {
+        name.removeprefix("module.").removeprefix("network."): value
+        for name, value in state.items()
+        if name != "n_averaged"
+    }
+
+
 def take_weights(model: nn.Module, paths: list[Path], key: str) -> None:
     """Start from the mean of the weights of other runs; tensors of another shape keep their random
     start.
     """
-    runs = [
-        {
-            name.removeprefix("module."): value
-            for name, value in torch.load(path, weights_only=True)[key].items()
-        }
-        for path in paths
-    ]
+    runs = [plain_names(torch.load(path, weights_only=True)[key]) for path in paths]
     theirs = {
         name: torch.stack([run[name].float() for run in runs]).mean(0).to(value.dtype)
         for name, value in runs[0].items()
     }
-    ours = model.state_dict()
-    model.load_state_dict(
+    bare = model.network if isinstance(model, Feed) else model
+    bare.load_state_dict(
         {
             name: theirs[name] if name in theirs and theirs[name].shape == value.shape else value
-            for name, value in ours.items()
+            for name, value in bare.state_dict().items()
         }
     )
 

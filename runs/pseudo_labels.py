@@ -28,7 +28,7 @@ from scipy import ndimage
 
 from fields_rgb_vhr import DECODER
 from fields_s2_2season import DECODER as SEASON_DECODER
-from fit import IGNORE, boundary_labels, network
+from fit import IGNORE, Feed, boundary_labels, network, plain_names
 from satellite import DISPLAY
 from selion.classes import FTW3
 from selion.fields import InstanceOptions, find_instances
@@ -83,17 +83,15 @@ def teach(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
     return out[:, :height, :width]
 
 
-def load(path: Path, key: str, bands: int, decoder: tuple[int, ...]) -> torch.nn.Module:
-    """Build a network with the weights of a checkpoint."""
-    model = network(bands, decoder)
+def load(
+    path: Path, key: str, bands: int, decoder: tuple[int, ...], encoder: str = "mobilenet_v2"
+) -> torch.nn.Module:
+    """Build a network with the weights of a checkpoint; one of `fit.Feed` is fed as it was."""
     saved = torch.load(path, weights_only=True)[key]
-    model.load_state_dict(
-        {
-            name.removeprefix("module."): value
-            for name, value in saved.items()
-            if name != "n_averaged"
-        }
-    )
+    bare = network(bands, decoder, encoder)
+    bare.load_state_dict(plain_names(saved))
+    fed = any(name.removeprefix("module.").startswith("network.") for name in saved)
+    model = Feed(bare) if fed else bare
     return model.eval().to(memory_format=torch.channels_last)
 
 
@@ -160,6 +158,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--key", default="mean")
+    parser.add_argument("--encoder", default="mobilenet_v2", help="of the checkpoint")
     parser.add_argument(
         "--season",
         type=Path,
@@ -168,7 +167,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    model = load(args.checkpoint, args.key, 3, DECODER)
+    model = load(args.checkpoint, args.key, 3, DECODER, args.encoder)
     season = load(args.season, args.key, 8, SEASON_DECODER) if args.season else None
     for name, dates in read_dates(args.data).items():
         said = mean_said(model, [(date[:3] / (255 * DISPLAY)).clip(0, 1) for date in dates])
