@@ -380,16 +380,32 @@ def test_a_score_raster_is_cut_by_the_score_of_the_model_that_made_it(image, tmp
     assert not notes, "it never had a score"
 
 
-def test_a_score_raster_of_a_model_that_is_not_here_says_so(image, tmp_path, monkeypatch):
-    from selion.errors import UnknownName
-
+@pytest.mark.parametrize("tag", ["U-Net", "[1, 2]", '{"name": "x", "files": 3}', "null"])
+def test_a_tag_of_somebody_else_is_no_model(image, tmp_path, tag):
     job = maps.prepare(image, None, maps.MapOptions())
     path = maps.predict_image(job, tmp_path / "scores.tif")
+    source = store.open_raster(path)
+    with store.create_cog(
+        tmp_path / "other.tif",
+        source.grid,
+        source.bands,
+        source.dtype,
+        nodata=source.nodata,
+        tags=dict(source.tags) | {"model": tag},
+    ) as sink:
+        sink.write(whole(source.grid), source.read(whole(source.grid)).values)
+    _, found = maps.fields_from_scores(
+        tmp_path / "other.tif", tmp_path / "f.parquet", maps.MapOptions()
+    )
+    plain = maps.MapOptions(method="watershed")
+    _, wanted = maps.fields_from_scores(path, tmp_path / "g.parquet", plain)
+    assert_same_table(found, wanted)
 
-    def gone(name):
-        raise UnknownName.among("model", name, ["other"])
 
-    monkeypatch.setattr("selion.models.find_card", gone)
+def test_a_score_raster_of_a_model_that_is_not_here_says_so(image, tmp_path, monkeypatch):
+    job = maps.prepare(image, None, maps.MapOptions())
+    path = maps.predict_image(job, tmp_path / "scores.tif")
+    monkeypatch.setattr("selion.models.list_models", list)
     notes = []
     report = scoring.RunReport(on_note=notes.append)
     maps.fields_from_scores(path, tmp_path / "f.parquet", maps.MapOptions(), report=report)

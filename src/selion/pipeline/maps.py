@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import selion
 from selion import fields, models, prediction, store
 from selion.classes import ClassScheme
-from selion.errors import BadInput, BandMismatch, SelionError
+from selion.errors import BadInput, BandMismatch
 from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.land_cover import LandCover, keep_cropland
@@ -428,12 +428,13 @@ def _maker(source: Source, report: RunReport) -> Card | None:
     Where it is not, and had a learnt score, objects come out otherwise than from the model itself,
     and that is said.
     """
-    said = json.loads(source.tags.get("model", "{}"))
-    name, files = said.get("name", ""), said.get("files", {})
     try:
-        card = models.find_card(name) if name else None
-    except SelionError:
-        card = None
+        said = json.loads(source.tags.get("model", "{}"))
+        name, files = str(said.get("name", "")), dict(said.get("files", {}))
+    except (ValueError, TypeError, AttributeError):
+        return None  # somebody else's tag of that name
+    # by name only: a tag is no reason to open a path
+    card = {one.name: one for one in models.list_models()}.get(name)
     if card is not None and dict(card.files) == files:
         return card
     if fields.CUT in files:
