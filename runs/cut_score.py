@@ -22,7 +22,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.classes import FTW3
 from selion.fields import InstanceOptions, NodeScore
-from selion.fields.cutting import grow, worth
+from selion.fields.cutting import candidates, grow, worth
 from selion.fields.hierarchy import best_cut
 from selion.fields.instances import InstanceInput, cut, prepare
 from selion.fields.node_score import CUT, CutSettings
@@ -36,7 +36,7 @@ from selion.raster import Raster
 SIZES = (0.5, 2, 8)
 """Hectares at which fields are counted apart."""
 LEAST = 500.0
-"""Smallest object in m2, as `selion evaluate` counts."""
+"""Smallest object in m2 that is counted, as `selion evaluate` counts."""
 SOFT = 0.06
 """Width of the step at IoU 0.5: a node at 0.48 is nearly as good as one at 0.52."""
 
@@ -140,7 +140,7 @@ def learn(places: Sequence[Place], settings: CutSettings, trees: int, seed: int 
     """Fit the trees; every kind of imagery weighs as much as the square root of its nodes."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    large = [place.area >= LEAST for place in places]
+    large = [candidates(place.tree, settings) for place in places]
     values = np.concatenate([p.values[keep] for p, keep in zip(places, large, strict=True)])
     target = np.concatenate([soft(p.iou[keep]) for p, keep in zip(places, large, strict=True)])
     kinds = np.concatenate(
@@ -180,10 +180,15 @@ def from_sklearn(model: object, settings: CutSettings) -> NodeScore:
     )
 
 
+def choose(place: Place, said: np.ndarray, settings: CutSettings) -> np.ndarray:
+    """Return the object of each leaf, -1 for none; those that are too small are dropped."""
+    chosen = best_cut(place.tree.children, worth(place.tree, said, settings))
+    return np.where((chosen >= 0) & (place.area[chosen] >= LEAST), chosen, -1)
+
+
 def count(place: Place, said: np.ndarray, price: float, land: float) -> np.ndarray:
     """Return found fields, chosen objects, true fields, pixels of both, pixels of either."""
-    brings = worth(place.tree, said, CutSettings(price=price, land=land), LEAST)
-    chosen = best_cut(place.tree.children, brings)
+    chosen = choose(place, said, CutSettings(price=price, land=land))
     objects = np.unique(chosen[chosen >= 0])
     found = np.unique(place.field[objects][place.iou[objects] > 0.5])
     covered, true = (chosen >= 0)[place.leaves], place.truth > 0
@@ -204,7 +209,7 @@ def errors(places: Sequence[Place], said: Sequence[np.ndarray], settings: CutSet
     kinds = dict.fromkeys(("found", "merged", "split", "missed", "shifted", "false"), 0)
     sizes = np.zeros((len(SIZES) + 1, 2), int)
     for place, mine in zip(places, said, strict=True):
-        chosen = best_cut(place.tree.children, worth(place.tree, mine, settings, LEAST))
+        chosen = choose(place, mine, settings)
         objects = np.unique(chosen, return_inverse=True)[1] + (chosen.min() >= 0)
         ids, truth = objects[place.leaves], place.truth
         table = np.zeros((truth.max() + 1, ids.max() + 1), int)

@@ -2,16 +2,18 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cut_toys import TOY, random_score, score_of_stumps, stump, with_score
 from fields_scenes import blobs, raster, soft
 from selion.classes import FTW3, ClassScheme
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput, ChecksumMismatch, UnreadableFile
 from selion.fields import (
     InstanceOptions,
     choose_method,
@@ -26,8 +28,12 @@ from selion.fields.node_score import CutSettings
 from selion.fields.nodes import FEATURES, features
 from selion.fields.seams import join
 from selion.grid import whole
+from selion.models import load_model
 from selion.models.card import sha256_of
+from selion.prediction import predict
+from selion.raster import Raster
 from selion.segmenter import PlainCard
+from selion.simulation.landscape import simulate
 
 # affine 3 through odc-geo
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -209,16 +215,18 @@ def test_the_score_is_the_objects_confidence_and_the_price_decides():
         found = find_instances(probs, FTW3, "cut", InstanceOptions(score=score))
         assert len(found.table) == count
         assert found.table["score"].tolist() == pytest.approx([0.6] * count, abs=1e-4)
-    # 400 px of 100 m2 are 4 ha, and fields are certain to 2 * 0.98 - 1: worth 0.1 * 4 * 0.96 more
-    settings = CutSettings(price=0.7, land=0.1)
+    # 400 px of 100 m2 are 4 ha, and fields are certain to 2 * 0.98 - 1: worth 0.05 * 4 * 0.96 more
+    settings = CutSettings(price=0.7, land=0.05)
     score = score_of_stumps(
         stump("field", 0.9, 0.0, 0.6), stump("log_pixels", 6.2, 0.0, -0.6), settings=settings
     )
     assert len(find_instances(probs, FTW3, "cut", InstanceOptions(score=score)).table) == 2
     _, tree, _ = tree_of(probs, settings)
-    brings = worth(tree, np.full(tree.count, 0.6), settings, 500.0)
+    brings = worth(tree, np.full(tree.count, 0.6), settings)
     pixels = tree.rows[:, 2]
-    assert brings[pixels == 400] == pytest.approx(-0.1 + 0.1 * 4 * 0.96, abs=2e-3)
+    assert brings[pixels == 400] == pytest.approx(-0.1 + 0.05 * 4 * 0.96, abs=2e-3)
+    unlikely = worth(tree, np.full(tree.count, 0.2), replace(settings, floor=0.25))
+    assert unlikely[pixels == 400].tolist() == pytest.approx([0.2 - 0.7] * 2)
 
 
 def test_nodata_parts_and_is_no_object():
@@ -264,7 +272,15 @@ def rewrite(source, target, about=None, **tensors):
         {"about": {"settings": []}},
         {"about": {"settings": {"smoothing": 1.0, "colour": 2}}},
         {"about": {"settings": {"smoothing": "wide"}}},
+        {"about": {"settings": {"depth": float("nan")}}},
+        {"about": {"settings": {"smoothing": 1e300}}},
+        {"about": {"settings": {"price": float("nan")}}},
         {"about": {"base": "half"}},
+        {"about": {"base": float("nan")}},
+        {"left": np.array([1, 0, 0, 4, 0, 0, 7, 0, 0], "f4")},
+        {"value": np.full(9, np.nan)},
+        {"value": np.zeros((9, 1))},
+        {"feature": np.full((9, 1), -1, "i2")},
         {"left": np.zeros(9, "i4")},  # a tree that comes back to its root
         {"right": np.full(9, 9, "i4")},  # a child beyond the table
         {"roots": np.array([-1], "i4")},
@@ -288,7 +304,8 @@ def test_a_file_that_is_no_safetensors_is_refused(tmp_path):
 def test_the_method_follows_the_card(tmp_path):
     TOY.save(tmp_path / "cut.safetensors")
     plain = PlainCard("plain")
-    learnt = PlainCard("learnt", files={"cut.safetensors": "0"}, folder=tmp_path)
+    files = {"cut.safetensors": sha256_of(tmp_path / "cut.safetensors")}
+    learnt = PlainCard("learnt", files=files, folder=tmp_path)
     options = InstanceOptions()
     assert choose_method("auto", options, FTW3, None) == ("watershed", options)
     assert choose_method("auto", options, FTW3, plain) == ("watershed", options)
@@ -298,10 +315,82 @@ def test_the_method_follows_the_card(tmp_path):
     assert chosen.score.settings == CutSettings()
     refined = ClassScheme((*FTW3.names, "outline"), FTW3.things, FTW3.boundary)
     assert choose_method("auto", options, refined, learnt)[0] == "watershed"
+    with pytest.raises(BadInput, match="refiner"):
+        choose_method("cut", options, refined, learnt)
+    changed = PlainCard("changed", files={"cut.safetensors": "0"}, folder=tmp_path)
+    with pytest.raises(ChecksumMismatch, match="changed"):
+        choose_method("auto", options, FTW3, changed)
     with pytest.raises(BadInput, match="plain has no learnt score"):
         choose_method("cut", options, FTW3, plain)
     with pytest.raises(BadInput, match="no learnt score"):
         score_of(plain)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What the packaged model of two dates says of a simulated scene, and its score."""
+    model = load_model("fields-s2-2season")
+    return predict(simulate(7, (192, 192), 10.0, "europe").image, model), score_of(model.card)
+
+
+@pytest.mark.parametrize("least", [1e4, 3e4, 1e5, 1e6])
+def test_a_smallest_field_drops_fields_and_joins_none(seen, least):
+    probs, score = seen
+    options = InstanceOptions(score=score, max_hole=0)
+    usual = find_instances(probs, FTW3, "cut", options)
+    found = find_instances(probs, FTW3, "cut", replace(options, min_area=least))
+    kept = usual.table["area"].to_numpy() >= least
+    assert len(found.table) == kept.sum() < len(usual.table)
+    assert np.array_equal(found.ids > 0, np.concatenate([[False], kept])[usual.ids])
+    assert found.table["score"].tolist() == usual.table["score"][kept].tolist()
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8])
+def test_no_object_has_pixels_that_are_likelier_none(seen, threshold):
+    probs, score = seen
+    options = InstanceOptions(score=score, max_hole=0, threshold=threshold)
+    found = find_instances(probs, FTW3, "cut", options)
+    assert len(found.table) > 5
+    assert (probs.values[1:].sum(0)[found.ids > 0] > threshold - 1e-3).all()
+
+
+def plots(count, side, gap, edge):
+    """Probabilities of square plots with a ring of boundary, ``gap`` px of background apart."""
+    size = count * (side + gap) + gap
+    values = np.zeros((3, size, size), np.float32)
+    values[0] = 1
+    for k, m in itertools.product(range(count), repeat=2):
+        top, left = gap + k * (side + gap), gap + m * (side + gap)
+        here = np.s_[:, top : top + side, left : left + side]
+        values[here] = np.array([0.02, 0.08, 0.9])[:, None, None]
+        inner = np.s_[:, top + edge : top + side - edge, left + edge : left + side - edge]
+        values[inner] = np.array([0.02, 0.93, 0.05])[:, None, None]
+    return raster(values, transform=Affine(1, 0, 500_000, 0, -1, 5_300_000))
+
+
+@pytest.mark.parametrize(("gap", "edge"), [(0, 2), (4, 2)])
+@pytest.mark.parametrize("side", [18, 60])
+def test_plots_are_never_one_field(side, gap, edge):
+    """Of 324 m2 they are below the smallest field, and nothing; of 3,600 m2 they are 36."""
+    score = score_of(load_model("fields-rgb-vhr").card)
+    probs = plots(6, side, gap, edge)
+    found = find_instances(probs, FTW3, "cut", InstanceOptions(score=score))
+    assert (found.table["area"] < 1.1 * side**2).all()
+    assert len(found.table) == (36 if side == 60 else 0)
+
+
+def test_what_lies_under_the_mask_changes_nothing(seen):
+    probs, score = seen
+    valid = np.ones(probs.values.shape[1:], bool)
+    valid[:, 150:260] = False
+    tables = []
+    for value in (0.0, 1.0):
+        values = probs.values.copy()
+        values[:, ~valid] = np.array([1 - value, value, 0])[:, None]
+        hidden = Raster(values, probs.grid, probs.bands, valid)
+        tables.append(find_instances(hidden, FTW3, "cut", InstanceOptions(score=score)).table)
+    assert tables[0].equals(tables[1])
+    assert len(tables[0]) > 5
 
 
 def test_the_cut_wants_a_score_and_one_class_of_objects():

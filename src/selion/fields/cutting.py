@@ -13,7 +13,7 @@ import numpy as np
 from selion.fields import hierarchy, nodes, seams
 from selion.fields.basins import NOTHING, OUTSIDE, smooth
 from selion.fields.node_score import CutSettings, NodeScore
-from selion.fields.seams import AREA, FIELD, KIND, LINE, PIXELS, SURE, Basins
+from selion.fields.seams import AREA, CORE, FIELD, KIND, LINE, PIXELS, SURE, Basins
 from selion.grid import Roi
 
 FULL, HECTARE = 65535, 1e4
@@ -63,26 +63,36 @@ def more_columns(
 def grow(basins: Basins, settings: CutSettings, unit: float) -> tuple[Basins, nodes.Tree]:
     """Return the leaves, one row each, and the hierarchy over them, as :func:`by_score` sees it."""
     leaves = seams.by_depth(basins, round(settings.depth * FULL))
-    return leaves, nodes.grow(leaves, leaves.rows[:, KIND] < OUTSIDE, unit)
+    return leaves, nodes.grow(leaves, unit)
 
 
-def worth(tree: nodes.Tree, said: np.ndarray, settings: CutSettings, least: float) -> np.ndarray:
+def candidates(tree: nodes.Tree, settings: CutSettings) -> np.ndarray:
+    """Return (node,) bool: things that are not too small to be anything."""
+    large: np.ndarray = (tree.rows[:, CORE] > 0) & (
+        tree.rows[:, AREA] * tree.unit >= settings.least
+    )
+    return large
+
+
+def worth(tree: nodes.Tree, said: np.ndarray, settings: CutSettings) -> np.ndarray:
     """Return (node,) float64 of what choosing each node brings.
 
-    Its probability of being one field less the price, and for each hectare of it twice what the
-    mean probability of field and boundary is above one half, times ``land``.  The second part is
-    much the same for a node as for its parts together, so it hardly moves where fields part; it
-    says that land is not left out.  Nodes of less than ``least`` m2 bring nothing.
+    Its probability of being one field less the price; and, where that is ``floor`` at least, for
+    each hectare of it twice what the mean probability of field and boundary is above one half,
+    times ``land``.  The second part is as large for a node as for its parts together, so it says
+    little about where fields part, but land that is surely farmed is not left out for a doubt about
+    that.  What is no candidate brings nothing.
     """
     rows = tree.rows
     area = rows[:, AREA] * tree.unit
     mean = (rows[:, FIELD] + rows[:, LINE]) / rows[:, PIXELS] / FULL
     land = settings.land * area / HECTARE * np.maximum(2 * mean - 1, 0)
-    brings: np.ndarray = np.where(area >= least, said - settings.price + land, -1.0)
+    land = np.where(said >= settings.floor, land, 0.0)
+    brings: np.ndarray = np.where(candidates(tree, settings), said - settings.price + land, -1.0)
     return brings
 
 
-def by_score(basins: Basins, score: NodeScore, least: float, unit: float) -> Basins:
+def by_score(basins: Basins, score: NodeScore, unit: float) -> Basins:
     """Choose objects among all nodes of the hierarchy.
 
     Parameters
@@ -90,8 +100,6 @@ def by_score(basins: Basins, score: NodeScore, least: float, unit: float) -> Bas
     basins : Basins
         With the columns of the cut.
     score : NodeScore
-    least : float
-        Area in m2 below which a node is no object.
     unit : float
         m2 per unit of area.
 
@@ -102,9 +110,9 @@ def by_score(basins: Basins, score: NodeScore, least: float, unit: float) -> Bas
     """
     fine, tree = grow(basins, score.settings, unit)
     known = fine.rows[:, KIND] < OUTSIDE
-    said = score(tree, tree.rows[:, AREA] * unit >= least)
-    chosen = hierarchy.best_cut(tree.children, worth(tree, said, score.settings, least))
-    object_ = (chosen >= 0) & known
+    said = score(tree, candidates(tree, score.settings))
+    chosen = hierarchy.best_cut(tree.children, worth(tree, said, score.settings))
+    object_ = chosen >= 0
     rows = fine.rows.copy()
     rows[:, KIND] = np.where(object_, 1, np.where(known, NOTHING, OUTSIDE))
     rows[:, SURE] = np.where(object_, np.rint(said[chosen] * FULL) * rows[:, PIXELS], 0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from selion.classes import ClassScheme
+from selion.errors import BadInput
 from selion.fields.instancemap import map_by_class
 from selion.fields.instances import InstanceOptions, find_by_class
 from selion.fields.majority import find_basins, is_refined, map_basins
@@ -44,13 +45,18 @@ def choose_method(
     Raises
     ------
     BadInput
-        If "cut" is asked for and there is no learnt score.
+        If "cut" is asked for and there is no learnt score, or a refiner changed what it reads.
     UnreadableFile
         If the score cannot be read.
     """
     if method == "auto":
-        learnt = card is not None and card.folder is not None and CUT in card.files
+        learnt = card is not None and CUT in card.files and card.folder is not None
         method = "cut" if learnt and not is_refined(classes) else "watershed"
+    if method == "cut" and is_refined(classes):
+        raise BadInput(
+            "Method 'cut' was asked for behind a refiner; a score is learnt on a model's own "
+            "probabilities: use --method watershed, or no refiner."
+        )
     if method != "cut" or options.score is not None or card is None:
         return method, options
     return method, replace(options, score=score_of(card))

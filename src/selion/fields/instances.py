@@ -149,14 +149,14 @@ def _vote(basins: Basins, options: InstanceOptions, scene: InstanceInput) -> Bas
 def _cut(basins: Basins, options: InstanceOptions, scene: InstanceInput) -> Basins:
     from selion.fields.cutting import by_score
 
-    return by_score(basins, _score(options), scene.min_area, scene.unit)
+    return by_score(basins, _score(options), scene.unit)
 
 
 def _score(options: InstanceOptions) -> NodeScore:
     if options.score is None:
         raise BadInput(
-            "Method 'cut' needs a learnt score: give InstanceOptions(score=score_of(card)) of a "
-            "model that has one, or use 'watershed'."
+            "Method 'cut' needs the learnt score of the model that made the probabilities, and "
+            "none is known here: use --method watershed; in Python, give find_instances the model."
         )
     return options.score
 
@@ -286,6 +286,8 @@ def cut(
     frame = frame or core
     shares, finite = shares_of(probs.values)
     valid = finite if probs.valid is None else finite & probs.valid
+    if scene.learnt:  # what lies under the mask is anybody's number
+        shares = np.where(valid, shares, np.uint16(0))
     kind, relief, sure, line = _evidence(shares, valid, scene)
     kind, relief = (
         _with_rim(values, core, frame, rim) for values, rim in ((kind, basins.OUTSIDE), (relief, 0))

@@ -6,7 +6,9 @@ looked up by comparisons: the same on every machine, whatever its matrix library
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput, ChecksumMismatch, UnreadableFile
 from selion.fields import nodes
 
 if TYPE_CHECKING:
@@ -39,6 +41,22 @@ class CutSettings:
     land: float = 0.2
     """What a hectare brings on which fields are certain: land that is surely farmed is not left out
     because it is not sure where its fields part."""
+    floor: float = 0.25
+    """Land counts for nodes of at least this probability: a whole village of gardens is farmed,
+    too, and no field."""
+    least: float = 100.0
+    """m2 below which a node is no candidate.  Less than what a user may want as the smallest field,
+    which is dropped after the choice: were it no candidate, its neighbourhood would be chosen."""
+
+    @property
+    def usual(self) -> bool:
+        """Whether these can be meant: metres, shares and areas that a field may have."""
+        return (
+            0 <= self.smoothing <= 100
+            and 0 <= self.depth <= 1
+            and all(0 <= value <= 10 for value in (self.price, self.land, self.floor))
+            and 0 <= self.least < math.inf
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +83,7 @@ class NodeScore:
     @classmethod
     def untrained(cls, settings: CutSettings) -> NodeScore:
         """Return one without trees: every node is as likely a field as not."""
-        none = [np.zeros(0, kind) for kind in ("i4", "i2", "f8", "i4", "i4", "u1", "f8")]
-        return cls(settings, 0.5, *none)
+        return cls(settings, 0.5, **{name: np.zeros(0, kind) for name, kind in TENSORS.items()})
 
     def __call__(self, tree: nodes.Tree, wanted: np.ndarray) -> np.ndarray:
         """Return (node,) float64 probabilities, 0 .. 1; 0 for those that are not ``wanted``."""
@@ -99,7 +116,16 @@ class NodeScore:
         path.write_bytes(save(tensors, {"cut": json.dumps(about)}))
 
 
-TENSORS = ("roots", "feature", "threshold", "left", "right", "missing_left", "value")
+TENSORS = {
+    "roots": "i4",
+    "feature": "i2",
+    "threshold": "f8",
+    "left": "i4",
+    "right": "i4",
+    "missing_left": "u1",
+    "value": "f8",
+}
+"""Arrays of a file and their kinds."""
 
 
 def read_node_score(path: Path) -> NodeScore:
@@ -123,7 +149,8 @@ def read_node_score(path: Path) -> NodeScore:
             f"{path} cannot be read as the score of a cut ({error}): fetch or export the model "
             "again, or use --method watershed."
         ) from error
-    if learnt_on != nodes.FEATURES or not _sound(tensors):
+    usual = settings.usual and math.isfinite(base)
+    if learnt_on != nodes.FEATURES or not usual or not _sound(tensors):
         raise UnreadableFile(
             f"{path} was made for another version of selion: fetch the model again, or use "
             "--method watershed."
@@ -132,15 +159,22 @@ def read_node_score(path: Path) -> NodeScore:
 
 
 def _sound(tensors: dict[str, np.ndarray]) -> bool:
-    """Whether no tree leaves its table or comes back: children lie behind their parents."""
-    inside = tensors["feature"] >= 0
-    here, count = np.flatnonzero(inside), len(inside)
-    ends = [tensors[side][inside] for side in ("left", "right")]
+    """Whether these are trees of the right kind of numbers.
+
+    None leaves its table, and none comes back, since children lie behind their parents.
+    """
+    if any(tensors[name].dtype != np.dtype(kind) for name, kind in TENSORS.items()):
+        return False
+    lengths = {tensors[name].shape for name in TENSORS if name != "roots"}
+    if len(lengths) != 1 or tensors["feature"].ndim != 1 or tensors["roots"].ndim != 1:
+        return False
+    here, count = np.flatnonzero(tensors["feature"] >= 0), len(tensors["feature"])
+    ends = [tensors[side][here] for side in ("left", "right")]
     return (
-        len({len(tensors[name]) for name in TENSORS if name != "roots"}) == 1
-        and all(((side > here) & (side < count)).all() for side in ends)
+        all(((side > here) & (side < count)).all() for side in ends)
         and bool((tensors["feature"] < len(nodes.FEATURES)).all())
         and bool(((tensors["roots"] >= 0) & (tensors["roots"] < count)).all())
+        and bool(np.isfinite(tensors["threshold"]).all() and np.isfinite(tensors["value"]).all())
     )
 
 
@@ -167,10 +201,18 @@ def score_of(card: Card) -> NodeScore:
     ------
     BadInput
         If the model has none.
+    UnreadableFile, ChecksumMismatch
+        If it is no score, or another one than the card says.
     """
     if CUT not in card.files or card.folder is None:
         raise BadInput(
             f"Method 'cut' was asked for, but {card.name} has no learnt score of fields: use "
             "--method watershed, or a model whose card names a cut.safetensors."
         )
-    return read_node_score(card.folder / CUT)
+    score, path = read_node_score(card.folder / CUT), card.folder / CUT
+    if hashlib.sha256(path.read_bytes()).hexdigest() != card.files[CUT]:
+        raise ChecksumMismatch(
+            f"{path} is not the file that the card of {card.name} describes: it was changed or "
+            "damaged; fetch or export the model again."
+        )
+    return score

@@ -18,6 +18,7 @@ from selion.fields.seams import (
     BINS,
     CORE,
     FIELD,
+    KIND,
     LENGTH,
     LINE,
     PIXELS,
@@ -165,28 +166,36 @@ class Tree:
         return len(self.rows)
 
 
-def grow(basins: Basins, known: np.ndarray, unit: float) -> Tree:
-    """Build the hierarchy of the basins that are ``known`` (not beyond the image).
+def grow(basins: Basins, unit: float) -> Tree:
+    """Build the hierarchy of the basins of things.
+
+    What is no thing joins nothing, so that all pixels of a node have a thing's probability; it
+    counts along the borders of those that it lies beside.  Along what is beyond the image there is
+    no border, as along the raster's edge: its pixels count as RIM.
 
     Parameters
     ----------
     basins : Basins
-        With the columns of this module.
-    known : (n,) bool ndarray
+        With the columns of the cut.
     unit : float
         m2 per unit of area.
     """
-    pairs = basins.passes[:, :2]
-    pairs, sums = (
-        values[known[pairs].all(axis=1)] for values in (pairs, _border_columns(basins.passes))
+    from selion.fields.basins import OUTSIDE
+
+    kinds, pairs = basins.rows[:, KIND], basins.passes[:, :2]
+    thing = (kinds > 0) & (kinds < OUTSIDE)
+    beyond = (kinds[pairs] == OUTSIDE).any(axis=1)
+    count, sums = len(kinds), _border_columns(basins.passes)
+    ends = [np.ascontiguousarray(pairs[:, end]) for end in (0, 1)]
+    joins = thing[pairs].all(axis=1)
+    children, between = hierarchy.agglomerate(
+        count, *(end[joins] for end in ends), np.ascontiguousarray(sums[joins])
     )
-    one, other = (np.ascontiguousarray(pairs[:, end]) for end in (0, 1))
-    count = len(basins.rows)
-    children, between = hierarchy.agglomerate(count, one, other, sums)
-    around = hierarchy.surround(count, one, other, sums)
+    around = hierarchy.surround(count, *(end[~beyond] for end in ends), sums[~beyond])
+    rows = basins.rows.copy()
+    rows[:, RIM] += hierarchy.surround(count, *(end[beyond] for end in ends), sums[beyond])[:, 0]
     outer, inner, top = hierarchy.borders(children, between, around)
-    rows = hierarchy.accumulate(children, basins.rows)
-    return Tree(children, between, rows, outer, inner, top, unit)
+    return Tree(children, between, hierarchy.accumulate(children, rows), outer, inner, top, unit)
 
 
 def _border_columns(passes: np.ndarray) -> np.ndarray:

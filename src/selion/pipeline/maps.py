@@ -395,7 +395,8 @@ def fields_from_scores(
     store.check_output(out, force)
     fields.format_of(out)
     report = report or RunReport()
-    options = _with_method(options, classes, _maker(source, report))
+    card = _maker(source, report) if options.method in ("auto", "cut") else None
+    options = _with_method(options, classes, card)
     with work_folder(out) as folder, open_runner(options.runner) as runner:
         frame = _to_table(
             prediction.ScoreSource(source),
@@ -437,7 +438,7 @@ def _maker(source: Source, report: RunReport) -> Card | None:
     card = {one.name: one for one in models.list_models()}.get(name)
     if card is not None and dict(card.files) == files:
         return card
-    if fields.CUT in files:
+    if name and fields.CUT in files:
         report.on_note(
             f"These probabilities were made by {name}, whose learnt score of fields is not on this "
             "machine: fields are parted by the watershed instead."
