@@ -186,14 +186,12 @@ def grow(basins: Basins, unit: float) -> Tree:
     thing = (kinds > 0) & (kinds < OUTSIDE)
     beyond = (kinds[pairs] == OUTSIDE).any(axis=1)
     count, sums = len(kinds), _border_columns(basins.passes)
-    ends = [np.ascontiguousarray(pairs[:, end]) for end in (0, 1)]
+    one, other = (np.ascontiguousarray(pairs[:, end]) for end in (0, 1))
     joins = thing[pairs].all(axis=1)
-    children, between = hierarchy.agglomerate(
-        count, *(end[joins] for end in ends), np.ascontiguousarray(sums[joins])
-    )
-    around = hierarchy.surround(count, *(end[~beyond] for end in ends), sums[~beyond])
+    children, between = hierarchy.agglomerate(count, one[joins], other[joins], sums[joins])
+    around = hierarchy.surround(count, one[~beyond], other[~beyond], sums[~beyond])
     rows = basins.rows.copy()
-    rows[:, RIM] += hierarchy.surround(count, *(end[beyond] for end in ends), sums[beyond])[:, 0]
+    rows[:, RIM] += hierarchy.surround(count, one[beyond], other[beyond], sums[beyond])[:, 0]
     outer, inner, top = hierarchy.borders(children, between, around)
     return Tree(children, between, hierarchy.accumulate(children, rows), outer, inner, top, unit)
 
