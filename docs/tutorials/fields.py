@@ -54,8 +54,9 @@ probabilities
 # %% [markdown]
 # ## Objects and outlines
 #
-# Objects are basins of a watershed that are joined over every block's edge; outlines share their
-# corners, so that neighbours stay neighbours after simplification.
+# Objects are chosen: of all that neighbouring basins can be joined to, those that the model's learnt
+# score takes for one field, the same over every block's edge. Outlines share their corners, so that
+# neighbours stay neighbours after simplification.
 
 # %%
 instances = selion.find_instances(probabilities, model)

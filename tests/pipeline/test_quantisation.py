@@ -73,6 +73,30 @@ def test_it_is_written_judged_and_loaded(image, model, tmp_path):
     assert 0.8 < (said.argmax(1) == plain(view).argmax(1)).mean() < 1
 
 
+def test_the_learnt_score_of_fields_comes_along(image, model, tmp_path):
+    """Else the small copy would part fields by another method, and nobody would be told."""
+    import shutil
+    from dataclasses import replace
+
+    from cut_toys import TOY
+    from selion.fields import CUT, InstanceOptions, choose_method
+    from selion.models import write_card
+    from selion.models.card import sha256_of
+
+    folder = tmp_path / "learnt"
+    shutil.copytree(model, folder)
+    TOY.save(folder / CUT)
+    card = read_card(folder)
+    write_card(
+        replace(card, files={**card.files, CUT: sha256_of(folder / CUT)}), folder / "card.toml"
+    )
+    small, _ = quantise_model(folder, image, tmp_path / "small", windows=24)
+    assert set(small.files) == {"model.onnx", CUT}
+    method, options = choose_method("auto", InstanceOptions(), FTW3, small)
+    assert method == "cut"
+    assert options.score.settings == TOY.settings
+
+
 def test_windows_are_drawn_by_the_seed(image, model):
     model, source = load_model(model, threads=1), store.open_raster(image)
     rois = [[view.roi for view in draw_windows(source, model, 5, seed)] for seed in (1, 1, 2)]

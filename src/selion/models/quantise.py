@@ -11,6 +11,7 @@ calibration never saw, and go into the card.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ import numpy as np
 from selion.errors import BadInput
 from selion.extras import require
 from selion.models.architectures import torch_only
-from selion.models.card import CARD, GRAPH, ModelCard, check_files, with_files, write_card
+from selion.models.card import CARD, GRAPH, WEIGHTS, ModelCard, check_files, with_files, write_card
 from selion.models.feed import check_views, feed
 from selion.models.loading import load_model
 from selion.segmenter import View
@@ -100,8 +101,14 @@ def quantise(
     check_views(calibration, card)
     with atomic_folder(folder, force) as part:
         _write_graph(source / GRAPH, [feed(view, card) for view in calibration], part / GRAPH)
+        # such as the learnt score of its objects, which reads probabilities, whoever computed them
+        others = tuple(name for name in card.files if name not in (GRAPH, WEIGHTS))
+        for name in others:
+            shutil.copyfile(source / name, part / name)
         small = with_files(
-            replace(card, name=f"{card.name}-int8", url="", sha256="", scores={}), part, (GRAPH,)
+            replace(card, name=f"{card.name}-int8", url="", sha256="", scores={}),
+            part,
+            (GRAPH, *others),
         )
         write_card(small, part / CARD)
         fidelity = judge(card, replace(small, folder=part), judged)
