@@ -54,9 +54,9 @@ probabilities
 # %% [markdown]
 # ## Objects and outlines
 #
-# Objects are chosen: of all that neighbouring basins can be joined to, those that the model's learnt
-# score takes for one field, the same over every block's edge. Outlines share their corners, so that
-# neighbours stay neighbours after simplification.
+# Objects are chosen: of all that neighbouring basins can be joined to, those that the learnt score
+# of the model takes for one field, the same over every block's edge. Outlines share their corners,
+# so that neighbours stay neighbours after simplification.
 
 # %%
 instances = selion.find_instances(probabilities, model)
