@@ -64,7 +64,7 @@ HOMES = {
     "datasets": "training",
     "pyogrio": "fields store",
     "geopandas": "fields store data imagery evaluation country review",
-    "shapely": "fields store data imagery simulation pipeline country review reports web",
+    "shapely": "fields store data imagery simulation pipeline country review reports web world",
     "skimage": "metrics closerange",
     "cc3d": "fields metrics",
     "numba": "fields imagery simulation training",

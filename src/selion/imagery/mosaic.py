@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -54,6 +54,13 @@ OUTLINE_STEP = 16
 Resampling = Literal["nearest", "bilinear", "cubic"]
 
 
+def open_layer(path: str) -> Source:
+    """Open the composite of a layer; the usual :attr:`MosaicLayer.opener`."""
+    from selion.store import open_raster
+
+    return open_raster(path)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class MosaicLayer:
     """The composite of one tile and season, as a layer of the mosaic."""
@@ -71,6 +78,9 @@ class MosaicLayer:
     """What the composite says about itself."""
     names: tuple[str, ...] = BANDS
     """Names of ``bands`` without the count."""
+    opener: Callable[[str], Source] = open_layer
+    """``opener(path)`` gives its pixels: (band, y, x) uint16 on ``grid``, 0 = never seen.  It is
+    picklable."""
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -383,7 +393,7 @@ class Mosaic:
             return
         if not alone:
             frame = pad_roi(frame, REACH, (layer.grid.shape[0], layer.grid.shape[1]))
-        window = self._files.open(layer.path).read(frame).values
+        window = self._files.open(layer).read(frame).values
         wanted = layer.bands[: len(self.names) + self.counts]
         if wanted != tuple(range(len(window))):
             window = (
@@ -426,10 +436,8 @@ class _Files:
     def __init__(self) -> None:
         self._open: LruCache[str, Source] = LruCache(OPEN)
 
-    def open(self, path: str) -> Source:
-        from selion.store import open_raster
-
-        return self._open.get(path, lambda: open_raster(path))
+    def open(self, layer: MosaicLayer) -> Source:
+        return self._open.get(layer.path, lambda: layer.opener(layer.path))
 
 
 def _pixel(grid: GeoBox) -> tuple[float, float]:

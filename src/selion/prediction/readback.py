@@ -12,11 +12,18 @@ from functools import cached_property, lru_cache
 import numpy as np
 from odc.geo.geobox import GeoBox
 
+from selion.classes import FTW3
 from selion.errors import BadInput
 from selion.grid import Roi, inside, overlap, roi_shape
 from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan
-from selion.prediction.scores import NODATA, dequantise, prediction_tags
+from selion.prediction.scores import (
+    NODATA,
+    dequantise,
+    is_published,
+    prediction_tags,
+    published_scores,
+)
 from selion.raster import DerivedSource, Raster, Source
 
 
@@ -103,7 +110,22 @@ def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class ScoreSource(DerivedSource):
-    """Probabilities read from a score raster that ``selion predict`` wrote."""
+    """Probabilities read from a score raster.
+
+    One that ``selion predict`` wrote, or one as Fields of The World publishes it
+    (:func:`selion.prediction.scores.is_published`), whose background is what field and boundary
+    leave.
+    """
+
+    @cached_property
+    def published(self) -> bool:
+        """Whether it is as Fields of The World publishes."""
+        return is_published(self.source)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Class names."""
+        return FTW3.names if self.published else self.source.bands
 
     @property
     def dtype(self) -> np.dtype:
@@ -113,12 +135,15 @@ class ScoreSource(DerivedSource):
     def read(self, roi: Roi) -> Raster:
         """Read a region as probabilities."""
         part = self.source.read(roi)
-        if part.values.dtype != np.uint8:
-            valid = np.isfinite(part.values).all(0) if part.valid is None else part.valid
+        valid = part.valid
+        if self.published:
+            scores = published_scores(part.values)
+        elif part.values.dtype != np.uint8:
+            valid = np.isfinite(part.values).all(0) if valid is None else valid
             scores = np.where(valid, part.values, 0).astype(np.float32)
         else:
             scores, valid = dequantise(part.values)
-        return Raster(scores, part.grid, part.bands, valid, self.tags)
+        return Raster(scores, part.grid, self.bands, valid, self.tags)
 
 
 _: type[Source] = JournalSource

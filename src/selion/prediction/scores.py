@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 import selion
-from selion.classes import ClassScheme
+from selion.classes import FTW3, ClassScheme
 from selion.errors import BadInput, BandMismatch
 from selion.prediction.planning import PredictionPlan
 from selion.raster import Source
@@ -16,6 +16,12 @@ STEPS = 254
 """A probability p is stored as round(254 p)."""
 NODATA = 255
 """No score at this pixel.  It is not 0, because 0 is a score: surely not this class."""
+PUBLISHED_BANDS = ("field", "boundary")
+"""Of rasters as Fields of The World publishes them: p = v / 255, every pixel has a score, and the
+background is what is left."""
+PUBLISHED_STEPS = 255
+PUBLISHED_TAGS = ("tile_key", "quantization")
+"""One of these tags says that a raster with such bands is one of them."""
 
 
 def quantise(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -61,6 +67,32 @@ def dequantise(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scores, valid
 
 
+def published_scores(stored: np.ndarray) -> np.ndarray:
+    """Turn bytes as Fields of The World publishes them into probabilities.
+
+    Parameters
+    ----------
+    stored : (2, y, x) uint8 ndarray
+        Field and boundary, p = v / 255; no value means that there is none.
+
+    Returns
+    -------
+    (3, y, x) float32 ndarray
+        Background, field and boundary; the background is 1 - field - boundary, 0 at least.
+
+    Examples
+    --------
+    >>> published_scores(np.array([[[51, 255]], [[102, 255]]], np.uint8)).tolist()[0]
+    [[0.4000000059604645, 0.0]]
+    """
+    scores = np.empty((3, *stored.shape[1:]), np.float32)
+    steps = np.float32(PUBLISHED_STEPS)
+    left = PUBLISHED_STEPS - stored[0].astype(np.int16) - stored[1]
+    scores[0] = np.maximum(left, 0).astype(np.float32) / steps
+    scores[1:] = stored.astype(np.float32) / steps
+    return scores
+
+
 def prediction_tags(plan: PredictionPlan) -> dict[str, str]:
     """Return the tags that travel with probabilities, in memory as in a file.
 
@@ -84,19 +116,21 @@ def score_tags(plan: PredictionPlan) -> dict[str, str]:
 
 
 def score_classes(source: Source, name: str) -> ClassScheme:
-    """Return the classes of a score raster.
+    """Return the classes of a score raster: one of ours, or one as Fields of The World publishes.
+
+    Ours has the tag ``classes``, p = v / 254, and 255 where there is no score; theirs the bands
+    ``field`` and ``boundary``, p = v / 255, and a score everywhere.
 
     Raises
     ------
     BadInput
-        If its tags do not hold them, or do not fit its bands.
+        If it is neither of them, or says both.
     """
     text = source.tags.get("classes")
     if not text:
-        raise BadInput(
-            f"{name} does not say what its bands mean (no tag 'classes'): write it with 'selion "
-            "predict' or 'selion map --scores'."
-        )
+        if is_published(source):
+            return FTW3
+        raise BadInput(_neither(source, name))
     classes = ClassScheme.from_dict(json.loads(text))
     if len(classes) != len(source.bands):
         raise BandMismatch(
@@ -104,3 +138,38 @@ def score_classes(source: Source, name: str) -> ClassScheme:
             "is not a score raster of selion."
         )
     return classes
+
+
+def is_published(source: Source) -> bool:
+    """Say whether a raster holds probabilities as Fields of The World publishes them.
+
+    By bands, numbers and tags; one that declares a value for no data does not.
+    """
+    return (
+        "classes" not in source.tags
+        and tuple(source.bands) == PUBLISHED_BANDS
+        and source.dtype == np.uint8
+        and any(tag in source.tags for tag in PUBLISHED_TAGS)
+        and getattr(source, "nodata", None) is None
+    )
+
+
+def _neither(source: Source, name: str) -> str:
+    """Say why a raster without the tag ``classes`` is no score raster."""
+    if tuple(source.bands) == PUBLISHED_BANDS and source.dtype == np.uint8:
+        nodata = getattr(source, "nodata", None)
+        why = (
+            f"declares {nodata:g} as no data, which Fields of The World never does"
+            if nodata is not None
+            else f"has none of the tags {' and '.join(PUBLISHED_TAGS)}, which Fields of The World "
+            "writes"
+        )
+        return (
+            f"{name} has the bands field and boundary, but {why}: whether its values are v / 255 "
+            "or v / 254 cannot be told; write it again with the tags of its publisher."
+        )
+    return (
+        f"{name} does not say what its bands mean (no tag 'classes'; bands "
+        f"{', '.join(source.bands)}): write it with 'selion predict' or 'selion map --scores', or "
+        "give a raster of Fields of The World (bands field and boundary, tag tile_key)."
+    )

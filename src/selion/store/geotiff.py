@@ -9,7 +9,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +117,18 @@ class GeoTiffSource:
             try:
                 with open_quietly(gdal_name(path)) as dataset:
                     level = None if coarse is None else _overview(dataset, coarse)
+                    full = _described(cls, path, dataset, retry=retry)
                     if level is None:
-                        return _described(cls, path, dataset, retry=retry)
+                        return full
                     with open_quietly(gdal_name(path), overview_level=level) as overview:
-                        return _described(cls, path, overview, level, retry)
+                        coarser = _described(cls, path, overview, level, retry)
+                    # an overview is not told what its bands are called
+                    return replace(
+                        coarser,
+                        bands=full.bands,
+                        descriptions=full.descriptions,
+                        tags=full.tags,
+                    )
             except GDAL_ERRORS as error:
                 raise UnreadableFile(_why_not(path, error)) from error
 
