@@ -213,7 +213,7 @@ class PublishedScores:
         return Raster(published_scores(stored), self.grid[roi], self.bands, valid, self.tags)
 
     def stored(self, roi: Roi) -> tuple[np.ndarray, np.ndarray]:
-        """Return (2, y, x) uint8 field and boundary, p = v / 255, and (y, x) bool where a tile is."""
+        """Return (2, y, x) uint8 field and boundary (p = v / 255) and (y, x) bool where a tile is."""
         values = self.mosaic.read(roi).values
         valid = values[0] > 0
         # cubic resampling may go beyond what a probability can be
