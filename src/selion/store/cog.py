@@ -69,6 +69,8 @@ def create_cog(
     tags: Mapping[str, str] | None = None,
     colours: Sequence[str] | None = None,
     overviews: Literal["nearest", "average", "mode"] = "nearest",
+    levels: Sequence[int] = (),
+    scale: float | None = None,
     block: int = 512,
     force: bool = False,
 ) -> Iterator[CogSink]:
@@ -98,6 +100,10 @@ def create_cog(
         One ``#rrggbb`` per value from 0 on, for a single uint8 band; nodata becomes transparent.
     overviews : "nearest", "average" or "mode"
         Nearest for ids and labels, average for scores and images.
+    levels : sequence of int
+        Factors of the overviews, ascending; empty: 2, 4, 8 and so on until one tile holds it all.
+    scale : float, optional
+        What a stored number is to be multiplied by, said in the file; the numbers stay.
     block : int
         Edge of a tile in pixels, a multiple of 16.
     force : bool
@@ -120,10 +126,20 @@ def create_cog(
             yield CogSink(path, tiles, grid, bands)
         described = temporary.with_name(f"{temporary.name}.vrt")
         described.write_text(
-            vrt_of(plain, grid, bands, dtype, nodata=nodata, tags=tags or {}, palette=palette),
+            vrt_of(
+                plain,
+                grid,
+                bands,
+                dtype,
+                nodata=nodata,
+                tags=tags or {},
+                palette=palette,
+                scale=scale,
+                overviews=(overviews, levels),
+            ),
             "utf-8",
         )
-        _copy(path, described, temporary, overviews, block)
+        _copy(path, described, temporary, overviews, block, given=bool(levels))
     for stale in (".aux.xml", ".ovr", ".msk"):  # what belonged to the file that was replaced
         Path(f"{path}{stale}").unlink(missing_ok=True)
 
@@ -160,7 +176,9 @@ def _rgba(colour: str) -> tuple[int, int, int, int]:
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16), 255
 
 
-def _copy(path: Path, described: Path, temporary: Path, overviews: str, block: int) -> None:
+def _copy(
+    path: Path, described: Path, temporary: Path, overviews: str, block: int, *, given: bool
+) -> None:
     options = {
         "COMPRESS": "ZSTD",
         "LEVEL": ZSTD_LEVEL,
@@ -168,6 +186,7 @@ def _copy(path: Path, described: Path, temporary: Path, overviews: str, block: i
         "BLOCKSIZE": str(block),
         "BIGTIFF": "IF_SAFER",
         "OVERVIEW_RESAMPLING": overviews.upper(),
+        "OVERVIEWS": "FORCE_USE_EXISTING" if given else "AUTO",
     }
     try:
         with gdal_settings(

@@ -29,8 +29,13 @@ def vrt_of(
     nodata: float | None,
     tags: Mapping[str, str],
     palette: Palette,
+    scale: float | None = None,
+    overviews: tuple[str, Sequence[int]] = ("nearest", ()),
 ) -> str:
-    """Return the text of a VRT that is to lie beside ``pixels``."""
+    """Return the text of a VRT that is to lie beside ``pixels``.
+
+    ``overviews`` are the way they are computed, and their factors.
+    """
     height, width = grid.shape
     root = ET.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
     if grid.crs is not None:
@@ -51,11 +56,17 @@ def vrt_of(
         ET.SubElement(band, "ColorInterp").text = (
             "Palette" if palette else COLOURS.get(name, "Gray" if len(bands) == 1 else "Undefined")
         )
+        if scale is not None:
+            ET.SubElement(band, "Scale").text = repr(float(scale))
         if palette:
             _add_colours(band, palette)
         source = ET.SubElement(band, "SimpleSource")
         ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = pixels.name
         ET.SubElement(source, "SourceBand").text = str(number)
+    way, factors = overviews
+    if factors:
+        listed = ET.SubElement(root, "OverviewList", resampling=way)
+        listed.text = " ".join(str(factor) for factor in factors)
     return ET.tostring(root, "unicode")
 
 
