@@ -189,6 +189,7 @@ def upload(folder, store, prefix=""):
 if __name__ == "__main__":
     port = int(sys.argv[2]) if len(sys.argv) > 2 else 8000
     with PublishedServer(sys.argv[1], port) as server:
-        print(server.url)
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -20,7 +20,7 @@ from selion import store
 from selion.simulation.published.nouns import CopyOptions
 from selion.simulation.published.paint import paint
 from selion.simulation.published.places import Place, lonlat_box
-from selion.simulation.published.plan import LONLAT, Parcel, Plan, moved
+from selion.simulation.published.plan import LONLAT, Parcel, Planting, moved
 from selion.simulation.published.tables import (
     box_column,
     box_of,
@@ -53,7 +53,7 @@ ROWS = 64
 """Largest row group."""
 
 
-def write_first(folder: Path, plan: Plan, place: Place, options: CopyOptions) -> None:
+def write_first(folder: Path, plan: Planting, place: Place, options: CopyOptions) -> None:
     """Write both products for the years that the edition has, of those that were asked for."""
     years = [year for year in options.years if year in YEARS]
     if not years:
@@ -74,7 +74,7 @@ def write_first(folder: Path, plan: Plan, place: Place, options: CopyOptions) ->
     _write_admin(vectors / "results-by-admin-conf", plan, options, years)
 
 
-def window(plan: Plan, place: Place) -> GeoBox:
+def window(plan: Planting, place: Place) -> GeoBox:
     """Return the pixels of the global grid that hold the fields."""
     west, south, east, north = lonlat_box(place.planted, plan.crs)
     left = math.floor((west - WEST) / PIXEL_DEG)
@@ -212,7 +212,7 @@ def _write_shards(folder: Path, time: int, values: np.ndarray) -> None:
             path.write_bytes(content + np.array(index, "<u8").tobytes())
 
 
-def _write_raw(path: Path, plan: Plan, year: int) -> None:
+def _write_raw(path: Path, plan: Planting, year: int) -> None:
     """Write the polygons of all three classes, as Spark does: without a CRS."""
     seen = plan.seen(year)
     inner = [one.outline.buffer(-4.0, join_style="mitre") for one in seen]
@@ -248,7 +248,7 @@ def _confidences(seen: Sequence[Parcel], rng: np.random.Generator) -> list[float
     return [None if gone else float(value) for gone, value in zip(unknown, scaled, strict=True)]
 
 
-def _write_admin(folder: Path, plan: Plan, options: CopyOptions, years: Sequence[int]) -> None:
+def _write_admin(folder: Path, plan: Planting, options: CopyOptions, years: Sequence[int]) -> None:
     """Write one file per subdivision.
 
     Fields on their border lie in both, ids begin anew each year, and the box that the eastern file
@@ -279,7 +279,7 @@ def _write_admin(folder: Path, plan: Plan, options: CopyOptions, years: Sequence
 
 def _write_part(
     path: Path,
-    plan: Plan,
+    plan: Planting,
     rows: Sequence[tuple[Parcel, int, int, float | None]],
     admin: tuple[str, str],
     *,

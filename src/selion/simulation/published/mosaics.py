@@ -13,7 +13,7 @@ from scipy import ndimage
 from selion import store
 from selion.simulation.published.nouns import COARSE, PIXEL, CopiedTile, CopyOptions
 from selion.simulation.published.paint import QUARTERS, burnt
-from selion.simulation.published.plan import Plan
+from selion.simulation.published.plan import Planting
 
 BANDS = ("B02", "B03", "B04", "B08")
 NODATA = -32768
@@ -27,7 +27,7 @@ CLOUDY = 0.04
 
 
 def write_mosaics(
-    folder: Path, plan: Plan, tiles: Sequence[CopiedTile], options: CopyOptions
+    folder: Path, plan: Planting, tiles: Sequence[CopiedTile], options: CopyOptions
 ) -> None:
     """Write ``{year}/{Qn}/{tile}/{band}.tif`` and ``manifest/manifest_{year}_{Qn}.parquet``."""
     years = options.mosaics if options.mosaics is not None else options.years[-1:]
@@ -56,7 +56,7 @@ def write_mosaics(
             pq.write_table(pa.Table.from_pylist(listed), path, compression="zstd")
 
 
-def _values(plan: Plan, tile: CopiedTile, year: int, options: CopyOptions) -> np.ndarray:
+def _values(plan: Planting, tile: CopiedTile, year: int, options: CopyOptions) -> np.ndarray:
     """Return (quarter, band, y, x) int16 reflectance x 10000.
 
     Every field greens in a season of its own; what the maps of the year miss is grown over as rough

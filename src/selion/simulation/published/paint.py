@@ -17,7 +17,7 @@ from scipy import ndimage
 from selion import store
 from selion.simulation.published.nouns import PIXEL, CopiedTile, CopyOptions
 from selion.simulation.published.places import lonlat_box
-from selion.simulation.published.plan import LONLAT, Plan, moved
+from selion.simulation.published.plan import LONLAT, Planting, moved
 
 LEVELS = (4, 8, 16, 32, 64)
 """10 to 160 m; the released files have no level of 5 m."""
@@ -48,7 +48,7 @@ class Painted:
 
 
 def paint(
-    plan: Plan, grid: GeoBox, year: int, seed: Sequence[int]
+    plan: Planting, grid: GeoBox, year: int, seed: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities of field and boundary, and which pixels are true fields.
 
@@ -78,7 +78,9 @@ def paint(
     return values, (numbers > 0)[inner]
 
 
-def burnt(plan: Plan, grid: GeoBox, year: int, margin: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def burnt(
+    plan: Planting, grid: GeoBox, year: int, margin: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the parcels that a year's map shows and how likely they are.
 
     (y, x) int32, negative where land only looks like a field, and (y, x) float32.
@@ -129,7 +131,7 @@ def _rim(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def write_tile(
-    folder: Path, plan: Plan, tile: CopiedTile, year: int, options: CopyOptions
+    folder: Path, plan: Planting, tile: CopiedTile, year: int, options: CopyOptions
 ) -> Painted:
     """Write a tile's COG, STAC item and thumbnail below ``raster/{year}``."""
     there = folder / "raster" / str(year) / tile.place

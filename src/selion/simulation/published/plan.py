@@ -90,7 +90,7 @@ class Mesh:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Planting:
     """All parcels of all years, in one plane."""
 
     crs: str
@@ -149,7 +149,7 @@ def wide_fields(options: CopyOptions) -> tuple[WideField, ...]:
 
 def make_plan(
     options: CopyOptions, centre: tuple[float, float], box: tuple[float, float, float, float]
-) -> Plan:
+) -> Planting:
     """Plant fields in a box of the plane (west, south, east, north, metres)."""
     mesh = _mesh(options, box)
     lives = _lives(options, mesh)
@@ -185,7 +185,7 @@ def make_plan(
             for halves, real, seam, first, last in lives
             if first <= year <= last
         )
-    return Plan(plane(centre), parcels)
+    return Planting(plane(centre), parcels)
 
 
 def _mesh(options: CopyOptions, box: tuple[float, float, float, float]) -> Mesh:
@@ -282,7 +282,7 @@ def _turned(
     ]
 
 
-def write_lineage(path: Path, plan: Plan) -> None:
+def write_lineage(path: Path, plan: Planting) -> None:
     """Write what became of each planted field from year to year."""
     years = sorted(plan.parcels)
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import shapely
 
 from selion.simulation.published.nouns import CopiedTile, CopyOptions
-from selion.simulation.published.plan import LONLAT, Plan, moved
+from selion.simulation.published.plan import LONLAT, Planting, moved
 from selion.simulation.published.tables import (
     box_column,
     box_of,
@@ -51,7 +51,7 @@ class Piece:
     score: float
 
 
-def pieces(plan: Plan, tile: CopiedTile, year: int, options: CopyOptions) -> Iterator[Piece]:
+def pieces(plan: Planting, tile: CopiedTile, year: int, options: CopyOptions) -> Iterator[Piece]:
     """Yield what a tile publishes of the parcels that it sees."""
     west, south, east, north = tile.grid.boundingbox
     window = shapely.box(west, south, east, north)
@@ -110,7 +110,7 @@ def joined(found: Sequence[Piece]) -> list[Piece]:
 
 
 def write_zones(
-    folder: Path, plan: Plan, tiles: Sequence[CopiedTile], year: int, options: CopyOptions
+    folder: Path, plan: Planting, tiles: Sequence[CopiedTile], year: int, options: CopyOptions
 ) -> list[tuple[int, int]]:
     """Write ``vector/{year}/zone=NN/utmNN.parquet`` and return which (year, zone) there are."""
     written = []

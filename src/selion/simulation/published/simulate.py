@@ -15,7 +15,7 @@ from selion.simulation.published.mosaics import write_mosaics
 from selion.simulation.published.nouns import YEARS, CopiedTile, CopyOptions, PublishedCopy
 from selion.simulation.published.paint import write_tile
 from selion.simulation.published.places import area_box, make_place
-from selion.simulation.published.plan import LONLAT, Plan, make_plan, moved, write_lineage
+from selion.simulation.published.plan import LONLAT, Planting, make_plan, moved, write_lineage
 from selion.simulation.published.polygons import write_zones
 from selion.simulation.published.tables import (
     box_column,
@@ -124,7 +124,7 @@ def simulate_published(
     )
 
 
-def _write(folder: Path, plan: Plan, tiles: Sequence[CopiedTile], options: CopyOptions) -> None:
+def _write(folder: Path, plan: Planting, tiles: Sequence[CopiedTile], options: CopyOptions) -> None:
     folder = folder / "ftw-2e"
     painted, zones = [], []
     for year in options.years:
@@ -134,7 +134,7 @@ def _write(folder: Path, plan: Plan, tiles: Sequence[CopiedTile], options: CopyO
     write_vector_index(folder, zones)
 
 
-def _write_truth(folder: Path, plan: Plan, tiles: Sequence[CopiedTile]) -> dict[int, str]:
+def _write_truth(folder: Path, plan: Planting, tiles: Sequence[CopiedTile]) -> dict[int, str]:
     """Write the fields of each year, and return the names of the files."""
     covered = shapely.union_all(
         [
