@@ -82,6 +82,10 @@ class InputSpec:
     """Windows must be a multiple of this many pixels."""
     context: int | None = None
     """Edge in pixels of the wider image that the model looks at; None: it sees its window only."""
+    any_order: bool = field(default=False, repr=False)
+    """Whether its dates may be exchanged: it was trained on both orders.  Where an image does not
+    say which of its dates is which, a model that minds refuses it.  It decides no pixel once bands
+    are chosen, so it is no part of what names a run."""
 
     def working_gsd(self, native: float | None) -> float | None:
         """Return the ground sampling distance, in metres, at which an image is to be fed.

@@ -263,7 +263,7 @@ def test_the_verb_takes_bands_and_fails_where_nothing_is_labelled(
     scene = date_of(country, 0, 0.0)
     for day in ("d1", "d2"):
         write(
-            Raster(scene.values[[0, 1, 2, 2]], scene.grid, ("R", "G", "B", "N")),
+            Raster(scene.values[[0, 1, 2, 2]], scene.grid, ("P", "G", "Q", "N")),
             tmp_path / "scenes" / f"{day}.tif",
         )
     words = ["label", "pseudo", str(tmp_path / "scenes"), "-m", "fine", "--dates", "--no-flips"]
@@ -271,7 +271,7 @@ def test_the_verb_takes_bands_and_fails_where_nothing_is_labelled(
         main([*words, "-o", str(tmp_path / "none")])
     assert left.value.code != 0
     said = capsys.readouterr().err
-    assert "None of the 2 images got labels; d1: The image has 4 bands (R, G, B, N)" in said
+    assert "None of the 2 images got labels; d1: The image has 4 bands (P, G, Q, N)" in said
     assert said.count("--bands 1,2,3") == 1
     main([*words, "--bands", "1,G, 3", "-o", str(tmp_path / "out")])
     assert [row.has_mask for row in read_rows(tmp_path / "out" / "quality.csv")] == [True, True]

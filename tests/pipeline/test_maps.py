@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 
 import selion
 from data_folders import SHARED
@@ -24,6 +25,7 @@ from selion.reports import picture
 from selion.reports.preview import Preview, write_preview
 from selion.simulation.landscape import simulate
 
+RGBN = ("red", "green", "blue", "nir")
 PAIR = SHARED / "data" / "satellite" / "s2_unlabelled" / "ftw_inn_pair" / "s2_pair_8band.tif"
 
 
@@ -174,6 +176,34 @@ def test_choice_of_the_model_by_bands(image):
     )
     with pytest.raises(BandMismatch, match="--model"):
         maps.choose_model(Raster(np.zeros((2, 8, 8)), grid, ("a", "b")))
+
+
+@pytest.mark.skipif(not PAIR.is_file(), reason="the real Inn pair is not here")
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [
+        ((3, 2, 1, 4, 7, 6, 5, 8), ("B02", "B03", "B04", "B08") * 2),
+        ((3, 7, 2, 6, 1, 5, 4, 8), ("B02", "B02", "B03", "B03", "B04", "B04", "B08", "B08")),
+        ((5, 6, 7, 8, 1, 2, 3, 4), [f"{d}:{b}" for d in ("harvest", "planting") for b in RGBN]),
+        ((4, 1, 2, 3, 8, 5, 6, 7), [f"{d}_{b}" for d in "ab" for b in ("B8", "B4", "B3", "B2")]),
+    ],
+)
+def test_a_real_pair_in_another_order_is_the_same_pair(tmp_path, order, names):
+    with rasterio.open(PAIR) as dataset:
+        profile = dataset.profile | {"height": 160, "width": 160}
+        pixels = dataset.read(window=((200, 360), (200, 360)))
+        texts = dataset.descriptions
+    probabilities = []
+    for name, bands, said in (("as_it_is", range(1, 9), texts), ("other", order, names)):
+        path = tmp_path / f"{name}.tif"
+        with rasterio.open(path, "w", **profile) as dataset:
+            dataset.write(pixels[[k - 1 for k in bands]])
+            dataset.descriptions = tuple(said)
+        job = maps.prepare(path, None, maps.MapOptions())
+        out = maps.predict_image(job, tmp_path / f"{name}.scores.tif")
+        with rasterio.open(out) as dataset:
+            probabilities.append(dataset.read())
+    assert np.array_equal(*probabilities)
 
 
 def test_journal_reads_back_what_was_predicted(image, tmp_path):

@@ -158,7 +158,9 @@ def open_image(path: Path, names: tuple[str, ...], asked: Sequence[int | str] | 
     source = store.open_raster(path)
     if not names:
         return source
-    seen, _ = choose_bands(source.bands, names, None if asked is None else tuple(asked))
+    seen, _ = choose_bands(
+        source.bands, names, None if asked is None else tuple(asked), any_order=True
+    )
     renamed = [f"{name} of the file" if name in names else name for name in source.bands]
     for index, name in zip(seen, names, strict=True):
         renamed[index] = name

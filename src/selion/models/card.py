@@ -123,6 +123,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _yes(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("true or false")
+    return value
+
+
 def _table(value: object) -> dict[str, object]:
     if not isinstance(value, Mapping):
         raise TypeError("a table")
@@ -158,6 +164,7 @@ _INPUTS: dict[str, _Reader] = {
     "overlap": _number,
     "multiple": _count,
     "context": _count,
+    "any_order": _yes,
 }
 _CLASSES: dict[str, _Reader] = {
     "names": _several(_text),

@@ -83,7 +83,9 @@ class MapOptions:
 
 
 def choose_model(source: Source) -> str:
-    """Return the packaged model of fields whose bands fit a source: by names first, then by number.
+    """Return the packaged model of fields whose bands a source has.
+
+    By name or meaning, the one that looks at most of them; else by number.
 
     Raises
     ------
@@ -91,9 +93,9 @@ def choose_model(source: Source) -> str:
         If none fits.
     """
     packaged = [card for card in models.packaged_models() if "field" in card.classes.names]
-    named = [card for card in packaged if set(card.inputs.bands) <= set(source.bands)]
+    fitting = [card for card in packaged if prediction.has_bands(source.bands, card.inputs)]
     counted = [card for card in packaged if len(card.inputs.bands) == len(source.bands)]
-    fitting = sorted(named, key=lambda card: -len(card.inputs.bands)) or counted
+    fitting = sorted(fitting, key=lambda card: -len(card.inputs.bands)) or counted
     if not fitting:
         wanted = "; ".join(
             f"{card.name}: {len(card.inputs.bands)} ({', '.join(card.inputs.bands)})"

@@ -1,3 +1,4 @@
+from .bands import has_bands as has_bands
 from .block import WindowCache as WindowCache
 from .block import predict_block as predict_block
 from .compare import changed_pixels as changed_pixels

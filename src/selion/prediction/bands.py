@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from selion.errors import BandMismatch
+from selion.prediction.band_names import DATES, BandName, read_names, with_dates
+from selion.segmenter import InputSpec
 
 
 def choose_bands(
-    given: tuple[str, ...], wanted: tuple[str, ...], asked: tuple[int | str, ...] | None = None
+    given: tuple[str, ...],
+    wanted: tuple[str, ...],
+    asked: tuple[int | str, ...] | None = None,
+    *,
+    any_order: bool = False,
 ) -> tuple[tuple[int, ...], str]:
-    """Choose bands: as asked, else by name, else by position where the numbers agree.
+    """Choose bands: as asked, else by name, by what the names mean, or by position.
 
     Parameters
     ----------
@@ -18,6 +26,9 @@ def choose_bands(
         Band names of the model, in the order of its channels.
     asked : tuple of int or str, optional
         The user's own choice in the model's order: band numbers from 1, as GDAL counts, or names.
+    any_order : bool
+        Whether the model does not mind which of its dates comes first
+        (:attr:`selion.segmenter.InputSpec.any_order`).
 
     Returns
     -------
@@ -29,24 +40,141 @@ def choose_bands(
     Raises
     ------
     BandMismatch
-        If none of the three ways works.
+        If none of the ways works; if the names say that a band is not there; or if it cannot be
+        known which of the image's two dates is which, and the model minds.
+
+    Notes
+    -----
+    Position is trusted last: only where the names mean nothing and the numbers agree.  Names that
+    mean something and do not fit are refused, because blue in the place of near infrared makes a
+    map that looks like one.
     """
     if asked is not None:
         return _asked(given, wanted, asked), ""
     known = {name.casefold(): k for k, name in reversed(list(enumerate(given)))}
-    if all(name.casefold() in known for name in wanted):
+    unique = len({name.casefold() for name in given}) == len(given)
+    if unique and all(name.casefold() in known for name in wanted):
         return tuple(known[name.casefold()] for name in wanted), ""
+    said, meant = read_names(given), read_names(wanted)
+    if all(name.is_known for name in meant) and any(name.is_known for name in said):
+        return _by_meaning(given, wanted, with_dates(said), meant, any_order=any_order)
     if len(given) == len(wanted):
+        indexes = tuple(range(len(given)))
+        if len(_dates(meant)) > 1 and not any_order:
+            raise BandMismatch(_which_is_which(given, wanted, _planting_first(meant)))
         note = (
             f"The bands of the image ({_listed(given)}) do not have the model's names "
             f"({_listed(wanted)}): they are taken in the order of the file."
         )
-        return tuple(range(len(given))), note
+        return indexes, note
     raise BandMismatch(
         f"The image has {len(given)} bands ({_listed(given)}), the model wants {len(wanted)} "
         f"({_listed(wanted)}) and the names do not tell which: name them in this order, for "
         f"example --bands {','.join(str(k + 1) for k in range(len(wanted)))}, or choose another "
         "model."
+    )
+
+
+def has_bands(given: tuple[str, ...], inputs: InputSpec) -> bool:
+    """Say whether an image's bands have the names that a model wants, or their meaning.
+
+    Parameters
+    ----------
+    given : tuple of str
+        Band names of the image.
+    inputs : InputSpec
+        Of the model.
+    """
+    if {name.casefold() for name in inputs.bands} <= {name.casefold() for name in given}:
+        return True
+    if not any(name.is_known for name in read_names(given)):
+        return False
+    try:
+        choose_bands(given, inputs.bands, any_order=inputs.any_order)
+    except BandMismatch:
+        return False
+    return True
+
+
+def _by_meaning(
+    given: tuple[str, ...],
+    wanted: tuple[str, ...],
+    said: tuple[BandName, ...],
+    meant: tuple[BandName, ...],
+    *,
+    any_order: bool,
+) -> tuple[tuple[int, ...], str]:
+    """Choose bands by colour and date."""
+    places = {(name.date, name.colour): k for k, name in reversed(list(enumerate(said)))}
+    here, dates = _dates(name for name in said if name.is_known), _dates(meant)
+    named = set(dates) <= set(here)
+    if len(dates) == 1 and not named and "" in (dates[0], here[0]):
+        # a model of one date: the image's only one, or its first
+        translated, note = {dates[0]: here[0]}, _first_of(here, given)
+    elif named:
+        translated, note = {date: date for date in dates}, ""
+    elif len(here) == len(dates) and not set(here) & set(DATES):
+        translated = dict(zip(sorted(dates), here, strict=True))
+        note = (
+            f"The file does not say which of its {len(here)} dates is which; the model takes them "
+            "in any order."
+        )
+    else:
+        raise _lacking(given, wanted, next(k for k, n in enumerate(meant) if n.date not in here))
+    indexes = []
+    for k, name in enumerate(meant):
+        place = places.get((translated[name.date], name.colour))
+        if place is None:
+            raise _lacking(given, wanted, k)
+        indexes.append(place)
+    if not named and len(dates) > 1 and not any_order:
+        raise BandMismatch(_which_is_which(given, wanted, tuple(indexes)))
+    return tuple(indexes), note
+
+
+def _dates(names: Iterable[BandName]) -> list[str]:
+    """Return the dates of bands, in the order of their first appearance."""
+    return list(dict.fromkeys(name.date for name in names))
+
+
+def _planting_first(meant: tuple[BandName, ...]) -> tuple[int, ...]:
+    """Return where a model's bands lie in a file that begins with the planting season."""
+    dates = sorted(_dates(meant))
+    each = len(meant) // len(dates)
+    seen = dict.fromkeys(dates, 0)
+    places = []
+    for name in meant:
+        places.append(dates.index(name.date) * each + seen[name.date])
+        seen[name.date] += 1
+    return tuple(places)
+
+
+def _first_of(dates: list[str], given: tuple[str, ...]) -> str:
+    if len(dates) == 1:
+        return ""
+    return (
+        f"The image has {len(dates)} dates ({_listed(given)}), the model looks at one: the first "
+        "is taken; --bands names others."
+    )
+
+
+def _lacking(given: tuple[str, ...], wanted: tuple[str, ...], which: int) -> BandMismatch:
+    return BandMismatch(
+        f"The image has {len(given)} bands ({_listed(given)}) and lacks what the model calls "
+        f"{wanted[which]}; the model wants {_listed(wanted)}. If the names are wrong, give the "
+        "numbers of the bands in the model's order with --bands, or choose another model."
+    )
+
+
+def _which_is_which(
+    given: tuple[str, ...], wanted: tuple[str, ...], indexes: tuple[int, ...]
+) -> str:
+    numbers = ",".join(str(k + 1) for k in indexes)
+    return (
+        f"The image ({_listed(given)}) does not say which of its two dates is the planting and "
+        f"which the harvest season, and the model ({_listed(wanted)}) answers otherwise if they "
+        f"are exchanged: say it with --bands {numbers} if the first is the planting season, or "
+        "name the bands planting:red ... harvest:nir."
     )
 
 

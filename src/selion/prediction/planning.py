@@ -179,7 +179,9 @@ def plan(
     loaded = as_model(model)
     inputs = loaded.inputs
     check_north_up(source.grid)
-    bands, band_note = choose_bands(source.bands, inputs.bands, options.bands)
+    bands, band_note = choose_bands(
+        source.bands, inputs.bands, options.bands, any_order=inputs.any_order
+    )
     scale, scale_note = _scale(source.grid, inputs, options)
     grid = source.grid if scale is None else working_grid(source.grid, scale)
     height, width = grid.shape
