@@ -317,7 +317,7 @@ def describe(card: ModelCard) -> dict[str, str]:
         "name": card.name,
         "summary": card.summary,
         "licence": card.licence,
-        "bands": ", ".join(spec.bands),
+        "bands": ", ".join(spec.bands) + ("; dates in any order" if spec.any_order else ""),
         "scaling": f"(value - {numbers[0]}) / {numbers[1]}{clip}",
         "ground sampling distance": metres,
         "window": f"{spec.window} px, overlap {spec.overlap:.0%}",
