@@ -6,10 +6,12 @@ What comes after the jobs of a country.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from selion.cli import options as opt
 from selion.cli.imagery import AreaCommand
@@ -28,8 +30,9 @@ def some(names: list[str]) -> str:
 @click.command(
     "merge",
     help=(
-        "Merge the tables of jobs into one map without seams, partitioned by geohash. "
-        "TABLES: files, folders of jobs, or the folder of a plan."
+        "Merge the tables of jobs into one map without seams, partitioned by geohash, or in the "
+        "layout of the published global map. TABLES: files, folders of jobs, or the folder of a "
+        "plan."
     ),
 )
 @click.argument("tables", nargs=-1, required=True, type=folder)
@@ -39,6 +42,31 @@ def some(names: list[str]) -> str:
     type=folder,
     default=None,
     help="Folder of 'selion plan', where the tables do not lie in it.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["cells", "ftw-2e"]),
+    default="cells",
+    show_default=True,
+    help=(
+        "Folders by geohash with all columns; or as Fields of The World publishes: a file per year "
+        "and UTM zone, nine columns, an index. Other years in the folder stay."
+    ),
+)
+@click.option(
+    "--year",
+    type=int,
+    default=None,
+    help="With ftw-2e: the year of the fields [default: that of determination:datetime].",
+)
+@click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    help=(
+        "With ftw-2e: where the folder will stand (https://... or s3://...), for the index; "
+        "repeat for both."
+    ),
 )
 @click.option(
     "--cell",
@@ -67,53 +95,82 @@ def some(names: list[str]) -> str:
 def merge_command(
     tables: tuple[Path, ...],
     out: Path,
+    layout: str,
     plan: Path | None,
-    cell: int,
-    min_area: float,
-    collection: str | None,
     work: Path | None,
     **values: Any,
 ) -> None:
     """Merge."""
     given = opt.taken(opt.VerbChoice, values)
+    shared = {"plan": plan, "work": work, "force": given.force}
+    began = time.monotonic()
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
+        if layout == "cells":
+            folder, facts = _merge_cells(tables, out, values, shared | {"on_step": say.step})
+        else:
+            folder, facts = _publish(tables, out, values, shared | {"on_step": say.step})
+        for note in _notes(facts):
+            say.note(note)
+    counts = {name: len(value) for name, value in facts.items() if isinstance(value, list)}
+    done = {"seconds": round(time.monotonic() - began, 1)}
+    opt.print_result(folder, facts | counts | done, given)
+
+
+def _merge_cells(
+    tables: tuple[Path, ...], out: Path, values: dict[str, Any], shared: dict[str, Any]
+) -> tuple[Path, dict[str, Any]]:
     from selion.country import MergeOptions, merge_maps
 
-    began = time.monotonic()
-    options = MergeOptions(cell, min_area, collection)
-    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
-        maps = merge_maps(
-            tables,
-            out,
-            options,
-            plan=plan,
-            work=work,
-            force=given.force,
-            on_step=say.step,
-        )
-        if not maps.facts.get("planned", True):
-            say.note(
-                "These tables belong to no plan: fields found twice are kept once, but fields cut "
-                "at the edge of an image stay cut. Make jobs with 'selion plan' to join those too."
-            )
-        if missing := maps.facts.get("unfinished_jobs"):
-            say.note(
-                f"Not in this map, because not finished: {counted(len(missing), 'job')} of the "
-                f"plan ({some(missing)})."
-            )
-        if missing := maps.facts["incomplete_tables"]:
-            count = counted(len(missing), "table")
-            say.note(
-                f"This map lacks blocks that could not be done in {count} ({some(missing)}): the "
-                ".aside.json beside each says which."
-            )
-    counts = {name: len(value) for name, value in maps.facts.items() if isinstance(value, list)}
-    opt.print_result(
-        maps.folder,
-        maps.facts
-        | counts
-        | {"partitions": len(maps.parts), "seconds": round(time.monotonic() - began, 1)},
-        given,
+    _refuse("ftw-2e", "year", "addresses")
+    options = MergeOptions(values["cell"], values["min_area"], values["collection"])
+    maps = merge_maps(tables, out, options, **shared)
+    return maps.folder, maps.facts | {"partitions": len(maps.parts)}
+
+
+def _publish(
+    tables: tuple[Path, ...], out: Path, values: dict[str, Any], shared: dict[str, Any]
+) -> tuple[Path, dict[str, Any]]:
+    from selion.country import PublishOptions, publish_maps
+
+    _refuse("cells", "cell")
+    options = PublishOptions(
+        values["year"], values["min_area"], values["collection"], values["addresses"]
     )
+    made = publish_maps(tables, out, options, **shared)
+    return made.folder, made.facts | {"zones": len(made.zones)}
+
+
+def _refuse(layout: str, *names: str) -> None:
+    """Refuse options that are for the other layout."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "--address" if name == "addresses" else f"--{name}"
+            raise click.UsageError(f"{option} is for --layout {layout}: add that, or leave it out.")
+
+
+def _notes(facts: dict[str, Any]) -> Iterator[str]:
+    """Say what a merge had to leave out."""
+    if not facts.get("planned", True):
+        yield (
+            "These tables belong to no plan: fields found twice are kept once, but fields cut "
+            "at the edge of an image stay cut. Make jobs with 'selion plan' to join those too."
+        )
+    if missing := facts.get("unfinished_jobs"):
+        yield (
+            f"Not in this map, because not finished: {counted(len(missing), 'job')} of the "
+            f"plan ({some(missing)})."
+        )
+    if missing := facts["incomplete_tables"]:
+        count = counted(len(missing), "table")
+        yield (
+            f"This map lacks blocks that could not be done in {count} ({some(missing)}): the "
+            ".aside.json beside each says which."
+        )
+    if missing := facts.get("left_out"):
+        yield f"The layout has no place for these columns, so they are not in it: {some(missing)}."
+    if not facts.get("scored", True):
+        yield "No table says how sure its fields are, so the column score is empty."
 
 
 QUERY_HELP = """Select the fields of AREA from a merged map (.parquet, .gpkg, .geojson, .fgb,

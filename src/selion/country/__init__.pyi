@@ -24,6 +24,10 @@ from .probe import Probe as Probe
 from .probe import probe_pipeline as probe_pipeline
 from .probe import read_probe as read_probe
 from .probe import write_probe as write_probe
+from .published_check import check_publication as check_publication
+from .publishing import Publication as Publication
+from .publishing import PublishOptions as PublishOptions
+from .publishing import publish_maps as publish_maps
 from .pyramid import write_tiles as write_tiles
 from .statistics import Unit as Unit
 from .statistics import Units as Units

@@ -111,15 +111,10 @@ def merge_maps(
     if out.is_file():
         raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
     store.check_output(out, force)
-    paths, missing = _expanded(tables)
-    job_tables = open_job_tables(paths, plan)
-    run = _open_run(job_tables, out, options, None if work is None else Path(work))
+    opened = open_sources(tables, plan)
+    run = open_run(opened.job_tables, out, options, None if work is None else Path(work))
     with explained(out):
-        facts = _spread(run, on_step)
-        facts |= _close(run, on_step) | {
-            "unfinished_jobs": missing,
-            "incomplete_tables": _incomplete(job_tables),
-        }
+        facts = bring_together(run, on_step) | opened.facts
         _write(run, facts, on_step)
         if out.exists() and not force:
             raise OutputExists(
@@ -128,6 +123,34 @@ def merge_maps(
         publish_folder(run.folder / "maps", out, force)
     shutil.rmtree(run.folder, ignore_errors=True)
     return open_maps(out)
+
+
+@dataclass(frozen=True, eq=False)
+class MergeSources:
+    """What is merged."""
+
+    job_tables: list[JobTable]
+    facts: dict[str, Any]
+    """What is missing: jobs that are not finished, tables that lack blocks."""
+
+
+def open_sources(tables: Iterable[Path | str], plan: Path | str | None) -> MergeSources:
+    """Open the tables of a merge; the folder of a plan stands for its finished jobs."""
+    paths, missing = _expanded(tables)
+    job_tables = open_job_tables(paths, plan)
+    return MergeSources(
+        job_tables, {"unfinished_jobs": missing, "incomplete_tables": _incomplete(job_tables)}
+    )
+
+
+def bring_together(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
+    """Sort all rows and join what borders cut; return what was counted."""
+    return _spread(run, on_step) | _close(run, on_step)
+
+
+def sorted_rows(run: MergeRun) -> Runs:
+    """Return the sorted rows of a merge that has been brought together."""
+    return open_runs([*(run.runs(job_table) for job_table in run.job_tables), run.joined])
 
 
 def _expanded(tables: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
@@ -185,15 +208,27 @@ class MergeRun:
         return self.folder / "runs" / "joined"
 
 
-def _open_run(
-    job_tables: list[JobTable], out: Path, options: MergeOptions, work: Path | None
+def open_run(
+    job_tables: list[JobTable],
+    out: Path,
+    options: MergeOptions,
+    work: Path | None,
+    also: tuple[object, ...] = (),
 ) -> MergeRun:
-    """Take up the folder of a merge of the same tables with the same wishes, or begin a new one."""
+    """Take up the folder of a merge of the same tables with the same wishes, or begin a new one.
+
+    ``also`` are wishes that the options do not hold.
+    """
     folder = work or take_over(out.absolute().parent / f".{out.name}.selion-merge")
     options = replace(options, collection=options.collection or out.name)
     wanted = hashlib.sha256(
         json.dumps(
-            [selion.__version__, asdict(options), [job_table.key for job_table in job_tables]]
+            [
+                selion.__version__,
+                asdict(options),
+                [job_table.key for job_table in job_tables],
+                *also,
+            ]
         ).encode()
     ).hexdigest()
     note = folder / "merge.json"
@@ -203,10 +238,10 @@ def _open_run(
                 f"The folder {folder} holds something that is not an unfinished merge: give "
                 "another one with --work."
             )
-        if not _is_ours(note) or _read_note(note).get("key") != wanted:
+        if not _is_ours(note) or read_note(note).get("key") != wanted:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
-            _write_note(
+            write_note(
                 note, {"what": "finished parts of an interrupted selion merge", "key": wanted}
             )
     schema = merged_schema(job_tables)
@@ -226,12 +261,13 @@ def _is_ours(note: Path) -> bool:
         return False
 
 
-def _write_note(path: Path, facts: dict[str, Any]) -> None:
+def write_note(path: Path, facts: dict[str, Any]) -> None:
     """Say that a part is finished; it is not before."""
     store.write_text(path, json.dumps(facts), force=True)
 
 
-def _read_note(path: Path) -> dict[str, Any]:
+def read_note(path: Path) -> dict[str, Any]:
+    """Read what was said of a finished part."""
     return dict(json.loads(path.read_text("utf-8")))
 
 
@@ -297,8 +333,8 @@ def _spread(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
             run.runs(job_table).mkdir(parents=True)
             run.seam(job_table).parent.mkdir(exist_ok=True)
             counts = _spread_table(run, number, job_table)
-            _write_note(note, counts)
-        for name, value in _read_note(note).items():
+            write_note(note, counts)
+        for name, value in read_note(note).items():
             total[name] = total.get(name, 0) + value
     on_step(
         "spread",
@@ -346,11 +382,11 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
     """Join what the borders cut."""
     note = run.joined / DONE
     if note.is_file():
-        return _read_note(note)
+        return read_note(note)
     shutil.rmtree(run.joined, ignore_errors=True)
     run.joined.mkdir(parents=True)
     borders = Borders([run.seam(job_table) for job_table in run.job_tables])
-    sizes = [_read_note(run.runs(job_table) / DONE)["border"] for job_table in run.job_tables]
+    sizes = [read_note(run.runs(job_table) / DONE)["border"] for job_table in run.job_tables]
     groups = group_rows(run.territories, sizes, borders.load, on_step)
     tally, writer = Tally(), RunWriter(run.joined)
     for number, table in enumerate(
@@ -367,13 +403,13 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
         "scraps": tally.scraps,
         "scraps_m2": round(tally.scrap_area, 1),
     }
-    _write_note(note, facts)
+    write_note(note, facts)
     return facts
 
 
 def _write(run: MergeRun, facts: dict[str, Any], on_step: OnStep) -> None:
     """Write the partitions, each as a whole, and then the index."""
-    runs = open_runs([*(run.runs(job_table) for job_table in run.job_tables), run.joined])
+    runs = sorted_rows(run)
     folder, notes = run.folder / "maps", run.folder / "parts"
     for made in (folder, notes):
         made.mkdir(exist_ok=True)
@@ -385,8 +421,8 @@ def _write(run: MergeRun, facts: dict[str, Any], on_step: OnStep) -> None:
         on_step("write", number, len(by_part), "")
         note = notes / f"{name}.json"
         if not note.is_file():
-            _write_note(note, _write_part(run, runs, cells, folder / f"cell={name}" / PART))
-        kept = _read_note(note)
+            write_note(note, _write_part(run, runs, cells, folder / f"cell={name}" / PART))
+        kept = read_note(note)
         parts.append(
             Partition(
                 name,

@@ -126,6 +126,22 @@ def utm_crs(longitude: float, latitude: float) -> str:
     return f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}"
 
 
+def zone_numbers(longitudes: np.ndarray, latitudes: np.ndarray) -> np.ndarray:
+    """Return the numbers of the UTM zones of (n,) points, as :func:`utm_crs` has them.
+
+    Examples
+    --------
+    >>> zone_numbers(np.array([12.1, 4.0, 4.0, 10.0, 180.0]), np.array([47.9, 55.9, 60, 78, 0]))
+    array([33, 31, 32, 33,  1])
+    """
+    longitudes = (np.asarray(longitudes, float) + 180) % 360 - 180
+    numbers = ((longitudes + 180) // 6).astype(np.int64) + 1
+    for south, north, west, east, number in ODD_ZONES:
+        inside = (south <= latitudes) & (latitudes < north)
+        numbers[inside & (west <= longitudes) & (longitudes < east)] = number
+    return numbers
+
+
 def _zone(longitude: float, latitude: float) -> tuple[int, float, float]:
     """Return number, western and eastern edge of the UTM zone of a point."""
     longitude = (longitude + 180) % 360 - 180
