@@ -1,3 +1,6 @@
+from .history import FieldHistory as FieldHistory
+from .history import HistoryOptions as HistoryOptions
+from .history import join_years as join_years
 from .outcomes import OUTCOMES as OUTCOMES
 from .outcomes import Judged as Judged
 from .outcomes import OutcomeOptions as OutcomeOptions
@@ -6,6 +9,7 @@ from .outcomes import judge as judge
 from .pixels import CHANGES as CHANGES
 from .pixels import RULES as RULES
 from .pixels import PixelRule as PixelRule
+from .record import DetectionOptions as DetectionOptions
 from .run import ChangeOptions as ChangeOptions
 from .run import ChangeResult as ChangeResult
 from .run import compare_years as compare_years

@@ -49,20 +49,49 @@ def first_names(own: Iterable[str], label: str) -> Names:
     return Names(np.array(ids, object), np.full(len(ids), label, object), frozenset(ids))
 
 
-def next_names(before: Names, own: Iterable[str], judged: Judged, label: str) -> Names:
+def next_names(
+    before: Names,
+    own: Iterable[str],
+    judged: Judged,
+    label: str,
+    former: tuple[Names, Judged] | None = None,
+) -> Names:
     """Name the fields of the next year.
 
     Those that are an earlier one have its id, others their own, with a number if it was ever
-    another's.
+    another's.  With ``former``, the names of the year before the last and what became of its fields
+    until this year, a field that is one of those has its id, too, if the year between had none of
+    that id.
     """
     ids, since = np.array(list(own), object), np.full(len(judged.after), label, object)
+    one, other = returned(before, judged, former)
+    if former is not None:
+        ids[other], since[other] = former[0].ids[one], former[0].since[one]
     pairs = judged.pairs
-    one, other = pairs.one[pairs.same] - 1, pairs.other[pairs.same] - 1
     new = np.ones(len(ids), bool)
+    new[other] = False
+    one, other = pairs.one[pairs.same] - 1, pairs.other[pairs.same] - 1
     new[other] = False
     ids[new] = _unlike(list(ids[new]), set(before.used))
     ids[other], since[other] = before.ids[one], before.since[one]
     return Names(ids, since, before.used | frozenset(ids))
+
+
+def returned(
+    before: Names, judged: Judged, former: tuple[Names, Judged] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fields that are back after a year without them.
+
+    Two (k,) int64: their rows in the year before the last, and in this one.
+    """
+    if former is None:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    (names, again), held = former, set(before.ids)
+    one, other = again.pairs.one[again.pairs.same] - 1, again.pairs.other[again.pairs.same] - 1
+    free = np.ones(len(judged.after), bool)
+    free[judged.pairs.other[judged.pairs.same] - 1] = False
+    back = free[other] & np.array([name not in held for name in names.ids[one]], bool)
+    return one[back], other[back]
 
 
 def _unlike(own: list[str], used: set[str]) -> list[str]:
@@ -88,7 +117,12 @@ class Measures:
 
 
 def lineage(
-    years: tuple[np.ndarray, str], before: Names, after: Names, judged: Judged, measures: Measures
+    years: tuple[np.ndarray, str],
+    before: Names,
+    after: Names,
+    judged: Judged,
+    measures: Measures,
+    names: tuple[str, ...] = OUTCOMES,
 ) -> pd.DataFrame:
     """Return a row for each related pair, and one for each field without a relative.
 
@@ -99,6 +133,8 @@ def lineage(
     before, after : Names
     judged : Judged
     measures : Measures
+    names : tuple of str
+        Of the outcomes, by number.
 
     Returns
     -------
@@ -108,7 +144,36 @@ def lineage(
     """
     pairs, (seen, label) = judged.pairs, years
     one, other = pairs.one - 1, pairs.other - 1
-    related = pd.DataFrame(
+    related = related_rows(years, before, after, judged, measures)
+    lone_before = np.setdiff1d(np.arange(len(before.ids)), one)
+    lone_after = np.setdiff1d(np.arange(len(after.ids)), other)
+    alone = [
+        pd.DataFrame(
+            {
+                "from_year": seen[lone_before],
+                "to_year": label,
+                "from_id": before.ids[lone_before],
+                "outcome": outcome_names(judged.before[lone_before], names),
+            }
+        ),
+        pd.DataFrame(
+            {
+                "to_year": label,
+                "to_id": after.ids[lone_after],
+                "outcome": outcome_names(judged.after[lone_after], names),
+            }
+        ),
+    ]
+    return joined_rows([related, *alone])
+
+
+def related_rows(
+    years: tuple[np.ndarray, str], before: Names, after: Names, judged: Judged, measures: Measures
+) -> pd.DataFrame:
+    """Return a row for each related pair, as :func:`lineage` does, in the order of the pairs."""
+    pairs, (seen, label) = judged.pairs, years
+    one, other = pairs.one - 1, pairs.other - 1
+    return pd.DataFrame(
         {
             "from_year": seen[one],
             "to_year": label,
@@ -123,26 +188,11 @@ def lineage(
             "shift": measures.shift,
         }
     )
-    lone_before = np.setdiff1d(np.arange(len(before.ids)), one)
-    lone_after = np.setdiff1d(np.arange(len(after.ids)), other)
-    alone = [
-        pd.DataFrame(
-            {
-                "from_year": seen[lone_before],
-                "to_year": label,
-                "from_id": before.ids[lone_before],
-                "outcome": outcome_names(judged.before[lone_before]),
-            }
-        ),
-        pd.DataFrame(
-            {
-                "to_year": label,
-                "to_id": after.ids[lone_after],
-                "outcome": outcome_names(judged.after[lone_after]),
-            }
-        ),
-    ]
-    parts = [part.reindex(columns=list(COLUMNS)).astype(_KINDS) for part in (related, *alone)]
+
+
+def joined_rows(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put rows of a lineage together, with all of :data:`COLUMNS`."""
+    parts = [part.reindex(columns=list(COLUMNS)).astype(_KINDS) for part in tables]
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
@@ -152,10 +202,10 @@ _KINDS = dict.fromkeys(("from_year", "to_year", "from_id", "to_id", "outcome"), 
 _KINDS |= dict.fromkeys(COLUMNS[6:], "float64")
 
 
-def outcome_names(outcome: np.ndarray) -> np.ndarray:
+def outcome_names(outcome: np.ndarray, names: tuple[str, ...] = OUTCOMES) -> np.ndarray:
     """Return the names of (n,) uint8 outcomes."""
     table = np.full(256, "unknown", object)
-    table[: len(OUTCOMES)] = OUTCOMES
+    table[: len(names)] = names
     return table[outcome]
 
 

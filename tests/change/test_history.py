@@ -1,0 +1,224 @@
+"""Many years: what was drawn is found again, by outcome; one id each; the fused map is quieter."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pytest
+
+from change_scenes import write_year
+from history_scenes import GRID, POOR, YEARS, cell_of, plant, write_years
+from selion import store
+from selion.change import fusion, sequence, sides, step
+from selion.change.fusion import pool
+from selion.change.history import join_years
+from selion.errors import BadInput, OutputExists
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return plant()
+
+
+@pytest.fixture(scope="module")
+def joined(planted, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("history")
+    given = write_years(planted, folder / "maps")
+    notes = []
+    return given, join_years(given, folder / "out", on_note=notes.append), notes
+
+
+@pytest.fixture(scope="module")
+def table(joined):
+    frame = geopandas.read_parquet(joined[1].folder / "history.parquet")
+    points = frame.to_crs(GRID.crs.to_wkt()).geometry.representative_point()
+    boxes = frame.to_crs(GRID.crs.to_wkt()).geometry.bounds
+    middle = zip((boxes.minx + boxes.maxx) / 2, (boxes.miny + boxes.maxy) / 2, strict=True)
+    assert len(points) == len(frame)
+    return frame.assign(cell=[cell_of(x, y) for x, y in middle])
+
+
+def events(table):
+    """Read (outcome, year, cell) out of the lists."""
+    found = Counter()
+    for row in table.itertuples():
+        for year, outcome, seen in zip(row.years, row.outcome, row.seen, strict=True):
+            if outcome in ("split", "merged", "appeared") and seen:
+                found[outcome, int(year), row.cell] += 1
+            if outcome == "gone":
+                found[outcome, int(year), row.cell] += 1
+    return found
+
+
+def test_outcomes_are_those_that_were_planted(planted, table):
+    found = events(table)
+    scores = {}
+    for outcome in ("split", "merged", "appeared", "gone"):
+        true, told = (
+            Counter({key: n for key, n in one.items() if key[0] == outcome})
+            for one in (planted.events, found)
+        )
+        right = sum((true & told).values())
+        scores[outcome] = right / max(sum(told.values()), 1), right / sum(true.values())
+    assert scores == dict.fromkeys(scores, (1.0, 1.0)), (found - planted.events, scores)
+
+
+def test_one_id_through_all_years(planted, table):
+    still = table[table["cell"].isin(planted.still)]
+    assert len(still) == len(planted.still), "no field that stays has two ids"
+    assert (still["first_year"] == 2017).all()
+    assert (still["last_year"] == 2025).all()
+    missing = {
+        (int(year), row.cell)
+        for row in still.itertuples()
+        for year, seen in zip(row.years, row.seen, strict=True)
+        if not seen
+    }
+    assert missing == planted.hidden
+    assert {
+        outcome
+        for row in still.itertuples()
+        for outcome, seen in zip(row.outcome, row.seen, strict=True)
+        if not seen
+    } == {"not seen"}
+    assert (still["stability"] == 1).all()
+    assert table["id"].is_unique
+
+
+def test_the_poor_year_is_named(joined, planted):
+    _, result, notes = joined
+    years = result.facts["years"]
+    assert [int(year) for year in years if years[year]["under_detected"]] == [POOR]
+    assert any(f"{POOR} is under-detected as a whole" in note for note in notes)
+    assert years["2020"]["counts"]["not_seen"] == 1
+    hidden = sum(year == POOR for year, _ in planted.hidden)
+    assert years[str(POOR)]["counts"]["not_seen"] == hidden
+    assert years[str(POOR)]["counts"]["fields"] == len(np.unique(planted.ids[POOR])) - 1
+    flanked = result.facts["years"][str(POOR)]["missed"]
+    assert flanked == pytest.approx(hidden / planted.true[POOR].max(), abs=0.02)
+
+
+@pytest.mark.parametrize("poor", [2017, 2025])
+def test_a_poor_year_at_an_end_is_no_birth_and_no_death(tmp_path, poor):
+    planted = plant(3, poor=0)
+    keep = planted.ids[poor].copy()
+    lost = np.flatnonzero(np.arange(keep.max() + 1) % 3 == 1)
+    keep[np.isin(keep, lost)] = 0
+    planted.ids[poor] = np.unique(keep, return_inverse=True)[1].reshape(keep.shape).astype(np.int32)
+    result = join_years(write_years(planted, tmp_path / "maps"), tmp_path / "out")
+    assert result.facts["years"][str(poor)]["under_detected"]
+    frame = pd.read_csv(tmp_path / "out" / "lineage.csv")
+    after, outcome = {2017: (2018, "appeared"), 2025: (2025, "gone")}[poor]
+    assert not (frame[frame["to_year"] == after]["outcome"] == outcome).any()
+    counts = result.facts["years"][str(poor)]["counts"]
+    assert counts["not_seen"] >= len(lost) - 3
+    told = geopandas.read_parquet(tmp_path / "out" / "history.parquet")
+    assert told["id"].is_unique
+
+
+def test_long_form_has_the_years_as_they_were(joined, planted):
+    _, result, _ = joined
+    long = geopandas.read_parquet(result.folder / "history.long.parquet")
+    assert long.groupby("year").size().to_dict() == {
+        year: len(np.unique(ids)) - 1 for year, ids in planted.ids.items()
+    }
+    assert not long.duplicated(["id", "year"]).any()
+    for year in (2017, POOR):
+        own = geopandas.read_parquet(joined[0][YEARS.index(year)] / "fields.parquet")
+        mine = long[long["year"] == year].set_index("map_id").loc[own["id"]]
+        assert mine.geometry.geom_equals(own.geometry, align=False).all()
+
+
+def test_other_readers_read_it(joined):
+    duckdb = pytest.importorskip("duckdb")
+    _, result, _ = joined
+    for name in ("history.parquet", "history.long.parquet"):
+        path = str(result.folder / name)
+        rows = duckdb.sql(f"select count(*) from read_parquet('{path}')").fetchall()
+        assert rows == [(len(geopandas.read_parquet(path)),)]
+    path = str(result.folder / "history.parquet")
+    told = duckdb.sql(
+        f"select len(years), len(outcome), outcome[1] from read_parquet('{path}')"
+        " where first_year = 2017 limit 1"
+    ).fetchall()
+    assert told == [(9, 9, "first")]
+
+
+def test_lineage_and_summary(joined, planted):
+    _, result, _ = joined
+    lineage = pd.read_csv(result.folder / "lineage.csv")
+    over = lineage[(lineage["from_year"] == POOR - 1) & (lineage["to_year"] == POOR + 1)]
+    hidden = sum(year == POOR for year, _ in planted.hidden)
+    assert (over["outcome"] == "kept").sum() == hidden
+    assert (over["from_id"] == over["to_id"]).all()
+    assert (lineage["outcome"] == "not seen").sum() == hidden + 1
+    summary = pd.read_csv(result.folder / "summary.csv").set_index("year")
+    for outcome in ("split", "merged", "appeared", "gone"):
+        for year in YEARS:
+            true = sum(n for key, n in planted.events.items() if key[:2] == (outcome, year))
+            assert summary.loc[year, outcome] == true
+
+
+def test_maps_of_outcomes(joined, planted):
+    _, result, _ = joined
+    source = store.open_raster(result.outcomes[YEARS.index(POOR)])
+    assert json.loads(source.tags["classes"])["names"][8] == "not seen"
+    values = source.read((slice(0, 240), slice(0, 240))).values[0]
+    missing = (planted.ids[POOR] == 0) & (planted.true[POOR] > 0)
+    assert (values[missing] == 8).all()
+    assert (values[planted.true[POOR] == 0] == 0).all()
+    assert (values[planted.ids[POOR] > 0] == 1).all()
+
+
+def test_blocks_decide_nothing(joined, tmp_path, monkeypatch):
+    given, result, _ = joined
+    for module in (sides, step, fusion, sequence):
+        monkeypatch.setattr(module, "BLOCK", 64)
+    join_years(given, tmp_path / "out")
+    for path in sorted(result.folder.iterdir()):
+        if path.name != "history.json":
+            assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes(), path.name
+
+
+def test_output_is_not_overwritten(joined):
+    given, result, _ = joined
+    with pytest.raises(OutputExists):
+        join_years(given, result.folder)
+
+
+def test_pools_by_hand():
+    one, other = (np.array([[[a]], [[1 - a]]], np.float32) for a in (0.8, 0.5))
+    both = [np.ones((1, 1), bool)] * 2
+    assert pool([one, other], both, "mean")[0, 0, 0] == pytest.approx(0.65)
+    # sqrt(.8 * .5) : sqrt(.2 * .5) = 2 : 1
+    assert pool([one, other], both, "logits")[0, 0, 0] == pytest.approx(2 / 3)
+    first = [np.ones((1, 1), bool), np.zeros((1, 1), bool)]
+    assert pool([one, other], first, "mean")[0, 0, 0] == pytest.approx(0.8)
+    with pytest.raises(BadInput, match="logits or mean"):
+        pool([one], both[:1], "median")
+
+
+def test_only_unmoved_years_are_fused(tmp_path):
+    """A field that grew in the last year but one is made of the last two years alone."""
+    shape = (60, 60)
+    given, marks = [], {}
+    for year, right in ((2020, 30), (2021, 30), (2022, 45), (2023, 45)):
+        ids = np.zeros(shape, np.int32)
+        ids[10:40, 10:right] = 1
+        ids[45:55, 10:50] = 2
+        given.append(write_year(tmp_path / str(year), ids, GRID[:60, :60], year=year))
+        marks[year] = ids
+    result = join_years(given, tmp_path / "out")
+    source = store.open_raster(result.folder / "fused.scores.tif")
+    values = source.read((slice(0, 60), slice(0, 60))).values
+    last = store.open_raster(given[-1] / "fields.scores.tif")
+    own = last.read((slice(0, 60), slice(0, 60))).values
+    assert np.array_equal(values[:, 10:40, 10:45], own[:, 10:40, 10:45])
+    assert result.facts["fusion"]["pixels_by_years"]["2"] >= 30 * 35
+    frame = geopandas.read_parquet(result.folder / "history.parquet").set_index("stable_since")
+    assert sorted(frame.index) == [2020, 2022]
+    assert frame.loc[2022, "outcome"].tolist() == ["first", "kept", "moved", "kept"]
