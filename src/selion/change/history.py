@@ -26,9 +26,9 @@ from selion.change.history_tables import (
 )
 from selion.change.outcomes import OutcomeOptions
 from selion.change.record import (
-    YearDetection,
     DetectionOptions,
     Records,
+    YearDetection,
     believe,
     judge_detection,
     make_records,

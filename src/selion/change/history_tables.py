@@ -15,7 +15,7 @@ import selion
 from selion import fields, store
 from selion.change.lineage import joined_rows, lineage, outcome_names
 from selion.change.outcomes import APPEARED, GONE, UNKNOWN
-from selion.change.record import YearDetection, Records
+from selion.change.record import Records, YearDetection
 from selion.change.sequence import FIRST, NOT_SEEN, NOTHING, OUTCOMES_OF_YEARS, JoinedYears
 from selion.change.sides import origin_of, read_year
 
