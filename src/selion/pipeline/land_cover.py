@@ -17,7 +17,8 @@ from selion.grid import tiles
 from selion.progress import OnStep, silent
 
 if TYPE_CHECKING:
-    from geopandas import GeoDataFrame
+    from geopandas import GeoDataFrame, GeoSeries
+    from odc.geo.geobox import GeoBox
 
     from selion.raster import Source
 
@@ -82,20 +83,42 @@ def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent)
     return np.where(seen > 0, crop / np.maximum(seen, 1), np.nan)
 
 
-def _count(geometry: object, source: Source, crops: frozenset[int]) -> np.ndarray:
+def burn_fields(geometry: GeoSeries, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+    """Burn the fields that touch a grid.
+
+    Parameters
+    ----------
+    geometry : GeoSeries
+        Outlines in the grid's CRS.
+    grid : GeoBox
+
+    Returns
+    -------
+    (k,) int64 ndarray
+        Which fields touch it, ascending.
+    (y, x) int32 ndarray
+        1 .. k by their order, 0 for none.  A field that holds no pixel's centre has the pixel under
+        a point of it.
+    """
+    near = np.sort(geometry.sindex.query(grid.extent.geom))
+    shapes = geometry.to_numpy()[near]
+    if not len(near):
+        return near, np.zeros(tuple(grid.shape), np.int32)
+    ids = store.burn(shapes, range(1, len(near) + 1), grid)
+    return near, _with_points(ids, shapes, grid)
+
+
+def _count(geometry: GeoSeries, source: Source, crops: frozenset[int]) -> np.ndarray:
     """Return (2, n) counts of pixels with data and of crop pixels, block by block."""
-    counts = np.zeros((2, len(geometry)), np.int64)  # type: ignore[arg-type]
-    tree, shapes = geometry.sindex, geometry.to_numpy()  # type: ignore[attr-defined]
+    counts = np.zeros((2, len(geometry)), np.int64)
     height, width = source.grid.shape
     for roi in tiles((height, width), BLOCK):
-        near = np.sort(tree.query(source.grid[roi].extent.geom))
+        near, ids = burn_fields(geometry, source.grid[roi])
         if not len(near):
             continue
         part = source.read(roi)
         seen = np.ones(part.values.shape[1:], bool) if part.valid is None else part.valid
         is_crop = np.isin(part.values[0], sorted(crops)) & seen
-        ids = store.burn(shapes[near], range(1, len(near) + 1), part.grid)
-        ids = _with_points(ids, shapes[near], part.grid)
         counts[0, near] += np.bincount(ids[seen], minlength=len(near) + 1)[1:]
         counts[1, near] += np.bincount(ids[is_crop], minlength=len(near) + 1)[1:]
     return counts
