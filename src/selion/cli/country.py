@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -17,6 +17,9 @@ from selion.cli import options as opt
 from selion.cli.imagery import AreaCommand
 from selion.cli.progress import reporter
 from selion.errors import counted
+
+if TYPE_CHECKING:
+    from selion.store import Place
 
 folder = click.Path(path_type=Path)
 ENDINGS = {"markdown": ".md", "csv": ".csv", "json": ".json"}
@@ -176,13 +179,14 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
 QUERY_HELP = """Select the fields of AREA from a merged map (.parquet, .gpkg, .geojson, .fgb,
 .pmtiles).
 
-AREA is a file of polygons, or west,south,east,north. MAPS is a folder of 'selion merge', or one
-GeoParquet file."""
+AREA is a file of polygons, or west,south,east,north. MAPS is a folder of 'selion merge', one
+GeoParquet file, a hive folder of them (zone=10/utm10.parquet ...), or the address (https://, s3://)
+of one of these, of which only what lies near AREA is fetched."""
 
 
 @click.command("query", cls=AreaCommand, help=QUERY_HELP)
 @click.argument("area")
-@click.argument("maps", type=folder)
+@click.argument("maps", type=opt.place)
 @opt.out
 @click.option(
     "--columns",
@@ -200,7 +204,7 @@ GeoParquet file."""
 @opt.as_json
 @opt.quiet
 def query_command(
-    area: str, maps: Path, out: Path, columns: str | None, whole: bool, **values: Any
+    area: str, maps: Place, out: Path, columns: str | None, whole: bool, **values: Any
 ) -> None:
     """Cut out."""
     given = opt.taken(opt.VerbChoice, values)
@@ -233,10 +237,10 @@ STATS_HELP = (
 
 
 @click.command("stats", help=STATS_HELP)
-@click.argument("maps", type=folder)
+@click.argument("maps", type=opt.place)
 @click.option(
     "--by",
-    type=folder,
+    type=opt.place,
     default=None,
     help="File of administrative units (polygons in any CRS) [default: the map as a whole].",
 )
@@ -255,7 +259,7 @@ STATS_HELP = (
 @opt.force
 @opt.quiet
 def stats_command(
-    maps: Path, by: Path | None, name: str | None, out: Path | None, kind: str, **values: Any
+    maps: Place, by: Place | None, name: str | None, out: Path | None, kind: str, **values: Any
 ) -> None:
     """Count."""
     given = opt.taken(opt.VerbChoice, values)
@@ -281,7 +285,7 @@ TILES_HELP = """Write vector tiles of a merged map (.pmtiles): layer "fields" fr
 
 
 @click.command("tiles", help=TILES_HELP)
-@click.argument("maps", type=folder)
+@click.argument("maps", type=opt.place)
 @opt.out
 @click.option(
     "--max-zoom",
@@ -294,7 +298,7 @@ TILES_HELP = """Write vector tiles of a merged map (.pmtiles): layer "fields" fr
 @opt.force
 @opt.as_json
 @opt.quiet
-def tiles_command(maps: Path, out: Path, finest: int, **values: Any) -> None:
+def tiles_command(maps: Place, out: Path, finest: int, **values: Any) -> None:
     """Draw."""
     given = opt.taken(opt.VerbChoice, values)
     from selion import country, store

@@ -9,9 +9,12 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from selion.store import Address
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -26,8 +29,35 @@ class VerbChoice:
     force: bool = False
 
 
+class PlaceType(click.ParamType):
+    """A path, or the address of something on a server."""
+
+    name = "path"
+
+    def __init__(self, *, exists: bool = False) -> None:
+        self.exists = exists
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | Address:
+        """Leave addresses as they are: a path would swallow one of their slashes."""
+        from selion.store import locate
+
+        found = locate(value)
+        if isinstance(found, Path):
+            checked: Path = click.Path(path_type=Path, exists=self.exists).convert(
+                value, param, ctx
+            )
+            return checked
+        return found
+
+
+place = PlaceType()
+there = PlaceType(exists=True)
+
+
 def print_result(
-    path: Path | str | None, facts: Mapping[str, Any], given: VerbChoice, width: int = 18
+    path: Path | Address | str | None, facts: Mapping[str, Any], given: VerbChoice, width: int = 18
 ) -> None:
     """Print the summary, its names ``width`` wide; last, on standard output, the path."""
     if given.as_json:

@@ -20,7 +20,8 @@ from selion.country.partitions import INDEX, PART
 from selion.errors import BadInput, UnreadableFile
 from selion.fields.schema import COLUMNS, Origin
 from selion.grid import LONLAT, is_lonlat
-from selion.store.vectors import SIDES, file_crs, read_metadata
+from selion.store.parquet import SIDES
+from selion.store.vectors import file_crs, read_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion import fields, imagery
-from selion.country.partitions import Maps, Partition, open_maps
+from selion.country.partitions import Maps, Partition, check_table, open_maps
 from selion.country.seams import polygons_only
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.grid import LONLAT
-from selion.store.vectors import group_box, pandas_type, touching
+from selion.store.address import Address, Place
+from selion.store.parquet import parquet_file
+from selion.store.vectors import group_box, pandas_type, read_metadata, touching
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,7 +66,7 @@ class QueryResult:
 
 
 def query(
-    maps: Maps | Path | str,
+    maps: Maps | Path | Address | str,
     area: imagery.AreaLike | imagery.Area,
     columns: Sequence[str] | None = None,
     *,
@@ -74,8 +76,9 @@ def query(
 
     Parameters
     ----------
-    maps : Maps or path
-        A folder of ``selion merge``, or one table of fields.
+    maps : Maps, path or address
+        What :func:`open_maps` opens: a folder of ``selion merge``, one table of fields, or a hive
+        folder of tables.
     area : path, bounding box, GeoJSON or Area
         See :func:`selion.imagery.read_area`.
     columns : sequence of str, optional
@@ -201,10 +204,9 @@ def opened(part: Partition) -> Iterator[ParquetFile]:
         If it is gone or damaged, also where that shows within the block only.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(part.path) as file:
+        with parquet_file(part.path) as file:
             yield file
     except (OSError, pa.ArrowInvalid) as error:
         raise UnreadableFile(f"{part.path} cannot be read ({error}): merge again.") from error
@@ -216,6 +218,8 @@ def _scan_part(
     import pyarrow as pa
 
     with opened(part) as file:
+        if not part.name:  # nobody has looked at what only an index names
+            check_table(part.path, read_metadata(part.path)["geo"]["columns"]["geometry"])
         names = _wanted(file.schema_arrow.names, columns, part.path)
         reading.parts += 1
         reading.of_groups += file.num_row_groups
@@ -241,7 +245,7 @@ def _scan_part(
                 yield table
 
 
-def _wanted(there: Sequence[str], columns: Sequence[str] | None, path: Path) -> list[str]:
+def _wanted(there: Sequence[str], columns: Sequence[str] | None, path: Place) -> list[str]:
     if columns is None:
         return list(there)
     for name in columns:
@@ -254,7 +258,7 @@ def _root(column: Any) -> str:
     return str(column.path_in_schema).partition(".")[0]
 
 
-def find_field(maps: Maps | Path | str, name: str) -> GeoDataFrame:
+def find_field(maps: Maps | Path | Address | str, name: str) -> GeoDataFrame:
     """Return the field of an id, as a table of one row; the id says in which partition it lies.
 
     Raises

@@ -7,6 +7,9 @@ which says what is where.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,8 +19,19 @@ import numpy as np
 from selion.errors import UnreadableFile
 from selion.fields.schema import Origin
 from selion.grid import is_lonlat
+from selion.store.address import Address, Place, locate, open_bytes, place_state
 from selion.store.former import is_ours, take_over
-from selion.store.vectors import SIDES, Bbox, box_around, file_box, file_crs, read_metadata
+from selion.store.parquet import (
+    SIDES,
+    TablePart,
+    find_parts,
+    indexed_parts,
+    is_index,
+    not_found,
+    parquet_file,
+    parquet_metadata,
+)
+from selion.store.vectors import Bbox, box_around, crs_text, file_box, read_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +40,8 @@ INDEX = "_selion.json"
 """Begins with an underscore: pyarrow, Spark and DuckDB do not take it for data."""
 PART = "part.parquet"
 KIND = "selion maps 1"
+OPENED = 8
+"""Tables of a folder that are looked at at once: a server takes its time."""
 ROWS = 8192
 """Rows per row group: what a reader fetches at least."""
 
@@ -117,7 +133,7 @@ class Partition:
     """One partition."""
 
     name: str
-    path: Path
+    path: Place
     rows: int
     box: Bbox
     """Longitude and latitude around its fields, which may reach out of its cell."""
@@ -128,9 +144,9 @@ class Partition:
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """A merged map on disk."""
+    """A map of one table or many, on disk or on a server."""
 
-    folder: Path
+    folder: Place
     level: int
     """Characters of a partition's name, which are the first ones of its fields' ids."""
     parts: tuple[Partition, ...]
@@ -170,28 +186,34 @@ def write_index(folder: Path, level: int, parts: list[Partition], facts: dict[st
     (folder / INDEX).write_text(json.dumps(table, indent=1), "utf-8")
 
 
-def open_maps(path: Path | str) -> Maps:
+def open_maps(path: Path | Address | str) -> Maps:
     """Open a merged map.
 
-    One table of fields in longitude and latitude opens as a map of one partition.
+    One table of fields in longitude and latitude opens as a map of one partition; a hive folder of
+    such tables (``vector/2025/`` with ``zone=10/utm10.parquet`` in it) and an index that lists
+    their addresses open as one map too.
+
+    Parameters
+    ----------
+    path : path or address
 
     Raises
     ------
     UnreadableFile
-        If it is neither.
+        If it is none of these.
+    FetchFailed
+        If a server fails.
     """
-    path = Path(path).expanduser()
-    if path.is_file():
+    path = locate(path).expanduser()
+    if path.is_file() if isinstance(path, Path) else not path.is_dir():
         return _one_file(path)
-    index = take_over(path / INDEX)
+    index = path / INDEX if isinstance(path, Address) else take_over(path / INDEX)
     if not index.is_file():
-        raise UnreadableFile(
-            f"{path} is not a merged map (it has no {INDEX}): give a folder that 'selion merge' "
-            "wrote, or a GeoParquet file."
-        )
+        return _many_files(path)
     try:
-        table = json.loads(index.read_text("utf-8"))
-        if not is_ours(table["kind"], KIND, index):
+        with open_bytes(index) as file:
+            table = json.loads(file.read())
+        if not is_ours(table["kind"], KIND, Path(index.name)):
             raise UnreadableFile(
                 f"{index} says it is {table['kind']!r}; this selion reads {KIND!r}: merge again, "
                 "or update selion."
@@ -212,25 +234,71 @@ def open_maps(path: Path | str) -> Maps:
         raise UnreadableFile(f"{index} cannot be read ({error!r}): merge again.") from error
 
 
-def _one_file(path: Path) -> Maps:
-    crs = file_crs(path)
+def _one_file(path: Place) -> Maps:
+    import pyarrow as pa
+
+    with suppress(OSError, pa.ArrowInvalid), parquet_file(path) as file:  # said better below
+        if is_index(file.schema_arrow):
+            return _of_parts(path, indexed_parts(path))
+    return Maps(path, 0, tuple(part for part in [_opened(path)] if part), {})
+
+
+def _many_files(folder: Place) -> Maps:
+    """Open the tables of a hive folder."""
+    parts = find_parts(folder)
+    if not parts:
+        raise UnreadableFile(
+            f"{not_found(folder)}."
+            if isinstance(folder, Address)
+            else f"{folder} is not a merged map (it has no {INDEX}) and no hive folder of tables: "
+            "give a folder that 'selion merge' wrote, or a GeoParquet file."
+        )
+    return _of_parts(folder, parts)
+
+
+def _of_parts(place: Place, parts: tuple[TablePart, ...]) -> Maps:
+    """Open many tables as one map; what an index says of one is not asked again."""
+
+    def open_one(part: TablePart) -> Partition | None:
+        if part.box is None or part.rows is None or part.bytes is None:
+            return _opened(part.place)
+        return Partition("", part.place, part.rows, part.box, part.bytes, float("nan"))
+
+    with ThreadPoolExecutor(OPENED) as pool:
+        found = [part for part in pool.map(open_one, parts) if part is not None]
+    return Maps(place, 0, tuple(found), {})
+
+
+def _opened(path: Place) -> Partition | None:
+    """Look at one table; None if it is empty."""
+    check_table(path, read_metadata(path)["geo"]["columns"]["geometry"])
+    rows, box = parquet_metadata(path).num_rows, file_box(path)
+    if not rows or box is None:
+        return None
+    return Partition("", path, rows, box, place_state(path)[0], float("nan"))
+
+
+def check_table(path: Place, geometry: Mapping[str, Any]) -> None:
+    """Check that a table can be looked things up in.
+
+    Parameters
+    ----------
+    path : Place
+    geometry : mapping
+        What its GeoParquet metadata say of its geometry.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is not in longitude and latitude, or has no column of boxes.
+    """
+    crs = crs_text(geometry)
     if crs is None or not is_lonlat(crs):
         raise UnreadableFile(
             f"{path} is not in longitude and latitude: write it as GeoParquet without --crs, or "
             "merge it first with 'selion merge'."
         )
-    import pyarrow.parquet as pq
-
-    data = pq.read_metadata(path)
-    geo = read_metadata(path)["geo"]["columns"]["geometry"]
-    if "covering" not in geo:
+    if "covering" not in geometry:
         raise UnreadableFile(
             f"{path} has no bbox column to look things up by: merge it first with 'selion merge'."
         )
-    box = file_box(path)
-    parts = (
-        (Partition("", path, data.num_rows, box, path.stat().st_size, float("nan")),)
-        if data.num_rows and box is not None
-        else ()
-    )
-    return Maps(path, 0, parts, {})

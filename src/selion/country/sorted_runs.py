@@ -18,7 +18,8 @@ from selion import store
 from selion.country.cells import SHIFT, degrees, fine_cell, hilbert, places_of, steps
 from selion.country.job_tables import with_column
 from selion.fields.table import geohash
-from selion.store.vectors import SIDES, Bbox, box_around
+from selion.store.parquet import SIDES
+from selion.store.vectors import Bbox, box_around
 
 if TYPE_CHECKING:
     import pyarrow as pa

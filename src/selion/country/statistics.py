@@ -21,6 +21,7 @@ from selion.country.partitions import Maps, open_maps
 from selion.errors import BadInput, UnknownName
 from selion.fields import read_fields
 from selion.imagery.globe import polygons_of, repaired, square_kilometres
+from selion.store.address import Address
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +57,7 @@ class Units:
     """(n,) shapely geometries in longitude and latitude."""
 
 
-def read_units(path: Path | str, name: str | None = None) -> Units:
+def read_units(path: Path | Address | str, name: str | None = None) -> Units:
     """Read administrative units from a file of polygons in any CRS.
 
     Parameters
@@ -86,7 +87,7 @@ def read_units(path: Path | str, name: str | None = None) -> Units:
         raise BadInput(f"{path} holds no polygons: give a file of administrative units.")
     if name is not None and name not in frame:
         raise UnknownName.among(
-            f"column in {Path(path).name}", name, [str(column) for column in frame.columns]
+            f"column in {files.locate(path).name}", name, [str(column) for column in frame.columns]
         )
     likely = [
         column
@@ -110,7 +111,9 @@ def _many(shape: Any) -> Any:
 
 
 def count_fields(
-    maps: Maps | Path | str, units: Units | Path | str | None = None, reading: Reading | None = None
+    maps: Maps | Path | Address | str,
+    units: Units | Path | Address | str | None = None,
+    reading: Reading | None = None,
 ) -> list[Unit]:
     """Count the fields of a map, by unit.
 

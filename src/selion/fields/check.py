@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from selion.fields.schema import COLUMNS, FIBOA, METHODS, VECOREL, Column
-from selion.store.vectors import SIDES, read_metadata
+from selion.store.parquet import SIDES
+from selion.store.vectors import read_metadata
 
 
 def check_fiboa(path: str | os.PathLike[str]) -> list[str]:

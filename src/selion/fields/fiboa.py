@@ -15,7 +15,9 @@ import numpy as np
 
 from selion.fields.memory import give_back
 from selion.fields.schema import COLUMNS, Origin
-from selion.store.vectors import SIDES, read_metadata
+from selion.store.address import locate
+from selion.store.parquet import SIDES
+from selion.store.vectors import read_metadata
 
 if TYPE_CHECKING:
     import geopandas
@@ -194,4 +196,4 @@ def _geo(drawn: _Drawn, crs: Any) -> dict[str, Any]:
 
 def read_origin(path: str | os.PathLike[str]) -> Origin:
     """Return where the fields of a fiboa file come from."""
-    return Origin.from_dict(read_metadata(Path(path))["collection"])
+    return Origin.from_dict(read_metadata(locate(path))["collection"])

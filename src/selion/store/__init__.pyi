@@ -1,3 +1,6 @@
+from .address import Address as Address
+from .address import Place as Place
+from .address import locate as locate
 from .atomic import atomic_folder as atomic_folder
 from .atomic import atomic_write as atomic_write
 from .atomic import check_output as check_output
@@ -13,9 +16,7 @@ from .cube import CubeSource as CubeSource
 from .cube import create_cube as create_cube
 from .download import cache_folder as cache_folder
 from .download import fetch as fetch
-from .gdal import gdal_name as gdal_name
 from .gdal import gdal_version as gdal_version
-from .gdal import shown as shown
 from .geotiff import GeoTiffSource as GeoTiffSource
 from .identity import byte_size as byte_size
 from .identity import fingerprint as fingerprint
@@ -30,4 +31,6 @@ from .remote import ask_status as ask_status
 from .resumable_zarr import ResumableCube as ResumableCube
 from .retry import BUSY as BUSY
 from .retry import RetryPolicy as RetryPolicy
+from .urls import gdal_name as gdal_name
+from .urls import shown as shown
 from .vectors import read_polygons as read_polygons

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from selion.errors import GridMismatch
 from selion.grid import check_north_up
 from selion.store.clouds import gdal_clouds
 from selion.store.retry import RetryPolicy
+from selion.store.urls import gdal_name, remote_scheme, shown, unsigned
 
 LOCAL: Mapping[str, str | int] = {
     # bytes; the default is a share of the machine, which is not "a few blocks"
@@ -39,13 +39,6 @@ REMOTE: Mapping[str, str] = {
     # threads
     "VSI_CACHE_SIZE": "4194304",
 }
-SCHEMES: Mapping[str, str] = {
-    "http": "/vsicurl/http://",
-    "https": "/vsicurl/https://",
-    "s3": "/vsis3/",
-    "gs": "/vsigs/",
-    "az": "/vsiaz/",
-}
 
 
 READING = RetryPolicy(connect=15.0)
@@ -53,29 +46,6 @@ READING = RetryPolicy(connect=15.0)
 GDAL_ERRORS = (RasterioError, CPLE_BaseError)
 """What rasterio raises: mostly its own errors, but GDAL's as they are while it copies a file."""
 _filters = threading.RLock()
-
-
-def remote_scheme(path: str | os.PathLike[str]) -> str | None:
-    """Return ``https``, ``s3`` ...
-
-    If the path is a URL that GDAL can read, else None (``C:/x.tif`` is a file).
-    """
-    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", os.fspath(path))
-    return found.group(1).lower() if found else None
-
-
-def gdal_name(path: str) -> str:
-    """Return GDAL's name of a path or URL: ``s3://bucket/key`` becomes ``/vsis3/bucket/key``."""
-    scheme = remote_scheme(path)
-    return SCHEMES[scheme] + path.partition("://")[2] if scheme and scheme in SCHEMES else path
-
-
-def shown(path: str) -> str:
-    """Return a path or URL as it may be printed.
-
-    What follows ``?`` in a URL may be a signature, and that is a key.
-    """
-    return re.sub(r"[?#].*", "", path, flags=re.DOTALL) if remote_scheme(path) else path
 
 
 @contextmanager
@@ -164,7 +134,7 @@ def said_of(path: str, error: Exception) -> str:
     said = last_word(error)
     if remote_scheme(path) is None:
         return said.replace(gdal_name(path), path)
-    return re.sub(r"[?#][^\s'\"`,]*", "", said).replace(gdal_name(shown(path)), shown(path))
+    return unsigned(said).replace(gdal_name(shown(path)), shown(path))
 
 
 def _crs_of(dataset: Any, name: str) -> CRS | None:

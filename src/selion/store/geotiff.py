@@ -23,17 +23,15 @@ from selion.grid import Roi
 from selion.raster import Raster, Source
 from selion.store.gdal import (
     GDAL_ERRORS,
-    gdal_name,
     gdal_settings,
     grid_of,
     open_quietly,
-    remote_scheme,
     said_of,
-    shown,
     turned_north_up,
 )
 from selion.store.regions import checked_region
 from selion.store.retry import RetryPolicy
+from selion.store.urls import gdal_name, remote_scheme, shown
 from selion.store.valid import combine, valid_pixels
 
 ALPHA_SAMPLE = 256

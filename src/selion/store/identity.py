@@ -41,7 +41,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     UnreadableFile
         If it is missing or the server does not answer.
     """
-    from selion.store.gdal import SCHEMES, remote_scheme
+    from selion.store.urls import SCHEMES, remote_scheme
 
     path = os.fspath(path)
     scheme = remote_scheme(path)
@@ -67,7 +67,7 @@ def byte_size(path: str | os.PathLike[str]) -> int:
     UnreadableFile
         If it is missing, or the server does not answer or does not say.
     """
-    from selion.store.gdal import SCHEMES, remote_scheme, shown
+    from selion.store.urls import SCHEMES, remote_scheme, shown
 
     path = os.fspath(path)
     scheme = remote_scheme(path)
@@ -168,7 +168,7 @@ def _of_object(url: str) -> list[Any]:
 
 
 def _unreachable(url: str, error: Exception) -> str:
-    from selion.store.gdal import shown
+    from selion.store.urls import shown
 
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (

@@ -103,6 +103,41 @@ class ObjectFolder:
 
         return self._patiently(fetch, f"{name} cannot be read", FetchFailed)
 
+    def get_range(self, name: str, start: int, stop: int) -> tuple[bytes, dict[str, Any]] | None:
+        """Return some bytes of an object and what the store says of it; None if there is none.
+
+        Parameters
+        ----------
+        name : str
+        start, stop : int
+            Bytes from ``start`` up to ``stop``, or to the object's end.
+
+        Returns
+        -------
+        (bytes, dict)
+            The latter with ``size``, ``e_tag`` and ``last_modified``.
+
+        Raises
+        ------
+        FetchFailed
+            If the store does not answer.
+        """
+        import obstore
+
+        def fetch() -> tuple[bytes, dict[str, Any]] | None:
+            try:
+                found = obstore.get(self._store, name, options={"range": (start, stop)})
+                content = bytes(found.bytes())
+                about: dict[str, Any] = dict(found.meta)
+            except (obstore.exceptions.NotFoundError, FileNotFoundError):
+                return None
+            wanted = min(stop, about["size"]) - start
+            if len(content) != wanted:
+                raise OSError(f"{len(content):,} of {wanted:,} bytes")
+            return content, about
+
+        return self._patiently(fetch, f"{name} cannot be read", FetchFailed)
+
     def put(self, name: str, content: bytes, *, replace: bool = False) -> bool:
         """Put an object there, whole or not at all; without ``replace`` only if there is none.
 
@@ -138,14 +173,25 @@ class ObjectFolder:
 
         Raises FetchFailed if the store does not answer.
         """
+        return self.about(name) is not None
+
+    def about(self, name: str) -> dict[str, Any] | None:
+        """Return what the store says of an object, ``size`` and ``e_tag`` among it.
+
+        None if there is none.
+
+        Raises
+        ------
+        FetchFailed
+            If the store does not answer.
+        """
         import obstore
 
-        def ask() -> bool:
+        def ask() -> dict[str, Any] | None:
             try:
-                obstore.head(self._store, name)
+                return dict(obstore.head(self._store, name))
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
-                return False
-            return True
+                return None
 
         return self._patiently(ask, f"{name} cannot be looked up", FetchFailed)
 
@@ -209,19 +255,15 @@ class ObjectFolder:
         self, request: Callable[[], T], what: str, kind: type[FetchFailed | OutputFailed]
     ) -> T:
         """Make a request again until it works."""
-        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+        from obstore.exceptions import BaseError
 
-        from selion.store.gdal import shown
+        from selion.store.urls import shown
 
         for failed in range(1, RETRY.tries + 1):
             try:
                 return request()
             except (BaseError, OSError) as error:
-                final = (
-                    isinstance(error, PermissionDeniedError | UnauthenticatedError)
-                    or failed == RETRY.tries
-                )
-                if final:
+                if is_refusal(error) or failed == RETRY.tries:
                     said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
                     raise kind(
                         f"{shown(self.url)}: {what} ({said}): check address, network and "
@@ -229,6 +271,13 @@ class ObjectFolder:
                     ) from error
             time.sleep(RETRY.pause(failed))
         raise AssertionError("unreachable")
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Say whether a store lets somebody not in, whatever is there."""
+    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
+    return isinstance(error, PermissionDeniedError | UnauthenticatedError)
 
 
 def exists(address: str) -> OutputExists:

@@ -51,7 +51,7 @@ def open_raster(
     GridMismatch
         If its grid is rotated.
     """
-    from selion.store.gdal import SCHEMES, remote_scheme, shown
+    from selion.store.urls import SCHEMES, remote_scheme, shown
 
     path = os.fspath(path)
     scheme = remote_scheme(path)
@@ -99,8 +99,8 @@ def _open_folder(path: Path) -> CubeSource:
 
 
 def _open_remote(path: str, coarse: float | None, retry: RetryPolicy | None) -> GeoTiffSource:
-    from selion.store.gdal import shown
     from selion.store.geotiff import GeoTiffSource
+    from selion.store.urls import shown
 
     source = GeoTiffSource.open(path, coarse=coarse, retry=retry)
     if source.grid.crs is None and shown(path).lower().endswith(PHOTO_ENDINGS):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
+from selion.store.address import Address, Place, locate, open_bytes, place_state
+from selion.store.parquet import (
+    SIDES,
+    find_parts,
+    is_table_folder,
+    not_found,
+    parquet_file,
+    parquet_metadata,
+)
 
 if TYPE_CHECKING:
     import geopandas
@@ -19,8 +28,10 @@ if TYPE_CHECKING:
 
 Bbox = tuple[float, float, float, float]
 """West, south, east, north."""
-SIDES = ("xmin", "ymin", "xmax", "ymax")
-"""Of a bounding box in GeoParquet."""
+WHOLE_FILES = (".gpkg", ".fgb", ".geojson", ".json", ".gml", ".kml")
+"""Endings of files that are fetched whole from an address, because GDAL reads them from memory."""
+LARGEST = 300 * 2**20
+"""Bytes of such a file at most."""
 
 
 def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geopandas.GeoDataFrame:
@@ -29,7 +40,9 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
     Parameters
     ----------
     path : path
-        Fields as :func:`selion.fields.write_fields` writes them, or any polygons that GDAL reads.
+        Fields as :func:`selion.fields.write_fields` writes them, or any polygons that GDAL reads;
+        a hive folder of GeoParquet (``zone=10/utm10.parquet`` ...), read as one table; or the
+        address of one of these.
     bbox : (west, south, east, north), optional
         Only polygons whose bounding box touches this one; degrees, or the file's units where it has
         no CRS.
@@ -42,20 +55,25 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
     ------
     UnreadableFile
         If the file is missing or cannot be read.
+    FetchFailed
+        If a server fails.
     """
-    path = Path(path)
-    if not path.is_file():
+    path = locate(path)
+    if is_table_folder(path):
+        return _read_parts(path, bbox)
+    if not (isinstance(path, Address) or path.is_file()):
         raise UnreadableFile(f"There is no file {path}: check the name.")
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path, bbox)
     import pyogrio
 
+    given = _whole(path) if isinstance(path, Address) else path
     try:
-        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        layers = [str(name) for name in pyogrio.list_layers(given)[:, 0]]
         layer = "fields" if "fields" in layers else layers[0]
-        crs = pyogrio.read_info(path, layer=layer)["crs"]
+        crs = pyogrio.read_info(given, layer=layer)["crs"]
         return pyogrio.read_dataframe(
-            path, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
+            given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
         )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise UnreadableFile(
@@ -63,7 +81,51 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         ) from error
 
 
-def _read_parquet(path: Path, bbox: Bbox | None) -> geopandas.GeoDataFrame:
+def _whole(address: Address) -> bytes:
+    """Fetch a file that GDAL reads.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is none that comes as one file, or too large to be fetched whole.
+    """
+    if address.is_dir():
+        raise UnreadableFile(f"{not_found(address)}.")
+    if address.suffix.lower() not in WHOLE_FILES:
+        raise UnreadableFile(
+            f"{address} ends with {address.suffix or 'nothing'}; from an address are read "
+            f".parquet, {', '.join(WHOLE_FILES)}: download it and give the file."
+        )
+    with open_bytes(address) as file:
+        size, _ = place_state(address)
+        if size > LARGEST:
+            raise UnreadableFile(
+                f"{address} has {size:,} bytes, and a {address.suffix} is fetched whole: give it "
+                "as GeoParquet, which is read in parts, or download it first."
+            )
+        return file.read()
+
+
+def _read_parts(folder: Place, bbox: Bbox | None) -> geopandas.GeoDataFrame:
+    """Read a hive folder as one table, in the CRS of its first part."""
+    import pandas as pd
+
+    parts = [
+        part.place
+        for part in find_parts(folder)
+        if bbox is None or part.box is None or touching(np.array([part.box]), bbox)[0]
+    ]
+    frames = [_read_parquet(place, bbox) for place in parts or [find_parts(folder)[0].place]]
+    frames = [
+        frame if frame.crs == frames[0].crs else frame.to_crs(frames[0].crs) for frame in frames
+    ]
+    held = [frame for frame in frames if len(frame)] or frames[:1]
+    joined = held[0] if len(held) == 1 else pd.concat(held, ignore_index=True)
+    joined.attrs = dict(frames[0].attrs)
+    return joined
+
+
+def _read_parquet(path: Place, bbox: Bbox | None) -> geopandas.GeoDataFrame:
     return read_parquet(path, None if bbox is None else _bbox_in(bbox, file_crs(path)))
 
 
@@ -77,7 +139,7 @@ def _bbox_in(bbox: Bbox, crs: str | None) -> Bbox:
     )
 
 
-def read_parquet(path: Path, bbox: Bbox | None = None) -> geopandas.GeoDataFrame:
+def read_parquet(path: Place, bbox: Bbox | None = None) -> geopandas.GeoDataFrame:
     """Read GeoParquet; ``bbox`` is in the file's CRS and skips row groups where it can.
 
     Raises
@@ -86,22 +148,13 @@ def read_parquet(path: Path, bbox: Bbox | None = None) -> geopandas.GeoDataFrame
         If it is no GeoParquet file.
     """
     import geopandas
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
     from shapely import from_wkb
 
     metadata = read_metadata(path)
-    query = None
-    if bbox is not None and "covering" in metadata["geo"]["columns"]["geometry"]:
-        x0, y0, x1, y1 = bbox
-        near = {side: pc.field("bbox", side) for side in SIDES}
-        query = (
-            (near["xmin"] <= x1)
-            & (near["xmax"] >= x0)
-            & (near["ymin"] <= y1)
-            & (near["ymax"] >= y0)
-        )
-    data = pq.read_table(path, filters=query).to_pandas(types_mapper=pandas_type)
+    covered = "covering" in metadata["geo"]["columns"]["geometry"]
+    with parquet_file(path) as file:
+        table = _near(file, bbox) if bbox is not None and covered else file.read()
+    data = table.to_pandas(types_mapper=pandas_type)
     geometry = from_wkb(data.pop("geometry").to_numpy())
     data = data.drop(columns=["bbox"], errors="ignore")
     frame = geopandas.GeoDataFrame(data, geometry=geometry, crs=file_crs(path))
@@ -109,9 +162,32 @@ def read_parquet(path: Path, bbox: Bbox | None = None) -> geopandas.GeoDataFrame
     return frame
 
 
-def file_crs(path: Path) -> str | None:
+def _near(file: pq.ParquetFile, bbox: Bbox) -> pa.Table:
+    """Read the rows whose box touches one, and only row groups that may have some."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    x0, y0, x1, y1 = bbox
+    near = {side: pc.field("bbox", side) for side in SIDES}
+    touch = (
+        (near["xmin"] <= x1) & (near["xmax"] >= x0) & (near["ymin"] <= y1) & (near["ymax"] >= y0)
+    )
+    boxes = np.array(
+        [group_box(file.metadata, group, "bbox") for group in range(file.num_row_groups)]
+    ).reshape(-1, 4)
+    groups = np.flatnonzero(touching(boxes, bbox)).tolist()
+    parts = [file.read_row_group(group).filter(touch) for group in groups]
+    return pa.concat_tables([file.schema_arrow.empty_table(), *parts])
+
+
+def file_crs(path: Place) -> str | None:
     """Return the CRS of a GeoParquet file as PROJJSON; None if it says that it has none."""
-    crs = read_metadata(path)["geo"]["columns"]["geometry"].get("crs", "OGC:CRS84")
+    return crs_text(read_metadata(path)["geo"]["columns"]["geometry"])
+
+
+def crs_text(geometry: Mapping[str, Any]) -> str | None:
+    """Return the CRS of a column, as GeoParquet's metadata give it; None if they say none."""
+    crs = geometry.get("crs", "OGC:CRS84")
     return json.dumps(crs) if isinstance(crs, dict) else crs
 
 
@@ -123,7 +199,7 @@ def pandas_type(kind: pa.DataType) -> Any:
     return pd.StringDtype() if pa.types.is_string(kind) else None
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
+def read_metadata(path: Place) -> dict[str, Any]:
     """Return GeoParquet's metadata ("geo") and fiboa's ("collection", empty where there is none).
 
     Raises
@@ -134,10 +210,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
         If its geometry is not in the column ``geometry``.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        found = pq.read_metadata(path).metadata or {}
+        found = parquet_metadata(path).metadata or {}
         geo = json.loads(found[b"geo"])
         geo["columns"][geo["primary_column"]]
         collection = json.loads(found.get(b"collection", b"{}"))
@@ -186,12 +261,11 @@ def group_box(metadata: pq.FileMetaData, group: int, covering: str | None) -> Bb
     return west, south, east, north
 
 
-def file_box(path: Path) -> Bbox | None:
+def file_box(path: Place) -> Bbox | None:
     """Return the box around a GeoParquet file's geometry, in its CRS; None if it has none.
 
     What the file says of itself, else the statistics of its row groups, else all its geometry.
     """
-    import pyarrow.parquet as pq
     import shapely
 
     geo = read_metadata(path)["geo"]["columns"]["geometry"]
@@ -200,7 +274,7 @@ def file_box(path: Path) -> Bbox | None:
         half = len(sides) // 2
         return sides[0], sides[1], sides[half], sides[half + 1]
     covering = "bbox" if "covering" in geo else None
-    with pq.ParquetFile(path) as file:
+    with parquet_file(path) as file:
         groups = range(file.num_row_groups)
         boxes = np.array([group_box(file.metadata, group, covering) for group in groups])
         if not np.isfinite(boxes).all():

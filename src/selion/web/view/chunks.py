@@ -14,7 +14,8 @@ import numpy as np
 
 from selion.errors import UnreadableFile
 from selion.store.cache import LruCache
-from selion.store.vectors import SIDES, group_box
+from selion.store.parquet import SIDES
+from selion.store.vectors import group_box
 from selion.web.view.parquet_footers import (
     columns_of,
     covering_of,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.errors import UnreadableFile
-from selion.store.vectors import SIDES
+from selion.store.parquet import SIDES
 
 if TYPE_CHECKING:
     import pyarrow as pa
