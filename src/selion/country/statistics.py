@@ -18,6 +18,7 @@ from selion.country.cells import degrees, places_of
 from selion.country.lattice import many
 from selion.country.lookup import Reading, scan
 from selion.country.partitions import Maps, open_maps
+from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName
 from selion.fields import read_fields
 from selion.imagery.globe import polygons_of, repaired, square_kilometres
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 FORMATS = (".csv", ".json", ".md")
 COLUMNS = ("metrics:area",)
+NEAR = 1e-3
+"""Degrees that the point of a field's id may lie outside of its box, where a seam cut it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +160,12 @@ def _owners(tree: Any, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     import shapely
 
     x, y, known = places_of(table["id"].to_pylist())
-    points = shapely.points(*degrees(x, y))
-    if not known.all():  # a table that was never merged may have ids of its own
+    lon, lat = degrees(x, y)
+    points, boxes = shapely.points(lon, lat), boxes_of(table)
+    # a table that was never merged may have ids of its own, and some of these look like ours
+    known &= (lon >= boxes[:, 0] - NEAR) & (lon <= boxes[:, 2] + NEAR)
+    known &= (lat >= boxes[:, 1] - NEAR) & (lat <= boxes[:, 3] + NEAR)
+    if not known.all():
         points[~known] = shapely.point_on_surface(
             shapely.from_wkb(table["geometry"].to_numpy()[~known])
         )
