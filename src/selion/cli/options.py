@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from selion.store import Address
+    from selion.store import RemotePath
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class PlaceType(click.ParamType):
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path | Address:
+    ) -> Path | RemotePath:
         """Leave addresses as they are: a path would swallow one of their slashes."""
         from selion.store import locate
 
@@ -57,7 +57,10 @@ there = PlaceType(exists=True)
 
 
 def print_result(
-    path: Path | Address | str | None, facts: Mapping[str, Any], given: VerbChoice, width: int = 18
+    path: Path | RemotePath | str | None,
+    facts: Mapping[str, Any],
+    given: VerbChoice,
+    width: int = 18,
 ) -> None:
     """Print the summary, its names ``width`` wide; last, on standard output, the path."""
     if given.as_json:

@@ -16,7 +16,7 @@ from selion.country.seams import polygons_only
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.grid import LONLAT
-from selion.store.address import Address, Place
+from selion.store.address import Place, RemotePath
 from selion.store.parquet import parquet_file
 from selion.store.vectors import group_box, pandas_type, read_metadata, touching
 
@@ -66,7 +66,7 @@ class QueryResult:
 
 
 def query(
-    maps: Maps | Path | Address | str,
+    maps: Maps | Path | RemotePath | str,
     area: imagery.AreaLike | imagery.Area,
     columns: Sequence[str] | None = None,
     *,
@@ -258,7 +258,7 @@ def _root(column: Any) -> str:
     return str(column.path_in_schema).partition(".")[0]
 
 
-def find_field(maps: Maps | Path | Address | str, name: str) -> GeoDataFrame:
+def find_field(maps: Maps | Path | RemotePath | str, name: str) -> GeoDataFrame:
     """Return the field of an id, as a table of one row; the id says in which partition it lies.
 
     Raises

@@ -19,7 +19,7 @@ import numpy as np
 from selion.errors import UnreadableFile
 from selion.fields.schema import Origin
 from selion.grid import is_lonlat
-from selion.store.address import Address, Place, locate, open_bytes, place_state
+from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
 from selion.store.former import is_ours, take_over
 from selion.store.parquet import (
     SIDES,
@@ -186,7 +186,7 @@ def write_index(folder: Path, level: int, parts: list[Partition], facts: dict[st
     (folder / INDEX).write_text(json.dumps(table, indent=1), "utf-8")
 
 
-def open_maps(path: Path | Address | str) -> Maps:
+def open_maps(path: Path | RemotePath | str) -> Maps:
     """Open a merged map.
 
     One table of fields in longitude and latitude opens as a map of one partition; a hive folder of
@@ -207,7 +207,7 @@ def open_maps(path: Path | Address | str) -> Maps:
     path = locate(path).expanduser()
     if path.is_file() if isinstance(path, Path) else not path.is_dir():
         return _one_file(path)
-    index = path / INDEX if isinstance(path, Address) else take_over(path / INDEX)
+    index = path / INDEX if isinstance(path, RemotePath) else take_over(path / INDEX)
     if not index.is_file():
         return _many_files(path)
     try:
@@ -249,7 +249,7 @@ def _many_files(folder: Place) -> Maps:
     if not parts:
         raise UnreadableFile(
             f"{not_found(folder)}."
-            if isinstance(folder, Address)
+            if isinstance(folder, RemotePath)
             else f"{folder} is not a merged map (it has no {INDEX}) and no hive folder of tables: "
             "give a folder that 'selion merge' wrote, or a GeoParquet file."
         )

@@ -23,7 +23,7 @@ from selion.country.partitions import Maps, open_maps
 from selion.errors import BadInput, counted
 from selion.fields.mvt import EXTENT, TileLayer, TileRings, encode_layer, flatten, squares
 from selion.progress import OnStep, silent
-from selion.store.address import Address
+from selion.store.address import RemotePath
 from selion.store.pmtiles import ArchiveWriter, tile_number
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ EDGE = 85.0511287798
 
 
 def write_tiles(
-    maps: Maps | Path | Address | str,
+    maps: Maps | Path | RemotePath | str,
     out: Path | str,
     *,
     finest: int = FINEST,

@@ -22,7 +22,7 @@ from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName
 from selion.fields import read_fields
 from selion.imagery.globe import polygons_of, repaired, square_kilometres
-from selion.store.address import Address
+from selion.store.address import RemotePath
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +60,7 @@ class Units:
     """(n,) shapely geometries in longitude and latitude."""
 
 
-def read_units(path: Path | Address | str, name: str | None = None) -> Units:
+def read_units(path: Path | RemotePath | str, name: str | None = None) -> Units:
     """Read administrative units from a file of polygons in any CRS.
 
     Parameters
@@ -114,8 +114,8 @@ def _many(shape: Any) -> Any:
 
 
 def count_fields(
-    maps: Maps | Path | Address | str,
-    units: Units | Path | Address | str | None = None,
+    maps: Maps | Path | RemotePath | str,
+    units: Units | Path | RemotePath | str | None = None,
     reading: Reading | None = None,
 ) -> list[Unit]:
     """Count the fields of a map, by unit.

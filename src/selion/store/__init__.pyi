@@ -1,4 +1,4 @@
-from .address import Address as Address
+from .address import RemotePath as RemotePath
 from .address import Place as Place
 from .address import locate as locate
 from .atomic import atomic_folder as atomic_folder

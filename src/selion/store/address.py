@@ -19,7 +19,7 @@ from selion.store.urls import remote_scheme, shown
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class RemotePath:
     """A URL with the words of :class:`pathlib.Path`.
 
     As text it is without signature and password, because text is printed and written down;
@@ -32,14 +32,14 @@ class Address:
         return shown(self.url)
 
     def __repr__(self) -> str:
-        return f"Address({str(self)!r})"
+        return f"RemotePath({str(self)!r})"
 
     def __fspath__(self) -> str:
         return self.url
 
-    def __truediv__(self, name: str) -> Address:
+    def __truediv__(self, name: str) -> RemotePath:
         path, tail = self._split()
-        return Address(f"{path.rstrip('/')}/{self._quoted(name)}{tail}")
+        return RemotePath(f"{path.rstrip('/')}/{self._quoted(name)}{tail}")
 
     @property
     def name(self) -> str:
@@ -59,12 +59,12 @@ class Address:
         return PurePosixPath(self.name).suffix
 
     @property
-    def parent(self) -> Address:
+    def parent(self) -> RemotePath:
         """The folder around it; that of a whole server is itself."""
         path, tail = self._split()
         scheme, _, rest = path.partition("://")
         head, slash, _ = rest.rstrip("/").rpartition("/")
-        return Address(f"{scheme}://{head}/{tail}" if slash else self.url)
+        return RemotePath(f"{scheme}://{head}/{tail}" if slash else self.url)
 
     @property
     def listable(self) -> bool:
@@ -75,15 +75,15 @@ class Address:
     def _of_http(self) -> bool:
         return not self.listable
 
-    def with_name(self, name: str) -> Address:
+    def with_name(self, name: str) -> RemotePath:
         """Return a neighbour."""
         return self.parent / name
 
-    def expanduser(self) -> Address:
+    def expanduser(self) -> RemotePath:
         """Return itself: nobody's home is on a server."""
         return self
 
-    def resolve(self) -> Address:
+    def resolve(self) -> RemotePath:
         """Return itself: an address is absolute."""
         return self
 
@@ -122,7 +122,7 @@ class Address:
             raise
         return True
 
-    def files(self) -> list[Address]:
+    def files(self) -> list[RemotePath]:
         """Return the files below a folder, by name.
 
         Raises
@@ -149,7 +149,7 @@ class Address:
         return quote(name, safe="/=:@!$&'()*+,;~") if self._of_http else name
 
 
-Place = Path | Address
+Place = Path | RemotePath
 """Where something lies."""
 
 
@@ -164,14 +164,14 @@ def locate(given: str | os.PathLike[str]) -> Place:
     Examples
     --------
     >>> locate("https://example.org/a/b.parquet?sig=secret")
-    Address('https://example.org/a/b.parquet')
+    RemotePath('https://example.org/a/b.parquet')
     >>> locate("s3://bucket/vector/2025/") / "zone=10/utm10.parquet"
-    Address('s3://bucket/vector/2025/zone=10/utm10.parquet')
+    RemotePath('s3://bucket/vector/2025/zone=10/utm10.parquet')
     """
-    if isinstance(given, Path | Address):
+    if isinstance(given, Path | RemotePath):
         return given
     text = os.fspath(given).strip()
-    return Address(text) if remote_scheme(text) else Path(os.fspath(given))
+    return RemotePath(text) if remote_scheme(text) else Path(os.fspath(given))
 
 
 def open_bytes(place: Place) -> IO[bytes] | RangeFile:
@@ -184,7 +184,7 @@ def open_bytes(place: Place) -> IO[bytes] | RangeFile:
     OSError
         If a file cannot.
     """
-    return RangeFile(open_remote(place.url)) if isinstance(place, Address) else place.open("rb")
+    return RangeFile(open_remote(place.url)) if isinstance(place, RemotePath) else place.open("rb")
 
 
 def place_state(place: Place) -> tuple[int, str]:
@@ -197,7 +197,7 @@ def place_state(place: Place) -> tuple[int, str]:
     OSError
         If a file cannot.
     """
-    if isinstance(place, Address):
+    if isinstance(place, RemotePath):
         found = open_remote(place.url)
         return found.size, found.key
     about = place.stat()

@@ -12,8 +12,8 @@ from selion.errors import FetchFailed, UnreadableFile
 from selion.store.atomic import replace_bytes
 from selion.store.clouds import object_settings
 from selion.store.download import cache_folder
-from selion.store.gdal import SCHEMES, remote_scheme, shown
 from selion.store.retry import RetryPolicy
+from selion.store.urls import SCHEMES, remote_scheme, shown
 
 RETRY = RetryPolicy(backoff=0.2)
 FOLDER = "current"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput, UnreadableFile
-from selion.store.address import Address, Place, locate, open_bytes
+from selion.store.address import Place, RemotePath, locate, open_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +56,7 @@ def parquet_file(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
     """
     import pyarrow.parquet as pq
 
-    if not isinstance(place, Address):
+    if not isinstance(place, RemotePath):
         with pq.ParquetFile(place, **options) as file:
             yield file
         return
@@ -93,7 +93,7 @@ def find_parts(folder: Place) -> tuple[TablePart, ...]:
     FetchFailed
         If a server does not answer.
     """
-    if not isinstance(folder, Address):
+    if not isinstance(folder, RemotePath):
         found = sorted(
             path
             for path in folder.rglob("*.parquet")
@@ -115,7 +115,7 @@ def _hidden(parts: tuple[str, ...]) -> bool:
     return any(part.startswith((".", "_")) for part in parts)
 
 
-def _of_edition(folder: Address) -> tuple[TablePart, ...]:
+def _of_edition(folder: RemotePath) -> tuple[TablePart, ...]:
     """Read the parts of a folder out of the index of its edition; none if it has no index."""
     above, inside = folder, ""
     for _ in range(ABOVE):
@@ -156,13 +156,13 @@ def indexed_parts(index: Place) -> tuple[TablePart, ...]:
             f"{index} lists the tables of {len(years)} years ({years[0]} to {years[-1]}): give "
             f"the folder of one, for example {index.parent.parent / 'vector'}/{years[-1]}/."
         )
-    of_store = isinstance(index, Address) and index.listable
+    of_store = isinstance(index, RemotePath) and index.listable
     wanted = HREFS[::-1] if of_store else HREFS
     found = []
     for row in rows:
         href = next(str(row[name]) for name in wanted if row.get(name))
         place = locate(href)
-        if not isinstance(place, Address) and not place.is_absolute():
+        if not isinstance(place, RemotePath) and not place.is_absolute():
             place = index.parent / href
         found.append(_part(place, row))
     return tuple(found)
@@ -209,7 +209,7 @@ def is_table_folder(place: Place) -> bool:
 
 def not_found(folder: Place) -> str:
     """Return what is wrong with a folder that holds no table, in words."""
-    if isinstance(folder, Address) and not folder.listable:
+    if isinstance(folder, RemotePath) and not folder.listable:
         return (
             f"{folder} is a folder on a web server, which does not say what is in it, and no index "
             f"({INDEX}) lies above it: give the address of a file, or an s3:// address"

@@ -11,7 +11,7 @@ import numpy as np
 
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
-from selion.store.address import Address, Place, locate, open_bytes, place_state
+from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
 from selion.store.parquet import (
     SIDES,
     find_parts,
@@ -61,13 +61,13 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
     path = locate(path)
     if is_table_folder(path):
         return _read_parts(path, bbox)
-    if not (isinstance(path, Address) or path.is_file()):
+    if not (isinstance(path, RemotePath) or path.is_file()):
         raise UnreadableFile(f"There is no file {path}: check the name.")
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path, bbox)
     import pyogrio
 
-    given = _whole(path) if isinstance(path, Address) else path
+    given = _whole(path) if isinstance(path, RemotePath) else path
     try:
         layers = [str(name) for name in pyogrio.list_layers(given)[:, 0]]
         layer = "fields" if "fields" in layers else layers[0]
@@ -81,7 +81,7 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         ) from error
 
 
-def _whole(address: Address) -> bytes:
+def _whole(address: RemotePath) -> bytes:
     """Fetch a file that GDAL reads.
 
     Raises

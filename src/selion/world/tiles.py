@@ -10,7 +10,7 @@ import numpy as np
 from selion.errors import BadInput, UnreadableFile
 from selion.imagery import Area, AreaLike, read_area
 from selion.store.current import current_copy
-from selion.store.gdal import shown
+from selion.store.urls import shown
 from selion.store.vectors import SIDES, Bbox
 from selion.world.editions import Edition, wanted_edition
 
