@@ -283,6 +283,8 @@ class Lattice:
     """Edge of a window in pixels."""
     overlap: float = 0.25
     """Share of a window that it has in common with its neighbour, 0 to 0.75."""
+    step: int = 1
+    """Windows start at multiples of this many pixels; shape and window must be multiples of it."""
 
     def __post_init__(self) -> None:
         if self.window < 1 or not 0 <= self.overlap <= 0.75:
@@ -294,7 +296,7 @@ class Lattice:
     @property
     def stride(self) -> int:
         """Distance between window starts in pixels."""
-        return max(1, round(self.window * (1 - self.overlap)))
+        return self.step * max(1, round(self.window // self.step * (1 - self.overlap)))
 
     @cached_property
     def starts(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

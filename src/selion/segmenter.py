@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, overload, runtime_c
 import numpy as np
 
 from selion.classes import ClassScheme
-from selion.errors import BadInput
+from selion.errors import BadInput, UnknownName
 from selion.grid import Roi
 from selion.labels import Instances
 from selion.raster import Raster
@@ -63,6 +63,14 @@ class Scaling:
         return np.clip(scaled, *self.clip) if self.clip else scaled
 
 
+BLENDS = ("gaussian", "hann")
+"""How overlapping windows share a pixel: by a Gaussian, or by a Hann window that is positive
+everywhere."""
+FILLS = ("mean", "quarters")
+"""What stands for a missing number: the mean of the window's valid pixels, or what
+:class:`selion.prediction.filling.QuarterFilled` says for quarterly mosaics."""
+
+
 @dataclass(frozen=True, slots=True)
 class InputSpec:
     """What a model expects to be fed; part of every model card."""
@@ -86,6 +94,31 @@ class InputSpec:
     """Whether its dates may be exchanged: it was trained on both orders.  Where an image does not
     say which of its dates is which, a model that minds refuses it.  It decides no pixel once bands
     are chosen, so it is no part of what names a run."""
+    upsampling: int = field(default=1, repr=False)
+    """How many of the network's pixels lie along the edge of one pixel of the image that it was
+    trained on: each window is cut out at that many times the working pixel size and interpolated
+    by itself, bilinearly with pixel centres aligned.  1: nothing of the kind."""
+    blend: str = field(default="gaussian", repr=False)
+    """The weight of a window's pixels where windows overlap: :data:`BLENDS`."""
+    fill: str = field(default="mean", repr=False)
+    """What a missing number is replaced by before the network sees it: :data:`FILLS`."""
+    named: bool = field(default=False, repr=False)
+    """Whether bands are found by their names only, never by their place in a file."""
+
+    def __post_init__(self) -> None:
+        for what, value, known in (("blend", self.blend, BLENDS), ("fill", self.fill, FILLS)):
+            if value not in known:
+                raise UnknownName.among(what, value, known)
+        if self.upsampling < 1 or self.window % self.upsampling:
+            raise BadInput(
+                f"A window of {self.window} px with an upsampling of {self.upsampling} was given; "
+                "wanted is a window that is a whole multiple of it."
+            )
+        if self.upsampling > 1 and self.context is not None:
+            raise BadInput(
+                "Both an upsampling and a context were given: a model that is shown upsampled "
+                "windows sees its window only."
+            )
 
     def working_gsd(self, native: float | None) -> float | None:
         """Return the ground sampling distance, in metres, at which an image is to be fed.

@@ -94,13 +94,18 @@ def fetch_command(name: str, force: bool) -> None:
 @models_group.command(
     "import",
     help=(
-        "Convert a published .ckpt checkpoint, or a detector exported to .onnx, into a model "
-        "folder, without ever executing what is in it."
+        "Convert a published .ckpt checkpoint, or a detector or a network of quarterly mosaics "
+        "(--like ftw-2e) exported to .onnx, into a model folder, without ever executing what is in "
+        "it."
     ),
 )
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the new model."
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder of the new model; by default beside the fetched ones, where its name finds it.",
 )
 @click.option(
     "--like",
@@ -111,7 +116,9 @@ def fetch_command(name: str, force: bool) -> None:
     "--half/--full", default=False, show_default="--full", help="Store weights as float16."
 )
 @click.option("-f", "--force", is_flag=True, help="Replace the folder.")
-def import_command(checkpoint: Path, out: Path, like: str | None, half: bool, force: bool) -> None:
+def import_command(
+    checkpoint: Path, out: Path | None, like: str | None, half: bool, force: bool
+) -> None:
     """Import a checkpoint."""
     from selion import models
 

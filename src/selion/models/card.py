@@ -82,7 +82,10 @@ class ModelCard:
         """Plain values for TOML; what is empty is left out."""
         scaling = self.inputs.scaling
         inputs: dict[str, object] = {
-            f.name: getattr(self.inputs, f.name) for f in fields(self.inputs) if f.name != "scaling"
+            f.name: getattr(self.inputs, f.name)
+            for f in fields(self.inputs)
+            # what repr leaves out came later: a card that does not use it stays as it was
+            if f.name != "scaling" and (f.repr or getattr(self.inputs, f.name) != f.default)
         }
         inputs["scaling"] = {f.name: getattr(scaling, f.name) for f in fields(scaling)}
         table = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
@@ -165,6 +168,10 @@ _INPUTS: dict[str, _Reader] = {
     "multiple": _count,
     "context": _count,
     "any_order": _yes,
+    "upsampling": _count,
+    "blend": _text,
+    "fill": _text,
+    "named": _yes,
 }
 _CLASSES: dict[str, _Reader] = {
     "names": _several(_text),
@@ -304,6 +311,16 @@ def check_listed(card: ModelCard, folder: Path) -> Path:
     return folder
 
 
+def _road(spec: InputSpec) -> str:
+    """Say what is unusual about the way of a window to the network and back."""
+    said = [
+        f"upsampled {spec.upsampling} times (bilinear)" if spec.upsampling > 1 else "",
+        f"{spec.blend} blending" if spec.blend != "gaussian" else "",
+        f"missing numbers filled by {spec.fill}" if spec.fill != "mean" else "",
+    ]
+    return "".join(f", {text}" for text in said if text)
+
+
 def describe(card: ModelCard) -> dict[str, str]:
     """Return what a reader wants to know about a model.
 
@@ -320,7 +337,7 @@ def describe(card: ModelCard) -> dict[str, str]:
         "bands": ", ".join(spec.bands) + ("; dates in any order" if spec.any_order else ""),
         "scaling": f"(value - {numbers[0]}) / {numbers[1]}{clip}",
         "ground sampling distance": metres,
-        "window": f"{spec.window} px, overlap {spec.overlap:.0%}",
+        "window": f"{spec.window} px, overlap {spec.overlap:.0%}{_road(spec)}",
         "classes": ", ".join(card.classes.names),
         "architecture": ", ".join(f"{key} {value}" for key, value in card.architecture.items()),
         "training": card.training,

@@ -13,8 +13,8 @@ import numpy as np
 
 import selion.store
 from selion.classes import FTW2
-from selion.errors import BadInput, MissingExtra, UnknownName
-from selion.models import graph, pixel
+from selion.errors import BadInput, MissingExtra, UnknownName, UnreadableFile
+from selion.models import graph, pixel, quarterly
 from selion.models.card import WEIGHTS, ModelCard, check_files, check_listed, sha256_of
 from selion.models.convert import import_lightning
 from selion.models.delineate.convert import by_hand, import_graph, refuse_pickle
@@ -116,6 +116,16 @@ def _load_graph(
     return ENGINES[chosen].load(card, folder, fast=fast, threads=threads, reason=why)
 
 
+def _load_quarterly(
+    card: ModelCard, engine: str, *, fast: bool, threads: int | None
+) -> LoadedModel[np.ndarray]:
+    if card.folder is None:
+        raise UnreadableFile(
+            f"The weights of {card.name} are not on this machine: {quarterly.by_hand(card)}."
+        )
+    return _load_graph(card, engine, fast=fast, threads=threads)
+
+
 def _load_language(
     card: ModelCard, engine: str, *, fast: bool, threads: int | None
 ) -> LoadedModel[np.ndarray]:
@@ -211,7 +221,7 @@ def _not_loaded(card: ModelCard, *_: Any, **__: Any) -> Any:
 
 def import_checkpoint(
     path: str | Path,
-    out: str | Path,
+    out: str | Path | None = None,
     card: ModelCard | None = None,
     *,
     half: bool = False,
@@ -222,10 +232,10 @@ def import_checkpoint(
     Parameters
     ----------
     path : path
-        For a card of Delineate Anything its ONNX graph, else a Lightning checkpoint in the layout
-        of Fields of The World.
-    out : path
-        The folder to write.
+        For a card of Delineate Anything or of quarterly mosaics its ONNX graph, else a Lightning
+        checkpoint in the layout of Fields of The World.
+    out : path, optional
+        The folder to write; by default that of fetched models, where the card's name finds it.
     card : ModelCard, optional
         What is known about the model, see :func:`selion.models.convert.import_lightning`.
     half : bool
@@ -237,9 +247,11 @@ def import_checkpoint(
     ------
     UnsafeFile, UnreadableFile, BadInput, UnknownName, OutputExists, OutputFailed
         See :func:`selion.models.convert.import_lightning` and
-        :func:`selion.models.delineate.convert.import_graph`.
+        :func:`selion.models.delineate.convert.import_graph`, and
+        :func:`selion.models.quarterly.import_quarterly`.
     """
     known = None if card is None else FORMATS.get(card.format)
+    out = cache_folder() / (Path(path).stem if card is None else card.name) if out is None else out
     return (known or LIGHTNING).convert(path, out, card, half=half, force=force)
 
 
@@ -271,6 +283,11 @@ FORMATS: Mapping[str, WeightFormat] = {
         partial(load_on_torch, "selion.models.delineate.segmenter", "load_delineate", cure=by_hand),
         partial(_fetch_as_it_is, download=refuse_pickle),
         import_graph,
+    ),
+    "quarterly": WeightFormat(
+        _load_quarterly,
+        partial(_fetch_as_it_is, download=quarterly.not_downloaded),
+        quarterly.import_quarterly,
     ),
 }
 """A card's format -> who loads, fetches and imports such files.

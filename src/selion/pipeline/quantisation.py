@@ -13,6 +13,7 @@ from selion import prediction, store
 from selion.errors import BadInput
 from selion.models import ModelCard, find_card, load_model
 from selion.models.quantise import LEAST, Fidelity, quantise
+from selion.prediction.resample import read_frame
 from selion.prediction.windows import cut_window
 from selion.raster import Source
 from selion.segmenter import Segmenter, View
@@ -87,7 +88,7 @@ def draw_windows(source: Source, model: Segmenter, count: int, seed: int) -> lis
     for number in np.random.default_rng(seed).permutation(rows * columns):
         position = (int(number) // columns, int(number) % columns)
         roi = plan.lattice_roi(*position)
-        window = cut_window(working.read(roi), roi, position, plan)
+        window = cut_window(read_frame(working, roi), roi, position, plan)
         if window is not None and window.valid.mean() >= LEAST_VALID:
             views.append(window.view)
         if len(views) == count:

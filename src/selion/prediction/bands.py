@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from selion.errors import BandMismatch
 from selion.prediction.band_names import DATES, BandName, read_names, with_dates
+from selion.raster import Source
 from selion.segmenter import InputSpec
+
+STATEMENT = "input_bands"
+"""The tag by which a stack of quarterly mosaics says what its bands are, quarter by quarter:
+``Q1,Q2,Q3,Q4 x B04,B03,B02,B08``."""
+_QUARTERLY = re.compile(r"Q[1-4]_B\w+", re.IGNORECASE)
+
+
+def stated_bands(source: Source, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of a source's bands: its own, or where these say nothing, its tag's.
+
+    Raises
+    ------
+    BandMismatch
+        If the tag names another number of bands, or others than the bands' own names do.
+    """
+    text = source.tags.get(STATEMENT, "")
+    if not text or not all(_QUARTERLY.fullmatch(name) for name in wanted):
+        return source.bands
+    quarters, _, kinds = text.partition(" x ")
+    stated = tuple(
+        f"{quarter.strip()}_{kind.strip()}"
+        for quarter in quarters.split(",")
+        for kind in kinds.split(",")
+    )
+    if len(stated) != len(source.bands):
+        raise BandMismatch(
+            f"The image's tag {STATEMENT} ({text}) names {len(stated)} bands, but the image has "
+            f"{len(source.bands)}: correct the tag."
+        )
+    spoken = [name for name in source.bands if _QUARTERLY.fullmatch(name)]
+    if spoken and source.bands != stated:
+        raise BandMismatch(
+            f"The image's bands are called {_listed(source.bands)}, but its tag {STATEMENT} says "
+            f"{text}: correct the one that is wrong."
+        )
+    return stated
 
 
 def choose_bands(
@@ -15,6 +53,7 @@ def choose_bands(
     asked: tuple[int | str, ...] | None = None,
     *,
     any_order: bool = False,
+    named: bool = False,
 ) -> tuple[tuple[int, ...], str]:
     """Choose bands: as asked, else by name, by what the names mean, or by position.
 
@@ -29,6 +68,8 @@ def choose_bands(
     any_order : bool
         Whether the model does not mind which of its dates comes first
         (:attr:`selion.segmenter.InputSpec.any_order`).
+    named : bool
+        Never choose by position: the model's bands look alike, and a wrong order is not seen.
 
     Returns
     -------
@@ -55,6 +96,12 @@ def choose_bands(
     unique = len({name.casefold() for name in given}) == len(given)
     if unique and all(name.casefold() in known for name in wanted):
         return tuple(known[name.casefold()] for name in wanted), ""
+    if named:
+        raise BandMismatch(
+            f"The image does not say which of its {len(given)} bands ({_listed(given)}) are the "
+            f"model's ({_listed(wanted)}): describe the bands by these names, or give the tag "
+            f"{STATEMENT}='Q1,Q2,Q3,Q4 x B04,B03,B02,B08' where they lie in this order."
+        )
     said, meant = read_names(given), read_names(wanted)
     if all(name.is_known for name in meant) and any(name.is_known for name in said):
         return _by_meaning(given, wanted, with_dates(said), meant, any_order=any_order)
@@ -90,7 +137,7 @@ def has_bands(given: tuple[str, ...], inputs: InputSpec) -> bool:
     if not any(name.is_known for name in read_names(given)):
         return False
     try:
-        choose_bands(given, inputs.bands, any_order=inputs.any_order)
+        choose_bands(given, inputs.bands, any_order=inputs.any_order, named=inputs.named)
     except BandMismatch:
         return False
     return True

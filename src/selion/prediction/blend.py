@@ -1,4 +1,4 @@
-"""How overlapping windows become one surface: Gaussian weights that sum to one at every pixel."""
+"""How overlapping windows become one surface: weights that sum to one at every pixel."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
-from selion.grid import Lattice
+from selion.grid import Lattice, Roi
 
 WIDEST, NARROWEST = 1 / 8, 1 / 16
 """Standard deviations of the Gaussian as shares of the window."""
+LEAST = 1e-3
+"""The least weight of a Hann window."""
 
 
 def spread(overlap: float) -> float:
@@ -49,24 +51,77 @@ def gaussian(window: int, sigma: float = WIDEST) -> np.ndarray:
     return weights
 
 
+def hann(window: int) -> np.ndarray:
+    """Return the (window, window) float64 product of two symmetric Hann windows, at least 0.001.
+
+    A symmetric Hann window is 0 at both ends; without the least weight a pixel in the outermost row
+    of an image would be seen by no window.
+
+    References
+    ----------
+    The second edition of the global field boundaries of Fields of The World blends so.
+
+    Examples
+    --------
+    >>> hann(5).round(3)[2].tolist()
+    [0.001, 0.5, 1.0, 0.5, 0.001]
+    """
+    profile = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / max(window - 1, 1))
+    return np.maximum(np.outer(profile, profile), LEAST)
+
+
 @dataclass(frozen=True)
 class LatticeWeights:
     """The weight of every window of a lattice at every one of its pixels.
 
-    Weights are separable and normalised along each axis over *all* windows of the lattice, so they
-    are a partition of unity that knows nothing of blocks: summing ``weight * score`` in lattice
-    order is the blended score, with no division at the end.
+    Weights are normalised over *all* windows of the lattice, so they are a partition of unity that
+    knows nothing of blocks: summing ``weight * score`` in lattice order is the blended score, with
+    no division at the end.  Gaussian weights are separable, and normalised along each axis; Hann
+    weights are not, because of their least weight, and are normalised over the windows that touch.
     """
 
     lattice: Lattice
+    blend: str = "gaussian"
+    """``gaussian`` or ``hann``."""
 
     def of(self, row: int, column: int) -> np.ndarray:
         """Return the (y, x) float32 weights of the window at a lattice position.
 
         They are cut to the grid.
         """
+        if self.blend == "hann":
+            return self._hann_of(row, column)
         total: np.ndarray = self._axes[0][row][:, None] * self._axes[1][column]
         return total
+
+    def _hann_of(self, row: int, column: int) -> np.ndarray:
+        """Share of a window in the sum over itself and its neighbours.
+
+        Most windows have neighbours at the same distances, and so the same shares.
+        """
+        key = self._neighbours(0, row), self._neighbours(1, column)
+        if key not in self._shares_kept:
+            profile = hann(self.lattice.window)
+            total = np.zeros_like(profile)
+            for down in key[0]:
+                for right in key[1]:
+                    here, there = _common(down, right, len(profile))
+                    total[here] += profile[there]
+            # written whole, in one step: threads that make it at once make the same
+            self._shares_kept[key] = (profile / total).astype(np.float32)
+        height, width = (min(len(self._shares_kept[key]), size) for size in self.lattice.shape)
+        return self._shares_kept[key][:height, :width]
+
+    def _neighbours(self, axis: int, position: int) -> tuple[int, ...]:
+        """Distances, in pixels, to the windows along an axis that share a pixel with this one."""
+        starts = self.lattice.starts[axis]
+        distances = (start - starts[position] for start in starts)
+        return tuple(d for d in distances if abs(d) < self.lattice.window)
+
+    @cached_property
+    def _shares_kept(self) -> dict[tuple[tuple[int, ...], tuple[int, ...]], np.ndarray]:
+        """Shares by the distances of neighbours: at most some dozens, whatever the grid."""
+        return {}
 
     @cached_property
     def _axes(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -77,6 +132,13 @@ class LatticeWeights:
             for starts, size in zip(lattice.starts, lattice.shape, strict=True)
         )
         return rows, columns
+
+
+def _common(down: int, right: int, window: int) -> tuple[Roi, Roi]:
+    """Return the pixels that a window shares with one at a distance, as either counts them."""
+    here = tuple(slice(max(d, 0), min(window + d, window)) for d in (down, right))
+    there = tuple(slice(max(-d, 0), min(window - d, window)) for d in (down, right))
+    return (here[0], here[1]), (there[0], there[1])
 
 
 def _shares(starts: tuple[int, ...], profile: np.ndarray, size: int) -> list[np.ndarray]:

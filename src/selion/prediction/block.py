@@ -19,6 +19,7 @@ import numpy as np
 from selion.grid import Roi, inside, overlap, roi_shape
 from selion.prediction.blend import LatticeWeights
 from selion.prediction.planning import PredictionPlan
+from selion.prediction.resample import read_frame
 from selion.prediction.timing import BLEND, NETWORK, Stages
 from selion.prediction.windows import Position, Window, add_context, cut_window, segment
 from selion.raster import Raster, Source
@@ -172,9 +173,9 @@ def predict_block(
     """
     working = plan.working(source)
     task = block_task(plan, roi, cache.done if cache else ())
-    part = working.read(task.frame) if task.frame else None
+    part = read_frame(working, task.frame) if task.frame else None
     return compute(
-        Computation(as_model(model), plan, working, LatticeWeights(plan.lattice)),
+        Computation(as_model(model), plan, working, LatticeWeights(plan.lattice, plan.blend)),
         task,
         part,
         cache or WindowCache(plan),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from selion.prediction.planning import PredictionPlan
+from selion.prediction.resample import read_frame
 from selion.prediction.windows import Window, add_context, cut_window, segment
 from selion.raster import Source
 from selion.segmenter import Segmenter
@@ -42,7 +43,7 @@ def _windows(source: Source, plan: PredictionPlan) -> list[Window]:
     found = []
     for row, column in positions:
         roi = plan.lattice_roi(row, column)
-        window = cut_window(working.read(roi), roi, (row, column), plan)
+        window = cut_window(read_frame(working, roi), roi, (row, column), plan)
         if window is not None:
             found.append(add_context(window, working, plan))
     return found

@@ -22,6 +22,7 @@ from selion.prediction.block import (
 )
 from selion.prediction.objects import segment_group
 from selion.prediction.planning import PredictionPlan
+from selion.prediction.resample import read_frame
 from selion.prediction.windows import Position
 from selion.raster import Raster, Source
 from selion.segmenter import InstanceSegmenter, LoadedModel, Segmenter, as_model
@@ -63,7 +64,7 @@ def estimate(
     with ThreadPoolExecutor(max(calls, 1)) as network:
         # who answers with objects is never asked to be blended
         computation = Computation(
-            loaded, plan, working, LatticeWeights(plan.lattice), network=network
+            loaded, plan, working, LatticeWeights(plan.lattice, plan.blend), network=network
         )
         _time(computation, [groups[len(groups) // 2]])
         reading, computing, seen = _time(computation, groups)
@@ -102,7 +103,7 @@ def _time(computation: Computation, groups: Sequence[Group]) -> tuple[float, flo
     """
     frames = [group_frame(computation.plan, [group]) for group in groups]
     begin = time.perf_counter()
-    parts = [computation.working.read(frame) for frame in frames]
+    parts = [read_frame(computation.working, frame) for frame in frames]
     middle = time.perf_counter()
     scored = _answers(computation, list(zip(groups, parts, frames, strict=True)))
     return (

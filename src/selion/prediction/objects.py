@@ -24,6 +24,7 @@ from selion.prediction.journal import BlockJournal
 from selion.prediction.mask_merging import Candidates, paint
 from selion.prediction.planning import PredictionPlan
 from selion.prediction.progress import Clock, OnProgress, unwatched
+from selion.prediction.resample import read_frame
 from selion.prediction.value_range import check_numbers
 from selion.prediction.windows import Position, Window, add_context, cut_window
 from selion.raster import Raster, Source
@@ -154,7 +155,7 @@ def _look(
     working, judged = plan.working(source), False
     for group in open_groups:
         frame = group_frame(plan, [group])
-        part = working.read(frame)
+        part = read_frame(working, frame)
         judged = judged or check_numbers(part, plan.bands, model.inputs.scaling)
         for position, planes in segment_group(working, model, plan, group, part).items():
             journal.save(

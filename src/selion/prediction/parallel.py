@@ -17,6 +17,7 @@ from selion.prediction.block import tasks
 from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan
 from selion.prediction.progress import Clock, OnProgress, Progress, unwatched
+from selion.prediction.resample import read_frame
 from selion.prediction.run import NOWHERE, PredictionRun
 from selion.prediction.scores import NODATA
 from selion.prediction.timing import Stages
@@ -212,7 +213,7 @@ def _judge(work: StripWork, pending: Sequence[int]) -> None:
     working = work.plan.working(work.source)
     for task in tasks(work.plan, [work.plan.blocks[k] for k in pending]):
         try:
-            part = working.read(task.frame) if task.frame else None
+            part = read_frame(working, task.frame) if task.frame else None
         except (BadInput, OSError):
             return  # whoever gets this block will tell
         if part is not None and check_numbers(part, work.plan.bands, scaling):

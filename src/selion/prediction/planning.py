@@ -25,9 +25,17 @@ from selion.grid import (
     pixel_metres,
     tiles,
 )
-from selion.prediction.bands import choose_bands
+from selion.prediction.bands import choose_bands, stated_bands
 from selion.prediction.blend import spread
-from selion.prediction.resample import Resampled, scale_to, snap, working_grid
+from selion.prediction.filling import QuarterFilled, nodatas_of, quarters_of
+from selion.prediction.resample import (
+    Magnified,
+    Resampled,
+    magnified_grid,
+    scale_to,
+    snap,
+    working_grid,
+)
 from selion.raster import Source, image_gsd
 from selion.segmenter import InputSpec, InstanceSegmenter, LoadedModel, Segmenter, as_model
 from selion.store.former import former_decision
@@ -102,6 +110,14 @@ class PredictionPlan:
     """All that decides the result, as plain values: what ``key`` is the hash of."""
     notes: tuple[str, ...]
     """Sentences that the user should read before the result."""
+    upsampling: int = 1
+    """How many working pixels lie along the edge of a pixel that windows are cut from, see
+    :attr:`selion.segmenter.InputSpec.upsampling`."""
+    blend: str = "gaussian"
+    """How overlapping windows share a pixel."""
+    nodatas: tuple[float | None, ...] | None = None
+    """The number that stands for nothing, band by band, where holes are filled from other quarters;
+    None: they are not."""
 
     @cached_property
     def key(self) -> str:
@@ -135,7 +151,12 @@ class PredictionPlan:
 
     def working(self, source: Source) -> Source:
         """Return the source as it looks on the working grid."""
-        return source if self.scale is None else Resampled(source, self.scale)
+        if self.nodatas is not None:
+            source = QuarterFilled(source, self.nodatas, quarters_of(source.bands))
+        if self.upsampling == 1:
+            return source if self.scale is None else Resampled(source, self.scale)
+        base = _base(self.scale, self.upsampling)
+        return Magnified(source if base == (1, 1) else Resampled(source, base), self.upsampling)
 
     def lattice_roi(self, row: int, column: int) -> Roi:
         """Region of a window, cut to the grid."""
@@ -180,13 +201,17 @@ def plan(
     inputs = loaded.inputs
     check_north_up(source.grid)
     bands, band_note = choose_bands(
-        source.bands, inputs.bands, options.bands, any_order=inputs.any_order
+        stated_bands(source, inputs.bands),
+        inputs.bands,
+        options.bands,
+        any_order=inputs.any_order,
+        named=inputs.named,
     )
     scale, scale_note = _scale(source.grid, inputs, options)
-    grid = source.grid if scale is None else working_grid(source.grid, scale)
+    grid = _grid(source.grid, scale, inputs.upsampling)
     height, width = grid.shape
     overlap = inputs.overlap if options.overlap is None else options.overlap
-    lattice = Lattice((height, width), _window(inputs, options), overlap)
+    lattice = Lattice((height, width), _window(inputs, options), overlap, inputs.upsampling)
     notes = [band_note, scale_note, _small_note(lattice), _context_note(lattice, inputs.context)]
     return PredictionPlan(
         grid=grid,
@@ -201,7 +226,26 @@ def plan(
         image_gsd=image_gsd(source),
         decided=_decided(source.grid, loaded, lattice, options, bands) | {"input": fingerprint},
         notes=tuple(note for note in notes if note),
+        upsampling=inputs.upsampling,
+        blend=inputs.blend,
+        nodatas=nodatas_of(source) if inputs.fill == "quarters" else None,
     )
+
+
+def _grid(grid: GeoBox, scale: tuple[float, float] | None, upsampling: int) -> GeoBox:
+    """Return the working grid.
+
+    Each of its pixels lies in one pixel that windows are cut from, where these are upsampled.
+    """
+    if upsampling == 1:
+        return grid if scale is None else working_grid(grid, scale)
+    return magnified_grid(working_grid(grid, _base(scale, upsampling)), upsampling)
+
+
+def _base(scale: tuple[float, float] | None, upsampling: int) -> tuple[float, float]:
+    """Return the (y, x) factors to the pixels that windows are cut from."""
+    y, x = scale or (1.0, 1.0)
+    return y / upsampling, x / upsampling
 
 
 def _scale(
@@ -225,7 +269,8 @@ def _scale(
             )
         )
     if options.gsd is None and inputs.gsd is None:
-        return None, ""
+        times = float(inputs.upsampling)
+        return (None if times == 1 else (times, times)), ""
     if grid.crs is None:
         raise GridMismatch(_no_crs(inputs, options))
     native = ground_sampling_distance(grid) or 0.0
@@ -247,8 +292,8 @@ def _no_crs(inputs: InputSpec, options: PredictOptions) -> str:
         else f"{options.gsd:g} m was asked for"
     )
     return (
-        f"The image has no CRS, so the size of its pixels is not known, but {wish}: give --scale 1 "
-        "to take its pixels as they are, or the factor that fits."
+        f"The image has no CRS, so the size of its pixels is not known, but {wish}: give "
+        f"--scale {inputs.upsampling} to take its pixels as they are, or the factor that fits."
     )
 
 
@@ -284,6 +329,8 @@ def _gsd_note(
     how = (
         "averaged down"
         if max(scale) <= 1
+        else f"interpolated up, window by window, {inputs.upsampling} times,"
+        if min(scale) >= inputs.upsampling > 1
         else "interpolated up"
         if min(scale) >= 1
         else "resampled"
@@ -355,7 +402,14 @@ def _decided(
 
     The batch is among it: engines may round differently for another batch.
     """
-    return {
+    inputs = model.inputs
+    road = {
+        name: getattr(inputs, name)
+        for name, usual in (("upsampling", 1), ("blend", "gaussian"), ("fill", "mean"))
+        # what is usual is not written down: it was not, when keys were first made
+        if getattr(inputs, name) != usual
+    }
+    return road | {
         "model": dict(model.identity),
         "grid": {
             "shape": list(grid.shape),

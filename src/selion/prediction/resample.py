@@ -140,6 +140,70 @@ class Axis:
         return np.stack([first, first + 1]), np.stack([1 - share, share])
 
 
+def magnified_grid(grid: GeoBox, times: int) -> GeoBox:
+    """Return the grid of the same corners with ``times`` as many pixels along each edge."""
+    height, width = grid.shape
+    return GeoBox(
+        (height * times, width * times), grid.transform * Affine.scale(1 / times), grid.crs
+    )
+
+
+def coarser(roi: Roi, times: int) -> Roi:
+    """Return the region of the coarse grid that a region of the magnified grid lies in."""
+    rows, columns = (slice(s.start // times, -(-s.stop // times)) for s in roi)
+    return rows, columns
+
+
+def magnify(pixels: np.ndarray, times: int) -> np.ndarray:
+    """Interpolate (band, y, x) pixels by themselves, ``times`` as many along each edge.
+
+    Bilinear, with pixel centres (not corners) aligned: the centre of pixel ``k`` of the result lies
+    at ``(k + 1/2) / times - 1/2`` of the given ones.  Beyond the outermost centres the outermost
+    pixel is repeated.
+
+    Returns
+    -------
+    (band, times * y, times * x) float32 ndarray
+    """
+    rows, columns = (Axis(size, size * times).taps(0, size * times) for size in pixels.shape[1:])
+    return _gather(pixels.astype(np.float32, copy=False), (rows, columns))
+
+
+@dataclass(frozen=True)
+class Magnified(DerivedSource):
+    """A source of whose pixels each becomes a square of ``times`` by ``times``.
+
+    A prediction reads it by :func:`read_frame`, and each window interpolates what it was cut from
+    by itself, as the network was shown it in training; whoever reads it as a source gets the
+    interpolation of the whole.
+    """
+
+    times: int
+
+    @cached_property
+    def grid(self) -> GeoBox:
+        """The finer grid."""
+        return magnified_grid(self.source.grid, self.times)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Always float32."""
+        return np.dtype(np.float32)
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region of the finer grid, interpolated; (band, y, x) float32."""
+        return Resampled(self.source, (self.times, self.times)).read(roi)
+
+    def read_coarse(self, roi: Roi) -> Raster:
+        """Read the pixels of the source that a region of the finer grid lies in."""
+        return self.source.read(coarser(roi, self.times))
+
+
+def read_frame(working: Source, frame: Roi) -> Raster:
+    """Read what windows of a region are cut out of: of a magnified source its own pixels."""
+    return working.read_coarse(frame) if isinstance(working, Magnified) else working.read(frame)
+
+
 @dataclass(frozen=True)
 class Resampled(DerivedSource):
     """A source seen on its working grid; it is itself a source, of float32.

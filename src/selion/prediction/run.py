@@ -18,6 +18,7 @@ from selion.prediction.block import Computation, Task, WindowCache, compute, tas
 from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan, PredictOptions, plan
 from selion.prediction.progress import Clock, OnProgress, unwatched
+from selion.prediction.resample import read_frame
 from selion.prediction.scores import NODATA, dequantise, prediction_tags, quantise
 from selion.prediction.timing import READ, RESAMPLE, WAIT, WRITE, Stages, Timed
 from selion.prediction.value_range import check_numbers
@@ -213,7 +214,7 @@ class PredictionRun:
                 self.model,
                 self.plan,
                 working,
-                LatticeWeights(self.plan.lattice),
+                LatticeWeights(self.plan.lattice, self.plan.blend),
                 clock,
                 {},
                 self.stages,
@@ -278,7 +279,7 @@ class PredictionRun:
         if task.frame is None:
             return None
         before, begin = self.stages.seconds.get(READ, 0.0), time.perf_counter()
-        part = working.read(task.frame)
+        part = read_frame(working, task.frame)
         if self.plan.scale is not None:
             self.stages.add(
                 RESAMPLE, time.perf_counter() - begin - (self.stages.seconds[READ] - before)

@@ -13,7 +13,7 @@ import numpy as np
 from selion.errors import BadInput, GridMismatch
 from selion.grid import Roi, clip_roi, inside
 from selion.prediction.planning import PredictionPlan
-from selion.prediction.resample import valid_pixels
+from selion.prediction.resample import coarser, magnify, valid_pixels
 from selion.raster import Raster, Source
 from selion.segmenter import Segmenter, View
 
@@ -40,9 +40,10 @@ def cut_window(part: Raster, frame: Roi, position: Position, plan: PredictionPla
     Parameters
     ----------
     part : Raster
-        What was read of the working grid, all bands.
+        What was read of the working grid, all bands; see
+        :func:`selion.prediction.resample.read_frame`.
     frame : Roi
-        Where ``part`` lies; it holds the window.
+        Where ``part`` lies on the working grid; it holds the window.
     position : (row, column)
         Lattice position.
     plan : PredictionPlan
@@ -54,10 +55,16 @@ def cut_window(part: Raster, frame: Roi, position: Position, plan: PredictionPla
         None if no pixel of it is valid.
     """
     roi = plan.lattice_roi(*position)
-    pixels, valid = _filled(part.read(inside(roi, frame)), plan.bands)
+    times = plan.upsampling
+    seen = part.read(inside(coarser(roi, times), coarser(frame, times)))
+    pixels, valid = _filled(seen, plan.bands)
     if not valid.any():
         return None
     edge = plan.lattice.window
+    if times > 1:
+        beyond = [(0, edge // times - size) for size in valid.shape]
+        pixels = magnify(np.pad(pixels, [(0, 0), *beyond], mode="edge"), times)
+        valid = valid.repeat(times, axis=0).repeat(times, axis=1)
     if pixels.shape[1:] != (edge, edge):
         pixels = pixels[:, mirror(pixels.shape[1], edge)][:, :, mirror(pixels.shape[2], edge)]
     return Window(position, View(pixels, plan.lattice.window_roi(*position)), valid)
