@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from selion.cli import options as opt
 from selion.cli.progress import reporter
@@ -32,7 +33,7 @@ class EvaluateChoice(opt.VerbChoice):
     calibration: Path | None
     deployment: bool
     pixels: bool
-    layout: str
+    layout: str | None
     classes: str
     split: str | None
     ratios: tuple[float, ...]
@@ -148,10 +149,12 @@ class EvaluateChoice(opt.VerbChoice):
 )
 @click.option(
     "--layout",
-    default="folder",
-    show_default=True,
+    default=None,
     metavar="NAME",
-    help="With --pixels: how the dataset lies on disk ('selion data list').",
+    help=(
+        "How the dataset lies on disk ('selion data list')  [default: what it looks like; with "
+        "--pixels: folder]."
+    ),
 )
 @click.option(
     "--classes",
@@ -160,7 +163,14 @@ class EvaluateChoice(opt.VerbChoice):
     show_default=True,
     help="With --pixels: of a plain folder.",
 )
-@click.option("--split", default=None, help="With --pixels: only this split.")
+@click.option(
+    "--split",
+    default=None,
+    help=(
+        "Only this split; all: every sample  [default: test, where the dataset has one; with "
+        "--pixels: all]."
+    ),
+)
 @click.option(
     "--boundary-ratio",
     "ratios",
@@ -188,6 +198,7 @@ def evaluate_command(**values: Any) -> None:
     from selion import store
 
     if given.pixels:
+        _refuse_unused("has no effect with --pixels", *ONLY_OBJECTS)
         _pixels(given)
         return
     files = bool(given.maps)
@@ -196,6 +207,9 @@ def evaluate_command(**values: Any) -> None:
             "Give either MODEL DATASET (models first, the dataset folder last), or --pred MAP "
             "--truth TRUTH."
         )
+    _refuse_unused("belongs to --pixels", "classes", "ratios", "widths", "oracle")
+    if files:
+        _refuse_unused("has no effect with --pred and --truth", *ONLY_MODELS)
     if not files and (given.extent or given.reproject):
         raise click.UsageError(
             "--extent and --reproject belong to --pred and --truth: omit them for a dataset folder."
@@ -227,6 +241,28 @@ def evaluate_command(**values: Any) -> None:
     if not given.quiet:
         click.echo(report.to_markdown(), err=True)
     click.echo(str(paths[-1]))
+
+
+ONLY_MODELS = ("layout", "split", "deployment", "protocol", "method", "engine", "threads")
+"""Options that say how a model runs on a dataset."""
+ONLY_OBJECTS = (
+    *("maps", "truth", "iou", "cap", "protocol", "reproject", "extent", "by", "calibration"),
+    *("deployment", "method", "as_json"),
+)
+"""Options of the comparison of objects."""
+
+
+def _refuse_unused(why: str, *names: str) -> None:
+    """Refuse options that were given and would change nothing."""
+    context = click.get_current_context()
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in names
+        and context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)} {why}: omit it.")
 
 
 def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
@@ -271,7 +307,7 @@ def _of_files(given: EvaluateChoice, truth: Path) -> tuple[Any, list[Any]]:
 def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, list[Any]]:
     import dataclasses
 
-    from selion.evaluation import EvaluateOptions, deployment_scores, evaluate, read_folder
+    from selion.evaluation import EvaluateOptions, deployment_scores, evaluate
     from selion.evaluation.answers import answer, truth_ids
     from selion.metrics import ImageOptions, ScoreOptions
     from selion.models import load_model
@@ -279,9 +315,10 @@ def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, lis
 
     if not given.models:
         raise click.UsageError("Name a model before the dataset: selion evaluate MODEL DATASET.")
-    folder = read_folder(dataset)
-    for problem in folder.problems:
+    chosen = _samples(dataset, given.layout, given.split)
+    for problem in chosen.problems:
         say.note(problem)
+    samples = chosen.samples
     loaded: dict[str, Any] = {
         name: load_model(name, given.engine, threads=given.threads) for name in given.models
     }
@@ -291,28 +328,65 @@ def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, lis
         ImageOptions(iou=given.iou),
         method=given.method,
         protocol=given.protocol,
+        presence_only=chosen.presence_only,
         by=given.by,
     )
     report = evaluate(
         loaded,
-        folder.samples,
+        samples,
         options,
         title=f"{', '.join(loaded)} on {dataset.name}",
         on_step=say.step,
     )
-    settings = dict(report.settings or {})
+    settings = dict(report.settings or {}) | chosen.said
     if given.deployment:
         settings |= {
-            f"deployment of {name}": deployment_scores(model, folder.samples)
+            f"deployment of {name}": deployment_scores(model, samples)
             for name, model in loaded.items()
         }
     first = loaded[report.runs[0].name]
     figures = case_figures(
-        report.runs[0], folder.samples, lambda s: (truth_ids(s), answer(first, s, options).ids)
+        report.runs[0], samples, lambda s: (truth_ids(s), answer(first, s, options).ids)
     )
     return dataclasses.replace(
-        report, settings=settings, problems=(*folder.problems, *report.problems)
+        report, settings=settings, problems=(*chosen.problems, *report.problems)
     ), figures
+
+
+@dataclass(frozen=True)
+class ChosenSamples:
+    """What of a dataset is scored."""
+
+    samples: list[Any]
+    problems: tuple[str, ...] = ()
+    presence_only: tuple[str, ...] = ()
+    said: dict[str, str] = field(default_factory=dict)
+    """For the report: the layout, the split."""
+
+
+def _samples(path: Path, layout: str | None, split: str | None) -> ChosenSamples:
+    """Open a dataset as it lies on disk, and take the split that is to be scored.
+
+    A plain folder has no splits; of a dataset with splits it is the test split, because a model has
+    seen the others.
+    """
+    from selion.data import load_dataset, recognise
+    from selion.evaluation import read_folder
+
+    name = layout or recognise(path) or "folder"
+    if name == "folder":
+        if split not in (None, "all"):
+            raise click.UsageError(
+                f"--split {split} was asked for, but {path} is a plain folder without splits: omit "
+                "it, or name the dataset's --layout."
+            )
+        folder = read_folder(path)
+        return ChosenSamples(list(folder.samples), folder.problems)
+    whole = load_dataset(name, path)
+    wanted = split or ("test" if "test" in whole.splits else "all")
+    part = whole if wanted == "all" else whole.select(wanted)
+    said = {"layout": name, "split": f"{wanted}, {len(part)} of {len(whole)} samples"}
+    return ChosenSamples(list(part), whole.problems, whole.presence_only, said)
 
 
 def _pixels(given: EvaluateChoice) -> None:
@@ -327,13 +401,13 @@ def _pixels(given: EvaluateChoice) -> None:
     paths = [given.out / name for name in ("pixels.json", "pixels.md")]
     for path in paths:
         store.check_output(path, given.force)
-    plain = given.layout == "folder"
+    plain = given.layout in (None, "folder")
     dataset = (
         load_dataset(given.dataset, classes=SCHEMES[given.classes])
         if plain
-        else load_dataset(given.layout, given.dataset)
+        else load_dataset(str(given.layout), given.dataset)
     )
-    samples = dataset.select(given.split) if given.split else dataset
+    samples = dataset.select(given.split) if given.split not in (None, "all") else dataset
     systems = photo_systems(
         given.models,
         dataset.classes,

@@ -5,6 +5,7 @@ from .catalogue import find_dataset as find_dataset
 from .catalogue import is_bare as is_bare
 from .catalogue import list_datasets as list_datasets
 from .catalogue import load_dataset as load_dataset
+from .catalogue import recognise as recognise
 from .check import CheckOptions as CheckOptions
 from .check import CheckReport as CheckReport
 from .check import check_dataset as check_dataset

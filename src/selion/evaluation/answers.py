@@ -36,6 +36,8 @@ class EvaluateOptions:
     baselines: bool = True
     protocol: str | None = None
     """``"prue"`` adds the scores by PRUE's rules."""
+    presence_only: tuple[str, ...] = ()
+    """Groups of which only some objects are labelled: PRUE's rules leave them out."""
     by: tuple[str, ...] = ()
     """Columns that scores are also given by: ``group`` or ``split`` of the samples, or columns of
     the tables of their instances."""

@@ -10,14 +10,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from selion import metrics, prediction
-from selion.errors import BadInput
+from selion.classes import FTW3
+from selion.errors import BadInput, UnknownName
 from selion.evaluation.answers import known_pixels, onto, truth_ids
 from selion.grid import Lattice
+from selion.labels import Instances, class_labels
 from selion.metrics.deploy import CENTRES, SCALES, SCALINGS
 from selion.sample import Sample
 from selion.segmenter import Segmenter
 
 Square = tuple[np.ndarray, np.ndarray]
+FAMILIES = {
+    "order": metrics.reordered,
+    "radiometry": metrics.rescaled,
+    "scale": metrics.resized,
+}
+"""What the input is changed in, and the changes of a model's input."""
 
 
 def deployment_scores(
@@ -26,7 +34,8 @@ def deployment_scores(
     *,
     size: int = 256,
     centre: int = 128,
-    most: int = 50,
+    most: int | None = None,
+    families: Sequence[str] = FAMILIES,
     options: prediction.PredictOptions | None = None,
 ) -> dict[str, object]:
     """Measure how a model's score holds when the input changes.
@@ -40,8 +49,11 @@ def deployment_scores(
         left out and counted.
     size, centre : int
         Of the corner consistency.
-    most : int
-        Most samples looked at, evenly spread: every sample costs about 18 predictions.
+    most : int, optional
+        Most samples looked at, evenly spread; by default all.  Every sample costs about 18
+        predictions.
+    families : sequence of str
+        Of changes of the input: of :data:`FAMILIES`.
     options : PredictOptions, optional
         Decide the working grid.
 
@@ -49,7 +61,8 @@ def deployment_scores(
     -------
     dict
         ``consistency`` (mean), ``consistency_sweep``, ``order``, ``radiometry``, ``scale`` (mean
-        field IoU per condition and the sensitivities), ``seams`` (of windows laid side by side
+        field IoU per condition and the sensitivities; ``object_f1`` the same of objects, and
+        ``groups`` both by group), ``seams`` (of windows laid side by side
         without blending), the grids of conditions, and how many samples were used.
 
     Raises
@@ -57,11 +70,14 @@ def deployment_scores(
     BadInput
         If every sample is smaller than ``size``.
     """
-    step = max(1, -(-len(samples) // most))
+    unknown = [name for name in families if name not in FAMILIES]
+    if unknown:
+        raise UnknownName.among("family of changes", unknown[0], FAMILIES)
+    step = 1 if most is None else max(1, -(-len(samples) // most))
     chosen = samples[::step]
-    squares = [
-        s for s in (_square(model, sample, size, options) for sample in chosen) if s is not None
-    ]
+    found_squares = [(s.group, _square(model, s, size, options)) for s in chosen]
+    groups = [group for group, square in found_squares if square is not None]
+    squares = [square for _, square in found_squares if square is not None]
     if not squares:
         raise BadInput(
             f"All of {len(chosen)} samples are smaller than {size} px on the model's grid: give a "
@@ -80,14 +96,10 @@ def deployment_scores(
         "centre": centre,
     }
     found |= {"consistency": float(np.mean(shares)), "consistency_sweep": sweep}
-    families = {
-        "order": metrics.reordered(model),
-        "radiometry": metrics.rescaled(model),
-        "scale": metrics.resized(model),
-    }
-    for family, conditions in families.items():
+    for family in families:
+        conditions = FAMILIES[family](model)
         found[family] = (
-            metrics.sensitivity(squares, model, conditions).summary()
+            _changes(squares, groups, model, conditions)
             if conditions
             else "one date: no other order"
         )
@@ -99,6 +111,30 @@ def deployment_scores(
     return found | {
         "radiometry grid (name, gain, offset in divisors)": [list(row) for row in SCALINGS],
         "scale grid": list(SCALES),
+    }
+
+
+def _changes(
+    squares: Sequence[Square],
+    groups: Sequence[str],
+    model: Segmenter,
+    conditions: Sequence[metrics.Perturbed],
+) -> dict[str, object]:
+    """Return how pixels and objects score under each condition: all, and by group."""
+    measures = {
+        "field_iou": metrics.field_iou(model.classes),
+        "object_f1": metrics.object_f1(model.classes),
+    }
+    found = metrics.sensitivities(squares, model, conditions, measures)
+    by_group: dict[str, object] = {
+        group: {name: one.take(rows).summary() for name, one in found.items()}
+        for group in sorted(set(groups) - {""})
+        if (rows := [k for k, other in enumerate(groups) if other == group])
+    }
+    return {
+        **found["field_iou"].summary(),
+        "object_f1": found["object_f1"].summary(),
+        "groups": by_group,
     }
 
 
@@ -118,14 +154,28 @@ def _square(
     if not known.any():
         return None
     pixels = np.where(known, pixels, pixels[:, known].mean(1)[:, None, None])
-    truth = (onto(truth_ids(sample), working.grid)[roi] > 0).astype(np.uint8) * _thing(model)
+    truth = onto(_true_classes(sample, model), working.grid)[roi].copy()
     ignore = None if sample.ignore is None else onto(sample.ignore, working.grid)[roi]
     truth[~known if ignore is None else ~known | ignore] = 255
     return pixels, truth
 
 
-def _thing(model: Segmenter) -> int:
-    return model.classes.index(model.classes.things[0]) if model.classes.things else 1
+def _true_classes(sample: Sample, model: Segmenter) -> np.ndarray:
+    """Return the (y, x) uint8 truth in the model's classes.
+
+    Its labels, where they have these classes.  Else its objects, whose outermost pixels are the
+    boundary of a model that has one: a perfect answer scores 1 by pixels and by objects.
+    """
+    classes = model.classes
+    if sample.labels is not None and sample.labels.classes.names == classes.names:
+        return sample.labels.ids
+    ids = truth_ids(sample)
+    thing = classes.index(classes.things[0]) if classes.things else 1
+    truth = (ids > 0).astype(np.uint8) * np.uint8(thing)
+    if classes.boundary:
+        drawn = class_labels(Instances(ids, sample.image.grid)).ids
+        truth[drawn == FTW3.index("boundary")] = classes.index(classes.boundary)
+    return truth
 
 
 def _seam(model: Segmenter, pixels: np.ndarray) -> float:

@@ -86,7 +86,9 @@ def evaluate(
         ]
         runs.append(summarise(name, images, options.score))
         if options.protocol == "prue":
-            extra[f"{name} by PRUE's rules"] = _prue_line(usable, truths, answers[name])
+            extra[f"{name} by PRUE's rules"] = _prue_line(
+                usable, truths, answers[name], options.presence_only
+            )
     first = answers[next(iter(models))]
     blind = (
         makers(usable, truths, first, next(iter(models.values())), next(iter(chosen.values())))
@@ -223,13 +225,23 @@ def _check_columns(samples: Sequence[Sample], by: tuple[str, ...]) -> None:
 
 
 def _prue_line(
-    samples: Sequence[Sample], truths: dict[str, np.ndarray], answers: dict[str, Answer]
+    samples: Sequence[Sample],
+    truths: dict[str, np.ndarray],
+    answers: dict[str, Answer],
+    presence_only: tuple[str, ...],
 ) -> dict[str, object]:
-    _, means = prue_means(_prue_chips(samples, truths, answers))
-    return {
-        **{name: _plus_minus(value) for name, value in means.items()},
-        "differences": list(PRUE_DIFFERENCES),
-    }
+    left_out = sorted({sample.group for sample in samples} & set(presence_only))
+    counted = [sample for sample in samples if sample.group not in left_out]
+    if not counted:
+        raise BadInput(
+            f"PRUE's rules were asked for, but in {', '.join(left_out)} only some of their fields "
+            "are labelled, and the paper leaves such countries out: give others, or no --protocol."
+        )
+    _, means = prue_means(_prue_chips(counted, truths, answers))
+    said: dict[str, object] = {name: _plus_minus(value) for name, value in means.items()}
+    if left_out:
+        said["left out"] = f"{', '.join(left_out)}: only some of its fields are labelled"
+    return {**said, "differences": list(PRUE_DIFFERENCES)}
 
 
 def _prue_chips(
@@ -237,22 +249,40 @@ def _prue_chips(
 ) -> Iterator[tuple[str, PrueScores]]:
     for sample in samples:
         said = answers[sample.key].labels
-        real = two_class(Instances(truths[sample.key], sample.image.grid))
+        real = _published_mask(sample, truths[sample.key])
         if sample.ignore is not None:
             real[sample.ignore] = 255
         if said is not None:
             yield sample.group, prue_scores(real, said)
 
 
-def two_class(instances: Instances) -> np.ndarray:
-    """Return the (y, x) uint8 two-class truth of FTW: the pixels along every border are background.
+def _published_mask(sample: Sample, truth: np.ndarray) -> np.ndarray:
+    """Return the (y, x) uint8 two-class truth of FTW: 1 inside fields, 0 along every border.
 
-    FTW burns a line over both sides of an outline; with instances alone the nearest that can be had
-    is to take the outermost pixel of each object.
+    That is the published mask, where a sample has one.
+    """
+    if sample.labels is None:
+        return two_class(Instances(truth, sample.image.grid))
+    things = [sample.labels.classes.index(name) for name in sample.labels.classes.things]
+    return np.isin(sample.labels.ids, things).astype(np.uint8)
+
+
+def two_class(instances: Instances) -> np.ndarray:
+    """Return the (y, x) uint8 two-class truth of FTW from instances alone.
+
+    FTW burns a line over both sides of an outline.  Where objects touch, no line was burnt yet, and
+    the nearest that can be had is to take the outermost pixel of each; where none touch another,
+    the line is there and they stay whole.
     """
     from selion.labels import class_labels
 
-    return np.where(class_labels(instances).ids == 1, 1, 0).astype(np.uint8)
+    ids = instances.ids
+    touching = any(
+        ((one != other) & (one > 0) & (other > 0)).any()
+        for one, other in ((ids[1:], ids[:-1]), (ids[:, 1:], ids[:, :-1]))
+    )
+    inside = class_labels(instances).ids == 1 if touching else ids > 0
+    return inside.astype(np.uint8)
 
 
 def _plus_minus(value: Interval) -> str:

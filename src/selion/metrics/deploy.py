@@ -9,7 +9,7 @@ and :data:`SCALES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,8 @@ from scipy import ndimage
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput
-from selion.metrics.pixel import confusion, pixel_scores
+from selion.metrics.pixel import confusion, finite_mean, pixel_scores
+from selion.metrics.protocol import prue_scores
 from selion.segmenter import InputSpec, Segmenter, View
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -274,6 +275,26 @@ def field_iou(classes: ClassScheme) -> Measure:
     return measure
 
 
+def object_f1(classes: ClassScheme) -> Measure:
+    """Return the measure of a field's objects.
+
+    F1 at an IoU of more than 0.5 of the 4-connected components of the first thing class, as PRUE
+    counts them (:func:`selion.metrics.prue_scores`); 0 where nothing matches, NaN where neither
+    truth nor prediction has an object.
+    """
+    thing = classes.index(classes.things[0]) if classes.things else 1
+
+    def only(labels: np.ndarray) -> np.ndarray:
+        return np.where(labels == 255, 255, labels == thing).astype(np.uint8)
+
+    def measure(truth: np.ndarray, prediction: np.ndarray) -> float:
+        found = prue_scores(only(truth), only(prediction)).objects
+        counted = 2 * found.tp + found.fp + found.fn
+        return 2 * found.tp / counted if counted else float("nan")
+
+    return measure
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Sensitivity:
     """How a score moves when the input does."""
@@ -285,8 +306,7 @@ class Sensitivity:
     @property
     def delta(self) -> np.ndarray:
         """(sample,) mean over conditions of |reference - score| (equation 6)."""
-        spread: np.ndarray = np.nanmean(np.abs(self._differences), axis=1)
-        return spread
+        return _known_mean(np.abs(self._differences))
 
     @property
     def drop(self) -> np.ndarray:
@@ -294,8 +314,7 @@ class Sensitivity:
 
         It has its sign (equations 2 and 3).
         """
-        bias: np.ndarray = np.nanmean(self._differences, axis=1)
-        return bias
+        return _known_mean(self._differences)
 
     @property
     def _differences(self) -> np.ndarray:
@@ -303,19 +322,30 @@ class Sensitivity:
         difference: np.ndarray = reference - self.samples[list(self.conditions)].to_numpy()
         return difference
 
+    def take(self, rows: Sequence[int]) -> Sensitivity:
+        """Take some of the samples."""
+        return Sensitivity(self.samples.iloc[list(rows)], self.conditions)
+
     def summary(self) -> dict[str, float]:
         """Mean score of each condition, and the dataset's sensitivity.
 
         The mean over samples of the absolute change.
         """
         means = {
-            name: float(np.nanmean(self.samples[name])) for name in ("reference", *self.conditions)
+            name: finite_mean(self.samples[name].to_numpy())
+            for name in ("reference", *self.conditions)
         }
         return {
             **means,
-            "sensitivity": float(np.nanmean(self.delta)),
-            "mean_absolute_drop": float(np.nanmean(np.abs(self.drop))),
+            "sensitivity": finite_mean(self.delta),
+            "mean_absolute_drop": finite_mean(np.abs(self.drop)),
         }
+
+
+def _known_mean(values: np.ndarray) -> np.ndarray:
+    """Average (sample, condition) over conditions; NaN where none is known."""
+    mean: np.ndarray = np.ma.masked_invalid(values).mean(1).filled(np.nan)
+    return mean
 
 
 def sensitivity(
@@ -342,15 +372,36 @@ def sensitivity(
     BadInput
         Without a condition or a sample.
     """
-    judge = measure or field_iou(model.classes)
+    judges = {"": measure or field_iou(model.classes)}
+    return sensitivities(samples, model, conditions, judges)[""]
+
+
+def sensitivities(
+    samples: Iterable[tuple[np.ndarray, np.ndarray]],
+    model: Segmenter,
+    conditions: Sequence[Perturbed],
+    measures: Mapping[str, Measure],
+) -> dict[str, Sensitivity]:
+    """Score a model as :func:`sensitivity` does by several measures, predicting once.
+
+    Raises
+    ------
+    BadInput
+        Without a condition or a sample.
+    """
     names = tuple(condition.name for condition in conditions)
-    rows = [
-        [judge(truth, classify(m, pixels).argmax(0).astype(np.uint8)) for m in (model, *conditions)]
-        for pixels, truth in samples
-    ]
-    if not rows or not names:
+    rows: dict[str, list[list[float]]] = {name: [] for name in measures}
+    for pixels, truth in samples:
+        said = [classify(one, pixels).argmax(0).astype(np.uint8) for one in (model, *conditions)]
+        for name, judge in measures.items():
+            rows[name].append([judge(truth, labels) for labels in said])
+    counted = len(next(iter(rows.values()), []))
+    if not counted or not names:
         raise BadInput(
-            f"{len(rows)} samples and {len(names)} conditions were given; wanted is one of each at "
+            f"{counted} samples and {len(names)} conditions were given; wanted is one of each at "
             "least (a model of one date has no other order)."
         )
-    return Sensitivity(pd.DataFrame(rows, columns=["reference", *names]), names)
+    return {
+        name: Sensitivity(pd.DataFrame(found, columns=["reference", *names]), names)
+        for name, found in rows.items()
+    }
