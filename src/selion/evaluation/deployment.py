@@ -35,7 +35,7 @@ def deployment_scores(
     size: int = 256,
     centre: int = 128,
     most: int | None = None,
-    families: Sequence[str] = FAMILIES,
+    families: Sequence[str] = tuple(FAMILIES),
     options: prediction.PredictOptions | None = None,
 ) -> dict[str, object]:
     """Measure how a model's score holds when the input changes.

@@ -20,11 +20,11 @@ from .deploy import Perturbed as Perturbed
 from .deploy import classify as classify
 from .deploy import consistency_sweep as consistency_sweep
 from .deploy import corner_consistency as corner_consistency
+from .deploy import field_iou as field_iou
+from .deploy import object_f1 as object_f1
 from .deploy import reordered as reordered
 from .deploy import rescaled as rescaled
 from .deploy import resized as resized
-from .deploy import field_iou as field_iou
-from .deploy import object_f1 as object_f1
 from .deploy import sensitivities as sensitivities
 from .deploy import sensitivity as sensitivity
 from .image import ImageOptions as ImageOptions

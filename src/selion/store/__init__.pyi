@@ -1,5 +1,5 @@
-from .address import RemotePath as RemotePath
 from .address import Place as Place
+from .address import RemotePath as RemotePath
 from .address import locate as locate
 from .atomic import atomic_folder as atomic_folder
 from .atomic import atomic_write as atomic_write
