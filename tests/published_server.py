@@ -182,7 +182,8 @@ def upload(folder, store, prefix=""):
         if path.is_file():
             key = f"{prefix}{path.relative_to(folder).as_posix()}"
             address = f"http://{store._behind}/{store.bucket}/{key}"
-            with urlopen(Request(address, data=path.read_bytes(), method="PUT")):
+            kind = {"Content-Type": "application/octet-stream"}
+            with urlopen(Request(address, path.read_bytes(), kind, method="PUT")):
                 pass
 
 

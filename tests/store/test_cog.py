@@ -462,6 +462,30 @@ def test_it_is_a_cog(tmp_path):
         assert half[0, 0] == pytest.approx(values[0, :2, :2].mean())
 
 
+def test_overviews_at_levels_that_were_asked_for_and_a_scale(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (2, 256, 320), np.uint8)
+    path = tmp_path / "scores.tif"
+    with create_cog(
+        path,
+        GeoBox((256, 320), PLACE, UTM),
+        ("field", "boundary"),
+        "uint8",
+        overviews="average",
+        levels=(4, 8, 16),
+        scale=1 / 255,
+        block=128,
+    ) as sink:
+        sink.write(whole(sink.grid), values)
+    with rasterio.open(path) as cog:
+        assert cog.overviews(1) == cog.overviews(2) == [4, 8, 16]
+        assert cog.scales == pytest.approx((1 / 255, 1 / 255))
+        assert np.array_equal(cog.read(), values)  # the numbers stay
+        for level in (4, 16):
+            shape = 2, 256 // level, level, 320 // level, level
+            coarse = cog.read(out_shape=(2, shape[1], shape[3]))
+            assert np.abs(coarse - values.reshape(shape).mean((2, 4))).max() <= 0.5
+
+
 def test_overviews_of_ids_are_ids(tmp_path):
     grid = grid_of(1100, 1100)
     ids = np.random.default_rng(0).choice(np.array([0, 7, 1_000_000], "int32"), (1, 1100, 1100))

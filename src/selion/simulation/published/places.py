@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from pyproj import Transformer
 
 from selion.simulation.published.nouns import PIXEL, CopiedTile, CopyOptions
-from selion.simulation.published.plan import LONLAT, plane
+from selion.simulation.published.plan import LONLAT, plane, transformer
 
 Box = tuple[float, float, float, float]
 """West, south, east, north."""
@@ -61,12 +60,12 @@ def _tile(
 
 def _placed(epsg: int, lonlat: tuple[float, float]) -> tuple[float, float]:
     """Return easting and northing, on whole multiples of 20 m."""
-    x, y = Transformer.from_crs(LONLAT, f"EPSG:{epsg}", always_xy=True).transform(*lonlat)
+    x, y = transformer(LONLAT, f"EPSG:{epsg}").transform(*lonlat)
     return round(x / 20) * 20.0, round(y / 20) * 20.0
 
 
 def _lonlat(epsg: int, x: float, y: float) -> tuple[float, float]:
-    found = Transformer.from_crs(f"EPSG:{epsg}", LONLAT, always_xy=True).transform(x, y)
+    found = transformer(f"EPSG:{epsg}", LONLAT).transform(x, y)
     return float(found[0]), float(found[1])
 
 
@@ -140,14 +139,14 @@ def _strip(options: CopyOptions) -> Place:
 
 def lonlat_box(box: Box, crs: str) -> Box:
     """Return the box in degrees round a box in metres."""
-    found = Transformer.from_crs(crs, LONLAT, always_xy=True).transform_bounds(*box, densify_pts=9)
+    found = transformer(crs, LONLAT).transform_bounds(*box, densify_pts=9)
     return tuple(float(side) for side in found)  # type: ignore[return-value]
 
 
 def area_box(place: Place) -> Box:
     """Return the box in degrees that lies within the area: it is not to reach beyond it."""
     west, south, east, north = place.area
-    to = Transformer.from_crs(plane(place.centre), LONLAT, always_xy=True)
+    to = transformer(plane(place.centre), LONLAT)
     along, up = np.linspace(west, east, 9), np.linspace(south, north, 9)
     sides = (
         to.transform(np.full(9, west), up)[0].max(),

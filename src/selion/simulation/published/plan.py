@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,16 @@ def plane(centre: tuple[float, float]) -> str:
     )
 
 
+@cache
+def transformer(source: str, target: str) -> Transformer:
+    """Return a transformation with x before y; to find one takes longer than to use it."""
+    return Transformer.from_crs(source, target, always_xy=True)
+
+
 def moved(shapes: Sequence[Any], source: str, target: str) -> list[Any]:
     """Return geometries in another CRS, x before y."""
-    to = Transformer.from_crs(source, target, always_xy=True)
-    return [shapely.transform(one, to.transform, interleaved=False) for one in shapes]
+    to = transformer(source, target).transform
+    return list(shapely.transform(np.array(shapes, object), to, interleaved=False))
 
 
 def cell_edge(options: CopyOptions) -> float:
