@@ -4,7 +4,7 @@ The masks are drawn here pixel by pixel as the benchmark draws them: a line two 
 neighbours, which is boundary in one mask and background in the others.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -12,16 +12,21 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import CliRunner
+from odc.geo.geobox import GeoBox
 
-from selion.classes import FTW3
+from selion.classes import FTW2, FTW3
 from selion.cli.evaluate import evaluate_command
 from selion.data import load_dataset
 from selion.data.ftw import BANDS
 from selion.errors import BadInput
 from selion.evaluation import EvaluateOptions, deployment_scores, evaluate
+from selion.grid import photo_grid
+from selion.labels import Instances
 from selion.metrics import ScoreOptions
 from selion.prediction import PredictOptions
-from selion.segmenter import InputSpec, Scaling
+from selion.raster import Raster
+from selion.sample import Sample
+from selion.segmenter import InputSpec, Scaling, as_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 SIZE = 128
@@ -213,3 +218,67 @@ def test_a_window_that_is_asked_for_stays(benchmark):
         score=ScoreOptions(draws=0), baselines=False, predict=PredictOptions(window=32)
     )
     assert evaluate({"oracle": Oracle()}, samples, options).runs[0].values["object_f1"] == 1
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Answers with the objects whose ids stand in the last band, and half of one of them less."""
+
+    keep: float = 1.0
+    inputs: InputSpec = field(
+        default_factory=lambda: InputSpec(("a", "b"), Scaling((1.0,)), window=64, multiple=16)
+    )
+    classes: object = FTW2
+
+    def __call__(self, views):
+        found = []
+        for view in views:
+            ids = view.pixels[1].astype(np.int32)
+            numbers = np.unique(ids[ids > 0])
+            kept = numbers[: max(1, round(len(numbers) * self.keep))]
+            table = pd.DataFrame({"id": kept, "score": 0.5 + kept / (2 * kept.max())})
+            grid = photo_grid(ids.shape)
+            found.append(Instances(np.where(np.isin(ids, kept), ids, 0), grid, table))
+        return found
+
+
+def touching(seed=0):
+    """Return a sample of one date whose squares touch, and no line parts them."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    ids = ((y // 32) * 4 + x // 32 + 1).astype(np.int32)
+    ids[(y // 32 + x // 32) % 4 == seed] = 0
+    grid = GeoBox((SIZE, SIZE), Affine(10, 0, 600000, 0, -10, 5300000), "EPSG:32633")
+    image = Raster(np.stack([ids, ids]).astype(np.uint16) + np.uint16([[[1]], [[0]]]), grid, "ab")
+    return Sample(f"squares {seed}", replace(image, bands=("a", "b")), None, Instances(ids, grid))
+
+
+def test_models_of_objects_are_scored_like_any_other():
+    samples = [touching(0), touching(1)]
+    model = as_model(Finder(), "objects")
+    report = evaluate({"finder": model}, samples, QUICK)
+    values = report.runs[0].values
+    for name in ("object_precision", "object_recall", "object_f1", "ap", "ap50"):
+        assert values[name] == 1, name
+    line = report.settings["finder by PRUE's rules"]
+    # 12 squares of 32 px: the truth loses its outermost pixels (where objects touch), the answer
+    # has none to lose; 30 x 30 of 32 x 32 is .879 and still a match
+    assert line["object_f1"] == "1.000"
+    assert 0.85 < float(line["pixel_iou"]) < 1
+
+
+def test_half_of_the_objects_are_half_of_the_recall():
+    sample = touching(0)
+    model = as_model(Finder(keep=0.5), "objects")
+    options = EvaluateOptions(score=ScoreOptions(draws=0), predict=PredictOptions(window=SIZE))
+    values = evaluate({"finder": model}, [sample], options).runs[0].values
+    count = len(np.unique(sample.instances.ids)) - 1
+    assert values["object_precision"] == 1
+    assert values["object_recall"] == pytest.approx(round(count / 2) / count)
+
+
+def test_deployment_scores_of_a_model_of_objects():
+    found = deployment_scores(
+        as_model(Finder(), "objects"), [touching(0)], size=64, centre=32, families=("scale",)
+    )
+    assert found["consistency"] == 1
+    assert found["scale"]["reference"] == 1

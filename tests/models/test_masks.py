@@ -22,7 +22,10 @@ from selion.errors import (
     UnknownName,
     UnreadableFile,
 )
+from selion.evaluation import EvaluateOptions, evaluate
 from selion.grid import photo_grid, whole
+from selion.labels import Instances
+from selion.metrics import ScoreOptions
 from selion.models import objects, registry
 from selion.models.card import read_card, write_card
 from selion.models.sam.convert import checkpoint_card, edge, is_checkpoint
@@ -41,7 +44,9 @@ from selion.models.sam.segmenter import (
     stability,
     suppress,
 )
+from selion.prediction import PredictOptions
 from selion.raster import Raster
+from selion.sample import Sample
 from selion.segmenter import View
 
 KINDS = ("sam", "sam2", "sam2_video", "sam_hq")
@@ -590,3 +595,18 @@ def test_an_image_becomes_a_table_of_fields(folders, tmp_path):
         maps.predict_image(job, tmp_path / "scores.tif")
     assert "not compared" in maps.compare_precision(job)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fields.gpkg", "image.tif", "mine"]
+
+
+def test_it_is_scored_like_any_other_model(folders):
+    """Random weights find nothing of use; what counts is that each measure has a number."""
+    model = selion.models.load_model(folders["sam"], "torch")
+    pixels = np.random.default_rng(5).integers(0, 255, (3, 64, 64), np.uint8)
+    grid = photo_grid((64, 64))
+    ids = np.kron(np.arange(1, 5).reshape(2, 2), np.ones((32, 32))).astype(np.int32)
+    sample = Sample("a", Raster(pixels, grid, ("red", "green", "blue")), None, Instances(ids, grid))
+    options = EvaluateOptions(
+        score=ScoreOptions(draws=0), baselines=False, predict=PredictOptions(scale=1.0)
+    )
+    values = evaluate({"sam": model}, [sample], options).runs[0].values
+    assert {"object_f1", "pixel_iou", "ap50", "ap"} <= set(values)
+    assert np.isfinite(values["pixel_iou"])

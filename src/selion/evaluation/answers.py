@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -11,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from selion import fields, prediction
 from selion.classes import IGNORE
 from selion.errors import BadInput
+from selion.grid import whole
 from selion.labels import MIN_AREA
 from selion.metrics.image import ImageOptions
 from selion.metrics.summary import ScoreOptions
@@ -59,6 +62,9 @@ class Answer:
     """(y, x) uint8: 0 background, 1 object, 2 boundary; for PRUE's rules."""
     classes: np.ndarray | None = None
     """(y, x) uint8 class ids of the model, 255 where it gave none; for the confusion of classes."""
+    parted: bool = False
+    """Whether objects that touch are told apart by ``ids`` alone, not by a boundary in
+    ``labels``."""
 
 
 def with_method(options: EvaluateOptions, model: Segmenter) -> EvaluateOptions:
@@ -95,8 +101,11 @@ def truth_ids(sample: Sample) -> np.ndarray:
 def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer:
     """Predict one sample and find its objects, by the method that :func:`with_method` chose.
 
-    The result lies on the sample's grid, whatever the model's resolution.
+    The result lies on the sample's grid, whatever the model's resolution.  A model that answers
+    with objects is taken at its word.
     """
+    if as_model(model).gives == "objects":
+        return _own_objects(model, sample, options)
     probabilities = prediction.predict(sample.image, model, options=options.predict)
     if probabilities is None:
         raise BadInput(f"{sample.key}: the prediction was written elsewhere.")
@@ -109,6 +118,30 @@ def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer
         said[~probabilities.valid] = IGNORE
     three = onto(_three(probabilities.values, model), sample.image.grid)
     return Answer(ids, by_id.loc[present].to_numpy(float), three, onto(said, sample.image.grid))
+
+
+def _own_objects(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer:
+    """Return the objects that a model answers with.
+
+    Smaller ones than are looked for elsewhere are left out; where the model tells no scores, there
+    are no confidences.
+    """
+    plan = prediction.plan(sample.image, model, options.predict)
+    with TemporaryDirectory() as folder:
+        journal = prediction.BlockJournal(Path(folder) / "seen", plan.key)
+        found = prediction.predict_objects(
+            sample.image,
+            model,  # type: ignore[arg-type]  # it answers with objects, as was asked
+            plan,
+            Path(folder) / "objects",
+            journal=journal,
+            options=None,
+        ).read(whole(plan.grid))
+    table = found.table[found.table["area"] >= (options.instances.min_area or 0)]
+    ids = onto(np.where(np.isin(found.ids, table["id"]), found.ids, 0), sample.image.grid)
+    scores = table.set_index("id")["score"].loc[np.unique(ids[ids > 0])].to_numpy(float)
+    confidence = scores if np.isfinite(scores).all() else None
+    return Answer(ids, confidence, (ids > 0).astype(np.uint8), parted=True)
 
 
 def _three(probabilities: np.ndarray, model: Segmenter) -> np.ndarray:

@@ -6,18 +6,20 @@ Consistency, order, radiometry, scale, seams.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from selion import metrics, prediction
-from selion.classes import FTW3
+from selion.classes import FTW3, ClassScheme
 from selion.errors import BadInput, UnknownName
 from selion.evaluation.answers import known_pixels, onto, truth_ids
-from selion.grid import Lattice
+from selion.grid import Lattice, photo_grid
 from selion.labels import Instances, class_labels
-from selion.metrics.deploy import CENTRES, SCALES, SCALINGS
+from selion.metrics.deploy import CENTRES, SCALES, SCALINGS, SegmenterWrapper
 from selion.sample import Sample
-from selion.segmenter import Segmenter
+from selion.segmenter import Segmenter, View, as_model
 
 Square = tuple[np.ndarray, np.ndarray]
 FAMILIES = {
@@ -73,6 +75,7 @@ def deployment_scores(
     unknown = [name for name in families if name not in FAMILIES]
     if unknown:
         raise UnknownName.among("family of changes", unknown[0], FAMILIES)
+    model = _as_classes(model)
     step = 1 if most is None else max(1, -(-len(samples) // most))
     chosen = samples[::step]
     found_squares = [(s.group, _square(model, s, size, options)) for s in chosen]
@@ -160,6 +163,28 @@ def _square(
     return pixels, truth
 
 
+@dataclass(frozen=True)
+class ObjectsAsClasses(SegmenterWrapper):
+    """A model of objects that answers with classes, so that pixels can be compared.
+
+    Thing or not, and where the model's classes have a boundary, the outermost pixels of objects
+    that touch.
+    """
+
+    model: Segmenter
+
+    def __call__(self, views: Sequence[View]) -> np.ndarray:
+        """Return (view, class, y, x) float32, 0 or 1."""
+        classes = self.model.classes
+        hot = np.eye(len(classes), dtype=np.float32)
+        answers: Any = self.model(views)
+        return np.stack([hot[_in_classes(one.ids, classes)].transpose(2, 0, 1) for one in answers])
+
+
+def _as_classes(model: Segmenter) -> Segmenter:
+    return ObjectsAsClasses(model) if as_model(model).gives == "objects" else model
+
+
 def _true_classes(sample: Sample, model: Segmenter) -> np.ndarray:
     """Return the (y, x) uint8 truth in the model's classes.
 
@@ -169,13 +194,17 @@ def _true_classes(sample: Sample, model: Segmenter) -> np.ndarray:
     classes = model.classes
     if sample.labels is not None and sample.labels.classes.names == classes.names:
         return sample.labels.ids
-    ids = truth_ids(sample)
+    return _in_classes(truth_ids(sample), classes)
+
+
+def _in_classes(ids: np.ndarray, classes: ClassScheme) -> np.ndarray:
+    """Turn (y, x) ids into (y, x) uint8 classes: things, and their outermost pixels as boundary."""
     thing = classes.index(classes.things[0]) if classes.things else 1
-    truth = (ids > 0).astype(np.uint8) * np.uint8(thing)
+    found = (ids > 0).astype(np.uint8) * np.uint8(thing)
     if classes.boundary:
-        drawn = class_labels(Instances(ids, sample.image.grid)).ids
-        truth[drawn == FTW3.index("boundary")] = classes.index(classes.boundary)
-    return truth
+        drawn = class_labels(Instances(ids.astype(np.int32), photo_grid(ids.shape))).ids
+        found[drawn == FTW3.index("boundary")] = classes.index(classes.boundary)
+    return found
 
 
 def _seam(model: Segmenter, pixels: np.ndarray) -> float:

@@ -248,12 +248,13 @@ def _prue_chips(
     samples: Sequence[Sample], truths: dict[str, np.ndarray], answers: dict[str, Answer]
 ) -> Iterator[tuple[str, PrueScores]]:
     for sample in samples:
-        said = answers[sample.key].labels
+        said, parted = answers[sample.key].labels, answers[sample.key].parted
         real = _published_mask(sample, truths[sample.key])
         if sample.ignore is not None:
             real[sample.ignore] = 255
         if said is not None:
-            yield sample.group, prue_scores(real, said)
+            own = answers[sample.key].ids if parted else None
+            yield sample.group, prue_scores(real, said, objects=own)
 
 
 def _published_mask(sample: Sample, truth: np.ndarray) -> np.ndarray:

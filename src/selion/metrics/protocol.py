@@ -87,7 +87,13 @@ class PrueScores:
         return {**pixels, "object_precision": precision, "object_recall": recall, "object_f1": f1}
 
 
-def prue_scores(truth: np.ndarray, prediction: np.ndarray, iou: float = 0.5) -> PrueScores:
+def prue_scores(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    iou: float = 0.5,
+    *,
+    objects: np.ndarray | None = None,
+) -> PrueScores:
     """Score one chip as ftw-tools and PRUE do.
 
     Parameters
@@ -97,6 +103,10 @@ def prue_scores(truth: np.ndarray, prediction: np.ndarray, iou: float = 0.5) -> 
         FTW's files).
     iou : float
         At least 0.5; a match wants more.
+    objects : (y, x) int32 ndarray, optional
+        Predicted ids of a model that answers with objects (Mask2Former, SAM, Delineate Anything):
+        they are taken instead of the components of ``prediction``, as the paper's evaluation of
+        instance models does.
 
     Notes
     -----
@@ -109,7 +119,7 @@ def prue_scores(truth: np.ndarray, prediction: np.ndarray, iou: float = 0.5) -> 
             "compared: bring both to one grid."
         )
     real, said = field_mask(truth), field_mask(prediction)
-    table = overlap_table(mask_objects(real), mask_objects(said))
+    table = overlap_table(mask_objects(real), mask_objects(said) if objects is None else objects)
     return PrueScores(confusion(real, said, 2), object_scores(table, iou, strict=True))
 
 
