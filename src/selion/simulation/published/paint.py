@@ -25,11 +25,12 @@ MARGIN = 24
 """Pixels round a tile that are burnt too, so that its edge is no boundary."""
 MODEL = "unet_balanced_fp32.onnx"
 QUARTERS = ("Q1", "Q2", "Q3", "Q4")
-SHAKE, NOISE, GRAIN = 0.7, 0.05, 12
-"""How far outlines wander from tile to tile (pixels), the standard deviation of a probability, and
-the size of what wanders (pixels)."""
-RIM = 12
-"""Pixels along a tile's edge where the network sees nothing beyond, and is less sure."""
+SHAKE, THIN, NOISE, GRAIN = 0.45, 0.25, 0.05, 12
+"""How far outlines wander from tile to tile and how much they thin (pixels), the standard deviation
+of a probability, and the size of what wanders (pixels)."""
+RIM, RIM_NOISE = 12, 0.3
+"""Pixels along a tile's edge where the network sees nothing beyond, and how much more noise there
+is at most."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,12 +59,13 @@ def paint(
     tiles overlap they differ a little.
     """
     numbers, likely = burnt(plan, grid, year, MARGIN)
-    far = _distance(numbers)
     rng = np.random.default_rng(list(seed))
     shape = numbers.shape
-    far = far + SHAKE * _waves(rng, shape)
+    at = _wandered(rng, shape)
+    numbers, likely = numbers[at], likely[at]
+    far = _distance(numbers) + THIN * _waves(rng, shape)
     noise = NOISE * (_waves(rng, shape) + 0.4 * rng.standard_normal(shape).astype(np.float32))
-    noise *= 1 + _rim(shape)
+    noise *= 1 + RIM_NOISE * _rim(shape)
     is_field = numbers != 0
     inside = 1 / (1 + np.exp(-1.6 * (far - 1.6)))
     edge = np.exp(-((np.maximum(far, 0) / 1.9) ** 2))
@@ -106,6 +108,15 @@ def _distance(numbers: np.ndarray) -> np.ndarray:
         inner[tuple(high)] &= ~ahead
     far: np.ndarray = ndimage.distance_transform_edt(inner).astype(np.float32) + 0.5
     return far
+
+
+def _wandered(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixel (row, column) that each pixel looks like, a little beside it."""
+    rows, columns = np.indices(shape)
+    return (
+        np.clip(np.rint(rows + SHAKE * _waves(rng, shape)), 0, shape[0] - 1).astype(np.intp),
+        np.clip(np.rint(columns + SHAKE * _waves(rng, shape)), 0, shape[1] - 1).astype(np.intp),
+    )
 
 
 def _near(is_field: np.ndarray) -> np.ndarray:
