@@ -121,18 +121,18 @@ def merge_command(
 
 def _merge_cells(
     tables: tuple[Path, ...], out: Path, values: dict[str, Any], shared: dict[str, Any]
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[str, dict[str, Any]]:
     from selion.country import MergeOptions, merge_maps
 
     _refuse("ftw-2e", "year", "addresses")
     options = MergeOptions(values["cell"], values["min_area"], values["collection"])
     maps = merge_maps(tables, out, options, **shared)
-    return maps.folder, maps.facts | {"partitions": len(maps.parts)}
+    return str(maps.folder), maps.facts | {"partitions": len(maps.parts)}
 
 
 def _publish(
     tables: tuple[Path, ...], out: Path, values: dict[str, Any], shared: dict[str, Any]
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[str, dict[str, Any]]:
     from selion.country import PublishOptions, publish_maps
 
     _refuse("cells", "cell")
@@ -140,7 +140,7 @@ def _publish(
         values["year"], values["min_area"], values["collection"], values["addresses"]
     )
     made = publish_maps(tables, out, options, **shared)
-    return made.folder, made.facts | {"zones": len(made.zones)}
+    return str(made.folder), made.facts | {"zones": len(made.zones)}
 
 
 def _refuse(layout: str, *names: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from selion import fields
 from selion.country.job_tables import with_column, with_shapes
+from selion.country.noding import SNAP, kept_points, settled
 from selion.country.seams import NONE, Seam, match, polygons_only, read_seam
 from selion.country.territory import Territories
 from selion.grid import LONLAT
@@ -23,9 +24,6 @@ from selion.progress import OnStep
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SNAP = 1e-9
-"""Degrees, a tenth of a millimetre: points of two pieces on their common border that are nearer
-than this are one."""
 HELD = 12
 """Borders of job tables that are kept in memory: a job table and its neighbours."""
 
@@ -153,86 +151,99 @@ def join_rows(
     for job_table in range(len(sizes)):
         rows = groups.members(job_table)
         if len(rows):
-            yield _joined(*_gathered(groups, load, rows), least, tally)
+            yield _joined(_gathered(groups, load, rows), least, tally)
 
 
-def _gathered(
-    groups: Groups, load: Callable[[int], Seam], rows: np.ndarray
-) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows of several job tables.
+@dataclass(frozen=True, eq=False)
+class GatheredPieces:
+    """Rows of several job tables, those of which something is left."""
 
-    Their records, pieces, whether these are less than the outlines, and groups; rows of which
-    nothing is left are gone.
-    """
+    table: pa.Table
+    """Their records."""
+    pieces: np.ndarray
+    """(n,) what is left of their outlines."""
+    clipped: np.ndarray
+    """(n,) bool: whether that is less than the outline."""
+    group: np.ndarray
+    """(n,) int64."""
+    kept: list[np.ndarray]
+    """Of each piece the (k, 2) points that were in its outline, or in one that it gave way to."""
+
+
+def _gathered(groups: Groups, load: Callable[[int], Seam], rows: np.ndarray) -> GatheredPieces:
+    """Return what is left of rows of several job tables."""
     import pyarrow as pa
     import shapely
 
     owner = np.searchsorted(groups.offsets, rows, side="right") - 1
-    tables, pieces, clipped = [], [], []
+    tables, pieces, clipped, kept = [], [], [], []
     for one in np.unique(owner):
         seam, here = load(int(one)), rows[owner == one] - groups.offsets[one]
         tables.append(seam.table.take(pa.array(here)))
-        left, less = _given_way(groups, load, seam, int(one), here)
+        left, less, rivals = _given_way(groups, load, seam, int(one), here)
         pieces.append(left)
         clipped.append(less)
+        kept += [
+            kept_points(piece, [outline, *beside])
+            for piece, outline, beside in zip(left, seam.shapes[here], rivals, strict=True)
+        ]
     left, less = np.concatenate(pieces), np.concatenate(clipped)
     some = ~shapely.is_empty(left)
-    return (
+    return GatheredPieces(
         pa.concat_tables(tables).filter(pa.array(some)),
         left[some],
         less[some],
         groups.group[rows][some],
+        [points for points, there in zip(kept, some, strict=True) if there],
     )
 
 
 def _given_way(
     groups: Groups, load: Callable[[int], Seam], seam: Seam, job_table: int, here: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, list[list[object]]]:
     """Return pieces without what earlier tables have.
 
-    Also whether they are less than the outline.
+    Also whether they are less than the outline, and the outlines of those that they gave way to.
     """
     import shapely
 
     pieces, clipped = seam.pieces[here].copy(), seam.clipped[here].copy()
+    beside: list[list[object]] = [[] for _ in here]
     start = int(groups.offsets[job_table])
     low, high = np.searchsorted(groups.cut[:, 1], [start, start + len(seam.shapes)])
     cuts = groups.cut[low:high]
     for k in np.flatnonzero(np.isin(here + start, cuts[:, 1])):
         rivals = cuts[cuts[:, 1] == here[k] + start, 0]
         owners = np.searchsorted(groups.offsets, rivals, side="right") - 1
-        shapes = [
-            load(int(s)).pieces[r - groups.offsets[s]] for s, r in zip(owners, rivals, strict=True)
-        ]
+        found = [(load(int(s)), r - groups.offsets[s]) for s, r in zip(owners, rivals, strict=True)]
+        shapes = [seam.pieces[row] for seam, row in found]
+        beside[k] = [seam.shapes[row] for seam, row in found]
         pieces[k] = polygons_only(
             np.array([shapely.difference(pieces[k], shapely.union_all(shapes))], object)
         )[0]
         clipped[k] = True
-    return pieces, clipped
+    return pieces, clipped, beside
 
 
-def _joined(
-    table: pa.Table,
-    pieces: np.ndarray,
-    clipped: np.ndarray,
-    group: np.ndarray,
-    least: float,
-    tally: Tally,
-) -> pa.Table:
+def _joined(found: GatheredPieces, least: float, tally: Tally) -> pa.Table:
     """Unite the pieces of each group."""
     import pyarrow as pa
 
-    _, group, count = np.unique(group, return_inverse=True, return_counts=True)
-    whole = (count[group] == 1) & ~clipped
+    table, pieces = found.table, found.pieces
+    _, group, count = np.unique(found.group, return_inverse=True, return_counts=True)
+    whole = (count[group] == 1) & ~found.clipped
     rest = np.flatnonzero(~whole)
     if not len(rest):
         return table
     # within a group the largest first
     rest = rest[np.lexsort((-fields.measure(pieces[rest], LONLAT)[0], group[rest]))]
     starts = np.flatnonzero(np.diff(group[rest], prepend=-1))
-    shapes, area, perimeter, dropped = _united(pieces[rest], starts, least)
-    tally.joined += int((np.diff([*starts, len(rest)]) > 1).sum())
-    tally.cut += int((np.diff([*starts, len(rest)]) == 1)[~dropped].sum())
+    shapes, dropped = _united(pieces[rest], [found.kept[k] for k in rest], starts, least)
+    area, perimeter = fields.measure(shapes, LONLAT)
+    single = np.diff([*starts, len(rest)]) == 1
+    dropped |= (area <= 0) | (single & (area < least))
+    tally.joined += int((~single).sum())
+    tally.cut += int(single[~dropped].sum())
     tally.scraps += int(dropped.sum())
     tally.scrap_area += float(area[dropped].sum())
     records = _records(table.take(pa.array(rest)), starts)
@@ -247,9 +258,9 @@ def _joined(
 
 
 def _united(
-    pieces: np.ndarray, starts: np.ndarray, least: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return outlines, area in m2, perimeter in m, and which are remnants too small to keep."""
+    pieces: np.ndarray, kept: list[np.ndarray], starts: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return outlines, and which are empty; parts that are too small to keep are gone."""
     import shapely
 
     stops = [*starts[1:].tolist(), len(pieces)]
@@ -258,6 +269,8 @@ def _united(
         for a, b in zip(starts.tolist(), stops, strict=True)
     ]
     shapes = polygons_only(np.array([*unions, None], object)[:-1])
+    known = [np.concatenate(kept[a:b]) for a, b in zip(starts.tolist(), stops, strict=True)]
+    shapes = settled(shapes, known)
     parts, owner = shapely.get_parts(shapes, return_index=True)
     size = fields.measure(parts, LONLAT)[0]
     largest = np.zeros(len(shapes))
@@ -267,10 +280,7 @@ def _united(
         shapes[k] = polygons_only(
             np.array([shapely.multipolygons(parts[(owner == k) & keep])], object)
         )[0]
-    shapes = shapely.orient_polygons(shapes)
-    area, perimeter = fields.measure(shapes, LONLAT)
-    single = np.diff([*starts, len(pieces)]) == 1
-    return shapes, area, perimeter, (area <= 0) | (single & (area < least))
+    return shapely.orient_polygons(shapes), shapely.is_empty(shapes)
 
 
 def _records(table: pa.Table, starts: np.ndarray) -> pa.Table:

@@ -30,6 +30,7 @@ from selion.country.job_tables import (
     with_column,
 )
 from selion.country.joining import Borders, Tally, group_rows, join_rows
+from selion.country.noding import node_runs
 from selion.country.partitions import PART, Maps, Partition, PartWriter, open_maps, write_index
 from selion.country.seams import find_pieces, write_seam
 from selion.country.sorted_runs import KEY, Runs, RunWriter, boxes_of, open_runs, place
@@ -383,12 +384,14 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
     note = run.joined / DONE
     if note.is_file():
         return read_note(note)
-    shutil.rmtree(run.joined, ignore_errors=True)
-    run.joined.mkdir(parents=True)
+    cut = run.folder / "cut"
+    for folder in (run.joined, cut):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     borders = Borders([run.seam(job_table) for job_table in run.job_tables])
     sizes = [read_note(run.runs(job_table) / DONE)["border"] for job_table in run.job_tables]
     groups = group_rows(run.territories, sizes, borders.load, on_step)
-    tally, writer = Tally(), RunWriter(run.joined)
+    tally, writer = Tally(), RunWriter(cut)
     for number, table in enumerate(
         join_rows(groups, sizes, borders.load, run.options.min_area, tally)
     ):
@@ -396,6 +399,8 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
         on_step("seams", len(sizes) + number, 2 * len(sizes), "")
     writer.flush()
     joining.forget()
+    node_runs(cut, run.joined)
+    shutil.rmtree(cut)
     on_step("seams", 1, 1, f"{counted(tally.joined, 'field')} joined")
     facts = {
         "joined": tally.joined,
