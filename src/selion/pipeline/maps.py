@@ -398,25 +398,64 @@ def fields_from_scores(
     fields.format_of(out)
     report = report or RunReport()
     card = _maker(source, report) if options.method in ("auto", "cut") else None
-    options = _with_method(options, classes, card)
-    with work_folder(out) as folder, open_runner(options.runner) as runner:
-        frame = _to_table(
+    with work_folder(out) as folder:
+        return out, map_scores(
             prediction.ScoreSource(source),
             classes,
-            folder,
-            options,
-            on_step,
-            runner,
-            report,
-        )
-        frame = _refined(frame, options, None, on_step)
-        fields.write_fields(
-            frame,
             out,
-            _origin(out, options, source, f"{options.method}, selion {selion.__version__}"),
+            replace(options, work=folder),
+            card=card,
             force=force,
+            on_step=on_step,
+            report=report,
         )
-    return out, frame
+
+
+def map_scores(
+    probabilities: Source,
+    classes: ClassScheme,
+    out: Path,
+    options: MapOptions,
+    *,
+    card: Card | None = None,
+    provenance: dict[str, object] | None = None,
+    refine: Refine | None = None,
+    force: bool = False,
+    on_step: OnStep = silent,
+    report: RunReport | None = None,
+) -> GeoDataFrame:
+    """Turn probabilities, wherever they come from, into a table of fields; no model is needed.
+
+    Parameters
+    ----------
+    probabilities : Source
+        (class, y, x) float32.
+    classes : ClassScheme
+        What its bands mean.
+    out : path
+        The table; its ending decides the format.
+    options : MapOptions
+        With ``work``, a folder that is there.
+    card : Card, optional
+        Of the model that made them.
+    provenance : dict, optional
+        What the table says it was made from; plain values.
+    refine : callable, optional
+        Changes the table before it is written.
+    """
+    report, folder = report or RunReport(), options.work
+    if folder is None:
+        raise ValueError("map_scores needs a work folder: give MapOptions(work=...).")
+    options = _with_method(options, classes, card)
+    with open_runner(options.runner) as runner:
+        frame = _to_table(probabilities, classes, folder, options, on_step, runner, report)
+    frame = _refined(frame, options, refine, on_step)
+    details = f"{options.method}, selion {selion.__version__}"
+    if provenance and "edition" in provenance:
+        details = f"{provenance['edition']}, {details}"
+    origin = _origin(out, options, probabilities, details, provenance)
+    fields.write_fields(frame, out, origin, force=force)
+    return frame
 
 
 def _with_method(options: MapOptions, classes: ClassScheme, card: Card | None) -> MapOptions:

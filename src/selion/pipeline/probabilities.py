@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -173,10 +173,15 @@ def score_blocks(
     failed = prediction.run_blocks(
         work, runner, progress=progress, stages=report.stages, on_note=report.on_note
     )
-    report.failed += [_listed(one, work.plan.grid) for one in failed]
+    report.failed += list_failed(failed, work.plan.grid)
     return prediction.JournalSource(
         work.journal, work.plan, frozenset((one.roi[0].start, one.roi[1].start) for one in failed)
     )
+
+
+def list_failed(failed: Iterable[prediction.FailedBlock], grid: GeoBox) -> list[dict[str, Any]]:
+    """Return what a report says of blocks that could not be done."""
+    return [_listed(one, grid) for one in failed]
 
 
 def _listed(one: prediction.FailedBlock, grid: GeoBox) -> dict[str, Any]:

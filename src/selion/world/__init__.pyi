@@ -1,6 +1,8 @@
 from .editions import EDITIONS as EDITIONS
 from .editions import Edition as Edition
 from .editions import find_edition as find_edition
+from .mapping import PublishedMap as PublishedMap
+from .mapping import map_published as map_published
 from .probabilities import PublishedScores as PublishedScores
 from .probabilities import open_probabilities as open_probabilities
 from .tiles import PublishedTile as PublishedTile

@@ -1,0 +1,186 @@
+"""From published probabilities to a table of fields: our objects, without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selion import fields, prediction, store
+from selion.classes import FTW3
+from selion.errors import BadInput
+from selion.grid import tiles
+from selion.imagery import Area, AreaLike
+from selion.pipeline.maps import MapOptions, Refine, map_scores
+from selion.pipeline.probabilities import RunReport, check_output, conclude, work_folder
+from selion.prediction.scores import NODATA, STEPS, quantise
+from selion.progress import OnStep, silent
+from selion.runners import open_runner
+from selion.world.editions import Edition
+from selion.world.gathering import BLOCK, GatheredScores, gather
+from selion.world.probabilities import PublishedScores, open_probabilities
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedMap:
+    """The fields of an area, and the published probabilities that they were made from."""
+
+    path: Path
+    frame: GeoDataFrame
+    scores: GatheredScores
+    """They stay only where the work folder is kept."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that the user should read."""
+        return self.scores.scores.notes
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a summary says beside the fields: what was not looked at."""
+        return missing_facts(self.scores.scores)
+
+
+def missing_facts(scores: PublishedScores) -> dict[str, Any]:
+    """Return how much of an area was not looked at; nothing if all was."""
+    if not scores.missing_km2:
+        return {}
+    return {
+        "not_looked_at_km2": round(scores.missing_km2, 3),
+        "not_looked_at_share": round(scores.missing_km2 / scores.area.km2, 4),
+    }
+
+
+def map_published(
+    edition: Edition | str,
+    area: AreaLike | Area,
+    year: int,
+    out: Path | str,
+    options: MapOptions | None = None,
+    *,
+    crs: str = "auto",
+    force: bool = False,
+    on_step: OnStep = silent,
+    use: Callable[[PublishedMap], None] | None = None,
+    report: RunReport | None = None,
+) -> PublishedMap:
+    """Map the fields of an area from published probabilities.
+
+    Parameters
+    ----------
+    edition : Edition or str
+        Of probabilities: ``ftw-2e``, ``ftw-1e``, or ``NAME@ADDRESS``.
+    area : path, bbox, GeoJSON or Area
+        See :func:`selion.imagery.read_area`.
+    year : int
+    out : path
+        The table; its ending decides the format.
+    options : MapOptions, optional
+        How objects and outlines are made; ``predict.gsd`` is the pixel in metres.  What concerns a
+        model has no effect.
+    crs : str
+        See :func:`selion.imagery.target_grid`.
+    use : callable, optional
+        Called with the result while the probabilities are still here, for example to draw them.
+    report : RunReport, optional
+        Gets the seconds of each stage, and the blocks that could not be read.
+
+    Returns
+    -------
+    PublishedMap
+        Fields that touch the area, whole as far as the area's grid reaches.
+
+    Raises
+    ------
+    NoScenes
+        If nothing of the area was looked at.
+    Incomplete
+        Without ``report``: the table is written, but lacks what could not be read.
+    SelionError
+        If edition, area, year or options cannot be used, or nothing can be read or written.
+    """
+    options, out = options or MapOptions(), Path(out)
+    told, report = report is not None, report or RunReport()
+    force = _checked(out, options, force=force)
+    scores = open_probabilities(edition, area, year, gsd=options.predict.gsd, crs=crs)
+    for note in scores.notes:
+        report.on_note(note)
+    with work_folder(out, options.work, report) as folder:
+        place = options.journal or folder
+        journal = prediction.BlockJournal(f"{place}/published-{scores.key[:16]}", scores.key)
+        with open_runner(options.runner) as runner, report.stages.during("read"):
+            gathered = gather(scores, journal, runner, report, on_step)
+        if options.scores is not None:
+            with report.stages.during("write"):
+                _write_scores(gathered, options.scores, force=force, on_step=on_step)
+        frame = map_scores(
+            gathered,
+            FTW3,
+            out,
+            replace(options, work=folder),
+            provenance=dict(scores.provenance),
+            refine=touching(scores),
+            force=force,
+            on_step=on_step,
+            report=report,
+        )
+        result = PublishedMap(out, frame, gathered)
+        if use is not None:
+            use(result)
+    conclude(out, report, told=told)
+    return result
+
+
+def _checked(out: Path, options: MapOptions, *, force: bool) -> bool:
+    """Refuse what cannot be, before anything is read; say whether the output may be replaced."""
+    if options.method == "cut":
+        raise BadInput(
+            "Method 'cut' was asked for, which needs a model's learnt score; published "
+            "probabilities come without: use watershed, components or vote."
+        )
+    force = check_output(out, force)
+    if options.scores is not None:
+        store.check_output(options.scores, force)
+    fields.format_of(out)
+    return force
+
+
+def touching(scores: PublishedScores) -> Refine:
+    """Return what keeps the fields that touch the area."""
+    import shapely
+
+    place = shapely.union_all(scores.area.on(scores.grid))
+
+    def refine(frame: GeoDataFrame) -> GeoDataFrame:
+        return frame[frame.geometry.intersects(place)]
+
+    return refine
+
+
+def _write_scores(
+    gathered: GatheredScores, path: Path, *, force: bool, on_step: OnStep
+) -> None:
+    """Write probabilities as a COG of ours: v / 254, 255 where nothing was looked at."""
+    import json
+
+    meaning = {"steps": STEPS, "nodata": NODATA, "meaning": "value / 254 = probability; 255 = no data"}
+    rois = tiles((gathered.grid.shape[0], gathered.grid.shape[1]), BLOCK)
+    with store.create_cog(
+        path,
+        gathered.grid,
+        gathered.bands,
+        np.uint8,
+        nodata=NODATA,
+        tags=dict(gathered.tags) | {"scores": json.dumps(meaning)},
+        overviews="average",
+        force=force,
+    ) as sink:
+        for number, roi in enumerate(rois, 1):
+            part = gathered.read(roi)
+            sink.write(roi, quantise(part.values, np.asarray(part.valid)))
+            on_step("scores", number, len(rois), "")
