@@ -398,6 +398,8 @@ def fields_from_scores(
     fields.format_of(out)
     report = report or RunReport()
     card = _maker(source, report) if options.method in ("auto", "cut") else None
+    if prediction.is_published(source):
+        options = published_options(options)
     with work_folder(out) as folder:
         return out, map_scores(
             prediction.ScoreSource(source),
@@ -409,6 +411,18 @@ def fields_from_scores(
             on_step=on_step,
             report=report,
         )
+
+
+def published_options(options: MapOptions) -> MapOptions:
+    """Return how objects are found in probabilities as Fields of The World publishes them.
+
+    Their network answers at 2.5 m and its lines between fields are two to four pixels wide:
+    smoothing over 7 m, which suits probabilities of coarser pixels, would close them.  Where
+    ``options`` asks for something else, that holds.
+    """
+    if options.instances != fields.InstanceOptions():
+        return options
+    return replace(options, instances=fields.InstanceOptions(smoothing=0.0))
 
 
 def map_scores(

@@ -23,6 +23,7 @@ from .run import predict as predict
 from .run import run_plan as run_plan
 from .scores import NODATA as NODATA
 from .scores import dequantise as dequantise
+from .scores import is_published as is_published
 from .scores import prediction_tags as prediction_tags
 from .scores import quantise as quantise
 from .scores import score_classes as score_classes

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,36 @@ class GeoTiffSource:
         if self.layout.flipped:
             values, mask = values[:, ::-1], mask if mask is None else mask[::-1]
         return values, mask
+
+    def stored_bytes(self, rois: Iterable[Roi]) -> int:
+        """Return how many bytes of the file hold the pixels of some regions, without reading them.
+
+        Parameters
+        ----------
+        rois : iterable of Roi
+            Inside the grid; what several of them need counts once.
+
+        Returns
+        -------
+        int
+            Compressed bytes of the file's blocks, as its head tells; 0 for a format that does not.
+        """
+        with gdal_settings(remote=remote_scheme(self.path) is not None, retry=self.retry):
+            dataset = self._handle()
+            height, width = dataset.block_shapes[self.layout.indexes[0] - 1]
+            wanted = {
+                (row, column)
+                for rows, columns in rois
+                for row in range(rows.start // height, -(-rows.stop // height))
+                for column in range(columns.start // width, -(-columns.stop // width))
+            }
+            apart = str(dataset.profile.get("interleave", "pixel")).lower() == "band"
+            bands = self.layout.indexes if apart else self.layout.indexes[:1]
+            return sum(
+                int(dataset.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band) or 0)
+                for row, column in wanted
+                for band in bands
+            )
 
     def _handle(self) -> Any:
         # GDAL handles do not survive a fork

@@ -14,7 +14,7 @@ from selion.classes import FTW3
 from selion.errors import BadInput
 from selion.grid import tiles
 from selion.imagery import Area, AreaLike
-from selion.pipeline.maps import MapOptions, Refine, map_scores
+from selion.pipeline.maps import MapOptions, Refine, map_scores, published_options
 from selion.pipeline.probabilities import RunReport, check_output, conclude, work_folder
 from selion.prediction.scores import NODATA, STEPS, quantise
 from selion.progress import OnStep, silent
@@ -122,7 +122,7 @@ def map_published(
             gathered,
             FTW3,
             out,
-            replace(options, work=folder),
+            replace(published_options(options), work=folder),
             provenance=dict(scores.provenance),
             refine=touching(scores),
             force=force,
