@@ -7,7 +7,7 @@ import dataclasses
 import click
 import pytest
 
-from selion.cli import imagery, map_choices, mapping, running
+from selion.cli import imagery, map_choices, mapping, running, world
 from selion.cli import options as opt
 from selion.fields import FieldOptions, InstanceOptions
 from selion.pipeline.areas import AreaOptions
@@ -20,6 +20,7 @@ KINDS = (
     map_choices.FieldChoice,
     running.RunChoice,
     imagery.SearchChoice,
+    world.PublishedChoice,
 )
 ALONE = {"image", "out", "model", "year", "scores", "save_scores", "price"}
 """Parameters that the command names itself."""

@@ -16,6 +16,8 @@ from selion.cli import options as opt
 from selion.cli import running
 from selion.cli.map_choices import map_options
 from selion.cli.progress import Reporter, reporter
+from selion.cli.world import PublishedChoice, refuse_given
+from selion.cli.world import options as published_options
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -109,7 +111,8 @@ MAP_HELP = """Map the fields of an image (GeoTIFF, COG, VRT, Zarr, photo or URL)
 .parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.
 
 With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes
-are searched, chosen and composed first."""
+are searched, chosen and composed first; or with --from a published map of the world is read there,
+without a model."""
 
 
 def _compared(job: MapJob) -> str:
@@ -144,6 +147,7 @@ def _compared(job: MapJob) -> str:
 @running.work
 @running.options
 @area.price
+@published_options
 @opt.page
 @opt.run_options
 def map_command(
@@ -169,6 +173,11 @@ def map_command(
             map_options(values), scores=scores, work=place.work, journal=place.journal
         )
         run = MapRun(place, model, options, given, say, began)
+        published = opt.taken(PublishedChoice, values)
+        if published.edition is not None:
+            _map_published(image, year, run, published, str(values["crs"]))
+            return
+        refuse_given(["least_confidence"], "no --from ftw-1e:fields was given")
         if year is None:
             _refuse_area(image)
             _map_image(image, run)
@@ -314,6 +323,34 @@ def _map_area(place: str, year: int, run: MapRun, search: area.SearchChoice, pri
         report=run.report,
     )
     run.finish(result.frame, _drawn(preview) | extra)
+
+
+def _map_published(
+    place: str, year: int | None, run: MapRun, published: PublishedChoice, crs: str
+) -> None:
+    """Map an area from a published map of the world."""
+    from selion.cli.map_published import PublishedRun
+
+    edition = published.found()
+    if year is None:
+        raise click.UsageError(
+            f"--from {edition.name} needs the year to map, for example --year {edition.years[-1]}."
+        )
+    done = PublishedRun(
+        edition,
+        place,
+        year,
+        run.place.out,
+        run.options,
+        run.given,
+        run.say,
+        run.report,
+        crs,
+        published.least_confidence,
+    )()
+    if done is not None:
+        _, facts = done
+        _conclude(run.report, run.place, facts, run.began, run.given)
 
 
 @click.command(

@@ -16,6 +16,12 @@ STEPS = 254
 """A probability p is stored as round(254 p)."""
 NODATA = 255
 """No score at this pixel.  It is not 0, because 0 is a score: surely not this class."""
+SCORE_BYTES = {
+    "steps": STEPS,
+    "nodata": NODATA,
+    "meaning": "value / 254 = probability; 255 = no data",
+}
+"""What a score raster says of its bytes."""
 PUBLISHED_BANDS = ("field", "boundary")
 """Of rasters as Fields of The World publishes them: p = v / 255, every pixel has a score, and the
 background is what is left."""
@@ -110,9 +116,7 @@ def prediction_tags(plan: PredictionPlan) -> dict[str, str]:
 
 def score_tags(plan: PredictionPlan) -> dict[str, str]:
     """Return the tags of a score raster: those of its probabilities, and what its bytes mean."""
-    meaning = "value / 254 = probability; 255 = no data"
-    scores = {"steps": STEPS, "nodata": NODATA, "meaning": meaning}
-    return prediction_tags(plan) | {"scores": json.dumps(scores)}
+    return prediction_tags(plan) | {"scores": json.dumps(SCORE_BYTES)}
 
 
 def score_classes(source: Source, name: str) -> ClassScheme:

@@ -1,8 +1,14 @@
+from .cost import ReadingCost as ReadingCost
+from .cost import reading_cost as reading_cost
 from .editions import EDITIONS as EDITIONS
 from .editions import Edition as Edition
 from .editions import find_edition as find_edition
+from .fields import PublishedFields as PublishedFields
+from .fields import fields_cost as fields_cost
+from .fields import read_published_fields as read_published_fields
 from .mapping import PublishedMap as PublishedMap
 from .mapping import map_published as map_published
+from .mapping import map_published_fields as map_published_fields
 from .probabilities import PublishedScores as PublishedScores
 from .probabilities import open_probabilities as open_probabilities
 from .tiles import PublishedTile as PublishedTile

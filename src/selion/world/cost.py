@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from selion.grid import Roi, tiles
-from selion.imagery.mosaic import MosaicLayer
+from selion.grid import Roi, overlap, tiles
 from selion.imagery.placement import Placement
 from selion.store.geotiff import GeoTiffSource
 from selion.world.gathering import BLOCK
@@ -65,17 +64,15 @@ def reading_cost(scores: PublishedScores) -> ReadingCost:
     rois = tiles((scores.grid.shape[0], scores.grid.shape[1]), BLOCK)
     for tile, layer, at in zip(scores.tiles, mosaic.layers, mosaic.placements, strict=True):
         source = open_tile(layer.path, scores.gsd).source
-        frames = list(_frames(layer, at, rois))
+        frames = list(_frames(at, rois))
         size = source.stored_bytes(frames) if isinstance(source, GeoTiffSource) else 0
         sizes.append((tile.key, size))
     height, width = scores.grid.shape
     return ReadingCost(tuple(sizes), (height, width), scores.gsd)
 
 
-def _frames(layer: MosaicLayer, at: Placement, rois: Iterable[Roi]) -> Iterable[Roi]:
+def _frames(at: Placement, rois: Iterable[Roi]) -> Iterable[Roi]:
     """Return the regions of a tile that blocks of the grid need."""
-    from selion.grid import overlap
-
     for roi in rois:
         if at.bounds is None or overlap(at.bounds, roi) is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import selion
 from selion import fields, prediction, store
 from selion.classes import FTW3
 from selion.errors import BadInput
 from selion.grid import tiles
 from selion.imagery import Area, AreaLike
+from selion.pipeline.land_cover import keep_cropland
 from selion.pipeline.maps import MapOptions, Refine, map_scores, published_options
 from selion.pipeline.probabilities import RunReport, check_output, conclude, work_folder
-from selion.prediction.scores import NODATA, STEPS, quantise
+from selion.prediction.scores import NODATA, SCORE_BYTES, quantise
 from selion.progress import OnStep, silent
 from selion.runners import open_runner
 from selion.world.editions import Edition
+from selion.world.fields import read_published_fields
 from selion.world.gathering import BLOCK, GatheredScores, gather
 from selion.world.probabilities import PublishedScores, open_probabilities
 
@@ -136,6 +140,67 @@ def map_published(
     return result
 
 
+def map_published_fields(
+    edition: Edition | str,
+    area: AreaLike | Area,
+    year: int,
+    out: Path | str,
+    options: MapOptions | None = None,
+    *,
+    least_confidence: float | None = None,
+    force: bool = False,
+    on_step: OnStep = silent,
+    report: RunReport | None = None,
+) -> tuple[Path, GeoDataFrame]:
+    """Write the published polygons of an area as a table of fields.
+
+    Parameters
+    ----------
+    edition, area, year, least_confidence
+        As in :func:`selion.world.read_published_fields`.
+    out : path
+        The table; its ending decides the format.
+    options : MapOptions, optional
+        ``min_area``, ``outlines.max_area``, ``collection`` and ``land_cover``; what concerns
+        probabilities has no effect.
+
+    Returns
+    -------
+    (path, GeoDataFrame)
+        The fields as written: those that touch the area, uncut, with all their columns.
+
+    Raises
+    ------
+    SelionError
+        As that function, and if the table cannot be written.
+    """
+    options, out, report = options or MapOptions(), Path(out), report or RunReport()
+    force = _checked(out, replace(options, scores=None), force=force)
+    with report.stages.during("read"):
+        found = read_published_fields(
+            edition, area, year, least_confidence=least_confidence, on_step=on_step
+        )
+    for note in found.notes:
+        report.on_note(note)
+    frame = found.frame
+    size = frame["metrics:area"].to_numpy(np.float64)
+    wide = (size >= (options.min_area or 0)) & (size <= options.outlines.max_area)
+    if not wide.all():
+        frame = frame[wide].reset_index(drop=True)
+    if options.land_cover is not None:
+        frame, note = keep_cropland(frame, options.land_cover, on_step)
+        on_step("land cover", 1, 1, note)
+    name = found.provenance["edition"]
+    origin = fields.Origin(
+        options.collection or out.stem,
+        details=f"{name}, as published, selion {selion.__version__}",
+        provenance=found.provenance,
+    )
+    with report.stages.during("table"):
+        fields.write_fields(frame, out, origin, force=force)
+    return out, frame
+
+
 def _checked(out: Path, options: MapOptions, *, force: bool) -> bool:
     """Refuse what cannot be, before anything is read; say whether the output may be replaced."""
     if options.method == "cut":
@@ -162,13 +227,8 @@ def touching(scores: PublishedScores) -> Refine:
     return refine
 
 
-def _write_scores(
-    gathered: GatheredScores, path: Path, *, force: bool, on_step: OnStep
-) -> None:
+def _write_scores(gathered: GatheredScores, path: Path, *, force: bool, on_step: OnStep) -> None:
     """Write probabilities as a COG of ours: v / 254, 255 where nothing was looked at."""
-    import json
-
-    meaning = {"steps": STEPS, "nodata": NODATA, "meaning": "value / 254 = probability; 255 = no data"}
     rois = tiles((gathered.grid.shape[0], gathered.grid.shape[1]), BLOCK)
     with store.create_cog(
         path,
@@ -176,7 +236,7 @@ def _write_scores(
         gathered.bands,
         np.uint8,
         nodata=NODATA,
-        tags=dict(gathered.tags) | {"scores": json.dumps(meaning)},
+        tags=dict(gathered.tags) | {"scores": json.dumps(SCORE_BYTES)},
         overviews="average",
         force=force,
     ) as sink:

@@ -24,7 +24,7 @@ from selion.errors import BadInput, GridMismatch, NoScenes, counted
 from selion.grid import Roi
 from selion.imagery import Area, AreaLike, Mosaic, read_area, target_grid
 from selion.imagery.globe import polygons_of, square_kilometres
-from selion.imagery.mosaic import MosaicLayer
+from selion.imagery.mosaic import METHOD, MosaicLayer
 from selion.prediction.scores import PUBLISHED_BANDS, is_published, published_scores
 from selion.raster import DerivedSource, Raster, Source
 from selion.world.editions import Edition, wanted_edition
@@ -156,7 +156,16 @@ class PublishedScores:
 
         Raises UnreadableFile if a tile cannot be read.
         """
-        said = {"mosaic": self.mosaic.key, "year": self.year}
+        grid = self.grid
+        with ThreadPoolExecutor(READERS) as pool:
+            contents = list(pool.map(_content, [layer.path for layer in self.mosaic.layers]))
+        said = {
+            "method": [METHOD, self.mosaic.fade, self.mosaic.resampling],
+            "grid": [list(grid.shape), list(grid.transform[:6]), str(grid.crs)],
+            "level": self.read_gsd,
+            "tiles": list(zip([layer.tile for layer in self.mosaic.layers], contents, strict=True)),
+            "year": self.year,
+        }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -213,7 +222,7 @@ class PublishedScores:
         return Raster(published_scores(stored), self.grid[roi], self.bands, valid, self.tags)
 
     def stored(self, roi: Roi) -> tuple[np.ndarray, np.ndarray]:
-        """Return (2, y, x) uint8 field and boundary (p = v / 255) and (y, x) bool where a tile is."""
+        """Return (2, y, x) uint8 field and boundary, p = v / 255, and (y, x) bool: looked at."""
         values = self.mosaic.read(roi).values
         valid = values[0] > 0
         # cubic resampling may go beyond what a probability can be
@@ -308,6 +317,15 @@ def _layer(tile: PublishedTile, gsd: float) -> MosaicLayer:
     return MosaicLayer(
         tile.href, grid, tile.key, SEASON, bands, names=PUBLISHED_BANDS, opener=opener
     )
+
+
+def _content(path: str) -> str:
+    """Stand for the content of a file; a server is asked once for its version."""
+    from selion.store import fingerprint
+    from selion.store.address import RemotePath, locate, place_state
+
+    place = locate(path)
+    return fingerprint(path) if not isinstance(place, RemotePath) else str(place_state(place))
 
 
 def _footprint(grid: GeoBox) -> Any:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from selion.errors import BadInput, UnreadableFile
 from selion.imagery import Area, AreaLike, read_area
-from selion.store.current import current_copy
+from selion.store.address import locate
+from selion.store.parquet import SIDES, parquet_file
 from selion.store.urls import shown
-from selion.store.vectors import SIDES, Bbox
+from selion.store.vectors import Bbox
 from selion.world.editions import Edition, wanted_edition
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def find_tiles(
 
     Notes
     -----
-    The index is read whole, 110 kB for the world, and kept until it changes.  Its boxes are rounded
+    The index is read once, 110 kB for the world, and kept until it changes.  Its boxes are rounded
     outward, so a tile may be named that misses the area by some metres.
     """
     edition = wanted_edition(edition, "probabilities")
@@ -110,12 +112,16 @@ def tile_address(edition: Edition, key: str, year: int) -> str:
 
 def _index(edition: Edition) -> pa.Table:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     address = edition.place(*INDEX)
-    path = current_copy(address)
+    place = locate(address)
+    if isinstance(place, Path) and not place.is_file():
+        raise UnreadableFile(
+            f"There is no file {address}: {edition.address} holds no copy of {edition.name}."
+        )
     try:
-        return pq.read_table(path, columns=list(COLUMNS))
+        with parquet_file(place) as file:
+            return file.read(columns=list(COLUMNS))
     except (OSError, pa.ArrowException) as error:
         said = str(error).strip().partition("\n")[0]
         raise UnreadableFile(

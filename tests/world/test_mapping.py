@@ -1,0 +1,242 @@
+"""Maps of a copy of the published world, beside the fields that were planted in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import geopandas as gpd
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+import shapely
+from click.testing import CliRunner
+
+from published_server import PublishedServer
+from selion.cli.main import cli
+from selion.grid import whole
+from selion.pipeline import MapOptions
+from selion.pipeline.maps import published_options
+from selion.runners import RunnerOptions
+from selion.store import open_raster
+from selion.world import map_published, open_probabilities
+from world_maps import Copies, area, matched, name
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory):
+    return Copies(tmp_path_factory)
+
+
+def test_the_table_says_where_it_comes_from(copies, tmp_path):
+    copy = copies("seam")
+    out = tmp_path / "fields.parquet"
+    made = map_published(name(copy), copy.area, 2025, out)
+    told = json.loads(pq.read_metadata(out).metadata[b"collection"])
+    assert told["determination:datetime"] == "2025-12-31T23:59:59Z"
+    assert told["determination:details"].startswith("ftw-2e, watershed, selion ")
+    source = told["selion:provenance"]
+    assert source["edition"] == "ftw-2e"
+    assert source["licence"] == "CC-BY-4.0"
+    assert "Fields of The World" in source["citation"]
+    assert source["tiles"] == [tile.key for tile in made.scores.scores.tiles]
+    looked = gpd.read_parquet(out)
+    assert len(looked) == len(made.frame)
+    # the copy's area reaches beyond its tiles
+    assert source["not_looked_at_km2"] > 0
+    assert made.facts()["not_looked_at_share"] == pytest.approx(
+        source["not_looked_at_share"], abs=1e-4
+    )
+
+
+def test_fields_of_the_area_are_those_that_touch_it(copies, tmp_path):
+    copy = copies("zones")
+    west, south, east, north = copy.area
+    x, y = (west + east) / 2, (south + north) / 2
+    triangle = {
+        "type": "Polygon",
+        "coordinates": [[(west, south), (x, south), (x, y), (west, south)]],
+    }
+    made = map_published(name(copy), triangle, 2025, tmp_path / "fields.parquet")
+    drawn = gpd.GeoSeries([shapely.geometry.shape(triangle)], crs=4326).to_crs(made.frame.crs)[0]
+    assert made.frame.intersects(drawn.buffer(1)).all()
+    assert not made.frame.within(drawn).all()
+
+
+def test_processes_give_the_same_bytes(copies, tmp_path):
+    copy = copies("zones")
+    wanted = tmp_path / "serial.parquet"
+    map_published(name(copy), copy.area, 2025, wanted, MapOptions(collection="a"))
+    options = MapOptions(collection="a", runner=RunnerOptions("processes", 2))
+    again = tmp_path / "processes.parquet"
+    map_published(name(copy), copy.area, 2025, again, options)
+    assert again.read_bytes() == wanted.read_bytes()
+
+
+def test_a_second_run_asks_for_no_pixel_again(copies, tmp_path, monkeypatch):
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
+    copy = copies("zones")
+    with PublishedServer(copy.folder) as server:
+        far = f"ftw-2e@{server.url}/{_below(copy)}"
+        options = MapOptions(work=tmp_path / "work")
+        server.fault(".tif", "503", times=2)
+        first = map_published(far, copy.area, 2025, tmp_path / "a.parquet", options)
+        pixels = server.total
+        server.forget()
+        options = MapOptions(work=tmp_path / "work", min_area=20_000.0)
+        second = map_published(far, copy.area, 2025, tmp_path / "b.parquet", options)
+        assert len(second.frame) < len(first.frame)
+        # heads at most, and those only where GDAL does not remember them
+        assert server.total < 0.2 * pixels
+
+
+def _below(copy):
+    from pathlib import Path
+
+    return Path(copy.address).relative_to(copy.folder).as_posix()
+
+
+@pytest.mark.parametrize("gsd", [None, 10.0])
+def test_the_plan_is_honest_about_bytes(copies, tmp_path, monkeypatch, gsd):
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
+    copy = copies("seam")
+    asked = ["--gsd", str(gsd)] if gsd else []
+    with PublishedServer(copy.folder) as server:
+        far = f"ftw-2e@{server.url}/{_below(copy)}"
+        base = ["map", area(copy), "--year", "2025", "--from", far, *asked]
+        out = tmp_path / "fields.parquet"
+        plan = run(*base, "-o", str(out), "--dry-run", "--json")
+        told = json.loads(plan.stdout.splitlines()[-1])
+        assert not list(tmp_path.glob("*.parquet"))
+        assert len(told["reads"]) == told["tiles"] == 4
+        run(*base, "-o", str(out), "-q", "--no-preview")
+        sent = sum(size for path, size in server.sent.items() if path.endswith(".tif"))
+    # heads of tiles are not counted: the copy's tiles are small beside them
+    heads = 4 * 160_000
+    assert 0.7 * told["megabytes_read"] * 1e6 < sent < 1.5 * told["megabytes_read"] * 1e6 + heads
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(cli, list(arguments), catch_exceptions=True)
+    if code == 0 and result.exception is not None:
+        raise result.exception
+    assert result.exit_code == code or result.exception is not None, result.output
+    return result
+
+
+def test_scores_are_written_as_ours(copies, tmp_path):
+    copy = copies("zones")
+    scores = tmp_path / "scores.tif"
+    out = tmp_path / "fields.parquet"
+    run(
+        "map", area(copy), "--year", "2025", "--from", name(copy),
+        "-o", str(out), "--scores", str(scores), "--page", "-q",
+    )  # fmt: skip
+    assert (tmp_path / "fields.report.html").is_file()
+    assert (tmp_path / "fields.preview.png").is_file()
+    assert "CC-BY-4.0" in (tmp_path / "fields.report.html").read_text()
+    read = open_probabilities(name(copy), copy.area, 2025)
+    stored, _ = read.stored(whole(read.grid))
+    with rasterio.open(scores) as file:
+        assert file.nodata == 255
+        assert file.descriptions == ("background", "field", "boundary")
+        written = file.read()
+    assert np.abs(written[1] / 254 - stored[0] / 255).max() <= 0.5 / 254 + 1e-6
+    again = tmp_path / "again.parquet"
+    run("fields", str(scores), "-o", str(again), "-q")
+    assert len(gpd.read_parquet(again)) > 0
+
+
+def test_fields_of_a_tile_are_those_of_its_map(copies, tmp_path):
+    copy = copies("plain")
+    made = map_published(name(copy), copy.area, 2025, tmp_path / "fields.parquet")
+    (tile,) = made.scores.scores.tiles
+    run("fields", tile.href, "-o", str(tmp_path / "tile.parquet"), "-q")
+    found = gpd.read_parquet(tmp_path / "tile.parquet").to_crs(made.frame.crs)
+    frame = shapely.box(*made.scores.grid.boundingbox.bbox).buffer(-60)
+    inner = made.frame[made.frame.within(frame)].reset_index(drop=True)
+    best, _ = matched(inner, found)
+    assert len(inner) > 10
+    assert (best > 0.98).mean() > 0.95
+    assert open_raster(tile.href).nodata is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--from", "ftw-2e", "-m", "x"], "-m has no effect"),
+        (["--from", "ftw-2e", "--engine", "torch", "--window", "256"], "--window, --engine has no"),
+        (["--from", "ftw-2e", "--provider", "cdse"], "--provider has no effect"),
+        (["--from", "ftw-2e:fields", "--method", "vote"], "--method has no effect"),
+        (["--from", "ftw-2e:fields", "--gsd", "10"], "--gsd has no effect"),
+        (["--from", "ftw-2e", "--min-confidence", "50"], "--min-confidence has no effect"),
+        (["--min-confidence", "50"], "--min-confidence has no effect"),
+        (["--from", "ftw-mosaics"], "--imagery ftw-mosaics"),
+        (["--from", "ftw-2"], "did you mean 'ftw-2e'?"),
+        (["--from", "ftw-2e", "--method", "cut"], "needs a model's learnt score"),
+        (["--from", "ftw-2e", "--gsd", "0.1"], "Pixels of 0.1 m were asked for"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(tmp_path, given, said):
+    result = run(
+        "map", "10,48,10.1,48.1", "--year", "2025", "-o", str(tmp_path / "a.parquet"), *given,
+        code=2,
+    )  # fmt: skip
+    assert said in f"{result.output}{result.exception}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_year_is_needed(tmp_path):
+    result = run(
+        "map", "10,48,10.1,48.1", "--from", "ftw-2e", "-o", str(tmp_path / "a.parquet"), code=2
+    )
+    assert "--year 2025" in result.output
+
+
+def test_an_area_outside_the_gate_is_no_table(copies, tmp_path):
+    copy = copies("zones")
+    out = tmp_path / "fields.parquet"
+    result = run(
+        "map", "0,0,0.1,0.1", "--year", "2025", "--from", name(copy), "-o", str(out), code=2
+    )
+    assert "it is not known whether there are fields" in str(result.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_of_a_model_is_loaded(copies, tmp_path):
+    copy = copies("zones")
+    code = (
+        "import sys; from selion.cli.main import main\n"
+        "try:\n"
+        f"    main(['map', {area(copy)!r}, '--year', '2025', '--from', {name(copy)!r}, '-q', '-o', "
+        f"{str(tmp_path / 'fields.parquet')!r}])\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "found = {'torch', 'onnxruntime', 'openvino', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(str(found) if found else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_world_is_listed():
+    told = json.loads(run("world", "--json").stdout)
+    names = [one["edition"] for one in told]
+    assert names == [
+        "ftw-2e", "ftw-2e:fields", "ftw-1e", "ftw-1e:fields", "ftw-mosaics", "cdse-mosaics",
+    ]  # fmt: skip
+    for one in told:
+        assert one["licence"]
+        assert one["citation"]
+        assert one["years"]
+    text = run("world").stdout
+    assert all(f"{name}" in text for name in names)
+
+
+def test_other_rules_hold_where_they_are_asked_for():
+    from selion.fields import InstanceOptions
+
+    assert published_options(MapOptions()).instances.smoothing == 0
+    asked = MapOptions(instances=InstanceOptions(smoothing=5.0))
+    assert published_options(asked) is asked
