@@ -1,4 +1,4 @@
-"""Copies of the published world for tests of maps, and how maps are compared with what was planted."""
+"""Copies of the published world for tests of maps, and how maps are compared with the planted."""
 
 from __future__ import annotations
 
