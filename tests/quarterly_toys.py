@@ -61,7 +61,15 @@ def reflectance(shape, seed=0):
     return (plots[:, y // 9, x // 13] + rng.integers(0, 400, (16, *shape))).astype(np.int16)
 
 
-def write_stack(path, values, *, described=BANDS, stated=None, corner=(600000.0, 4300020.0)):
+def write_stack(
+    path,
+    values,
+    *,
+    described=BANDS,
+    stated=None,
+    corner=(600000.0, 4300020.0),
+    crs="EPSG:32610",
+):
     """Write a stack as the public pipeline does: 10 m, UTM, int16, nodata -32768."""
     with rasterio.open(
         path,
@@ -71,7 +79,7 @@ def write_stack(path, values, *, described=BANDS, stated=None, corner=(600000.0,
         height=values.shape[1],
         count=len(values),
         dtype=values.dtype,
-        crs="EPSG:32610",
+        crs=crs,
         transform=Affine(10, 0, corner[0], 0, -10, corner[1]),
         nodata=NODATA,
         tiled=True,

@@ -21,6 +21,7 @@ from selion.cli.progress import Reporter, reporter
 if TYPE_CHECKING:
     from selion.pipeline.areas import AreaOptions, Survey
     from selion.pipeline.cost import Cost
+    from selion.world.mosaics import MosaicOptions
 
 BOX = re.compile(r"\s*-?[\d.]+(\s*[,;]\s*-?[\d.]+){3}\s*")
 """west,south,east,north"""
@@ -184,6 +185,27 @@ class SearchChoice:
             if self.excluded is None
             else imagery.parse_excluded(self.excluded, sensor.mask),
             balance=self.balance,
+            crs=self.crs or usual.crs,
+            gsd=self.pixel or usual.gsd,
+            resampling=self.resampling or usual.resampling,
+        )
+
+    def mosaic_options(self) -> MosaicOptions:
+        """Return how quarterly mosaics are chosen and joined."""
+        from functools import partial
+
+        from selion import imagery
+        from selion.world.mosaics import MosaicOptions
+
+        usual = MosaicOptions()
+        return MosaicOptions(
+            seasons=imagery.given_seasons(*self.dates) if self.dates else None,
+            find=partial(
+                imagery.find_seasons,
+                rule=self.season_rule,
+                crop=self.crop,
+                calendar=self.calendar,
+            ),
             crs=self.crs or usual.crs,
             gsd=self.pixel or usual.gsd,
             resampling=self.resampling or usual.resampling,

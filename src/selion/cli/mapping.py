@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from selion.reports.preview import Preview
 
 
-def _print_plan(job: MapJob, say: Reporter, *, as_json: bool) -> None:
+def _print_plan(
+    job: MapJob, say: Reporter, *, as_json: bool, more: dict[str, Any] | None = None
+) -> None:
     from selion import prediction
     from selion.grid import ground_sampling_distance
     from selion.models.language.network import LanguageSegmenter
@@ -44,6 +46,7 @@ def _print_plan(job: MapJob, say: Reporter, *, as_json: bool) -> None:
         "windows": cost.windows,
         "blocks": cost.blocks,
         "gigabytes_read": round(cost.gigabytes_read, 3),
+        **(more or {}),
         "seconds": round(cost.seconds, 1),
         **(
             job.model.price(cost.windows).facts(cost.seconds)
@@ -111,8 +114,8 @@ MAP_HELP = """Map the fields of an image (GeoTIFF, COG, VRT, Zarr, photo or URL)
 .parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.
 
 With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes
-are searched, chosen and composed first; or with --from a published map of the world is read there,
-without a model."""
+are searched, chosen and composed first; with --imagery quarterly mosaics are read instead; with
+--from a published map of the world is read there, without a model."""
 
 
 def _compared(job: MapJob) -> str:
@@ -136,6 +139,13 @@ def _compared(job: MapJob) -> str:
 @click.option(
     "--year", type=int, default=None, help="IMAGE is an area: map it in this year (of the harvest)."
 )
+@click.option(
+    "--imagery",
+    default=None,
+    metavar="NAME[@ADDRESS]",
+    help="With --year: map from quarterly cloudless mosaics instead of scenes: ftw-mosaics (open), "
+    "cdse-mosaics (your keys), or a copy of them at a folder or address.",
+)
 @opt.scores
 @opt.save_scores
 @opt.field_options
@@ -155,6 +165,7 @@ def map_command(
     out: Path | str,
     model: str | None,
     year: int | None,
+    imagery: str | None,
     scores: Path | None,
     save_scores: bool,
     price: float,
@@ -179,8 +190,14 @@ def map_command(
             return
         refuse_given(["least_confidence"], "no --from ftw-1e:fields was given")
         if year is None:
+            if imagery is not None:
+                raise click.UsageError(
+                    f"--imagery {imagery} needs the year to map, for example --year 2024."
+                )
             _refuse_area(image)
             _map_image(image, run)
+        elif imagery is not None:
+            _map_mosaics(image, year, imagery, run, opt.taken(area.SearchChoice, values))
         else:
             _map_area(image, year, run, opt.taken(area.SearchChoice, values), price)
 
@@ -351,6 +368,59 @@ def _map_published(
     if done is not None:
         _, facts = done
         _conclude(run.report, run.place, facts, run.began, run.given)
+
+
+SCENES_ONLY = ("provider", "cloud", "target", "limit", "excluded", "balance", "price")
+"""Names of the options that choose scenes, of which a mosaic is made already, or price them."""
+SEASONS_ONLY = ("dates", "season_rule", "calendar", "crop")
+
+
+def _map_mosaics(
+    place: str, year: int, edition: str, run: MapRun, search: area.SearchChoice
+) -> None:
+    """Map an area in a year from quarterly mosaics."""
+    from selion import fields
+    from selion.pipeline import probabilities
+    from selion.world.imagery_map import MosaicMap, map_prepared, prepare_mosaics
+    from selion.world.quarters import is_quarterly
+
+    given, say, out = run.given, run.say, run.place.out
+    refuse_given(SCENES_ONLY, "with --imagery the mosaics are made already")
+    if not given.dry_run:
+        probabilities.check_output(out, given.force)
+        fields.format_of(out)
+    job, found = prepare_mosaics(
+        edition, place, year, run.model, run.options, search.mosaic_options()
+    )
+    if is_quarterly(job.model.inputs):
+        refuse_given(SEASONS_ONLY, f"{job.model.card.name} looks at all quarters")
+    if given.dry_run:
+        for note in found.notes:
+            say.note(note)
+        _print_plan(job, say, as_json=given.as_json, more={"compressed_bytes": found.bytes_read})
+        return
+    for note in (*found.notes, *job.notes):
+        say.note(note)
+    if run.options.fast:
+        say.note(_compared(job))
+    preview, extra = _preview(out, wanted=given.preview), dict[str, Any]()
+
+    def use(result: MosaicMap) -> None:
+        extra.update(result.facts())
+        extra.update(_with_page(job, result.frame, out, wanted=given.page))
+
+    result = map_prepared(
+        job,
+        found,
+        out,
+        run.options,
+        watcher=_watcher(preview),
+        force=given.force,
+        on_step=say.step,
+        use=use,
+        report=run.report,
+    )
+    run.finish(result.frame, _drawn(preview) | extra)
 
 
 @click.command(

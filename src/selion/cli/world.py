@@ -31,7 +31,7 @@ confidence = click.option(
 options = opt.group(edition, confidence)
 
 NO_MODEL = (
-    *("model", "refiner", "cover", "engine", "gpu", "mps_mode", "fast"),
+    *("imagery", "model", "refiner", "cover", "engine", "gpu", "mps_mode", "fast"),
     *("window", "overlap", "padding", "block", "batch", "scale", "flips", "bands"),
     *("provider", "dates", "season_rule", "calendar", "crop", "cloud", "target", "limit"),
     *("excluded", "balance", "pixel", "resampling", "price"),

@@ -377,7 +377,8 @@ def _small_note(lattice: Lattice) -> str:
         return ""
     return (
         f"The image ({width} x {height} working pixels) is smaller than a window of "
-        f"{lattice.window}: it is mirrored beyond its edge."
+        f"{lattice.window}: "
+        + ("its edge is repeated." if lattice.step > 1 else "it is mirrored beyond its edge.")
     )
 
 

@@ -6,10 +6,17 @@ from .editions import find_edition as find_edition
 from .fields import PublishedFields as PublishedFields
 from .fields import fields_cost as fields_cost
 from .fields import read_published_fields as read_published_fields
+from .imagery_map import MosaicMap as MosaicMap
+from .imagery_map import map_mosaics as map_mosaics
 from .mapping import PublishedMap as PublishedMap
 from .mapping import map_published as map_published
 from .mapping import map_published_fields as map_published_fields
+from .mosaics import MosaicOptions as MosaicOptions
+from .mosaics import QuarterlyMosaics as QuarterlyMosaics
+from .mosaics import open_mosaics as open_mosaics
 from .probabilities import PublishedScores as PublishedScores
 from .probabilities import open_probabilities as open_probabilities
+from .quarters import Quarter as Quarter
+from .quarters import QuarterChoice as QuarterChoice
 from .tiles import PublishedTile as PublishedTile
 from .tiles import find_tiles as find_tiles

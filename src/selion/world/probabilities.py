@@ -173,7 +173,7 @@ class PublishedScores:
         """The part of the area that was looked at; longitudes and latitudes."""
         import shapely
 
-        parts = [_footprint(layer.grid) for layer in self.mosaic.layers]
+        parts = [footprint(layer.grid) for layer in self.mosaic.layers]
         found = shapely.intersection(self.area.geometry, shapely.union_all(np.array(parts)))
         return shapely.multipolygons(polygons_of(np.array([found])))
 
@@ -287,7 +287,7 @@ def open_probabilities(
     pairs = [
         (tile, layer)
         for tile, layer in zip(found, layers, strict=True)
-        if _footprint(layer.grid).intersects(area.geometry)
+        if footprint(layer.grid).intersects(area.geometry)
     ]
     if not pairs:
         raise NoScenes(nothing_seen(edition, area, year))
@@ -328,7 +328,7 @@ def _content(path: str) -> str:
     return fingerprint(path) if not isinstance(place, RemotePath) else str(place_state(place))
 
 
-def _footprint(grid: GeoBox) -> Any:
+def footprint(grid: GeoBox) -> Any:
     """Return where a tile lies, cut at the antimeridian; longitudes and latitudes."""
     import shapely
     from pyproj import Transformer
