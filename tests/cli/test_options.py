@@ -22,7 +22,7 @@ KINDS = (
     imagery.SearchChoice,
     world.PublishedChoice,
 )
-ALONE = {"image", "out", "model", "year", "scores", "save_scores", "price"}
+ALONE = {"image", "out", "model", "imagery", "year", "scores", "save_scores", "price"}
 """Parameters that the command names itself."""
 
 
