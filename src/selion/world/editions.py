@@ -11,7 +11,7 @@ from selion.errors import BadInput, UnknownName
 Product = Literal["probabilities", "fields", "imagery"]
 """What an edition is made of."""
 SECOND = "https://data.source.coop/ftw/global-data-2e"
-FIRST = "https://data.source.coop/ftw/global-data"
+FIRST = "https://data.source.coop/tge-labs/ftw-global-data"
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 """How an address begins; everything else is a folder."""
 
