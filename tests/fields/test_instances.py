@@ -18,6 +18,7 @@ from fields_scenes import blobs, raster, soft
 from selion.classes import ALU, FTW2, FTW3
 from selion.errors import BadInput, BandMismatch, OutputFailed, UnknownName, UnreadableFile
 from selion.fields import METHODS, InstanceOptions, find_instances, map_instances
+from selion.fields.instances import JOINS
 from selion.grid import photo_grid, pixel_areas, tiles
 from selion.raster import Raster
 from selion.store import open_instances
@@ -87,7 +88,7 @@ class Blocked:
         elements=st.sampled_from([0, 60, 120, 200, 255]),
     ),
     st.integers(1, 6),
-    st.sampled_from(sorted(METHODS)),
+    st.sampled_from(sorted(JOINS)),
     st.sampled_from([0.0, 10.0, 25.0]),
     st.sampled_from([0.0, 300.0, 700.0]),
     st.sampled_from([0.0, 50.0]),
@@ -102,7 +103,7 @@ def test_blocks_of_any_size_equal_the_whole(values, block, method, smoothing, ar
     assert found.table.equals(whole.table)
 
 
-@pytest.mark.parametrize("method", ["watershed", "vote", "cut"])
+@pytest.mark.parametrize("method", ["watershed", "cut"])
 def test_blocks_settle_most_on_their_own_and_nothing_else(scene, method):
     """The table of the whole raster is short because blocks join first what no neighbour can
     change; the objects are the same as without that.
@@ -175,16 +176,6 @@ def test_depth_decides_at_its_value():
     for height, count in ((0.25, 1), (0.35, 2)):
         options = InstanceOptions(depth=0.3, smoothing=0, min_area=0)
         assert len(find_instances(ridge(height), FTW3, "watershed", options).table) == count
-
-
-def test_vote_counts_the_pixels_of_the_line():
-    for pixels, count in ((2, 1), (3, 2)):  # 3 of 9 are 0.33
-        boundary = np.zeros((9, 21), np.float32)
-        boundary[:, 10] = 0.4
-        boundary[:pixels, 10] = 0.9
-        probs = raster(np.stack([np.zeros_like(boundary), 1 - boundary, boundary]))
-        options = InstanceOptions(min_area=0, max_hole=0, smoothing=0, vote_share=0.3, join_area=0)
-        assert len(find_instances(probs, FTW3, "vote", options).table) == count
 
 
 def test_scores_are_mean_probabilities():

@@ -12,6 +12,7 @@ from selion.cli import options as opt
 from selion.cli import running
 
 if TYPE_CHECKING:
+    from selion.fields import InstanceOptions
     from selion.pipeline.land_cover import LandCover
     from selion.pipeline.maps import MapOptions
     from selion.prediction import PredictOptions
@@ -82,6 +83,7 @@ class FieldChoice:
     """How probabilities become fields, as it was given; None: the library's default."""
 
     method: str | None = None
+    vote: str | None = None
     cover: str | None = None
     simplify: float | None = None
     min_area: float | None = None
@@ -91,6 +93,24 @@ class FieldChoice:
     land_cover: tuple[str, ...] = ()
     crop_codes: str | None = None
     crop_share: float = 0.5
+
+    def instance_options(self) -> InstanceOptions:
+        """Return how objects are found; what belongs to another method is refused."""
+        from selion.fields import InstanceOptions, parse_vote
+
+        if self.vote is None:
+            return InstanceOptions()
+        if self.method != "vote":
+            raise click.UsageError(
+                f"--vote {self.vote} was given with --method {self.method or 'auto'}; its "
+                "parameters are those of another method: add --method vote."
+            )
+        if self.min_area is not None and "min_area_m2" in self.vote:
+            raise click.UsageError(
+                "The smallest field was given twice, as --min-area and as min_area_m2 of --vote: "
+                "leave one out."
+            )
+        return InstanceOptions(vote=parse_vote(self.vote))
 
     def land_cover_options(self) -> LandCover | None:
         """Return the raster that fields are compared with; None: there is none."""
@@ -122,6 +142,7 @@ def map_options(values: Mapping[str, Any]) -> MapOptions:
     network, choice = opt.taken(ModelChoice, values), opt.taken(FieldChoice, values)
     options = maps.MapOptions(
         predict=opt.taken(WindowChoice, values).predict_options(),
+        instances=choice.instance_options(),
         outlines=fields.FieldOptions(
             simplify=choice.simplify, max_area=choice.max_area or float("inf")
         ),

@@ -253,6 +253,14 @@ method = click.option(
         "if the model has one, else watershed."
     ),
 )
+vote = click.option(
+    "--vote",
+    default=None,
+    help=(
+        "Parameters of --method vote by their names, for example "
+        "min_line_support=0.3,min_area_m2=500 [default: the published second edition's]."
+    ),
+)
 simplify = click.option(
     "--simplify",
     "-s",
@@ -335,5 +343,5 @@ def group(*options: Callable[[F], F]) -> Callable[[F], F]:
 run_options = group(force, dry_run, as_json, quiet, preview)
 model_options = group(refine, engine, gpu, mps_mode, fast, threads)
 window_options = group(window, overlap, padding, block, batch, gsd, scale, flips, bands)
-field_options = group(method, cover, simplify, min_area, max_area, collection, datetime)
+field_options = group(method, vote, cover, simplify, min_area, max_area, collection, datetime)
 land_cover_options = group(land_cover, crop_codes, crop_share)

@@ -22,3 +22,5 @@ from .table import FieldOptions as FieldOptions
 from .table import to_fields as to_fields
 from .tidy import measure as measure
 from .tidy import simplify_coverage as simplify_coverage
+from .vote_options import VoteOptions as VoteOptions
+from .vote_options import parse_vote as parse_vote

@@ -71,6 +71,14 @@ def _settled(
     return scheme, *choose_method(method, options or InstanceOptions(), scheme, card)
 
 
+def _by_majority(classes: ClassScheme, method: str) -> bool:
+    """Say whether objects are found without asking for the class, and vote for it then.
+
+    BoundaryVote knows one class of objects, so with several that is how it finds them.
+    """
+    return is_refined(classes) or (method == "vote" and len(classes.things) > 1)
+
+
 def find_instances(
     probs: Raster,
     classes: ClassScheme | LoadedModel[Any],
@@ -119,8 +127,13 @@ def find_instances(
     of the relief (each pixel drains to its lowest 4-neighbour), joined over the passes between them
     in the order of height (Najman and Schmitt 1996, dynamics of contours).  Every step is either
     local or on tables, so :func:`selion.fields.map_instances` gives the same objects block by
-    block.  "vote" follows the idea of BoundaryVote (ftw-fbp): too fine a cut first, then a line
-    stays if enough of its pixels are more boundary than field.
+    block.
+
+    "vote" is BoundaryVote as the published second edition of global fields used it: the objects
+    of ``fbp.BoundaryVote(..., fast=True)`` (ftw-fbp 0.2.0), pixel by pixel, with the parameters of
+    :class:`selion.fields.VoteOptions`.  Its seeds are the maxima of one minus the probability of
+    boundary that are deep enough, a flood from them proposes lines, and a line stays if enough of
+    its pixels are more boundary than field (:mod:`selion.fields.votemap`).
 
     "cut" joins the basins further, the pair with the weakest mean border first, until all is one
     (binary partition tree), scores every node of that tree, and takes the disjoint ones of the
@@ -130,7 +143,7 @@ def find_instances(
     votes for its own (:func:`selion.fields.find_basins`).
     """
     scheme, method, options = _settled(classes, method, options)
-    if is_refined(scheme):
+    if _by_majority(scheme, method):
         return find_basins(probs, scheme, method, options, cover)
     return find_by_class(probs, scheme, method, options)
 
@@ -176,7 +189,7 @@ def map_instances(
         If the workspace cannot be written, or has no room for the ids (4 bytes per pixel).
     """
     scheme, method, options = _settled(classes, method, options)
-    if is_refined(scheme):
+    if _by_majority(scheme, method):
         return map_basins(
             probs, scheme, workspace, method, options, cover=cover, block=block, run=run
         )

@@ -42,6 +42,11 @@ def map_by_class(
     options = options or InstanceOptions()
     if block < 64:
         raise BadInput(f"Blocks of {block} px were asked for; wanted are 64 px or more.")
+    if method == "vote":
+        from selion.fields.votemap import map_by_vote
+
+        vote, least = options.vote, options.min_area
+        return map_by_vote(probs, classes, workspace, vote, least, block=block, run=run)
     give_back()  # what the network left
     scene = prepare(probs, classes, method, options)
     folder = Path(workspace)

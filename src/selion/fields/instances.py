@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,8 @@ import pandas as pd
 from selion.classes import ClassScheme
 from selion.errors import BadInput, BandMismatch, UnknownName
 from selion.fields import seams
+from selion.fields.shares import FULL, shares_of
+from selion.fields.vote_options import VoteOptions
 from selion.grid import CELL, Roi, ground_sampling_distance, inside, pixel_areas, roi_shape, whole
 from selion.labels import Instances, default_min_area
 from selion.raster import Raster, Source, image_gsd
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
     from selion.fields.node_score import NodeScore
     from selion.fields.seams import BasinBlock, Basins
 
-FULL = 65535
-"""Probabilities are counted in this many steps, in whole numbers, so that sums do not depend on
-their order."""
 EXTENTS = ("field+boundary", "field")
 
 
@@ -44,21 +43,17 @@ class InstanceOptions:
     """Watershed: two basins are two objects if the probability of the interior falls by at least
     this much on the way between them."""
     smoothing: float = 7.0
-    """Watershed and vote: standard deviation, in metres, of the Gaussian that smooths the relief;
+    """Watershed: standard deviation, in metres, of the Gaussian that smooths the relief;
     at least one pixel, unless it is 0."""
     absorb: float = 0.5
-    """Watershed and vote: basins smaller than ``join_area`` join a neighbour over a pass lower than
+    """Watershed: basins smaller than ``join_area`` join a neighbour over a pass lower than
     this."""
     join_area: float = 2000.0
-    """Watershed and vote: see ``absorb``.  Small basins are more often a patch of a field than a
+    """Watershed: see ``absorb``.  Small basins are more often a patch of a field than a
     field; one that stands alone stays."""
-    vote_depth: float = 0.01
-    """Vote: as ``depth``, for the first, too fine cut."""
-    vote_share: float = 0.6
-    """Vote: a line stays if at least this share of its pixels has the boundary as likely as the
-    field."""
     min_area: float | None = None
-    """Objects of less area are dropped; None: see :func:`selion.labels.default_min_area`."""
+    """Objects of less area are dropped; None: see :func:`selion.labels.default_min_area`, and for
+    vote its ``min_area_m2``."""
     max_hole: float = 500.0
     """Holes of at most this area are filled."""
     spur: float = 0.0
@@ -66,11 +61,14 @@ class InstanceOptions:
     score: NodeScore | None = None
     """Cut: the learnt score, :func:`selion.fields.score_of` a model's card; it also says how its
     hierarchy is built, so that neither ``smoothing`` nor ``join_area`` matter."""
+    vote: VoteOptions = field(default_factory=VoteOptions)
+    """Vote: all its parameters; of the others only ``min_area`` counts, which if given takes the
+    place of ``min_area_m2``."""
 
     def __post_init__(self) -> None:
         if self.extent not in EXTENTS:
             raise UnknownName.among("extent", self.extent, EXTENTS)
-        for name in ("threshold", "depth", "absorb", "vote_depth", "vote_share"):
+        for name in ("threshold", "depth", "absorb"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(
                     f"{name} = {getattr(self, name)} was given; wanted is a number from 0 to 1."
@@ -139,13 +137,6 @@ def _watershed(basins: Basins, options: InstanceOptions, scene: InstanceInput) -
     )
 
 
-def _vote(basins: Basins, options: InstanceOptions, scene: InstanceInput) -> Basins:
-    fine = seams.by_depth(basins, round(options.vote_depth * FULL))
-    return seams.by_depth(
-        seams.by_vote(fine, options.vote_share), 0, scene.small, round(options.absorb * FULL)
-    )
-
-
 def _cut(basins: Basins, options: InstanceOptions, scene: InstanceInput) -> Basins:
     from selion.fields.cutting import by_score
 
@@ -161,15 +152,17 @@ def _score(options: InstanceOptions) -> NodeScore:
     return options.score
 
 
-METHODS: dict[str, Join] = {
+JOINS: dict[str, Join] = {
     "components": _components,
     "watershed": _watershed,
-    "vote": _vote,
     "cut": _cut,
 }
-"""How basins become objects.  "components": what touches is one.  "watershed": flooded from the
-minima that are deep enough.  "vote": parted by the lines that the pixels on them vote for.  "cut":
-of all that neighbours could be joined to, the disjoint objects with the best learnt scores."""
+"""How basins become objects."""
+METHODS = (*JOINS, "vote")
+"""How objects are found.  "components": what touches is one.  "watershed": flooded from the minima
+that are deep enough.  "cut": of all that neighbours could be joined to, the disjoint objects with
+the best learnt scores.  "vote": BoundaryVote, parted by the lines that the pixels on them vote for
+(:mod:`selion.fields.votemap`)."""
 
 
 def find_by_class(
@@ -183,6 +176,10 @@ def find_by_class(
     Parameters and result as :func:`selion.fields.find_instances`.
     """
     options = options or InstanceOptions()
+    if method == "vote":
+        from selion.fields.votemap import find_by_vote
+
+        return find_by_vote(probs, classes, options.vote, options.min_area)
     scene = prepare(probs, classes, method, options)
     everything = whole(probs.grid)
     labels, block = cut(probs, everything, scene)
@@ -194,7 +191,7 @@ def prepare(
     probs: Source, classes: ClassScheme, method: str, options: InstanceOptions
 ) -> InstanceInput:
     """Turn options into whole numbers of the grid of these probabilities."""
-    if method not in METHODS:
+    if method not in JOINS:
         raise UnknownName.among("method", method, METHODS)
     if not classes.things:
         raise BadInput(
@@ -235,7 +232,6 @@ def prepare(
         first={
             "cut": (round(learnt.depth * FULL), 0, 0) if learnt else None,
             "watershed": (round(options.depth * FULL), small, round(options.absorb * FULL)),
-            "vote": (round(options.vote_depth * FULL), 0, 0),
         }.get(method),
     )
 
@@ -317,30 +313,11 @@ def cut(
         planes = cutting.planes_of(shares, scene.things[0], scene.boundary)[:, here[0], here[1]]
         rows, found = cutting.more_columns(labels, (rows, found), kind, planes, core, scene.shape)
         rims += [planes[3], planes[2]]
-    block = seams.BasinBlock(core, rows, seams.sum_passes(found), _rims(labels, *rims))
+    block = seams.BasinBlock(core, rows, seams.sum_passes(found), seams.rims_of(labels, *rims))
     if scene.first is None:
         return labels, block
     block, place = seams.by_depth_inside(block, scene.shape, *scene.first)
     return (place + 1).astype(np.int32)[labels - 1], block
-
-
-def _rims(
-    labels: np.ndarray, *others: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """East, south, west and north rim of a block, a row for the labels and for each other array."""
-    sides: list[tuple[slice | int, slice | int]] = [
-        (slice(None), -1),
-        (-1, slice(None)),
-        (slice(None), 0),
-        (0, slice(None)),
-    ]
-    east, south, west, north = (
-        np.stack(
-            [labels[side].astype(np.int64) - 1, *(other[side].astype(np.int64) for other in others)]
-        )
-        for side in sides
-    )
-    return east, south, west, north
 
 
 def _with_rim(values: np.ndarray, core: Roi, frame: Roi, rim: int) -> np.ndarray:
@@ -372,32 +349,6 @@ def _evidence(
         relief = basins.blur(relief, radius)
     relief[(kind == basins.NOTHING) | (kind == basins.OUTSIDE)] = 0
     return kind, relief, sure, line
-
-
-def shares_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return probabilities times FULL as uint16, and where they are numbers.
-
-    Raises
-    ------
-    BadInput
-        If the values are not probabilities.
-    """
-    if values.dtype == np.uint16:
-        return values, np.ones(values.shape[1:], bool)
-    if values.dtype == np.uint8:
-        return values.astype(np.uint16) * np.uint16(257), np.ones(values.shape[1:], bool)
-    if values.dtype.kind != "f":
-        raise BadInput(
-            f"Probabilities came as {values.dtype}; wanted are floats from 0 to 1, uint8 or uint16."
-        )
-    finite = np.isfinite(values).all(axis=0)
-    clean = values if finite.all() else np.where(np.isfinite(values), values, 0)
-    if clean.size and (clean.min() < -1e-3 or clean.max() > 1 + 1e-3):
-        raise BadInput(
-            f"Values from {clean.min():g} to {clean.max():g} were given as probabilities; wanted "
-            "are 0 to 1 (is a softmax missing?)."
-        )
-    return (np.clip(clean, 0, 1) * np.float32(FULL) + np.float32(0.5)).astype(np.uint16), finite
 
 
 def _opened(kind: np.ndarray, radius: int) -> np.ndarray:
@@ -432,7 +383,7 @@ def conclude(
         ``id``, ``class``, ``score``, ``pixels``, ``area``.
     """
     least = int(np.ceil(scene.min_area / scene.unit))
-    objects = METHODS[method](seams.join(blocks, scene.shape[1]), options, scene)
+    objects = JOINS[method](seams.join(blocks, scene.shape[1]), options, scene)
     ids = seams.settle(objects, least, int(options.max_hole / scene.unit))
     lut = np.concatenate([[0], ids[objects.pieces]]).astype(np.int32)
     return lut, _table(objects.rows, ids, scene, classes)

@@ -16,8 +16,9 @@ import pandas as pd
 from selion.classes import OUTLINE, ClassScheme
 from selion.errors import UnknownName
 from selion.fields.instancemap import map_by_class
-from selion.fields.instances import EXTENTS, FULL, InstanceOptions, find_by_class, shares_of
+from selion.fields.instances import EXTENTS, InstanceOptions, find_by_class
 from selion.fields.polygonise import Run
+from selion.fields.shares import FULL, shares_of
 from selion.grid import Roi, tiles, whole
 from selion.labels import Instances
 from selion.raster import DerivedSource, Raster, Source

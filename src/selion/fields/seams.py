@@ -47,6 +47,25 @@ class BasinBlock:
     flow; for the cut (7, k), strength and background."""
 
 
+def rims_of(
+    labels: np.ndarray, *others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """East, south, west and north rim of a block, a row for the labels and for each other array."""
+    sides: list[tuple[slice | int, slice | int]] = [
+        (slice(None), -1),
+        (-1, slice(None)),
+        (slice(None), 0),
+        (0, slice(None)),
+    ]
+    east, south, west, north = (
+        np.stack(
+            [labels[side].astype(np.int64) - 1, *(other[side].astype(np.int64) for other in others)]
+        )
+        for side in sides
+    )
+    return east, south, west, north
+
+
 @dataclass(frozen=True, eq=False)
 class Basins:
     """All basins of the raster, ordered by their first pixels."""
@@ -285,13 +304,6 @@ def by_depth_inside(
     )
     rims = tuple(np.concatenate([joined.pieces[rim[:1]], rim[1:]]) for rim in block.rims)
     return BasinBlock(block.roi, joined.rows, joined.passes, rims), joined.pieces  # type: ignore[arg-type]
-
-
-def by_vote(basins: Basins, share: float) -> Basins:
-    """Join neighbours unless at least ``share`` of the pixels between them lie on a line."""
-    level = basins.passes[_open(basins)]
-    weak = level[level[:, LINES] < share * level[:, LENGTH]]
-    return merge(basins, _groups(len(basins.rows), weak[:, :2]))
 
 
 def _open(basins: Basins) -> np.ndarray:

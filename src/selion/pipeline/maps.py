@@ -54,7 +54,7 @@ class MapOptions:
     outlines: fields.FieldOptions = field(default_factory=fields.FieldOptions)
     min_area: float | None = None
     """Smallest field in m2; None: what ``instances`` and ``outlines`` say, which unless told
-    otherwise is :func:`selion.labels.default_min_area`."""
+    otherwise is :func:`selion.labels.default_min_area`, and for vote its own."""
     collection: str | None = None
     """fiboa collection id; None: the output's name."""
     datetime: str | None = None
@@ -513,7 +513,9 @@ def _sized(
         instances = replace(instances, min_area=options.min_area)
         outlines = replace(outlines, min_area=options.min_area)
     if instances.min_area is None:
-        instances = replace(instances, min_area=default_min_area(gsd))
+        voted = options.method == "vote"
+        least = instances.vote.min_area_m2 if voted else default_min_area(gsd)
+        instances = replace(instances, min_area=least)
     if outlines.min_area is None:
         outlines = replace(outlines, min_area=instances.min_area)
     return instances, outlines

@@ -38,23 +38,25 @@ class InstanceMap:
         return Instances(np.array(ids[roi]), self.grid[roi], self.table, self.min_area)
 
 
-def make_ids(folder: Path, shape: tuple[int, int]) -> Path:
-    """Make the file of ids, its room on the disk taken at once.
+def make_ids(
+    folder: Path, shape: tuple[int, int], name: str = "ids", dtype: type[np.generic] = np.int32
+) -> Path:
+    """Make the file of ids, or of another number of each pixel, its room on the disk taken first.
 
     A mapped file that meets a full disk later would kill the process.
     """
-    path = folder / "ids.npy"
+    path = folder / f"{name}.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "instances.json").unlink(missing_ok=True)
-        np.lib.format.open_memmap(path, "w+", np.int32, shape).flush()
+        np.lib.format.open_memmap(path, "w+", dtype, shape).flush()
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     except OSError as error:
         if path.is_file():
             path.unlink()
-        wanted = max(1, round(4e-6 * shape[0] * shape[1]))
+        wanted = max(1, round(np.dtype(dtype).itemsize * 1e-6 * shape[0] * shape[1]))
         raise OutputFailed(
             f"The ids of {shape[0]} x {shape[1]} px cannot be kept in {folder} ({error.strerror}): "
             f"give a workspace with {wanted:,} MB."
