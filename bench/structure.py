@@ -81,7 +81,7 @@ LAYERS = (
         "workflows",
         "world country evaluation change pipeline review closerange",
         "country > change pipeline",
-        "world > pipeline",
+        "world > pipeline change",
         "evaluation > pipeline",
     ),
     layer("learning", "labelling training", "labelling > training"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as default
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from change_scenes import write_year
+from selion import fields
 
 YEARS = tuple(range(2017, 2026))
 CELL, SIDE = 24, 10
@@ -26,15 +28,15 @@ Cell = tuple[int, int]
 class Planted:
     """What was drawn."""
 
-    ids: dict[int, np.ndarray] = field(default_factory=dict)
+    ids: dict[int, np.ndarray] = default(default_factory=dict)
     """(y, x) int32 by year: what the year's map has."""
-    true: dict[int, np.ndarray] = field(default_factory=dict)
+    true: dict[int, np.ndarray] = default(default_factory=dict)
     """The same without what a year did not find."""
-    events: Counter = field(default_factory=Counter)
+    events: Counter = default(default_factory=Counter)
     """(outcome, year, cell): fields."""
-    hidden: set = field(default_factory=set)
+    hidden: set = default(default_factory=set)
     """(year, cell) of fields that a year did not find."""
-    still: set = field(default_factory=set)
+    still: set = default(default_factory=set)
     """Cells in which nothing ever happens."""
 
 
@@ -104,7 +106,14 @@ def _shapes(cell: Cell, kind: str, *, now: bool) -> list[tuple[slice, slice]]:
 
 def write_years(planted: Planted, folder: Path) -> list[Path]:
     """Write each year as ``selion map --scores`` would."""
-    return [write_year(folder / str(year), planted.ids[year], GRID, year=year) for year in YEARS]
+    draw, given = np.random.default_rng(0), []
+    for year in YEARS:
+        given.append(write_year(folder / str(year), planted.ids[year], GRID, year=year))
+        table = given[-1] / "fields.parquet"
+        frame = fields.read_fields(table)
+        frame["confidence"] = draw.uniform(0.5, 1, len(frame)).astype(np.float32)
+        fields.write_fields(frame, table, fields.read_origin(table), force=True)
+    return given
 
 
 def cell_of(x: float, y: float) -> Cell:

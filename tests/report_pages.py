@@ -220,6 +220,15 @@ def change_page(folder: Path) -> Path:
     return write_report(selion.compare_years(given, folder / "change"))
 
 
+def history_page(folder: Path) -> Path:
+    from history_scenes import plant, write_years
+    from selion.change import join_years
+    from selion.reports.history import write_report
+
+    given = write_years(plant(), folder / "maps")
+    return write_report(join_years(given, folder / "history"))
+
+
 PAGES: dict[str, Callable[[Path], Path]] = {
     "map": map_page,
     "evaluation": evaluation_page,
@@ -229,6 +238,7 @@ PAGES: dict[str, Callable[[Path], Path]] = {
     "crops": crops_page,
     "screening": screening_page,
     "change": change_page,
+    "history": history_page,
 }
 LEARNT = {"training", "selftraining", "sweep"}
 """Pages that want torch."""

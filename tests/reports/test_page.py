@@ -13,7 +13,7 @@ import pytest
 from report_pages import LEARNT, PAGES
 from selion.reports import page
 
-VOID = {"meta", "img", "br", "rect", "path", "line", "circle", "polyline"}
+VOID = {"meta", "img", "br", "rect", "path", "line", "circle", "polyline", "input"}
 
 
 class Balanced(HTMLParser):

@@ -1,7 +1,7 @@
-"""Probabilities of several years in one: where an outline did not move, the years are repeats.
+"""Probabilities of several years in one: where nothing has changed, the years are repeats.
 
-Fields that stay where they are were looked at anew in each year; the mean of these looks is quieter
-than any of them.
+Ground that stays as it is was looked at anew in each year; the mean of these looks is quieter than
+any of them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ from selion.change.sides import BLOCK
 from selion.change.step import COLOURS
 from selion.classes import IGNORE, ClassScheme
 from selion.errors import BadInput
-from selion.grid import Roi, tiles
+from selion.grid import Roi, inside, pad_roi, tiles
 from selion.progress import OnStep, silent
 
-YEARS = ClassScheme(OUTCOMES_OF_YEARS, (), None, (*COLOURS, "#bdbdbd", "#cfe3c8"))
+YEARS = ClassScheme(OUTCOMES_OF_YEARS, (), None, (*COLOURS, "#bdbdbd", "#cfe3c8", "#fdd49e"))
 """Classes of the maps of outcomes; 255 is not known."""
 LEAST = 1 / 508
 """Half a step of stored probabilities."""
+SURE = 3.5
+"""Standard deviations between the means before and after a change."""
+LEAST_CHANGE = 2.0
+"""Log-odds between them, at least: less does no harm to a mean."""
+BIN, BINS = 1 / 64, 1024
+"""Log-odds of a bin, and bins, in which differences are counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,8 @@ class JoinedGround:
 
     joined: JoinedYears
     records: Records
+    poor: np.ndarray
+    """(n, year) bool: the year found too little where the field is."""
     rows: tuple[np.ndarray, ...]
     """For each year (fields and hidden ones + 1,) int32: rows of the records by number in its file
     of ids; -1 for none, and for hidden ones."""
@@ -61,10 +69,11 @@ class JoinedGround:
         return found
 
 
-def make_ground(joined: JoinedYears, records: Records) -> JoinedGround:
+def make_ground(joined: JoinedYears, records: Records, poor: np.ndarray) -> JoinedGround:
     """Give each year's fields their rows in the records."""
     number = {name: row for row, name in enumerate(records.ids)}
-    return JoinedGround(joined, records, tuple(_rows_of(year, number) for year in joined.years))
+    rows = tuple(_rows_of(year, number) for year in joined.years)
+    return JoinedGround(joined, records, poor, rows)
 
 
 def _rows_of(year: SequenceYear, number: dict[str, int]) -> np.ndarray:
@@ -161,8 +170,173 @@ def pool(parts: list[np.ndarray], weights: list[np.ndarray], method: str) -> np.
     return np.where(number > 0, total, 0).astype(np.float32)
 
 
-def fuse(ground: JoinedGround, roi: Roi, method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Join the probabilities of a region over the years in which its outlines did not move.
+def evidence(values: np.ndarray, classes: ClassScheme) -> np.ndarray:
+    """Return (2, y, x) float64 log-odds: to lie inside a field, and to be nothing else."""
+    inner = values[[classes.index(name) for name in classes.things]].sum(axis=0)
+    share = np.clip(np.stack([inner, values[0]]).astype(np.float64), LEAST, 1 - LEAST)
+    return np.log(share / (1 - share))
+
+
+@dataclass(frozen=True, eq=False)
+class _Looks:
+    """What all years say about a region."""
+
+    values: list[np.ndarray]
+    """(class, y, x) float32 of each year."""
+    counts: np.ndarray
+    """(year, y, x) bool: the year saw the pixel, and did not miss the field that is there."""
+    evidence: tuple[np.ndarray, ...]
+    """(year, y, x) float64: :func:`evidence` of each pixel, and its mean over 3 x 3 pixels, which
+    is quieter, but blind to a line."""
+
+
+def _look(ground: JoinedGround, roi: Roi) -> _Looks:
+    joined = ground.joined
+    wide = pad_roi(roi, 1, (int(joined.grid.shape[0]), int(joined.grid.shape[1])))
+    cut = inside(roi, wide)
+    values, counts = [], []
+    found: list[list[np.ndarray]] = [[], [], [], []]
+    for at, year in enumerate(joined.years):
+        part = year.scores.read(wide)
+        seen = np.ones(part.values.shape[1:], bool) if part.valid is None else part.valid
+        seen = seen & ~_missed(ground, at, wide)
+        odds = np.where(seen, evidence(part.values, year.mapped.classes), 0)
+        number = _around_sum(seen.astype(np.float64))[cut]
+        for kind, plane in enumerate(odds):
+            found[2 * kind].append(plane[cut])
+            found[2 * kind + 1].append(_around_sum(plane)[cut] / np.maximum(number, 1))
+        values.append(part.values[:, *cut])
+        counts.append(seen[cut])
+    return _Looks(values, np.array(counts), tuple(np.array(one) for one in found))
+
+
+def _around_sum(values: np.ndarray) -> np.ndarray:
+    """Return the sum of 3 x 3 pixels, added in an order that no block changes."""
+    rows, columns = values.shape
+    wide = np.pad(values, 1)
+    total = np.zeros(values.shape)
+    for y in range(3):
+        for x in range(3):
+            total += wide[y : y + rows, x : x + columns]
+    return total
+
+
+def _missed(ground: JoinedGround, year: int, roi: Roi) -> np.ndarray:
+    """Return (y, x) bool: fields that the year before or after has, and a poor year has not."""
+    here = (ground.records.codes[:, year] == NOT_SEEN) & ground.poor[:, year]
+    out = np.zeros((roi[0].stop - roi[0].start, roi[1].stop - roi[1].start), bool)
+    if here.any():
+        here = np.append(here, False)  # row -1 is no field
+        for other in {max(year - 1, 0), min(year + 1, len(ground.rows) - 1)} - {year}:
+            out |= here[ground.read(other, roi)]
+    return out
+
+
+def measure_noise(ground: JoinedGround, on_step: OnStep = silent) -> tuple[float, ...]:
+    """Return by how much log-odds differ between looks at the same ground.
+
+    The median absolute difference of consecutive years over all pixels, as the standard deviation
+    of one year: changes are rare, so they hardly count.
+
+    Returns
+    -------
+    tuple of 4 floats
+        One for each entry of the looks' evidence: inside a field, of a pixel and of 3 x 3; and
+        nothing else, of both.
+    """
+    counts, rois = np.zeros((4, BINS + 1), np.int64), rois_of(ground.joined)
+    for number, roi in enumerate(rois, 1):
+        looks = _look(ground, roi)
+        both = looks.counts[1:] & looks.counts[:-1]
+        for kind, found in enumerate(looks.evidence):
+            apart = np.minimum(np.abs(np.diff(found, axis=0))[both] / BIN, BINS).astype(np.int64)
+            counts[kind] += np.bincount(apart, minlength=BINS + 1)
+        on_step("noise", number, len(rois), "")
+    middle = [int(np.searchsorted(np.cumsum(row), row.sum() / 2)) for row in counts]
+    return tuple((row + 0.5) * BIN / (0.6745 * np.sqrt(2)) if row else 0.0 for row in middle)
+
+
+def odd_years(found: np.ndarray, counts: np.ndarray, noise: float) -> np.ndarray:
+    """Return (year, y, x) bool: years that say otherwise than both years around, which agree.
+
+    The parameters are those of :func:`last_change`.
+    """
+    odd = np.zeros(found.shape, bool)
+    before, after = found[1:-1] - found[:-2], found[1:-1] - found[2:]
+    limit = max(LEAST_CHANGE, SURE * noise * np.sqrt(2))
+    odd[1:-1] = (
+        (np.minimum(np.abs(before), np.abs(after)) > limit)
+        & (before * after > 0)
+        & (np.abs(found[2:] - found[:-2]) < LEAST_CHANGE)
+        & counts[1:-1]
+        & counts[:-2]
+        & counts[2:]
+    )
+    return odd
+
+
+def last_change(found: np.ndarray, counts: np.ndarray, noise: float) -> np.ndarray:
+    """Return since when each pixel is as it is.
+
+    Parameters
+    ----------
+    found : (year, y, x) float64 ndarray
+        Log-odds.
+    counts : (year, y, x) bool ndarray
+        Which of them count.
+    noise : float
+        Standard deviation of one.
+
+    Returns
+    -------
+    (y, x) int64 ndarray
+        The first year after the last change; 0 where nothing has changed.
+
+    Notes
+    -----
+    Binary segmentation (Scott and Knott, Biometrics 30, 1974; Vostrikova 1981): the years are
+    parted where the means before and after differ most for their number, if by more than
+    :data:`SURE` standard deviations and by :data:`LEAST_CHANGE`; then the later part again.
+    """
+    # what differs by less cannot have changed
+    low = np.where(counts, found, np.inf).min(axis=0)
+    high = np.where(counts, found, -np.inf).max(axis=0)
+    moving = high - low >= LEAST_CHANGE
+    since = np.zeros(found.shape[1:], np.int64)
+    since[moving] = _last_cut(found[:, moving], counts[:, moving], noise)
+    return since
+
+
+def _last_cut(found: np.ndarray, counts: np.ndarray, noise: float) -> np.ndarray:
+    """Do what :func:`last_change` does for (year, n) pixels."""
+    nothing = np.zeros((1, found.shape[1]))
+    # number and sum of what counts before each year
+    number = np.concatenate([nothing, np.cumsum(counts, axis=0)])
+    total = np.concatenate([nothing, np.cumsum(np.where(counts, found, 0), axis=0)])
+    since = np.zeros(found.shape[1], np.int64)
+    for _ in range(len(found) - 1):
+        start_number = np.take_along_axis(number, since[None], axis=0)[0]
+        start_total = np.take_along_axis(total, since[None], axis=0)[0]
+        best, cut = np.zeros(len(since)), since
+        for year in range(1, len(found)):
+            before, after = number[year] - start_number, number[-1] - number[year]
+            usable = (year > since) & (before > 0) & (after > 0)
+            before, after = np.maximum(before, 1), np.maximum(after, 1)
+            means = (total[year] - start_total) / before, (total[-1] - total[year]) / after
+            apart = np.abs(means[1] - means[0])
+            size = apart / np.sqrt(1 / before + 1 / after)
+            better = usable & (apart >= LEAST_CHANGE) & (size > SURE * noise) & (size > best)
+            best, cut = np.where(better, size, best), np.where(better, year, cut)
+        if (cut == since).all():
+            break
+        since = cut
+    return since
+
+
+def fuse(
+    ground: JoinedGround, roi: Roi, method: str, noise: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join the probabilities of a region over the years since its last change.
 
     Returns
     -------
@@ -170,35 +344,30 @@ def fuse(ground: JoinedGround, roi: Roi, method: str) -> tuple[np.ndarray, np.nd
     (y, x) uint8 ndarray
         How many years each pixel is made of; 0: nobody saw it.
     """
-    joined = ground.joined
-    stable = np.vstack([ground.records.stable, np.zeros((1, len(joined.years)), bool)])
-    last = ground.read_last(roi)
-    unmoved = np.ones(last.shape, bool)
-    parts, weights, valid = [], [], []
-    for year in reversed(range(len(joined.years))):
-        part = joined.years[year].scores.read(roi)
-        parts.append(part.values)
-        valid.append(np.ones(last.shape, bool) if part.valid is None else part.valid)
-        own = ground.read(year, roi)
-        # ground between fields: back to the year in which a field was there that is so no more
-        unmoved &= (own < 0) | stable[own, year]
-        weights.append(valid[-1] & np.where(last >= 0, stable[last, year], unmoved))
-    count = np.sum(weights, axis=0).astype(np.uint8)
-    for at, seen in enumerate(valid):  # where none of these was seen, the last year that was
-        weights[at] = weights[at] | ((count == 0) & seen)
-        count = np.maximum(count, weights[at])
-    return pool(parts, weights, method), count
+    looks = _look(ground, roi)
+    years = np.arange(len(looks.values))[:, None, None]
+    weights = looks.counts
+    for found, loud in zip(looks.evidence, noise, strict=True):
+        counts = looks.counts & ~odd_years(found, looks.counts, loud)
+        weights = weights & counts & (years >= last_change(found, counts, loud)[None])
+    # the two may leave nothing that both let count: then the last look
+    last = looks.counts & (np.cumsum(looks.counts[::-1], axis=0)[::-1] == 1)
+    weights = np.where(weights.any(axis=0), weights, last)
+    count = weights.sum(axis=0).astype(np.uint8)
+    return pool(looks.values, list(weights), method), count
 
 
 def write_fused(
     ground: JoinedGround, path: Path, method: str, *, force: bool, on_step: OnStep = silent
-) -> np.ndarray:
+) -> tuple[np.ndarray, float]:
     """Write probabilities joined over the years as a COG, as ``selion predict`` writes them.
 
     Returns
     -------
     (year + 1,) int64 ndarray
         Pixels by the number of years that they are made of.
+    float
+        Noise of a year's log-odds in a pixel, :func:`measure_noise`.
 
     Raises
     ------
@@ -229,6 +398,7 @@ def write_fused(
         ),
     }
     counts, rois = np.zeros(len(joined.years) + 1, np.int64), rois_of(joined)
+    noise = measure_noise(ground, on_step)
     with store.create_cog(
         path,
         joined.grid,
@@ -240,8 +410,8 @@ def write_fused(
         force=force,
     ) as sink:
         for number, roi in enumerate(rois, 1):
-            values, count = fuse(ground, roi, method)
+            values, count = fuse(ground, roi, method, noise)
             counts += np.bincount(count.ravel(), minlength=len(counts))
             sink.write(roi, prediction.quantise(values, count > 0))
             on_step("fuse", number, len(rois), "")
-    return counts
+    return counts, noise[0]

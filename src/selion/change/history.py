@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,8 @@ HISTORY, LONG, LINEAGE, SUMMARY = (
     "summary.csv",
 )
 FUSED, FACTS, PAGE = "fused.scores.tif", "history.json", "report.html"
-Refine = Callable[["GeoDataFrame", "HistoryParts"], "GeoDataFrame"]
-"""What adds columns to the history before it is written."""
+Refine = Callable[["GeoDataFrame", "HistoryParts"], tuple["GeoDataFrame", dict[str, Any]]]
+"""What adds columns to the history before it is written, and facts to ``history.json``."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ class HistoryParts:
     """The years."""
     ground: JoinedGround
     detection: YearDetection
+    folder: Path
+    """Where outputs are made; they are moved when all are whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,8 @@ def join_years(
         and, last of all, ``history.json``.
     options : HistoryOptions, optional
     refine : callable, optional
-        Adds columns to the history before it is written; of these ``district`` is counted by.
+        Adds columns to the history before it is written (by ``district`` is counted), facts, and
+        files to :attr:`HistoryParts.folder`, where ``fused.scores.tif`` is already.
     force : bool
         Whether existing files are replaced.
     on_step, on_note : callable, optional
@@ -164,8 +167,9 @@ def join_years(
         on_note(text)
 
     work = out / ".history"
+    shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     try:
-        work.mkdir(parents=True, exist_ok=True)
+        (work / "whole").mkdir(parents=True)
     except OSError as error:
         raise OutputFailed(
             f"The folder {out} cannot be made ({error.strerror}): give one that can be written."
@@ -177,14 +181,29 @@ def join_years(
         detection = judge_detection(records, options.detection, mean_pixel(grid))
         records = believe(records, detection)
         parts = HistoryParts(
-            joined, records, _numbers(joined, note), make_ground(joined, records), detection
+            joined,
+            records,
+            _numbers(joined, note),
+            make_ground(joined, records, detection.here),
+            detection,
+            work / "whole",
         )
         for text in _said(parts):
             note(text)
-        writer = _Writer(out, options, force, on_step)
-        return writer.all(parts, work, refine, notes)
+        made = _Writer(work / "whole", options, on_step).all(parts, work, refine, notes)
+        _publish(work / "whole", out, force=force)
+        return replace(made, folder=out, outcomes=tuple(out / one.name for one in made.outcomes))
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _publish(whole: Path, out: Path, *, force: bool) -> None:
+    """Give all outputs their final names, the list of facts last."""
+    made = sorted(whole.iterdir(), key=lambda path: path.name == FACTS)
+    for path in made:
+        store.check_output(out / path.name, force)
+    for path in made:
+        path.replace(out / path.name)
 
 
 def _numbers(joined: JoinedYears, on_note: OnNote) -> tuple[int, ...]:
@@ -236,7 +255,6 @@ def _said(parts: HistoryParts) -> list[str]:
 class _Writer:
     out: Path
     options: HistoryOptions
-    force: bool
     on_step: OnStep
 
     def all(
@@ -244,32 +262,34 @@ class _Writer:
     ) -> FieldHistory:
         """Write everything, the list of facts last."""
         joined, records, numbers = parts.joined, parts.records, parts.numbers
-        pixels = write_fused(
+        pixels, noise = write_fused(
             parts.ground,
             self.out / FUSED,
             self.options.fusion,
-            force=self.force,
+            force=True,
             on_step=self.on_step,
         )
         maps = []
         for at, year in enumerate(joined.years):
             maps.append(self.out / _map_name(year.mapped.year))
-            write_outcomes(parts.ground, at, maps[-1], force=self.force, on_step=self.on_step)
+            write_outcomes(parts.ground, at, maps[-1], force=True, on_step=self.on_step)
         self.on_step("tables", 0, 1, "")
         tables = make_tables(joined, records, numbers, work)
-        write_long(tables.long, self.out / LONG, force=self.force)
-        frame = tables.history if refine is None else refine(tables.history, parts)
+        write_long(tables.long, self.out / LONG, force=True)
+        frame, more = tables.history, {}
+        if refine is not None:
+            frame, more = refine(frame, parts)
         self._write_history(frame, parts)
         told = make_lineage(joined, records, parts.detection)
         districts = frame["district"].to_numpy(object) if "district" in frame else None
         summary = make_summary(records, tables.areas, numbers, parts.detection, districts)
         for name, table in ((LINEAGE, told), (SUMMARY, summary)):
-            with store.atomic_write(self.out / name, self.force) as temporary:
+            with store.atomic_write(self.out / name, True) as temporary:
                 table.to_csv(temporary, index=False, float_format="%.6g", lineterminator=os.linesep)
         self.on_step("tables", 1, 1, f"{len(records.ids):,}")
-        facts = self._facts(parts, tables, summary, pixels, notes)
-        facts |= {name: value for name, value in frame.attrs.items() if name not in facts}
-        store.write_text(self.out / FACTS, json.dumps(facts, indent=1) + "\n", force=self.force)
+        facts = self._facts(parts, tables, summary, (pixels, noise), notes)
+        facts |= more
+        store.write_text(self.out / FACTS, json.dumps(facts, indent=1) + "\n", force=True)
         labels = tuple(year.mapped.year.label for year in joined.years)
         return FieldHistory(self.out, labels, numbers, tuple(maps), summary, facts, tuple(notes))
 
@@ -288,14 +308,14 @@ class _Writer:
                 },
             },
         )
-        fields.write_fields(frame, self.out / HISTORY, origin, force=self.force)
+        fields.write_fields(frame, self.out / HISTORY, origin, force=True)
 
     def _facts(
         self,
         parts: HistoryParts,
         tables: HistoryTables,
         summary: pd.DataFrame,
-        pixels: np.ndarray,
+        fused: tuple[np.ndarray, float],
         notes: list[str],
     ) -> dict[str, Any]:
         frame, found = tables.history, parts.detection
@@ -324,7 +344,8 @@ class _Writer:
             "doubt": _rounded(frame["doubt"]),
             "fusion": {
                 "method": self.options.fusion,
-                "pixels_by_years": {str(n): int(count) for n, count in enumerate(pixels)},
+                "noise": round(fused[1], 4),
+                "pixels_by_years": {str(n): int(count) for n, count in enumerate(fused[0])},
             },
             "years": years,
             "score": "not calibrated",

@@ -8,7 +8,7 @@ import numpy as np
 
 from selion.change.lineage import outcome_names
 from selion.change.outcomes import APPEARED, GONE, KEPT, UNKNOWN
-from selion.change.sequence import FIRST, NOT_SEEN, NOTHING, OUTCOMES_OF_YEARS, JoinedYears
+from selion.change.sequence import FIRST, NOT_SEEN, NOTHING, OUTCOMES_OF_YEARS, PASSING, JoinedYears
 from selion.errors import BadInput
 
 USUAL = 3.0
@@ -74,12 +74,12 @@ class Records:
         """(n, year) bool: years of the last run over which the outline did not move.
 
         It begins with the year in which the outline came to be as it is; years that have not seen
-        the field are left out and do not end it.
+        the field, or only in passing otherwise, are left out and do not end it.
         """
         seen, stable = self.seen, np.zeros(self.seen.shape, bool)
         running = np.ones(len(seen), bool)
         for year in reversed(range(seen.shape[1])):
-            here = seen[:, year] & running
+            here = seen[:, year] & running & (self.codes[:, year] != PASSING)
             stable[:, year] = here
             running &= ~here | (self.codes[:, year] == KEPT)
         return stable

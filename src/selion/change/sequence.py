@@ -14,7 +14,18 @@ import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from selion.change.lineage import Names, next_names, related_rows, returned
-from selion.change.outcomes import APPEARED, GONE, OUTCOMES, UNKNOWN, OutcomeOptions
+from selion.change.outcomes import (
+    APPEARED,
+    GONE,
+    KEPT,
+    MERGED,
+    MOVED,
+    OUTCOMES,
+    REDRAWN,
+    SPLIT,
+    UNKNOWN,
+    OutcomeOptions,
+)
 from selion.change.pixels import find_rule
 from selion.change.sides import BLOCK, YearOnGrid, place
 from selion.change.step import ChangeState, Step, compare, first_state, next_state
@@ -23,15 +34,21 @@ from selion.grid import Roi, roi_shape, tiles
 from selion.progress import OnNote, OnStep
 from selion.raster import DerivedSource, Raster, Source
 
-NOT_SEEN, FIRST = len(OUTCOMES), len(OUTCOMES) + 1
+NOT_SEEN, FIRST, PASSING = range(len(OUTCOMES), len(OUTCOMES) + 3)
 NOTHING = 254
-OUTCOMES_OF_YEARS = (*OUTCOMES, "not seen", "first")
-"""By number, those of two years and two more; 255 is "unknown", 254 nothing at all.
+OUTCOMES_OF_YEARS = (*OUTCOMES, "not seen", "first", "passing")
+"""By number, those of two years and three more; 255 is "unknown", 254 nothing at all.
 
 not seen  the year's map has no such field, but the years before and after it have; or so many
           fields are missing at once in the first or the last year that it is not believed
 first     the field is in the first year of all, or in the first that saw its ground well
+passing   for this year only the ground is divided or drawn otherwise: the year after has the
+          fields of the year before
 """
+
+
+DIVIDED = (SPLIT, MERGED, REDRAWN)
+"""Outcomes that divide the ground otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +212,9 @@ def _with_hindsight(
         rows, late = _pass_over(step, over, between, after, iou, back, names)
     pairs = step.judged.pairs
     iou[pairs.other[pairs.same] - 1] = pairs.iou[pairs.same]
+    fate = step.judged.before.copy()
+    if over is not None:
+        _pass_by(step, over, between, after, fate, names)
     step = replace(step, names=names, judged=replace(step.judged, after=after))
     joined = SequenceYear(
         step.after,
@@ -203,7 +223,7 @@ def _with_hindsight(
         iou,
         after,
         step.before.names.ids,
-        step.judged.before.copy(),
+        fate,
         late,
     )
     return step, joined, rows
@@ -245,3 +265,36 @@ def _pass_over(
         over.measures,
     )
     return rows[told], late
+
+
+def _pass_by(
+    step: Step,
+    over: Step,
+    between: SequenceYear,
+    after: np.ndarray,
+    fate: np.ndarray,
+    names: Names,
+) -> None:
+    """Take back a division of the ground that only the year between has.
+
+    Fields that are the same in the years around it are so in this year, too; what the year between
+    has instead is "passing".  ``after``, ``fate`` and how its fields came change.
+    """
+    pairs = over.judged.pairs
+    one, other = pairs.one - 1, pairs.other - 1
+    same = pairs.same & np.isin(pairs.outcome, (KEPT, MOVED))
+    same &= names.ids[other] == over.before.names.ids[one]
+    again = same & np.isin(after[other], (*DIVIDED, MOVED))
+    after[other[again]] = pairs.outcome[again]
+    own, later = step.judged.pairs.one - 1, step.judged.pairs.other - 1
+    count, came = len(step.judged.before), between.came
+    passing = np.zeros(count, bool)
+    # an outline that moved twice has moved; one that moved and is back has not
+    for steady, outcomes in ((same, DIVIDED), (same & (pairs.outcome == KEPT), (MOVED,))):
+        calm = np.zeros(len(after), bool)
+        calm[other[steady]] = True
+        kin = np.bincount(own, minlength=count)
+        every = (kin > 0) & (np.bincount(own, calm[later], count) == kin)
+        passing[: len(came)] |= every[: len(came)] & np.isin(came, outcomes)
+    came[passing[: len(came)]] = PASSING
+    fate[passing] = PASSING

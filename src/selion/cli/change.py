@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from selion.change import ChangeResult
 
 
+tolerance = click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help=(
+        "Pixels of the image that an outline may lie elsewhere, on the mean, before its boundary "
+        "has moved."
+    ),
+)
+
+
 @click.command(
     "change",
     help=(
@@ -46,16 +58,7 @@ if TYPE_CHECKING:
     default=None,
     help="Of the rule [default: fixed 0.75, paper 0.5].",
 )
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    help=(
-        "Pixels of the image that an outline may lie elsewhere, on the mean, before its boundary "
-        "has moved."
-    ),
-)
+@tolerance
 @opt.force
 @opt.as_json
 @opt.quiet

@@ -42,6 +42,7 @@ VERBS = {
         "evaluate", "evaluate_command", "Score models on a dataset, or maps against a truth."
     ),
     "change": Verb("change", "change_command", "Compare maps of two or more years."),
+    "history": Verb("history", "history_command", "Join many years: one id for each field."),
     "plan": Verb("plan", "plan_command", "Split a country into jobs; estimate time and cost."),
     "merge": Verb(
         "country",

@@ -155,8 +155,17 @@ def reliability_chart(run: RunScores) -> str:
     found = run.calibration
     if found is None:
         return ""
+    caption = (
+        f"Confidence of {found.n:,} objects: expected calibration error {found.ece:.3f}, Brier "
+        f"{found.brier:.3f}."
+    )
+    return reliability_drawing(found.table.to_dict("records"), caption)
+
+
+def reliability_drawing(bins: Sequence[Mapping[str, Any]], caption: str) -> str:
+    """Draw the bins of :class:`selion.metrics.Reliability`."""
     marks = []
-    for row in found.table.to_dict("records"):
+    for row in bins:
         x, y = 30 + 240 * row["confidence"], 260 - 240 * row["right"]
         low, high = 260 - 240 * row["low95"], 260 - 240 * row["high95"]
         marks.append(
@@ -180,10 +189,6 @@ def reliability_chart(run: RunScores) -> str:
         'that was right"'
     )
     svg = f'<svg viewBox="0 0 290 295" {look}>{axes}{"".join(marks)}{words}</svg>'
-    caption = (
-        f"Confidence of {found.n:,} objects: expected calibration error {found.ece:.3f}, Brier "
-        f"{found.brier:.3f}."
-    )
     return page.chart(svg, escape(caption))
 
 

@@ -54,6 +54,18 @@ height:.5rem;background:var(--line)}
 .card .bar i,.card .bar b{position:absolute;top:0;bottom:0}.card .bar i{background:var(--accent);
 opacity:.4}.card .bar b{width:2px;background:var(--ink)}
 .card.no{border-color:var(--warn)}.why{color:var(--warn)}.soft{color:var(--soft)}
+.years{display:flex;flex-wrap:wrap;position:relative;margin:1.2rem 0}
+.years input{position:absolute;opacity:0;pointer-events:none}
+.years label{order:1;flex:1 1 3rem;text-align:center;padding:.7rem 0 .3rem;position:relative;
+border-top:4px solid var(--line);cursor:pointer}
+.years label::before{content:"";position:absolute;left:50%;top:-.6rem;width:.95rem;height:.95rem;
+margin-left:-.5rem;border-radius:50%;border:2px solid var(--soft);background:var(--paper)}
+.years input:checked+label{font-weight:700}
+.years input:checked+label::before{background:var(--accent);border-color:var(--ink)}
+.years input:focus-visible+label{outline:2px solid var(--accent);outline-offset:2px}
+.years .panel{order:2;width:100%;display:none}
+.years input:checked+label+.panel{display:block}
+h3{font-size:1.05rem;margin:1rem 0 .4rem}
 @page{margin:14mm}
 @media print{:root{color-scheme:light;--ink:#000;--paper:#fff;--line:#bbb;--soft:#444;
 --accent:#1d5a2a;--warn:#8a3a10}
@@ -61,6 +73,7 @@ body{font-size:10pt}main,main.wide{max-width:none;padding:0}.scroll{overflow:vis
 h2{break-after:avoid}figure,tr,.card{break-inside:avoid}
 thead{display:table-header-group}.row{grid-template-columns:repeat(2,1fr)}
 .grid{grid-template-columns:repeat(3,1fr)}
+.years label{display:none}.years .panel{display:block;break-inside:avoid}
 i,rect,circle,polyline,img{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 table{font-size:9pt}th,td{padding-right:.5rem}}
 """
@@ -154,6 +167,29 @@ def legend(colours: Mapping[str, str]) -> str:
 def chart(svg: str, caption: str) -> str:
     """Give a drawing its caption, which may hold a legend and is HTML already."""
     return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def year_slider(name: str, panels: Sequence[tuple[str, str]]) -> str:
+    """Show one of several panels at a time, chosen on a line of years with pointer or arrow keys.
+
+    Parameters
+    ----------
+    name : str
+        What is chosen.
+    panels : sequence of (str, str)
+        Label and HTML of each; the last is shown first, and all when printed.
+    """
+    parts = [
+        (
+            f'<input type="radio" name="year" id="year{number}"'
+            f'{" checked" if number == len(panels) - 1 else ""}><label for="year{number}">'
+            f'{escape(label)}</label><div class="panel"><h3>{escape(label)}</h3>{content}</div>'
+        )
+        for number, (label, content) in enumerate(panels)
+    ]
+    return (
+        f'<div class="years" role="radiogroup" aria-label="{escape(name)}">{"".join(parts)}</div>'
+    )
 
 
 def section(title: str, *parts: str) -> str:

@@ -1,0 +1,147 @@
+"""write_history: maps of many years as one history of fields, with attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from selion import fields, store
+from selion.change.history import (
+    FUSED,
+    FieldHistory,
+    HistoryOptions,
+    HistoryParts,
+    join_years,
+    output_names,
+)
+from selion.change.reference import match_last
+from selion.change.years import YearLike, find_years
+from selion.pipeline.maps import MapOptions, fields_from_scores
+from selion.pipeline.probabilities import RunReport
+from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.world.attributes import Attributes, add_attributes, calibrate
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+FIELDS = "fields.parquet"
+"""The fields of the fused probabilities."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldHistoryOptions:
+    """How a history is made."""
+
+    mapping: MapOptions = field(default_factory=MapOptions)
+    """How probabilities become fields, in each year and in the fused map; who does the blocks."""
+    join: HistoryOptions = field(default_factory=HistoryOptions)
+    attributes: Attributes = field(default_factory=Attributes)
+
+
+def write_history(
+    years: Sequence[YearLike],
+    out: Path | str,
+    options: WorldHistoryOptions | None = None,
+    *,
+    force: bool = False,
+    on_step: OnStep = silent,
+    on_note: OnNote = unsaid,
+) -> FieldHistory:
+    """Join maps of the same place into one history of its fields, with attributes.
+
+    Parameters
+    ----------
+    years : sequence
+        The earliest first; see :func:`selion.change.find_years`.
+    out : path
+        A folder; gets what :func:`selion.change.join_years` writes and ``fields.parquet``, the
+        fields of the probabilities fused over the years, whose column ``history:id`` says which
+        field of the history each is.
+    options : WorldHistoryOptions, optional
+    force : bool
+        Whether existing files are replaced.
+    on_step, on_note : callable, optional
+
+    Returns
+    -------
+    FieldHistory
+
+    Raises
+    ------
+    SelionError
+        If something cannot be read, used or written.
+    """
+    options, out = options or WorldHistoryOptions(), Path(out).expanduser()
+    for name in (FIELDS, *output_names(find_years(years))):
+        store.check_output(out / name, force)
+
+    def refine(frame: GeoDataFrame, parts: HistoryParts) -> tuple[GeoDataFrame, dict[str, Any]]:
+        frame = add_attributes(frame, options.attributes, on_step)
+        facts: dict[str, Any] = {}
+        if options.attributes.reference:
+            frame, facts = calibrate(frame, parts, options.attributes, parts.folder.parent)
+        facts["fused_fields"] = _write_fused_fields(frame, parts, options.mapping, on_step, on_note)
+        return frame, facts
+
+    return join_years(
+        years,
+        out,
+        options.join,
+        refine=refine,
+        force=force,
+        on_step=on_step,
+        on_note=on_note,
+    )
+
+
+def _write_fused_fields(
+    frame: GeoDataFrame,
+    parts: HistoryParts,
+    mapping: MapOptions,
+    on_step: OnStep,
+    on_note: OnNote,
+) -> int:
+    """Find the fields of the fused probabilities, and say which of the history each is."""
+    work, last = parts.folder.parent, parts.joined.years[-1].mapped
+    moment = last.origin.determined
+    options = replace(
+        mapping,
+        scores=None,
+        work=None,
+        collection=mapping.collection or "fused",
+        datetime=mapping.datetime or (None if moment is None else moment.isoformat()),
+    )
+    path = work / FIELDS
+    fields_from_scores(
+        parts.folder / FUSED,
+        path,
+        options,
+        force=True,
+        on_step=on_step,
+        report=RunReport(on_note=on_note),
+    )
+    found = fields.read_fields(path)
+    rows = match_last(parts.ground, found, work)
+    known = frame.iloc[rows]
+    columns = {
+        "history:id": known["id"].to_numpy(object),
+        "history:first_year": known["first_year"].to_numpy(np.float64),
+        "history:stable_since": known["stable_since"].to_numpy(np.float64),
+    }
+    kinds = {"history:id": "string"}
+    found = found.assign(
+        **{
+            name: pd.array(
+                np.where(rows >= 0, values, None if name in kinds else np.nan),
+                dtype=kinds.get(name, "Int32"),
+            )
+            for name, values in columns.items()
+        }
+    )
+    fields.write_fields(found, parts.folder / FIELDS, fields.read_origin(path), force=True)
+    return len(found)
