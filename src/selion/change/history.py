@@ -276,7 +276,8 @@ class _Writer:
         self.on_step("tables", 0, 1, "")
         tables = make_tables(joined, records, numbers, work)
         write_long(tables.long, self.out / LONG, force=True)
-        frame, more = tables.history, {}
+        frame = tables.history
+        more: dict[str, Any] = {}
         if refine is not None:
             frame, more = refine(frame, parts)
         self._write_history(frame, parts)

@@ -162,7 +162,7 @@ def reliability_chart(run: RunScores) -> str:
     return reliability_drawing(found.table.to_dict("records"), caption)
 
 
-def reliability_drawing(bins: Sequence[Mapping[str, Any]], caption: str) -> str:
+def reliability_drawing(bins: Sequence[Mapping[Any, Any]], caption: str) -> str:
     """Draw the bins of :class:`selion.metrics.Reliability`."""
     marks = []
     for row in bins:

@@ -129,7 +129,8 @@ def read_reference(sources: Attributes) -> tuple[GeoDataFrame, np.ndarray]:
     UnknownName, BadInput
         If the column is missing, or says neither yes nor no.
     """
-    parts, truths = [], []
+    parts: list[GeoDataFrame] = []
+    truths: list[np.ndarray] = []
     for path in sources.reference:
         frame = fields.read_fields(path)
         frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]

@@ -127,21 +127,12 @@ def _write_fused_fields(
     )
     found = fields.read_fields(path)
     rows = match_last(parts.ground, found, work)
-    known = frame.iloc[rows]
-    columns = {
-        "history:id": known["id"].to_numpy(object),
-        "history:first_year": known["first_year"].to_numpy(np.float64),
-        "history:stable_since": known["stable_since"].to_numpy(np.float64),
-    }
-    kinds = {"history:id": "string"}
-    found = found.assign(
-        **{
-            name: pd.array(
-                np.where(rows >= 0, values, None if name in kinds else np.nan),
-                dtype=kinds.get(name, "Int32"),
-            )
-            for name, values in columns.items()
-        }
-    )
+    known, none = frame.iloc[rows], rows < 0
+    names = known["id"].to_numpy(object).copy()
+    names[none] = None
+    found = found.assign(**{"history:id": pd.array(names, dtype="string")})
+    for column in ("first_year", "stable_since"):
+        years = known[column].to_numpy(np.int32)
+        found[f"history:{column}"] = pd.arrays.IntegerArray(years.copy(), none)
     fields.write_fields(found, parts.folder / FIELDS, fields.read_origin(path), force=True)
     return len(found)
