@@ -138,7 +138,7 @@ def _named_note(on_note: OnNote, year: int, text: str) -> None:
 
 
 def _named_step(
-    on_step: OnStep, year: int, stage: str, done: float, total: float, detail: str
+    on_step: OnStep, year: int, stage: str, done: float, total: float, detail: str = ""
 ) -> None:
     on_step(f"{year} {stage}", done, total, detail)
 
