@@ -41,3 +41,19 @@ def test_published_polygons_have_what_ours_have_not(copies):
     wide = truth[(truth["seam"] != "") & truth.looked].reset_index(drop=True)
     best, inside = matched(wide, frame)
     assert ((best < 0.85) | (inside != 1)).any()
+
+
+def test_doubles_at_seams_are_said(copies):
+    copy = copies("seam")
+    found = read_published_fields(name(copy, ":fields"), copy.area, 2025)
+    shapes = found.frame.geometry
+    pairs = shapes.sindex.query(shapes, predicate="intersects")
+    twice = {
+        int(min(a, b, key=lambda k: shapes.iloc[k].area))
+        for a, b in pairs.T
+        if a < b
+        and shapes.iloc[a].intersection(shapes.iloc[b]).area
+        > 0.5 * min(shapes.iloc[a].area, shapes.iloc[b].area)
+    }
+    assert found.provenance["doubles"] == len(twice)
+    assert any(note.startswith("Doubles:") for note in found.notes) == bool(twice)

@@ -416,9 +416,9 @@ def fields_from_scores(
 def published_options(options: MapOptions) -> MapOptions:
     """Return how objects are found in probabilities as Fields of The World publishes them.
 
-    Their network answers at 2.5 m and its lines between fields are two to four pixels wide:
-    smoothing over 7 m, which suits probabilities of coarser pixels, would close them.  Where
-    ``options`` asks for something else, that holds.
+    Their network answers at 2.5 m and its lines between fields are two to four pixels wide, one at
+    10 m: smoothing, which is for noisy probabilities, would close them.  Where ``options`` asks for
+    something else, that holds.
     """
     if options.instances != fields.InstanceOptions():
         return options

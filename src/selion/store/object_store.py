@@ -66,8 +66,11 @@ class ObjectFolder:
             from selion.store.clouds import object_settings
 
             settings = object_settings(self.url)
-            client: Any = {"timeout": timedelta(seconds=RETRY.answer)} | settings.pop(
-                "client_options", {}
+            plain = {"allow_http": True} if self.url.startswith("http://") else {}
+            client: Any = (
+                {"timeout": timedelta(seconds=RETRY.answer)}
+                | plain
+                | settings.pop("client_options", {})
             )
             quick: Any = {
                 "max_retries": 3,
@@ -84,6 +87,11 @@ class ObjectFolder:
                 **settings,
             )
         return self._opened
+
+    @property
+    def client(self) -> Any:
+        """The store as obstore has it, for libraries that read from one; http(s) too."""
+        return self._store
 
     def get(self, name: str) -> bytes | None:
         """Return what an object holds; None if there is none.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from selion.grid import Roi, overlap, tiles
 from selion.imagery.placement import Placement
+from selion.raster import DerivedSource, Source
 from selion.store.geotiff import GeoTiffSource
+from selion.store.stack import StackSource
+from selion.world.first import FirstScores
 from selion.world.gathering import BLOCK
-from selion.world.probabilities import PublishedScores, open_tile
+from selion.world.probabilities import PublishedScores
 
 MARGIN = 3
 """Pixels around what is read of a tile that resampling looks at."""
@@ -54,6 +57,7 @@ def reading_cost(scores: PublishedScores) -> ReadingCost:
     ReadingCost
         The compressed blocks of the tiles that the area's grid needs, as their heads tell.  What is
         really read is a little more: heads, and what lies between blocks that are read together.
+        Of a Zarr it is the chunks before compression: at most so much.
 
     Raises
     ------
@@ -62,13 +66,33 @@ def reading_cost(scores: PublishedScores) -> ReadingCost:
     """
     mosaic, sizes = scores.mosaic, []
     rois = tiles((scores.grid.shape[0], scores.grid.shape[1]), BLOCK)
-    for tile, layer, at in zip(scores.tiles, mosaic.layers, mosaic.placements, strict=True):
-        source = open_tile(layer.path, scores.gsd).source
+    for layer, at in zip(mosaic.layers, mosaic.placements, strict=True):
+        source = layer.opener(layer.path)
         frames = list(_frames(at, rois))
-        size = source.stored_bytes(frames) if isinstance(source, GeoTiffSource) else 0
-        sizes.append((tile.key, size))
+        sizes.append((layer.tile, _bytes(source, frames)))
     height, width = scores.grid.shape
     return ReadingCost(tuple(sizes), (height, width), scores.gsd)
+
+
+def _bytes(source: Source, frames: Sequence[Roi]) -> int:
+    """Return the bytes behind some regions, as the file's head tells; of a Zarr uncompressed."""
+    if isinstance(source, FirstScores) and isinstance(source.source, StackSource):
+        stack, (rows, columns) = source.source, source.frame
+        height, width = stack.chunk
+        chunks = {
+            (row, column)
+            for roi in frames
+            for row in range(
+                (rows.start + roi[0].start) // height, -(-(rows.start + roi[0].stop) // height)
+            )
+            for column in range(
+                (columns.start + roi[1].start) // width, -(-(columns.start + roi[1].stop) // width)
+            )
+        }
+        return len(chunks) * stack.chunk_bytes
+    if isinstance(source, DerivedSource) and isinstance(source.source, GeoTiffSource):
+        return source.source.stored_bytes(frames)
+    return 0
 
 
 def _frames(at: Placement, rois: Iterable[Roi]) -> Iterable[Roi]:

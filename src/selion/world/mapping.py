@@ -13,7 +13,7 @@ import numpy as np
 import selion
 from selion import fields, prediction, store
 from selion.classes import FTW3
-from selion.errors import BadInput
+from selion.errors import BadInput, NoScenes
 from selion.grid import tiles
 from selion.imagery import Area, AreaLike
 from selion.pipeline.land_cover import keep_cropland
@@ -25,7 +25,7 @@ from selion.runners import open_runner
 from selion.world.editions import Edition
 from selion.world.fields import read_published_fields
 from selion.world.gathering import BLOCK, GatheredScores, gather
-from selion.world.probabilities import PublishedScores, open_probabilities
+from selion.world.probabilities import PublishedScores, nothing_seen, open_probabilities
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -113,12 +113,18 @@ def map_published(
     force = _checked(out, options, force=force)
     scores = open_probabilities(edition, area, year, gsd=options.predict.gsd, crs=crs)
     for note in scores.notes:
-        report.on_note(note)
+        if scores.tiles or note != scores.missing_note:  # of one array it is counted below
+            report.on_note(note)
     with work_folder(out, options.work, report) as folder:
         place = options.journal or folder
         journal = prediction.BlockJournal(f"{place}/published-{scores.key[:16]}", scores.key)
         with open_runner(options.runner) as runner, report.stages.during("read"):
             gathered = gather(scores, journal, runner, report, on_step)
+        if not scores.tiles:  # one array of the world: only its pixels tell where nothing is
+            gathered = replace(gathered, scores=_counted(gathered))
+            scores = gathered.scores
+            if scores.missing_km2:
+                report.on_note(scores.missing_note)
         if options.scores is not None:
             with report.stages.during("write"):
                 _write_scores(gathered, options.scores, force=force, on_step=on_step)
@@ -213,6 +219,25 @@ def _checked(out: Path, options: MapOptions, *, force: bool) -> bool:
         store.check_output(options.scores, force)
     fields.format_of(out)
     return force
+
+
+def _counted(gathered: GatheredScores) -> PublishedScores:
+    """Count the pixels of the area that hold nothing.
+
+    Raises
+    ------
+    NoScenes
+        If all do.
+    """
+    scores = gathered.scores
+    inside, missing = 0, 0
+    for roi in tiles((gathered.grid.shape[0], gathered.grid.shape[1]), BLOCK):
+        wanted = scores.area.mask(gathered.grid[roi])
+        inside += int(wanted.sum())
+        missing += int((wanted & ~np.asarray(gathered.read(roi).valid)).sum())
+    if missing == inside:
+        raise NoScenes(nothing_seen(scores.edition, scores.area, scores.year))
+    return replace(scores, counted_km2=scores.area.km2 * missing / inside)
 
 
 def touching(scores: PublishedScores) -> Refine:

@@ -28,6 +28,7 @@ from selion.imagery.mosaic import METHOD, MosaicLayer
 from selion.prediction.scores import PUBLISHED_BANDS, is_published, published_scores
 from selion.raster import DerivedSource, Raster, Source
 from selion.world.editions import Edition, wanted_edition
+from selion.world.first import first_layers
 from selion.world.tiles import PublishedTile, find_tiles
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class PublishedScores:
     """Metres of a pixel, as asked for."""
     read_gsd: float
     """Metres of the pixels that are read, before they are brought onto the grid."""
+    counted_km2: float | None = None
+    """Square kilometres that were not looked at, where only pixels tell and they were counted."""
 
     @property
     def grid(self) -> GeoBox:
@@ -142,7 +145,7 @@ class PublishedScores:
             **self.edition.about(),
             "year": self.year,
             "area": self.area.name,
-            "tiles": [tile.key for tile in self.tiles],
+            "tiles": [layer.tile for layer in self.mosaic.layers],
             "gsd": self.gsd,
             "read_at": self.read_gsd,
             "not_looked_at_km2": round(self.missing_km2, 3),
@@ -179,29 +182,37 @@ class PublishedScores:
 
     @cached_property
     def missing_km2(self) -> float:
-        """Square kilometres of the area that were not looked at."""
+        """Square kilometres of the area that were not looked at.
+
+        Of an edition that is one array that is at least so much, until its pixels were counted.
+        """
+        if self.counted_km2 is not None:
+            return self.counted_km2
         missing = self.area.km2 - square_kilometres(self.seen)
         return missing if missing > SMALL_KM2 else 0.0
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that the user should read."""
-        made = (
-            f"{self.edition.title} ({self.edition.licence}), {self.year}, "
-            f"{counted(len(self.tiles), 'tile')}.  Cite: {self.edition.citation}"
-        )
-        said = [made]
+        held = f", {counted(len(self.tiles), 'tile')}" if self.tiles else ""
+        made = f"{self.edition.title} ({self.edition.licence}), {self.year}{held}."
+        said = [f"{made}  Cite: {self.edition.citation}"]
         if self.missing_km2:
-            said.append(
-                f"{self.missing_km2:,.2f} km2 ({self.missing_km2 / self.area.km2:.1%}) of the area "
-                "were not looked at: no tile was published there, so it is not known whether there "
-                "are fields."
-            )
+            said.append(self.missing_note)
         weak = self.edition.weak(self.year)
         if weak:
             said.append(weak)
         said += _lost(self)
         return (*self.area.notes, *said)
+
+    @property
+    def missing_note(self) -> str:
+        """Say how much was not looked at."""
+        return (
+            f"{self.missing_km2:,.2f} km2 ({self.missing_km2 / self.area.km2:.1%}) of the area "
+            "were not looked at: nothing was published there, so it is not known whether there are "
+            "fields."
+        )
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of the grid; any region equals the same region of the whole, bit for bit.
@@ -242,7 +253,7 @@ def open_probabilities(
     Parameters
     ----------
     edition : Edition or str
-        Of probabilities: ``ftw-2e``, or ``ftw-2e@ADDRESS`` for a copy of its layout.
+        Of probabilities: ``ftw-2e``, ``ftw-1e``, or ``NAME@ADDRESS`` for a copy of its layout.
     area : path, bbox, GeoJSON or Area
         See :func:`selion.imagery.read_area`.
     year : int
@@ -281,6 +292,13 @@ def open_probabilities(
             f"({edition.name} has {edition.resolution:g} m)."
         )
     grid = target_grid(area, crs, gsd)
+    edition.check_year(year)
+    if edition.name == "ftw-1e":
+        layers = first_layers(edition, area, year)
+        if not layers:
+            raise NoScenes(nothing_seen(edition, area, year))
+        mosaic = Mosaic(layers, grid, "cubic")
+        return PublishedScores(edition, area, year, (), mosaic, gsd, edition.resolution or gsd)
     found = find_tiles(edition, area, year)
     with ThreadPoolExecutor(READERS) as pool:
         layers = list(pool.map(partial(_layer, gsd=gsd), found))
@@ -324,8 +342,11 @@ def _content(path: str) -> str:
     from selion.store import fingerprint
     from selion.store.address import RemotePath, locate, place_state
 
-    place = locate(path)
-    return fingerprint(path) if not isinstance(place, RemotePath) else str(place_state(place))
+    plain, part, _ = path.partition(".zarr#")
+    place = locate(f"{plain}.zarr" if part else path)
+    if part and isinstance(place, RemotePath):  # its chunks are too many to ask for each
+        place = place / "zarr.json"
+    return fingerprint(place) if not isinstance(place, RemotePath) else str(place_state(place))
 
 
 def footprint(grid: GeoBox) -> Any:
