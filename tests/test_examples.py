@@ -23,7 +23,7 @@ def test_every_example_is_run_here_and_named_in_the_list():
     text = Path(__file__).read_text("utf-8")
     listed = (EXAMPLES / "README.md").read_text("utf-8")
     names = [path.stem for path in EXAMPLES.glob("*.py")]
-    assert len(names) == 4
+    assert len(names) == 5
     for name in names:
         assert f'run("{name}"' in text
         assert f"examples/{name}.py" in listed
@@ -59,3 +59,31 @@ def test_country(tmp_path, capsys):
     assert (tmp_path / "out" / "maps" / "_selion.json").is_file()
     assert int(said.splitlines()[-1].partition(" ")[0]) > 0
     assert len(list((tmp_path / "out" / "plan" / "jobs").iterdir())) > 1
+
+
+@pytest.mark.slow
+def test_world(tmp_path, capsys):
+    """Nothing is lost or doubled at seams, and every planted fate is told."""
+    run("world", "-o", tmp_path / "out")
+    said = capsys.readouterr().out
+    assert "were not looked at" in said
+    assert "2024 is under-detected as a whole" in said
+    wide, fates = (part.splitlines()[1:] for part in said.split("\n\n")[1:3])
+    assert wide[0].split()[:4] == ["across", "wide", "published", "others"]
+    rows = [line.split() for line in wide[1:]]
+    assert [row[0] for row in rows] == ["seam", "zones", "equator", "norway", "strip"]
+    assert all(row[-1] == "0" for row in rows)  # square metres of overlap
+    for row in rows:
+        count = int(row[1])
+        assert row[-4 - count : -4] == ["1"] * count
+        found, of, total = row[-4:-1]
+        assert (of, int(found) >= int(total) - 1) == ("of", True)
+    table = {}
+    for line in fates[1:]:
+        *name, _, told, precision, recall = line.split()
+        table[" ".join(name)] = int(told), float(precision), float(recall)
+    assert table["kept"][1] > 0.99
+    assert table["kept"][2] > 0.97
+    for outcome in ("split", "merged", "appeared", "gone", "not seen"):
+        assert table[outcome][1] >= 0.85
+        assert table[outcome][2] >= 0.95
