@@ -4,10 +4,12 @@ import json
 import pickle
 from dataclasses import replace
 
+import geopandas as gpd
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+import shapely
 from click.testing import CliRunner
 from pyproj import Geod, Transformer
 from rasterio.windows import Window
@@ -18,6 +20,7 @@ from selion import models
 from selion.cli.main import cli
 from selion.errors import BadInput, NoScenes, UnreadableFile
 from selion.grid import tiles, whole
+from selion.prediction.filling import QuarterFilled, quarters_of
 from selion.simulation.published import simulate_published
 from selion.world import open_mosaics
 from selion.world.mosaics import NODATA, open_quarter
@@ -103,6 +106,21 @@ def test_any_region_equals_the_whole_and_it_travels(copy, inputs):
         np.testing.assert_array_equal(part.valid, all_of_it.valid[roi])
 
 
+def test_two_zones_are_one_image(tmp_path, inputs):
+    """Blocks equal the whole over the border of two zones, holes filled from other quarters."""
+    copy = simulate_published(tmp_path / "world", "zones", years=(YEAR,), tile=256, overlap_m=20)
+    found = open_mosaics(name_of(copy), copy.area, YEAR, inputs["ftw-2e"])
+    assert len({layer.grid.crs for layer in found.mosaic.layers}) == 2
+    filled = QuarterFilled(found, found.nodatas, quarters_of(found.bands))
+    all_of_it = filled.read(whole(found.grid))
+    raw = found.read(whole(found.grid))
+    assert raw.valid.sum() < all_of_it.valid.sum()
+    for roi in tiles(tuple(found.grid.shape), 31):
+        part = filled.read(roi)
+        np.testing.assert_array_equal(part.values, all_of_it.values[:, *roi])
+        np.testing.assert_array_equal(part.valid, all_of_it.valid[roi])
+
+
 def test_what_has_no_tile_was_not_looked_at(copy, inputs):
     found = open_mosaics(name_of(copy), copy.area, YEAR, inputs["ftw-2e"])
     west, south, east, north = copy.area
@@ -117,8 +135,6 @@ def test_what_has_no_tile_was_not_looked_at(copy, inputs):
 
 
 def _box(area):
-    import shapely
-
     return shapely.segmentize(shapely.box(*area), 0.001)
 
 
@@ -260,6 +276,14 @@ def test_a_map_is_that_of_the_stack(copy, inputs, network, tmp_path):
     image = write_stack(tmp_path / "stack.tif", stack, corner=corner, crs=f"EPSG:{tile.epsg}")
     done = told("predict", image, "-m", network, "-o", tmp_path / "other.tif", "-q")
     assert done.exit_code == 0, done.output
+    again = tmp_path / "again.parquet"  # drawn anew from the scores: the same fields
+    assert told("fields", scores, "-o", again, "-q").exit_code == 0
+    mapped, drawn = (gpd.read_parquet(path) for path in (out, again))
+    inside = drawn[drawn.intersects(shapely.box(*area))]
+    assert len(mapped) == len(inside) > 0
+    np.testing.assert_allclose(
+        np.sort(mapped["metrics:area"]), np.sort(inside["metrics:area"]), rtol=1e-6
+    )
     with rasterio.open(scores) as one, rasterio.open(tmp_path / "other.tif") as other:
         np.testing.assert_array_equal(one.read(), other.read())
         assert one.transform == other.transform
@@ -285,6 +309,7 @@ def test_a_dry_run_and_options_without_effect(copy, network, tmp_path):
         (("--provider", "cdse"), "--provider"),
         (("--max-cloud", 20), "--max-cloud"),
         (("--no-balance",), "--balance"),
+        (("--from", "ftw-2e"), "--imagery has no effect"),
         (("-m", network, "--season-rule", "latitude"), "looks at all quarters"),
     ):
         done = told(*common, *words)

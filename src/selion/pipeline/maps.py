@@ -247,6 +247,8 @@ def map_image(
         if job.model.gives == "objects":
             frame, method = _objects_to_table(job, folder, options, on_step, report), "objects"
         else:
+            if job.plan.upsampling > 1:
+                options = published_options(options)
             options = _with_method(options, job.plan.classes, job.model.card)
             frame, method = (
                 _scores_to_table(job, folder, options, on_step, report, force=force),
@@ -398,7 +400,7 @@ def fields_from_scores(
     fields.format_of(out)
     report = report or RunReport()
     card = _maker(source, report) if options.method in ("auto", "cut") else None
-    if prediction.is_published(source):
+    if prediction.is_published(source) or _is_upsampled(source):
         options = published_options(options)
     with work_folder(out) as folder:
         return out, map_scores(
@@ -413,8 +415,18 @@ def fields_from_scores(
         )
 
 
+def _is_upsampled(source: Source) -> bool:
+    """Say whether a score raster was made by a network that is shown upsampled windows."""
+    try:
+        return int(json.loads(source.tags.get("provenance", "{}")).get("upsampling", 1)) > 1
+    except (ValueError, TypeError, AttributeError):
+        return False  # somebody else's tag of that name
+
+
 def published_options(options: MapOptions) -> MapOptions:
     """Return how objects are found in probabilities as Fields of The World publishes them.
+
+    And in those of its network when it is run here, or of another that is shown upsampled windows.
 
     Their network answers at 2.5 m and its lines between fields are two to four pixels wide, one at
     10 m: smoothing, which is for noisy probabilities, would close them.  Where ``options`` asks for
