@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -16,13 +17,15 @@ from click.testing import CliRunner
 
 from published_server import PublishedServer
 from selion.cli.main import cli
+from selion.errors import Incomplete
 from selion.grid import whole
 from selion.pipeline import MapOptions
 from selion.pipeline.maps import published_options
 from selion.runners import RunnerOptions
+from selion.simulation.published import simulate_published
 from selion.store import open_raster
 from selion.world import map_published, open_probabilities
-from world_maps import Copies, area, matched, name
+from world_maps import TILE, Copies, area, matched, name
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +95,41 @@ def test_a_second_run_asks_for_no_pixel_again(copies, tmp_path, monkeypatch):
         assert server.total < 0.2 * pixels
 
 
-def _below(copy):
-    from pathlib import Path
+def test_an_interrupted_run_goes_on(copies, tmp_path):
+    copy = copies("seam")
+    wanted = map_published(name(copy), copy.area, 2025, tmp_path / "fields.parquet").path
+    other = tmp_path / "other" / "fields.parquet"
+    other.parent.mkdir()
 
+    def stop(stage, done, _total, _detail=""):
+        if stage == "read" and done >= 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        map_published(name(copy), copy.area, 2025, other, on_step=stop)
+    assert not other.exists()
+    assert list(other.parent.rglob("*.block"))
+    map_published(name(copy), copy.area, 2025, other)
+    assert other.read_bytes() == wanted.read_bytes()
+    assert [path.name for path in other.parent.iterdir()] == ["fields.parquet"]
+
+
+def test_what_cannot_be_read_is_listed_and_not_called_empty(tmp_path):
+    copy = simulate_published(tmp_path / "world", "zones", years=(2025,), tile=TILE)
+    (tile, *_) = sorted(Path(copy.address).rglob("*.tif"))
+    whole_file = tile.read_bytes()
+    tile.write_bytes(whole_file[: int(0.9 * len(whole_file))])
+    out = tmp_path / "fields.parquet"
+    with pytest.raises(Incomplete, match="could not be done"):
+        map_published(name(copy), copy.area, 2025, out)
+    listed = json.loads((tmp_path / "fields.parquet.aside.json").read_text())
+    assert listed["missing"]
+    tile.write_bytes(whole_file)
+    map_published(name(copy), copy.area, 2025, out)
+    assert not (tmp_path / "fields.parquet.aside.json").exists()
+
+
+def _below(copy):
     return Path(copy.address).relative_to(copy.folder).as_posix()
 
 

@@ -369,3 +369,28 @@ def test_no_network_is_loaded(row):
         "sys.exit(str(found) if found else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_over_the_antimeridian(tmp_path):
+    """Zones 60 and 1 on one grid: west of the line and east of it, nothing lost in between."""
+    edges = {
+        epsg: Transformer.from_crs(4326, epsg, always_xy=True).transform(180.0, -18.0)
+        for epsg in (32760, 32701)
+    }
+    planted = []
+    for key, epsg, shift, seed in (("60KZF_0_0", 32760, -900, 7), ("01KAB_0_0", 32701, -300, 8)):
+        x, y = (round(v / 20) * 20 for v in edges[epsg])
+        planted.append(Planted(key, epsg, x + shift, y + 600, noise(seed, (480, 480), smooth=6)))
+    name = f"ftw-2e@{write_copy(tmp_path, planted)}"
+    scores = open_probabilities(name, (179.994, -18.004, -179.994, -17.997), 2020)
+    assert len(scores.tiles) == 2
+    stored, valid = scores.stored(whole(scores.grid))
+    assert valid.all()
+    assert scores.missing_km2 == 0
+    own = next(tile for tile in planted if tile.epsg == scores.grid.crs.epsg)
+    down, over = offset(scores, own)
+    # far enough from the other tile's reach the bytes are the tile's own
+    side = slice(0, 40) if own.epsg == 32760 else slice(-40, None)
+    columns = np.arange(stored.shape[2])[side] - over
+    rows = np.arange(stored.shape[1]) + down
+    assert (stored[:, :, side] == own.values[:, rows[:, None], columns]).all()

@@ -166,3 +166,11 @@ def test_an_index_on_s3(world, tmp_path, monkeypatch):
         )
         with pytest.raises(UnreadableFile, match="s3://bucket/other/index"):
             find_tiles("ftw-2e@s3://bucket/other", area, 2020)
+
+
+def test_the_first_editions_bucket_needs_no_keys(monkeypatch):
+    from selion.store.clouds import object_settings
+
+    monkeypatch.delenv("AWS_S3_ENDPOINT", raising=False)
+    said = object_settings(EDITIONS["ftw-1e:fields"].place("predictions"))
+    assert said == {"region": "us-west-2", "skip_signature": True}

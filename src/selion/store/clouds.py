@@ -22,12 +22,19 @@ EMULATOR = {
 (learn.microsoft.com/azure/storage/common/storage-connect-azurite)."""
 
 
+OPEN_BUCKETS = {"us-west-2.opendata.source.coop": "us-west-2"}
+"""Buckets that anybody may read without keys, and their regions."""
+
+
 def object_settings(url: str) -> dict[str, Any]:
     """Return what obstore must be told about a store.
 
     That is beside what it reads from the environment itself.
     """
-    scheme = url.partition("://")[0]
+    scheme, _, rest = url.partition("://")
+    bucket = rest.partition("/")[0]
+    if scheme == "s3" and bucket in OPEN_BUCKETS and not _first("AWS_S3_ENDPOINT"):
+        return {"region": OPEN_BUCKETS[bucket], "skip_signature": True}
     return {"s3": _s3, "gs": _gs, "az": _az}[scheme]() if scheme in ("s3", "gs", "az") else {}
 
 

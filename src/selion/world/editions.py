@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,8 +11,8 @@ Product = Literal["probabilities", "fields", "imagery"]
 """What an edition is made of."""
 SECOND = "https://data.source.coop/ftw/global-data-2e"
 FIRST = "https://data.source.coop/tge-labs/ftw-global-data"
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-"""How an address begins; everything else is a folder."""
+FIRST_LISTED = "s3://us-west-2.opendata.source.coop/ftw/global-data"
+"""Where its files can be listed; the web address cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ EDITIONS = {
             None,
             "CC-BY-4.0",
             f"{_CITED.format('1st', '2026')} arXiv 2605.11055.",
-            FIRST,
+            FIRST_LISTED,
             "3.17 billion polygons",
             ("Confidence 69 or more is advised by its publishers.",),
         ),
