@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selion.errors import BadInput, UnreadableFile, counted
+from selion.store.address import Place, RemotePath, locate
+from selion.store.parquet import is_table_folder
+from selion.store.urls import remote_scheme
 
 TABLES = (".parquet", ".gpkg", ".fgb", ".geojson")
 """Endings of tables of fields, in the order in which they are taken where one year has several."""
@@ -27,8 +30,8 @@ class Year:
 
     label: str
     """How it is called in file names and tables."""
-    table: Path
-    scores: Path
+    table: Place
+    scores: Place
 
 
 def find_years(given: Sequence[YearLike]) -> list[Year]:
@@ -40,7 +43,8 @@ def find_years(given: Sequence[YearLike]) -> list[Year]:
         For each year, the earliest first: a folder that ``selion map`` wrote to; a table whose
         probabilities lie beside it under the same name (``fields.parquet`` and
         ``fields.scores.tif``), or these probabilities; or both, as a pair or as
-        ``"scores.tif,fields.parquet"``.
+        ``"scores.tif,fields.parquet"``.  Each may be an address (http, s3), and a table a hive
+        folder where its probabilities are named too.
 
     Returns
     -------
@@ -62,15 +66,17 @@ def find_years(given: Sequence[YearLike]) -> list[Year]:
     return _labelled([_find(_parts(one)) for one in given])
 
 
-def _parts(given: YearLike) -> tuple[Path, ...]:
+def _parts(given: YearLike) -> tuple[Place, ...]:
     if isinstance(given, tuple):
-        return tuple(Path(part) for part in given)
+        return tuple(locate(part) for part in given)
+    if isinstance(given, RemotePath):
+        return (given,)
     text = os.fspath(given)
-    parts = [text] if Path(text).exists() else text.split(",")
-    return tuple(Path(part.strip()) for part in parts)
+    parts = [text] if remote_scheme(text) is None and Path(text).exists() else text.split(",")
+    return tuple(locate(part.strip()) for part in parts)
 
 
-def _find(parts: tuple[Path, ...]) -> Year:
+def _find(parts: tuple[Place, ...]) -> Year:
     for path in parts:
         if not path.exists():
             raise UnreadableFile(
@@ -79,7 +85,7 @@ def _find(parts: tuple[Path, ...]) -> Year:
             )
     if len(parts) == 1 and parts[0].is_dir():
         return _in_folder(parts[0])
-    tables = [path for path in parts if path.suffix.lower() in TABLES]
+    tables = [path for path in parts if path.suffix.lower() in TABLES or is_table_folder(path)]
     scores = [path for path in parts if path not in tables]
     if len(parts) > 2 or len(tables) > 1 or len(scores) > 1:
         raise BadInput(
@@ -93,8 +99,10 @@ def _find(parts: tuple[Path, ...]) -> Year:
     return _of_scores(scores[0])
 
 
-def _in_folder(folder: Path) -> Year:
+def _in_folder(folder: Place) -> Year:
     """Take the one table in a folder that has probabilities beside it."""
+    if isinstance(folder, RemotePath):
+        return _in_remote_folder(folder)
     found = {
         path.stem: path
         for ending in reversed(TABLES)
@@ -116,7 +124,19 @@ def _in_folder(folder: Path) -> Year:
     )
 
 
-def _beside(table: Path) -> Path:
+def _in_remote_folder(folder: RemotePath) -> Year:
+    """Take the table that ``selion map`` calls so by itself: not every server says what it has."""
+    table, scores = folder / f"fields{TABLES[0]}", folder / f"fields{SCORES}"
+    for path in (table, scores):
+        if not path.is_file():
+            raise BadInput(
+                f"{folder} holds no {path.name}: of a folder on a server fields{TABLES[0]} and "
+                f"fields{SCORES} are read; give both addresses as SCORES,FIELDS."
+            )
+    return Year(folder.name, table, scores)
+
+
+def _beside(table: Place) -> Place:
     scores = table.with_name(f"{table.stem}{SCORES}")
     if not scores.is_file():
         raise BadInput(
@@ -127,7 +147,7 @@ def _beside(table: Path) -> Path:
     return scores
 
 
-def _of_scores(scores: Path) -> Year:
+def _of_scores(scores: Place) -> Year:
     stem = scores.name.removesuffix(SCORES) if scores.name.endswith(SCORES) else scores.stem
     for ending in TABLES:
         table = scores.with_name(f"{stem}{ending}")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from selion.cli import options as opt
 from selion.cli.progress import reporter
+
+if TYPE_CHECKING:
+    from selion.store import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +23,15 @@ class EvaluateChoice(opt.VerbChoice):
 
     models: tuple[str, ...]
     dataset: Path | None
-    maps: tuple[Path, ...]
-    truth: Path | None
+    maps: tuple[Place, ...]
+    truth: Place | None
     out: Path
     iou: float
     cap: int | None
     draws: int
     protocol: str | None
     reproject: bool
-    extent: Path | None
+    extent: Place | None
     by: tuple[str, ...]
     calibration: Path | None
     deployment: bool
@@ -57,12 +60,12 @@ class EvaluateChoice(opt.VerbChoice):
     "--pred",
     "maps",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=opt.there,
     help="Map to score: raster of ids or table of polygons; repeatable.",
 )
 @click.option(
     "--truth",
-    type=click.Path(path_type=Path, exists=True),
+    type=opt.there,
     default=None,
     help="Ground truth for --pred: raster of ids or table of polygons.",
 )
@@ -105,7 +108,7 @@ class EvaluateChoice(opt.VerbChoice):
 )
 @click.option(
     "--extent",
-    type=click.Path(path_type=Path, exists=True),
+    type=opt.there,
     default=None,
     help=(
         "Area in which --truth was mapped (polygons, or a raster that is not 0 there): "
@@ -287,7 +290,7 @@ def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
     store.write_text(path, to_toml({"calibration": numbers}), force=force)
 
 
-def _of_files(given: EvaluateChoice, truth: Path) -> tuple[Any, list[Any]]:
+def _of_files(given: EvaluateChoice, truth: Place) -> tuple[Any, list[Any]]:
     from selion.evaluation import evaluate_files
     from selion.metrics import ImageOptions, ScoreOptions
 

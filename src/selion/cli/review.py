@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from selion.cli import options as opt
 from selion.cli.progress import reporter
 from selion.cli.serving import serve, serving_options
 
 if TYPE_CHECKING:
     from selion.review.opened import MapFiles
+    from selion.store import Place
     from selion.web.review import ReviewSession
     from selion.web.server import PageModule
 
 image = click.option(
     "--image",
-    type=click.Path(path_type=Path),
+    type=opt.place,
     default=None,
     help="The image of the map, if the map does not name it.",
 )
-given_map = click.argument("given", metavar="MAP", type=click.Path(path_type=Path))
+given_map = click.argument("given", metavar="MAP", type=opt.place)
 
 
 class MapOrVerb(click.Group):
@@ -47,8 +49,9 @@ class MapOrVerb(click.Group):
     cls=MapOrVerb,
     help=(
         "Review the fields of a map, the most uncertain first: selion review MAP opens the page. "
-        "MAP is the table that 'selion map' wrote, or its folder. Actions are logged in "
-        "MAP.review.jsonl; several people may work at the same time."
+        "MAP is the table that 'selion map' wrote, or its folder, or the address (https://, s3://) "
+        "of one. Actions are logged in MAP.review.jsonl beside it (of an address: in this folder); "
+        "several people may work at the same time."
     ),
 )
 def review_group() -> None:
@@ -59,14 +62,14 @@ def review_group() -> None:
 @given_map
 @click.option(
     "--against",
-    type=click.Path(path_type=Path),
+    type=opt.place,
     default=None,
     help="Another map of the same area: fields where the two disagree come first.",
 )
 @image
 @click.option(
     "--scores",
-    type=click.Path(path_type=Path),
+    type=opt.place,
     default=None,
     help="Class probabilities [default: MAP.scores.tif, where it lies beside].",
 )
@@ -90,10 +93,10 @@ def review_group() -> None:
 )
 @serving_options
 def open_command(
-    given: Path,
-    against: Path | None,
-    image: Path | None,
-    scores: Path | None,
+    given: Place,
+    against: Place | None,
+    image: Place | None,
+    scores: Place | None,
     photos: tuple[Path, Path] | None,
     beside: bool,
     person: str,
@@ -211,9 +214,9 @@ def _other_pages(
 )
 @click.option("-f", "--force", is_flag=True, help="Replace what is there.")
 def export_command(
-    given: Path,
+    given: Place,
     out: Path,
-    image: Path | None,
+    image: Place | None,
     labels: bool,
     size: int,
     boundary: int,
@@ -246,7 +249,7 @@ def export_command(
 @review_group.command("status", help="Show the progress of a review, and who did what.")
 @given_map
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def status_command(given: Path, as_json: bool) -> None:
+def status_command(given: Place, as_json: bool) -> None:
     """Count."""
     import json
 

@@ -6,12 +6,15 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from selion.cli import options as opt
 from selion.cli.progress import Reporter, reporter
+
+if TYPE_CHECKING:
+    from selion.store import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +24,8 @@ class TrainChoice(opt.VerbChoice):
     out: Path | None
     resume: bool
     sweeps: tuple[str, ...]
-    review: Path | None
-    image: Path | None
+    review: Place | None
+    image: Place | None
     model: str
     listing: bool
     dry_run: bool
@@ -64,7 +67,7 @@ class TrainChoice(opt.VerbChoice):
 @click.option(
     "--from-review",
     "review",
-    type=click.Path(path_type=Path),
+    type=opt.place,
     default=None,
     metavar="MAP",
     help=(
@@ -74,7 +77,7 @@ class TrainChoice(opt.VerbChoice):
 )
 @click.option(
     "--image",
-    type=click.Path(path_type=Path),
+    type=opt.place,
     default=None,
     help="With --from-review: the image of the map, if the map does not name it.",
 )
@@ -159,7 +162,7 @@ def _one(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporte
 
 
 def _from_review(
-    recipe: str, changes: tuple[str, ...], given: TrainChoice, reviewed: Path, say: Reporter
+    recipe: str, changes: tuple[str, ...], given: TrainChoice, reviewed: Place, say: Reporter
 ) -> tuple[Any, TrainChoice]:
     """Write the labels of a review into the folder of the run, and plan its training.
 

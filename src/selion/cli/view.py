@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from selion.cli import options as opt
 from selion.cli.serving import serve, serving_options
+
+if TYPE_CHECKING:
+    from selion.store import Place
 
 
 @click.command(
@@ -14,19 +19,20 @@ from selion.cli.serving import serve, serving_options
     help=(
         "Open a page with a map of what lies in PATHS: the folder of `selion map`, `demo` or "
         "`crops`, GeoTIFFs (COG), fields (GeoParquet, PMTiles, GeoPackage, FlatGeobuf, GeoJSON), "
-        "photographs. It is served on this machine only, from these files only, and needs no "
-        "network."
+        "photographs; or of what lies at addresses (https://, s3://), of which only what is "
+        "looked at is fetched. It is served on this machine only, from these files only, and "
+        "needs no other network."
     ),
 )
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=opt.place)
 @serving_options
-def view_command(paths: tuple[Path, ...], port: int, browser: bool) -> None:
+def view_command(paths: tuple[Place, ...], port: int, browser: bool) -> None:
     """Serve until the person stops it."""
     from selion.web import server
     from selion.web.view.page import view_page
 
     page, found = view_page(paths)
-    opened, address, _running = server.listen(paths[0], port)
+    opened, address, _running = server.listen(Path(str(paths[0])), port)
     app = server.make_app([page], address)
     for problem in found.problems:
         click.echo(f"Not shown: {problem}", err=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -27,24 +26,25 @@ from selion.metrics.image import ImageOptions, ImageScores
 from selion.metrics.report import Report
 from selion.metrics.streamed import WHOLE, score_sources
 from selion.metrics.summary import RunScores, ScoreOptions, compare, summarise
+from selion.store.address import Place
 
 
 def evaluate_files(
-    predictions: Sequence[Path | str],
-    truth: Path | str,
+    predictions: Sequence[Place | str],
+    truth: Place | str,
     options: ScoreOptions | None = None,
     *,
     image: ImageOptions | None = None,
     reproject: bool = False,
     step: float | None = 5.0,
-    extent: Path | str | None = None,
+    extent: Place | str | None = None,
     by: Sequence[str] = (),
 ) -> Report:
     """Compare one map or several with a truth; rasters are read block by block.
 
     Parameters
     ----------
-    predictions : sequence of paths
+    predictions : sequence of paths or addresses
         Rasters of object ids (band 1, 0 is none) or tables of polygons; several are compared
         pairwise, the first against each other one.
     truth : path
@@ -93,13 +93,15 @@ def evaluate_files(
     )
     differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in runs[1:]}
     settings = {
-        "truth": Path(truth).name,
+        "truth": store.locate(truth).name,
         "IoU of a match": options.iou,
         "areas": "m2" if found[0][0].unit is not None else "px",
     }
-    settings |= {"mapped area of the truth": "everywhere" if extent is None else Path(extent).name}
+    settings |= {
+        "mapped area of the truth": "everywhere" if extent is None else store.locate(extent).name
+    }
     return Report(
-        f"{', '.join(names)} against {Path(truth).name}",
+        f"{', '.join(names)} against {store.locate(truth).name}",
         tuple(runs),
         tuple(baselines),
         differences,
@@ -108,22 +110,23 @@ def evaluate_files(
     )
 
 
-def _names(paths: Sequence[Path | str]) -> list[str]:
-    stems = [Path(p).stem for p in paths]
-    return stems if len(set(stems)) == len(stems) else [str(p) for p in paths]
+def _names(paths: Sequence[Place | str]) -> list[str]:
+    places = [store.locate(path) for path in paths]
+    stems = [place.stem for place in places]
+    return stems if len(set(stems)) == len(stems) else [str(place) for place in places]
 
 
 def _one(
-    prediction: Path | str,
-    truth: Path | str,
+    prediction: Place | str,
+    truth: Place | str,
     image: ImageOptions,
-    extent: Path | str | None,
+    extent: Place | str | None,
     by: Sequence[str],
     *,
     reproject: bool,
     step: float | None,
 ) -> tuple[ImageScores, tuple[str, ...]]:
-    key = Path(truth).stem
+    key = store.locate(truth).stem
     if is_vector(prediction) and is_vector(truth):
         polygons, answer = fields.read_fields(truth), fields.read_fields(prediction)
         area = None if extent is None else mapped_area(extent, polygons.crs)
@@ -168,9 +171,9 @@ def _one(
 
 
 def _baselines(
-    prediction: Path | str,
-    truth: Path | str,
-    extent: Path | str | None,
+    prediction: Place | str,
+    truth: Place | str,
+    extent: Place | str | None,
     scored: ImageScores,
     options: ScoreOptions,
 ) -> list[RunScores]:

@@ -7,26 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from selion import fields, metrics, store
 from selion.errors import BadInput, GridMismatch
 from selion.evaluation.vectors import crs_name, fields_column, overlaps, tidy
+from selion.fields.schema import confidences_of
 from selion.grid import Roi
 from selion.labels import Instances
 from selion.raster import Source
+from selion.store.address import Place
+from selion.store.parquet import is_table_folder
 
 VECTORS = (".parquet", ".gpkg", ".geojson", ".json", ".fgb", ".shp", ".gml", ".kml")
 
 
-def is_vector(path: Path | str) -> bool:
-    """Say whether a name is that of a table of polygons."""
-    return Path(path).suffix.lower() in VECTORS
+def is_vector(path: Place | str) -> bool:
+    """Say whether a name is that of a table of polygons, or of a hive folder of such tables."""
+    place = store.locate(path)
+    return place.suffix.lower() in VECTORS or is_table_folder(place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +114,7 @@ class Extent:
         return self.inside.read(roi).ids > 0
 
 
-def open_side(path: Path | str, grid: GeoBox, name: str) -> RasterIds | BurntIds:
+def open_side(path: Place | str, grid: GeoBox, name: str) -> RasterIds | BurntIds:
     """Open a raster of ids or a table of polygons on a grid.
 
     Polygons are brought to its CRS, and it is said.
@@ -123,12 +125,13 @@ def open_side(path: Path | str, grid: GeoBox, name: str) -> RasterIds | BurntIds
         If only one of polygons and grid has a CRS.  Rasters on other grids are refused when they
         are compared.
     """
+    path = store.locate(path)
     if not is_vector(path):
         return RasterIds(store.open_raster(path), str(path))
     frame = fields.read_fields(path)
     if (grid.crs is None) != (frame.crs is None):
         raise GridMismatch(
-            f"The {name} {Path(path).name} has {'no' if frame.crs is None else 'a'} CRS and the "
+            f"The {name} {path.name} has {'no' if frame.crs is None else 'a'} CRS and the "
             f"raster {'none' if grid.crs is None else 'one'}: give both."
         )
     moved = []
@@ -143,12 +146,12 @@ def open_side(path: Path | str, grid: GeoBox, name: str) -> RasterIds | BurntIds
     )
 
 
-def open_extent(path: Path | str, grid: GeoBox) -> Extent:
+def open_extent(path: Place | str, grid: GeoBox) -> Extent:
     """Open where the truth was mapped: polygons, or a raster that is not 0 there."""
     return Extent(open_side(path, grid, "extent"))
 
 
-def mapped_area(path: Path | str, crs: Any) -> Any:
+def mapped_area(path: Place | str, crs: Any) -> Any:
     """Return the polygons of an extent as one geometry in ``crs``.
 
     Raises
@@ -156,6 +159,7 @@ def mapped_area(path: Path | str, crs: Any) -> Any:
     BadInput
         If the extent is a raster: polygons are compared with polygons without a grid.
     """
+    path = store.locate(path)
     if not is_vector(path):
         raise BadInput(
             f"The extent {path} is a raster, but polygons are compared with polygons: give the "
@@ -184,9 +188,8 @@ def unseen(side: RasterIds | BurntIds, ids: np.ndarray, name: str) -> list[str]:
 
 def confidences(side: RasterIds | BurntIds, ids: np.ndarray) -> np.ndarray | None:
     """Return (object,) confidences of the burnt polygons with those ids, if the table has them."""
-    if isinstance(side, RasterIds) or "confidence" not in side.frame:
-        return None
-    return pd.to_numeric(side.frame["confidence"]).to_numpy(float)[ids - 1]
+    said = None if isinstance(side, RasterIds) else confidences_of(side.frame)
+    return None if said is None else said[ids - 1]
 
 
 def column_of(side: RasterIds | BurntIds, column: str, ids: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.fields.schema import confidences_of
+from selion.grid import is_lonlat
 from selion.metrics.image import ImageScores
 from selion.metrics.objects import match_objects
 from selion.metrics.overlap import OverlapTable, table_from_pairs
@@ -45,7 +47,8 @@ def score_fields(
     Parameters
     ----------
     truth, prediction : GeoDataFrame
-        Polygons; a column ``confidence`` (0..1) of the prediction is used if it is there.
+        Polygons; a column ``confidence`` (0..1) of the prediction is used if it is there, or
+        ``score`` (whole numbers, 0..100).
     key, group : str
         Name of the place.
     reproject : bool
@@ -98,7 +101,7 @@ def score_fields(
         max(float(table.truth_area.sum()) - both, 0.0),
     )
     distances = None if step is None else outline_distances(real, said, table, step, iou)
-    sure = parts[1]["confidence"].to_numpy(float) if "confidence" in parts[1] else None
+    sure = confidences_of(parts[1])
     unit = None if truth.crs is None else 1.0
     labels = {
         c: (parts[0][c].to_numpy(object), parts[1][c].to_numpy(object) if c in parts[1] else None)
@@ -129,6 +132,8 @@ def _same_crs(truth: GeoDataFrame, prediction: GeoDataFrame, *, reproject: bool)
             f"The truth has CRS {crs_name(truth)} and the prediction {crs_name(prediction)}: "
             "without both they cannot be overlaid; set the missing one."
         )
+    if is_lonlat(truth.crs.to_wkt()) and is_lonlat(prediction.crs.to_wkt()):
+        return prediction.set_crs(truth.crs, allow_override=True)  # one CRS by two names
     if not reproject:
         raise GridMismatch(
             f"The truth is in {crs_name(truth)} and the prediction in {crs_name(prediction)}: add "

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from selion.errors import BadInput
 from selion.store.former import value_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VECOREL = "https://vecorel.org/specification/v0.1.0/schema.yaml"
 FIBOA = "https://fiboa.org/specification/v0.3.0/schema.yaml"
@@ -130,3 +136,28 @@ class Origin:
             method,
             provenance if isinstance(provenance, Mapping) else None,
         )
+
+
+def confidences_of(frame: pd.DataFrame) -> np.ndarray | None:
+    """Return how sure a table is of its fields.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With ``confidence`` (0 to 1), or with ``score``, whole numbers of 0 to 100, as the published
+        fields have it; neither is calibrated by this.
+
+    Returns
+    -------
+    (n,) float64 ndarray or None
+        0 to 1, NaN where it is not known; None if the table has neither column.
+    """
+    import pandas as pd
+
+    if "confidence" in frame:
+        said: np.ndarray = pd.to_numeric(frame["confidence"]).to_numpy(np.float64, na_value=np.nan)
+        return said
+    if "score" in frame and pd.api.types.is_integer_dtype(frame["score"]):
+        score: np.ndarray = frame["score"].to_numpy(np.float64, na_value=np.nan)
+        return score / 100
+    return None

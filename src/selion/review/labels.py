@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from selion.raster import Source
+    from selion.store import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def known_labels(
 
 
 def write_labels(
-    image: Path,
+    image: Place,
     frame: geopandas.GeoDataFrame,
     out: Path,
     options: LabelOptions | None = None,

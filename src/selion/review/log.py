@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from selion.errors import BadInput, UnreadableFile
 from selion.review.actions import UNDO, Action, Header, parse_line
 from selion.review.state import ReviewedMap, ReviewOutcome, ReviewState
+from selion.store.address import Place, RemotePath
 from selion.store.append_log import Append, AppendLog
 
 if TYPE_CHECKING:
@@ -110,8 +111,10 @@ class ReviewLog:
             )
 
 
-def log_of(path: Path) -> Path:
-    """Return where the log of a map lies."""
+def log_of(path: Place) -> Path:
+    """Return where the log of a map lies: beside it; in this folder, if it is on a server."""
+    if isinstance(path, RemotePath):
+        return Path(f"{path.stem}.review.jsonl")
     return path.with_name(f"{path.stem}.review.jsonl")
 
 

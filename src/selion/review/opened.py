@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from selion import fields, store
 from selion.errors import BadInput, SelionError, UnreadableFile
 from selion.review.log import log_of
+from selion.store.address import Place, RemotePath
 
 if TYPE_CHECKING:
     import geopandas
@@ -28,9 +29,9 @@ NOT_MAPS = ("truth", "rejected", "tiles", "area")
 class MapFiles:
     """Where a map and what belongs to it lie."""
 
-    table: Path
-    image: Path | None = None
-    scores: Path | None = None
+    table: Place
+    image: Place | None = None
+    scores: Place | None = None
     """Class probabilities."""
 
     @property
@@ -58,13 +59,13 @@ class MapFiles:
         return frame
 
 
-def find_map(given: Path, image: Path | None = None, scores: Path | None = None) -> MapFiles:
+def find_map(given: Place, image: Place | None = None, scores: Place | None = None) -> MapFiles:
     """Find what belongs to a map.
 
     Parameters
     ----------
     given : path
-        The table of fields, or the folder in which it lies.
+        The table of fields, or the folder in which it lies; its address, if it is on a server.
     image, scores : path, optional
         Where image and probabilities lie; without them they are looked for: as the map says, and
         beside it.
@@ -76,13 +77,15 @@ def find_map(given: Path, image: Path | None = None, scores: Path | None = None)
     """
     table = _table(given.expanduser())
     for named in (image, scores):
-        if named is not None and not named.expanduser().exists():
+        if isinstance(named, Path) and not named.expanduser().exists():
             raise UnreadableFile(f"There is no file {named}: check the name.")
     beside = table.with_name(f"{table.stem}.scores.tif")
     return MapFiles(table, image or _image(table), scores or (beside if beside.is_file() else None))
 
 
-def _table(given: Path) -> Path:
+def _table(given: Place) -> Place:
+    if isinstance(given, RemotePath):
+        return _remote_table(given)
     if given.is_file():
         return given
     if not given.is_dir():
@@ -107,10 +110,27 @@ def _table(given: Path) -> Path:
     return (named or found)[0]
 
 
-def _image(table: Path) -> Path | None:
+def _remote_table(given: RemotePath) -> RemotePath:
+    if not given.is_dir():
+        return given
+    found = given / "fields.parquet"
+    if not found.is_file():
+        raise UnreadableFile(
+            f"The folder {given} holds no fields.parquet: give the address of the table. (Of a "
+            "table of many parts, cut an area out first with 'selion query'.)"
+        )
+    return found
+
+
+def _image(table: Place) -> Place | None:
     """Find the image that a map was made of."""
     noted = provenance(table).get("image")
-    named = [Path(noted), table.parent / Path(noted).name] if isinstance(noted, str) else []
+    named: list[Place] = []
+    if isinstance(noted, str):
+        place = store.locate(noted)
+        # what is on a server names nothing on this machine
+        named = [] if isinstance(table, RemotePath) and isinstance(place, Path) else [place]
+        named.append(table.parent / place.name)
     stems = [table.parent / f"{table.stem}.{ending}" for ending in ("image.tif", "tif")]
     return next(
         (
@@ -122,7 +142,7 @@ def _image(table: Path) -> Path | None:
     )
 
 
-def provenance(table: Path) -> dict[str, Any]:
+def provenance(table: Place) -> dict[str, Any]:
     """Return what a map says of its making; empty where it says nothing."""
     if table.suffix.lower() != ".parquet":
         return {}

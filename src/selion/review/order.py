@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selion.fields.schema import confidences_of
 from selion.grid import Roi, pad_roi, tiles
 from selion.progress import OnStep, silent
 
@@ -82,7 +83,7 @@ def rank(
     Parameters
     ----------
     frame : GeoDataFrame
-        Fields; a column ``confidence`` is used where there is one.
+        Fields; a column ``confidence`` (or ``score``, 0 to 100) is used where there is one.
     scores : Source, optional
         Class probabilities, 0 to 1, and ``classes``, what they are of.
     against : GeoDataFrame, optional
@@ -107,9 +108,9 @@ def rank(
 
 def _unsure(frame: geopandas.GeoDataFrame) -> np.ndarray:
     """Turn confidence into doubt; nothing where it is not known."""
-    if "confidence" not in frame:
+    known = confidences_of(frame)
+    if known is None:
         return np.zeros(len(frame), np.float32)
-    known = frame["confidence"].to_numpy(np.float64, na_value=np.nan)
     return np.nan_to_num(np.clip((SURE - known) / (SURE - LOST), 0, 1), nan=0.0).astype(np.float32)
 
 

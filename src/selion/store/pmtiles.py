@@ -35,6 +35,7 @@ from pmtiles.tile import (
 from pmtiles.writer import optimize_directories
 
 from selion.errors import UnreadableFile
+from selion.store.address import Place, open_bytes, place_state
 
 HEADER = 127
 ROOT = 16_384 - HEADER
@@ -171,7 +172,7 @@ class Directory:
 class PMTilesFile:
     """A PMTiles file of vector tiles, by its header."""
 
-    path: Path
+    path: Place
     header: Mapping[str, Any]
     layers: tuple[str, ...]
     columns: Mapping[str, str]
@@ -230,7 +231,7 @@ class PMTilesFile:
         return b""
 
 
-def open_archive(path: Path) -> PMTilesFile:
+def open_archive(path: Place) -> PMTilesFile:
     """Open a file by its header.
 
     Raises
@@ -238,7 +239,7 @@ def open_archive(path: Path) -> PMTilesFile:
     UnreadableFile
         If it is no PMTiles file of vector tiles.
     """
-    size = path.stat().st_size
+    size, _ = place_state(path)
     try:
         header: dict[str, Any] = dict(
             deserialize_header(_read_range(path, size, 0, HEADER, HEADER))
@@ -269,7 +270,7 @@ def _fields_layer(layers: tuple[str, ...]) -> str:
     return "fields" if "fields" in layers else layers[0]
 
 
-def _described(metadata: bytes, path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+def _described(metadata: bytes, path: Place) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the layers that the metadata name, and the properties of the layer of fields."""
     try:
         table = json.loads(metadata)
@@ -288,19 +289,19 @@ def _described(metadata: bytes, path: Path) -> tuple[tuple[str, ...], dict[str, 
     return names, columns
 
 
-def _read_range(path: Path, size: int, offset: int, length: int, most: int) -> bytes:
+def _read_range(path: Place, size: int, offset: int, length: int, most: int) -> bytes:
     """Read some bytes, if they are in the file and not too many."""
     if not 0 <= length <= most or offset < 0 or offset + length > size:
         raise UnreadableFile(
             f"{path.name} points at {length:,} bytes from {offset:,}, and has {size:,}: it is "
             "truncated or corrupt; copy it again."
         )
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         file.seek(offset)
         return file.read(length)
 
 
-def unpack(data: bytes, compression: Compression, path: Path) -> bytes:
+def unpack(data: bytes, compression: Compression, path: Place) -> bytes:
     """Undo gzip, up to a bound.
 
     Raises
@@ -325,7 +326,7 @@ def unpack(data: bytes, compression: Compression, path: Path) -> bytes:
 
 @lru_cache(maxsize=256)
 def _read_directory(
-    path: Path, size: int, offset: int, length: int, compression: Compression
+    path: Place, size: int, offset: int, length: int, compression: Compression
 ) -> Directory:
     data = unpack(_read_range(path, size, offset, length, LARGEST_DIRECTORY), compression, path)
     numbers = _read_varints(data)

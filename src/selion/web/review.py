@@ -20,6 +20,7 @@ import numpy as np
 from selion import fields, store
 from selion.errors import BadInput, SelionError
 from selion.extras import require
+from selion.fields.schema import confidences_of
 from selion.prediction import ScoreSource, score_classes
 from selion.progress import OnStep, silent
 from selion.review import actions as a
@@ -34,13 +35,12 @@ from selion.web.screening import check_batch, check_person
 from selion.web.server import PageModule
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import geopandas
     from starlette.requests import Request
     from starlette.responses import Response
 
     from selion.review.opened import MapFiles
+    from selion.store import Place
 
 STATIC = (
     "review/review.html", "review/review.css", "review/begin.js", "review/stage.js",
@@ -93,7 +93,7 @@ class ReviewView:
 
 
 def open_session(
-    files: MapFiles, person: str = "", against: Path | None = None, on_step: OnStep = silent
+    files: MapFiles, person: str = "", against: Place | None = None, on_step: OnStep = silent
 ) -> ReviewSession:
     """Read a map, order its fields and open its log.
 
@@ -113,6 +113,11 @@ def open_session(
         other = other.to_crs(facts.crs)
     ranking = rank(facts, None if scores is None else ScoreSource(scores), classes, other, on_step)
     notes = [] if files.image else ["There is no image beside the map: name one with --image."]
+    if isinstance(files.table, store.RemotePath):
+        notes.append(
+            f"{files.table} is only read: what is done is written to {files.log.absolute()}, and "
+            "the same command in the same folder goes on with it."
+        )
     if ranking.missing:
         notes.append(
             f"{len(ranking.missing):,} fields are in "
@@ -418,12 +423,8 @@ def _about(session: ReviewSession, one: Field) -> dict[str, Any]:
         np.array([one.shape], dtype=object),
         None if session.facts.crs is None else session.facts.crs.to_wkt(),
     )[0][0]
-    known = row is not None and "confidence" in session.facts
-    confidence = (
-        float(session.facts["confidence"].to_numpy(np.float64, na_value=np.nan)[row])
-        if known
-        else np.nan
-    )
+    sure = confidences_of(session.facts)
+    confidence = np.nan if row is None or sure is None else float(sure[row])
     said = [
         session.log.state.applied[name].action
         for name in session.log.state.standing.get(one.id, [])[-6:]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from selion.raster import Source
+    from selion.store import Place
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the image."""
@@ -48,7 +48,7 @@ class Layer:
 
     name: str
     title: str
-    path: Path
+    path: Place
     bands: tuple[int, int, int]
     fixed: bool = False
     """Whether numbers are shown as they are (probabilities), and not stretched."""
@@ -61,11 +61,11 @@ class Frame:
     """
 
     def __init__(
-        self, frame: geopandas.GeoDataFrame, image: Path | None, scores: Path | None
+        self, frame: geopandas.GeoDataFrame, image: Place | None, scores: Place | None
     ) -> None:
         self._lock = threading.Lock()
         self._chips: LruCache[tuple[str, Box], bytes] = LruCache(CACHED_CHIPS)
-        self._sources: dict[tuple[Path, int], Source] = {}
+        self._sources: dict[tuple[Place, int], Source] = {}
         self.layers: tuple[Layer, ...] = ()
         if image is not None:
             source = store.open_raster(image)
@@ -197,7 +197,7 @@ class Frame:
             return np.nan_to_num(shown, nan=128).clip(0, 255).astype(np.uint8)
         return stretch(shown)
 
-    def _source(self, path: Path, step: int) -> Source:
+    def _source(self, path: Place, step: int) -> Source:
         if (path, step) not in self._sources:
             source: Source = store.open_raster(path)
             if step > 1:
@@ -214,7 +214,7 @@ def _step(edge: float) -> int:
     return step
 
 
-def layers_of(image: Path, bands: Sequence[str]) -> list[Layer]:
+def layers_of(image: Place, bands: Sequence[str]) -> list[Layer]:
     """Return the ways to look at an image.
 
     True colour of each date, and false colour where there is near infrared.
@@ -249,7 +249,7 @@ def layers_of(image: Path, bands: Sequence[str]) -> list[Layer]:
     return found
 
 
-def _of_scores(scores: Path) -> list[Layer]:
+def _of_scores(scores: Place) -> list[Layer]:
     source = store.open_raster(scores)
     last = len(source.bands) - 1
     return [Layer("scores", "Probabilities", scores, (0, min(1, last), min(2, last)), fixed=True)]

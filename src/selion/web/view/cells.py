@@ -153,11 +153,19 @@ class Overview:
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="overview", daemon=True)
 
-    def start(self) -> None:
-        """Begin to gather, or take what an earlier page of the same file has gathered."""
+    def start(self, most: float = np.inf) -> None:
+        """Begin to gather, or take what an earlier page of the same file has gathered.
+
+        Of more than ``most`` rows nothing is gathered, and the page says so.
+        """
         kept = load_cells(self._place, self.level)
         if kept is not None:
             self._show(kept, len(self.fields.places))
+        elif (rows := sum(place.rows for place in self.fields.places)) > most:
+            self.failed = (
+                f"{rows:,} fields on a server are not gathered for the view from afar (at most "
+                f"{most:,.0f} are): boxes of their row groups are shown there; come nearer."
+            )
         else:
             self._thread.start()
 

@@ -5,14 +5,16 @@ What stands in the file's footer is enough to open it, rows are read when a tile
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from selion.errors import UnreadableFile
+from selion.store.address import Place
 from selion.store.cache import LruCache
 from selion.store.parquet import SIDES
 from selion.store.vectors import group_box
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 MEMORY = 256 << 20
 """Bytes of rows that are cached, over all files."""
+OPENED = 8
+"""Footers that are read at once: a server takes its time."""
 FEW = 32
 """A column of text with no more values than this in a chunk can colour fields."""
 
@@ -128,7 +132,7 @@ class ParquetFields:
     Only their footers are read until a tile is asked for.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Place, ...]
     places: tuple[RowGroupPlace, ...]
     boxes: np.ndarray
     project: Projection
@@ -150,7 +154,9 @@ class ParquetFields:
             If it is not what the file's footer says.
         """
         place = self.places[index]
-        return self.cache.get((str(self.paths[place.file]), place.group), lambda: self._read(place))
+        return self.cache.get(
+            (os.fspath(self.paths[place.file]), place.group), lambda: self._read(place)
+        )
 
     def _read(self, place: RowGroupPlace) -> Chunk:
         path = self.paths[place.file]
@@ -286,7 +292,7 @@ def boxed(shapes: Any) -> np.ndarray:
         )
 
 
-def open_parquet(paths: Sequence[Path]) -> ParquetFields:
+def open_parquet(paths: Sequence[Place]) -> ParquetFields:
     """Open files with the same columns, by their footers.
 
     Raises
@@ -294,7 +300,8 @@ def open_parquet(paths: Sequence[Path]) -> ParquetFields:
     UnreadableFile
         If one is no GeoParquet with WKB polygons.
     """
-    footers = [read_footer(path) for path in paths]
+    with ThreadPoolExecutor(OPENED) as pool:
+        footers = list(pool.map(read_footer, paths))
     geo, schema = footers[0].geo, footers[0].schema
     name = str(geo.get("primary_column", "geometry"))
     about = geo["columns"].get(name)

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from selion.country import open_maps
 from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.store.address import Place, RemotePath, place_state
 from selion.store.pmtiles import PMTilesFile, open_archive
 from selion.web.view.cells import Overview, detail_zoom
 from selion.web.view.chunks import Fields, ParquetFields, open_parquet
@@ -22,6 +26,8 @@ MOST_FILES = 500
 """Files of a folder that are shown."""
 DEEPEST = 4
 """Folders in folders that are looked into."""
+REMOTE = 2_000_000
+"""Rows on a server up to which all are gathered for the view from afar."""
 MOST_PARTS = 5000
 """Parts of a partitioned map that are opened."""
 UNSEEN = ("preview.png", "overlays", "masks", "thumbs", "__pycache__")
@@ -34,7 +40,7 @@ class FieldsLayer:
     fields: Fields
     zoom: int
     overview: Overview | None
-    path: Path
+    path: Place
 
 
 @dataclass
@@ -66,7 +72,7 @@ class Discovery:
                 layer.overview.stop()
 
 
-def find(paths: Sequence[Path]) -> Discovery:
+def find(paths: Sequence[Place]) -> Discovery:
     """Open what was given, by headers and footers only.
 
     Raises
@@ -74,13 +80,17 @@ def find(paths: Sequence[Path]) -> Discovery:
     BadInput
         If nothing of it can be shown.
     """
-    roots = [real_root(path) for path in paths]
+    given = [(path, real_root(path)) for path in paths if isinstance(path, Path)]
+    roots = [root for _, root in given]
     found = Discovery()
+    for path in paths:
+        if isinstance(path, RemotePath):
+            add_remote(found, path)
     photos: list[Path] = []
     # photographs of which nobody doubts that they are meant: single files, and folders that hold
     # nothing else
     albums: list[Path] = []
-    for path, root in zip(paths, roots, strict=True):
+    for path, root in given:
         files = [root] if root.is_file() else listed(root)
         albums += files if all(each.suffix.lower() in ENDINGS for each in files) else []
         for each in files:
@@ -118,8 +128,29 @@ def find(paths: Sequence[Path]) -> Discovery:
         raise BadInput(f"There is nothing to see in {', '.join(map(str, paths))}: {why}")
     for layer in found.fields.values():
         if layer.overview is not None:
-            layer.overview.start()
+            layer.overview.start(REMOTE if isinstance(layer.path, RemotePath) else np.inf)
     return found
+
+
+def add_remote(found: Discovery, path: RemotePath) -> None:
+    """Open what an address leads to, by headers and footers only."""
+    ending = path.suffix.lower()
+    try:
+        if path.is_dir():
+            parts = [part.path for part in open_maps(path).parts][:MOST_PARTS]
+            if not parts:
+                raise BadInput(f"{path} holds no fields.")
+            key = add_fields(found, open_parquet(parts), path, parts)
+        elif ending in OPENERS:
+            key = OPENERS[ending](found, path)
+        else:
+            raise BadInput(
+                f"{path} is shown by none of our pages: of an address GeoTIFF, GeoParquet, "
+                "PMTiles, GeoPackage, FlatGeobuf, GeoJSON and hive folders are."
+            )
+        found.names[key] = f"{path.parent.name}/{path.name}"
+    except SelionError as error:
+        found.problems.append(str(error))
 
 
 def real_root(path: Path) -> Path:
@@ -214,47 +245,50 @@ def add_photos(found: Discovery, paths: Sequence[Path]) -> None:
         )
 
 
-def add_raster(found: Discovery, path: Path) -> str:
+def add_raster(found: Discovery, path: Place) -> str:
     """Open a GeoTIFF."""
     key = f"r{len(found.rasters)}"
     found.rasters[key] = open_geotiff(path)
     return key
 
 
-def add_archive(found: Discovery, path: Path) -> str:
+def add_archive(found: Discovery, path: Place) -> str:
     """Open a PMTiles file."""
     key = f"t{len(found.archives)}"
     found.archives[key] = open_archive(path)
     return key
 
 
-def add_parquet(found: Discovery, path: Path) -> str:
+def add_parquet(found: Discovery, path: Place) -> str:
     """Open a GeoParquet file."""
     return add_fields(found, open_parquet([path]), path)
 
 
-def add_table(found: Discovery, path: Path) -> str:
+def add_table(found: Discovery, path: Place) -> str:
     """Open a GeoPackage, FlatGeobuf or GeoJSON file."""
     return add_fields(found, open_table(path), path)
 
 
-def add_fields(found: Discovery, fields: Fields, path: Path) -> str:
+def add_fields(
+    found: Discovery, fields: Fields, path: Place, parts: Sequence[Place] | None = None
+) -> str:
     """Take fields up; many of them get an overview."""
+    files = parts or (path,)
     key, zoom = f"f{len(found.fields)}", detail_zoom(fields)
     found.fields[key] = FieldsLayer(
-        fields, zoom, Overview(fields, zoom, identity(fields, path)) if zoom else None, path
+        fields, zoom, Overview(fields, zoom, identity(fields, files)) if zoom else None, path
     )
     return key
 
 
-def identity(fields: Fields, path: Path) -> str:
+def identity(fields: Fields, files: Sequence[Place]) -> str:
     """Return what changes when the files do."""
     states = [
-        f"{each.name}:{each.stat().st_size}:{each.stat().st_mtime_ns}"
-        for each in (*(fields.paths if isinstance(fields, ParquetFields) else ()), path)
+        "{}:{}:{}".format(each.name, *place_state(each))
+        for each in (*(fields.paths if isinstance(fields, ParquetFields) else ()), files[0])
     ]
     return hashlib.blake2b(
-        "\n".join([str(path), *states]).encode("utf-8", "surrogatepass"), digest_size=12
+        "\n".join([str(files[0]), *states]).encode("utf-8", "surrogatepass"), digest_size=12
     ).hexdigest()
 
 

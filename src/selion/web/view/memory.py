@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from selion.errors import UnreadableFile
 from selion.fields import read_fields
+from selion.store.address import Place, place_state
 from selion.web.view.chunks import FEW, Chunk, RowGroupPlace, place_of, plain, row_box
 from selion.web.view.parquet_footers import MOST_COLUMNS, UNSHOWN
 from selion.web.view.place import EARTH, Projection, project_boxes, projection
@@ -69,7 +69,7 @@ class TableFields:
         return record | {"box": row_box(self.chunks[index], row - self.places[index].first)}
 
 
-def open_table(path: Path) -> TableFields:
+def open_table(path: Place) -> TableFields:
     """Read a file of fields.
 
     Raises
@@ -77,9 +77,10 @@ def open_table(path: Path) -> TableFields:
     UnreadableFile
         If it is too large, or none.
     """
-    if path.stat().st_size > LARGEST:
+    size, _ = place_state(path)
+    if size > LARGEST:
         raise UnreadableFile(
-            f"{path.name} has {path.stat().st_size:,} bytes, and such files are read whole: write "
+            f"{path.name} has {size:,} bytes, and such files are read whole: write "
             "it as GeoParquet (.parquet), which is read in parts."
         )
     frame = read_fields(path)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from selion.store import Place
+
 STATIC = (
     "view.html",
     "view.css",
@@ -78,7 +80,7 @@ class ViewSession:
     not cut."""
 
 
-def view_page(paths: Sequence[Path]) -> tuple[PageModule, Discovery]:
+def view_page(paths: Sequence[Place]) -> tuple[PageModule, Discovery]:
     """Set up the page for files and folders.
 
     Raises

@@ -9,13 +9,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selion.errors import UnreadableFile
-from selion.store.parquet import SIDES
+from selion.store.address import Place, place_state
+from selion.store.parquet import SIDES, parquet_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +84,7 @@ def columns_of(schema: pa.Schema, geometry: str, covering: str | None) -> dict[s
     return dict(list(found.items())[:MOST_COLUMNS])
 
 
-def group_rows(metadata: Any, group: int, path: Path) -> int:
+def group_rows(metadata: Any, group: int, path: Place) -> int:
     """Return the rows of a group.
 
     Raises
@@ -142,7 +142,7 @@ class Footer:
     geo: Mapping[str, Any]
 
 
-def read_footer(path: Path) -> Footer:
+def read_footer(path: Place) -> Footer:
     """Read the footer of a file, or find it in memory.
 
     Raises
@@ -151,7 +151,7 @@ def read_footer(path: Path) -> Footer:
         If it is no GeoParquet.
     """
     try:
-        return _footer(path, path.stat().st_mtime_ns)
+        return _footer(path, place_state(path)[1])
     except OSError as error:
         raise UnreadableFile(
             f"{path.name} cannot be opened ({error.strerror}): it existed when the page was opened."
@@ -159,12 +159,11 @@ def read_footer(path: Path) -> Footer:
 
 
 @lru_cache(maxsize=4096)
-def _footer(path: Path, _stamp: int) -> Footer:
+def _footer(path: Place, _stamp: str) -> Footer:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(
+        with parquet_file(
             path, thrift_string_size_limit=64 << 20, thrift_container_size_limit=4 << 20
         ) as file:
             schema, metadata = file.schema_arrow, file.metadata
@@ -181,7 +180,7 @@ def _footer(path: Path, _stamp: int) -> Footer:
     return Footer(metadata, schema, geo)
 
 
-def read_groups(path: Path, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
+def read_groups(path: Place, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
     """Read columns of row groups.
 
     Raises
@@ -190,11 +189,10 @@ def read_groups(path: Path, groups: Sequence[int], names: Sequence[str]) -> pa.T
         If they cannot be read.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     footer = read_footer(path)
     try:
-        with pq.ParquetFile(path, metadata=footer.metadata) as file:
+        with parquet_file(path, metadata=footer.metadata) as file:
             return file.read_row_groups(list(groups), columns=list(names), use_threads=False)
     except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
         raise UnreadableFile(

@@ -6,20 +6,22 @@ Never is more of the file read than a tile is worth.
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.extras import require
+from selion.store.address import Place, RemotePath, open_bytes
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly
+from selion.store.urls import gdal_name, unsigned
 from selion.web.view.paint import empty, paint
 from selion.web.view.parquet_footers import in_short
 from selion.web.view.place import (
@@ -65,7 +67,7 @@ MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 class RasterFile:
     """A raster, by its header."""
 
-    path: Path
+    path: Place
     header: RasterHeader
     renderings: tuple[Rendering, ...]
     box: Box
@@ -227,7 +229,7 @@ class RasterFile:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Place) -> Iterator[Any]:
     """Open a TIFF with the driver for TIFF only.
 
     Whatever a file says that it is, no other file is opened through it.
@@ -237,16 +239,21 @@ def opened(path: Path) -> Iterator[Any]:
     UnreadableFile
         If it is none, or corrupt.
     """
+    remote = isinstance(path, RemotePath)
     try:
         with (
-            gdal_settings(remote=False, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
-            open_quietly(str(path), driver="GTiff") as dataset,
+            gdal_settings(remote=remote, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
+            open_quietly(gdal_name(os.fspath(path)), driver="GTiff") as dataset,
         ):
             yield dataset
     except (*GDAL_ERRORS, OSError, ValueError, OverflowError, MemoryError) as error:
+        cure = (
+            "check the address and the network"
+            if remote
+            else "it is truncated or corrupt; copy it again"
+        )
         raise UnreadableFile(
-            f"{path.name} cannot be read ({in_short(error)}): it is truncated or corrupt; copy it "
-            "again."
+            f"{path.name} cannot be read ({unsigned(in_short(error))}): {cure}."
         ) from error
 
 
@@ -288,7 +295,7 @@ def read_window(
     return found.array.data, np.asarray(~np.ma.getmaskarray(found.array).any(0))
 
 
-def open_geotiff(path: Path) -> RasterFile:
+def open_geotiff(path: Place) -> RasterFile:
     """Open a raster by its header.
 
     Raises
@@ -301,7 +308,7 @@ def open_geotiff(path: Path) -> RasterFile:
     # it takes a second to import, and the first tile is time enough
     if find_spec("rio_tiler") is None:
         require("rio_tiler", "web")
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         if file.read(4) not in MAGIC:
             raise UnreadableFile(
                 f"{path.name} does not begin like a TIFF: write it again as GeoTIFF or COG."
@@ -342,7 +349,7 @@ def edge_boxes(bounds: Box, project: Any) -> np.ndarray:
     return project_boxes(np.concatenate(strips), project)
 
 
-def check_head(dataset: Any, path: Path) -> None:
+def check_head(dataset: Any, path: Place) -> None:
     """Refuse what would not be drawn well, or at all.
 
     Raises
