@@ -28,7 +28,8 @@ VECTORS = (".parquet", ".gpkg", ".geojson", ".json", ".fgb", ".shp", ".gml", ".k
 def is_vector(path: Place | str) -> bool:
     """Say whether a name is that of a table of polygons, or of a hive folder of such tables."""
     place = store.locate(path)
-    return place.suffix.lower() in VECTORS or is_table_folder(place)
+    remote_folder = str(place).endswith("/")  # is a table, or nothing that could be read
+    return place.suffix.lower() in VECTORS or remote_folder or is_table_folder(place)
 
 
 @dataclass(frozen=True, eq=False)
