@@ -235,3 +235,38 @@ def test_ids_that_look_like_ours_but_lie_elsewhere_count_where_they_are(tmp_path
         "stats", tmp_path / "b.parquet", "--by", tmp_path / "units.geojson", "--format", "json"
     )
     assert json.loads(done.output)[0]["fields"] == 3
+
+
+def test_areas_and_tables_to_merge_come_from_addresses(edition, served, bucket, tmp_path):
+    west, south, east, north = map(float, BOX.split(","))
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    (edition / "area.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}))
+    merged = []
+    for name, base in (("file", edition), ("http", served.url), ("s3", bucket)):
+        area = f"{served.url if base == bucket else base}/area.geojson"
+        run("query", area, f"{base}/{ONE}", "-o", tmp_path / f"{name}.parquet")
+        assert set(geopandas.read_parquet(tmp_path / f"{name}.parquet")["id"]) == inside("10")
+        out = tmp_path / name / "maps"
+        tables = [f"{base}/vector/2025/zone={zone}/utm{zone}.parquet" for zone in ZONES]
+        run("merge", *tables, "-o", out, "-q")
+        parts = sorted(out.rglob("part.parquet"))
+        merged.append([(part.parent.name, part.read_bytes()) for part in parts])
+    assert len(merged[0]) >= 1
+    assert merged[1] == merged[0]
+    assert merged[2] == merged[0]
+
+
+def test_tiles_of_a_hive_folder(edition, served, tmp_path):
+    for name, base in (("file", edition), ("http", served.url)):
+        run("tiles", f"{base}/vector/2025/", "-o", tmp_path / f"{name}.pmtiles", "--max-zoom", 9)
+    assert (tmp_path / "http.pmtiles").read_bytes() == (tmp_path / "file.pmtiles").read_bytes()
+
+
+def test_a_merged_map_on_a_web_server(edition, tmp_path):
+    """Its own index says what parts it has, so nothing need be listed."""
+    run("merge", edition / ONE, "-o", tmp_path / "maps", "-q")
+    run("query", BOX, tmp_path / "maps", "-o", tmp_path / "a.parquet")
+    with PublishedServer(tmp_path) as server:
+        run("query", BOX, f"{server.url}/maps/", "-o", tmp_path / "b.parquet")
+    assert (tmp_path / "b.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
+    assert len(geopandas.read_parquet(tmp_path / "b.parquet")) == 144

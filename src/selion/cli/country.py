@@ -38,7 +38,7 @@ def some(names: list[str]) -> str:
         "plan."
     ),
 )
-@click.argument("tables", nargs=-1, required=True, type=folder)
+@click.argument("tables", nargs=-1, required=True, type=opt.place)
 @click.option("-o", "--out", type=folder, required=True, help="Folder of the map.")
 @click.option(
     "--plan",
@@ -96,7 +96,7 @@ def some(names: list[str]) -> str:
 @opt.as_json
 @opt.quiet
 def merge_command(
-    tables: tuple[Path, ...],
+    tables: tuple[Place, ...],
     out: Path,
     layout: str,
     plan: Path | None,
@@ -120,7 +120,7 @@ def merge_command(
 
 
 def _merge_cells(
-    tables: tuple[Path, ...], out: Path, values: dict[str, Any], shared: dict[str, Any]
+    tables: tuple[Place, ...], out: Path, values: dict[str, Any], shared: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     from selion.country import MergeOptions, merge_maps
 
@@ -131,7 +131,7 @@ def _merge_cells(
 
 
 def _publish(
-    tables: tuple[Path, ...], out: Path, values: dict[str, Any], shared: dict[str, Any]
+    tables: tuple[Place, ...], out: Path, values: dict[str, Any], shared: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     from selion.country import PublishOptions, publish_maps
 

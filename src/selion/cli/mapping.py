@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def _print_plan(
     job: MapJob, say: Reporter, *, as_json: bool, more: dict[str, Any] | None = None
 ) -> None:
-    from selion import prediction
+    from selion import prediction, store
     from selion.grid import ground_sampling_distance
     from selion.models.language.network import LanguageSegmenter
 
@@ -38,7 +38,7 @@ def _print_plan(
     height, width = job.plan.grid.shape
     gsd = ground_sampling_distance(job.plan.grid)
     facts = {
-        "image": str(job.image),
+        "image": store.shown(str(job.image)),
         "model": job.model.card.name,
         "engine": job.model.engine,
         "working_pixels": [int(height), int(width)],
@@ -83,6 +83,7 @@ def _drawn(path: Path | None) -> dict[str, str]:
 
 
 def _with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
+    from selion import store
     from selion.pipeline import maps
     from selion.reports import maps as mapped
 
@@ -90,7 +91,7 @@ def _with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str,
         return {}
     target = out.with_name(f"{out.stem}.report.html")
     made = {
-        "image": str(job.image),
+        "image": store.shown(str(job.image)),
         "model": f"{job.model.card.name}: {job.model.card.summary}",
         "licence": job.model.card.licence,
     }
@@ -276,10 +277,12 @@ def _map_image(image: str, run: MapRun) -> None:
 
 def _refuse_area(image: str) -> None:
     """Refuse an area without a year, and wishes for scenes where there is an image already."""
-    if area.BOX.fullmatch(image) or Path(image).suffix.lower() in AREAS:
+    from selion import store
+
+    place = store.locate(image.strip())
+    if area.BOX.fullmatch(image) or place.suffix.lower() in AREAS:
         raise click.UsageError(
-            f"{image.strip()} is an area, not an image: give the year to map, for "
-            "example --year 2024."
+            f"{place} is an area, not an image: give the year to map, for example --year 2024."
         )
     context = click.get_current_context()
     asked = {

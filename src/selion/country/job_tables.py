@@ -20,7 +20,8 @@ from selion.country.partitions import INDEX, PART
 from selion.errors import BadInput, UnreadableFile
 from selion.fields.schema import COLUMNS, Origin
 from selion.grid import LONLAT, is_lonlat
-from selion.store.parquet import SIDES
+from selion.store.address import Place, RemotePath, locate, open_bytes
+from selion.store.parquet import SIDES, parquet_file, parquet_metadata, parquet_schema
 from selion.store.vectors import file_crs, read_metadata
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class JobArea:
 class JobTable:
     """One table of fields."""
 
-    path: Path
+    path: Place
     rows: int
     crs: str
     """As the file says."""
@@ -66,7 +67,7 @@ class JobTable:
     def key(self) -> str:
         """Name that follows from what is in the job table, wherever it lies."""
         digest = hashlib.sha256()
-        with self.path.open("rb") as file:
+        with open_bytes(self.path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
         for part in () if self.job is None else (self.job.core, self.job.seen, self.job.area):
@@ -79,10 +80,9 @@ class JobTable:
         ``bbox`` and ``geometry`` are as :mod:`selion.fields.fiboa` has them.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(self.path) as file:
+            with parquet_file(self.path, pre_buffer=False) as file:
                 for batch in file.iter_batches(BATCH):
                     yield self._in_degrees(pa.Table.from_batches([batch]))
         except (OSError, pa.ArrowInvalid) as error:
@@ -130,12 +130,12 @@ def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
     return table.set_column(number, kind, pa.array(values, kind.type, from_pandas=True))
 
 
-def open_job_tables(paths: Iterable[Path | str], plan: Path | str | None = None) -> list[JobTable]:
+def open_job_tables(paths: Iterable[Place | str], plan: Path | str | None = None) -> list[JobTable]:
     """Open the tables of jobs.
 
     Parameters
     ----------
-    paths : iterable of path
+    paths : iterable of path or address
         GeoParquet files, or folders of jobs that hold a ``fields.parquet``.  Beside a file may lie
         ``area.geojson``, as ``selion plan`` writes it.
     plan : path, optional
@@ -199,8 +199,10 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
     return done, [name for name, path in tables.items() if not path.is_file()]
 
 
-def _table(path: Path | str) -> Path:
-    path = Path(path).expanduser()
+def _table(path: Place | str) -> Place:
+    path = locate(path).expanduser()
+    if isinstance(path, RemotePath):
+        return path / "fields.parquet" if path.is_dir() else path
     inner = path / "fields.parquet"
     if (path / INDEX).is_file():
         raise BadInput(
@@ -217,9 +219,7 @@ def _table(path: Path | str) -> Path:
     return (inner if path.is_dir() else path).resolve()
 
 
-def _open(path: Path, plan: Path | None) -> JobTable:
-    import pyarrow.parquet as pq
-
+def _open(path: Place, plan: Path | None) -> JobTable:
     crs = file_crs(path)
     if crs is None:
         raise BadInput(
@@ -228,7 +228,7 @@ def _open(path: Path, plan: Path | None) -> JobTable:
         )
     return JobTable(
         path,
-        pq.read_metadata(path).num_rows,
+        parquet_metadata(path).num_rows,
         crs,
         _box(path, crs),
         fields.read_origin(path),
@@ -236,7 +236,7 @@ def _open(path: Path, plan: Path | None) -> JobTable:
     )
 
 
-def _box(path: Path, crs: str) -> tuple[float, float, float, float]:
+def _box(path: Place, crs: str) -> tuple[float, float, float, float]:
     from pyproj import Transformer
 
     geo = read_metadata(path)["geo"]["columns"]["geometry"]
@@ -251,12 +251,11 @@ def _box(path: Path, crs: str) -> tuple[float, float, float, float]:
     return float(west), float(south), float(east), float(north)
 
 
-def _total(path: Path) -> Sequence[float]:
+def _total(path: Place) -> Sequence[float]:
     """Return the bounds of a file that does not say them."""
-    import pyarrow.parquet as pq
     import shapely
 
-    with pq.ParquetFile(path) as file:
+    with parquet_file(path, pre_buffer=False) as file:
         found = [
             shapely.total_bounds(shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False)))
             for batch in file.iter_batches(BATCH, columns=["geometry"])
@@ -268,9 +267,9 @@ def _total(path: Path) -> Sequence[float]:
     return [*low.tolist(), *high.tolist()]
 
 
-def _job(path: Path, plan: Path | None) -> JobArea | None:
+def _job(path: Place, plan: Path | None) -> JobArea | None:
     """Return the places of the job that a table belongs to."""
-    beside = [path.with_name(AREA)]
+    beside: list[Place] = [path.with_name(AREA)]
     if plan is not None:
         beside += [plan / "jobs" / name / AREA for name in (path.stem, path.parent.name)]
     for candidate in beside:
@@ -279,7 +278,7 @@ def _job(path: Path, plan: Path | None) -> JobArea | None:
     return None
 
 
-def read_job(path: Path) -> JobArea | None:
+def read_job(path: Place) -> JobArea | None:
     """Read ``area.geojson`` of a job; None for one that is of no job.
 
     Raises
@@ -291,7 +290,8 @@ def read_job(path: Path) -> JobArea | None:
     from shapely.geometry import shape
 
     try:
-        feature: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        with open_bytes(path) as file:
+            feature: dict[str, Any] = json.loads(file.read())
         feature = feature["features"][0] if feature.get("type") == "FeatureCollection" else feature
         facts = feature.get("properties") or {}
         if facts.get("core") is None:
@@ -326,11 +326,10 @@ def merged_schema(job_tables: Sequence[JobTable]) -> pa.Schema:
         If a column has different types in two of them.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     found: dict[str, pa.DataType] = {}
     for job_table in job_tables:
-        for column in pq.read_schema(job_table.path):
+        for column in parquet_schema(job_table.path):
             kind = pa.string() if pa.types.is_large_string(column.type) else column.type
             if found.setdefault(column.name, kind) != kind:
                 raise BadInput(

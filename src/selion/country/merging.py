@@ -39,8 +39,10 @@ from selion.errors import BadInput, OutputExists, OutputFailed, counted
 from selion.fields.schema import Origin
 from selion.pipeline.probabilities import list_of
 from selion.progress import OnStep, silent
+from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.former import take_over
+from selion.store.parquet import parquet_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,7 +71,7 @@ class MergeOptions:
 
 
 def merge_maps(
-    tables: Iterable[Path | str],
+    tables: Iterable[Place | str],
     out: Path | str,
     options: MergeOptions | None = None,
     *,
@@ -82,7 +84,7 @@ def merge_maps(
 
     Parameters
     ----------
-    tables : iterable of path
+    tables : iterable of path or address
         GeoParquet files, folders of jobs, or the folder of a plan, whose finished jobs are taken;
         the order does not matter.
     out : path
@@ -135,7 +137,7 @@ class MergeSources:
     """What is missing: jobs that are not finished, tables that lack blocks."""
 
 
-def open_sources(tables: Iterable[Path | str], plan: Path | str | None) -> MergeSources:
+def open_sources(tables: Iterable[Place | str], plan: Path | str | None) -> MergeSources:
     """Open the tables of a merge; the folder of a plan stands for its finished jobs."""
     paths, missing = _expanded(tables)
     job_tables = open_job_tables(paths, plan)
@@ -154,15 +156,15 @@ def sorted_rows(run: MergeRun) -> Runs:
     return open_runs([*(run.runs(job_table) for job_table in run.job_tables), run.joined])
 
 
-def _expanded(tables: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
+def _expanded(tables: Iterable[Place | str]) -> tuple[list[Place], list[str]]:
     """Put the finished jobs of a plan in its place.
 
     Return the tables, and the names of jobs that are not finished.
     """
-    paths: list[Path] = []
+    paths: list[Place] = []
     missing: list[str] = []
-    for table in map(Path, tables):
-        if (table / JOBS).is_file():
+    for table in map(store.locate, tables):
+        if isinstance(table, Path) and (table / JOBS).is_file():
             done, left = finished_jobs(table)
             paths += done
             missing += left
@@ -176,7 +178,7 @@ def _incomplete(job_tables: Iterable[JobTable]) -> list[str]:
     return sorted(
         f"{job_table.path.parent.name}/{job_table.path.name}"
         for job_table in job_tables
-        if list_of(job_table.path).exists()
+        if isinstance(job_table.path, Path) and list_of(job_table.path).exists()
     )
 
 
@@ -275,9 +277,8 @@ def read_note(path: Path) -> dict[str, Any]:
 def _used(schema: pa.Schema, job_tables: list[JobTable]) -> pa.Schema:
     """Leave out optional columns that no job table fills."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    there = {name for job_table in job_tables for name in pq.read_schema(job_table.path).names} | {
+    there = {name for job_table in job_tables for name in parquet_schema(job_table.path).names} | {
         "bbox",
         "class",
         "metrics:area",

@@ -41,7 +41,9 @@ from selion.country.zone_files import (
 from selion.errors import BadInput, OutputExists, OutputFailed, counted
 from selion.imagery.target import ODD_ZONES, zone_numbers
 from selion.progress import OnStep, silent
+from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
+from selion.store.parquet import parquet_file
 from selion.store.vectors import Bbox, box_around
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ class Publication:
 
 
 def publish_maps(
-    tables: Iterable[Path | str],
+    tables: Iterable[Place | str],
     out: Path | str,
     options: PublishOptions | None = None,
     *,
@@ -224,11 +226,10 @@ def _year(job_tables: list[JobTable], given: int | None) -> int:
 def _years(job_table: JobTable) -> set[int | None]:
     """Return the years of a table's fields; None for those that have no time."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     moment = job_table.origin.determined
     usual = None if moment is None else moment.year
-    with pq.ParquetFile(job_table.path) as file:
+    with parquet_file(job_table.path, pre_buffer=False) as file:
         if WHEN not in file.schema_arrow.names:
             return {usual} if job_table.rows else set()
         found = {

@@ -22,8 +22,10 @@ from selion.country.lookup import opened, scan
 from selion.country.partitions import Maps, open_maps
 from selion.errors import BadInput, counted
 from selion.fields.mvt import EXTENT, TileLayer, TileRings, encode_layer, flatten, squares
+from selion.fields.schema import confidences_of
 from selion.progress import OnStep, silent
 from selion.store.address import RemotePath
+from selion.store.parquet import parquet_schema
 from selion.store.pmtiles import ArchiveWriter, tile_number
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ VISIBLE = 2.0
 LIMIT = 12_000
 """Fields per tile at most, below the finest zoom."""
 COLUMNS = ("class", "confidence", "metrics:area")
+SURE = ("confidence", "score")
+"""Columns that say how sure a map is of a field."""
 EDGE = 85.0511287798
 """Degrees of latitude where Web Mercator ends."""
 
@@ -196,10 +200,11 @@ def _columns(table: pa.Table) -> dict[str, np.ndarray]:
     if "metrics:area" in table.column_names:
         area = np.nan_to_num(table["metrics:area"].to_numpy().astype(np.float64)) / 1e4
         columns["hectares"] = np.round(area, 2).astype(np.float32)
-    if "confidence" in table.column_names:
-        columns["confidence"] = np.round(
-            np.nan_to_num(table["confidence"].to_numpy().astype(np.float64)), 2
-        ).astype(np.float32)
+    sure = confidences_of(
+        table.select([name for name in SURE if name in table.column_names]).to_pandas()
+    )
+    if sure is not None:
+        columns["confidence"] = np.round(np.nan_to_num(sure), 2).astype(np.float32)
     if "class" in table.column_names and table["class"].null_count < count:
         columns["class"] = np.array(
             ["" if name is None else name for name in table["class"].to_pylist()], str
@@ -317,12 +322,11 @@ def _density_tile(sums: np.ndarray, zoom: int, y: int) -> bytes:
 
 
 def _metadata(maps: Maps, finest: int) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-
-    names = pq.read_schema(maps.parts[0].path).names
+    names = parquet_schema(maps.parts[0].path).names
     kinds = {
         "metrics:area": ("hectares", "Number"),
         "confidence": ("confidence", "Number"),
+        "score": ("confidence", "Number"),
         "class": ("class", "String"),
     }
     columns = {"id": "String"} | {kinds[name][0]: kinds[name][1] for name in names if name in kinds}

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from shapely import MultiPolygon
 
+    from selion.store import Place
+
 AreaLike = str | os.PathLike[str] | Mapping[str, object] | Sequence[float]
 """A file of polygons, a box in degrees, or GeoJSON: what :func:`read_area` reads."""
 SMALLEST = 1e-4
@@ -127,7 +129,8 @@ def read_area(given: AreaLike, name: str | None = None) -> Area:
     Parameters
     ----------
     given : path, str, mapping or sequence
-        A file of polygons (GeoJSON, GeoPackage, GeoParquet, shapefile, FlatGeobuf ... in any CRS),
+        A file of polygons (GeoJSON, GeoPackage, GeoParquet, shapefile, FlatGeobuf ... in any CRS)
+        or the address of one,
         ``"west,south,east,north"`` or those four numbers in degrees (west > east: over the
         antimeridian), or GeoJSON as text or mapping (geometry, Feature, FeatureCollection).
     name : str, optional
@@ -149,12 +152,14 @@ def read_area(given: AreaLike, name: str | None = None) -> Area:
     if isinstance(given, Mapping):
         return _area(_from_geojson(given, "The GeoJSON"), name or "area")
     if isinstance(given, str | os.PathLike):
+        from selion import store
+
         text = os.fspath(given).strip()
         if text.startswith("{"):
             return _area(_from_geojson(_parsed(text), "The GeoJSON"), name or "area")
         numbers = _numbers(text)
         return (
-            _from_file(Path(text).expanduser(), name)
+            _from_file(store.locate(text).expanduser(), name)
             if numbers is None
             else _from_box(numbers, name or text)
         )
@@ -231,8 +236,8 @@ class _Shapes:
     source: str
 
 
-def _from_file(path: Path, name: str | None) -> Area:
-    if not path.exists():
+def _from_file(path: Place, name: str | None) -> Area:
+    if isinstance(path, Path) and not path.exists():
         raise UnreadableFile(
             f"There is no file {path}: give a file of polygons, or a box as west,south,east,north "
             "in degrees."
@@ -240,7 +245,7 @@ def _from_file(path: Path, name: str | None) -> Area:
     return _area(_read_table(path), name or path.stem)
 
 
-def _read_table(path: Path) -> _Shapes:
+def _read_table(path: Place) -> _Shapes:
     from selion import store
 
     if path.is_dir():

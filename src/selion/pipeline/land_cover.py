@@ -73,12 +73,12 @@ def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent)
     for number, path in enumerate(cover.rasters, 1):
         source = store.open_raster(path)
         if source.grid.crs is None or frame.crs is None:
+            what = store.locate(path) if source.grid.crs is None else "The table of fields"
             raise GridMismatch(
-                f"{path if source.grid.crs is None else 'The table of fields'} has no CRS: fields "
-                "and land cover cannot be laid over each other."
+                f"{what} has no CRS: fields and land cover cannot be laid over each other."
             )
         counts += _count(frame.geometry.to_crs(source.grid.crs.to_wkt()), source, cover.crops)
-        on_step("land cover", number, len(cover.rasters), str(path))
+        on_step("land cover", number, len(cover.rasters), str(store.locate(path)))
     seen, crop = counts
     return np.where(seen > 0, crop / np.maximum(seen, 1), np.nan)
 

@@ -377,7 +377,7 @@ def _provenance(job: MapJob) -> dict[str, object]:
     return {
         "selion": selion.__version__,
         "model": {"name": card.name, "files": dict(card.files)},
-        "image": json.loads(noted) if noted else str(job.image),
+        "image": json.loads(noted) if noted else store.shown(str(job.image)),
     }
 
 

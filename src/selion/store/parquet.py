@@ -72,6 +72,12 @@ def parquet_metadata(place: Place) -> pq.FileMetaData:
         return file.metadata
 
 
+def parquet_schema(place: Place) -> pa.Schema:
+    """Return the columns of a Parquet file; see :func:`parquet_file`."""
+    with parquet_file(place) as file:
+        return file.schema_arrow
+
+
 def find_parts(folder: Place) -> tuple[TablePart, ...]:
     """Find the parts of a hive folder.
 
@@ -127,11 +133,12 @@ def _of_edition(folder: RemotePath) -> tuple[TablePart, ...]:
         if not index.exists():
             continue
         rows = _rows(index)
-        tails = [str(row[HREFS[0]]).rpartition(f"/{inside}") for row in rows]
+        # the folder may be a copy: what counts of an address is what comes after its folder
+        tails = [f"/{row[HREFS[0]]}".rpartition(f"/{inside}") for row in rows]
         return tuple(
             _part(folder / tail, row)
-            for row, (head, _, tail) in zip(rows, tails, strict=True)
-            if head and tail
+            for row, (_, found, tail) in zip(rows, tails, strict=True)
+            if found and tail
         )
     return ()
 
@@ -150,11 +157,12 @@ def indexed_parts(index: Place) -> tuple[TablePart, ...]:
         If it lists the tables of several years.
     """
     rows = _rows(index)
+    root = index.parent.parent if index.parent.name == "index" else index.parent
     years = sorted({row["year"] for row in rows if row.get("year") is not None})
     if len(years) > 1:
         raise BadInput(
             f"{index} lists the tables of {len(years)} years ({years[0]} to {years[-1]}): give "
-            f"the folder of one, for example {index.parent.parent / 'vector'}/{years[-1]}/."
+            f"the folder of one, for example {root / 'vector'}/{years[-1]}/."
         )
     of_store = isinstance(index, RemotePath) and index.listable
     wanted = HREFS[::-1] if of_store else HREFS
@@ -163,7 +171,7 @@ def indexed_parts(index: Place) -> tuple[TablePart, ...]:
         href = next(str(row[name]) for name in wanted if row.get(name))
         place = locate(href)
         if not isinstance(place, RemotePath) and not place.is_absolute():
-            place = index.parent / href
+            place = root / href
         found.append(_part(place, row))
     return tuple(found)
 

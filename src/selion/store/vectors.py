@@ -70,7 +70,7 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
     given = _whole(path) if isinstance(path, RemotePath) else path
     try:
         layers = [str(name) for name in pyogrio.list_layers(given)[:, 0]]
-        layer = "fields" if "fields" in layers else layers[0]
+        layer = "fields" if "fields" in layers else 0  # of bytes a layer has no lasting name
         crs = pyogrio.read_info(given, layer=layer)["crs"]
         return pyogrio.read_dataframe(
             given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
