@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def _print_plan(
     job: MapJob, say: Reporter, *, as_json: bool, more: dict[str, Any] | None = None
 ) -> None:
-    from selion import prediction, store
+    from selion import prediction
     from selion.grid import ground_sampling_distance
     from selion.models.language.network import LanguageSegmenter
 
@@ -38,7 +38,7 @@ def _print_plan(
     height, width = job.plan.grid.shape
     gsd = ground_sampling_distance(job.plan.grid)
     facts = {
-        "image": store.shown(str(job.image)),
+        "image": str(opt.located(job.image)),
         "model": job.model.card.name,
         "engine": job.model.engine,
         "working_pixels": [int(height), int(width)],
@@ -83,7 +83,6 @@ def _drawn(path: Path | None) -> dict[str, str]:
 
 
 def _with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
-    from selion import store
     from selion.pipeline import maps
     from selion.reports import maps as mapped
 
@@ -91,7 +90,7 @@ def _with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str,
         return {}
     target = out.with_name(f"{out.stem}.report.html")
     made = {
-        "image": store.shown(str(job.image)),
+        "image": str(opt.located(job.image)),
         "model": f"{job.model.card.name}: {job.model.card.summary}",
         "licence": job.model.card.licence,
     }
@@ -277,12 +276,9 @@ def _map_image(image: str, run: MapRun) -> None:
 
 def _refuse_area(image: str) -> None:
     """Refuse an area without a year, and wishes for scenes where there is an image already."""
-    from selion import store
-
-    place = store.locate(image.strip())
-    if area.BOX.fullmatch(image) or place.suffix.lower() in AREAS:
+    if area.BOX.fullmatch(image) or opt.located(image).suffix.lower() in AREAS:
         raise click.UsageError(
-            f"{place} is an area, not an image: give the year to map, for example --year 2024."
+            f"{opt.located(image)} is an area, not an image: give the year to map, for example --year 2024."
         )
     context = click.get_current_context()
     asked = {

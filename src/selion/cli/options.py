@@ -29,6 +29,13 @@ class VerbChoice:
     force: bool = False
 
 
+def located(given: Path | str) -> Path | RemotePath:
+    """Return where something lies; as text it has no signature."""
+    from selion.store import locate
+
+    return locate(given.strip() if isinstance(given, str) else given)
+
+
 class PlaceType(click.ParamType):
     """A path, or the address of something on a server."""
 
@@ -41,9 +48,7 @@ class PlaceType(click.ParamType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path | RemotePath:
         """Leave addresses as they are: a path would swallow one of their slashes."""
-        from selion.store import locate
-
-        found = locate(value)
+        found = located(value)
         if isinstance(found, Path):
             checked: Path = click.Path(path_type=Path, exists=self.exists).convert(
                 value, param, ctx
