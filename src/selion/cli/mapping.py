@@ -278,7 +278,8 @@ def _refuse_area(image: str) -> None:
     """Refuse an area without a year, and wishes for scenes where there is an image already."""
     if area.BOX.fullmatch(image) or opt.located(image).suffix.lower() in AREAS:
         raise click.UsageError(
-            f"{opt.located(image)} is an area, not an image: give the year to map, for example --year 2024."
+            f"{opt.located(image)} is an area, not an image: give the year to map, for "
+            "example --year 2024."
         )
     context = click.get_current_context()
     asked = {
