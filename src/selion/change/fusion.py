@@ -345,16 +345,17 @@ def fuse(
         How many years each pixel is made of; 0: nobody saw it.
     """
     looks = _look(ground, roi)
-    years = np.arange(len(looks.values))[:, None, None]
-    weights = looks.counts
+    counts, since = looks.counts, np.zeros(looks.counts.shape[1:], np.int64)
     for found, loud in zip(looks.evidence, noise, strict=True):
-        counts = looks.counts & ~odd_years(found, looks.counts, loud)
-        weights = weights & counts & (years >= last_change(found, counts, loud)[None])
-    # the two may leave nothing that both let count: then the last look
+        usual = looks.counts & ~odd_years(found, looks.counts, loud)
+        since = np.maximum(since, last_change(found, usual, loud))
+        counts = counts & usual
+    years = np.arange(len(looks.values))[:, None, None]
+    weights = counts & (years >= since[None])
+    # nothing may be left that counts: then the last look
     last = looks.counts & (np.cumsum(looks.counts[::-1], axis=0)[::-1] == 1)
     weights = np.where(weights.any(axis=0), weights, last)
-    count = weights.sum(axis=0).astype(np.uint8)
-    return pool(looks.values, list(weights), method), count
+    return pool(looks.values, list(weights), method), weights.sum(axis=0).astype(np.uint8)
 
 
 def write_fused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +183,7 @@ def history_command(
 ) -> None:
     """Join years."""
     from selion.change import HistoryOptions, OutcomeOptions
+    from selion.pipeline.maps import published_options
     from selion.reports.history import write_report
     from selion.world.history import WorldHistoryOptions, write_history
 
@@ -197,6 +198,8 @@ def history_command(
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         found: list[Any] = list(maps)
         if edition is not None:
+            # the fused probabilities are published ones, too
+            options = replace(options, mapping=published_options(options.mapping))
             found = _mapped((maps[0], years or "", edition), out, options, given, say)
         history = write_history(
             found, out, options, force=given.force, on_step=say.step, on_note=say.note
