@@ -153,6 +153,15 @@ class FileSource(Protocol):
 
 
 @runtime_checkable
+class CountingSource(Protocol):
+    """Probabilities that lie in bytes: whole numbers of them cost less than floats."""
+
+    def read_counts(self, roi: Roi) -> Raster:
+        """Read a region as uint16, probabilities times 65535: what ``read`` gives, rounded."""
+        ...
+
+
+@runtime_checkable
 class CachingSource(Protocol):
     """A source that keeps in memory what it read."""
 

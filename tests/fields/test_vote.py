@@ -4,6 +4,7 @@ blocks, windows and cells of any size give what the whole raster gives.
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -439,3 +440,40 @@ def test_several_classes_vote_for_their_own():
     grid = GeoBox((14, 30), Affine(2.5, 0, 0, 0, -2.5, 0), "EPSG:32610")
     found = find_instances(Raster(values, grid, crops.names), crops, "vote")
     assert found.table["class"].tolist() == ["wheat", "beet"]
+
+
+# probabilities as whole numbers
+
+
+@pytest.mark.parametrize("method", ["watershed", "vote"])
+def test_bytes_read_as_whole_numbers_are_the_floats(tmp_path, method):
+    """Of both layouts: v / 254 with 255 for no data, and v / 255 without; the same objects as from
+    the floats, and not those of the other layout.
+    """
+    from selion import store
+    from selion.grid import whole
+    from selion.prediction import ScoreSource
+
+    rng = np.random.default_rng(0)
+    levels = random_scene(5)
+    levels[:, rng.random(levels.shape[1:]) < 0.02] = 255  # theirs: a score; ours: none
+    grid = published(*levels).grid
+    unseen = (levels == 255).all(0)
+    ours = np.where(unseen, 255, np.minimum(published(*levels).values, 254)).astype(np.uint8)
+    layouts = {
+        "ours": (FTW3.names, {"classes": json.dumps(FTW3.to_dict())}, ours),
+        "theirs": (("field", "boundary"), {"tile_key": "10SFH_0_0"}, levels),
+    }
+    found = {}
+    for name, (bands, tags, values) in layouts.items():
+        with store.create_cog(tmp_path / f"{name}.tif", grid, bands, np.uint8, tags=tags) as sink:
+            sink.write(whole(grid), values)
+        probs = ScoreSource(store.open_raster(tmp_path / f"{name}.tif"))
+        floats, counts = probs.read(whole(grid)), probs.read_counts(whole(grid))
+        assert np.array_equal(np.rint(floats.values * 65535.0), counts.values)
+        assert (floats.valid is None) == (counts.valid is None)
+        expected = find_instances(floats, FTW3, method, InstanceOptions(min_area=20))
+        mapped = map_instances(probs, FTW3, tmp_path / name, method, InstanceOptions(min_area=20))
+        found[name] = mapped.read(whole(grid)).ids
+        assert np.array_equal(found[name], expected.ids)
+    assert not np.array_equal(found["ours"] > 0, found["theirs"] > 0)

@@ -14,6 +14,7 @@ from selion.fields.instances import InstanceInput, InstanceOptions, conclude, cu
 from selion.fields.memory import give_back
 from selion.fields.polygonise import Run
 from selion.fields.seams import BasinBlock
+from selion.fields.shares import in_shares
 from selion.grid import Roi, pad_roi, tiles
 from selion.raster import CachingSource, Source
 from selion.store.instancemap import InstanceMap, make_ids, renumber_blocks, save_table
@@ -48,10 +49,11 @@ def map_by_class(
         vote, least = options.vote, options.min_area
         return map_by_vote(probs, classes, workspace, vote, least, block=block, run=run)
     give_back()  # what the network left
+    counted = in_shares(probs)
     scene = prepare(probs, classes, method, options)
     folder = Path(workspace)
     path = make_ids(folder, scene.shape)
-    blocks = list(run(partial(_cut_block, probs, scene, path), tiles(scene.shape, block)))
+    blocks = list(run(partial(_cut_block, counted, scene, path), tiles(scene.shape, block)))
     if isinstance(probs, CachingSource):
         probs.rest()
     give_back()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from selion.errors import BadInput
+from selion.grid import Roi
+from selion.raster import CountingSource, DerivedSource, Raster, Source
 
 FULL = 65535
 """Probabilities are counted in this many steps, in whole numbers, so that sums do not depend on
@@ -35,3 +37,17 @@ def shares_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             "are 0 to 1 (is a softmax missing?)."
         )
     return (np.clip(clean, 0, 1) * np.float32(FULL) + np.float32(0.5)).astype(np.uint16), finite
+
+
+def in_shares(probs: Source) -> Source:
+    """Return the source as whole numbers where it has them: :func:`shares_of` then does nothing."""
+    return Counted(probs) if isinstance(probs, CountingSource) else probs
+
+
+class Counted(DerivedSource):
+    """Probabilities read as whole numbers from a source that has them."""
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region."""
+        assert isinstance(self.source, CountingSource)
+        return self.source.read_counts(roi)

@@ -16,6 +16,7 @@ from selion.classes import ClassScheme
 from selion.fields import seams
 from selion.fields.memory import give_back
 from selion.fields.polygonise import Run
+from selion.fields.shares import in_shares
 from selion.fields.vote_options import VoteOptions
 from selion.fields.vote_tables import FIRST, SECOND, FilledBlock, decide, settle, table_of
 from selion.fields.voting import (
@@ -138,7 +139,7 @@ def find_blocks(
     run: Run,
 ) -> tuple[list[tuple[Roi, np.ndarray]], pd.DataFrame]:
     """Return what the numbers in "ids" of each block become, and the table of objects."""
-    flooded = list(run(partial(_flood, probs, scene, planes), rois))
+    flooded = list(run(partial(_flood, in_shares(probs), scene, planes), rois))
     if isinstance(probs, CachingSource):
         probs.rest()
     give_back()
@@ -271,11 +272,10 @@ def _measure(
 ) -> tuple[np.ndarray, seams.BasinBlock]:
     """Give one number to what touches and is of one kind, and measure it."""
     from selion.fields import basins
+    from selion.fields.seeding import name_pieces
 
     flat = np.zeros(kind.shape, np.uint16)
-    labels, flow, count = basins.drain(
-        np.pad(kind, 1, constant_values=basins.OUTSIDE), np.pad(flat, 1)
-    )
+    labels, count = name_pieces(kind)
     shares = (ALIKE.astype(np.float64) * ONE_SHARE).astype(np.uint32)[field]
     top, left = roi[0].start, roi[1].start
     rows = basins.measure(
@@ -290,7 +290,7 @@ def _measure(
             np.column_stack([beside[:, :3], np.ones(len(beside), np.int64), beside[:, 3]])
         )
     return labels, seams.BasinBlock(
-        roi, rows, found, seams.rims_of(labels, kind, flat, lines, flow)
+        roi, rows, found, seams.rims_of(labels, kind, flat, lines, flat + np.uint16(basins.STAYS))
     )
 
 

@@ -19,9 +19,11 @@ from selion.prediction.journal import BlockJournal
 from selion.prediction.planning import PredictionPlan
 from selion.prediction.scores import (
     NODATA,
+    counts,
     dequantise,
     is_published,
     prediction_tags,
+    published_counts,
     published_scores,
 )
 from selion.raster import DerivedSource, Raster, Source
@@ -63,6 +65,11 @@ class JournalSource:
         """Put a region together from the blocks that it touches."""
         scores, valid = dequantise(self.stored(roi))
         return Raster(scores, self.grid[roi], self.bands, valid, self.tags)
+
+    def read_counts(self, roi: Roi) -> Raster:
+        """Read a region as whole numbers, see :class:`selion.raster.CountingSource`."""
+        found, valid = counts(self.stored(roi))
+        return Raster(found, self.grid[roi], self.bands, valid, self.tags)
 
     def stored(self, roi: Roi) -> np.ndarray:
         """Return the (class, y, x) uint8 scores of a region."""
@@ -144,6 +151,17 @@ class ScoreSource(DerivedSource):
         else:
             scores, valid = dequantise(part.values)
         return Raster(scores, part.grid, self.bands, valid, self.tags)
+
+    def read_counts(self, roi: Roi) -> Raster:
+        """Read a region as whole numbers, see :class:`selion.raster.CountingSource`."""
+        part = self.source.read(roi)
+        if self.published:
+            found, valid = published_counts(part.values), part.valid
+        elif part.values.dtype == np.uint8:
+            found, valid = counts(part.values)
+        else:
+            return self.read(roi)
+        return Raster(found, part.grid, self.bands, valid, self.tags)
 
 
 _: type[Source] = JournalSource

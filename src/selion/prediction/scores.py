@@ -99,6 +99,47 @@ def published_scores(stored: np.ndarray) -> np.ndarray:
     return scores
 
 
+def counts(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn bytes into whole numbers: what :func:`dequantise` gives, times 65535 and rounded.
+
+    Parameters
+    ----------
+    stored : (class, y, x) uint8 ndarray
+
+    Returns
+    -------
+    (class, y, x) uint16 ndarray
+        0 where not valid.
+    valid : (y, x) bool ndarray
+    """
+    valid = (stored != NODATA).all(0)
+    found: np.ndarray = _COUNTS[stored]
+    found[:, ~valid] = 0
+    return found, valid
+
+
+def published_counts(stored: np.ndarray) -> np.ndarray:
+    """Do to :func:`published_scores` what :func:`counts` does to :func:`dequantise`.
+
+    Examples
+    --------
+    >>> (published_counts(np.array([[[51, 255]], [[102, 255]]], np.uint8)) / 65535).tolist()[0]
+    [[0.4, 0.0]]
+    """
+    found = np.empty((3, *stored.shape[1:]), np.uint16)
+    found[1:] = stored
+    left = PUBLISHED_STEPS - found[1]
+    found[0] = left - np.minimum(left, found[2])
+    found *= np.uint16(65535 // PUBLISHED_STEPS)
+    return found
+
+
+_COUNTS = (
+    np.arange(256, dtype=np.float32).clip(0, STEPS) / np.float32(STEPS) * np.float32(65535)
+    + np.float32(0.5)
+).astype(np.uint16)
+
+
 def prediction_tags(plan: PredictionPlan) -> dict[str, str]:
     """Return the tags that travel with probabilities, in memory as in a file.
 
