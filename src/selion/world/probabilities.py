@@ -25,7 +25,12 @@ from selion.grid import Roi
 from selion.imagery import Area, AreaLike, Mosaic, read_area, target_grid
 from selion.imagery.globe import polygons_of, square_kilometres
 from selion.imagery.mosaic import METHOD, MosaicLayer
-from selion.prediction.scores import PUBLISHED_BANDS, is_published, published_scores
+from selion.prediction.scores import (
+    PUBLISHED_BANDS,
+    is_published,
+    published_counts,
+    published_scores,
+)
 from selion.raster import DerivedSource, Raster, Source
 from selion.world.editions import Edition, wanted_edition
 from selion.world.first import first_layers
@@ -231,6 +236,11 @@ class PublishedScores:
         """
         stored, valid = self.stored(roi)
         return Raster(published_scores(stored), self.grid[roi], self.bands, valid, self.tags)
+
+    def read_counts(self, roi: Roi) -> Raster:
+        """Read a region as whole numbers, see :class:`selion.raster.CountingSource`."""
+        stored, valid = self.stored(roi)
+        return Raster(published_counts(stored), self.grid[roi], self.bands, valid, self.tags)
 
     def stored(self, roi: Roi) -> tuple[np.ndarray, np.ndarray]:
         """Return (2, y, x) uint8 field and boundary, p = v / 255, and (y, x) bool: looked at."""
