@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -9,8 +10,10 @@ from quarterly_toys import BANDS, write_network
 from selion import models
 from selion.cli.main import cli
 from selion.errors import BadInput, OutputExists, UnreadableFile, UnsafeFile
+from selion.grid import photo_grid, whole
 from selion.models.card import sha256_of
 from selion.models.onnx_file import read_onnx
+from selion.segmenter import View
 
 
 def imported(path, out, **options):
@@ -63,6 +66,19 @@ def test_other_networks_are_refused(tmp_path, changes, words):
 @pytest.mark.parametrize("changes", [{"views": 1}, {"window": "size"}])
 def test_one_view_or_open_sizes_are_taken(tmp_path, changes):
     assert imported(write_network(tmp_path / "n.onnx", **changes), tmp_path / "model").folder
+
+
+def test_windows_of_another_size_than_the_graphs_are_refused(tmp_path):
+    card = imported(write_network(tmp_path / "n.onnx"), tmp_path / "fixed")
+    assert card.inputs.multiple == 512
+    open_ = imported(write_network(tmp_path / "o.onnx", window="size"), tmp_path / "open")
+    assert open_.inputs.multiple == 32
+    pixels = np.zeros((16, 1024, 1024), np.float32)
+    view = View(pixels, whole(photo_grid((1024, 1024))))
+    model = models.load_model(tmp_path / "fixed", "onnxruntime")
+    with pytest.raises(BadInput, match="does not take windows of 1024 x 1024 pixels"):
+        model([view])
+    assert models.load_model(tmp_path / "open", "onnxruntime")([view]).shape == (1, 3, 1024, 1024)
 
 
 def test_external_data_is_refused(tmp_path):

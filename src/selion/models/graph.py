@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from selion.cores import usable_cores
-from selion.errors import UnreadableFile
+from selion.errors import BadInput, UnreadableFile
 from selion.extras import available, require
 from selion.models.architectures import torch_only
 from selion.models.card import GRAPH, ModelCard
@@ -177,8 +177,11 @@ def _openvino_run(
                 while len(compiled) >= _SHAPES_KEPT:
                     del compiled[next(iter(compiled))]
                 static = model.clone()
-                static.reshape(list(shape))
-                program = core.compile_model(static, "CPU", properties)
+                try:
+                    static.reshape(list(shape))
+                    program = core.compile_model(static, "CPU", properties)
+                except RuntimeError as error:
+                    raise _other_window(shape) from error
                 compiled[shape] = SimpleQueue()
                 for _ in range(threads):
                     compiled[shape].put(program.create_infer_request())
@@ -240,7 +243,22 @@ def load_onnxruntime(
     name = session.get_inputs()[0].name
     precision = _float32(fast, "ONNX Runtime has no bfloat16 on processors")
     execution = Execution(f"ONNX Runtime {ort.__version__} on CPU", precision, threads, reason)
-    return GraphSegmenter(card, lambda pixels: session.run(None, {name: pixels})[0], execution)
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(session.run(None, {name: pixels})[0])
+        except _onnxruntime_failures(ort) as error:
+            raise _other_window(pixels.shape) from error
+
+    return GraphSegmenter(card, run, execution)
+
+
+def _other_window(shape: tuple[int, ...]) -> BadInput:
+    """Say that a graph does not take windows of a size: some are exported for one only."""
+    return BadInput(
+        f"The model's graph does not take windows of {shape[-1]} x {shape[-2]} pixels: leave "
+        "--window out."
+    )
 
 
 def _onnxruntime_failures(ort: ModuleType) -> tuple[type[Exception], ...]:

@@ -73,7 +73,10 @@ def import_quarterly(
             f"{path} is no ONNX file by its name, and other formats would have to be executed to "
             f"be read: {by_hand(card)}."
         )
-    check_ports(read_onnx(path), card, path)
+    facts = read_onnx(path)
+    check_ports(facts, card, path)
+    if None not in facts.inputs[0].shape[2:]:  # a graph for one size of window
+        card = replace(card, inputs=replace(card.inputs, multiple=card.inputs.window))
     with atomic_folder(folder, force) as part:
         shutil.copyfile(path, part / GRAPH)
         card = with_files(card, part, (GRAPH,))
