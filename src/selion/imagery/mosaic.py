@@ -388,7 +388,11 @@ class Mosaic:
         """Blend one layer into a block; where it is the only one, it needs no weights."""
         kind = NEAREST if at.shift is not None else KINDS[self.resampling]
         nodes = at.nodes(roi)
-        frame = at.needed(nodes, 2 + (2 if kind == CUBIC else 1) * at.reach)
+        frame = (
+            at.needed(nodes, 2 + (2 if kind == CUBIC else 1) * at.reach)
+            if at.shift is None
+            else at.shifted(roi)
+        )
         if frame is None:
             return
         if not alone:

@@ -96,6 +96,19 @@ class Placement:
         )
         return overlap((wanted[0], wanted[1]), whole(self.composite))
 
+    def shifted(self, roi: Roi) -> Roi | None:
+        """Return the region of the composite that is a region of the mosaic, pixel by pixel.
+
+        None if that lies beside it, or its pixels are not the same.
+        """
+        if self.shift is None:
+            return None
+        rows, columns = (
+            slice(max(part.start + by, 0), max(part.stop + by, 0))
+            for part, by in zip(roi, self.shift, strict=True)
+        )
+        return overlap((rows, columns), whole(self.composite))
+
     def _positions(self, columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.shift is not None:
             return columns + self.shift[1], rows + self.shift[0]

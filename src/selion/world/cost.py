@@ -100,6 +100,8 @@ def _frames(at: Placement, rois: Iterable[Roi]) -> Iterable[Roi]:
     for roi in rois:
         if at.bounds is None or overlap(at.bounds, roi) is None:
             continue
-        frame = at.needed(at.nodes(roi), MARGIN * at.reach)
+        frame = at.shifted(roi)
+        if at.shift is None:
+            frame = at.needed(at.nodes(roi), MARGIN * at.reach)
         if frame is not None:
             yield frame

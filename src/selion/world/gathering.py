@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from selion.grid import Roi, inside, overlap, roi_shape, tiles
+from selion.grid import Roi, inside, overlap, roi_shape, whole
 from selion.pipeline.probabilities import RunReport, list_failed
 from selion.prediction import BlockJournal, FailedBlock
 from selion.prediction.scores import published_scores
@@ -83,7 +83,7 @@ class GatheredScores:
     def read(self, roi: Roi) -> Raster:
         """Put a region together from the blocks that it touches."""
         planes = np.zeros((PLANES, *roi_shape(roi)), np.uint8)
-        for block in blocks_at(self.grid, roi):
+        for block in blocks_at(self.scores, roi):
             common = overlap(roi, block)
             if common is not None:
                 part = self._blocks.get(
@@ -113,14 +113,40 @@ class GatheredScores:
         self.__dict__.update(state, _blocks=blocks)
 
 
-def blocks_at(grid: GeoBox, roi: Roi) -> list[Roi]:
-    """Return the blocks that a region touches."""
-    height, width = grid.shape
-    return [
-        (slice(top, min(top + BLOCK, height)), slice(left, min(left + BLOCK, width)))
-        for top in range(roi[0].start // BLOCK * BLOCK, roi[0].stop, BLOCK)
-        for left in range(roi[1].start // BLOCK * BLOCK, roi[1].stop, BLOCK)
+def blocks_at(scores: PublishedScores, roi: Roi) -> list[Roi]:
+    """Return the blocks that a region of the grid touches.
+
+    Their edges are those of a tile's own blocks, where its pixels are the grid's, so that none of
+    these is read twice.
+    """
+    height, width = scores.grid.shape
+    spans = [
+        [
+            slice(max(start, 0), min(start + BLOCK, size))
+            for start in range((part.start + at) // BLOCK * BLOCK - at, part.stop, BLOCK)
+        ]
+        for part, at, size in zip(roi, _begin(scores), (height, width), strict=True)
     ]
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+
+
+def _begin(scores: PublishedScores) -> tuple[int, int]:
+    """Return the row and column, in blocks, of the grid's first pixel in the largest tile."""
+    shares = [
+        (roi_area(at.bounds), at.shift)
+        for at in scores.mosaic.placements
+        if at.shift is not None and at.bounds is not None
+    ]
+    if not shares:
+        return 0, 0
+    _, (down, across) = max(shares)
+    return down % BLOCK, across % BLOCK
+
+
+def roi_area(roi: Roi) -> int:
+    """Return the pixels of a region."""
+    height, width = roi_shape(roi)
+    return height * width
 
 
 def gather(
@@ -139,7 +165,7 @@ def gather(
     SelionError
         If nothing can be kept.
     """
-    rois = tiles((scores.grid.shape[0], scores.grid.shape[1]), BLOCK)
+    rois = blocks_at(scores, whole(scores.grid))
     here = journal.finished(lambda roi: (PLANES, *roi_shape(roi)), rois)
     wanted = [roi for roi, there in zip(rois, here, strict=True) if not there]
     failed: list[FailedBlock] = []
