@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from dataclasses import replace
@@ -266,3 +267,26 @@ def test_view(world, tmp_path, monkeypatch):
     assert len(answers["file"][2]) > 100
     assert answers["http"][:4] == answers["file"][:4]
     assert answers["s3"] == answers["file"]
+
+
+@pytest.mark.parametrize("verb", ["view", "review"])
+def test_a_page_opens_on_an_address(world, tmp_path, monkeypatch, verb):
+    """The server itself is tested elsewhere: here it stops at once."""
+    pytest.importorskip("rio_tiler", reason="the web extra")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    served = []
+    module = importlib.import_module(f"selion.cli.{verb}")
+
+    def stop(_app, opened, *_, **__):
+        served.append(opened.close())
+
+    monkeypatch.setattr(module, "serve", stop)
+    table = f"{world.server.url}/mapped/fields.parquet?sig=secret"
+    done = run(verb, table)
+    assert served == [None]
+    assert "20 fields" in done.output
+    assert "secret" not in done.output
+    if verb == "review":
+        assert f"is only read: what is done is written to {tmp_path}" in done.output
+        assert (tmp_path / "fields.review.jsonl").exists()

@@ -14,7 +14,7 @@ import pytest
 
 from published_server import PublishedServer
 from selion.errors import BadInput, FetchFailed, UnreadableFile
-from selion.store import block_cache, ranges
+from selion.store import block_cache, object_store, ranges
 from selion.store.address import RemotePath, locate, open_bytes, place_state
 from selion.store.block_cache import BLOCK, BlockCache, cache_limit
 
@@ -243,3 +243,56 @@ def test_addresses_have_the_words_of_paths():
     assert locate("s3://b/a b?c.parquet").name == "a b?c.parquet"
     assert locate("C:/a.parquet").name == "a.parquet"
     assert not isinstance(locate("C:/a.parquet"), RemotePath)
+
+
+@pytest.fixture(params=["s3", "gs", "az"])
+def cloud(request, tmp_path, monkeypatch):
+    """An object of random bytes on a store of each kind; (its address, how to replace it)."""
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(object_store, "RETRY", replace(object_store.RETRY, backoff=0.01, answer=2))
+    if request.param == "s3":
+        pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
+        from faulty_store import FaultyStore as Store
+    else:
+        from cloud_stores import BlobStore, GoogleStore
+
+        Store = {"gs": GoogleStore, "az": BlobStore}[request.param]
+    with Store() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        place = object_store.ObjectFolder(f"{request.param}://bucket/deep")
+        place.put("a.bin", CONTENT, replace=True)
+        yield store, RemotePath(f"{request.param}://bucket/deep/a.bin"), place
+
+
+CONTENT = np.random.default_rng(2).bytes(500_000)
+
+
+def test_object_stores_are_read_by_range(cloud):
+    _, address, place = cloud
+    with open_bytes(address) as remote:
+        remote.seek(300_000)
+        assert remote.read(50_000) == CONTENT[300_000:350_000]
+        remote.seek(-9, 2)
+        assert remote.read() == CONTENT[-9:]
+        block_cache._memory = block_cache.LruCache(block_cache.MEMORY, len)
+        place.put("a.bin", CONTENT[::-1], replace=True)
+        remote.seek(0)
+        with pytest.raises(FetchFailed, match="was replaced"):
+            remote.read(10)
+    with open_bytes(address) as remote:
+        assert remote.read() == CONTENT[::-1]
+    assert [path.url for path in address.parent.files()] == [address.url]
+    with pytest.raises(UnreadableFile, match="There is nothing at"):
+        open_bytes(address.with_name("b.bin"))
+    assert not address.with_name("b.bin").exists()
+
+
+@pytest.mark.parametrize("cloud", ["s3"], indirect=True)
+@pytest.mark.parametrize("kind", ["503", "cut", "slow"])
+def test_a_flaky_store_is_outlived(cloud, kind):
+    store, address, _ = cloud
+    store.fault("GET", "a.bin", kind, 2)
+    with open_bytes(address) as remote:
+        assert remote.read() == CONTENT
+    assert store.asked[kind] >= 1

@@ -19,6 +19,8 @@ from selion.cli.progress import reporter
 from selion.errors import counted
 
 if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
     from selion.store import Place
 
 folder = click.Path(path_type=Path)
@@ -209,7 +211,6 @@ def query_command(
     """Cut out."""
     given = opt.taken(opt.VerbChoice, values)
     from selion import country, fields, store
-    from selion.pipeline.maps import summarise
 
     began = time.monotonic()
     store.check_output(out, given.force)
@@ -221,14 +222,25 @@ def query_command(
     found = country.query(opened, area, wanted, clip=not whole)
     origin = fields.read_origin(opened.parts[0].path) if opened.parts else None
     fields.write_fields(found.frame, out, origin, force=given.force)
-    facts = (
-        summarise(found.frame)
-        if {"confidence", "metrics:area"} <= set(found.frame)
-        else {"fields": len(found.frame)}
-    )
+    facts = _summary(found.frame)
     opt.print_result(
         out, facts | found.reading.facts() | {"seconds": round(time.monotonic() - began, 2)}, given
     )
+
+
+def _summary(frame: GeoDataFrame) -> dict[str, Any]:
+    """Return what is printed of some fields; a published score is called so, not confidence."""
+    from selion.fields.schema import confidences_of
+    from selion.pipeline.maps import summarise
+
+    sure = confidences_of(frame)
+    if sure is None or "metrics:area" not in frame:
+        return {"fields": len(frame)}
+    if "confidence" in frame:
+        return summarise(frame)
+    facts = summarise(frame.assign(confidence=sure))
+    mean = facts.pop("mean_confidence")
+    return facts | {"mean_score": None if mean is None else round(100 * mean, 1)}
 
 
 STATS_HELP = (
