@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -86,6 +86,7 @@ class FieldChoice:
     vote: str | None = None
     cover: str | None = None
     simplify: float | None = None
+    regularise: float | Literal["auto"] | None = None
     min_area: float | None = None
     max_area: float | None = None
     collection: str | None = None
@@ -144,7 +145,9 @@ def map_options(values: Mapping[str, Any]) -> MapOptions:
         predict=opt.taken(WindowChoice, values).predict_options(),
         instances=choice.instance_options(),
         outlines=fields.FieldOptions(
-            simplify=choice.simplify, max_area=choice.max_area or float("inf")
+            simplify=choice.simplify,
+            regularise=choice.regularise,
+            max_area=choice.max_area or float("inf"),
         ),
         min_area=choice.min_area,
         collection=choice.collection,

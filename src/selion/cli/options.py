@@ -273,6 +273,37 @@ simplify = click.option(
     default=None,
     help="Simplify outlines by this many metres [default: 1 pixel].",
 )
+
+
+class LengthOrAuto(click.ParamType[Any]):
+    """A length above 0, or ``auto``."""
+
+    name = "METRES|auto"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        """Read it."""
+        if value == "auto":
+            return "auto"
+        try:
+            length = float(str(value))
+        except ValueError:
+            length = -1.0
+        if not 0 < length < float("inf"):
+            self.fail(f"{value!r} was given; wanted is a length above 0, or auto.", param, ctx)
+        return length
+
+
+regularise = click.option(
+    "--regularise",
+    type=LengthOrAuto(),
+    default=None,
+    help=(
+        "Straight lines and right angles for vineyards and blocks, moving lines by at most this "
+        "many metres (auto: 1.5 pixels); neighbours keep their common line."
+    ),
+)
 min_area = click.option(
     "--min-area",
     "--min_size",
@@ -348,5 +379,7 @@ def group(*options: Callable[[F], F]) -> Callable[[F], F]:
 run_options = group(force, dry_run, as_json, quiet, preview)
 model_options = group(refine, engine, gpu, mps_mode, fast, threads)
 window_options = group(window, overlap, padding, block, batch, gsd, scale, flips, bands)
-field_options = group(method, vote, cover, simplify, min_area, max_area, collection, datetime)
+field_options = group(
+    method, vote, cover, simplify, regularise, min_area, max_area, collection, datetime
+)
 land_cover_options = group(land_cover, crop_codes, crop_share)

@@ -6,7 +6,7 @@ Outlines, measures on the ground, confidence and an id that says where.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ import pandas as pd
 from selion.errors import BadInput
 from selion.fields.memory import give_back
 from selion.fields.polygonise import Ids, Rings, Run, outline, pixel_counts
+from selion.fields.regularise import ground_steps, regularise
 from selion.grid import Roi, ground_sampling_distance
 from selion.labels import Instances
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PART = 16384
 """Polygons that are brought to the grid's CRS at once."""
+NARROW, WIDE = 0.5, 10.0
+"""Pixels by which lines may be moved: less moves none, more moves all."""
 BASE32 = "0123456789bcdefghjkmnpqrstuvwxyz"
 
 
@@ -36,6 +39,9 @@ class FieldOptions:
     simplify: float | None = None
     """Corners whose triangle is smaller than this length squared go, shared edges as one; 0 keeps
     the pixels' outlines; None: 1.5 pixels."""
+    regularise: float | Literal["auto"] | None = None
+    """Lines of blocks become straight, their angles right, by moving them by this length at most;
+    "auto": 1.5 pixels; None: they stay as they are."""
     min_area: float | None = None
     """Smaller fields are dropped; None: the smallest area that the objects were looked for."""
     max_area: float = np.inf
@@ -49,6 +55,11 @@ class FieldOptions:
             raise BadInput(
                 f"simplify {self.simplify}, area {self.min_area} to {self.max_area} were given; "
                 "wanted are numbers from 0 up, the smaller area first."
+            )
+        if not (self.regularise in (None, "auto") or 0 < float(self.regularise) < np.inf):
+            raise BadInput(
+                f"regularise {self.regularise} was given; wanted is a length above 0, or auto for "
+                "1.5 pixels."
             )
 
 
@@ -87,13 +98,11 @@ def to_fields(
     crs = None if grid.crs is None else grid.crs.to_wkt()
     counts = pixel_counts(instances)
     simplify = 1.5 if options.simplify is None else options.simplify / pixel
-    rings = outline(
-        _in_range(instances, counts * pixel**2, least, options.max_area),
-        simplify=simplify,
-        nodes=True,
-        run=run,
-        counts=counts,
-    )
+    chosen = _in_range(instances, counts * pixel**2, least, options.max_area)
+    rings = outline(chosen, simplify=simplify, nodes=True, run=run, counts=counts)
+    if options.regularise is not None:
+        raw = outline(chosen, nodes=True, run=run)
+        rings = regularise(raw, rings, ground_steps(grid), _tolerance(options.regularise, pixel))
     ids, polygons, area, perimeter = _one_each(rings.ids, *_drawn(rings, grid, crs))
     del rings
     give_back()
@@ -115,6 +124,19 @@ def to_fields(
         ).astype(np.float32),
     }
     return geopandas.GeoDataFrame(columns, geometry=polygons, crs=crs)
+
+
+def _tolerance(given: float | str, pixel: float) -> float:
+    """Return the tolerance of regularisation in pixels."""
+    if given == "auto":
+        return 1.5
+    tolerance = float(given) / pixel
+    if not NARROW <= tolerance <= WIDE:
+        raise BadInput(
+            f"regularise {given} was given where a pixel is {pixel:g}; wanted is half a pixel to "
+            f"ten, {NARROW * pixel:g} to {WIDE * pixel:g}."
+        )
+    return tolerance
 
 
 def _drawn(
