@@ -7,7 +7,6 @@ any of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from selion import prediction, store
 from selion.change.outcomes import GONE, UNKNOWN
 from selion.change.record import Records
 from selion.change.sequence import NOT_SEEN, OUTCOMES_OF_YEARS, JoinedYears, SequenceYear
-from selion.change.sides import BLOCK
 from selion.change.step import COLOURS
 from selion.classes import IGNORE, ClassScheme
 from selion.errors import BadInput
@@ -33,6 +31,10 @@ SURE = 3.5
 """Standard deviations between the means before and after a change."""
 LEAST_CHANGE = 2.0
 """Log-odds between them, at least: less does no harm to a mean."""
+BLOCK = 512
+"""Edge in pixels of the blocks in which years are fused: all of them lie in memory at once."""
+SAMPLE, SAMPLES = 256, 64
+"""Edge in pixels, and number at most, of the squares on which noise is measured."""
 BIN, BINS = 1 / 64, 1024
 """Log-odds of a bin, and bins, in which differences are counted."""
 
@@ -98,6 +100,7 @@ def write_outcomes(
     here = joined.years[year]
     codes = np.append(records.codes[:, year], 0).astype(np.uint8)
     left = np.where(np.isin(codes, (GONE, NOT_SEEN, UNKNOWN)), codes, 0)
+    around = _around(records, year, np.flatnonzero((left[:-1] > 0) & ~records.seen[:, year]))
     tags = {
         "year": here.mapped.year.label,
         "classes": json.dumps(YEARS.to_dict()),
@@ -118,7 +121,7 @@ def write_outcomes(
         for number, roi in enumerate(rois, 1):
             own = ground.read(year, roi)
             out = np.where(own >= 0, codes[own], 0)
-            for other in _around(year, len(joined.years)):
+            for other in around:
                 out = np.where((own < 0) & (out == 0), left[ground.read(other, roi)], out)
             valid = here.mapped.scores.read(roi).valid
             if valid is not None:
@@ -127,10 +130,17 @@ def write_outcomes(
             on_step(f"map {here.mapped.year.label}", number, len(rois), "")
 
 
-def _around(year: int, years: int) -> Iterator[int]:
-    """Return years that may have fields which a year lacks: those before, then those after."""
-    yield from reversed(range(year))
-    yield from range(year + 1, years)
+def _around(records: Records, year: int, rows: np.ndarray) -> list[int]:
+    """Return in which years fields were seen last before a year, or first after it.
+
+    The nearest years first, those before it before those after.
+    """
+    seen = records.seen[rows]
+    before, after = seen[:, :year], seen[:, year + 1 :]
+    had = before.any(axis=1)
+    last = year - 1 - before[had, ::-1].argmax(axis=1) if year else np.zeros(0, np.int64)
+    first = year + 1 + after[~had].argmax(axis=1) if after.shape[1] else np.zeros(0, np.int64)
+    return [*np.unique(last)[::-1].tolist(), *np.unique(first).tolist()]
 
 
 def pool(parts: list[np.ndarray], weights: list[np.ndarray], method: str) -> np.ndarray:
@@ -235,8 +245,8 @@ def _missed(ground: JoinedGround, year: int, roi: Roi) -> np.ndarray:
 def measure_noise(ground: JoinedGround, on_step: OnStep = silent) -> tuple[float, ...]:
     """Return by how much log-odds differ between looks at the same ground.
 
-    The median absolute difference of consecutive years over all pixels, as the standard deviation
-    of one year: changes are rare, so they hardly count.
+    The median absolute difference of consecutive years, as the standard deviation of one year:
+    changes are rare, so they hardly count.  On squares that lie evenly over the whole.
 
     Returns
     -------
@@ -244,7 +254,9 @@ def measure_noise(ground: JoinedGround, on_step: OnStep = silent) -> tuple[float
         One for each entry of the looks' evidence: inside a field, of a pixel and of 3 x 3; and
         nothing else, of both.
     """
-    counts, rois = np.zeros((4, BINS + 1), np.int64), rois_of(ground.joined)
+    counts, shape = np.zeros((4, BINS + 1), np.int64), ground.joined.grid.shape
+    rois = tiles((int(shape[0]), int(shape[1])), SAMPLE)
+    rois = rois[:: -(-len(rois) // SAMPLES)]
     for number, roi in enumerate(rois, 1):
         looks = _look(ground, roi)
         both = looks.counts[1:] & looks.counts[:-1]
@@ -415,4 +427,4 @@ def write_fused(
             counts += np.bincount(count.ravel(), minlength=len(counts))
             sink.write(roi, prediction.quantise(values, count > 0))
             on_step("fuse", number, len(rois), "")
-    return counts, noise[0]
+    return counts, float(noise[0])
