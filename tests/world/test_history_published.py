@@ -119,6 +119,8 @@ def test_one_id_and_the_poor_year_is_named(copy, area, history):
     facts = json.loads((out / "history.json").read_text())
     assert [y for y, one in facts["years"].items() if one["under_detected"]] == [str(POOR)]
     assert f"{POOR} is under-detected as a whole" in result.stderr
+    assert any("CC-BY-4.0" in note and "2017" in note for note in facts["maps"])
+    assert "CC-BY-4.0" in (out / "report.html").read_text()
     assert facts["years"]["2025"]["counts"]["appeared"] == 0
     assert facts["years"][str(POOR)]["counts"]["gone"] == 0
     table = geopandas.read_parquet(out / "history.parquet")

@@ -186,6 +186,7 @@ def history_command(
     from selion.pipeline.maps import published_options
     from selion.reports.history import write_report
     from selion.world.history import WorldHistoryOptions, write_history
+    from selion.world.years import notes_of
 
     began = time.monotonic()
     given = opt.taken(opt.VerbChoice, values)
@@ -201,6 +202,7 @@ def history_command(
             # the fused probabilities are published ones, too
             options = replace(options, mapping=published_options(options.mapping))
             found = _mapped((maps[0], years or "", edition), out, options, given, say)
+            options = replace(options, notes=tuple(notes_of(found)))
         history = write_history(
             found, out, options, force=given.force, on_step=say.step, on_note=say.note
         )

@@ -85,8 +85,9 @@ def to_html(history: FieldHistory) -> str:
             page.paragraph(HOW),
         ),
     ]
-    if history.notes:
-        parts.append(page.section("Notes", *(page.paragraph(note) for note in history.notes)))
+    notes = [*history.notes, *facts.get("maps", ())]
+    if notes:
+        parts.append(page.section("Notes", *(page.paragraph(note) for note in notes)))
     parts.append(_files(history))
     title = f"Fields from {numbers[0]} to {numbers[-1]}"
     return page.page(title, lead, parts, f"selion {selion.__version__}")

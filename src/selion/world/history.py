@@ -41,6 +41,8 @@ class WorldHistoryOptions:
     """How probabilities become fields, in each year and in the fused map; who does the blocks."""
     join: HistoryOptions = field(default_factory=HistoryOptions)
     attributes: Attributes = field(default_factory=Attributes)
+    notes: tuple[str, ...] = ()
+    """What is known of the maps: it stands in the page and in ``history.json``, too."""
 
 
 def write_history(
@@ -82,9 +84,10 @@ def write_history(
 
     def refine(frame: GeoDataFrame, parts: HistoryParts) -> tuple[GeoDataFrame, dict[str, Any]]:
         frame = add_attributes(frame, options.attributes, on_step)
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = {"maps": list(options.notes)} if options.notes else {}
         if options.attributes.reference:
-            frame, facts = calibrate(frame, parts, options.attributes, parts.folder.parent)
+            frame, found = calibrate(frame, parts, options.attributes, parts.folder.parent)
+            facts |= found
         facts["fused_fields"] = _write_fused_fields(frame, parts, options.mapping, on_step, on_note)
         return frame, facts
 

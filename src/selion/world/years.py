@@ -114,7 +114,8 @@ def map_years(
             on_note(f"{year} was finished before, and is kept.")
             continue
         store.write_text(folder / DONE, _about(key, edition, year, whole=False), force=True)
-        report = RunReport(on_note=partial(_named_note, on_note, year))
+        said: list[str] = []
+        report = RunReport(on_note=partial(_named_note, on_note, said, year))
         target = folder / FIELDS
         map_published(
             edition,
@@ -128,13 +129,26 @@ def map_years(
         )
         if report.failed:
             raise report.incomplete(target)
-        store.write_text(folder / DONE, _about(key, edition, year, whole=True), force=True)
+        store.write_text(folder / DONE, _about(key, edition, year, said, whole=True), force=True)
     on_step("years", len(years), len(years), "")
     return folders
 
 
-def _named_note(on_note: OnNote, year: int, text: str) -> None:
+def _named_note(on_note: OnNote, said: list[str], year: int, text: str) -> None:
+    said.append(text)
     on_note(f"{year}: {text}")
+
+
+def notes_of(folders: Sequence[Path]) -> list[str]:
+    """Return what was said when years were mapped, each sentence once, with its years.
+
+    What was not looked at is among it, also in a run that went on with years of a former one.
+    """
+    years: dict[str, list[str]] = {}
+    for folder in folders:
+        for text in json.loads((folder / DONE).read_text("utf-8"))["notes"]:
+            years.setdefault(text, []).append(folder.name)
+    return [f"{', '.join(when)}: {text}" for text, when in years.items()]
 
 
 def _named_step(
@@ -159,13 +173,14 @@ def _key(edition: Edition, area: Area, year: int, options: MapOptions) -> str:
     return hashlib.sha256(json.dumps([selion.__version__, *said]).encode()).hexdigest()[:32]
 
 
-def _about(key: str, edition: Edition, year: int, *, whole: bool) -> str:
+def _about(key: str, edition: Edition, year: int, notes: Sequence[str] = (), *, whole: bool) -> str:
     facts = {
         "key": key,
         "whole": whole,
         "edition": edition.name,
         "address": edition.address,
         "year": year,
+        "notes": list(notes),
         "selion": selion.__version__,
     }
     return json.dumps(facts, indent=1) + "\n"
