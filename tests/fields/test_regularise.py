@@ -258,6 +258,15 @@ def test_the_command_line_passes_the_length_on_and_refuses_nonsense(tmp_path):
         assert "wanted is a length above 0, or auto" in done.output
 
 
+def test_published_outlines_are_not_straightened(tmp_path):
+    words = ["map", "11,47,11.1,47.1", "--year", "2025", "--from", "ftw-2e:fields"]
+    done = CliRunner().invoke(
+        main.cli, [*words, "-o", str(tmp_path / "o.parquet"), "--regularise", "auto"]
+    )
+    assert done.exit_code == 2
+    assert "--regularise" in done.output
+
+
 @pytest.mark.skipif(
     not LABELS.is_file(), reason="the Estonian tile is not here (shared/data/satellite/s2_fields)"
 )
