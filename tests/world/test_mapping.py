@@ -206,6 +206,7 @@ def test_fields_of_a_tile_are_those_of_its_map(copies, tmp_path):
         (["--from", "ftw-2e", "--provider", "cdse"], "--provider has no effect"),
         (["--from", "ftw-2e:fields", "--method", "vote"], "--method has no effect"),
         (["--from", "ftw-2e:fields", "--gsd", "10"], "--gsd has no effect"),
+        (["--from", "ftw-2e:fields", "--regularise", "5"], "--regularise has no effect"),
         (["--from", "ftw-2e", "--min-confidence", "50"], "--min-confidence has no effect"),
         (["--min-confidence", "50"], "--min-confidence has no effect"),
         (["--from", "ftw-mosaics"], "--imagery ftw-mosaics"),

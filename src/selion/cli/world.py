@@ -38,8 +38,9 @@ NO_MODEL = (
 )
 """What has no effect where there is no model and no image."""
 NO_PIXELS = (
-    *("method", "simplify", "regularise", "gsd", "crs", "scores", "save_scores", "acquired"),
-    *("work", "runner", "workers", "threads", "preview", "page"),
+    *("method", "vote", "simplify", "regularise", "gsd", "crs", "scores", "save_scores"),
+    *("acquired", "work"),
+    *("runner", "workers", "threads", "preview", "page"),
 )
 """What has no effect where outlines are taken as they are published."""
 
