@@ -1,3 +1,4 @@
+from .attributes import Attributes as Attributes
 from .cost import ReadingCost as ReadingCost
 from .cost import reading_cost as reading_cost
 from .editions import EDITIONS as EDITIONS
@@ -6,6 +7,8 @@ from .editions import find_edition as find_edition
 from .fields import PublishedFields as PublishedFields
 from .fields import fields_cost as fields_cost
 from .fields import read_published_fields as read_published_fields
+from .history import WorldHistoryOptions as WorldHistoryOptions
+from .history import write_history as write_history
 from .imagery_map import MosaicMap as MosaicMap
 from .imagery_map import map_mosaics as map_mosaics
 from .mapping import PublishedMap as PublishedMap
@@ -20,3 +23,4 @@ from .quarters import Quarter as Quarter
 from .quarters import QuarterChoice as QuarterChoice
 from .tiles import PublishedTile as PublishedTile
 from .tiles import find_tiles as find_tiles
+from .years import map_years as map_years
