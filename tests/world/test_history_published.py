@@ -180,6 +180,23 @@ def test_what_is_there_is_of_the_same_run_or_refused(copy, tmp_path):
     assert frame["metrics:area"].min() >= 5_000
 
 
+def test_a_year_whose_source_has_changed_is_not_kept(tmp_path):
+    copy = simulate_published(tmp_path / "world", "plain", years=(2018, 2019), tile=512)
+    edition, area, years = f"ftw-2e@{copy.address}", copy.area, (2018, 2019)
+    first, second = map_years(edition, area, years, tmp_path / "years")
+    before = [folder.joinpath("fields.parquet").read_bytes() for folder in (first, second)]
+    (old,) = copy.address.glob("raster/2018/**/*.tif")
+    (new,) = copy.address.glob("raster/2019/**/*.tif")
+    old.write_bytes(new.read_bytes())
+    with pytest.raises(OutputExists, match="made from something else"):
+        map_years(edition, area, years, tmp_path / "years")
+    notes = []
+    map_years(edition, area, years, tmp_path / "years", force=True, on_note=notes.append)
+    assert [note for note in notes if "kept" in note] == ["2019 was finished before, and is kept."]
+    assert first.joinpath("fields.parquet").read_bytes() != before[0]
+    assert second.joinpath("fields.parquet").read_bytes() == before[1]
+
+
 def test_years_are_read_and_refused(copy):
     assert parse_years("2017-2019,2021") == (2017, 2018, 2019, 2021)
     for text in ("2017", "seven", "2019-2017", ""):

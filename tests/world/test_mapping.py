@@ -24,7 +24,8 @@ from selion.pipeline.maps import published_options
 from selion.runners import RunnerOptions
 from selion.simulation.published import simulate_published
 from selion.store import open_raster
-from selion.world import map_published, open_probabilities
+from selion.world import map_published, map_published_fields, open_probabilities
+from selion.world.years import map_years
 from world_maps import TILE, Copies, area, matched, name
 
 
@@ -52,6 +53,22 @@ def test_the_table_says_where_it_comes_from(copies, tmp_path):
     assert made.facts()["not_looked_at_share"] == pytest.approx(
         source["not_looked_at_share"], abs=1e-4
     )
+
+
+def test_no_file_holds_the_password_of_an_address(copies, tmp_path):
+    copy = copies("zones")
+    with PublishedServer(copy.folder) as server:
+        address = server.url.replace("http://", "http://me:secretword@") + "/ftw-2e?sig=secretkey"
+        scores = tmp_path / "scores.tif"
+        map_published(
+            f"ftw-2e@{address}", copy.area, 2025, tmp_path / "a.parquet", MapOptions(scores=scores)
+        )
+        map_published_fields(f"ftw-2e:fields@{address}", copy.area, 2025, tmp_path / "b.parquet")
+        map_years(f"ftw-2e@{address}", copy.area, (2025,), tmp_path / "years")
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) >= 6
+    for path in written:
+        assert b"secret" not in path.read_bytes(), path.name
 
 
 def test_fields_of_the_area_are_those_that_touch_it(copies, tmp_path):

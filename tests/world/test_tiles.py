@@ -49,6 +49,16 @@ def test_what_is_no_edition_is_one_sentence(given, error, said):
     assert said in str(caught.value)
 
 
+def test_keys_of_an_address_stay_out_of_what_is_written():
+    edition = find_edition("ftw-2e@https://me:pass@host.org/ftw-2e?sig=key")
+    assert edition.about()["address"] == "https://host.org/ftw-2e"
+    # what is asked of the server has them, where they belong
+    wanted = "https://me:pass@host.org/ftw-2e/index/raster-lite.parquet?sig=key"
+    assert edition.place("index", "raster-lite.parquet") == wanted
+    assert find_edition("ftw-2e@a folder?").place("a b", "c#d") == "a folder?/a b/c#d"
+    assert find_edition("ftw-2e@s3://bucket/a b").place("c d") == "s3://bucket/a b/c d"
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Four tiles in two rows of zone 32, one in zone 33, and one on the antimeridian."""

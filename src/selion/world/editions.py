@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from selion.errors import BadInput, UnknownName
+from selion.store.address import RemotePath, locate
+from selion.store.urls import shown
 
 Product = Literal["probabilities", "fields", "imagery"]
 """What an edition is made of."""
@@ -38,27 +41,35 @@ class Edition:
     """What its publishers say is lacking."""
 
     def place(self, *parts: str) -> str:
-        """Return the address of something in the edition.
+        """Return the address of something in the edition, with the signature of its own.
 
         Examples
         --------
         >>> find_edition("ftw-2e@copy").place("index", "raster-lite.parquet")
         'copy/index/raster-lite.parquet'
         """
-        return "/".join((self.address, *parts))
+        place = locate(self.address)
+        if not isinstance(place, RemotePath):
+            return "/".join((self.address, *parts))
+        for part in parts:
+            place = place / part
+        return os.fspath(place)
 
     def weak(self, year: int) -> str | None:
         """Return what its publishers say against a year; None: nothing."""
         return next((note for note in self.notes if str(year) in note), None)
 
     def about(self) -> dict[str, Any]:
-        """Return what has to be said wherever the edition is used: name, licence, citation."""
+        """Return what has to be said wherever the edition is used: name, licence, citation.
+
+        It is written down, so the address comes without password and signature.
+        """
         return {
             "edition": self.name,
             "title": self.title,
             "licence": self.licence,
             "citation": self.citation,
-            "address": self.address,
+            "address": shown(self.address),
         }
 
     def check_year(self, year: int) -> None:

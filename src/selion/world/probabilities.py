@@ -337,9 +337,11 @@ def _layer(tile: PublishedTile, gsd: float) -> MosaicLayer:
     opener = partial(open_tile, gsd=gsd)
     grid = opener(tile.href).grid
     if grid.crs is None or grid.crs.epsg != tile.epsg:
+        from selion.store import shown
+
         raise GridMismatch(
-            f"{tile.href} lies in {grid.crs}, but the index says EPSG:{tile.epsg}: the copy is "
-            "damaged."
+            f"{shown(tile.href)} lies in {grid.crs}, but the index says EPSG:{tile.epsg}: the copy "
+            "is damaged."
         )
     bands = tuple(range(len(PUBLISHED_BANDS)))
     return MosaicLayer(

@@ -16,8 +16,10 @@ from selion.imagery import Area, AreaLike, read_area
 from selion.pipeline.maps import MapOptions
 from selion.pipeline.probabilities import RunReport
 from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.store.urls import shown
 from selion.world.editions import Edition, wanted_edition
 from selion.world.mapping import map_published
+from selion.world.probabilities import open_probabilities
 
 FIELDS, SCORES = "fields.parquet", "fields.scores.tif"
 DONE = "run.json"
@@ -83,7 +85,8 @@ def map_years(
     Returns
     -------
     list of Path
-        The folder of each year.  A year that this very run has finished before is kept as it is.
+        The folder of each year.  A year that this very run has finished before, of tiles that have
+        not changed since, is kept as it is.
 
     Raises
     ------
@@ -158,7 +161,10 @@ def _named_step(
 
 
 def _key(edition: Edition, area: Area, year: int, options: MapOptions) -> str:
-    """Return what a year's map depends on, in a few letters; who does the blocks does not count."""
+    """Return what a year's map depends on, in a few letters; who does the blocks does not count.
+
+    The tiles' contents do: an edition is corrected under the same address.
+    """
     same = replace(
         options,
         runner=MapOptions().runner,
@@ -167,9 +173,9 @@ def _key(edition: Edition, area: Area, year: int, options: MapOptions) -> str:
         journal=None,
         scores=None,
         collection=None,
-        land_cover=None,
     )
-    said = [edition.name, edition.address, area.geometry.wkb_hex, year, repr(same)]
+    content = open_probabilities(edition, area, year, gsd=options.predict.gsd).key
+    said = [edition.name, shown(edition.address), content, area.geometry.wkb_hex, year, repr(same)]
     return hashlib.sha256(json.dumps([selion.__version__, *said]).encode()).hexdigest()[:32]
 
 
@@ -178,7 +184,7 @@ def _about(key: str, edition: Edition, year: int, notes: Sequence[str] = (), *, 
         "key": key,
         "whole": whole,
         "edition": edition.name,
-        "address": edition.address,
+        "address": shown(edition.address),
         "year": year,
         "notes": list(notes),
         "selion": selion.__version__,
