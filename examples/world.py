@@ -22,11 +22,15 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from selion.pipeline.maps import MapOptions, published_options
 from selion.simulation.published import SCENES, PublishedCopy, simulate_published
-from selion.world import map_published
-from selion.world.attributes import Attributes
-from selion.world.history import WorldHistoryOptions, write_history
-from selion.world.years import map_years
+from selion.world import (
+    Attributes,
+    WorldHistoryOptions,
+    map_published,
+    map_years,
+    write_history,
+)
 
 YEARS = tuple(range(2017, 2026))
 SAME = 0.5
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         follow(given.edition, given.area, given.out)
         return
     size = {"tile": given.tile, "overlap_m": 20.0 * max(given.tile // 256, 1)}
-    seams = []
+    seams, followed = [], pd.DataFrame()
     for scene in SCENES[1:]:
         years = YEARS if scene == "seam" else YEARS[-1:]
         folder = given.out / f"world-{scene}"
@@ -59,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if scene == "seam":
                 for note in mapped.notes:
                     print(note)
-                followed = follow(edition, copy.area, given.out, copy)
+                follow(edition, copy.area, given.out, copy)
+                followed = lineage_scores(given.out / "history", copy)
     show("Wide fields across what parts tiles, 2025: fields found for each", pd.DataFrame(seams))
     show("What became of fields, nine years: lineage beside the planted one", followed)
     show("Confidence of being a field", calibration(given.out))
@@ -67,17 +72,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def follow(
     edition: str, area: str | Sequence[float], out: Path, copy: PublishedCopy | None = None
-) -> pd.DataFrame | None:
-    """Map every year, join them, and compare with the planted lineage where there is one."""
+) -> None:
+    """Map every year, and join them."""
     folders = map_years(edition, area, YEARS, out / "years", force=True)
     # A user gives own or reviewed fields; here the planted ones of the last year are known.
     known = () if copy is None else (copy.truth[YEARS[-1]],)
-    options = WorldHistoryOptions(attributes=Attributes(reference=known))
+    options = WorldHistoryOptions(
+        mapping=published_options(MapOptions()), attributes=Attributes(reference=known)
+    )
     history = write_history(folders, out / "history", options, force=True)
     for note in history.notes:
         print(note)
     print(history.summary.to_string(index=False))
-    return None if copy is None else lineage_scores(out / "history", copy)
 
 
 # ---- comparing with what was planted
@@ -149,32 +155,35 @@ def lineage_scores(folder: Path, copy: PublishedCopy) -> pd.DataFrame:
         rows = partners(mine, truth)
         known = truth[truth.whole]
         on_field = mine.representative_point().within(known.union_all())
-        for name, row, inside in zip(mine.id, rows, on_field, strict=True):
+        ids = mine.id.astype(str).tolist()
+        for name, row, inside in zip(ids, rows.tolist(), on_field.tolist(), strict=True):
             if row >= 0:
                 names[year, name] = int(truth.field.iloc[row])
             elif inside:
                 strays.add((year, name))
         whole[year] = set(known.field)
         missed |= {(year, number) for number in known.field[known.missed]}
-    read = {(int(row.year), row.id): row.outcome for row in long.itertuples()}
+    read = dict(
+        zip(zip(long.year.tolist(), long.id.tolist(), strict=True), long.outcome, strict=True)
+    )
     told, skipped = found_pairs(folder, (names, strays, whole), read)
     wanted = planted_pairs(copy, whole, missed)
-    rows = []
+    scores: list[dict[str, object]] = []
     for outcome in ("kept", "split", "merged", "appeared", "gone", "not seen", "moved", "redrawn"):
-        mine = {pair for pair in told if pair[1] == outcome}
-        truth = {pair for pair in wanted if pair[1] == outcome}
-        hits = len(mine & truth)
-        rows.append(
+        said = {pair for pair in told if pair[1] == outcome}
+        meant = {pair for pair in wanted if pair[1] == outcome}
+        hits = len(said & meant)
+        scores.append(
             {
                 "outcome": outcome,
-                "planted": len(truth),
-                "told": len(mine),
-                "precision": round(hits / len(mine), 3) if mine else np.nan,
-                "recall": round(hits / len(truth), 3) if truth else np.nan,
+                "planted": len(meant),
+                "told": len(said),
+                "precision": round(hits / len(said), 3) if said else np.nan,
+                "recall": round(hits / len(meant), 3) if meant else np.nan,
             }
         )
     print(f"{skipped} rows of the lineage are of land that was not planted, or cut by the area.")
-    return pd.DataFrame(rows)
+    return pd.DataFrame(scores)
 
 
 Pair = tuple[int, str, object, object]
@@ -196,11 +205,11 @@ def found_pairs(
     names, strays, whole = known
     pairs: set[Pair] = set()
     skipped = 0
-    for row in pd.read_csv(folder / "lineage.csv").itertuples():
+    for row in pd.read_csv(folder / "lineage.csv").to_dict("records"):
         ends: list[object] = []
         counted = True
-        outcome = row.outcome
-        both = ((row.from_year, row.from_id), (row.to_year, row.to_id))
+        outcome = str(row["outcome"])
+        both = ((row["from_year"], row["from_id"]), (row["to_year"], row["to_id"]))
         fates = [read.get((int(year), name)) for year, name in both if isinstance(name, str)]
         if "passing" in fates:
             continue
@@ -215,7 +224,7 @@ def found_pairs(
             counted &= key in strays if number is None else number in whole[key[0]]
             ends.append(f"stray {name}" if number is None else number)
         if counted:
-            pairs.add((int(row.to_year), outcome, ends[0], ends[1]))
+            pairs.add((int(row["to_year"]), outcome, ends[0], ends[1]))
         skipped += not counted
     return pairs, skipped
 
@@ -225,15 +234,16 @@ def planted_pairs(
 ) -> set[Pair]:
     """Return the planted lineage; what a year misses is "not seen" in it, and goes on after it."""
     pairs: set[Pair] = set()
-    for row in pd.read_csv(copy.lineage).itertuples(index=False):
-        before, after = (None if pd.isna(end) else int(end) for end in (row[2], row[3]))
-        ends = ((row.year_from, before), (row.year_to, after))
+    for row in pd.read_csv(copy.lineage).to_dict("records"):
+        before, after = (None if pd.isna(end) else int(end) for end in (row["from"], row["to"]))
+        earlier, later = int(row["year_from"]), int(row["year_to"])
+        ends = ((earlier, before), (later, after))
         if any(number is not None and number not in whole[year] for year, number in ends):
             continue
-        if (row.year_to, after) in missed:
-            pairs.add((row.year_to, "not seen", before, None))
+        if after is not None and (later, after) in missed:
+            pairs.add((later, "not seen", before, None))
         else:
-            pairs.add((row.year_to, row.outcome, before, after))
+            pairs.add((later, str(row["outcome"]), before, after))
     return pairs
 
 
