@@ -276,3 +276,10 @@ def test_only_unmoved_years_are_fused(tmp_path):
     frame = geopandas.read_parquet(result.folder / "history.parquet").set_index("stable_since")
     assert sorted(frame.index) == [2020, 2022]
     assert frame.loc[2022, "outcome"].tolist() == ["first", "kept", "moved", "kept"]
+
+
+def test_years_in_the_wrong_order_are_refused(joined, tmp_path):
+    later, earlier = joined[0][1], joined[0][0]
+    with pytest.raises(BadInput, match=r"^[^\n]*2018, 2017[^\n]*the earliest first[^\n]*$"):
+        join_years([later, earlier], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())

@@ -252,6 +252,15 @@ def test_the_index_says_where_the_folder_will_stand(source, tmp_path):
     assert index[0]["s3_href"] == f"s3://bucket/mine/{place}"
 
 
+@pytest.mark.parametrize(
+    "address", ["https://me:secret@example.org/mine", "https://example.org/mine?sig=secret"]
+)
+def test_an_index_holds_no_key(address):
+    with pytest.raises(BadInput, match=r"example\.org/mine") as caught:
+        PublishOptions(addresses=(address,))
+    assert "secret" not in str(caught.value)
+
+
 def test_scores_come_from_what_the_tables_say(tmp_path):
     frame = squares([(12.1, 50.0), (12.2, 50.0), (12.3, 50.0)])
     bare = frame.drop(columns=["confidence"])

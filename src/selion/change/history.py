@@ -36,7 +36,7 @@ from selion.change.record import (
 from selion.change.sequence import JoinedYears, follow_years
 from selion.change.sides import mean_pixel, open_scores
 from selion.change.years import Year, YearLike, find_years
-from selion.errors import OutputFailed, counted
+from selion.errors import BadInput, OutputFailed, counted
 from selion.progress import OnNote, OnStep, silent, unsaid
 
 if TYPE_CHECKING:
@@ -207,17 +207,31 @@ def _publish(whole: Path, out: Path, *, force: bool) -> None:
 
 
 def _numbers(joined: JoinedYears, on_note: OnNote) -> tuple[int, ...]:
-    """Return the years as numbers: those in their labels, else of their images, else 1, 2, ..."""
+    """Return the years as numbers: those in their labels, else of their images, else 1, 2, ...
+
+    Raises
+    ------
+    BadInput
+        If what they say of themselves is that a later year comes first.
+    """
     labels = [year.mapped.year.label for year in joined.years]
     named = [re.findall(r"(?<!\d)(?:19|20)\d\d(?!\d)", label) for label in labels]
     dates = [year.mapped.origin.determined for year in joined.years]
+    said = []
     for given in (
         [int(found[0]) if len(found) == 1 else None for found in named],
         [None if date is None else date.year for date in dates],
     ):
         years = [year for year in given if year is not None]
-        if len(years) == len(labels) and all(np.diff(years) > 0):
-            return tuple(years)
+        if len(years) == len(labels):
+            said.append(years)
+            if all(np.diff(years) > 0):
+                return tuple(years)
+    if said and all(any(np.diff(years) < 0) for years in said):
+        raise BadInput(
+            f"The maps {', '.join(labels)} were given, of {', '.join(map(str, said[0]))}; wanted "
+            "is the earliest first."
+        )
     on_note(
         f"Neither names nor times of the images say which years {', '.join(labels)} are, the "
         "earliest first: they are numbered from 1."

@@ -44,6 +44,7 @@ from selion.progress import OnStep, silent
 from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.parquet import parquet_file
+from selion.store.urls import shown
 from selion.store.vectors import Bbox, box_around
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class PublishOptions:
                 f"The year {self.year} was given; wanted is one from {YEARS[0]} to {YEARS[1]}."
             )
         for address in self.addresses:
+            if shown(address) != address:
+                raise BadInput(
+                    f"The address {shown(address)} was given with a password or a signature; the "
+                    "index is for everybody: leave that out."
+                )
             if not address.startswith(tuple(TRANSPORTS)):
                 raise BadInput(
                     f"The address {address!r} was given; wanted is one that begins with https:// "
