@@ -71,6 +71,17 @@ def test_pixels_are_those_of_the_array(copy):
     assert np.abs(read.values[0] - np.maximum(left, 0)).max() < 1e-6
 
 
+def test_an_address_with_a_signature_and_a_folder_with_a_hash(copy, tmp_path):
+    wanted = open_probabilities(first(copy), copy.area, 2025)
+    pixels = wanted.read(whole(wanted.grid)).values
+    (tmp_path / "a#1").symlink_to(copy.first)
+    with PublishedServer(copy.folder) as server:
+        for address in (f"{server.url}/ftw-1e?sig=key", tmp_path / "a#1"):
+            scores = open_probabilities(f"ftw-1e@{address}", copy.area, 2025)
+            assert scores.key
+            assert np.array_equal(scores.read(whole(scores.grid)).values, pixels)
+
+
 def test_a_year_is_a_time_of_the_array(copy):
     one, other = (
         open_probabilities(first(copy), copy.area, year).read(whole_of(copy)).values

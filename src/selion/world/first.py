@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -68,7 +69,19 @@ class FirstScores(DerivedSource):
 
 def open_part(path: str, year: int, frame: Roi) -> FirstScores:
     """Open a part of the array; of ``path`` what follows ``#`` only tells parts apart."""
-    return FirstScores(StackSource.open(path.partition("#")[0], year), frame)
+    return FirstScores(StackSource.open(path_of_part(path) or path, year), frame)
+
+
+def path_of_part(path: str) -> str | None:
+    """Return the array's own path of ``PATH#NUMBER``, a part of it; None if it is none.
+
+    Examples
+    --------
+    >>> path_of_part("https://host/a.zarr?sig=key#0"), path_of_part("32UPU.tif")
+    ('https://host/a.zarr?sig=key', None)
+    """
+    found = re.fullmatch(r"(.+\.zarr(?:\?[^#]*)?)#\d+", path, flags=re.DOTALL)
+    return None if found is None else found[1]
 
 
 def first_layers(edition: Edition, area: Area, year: int) -> list[MosaicLayer]:

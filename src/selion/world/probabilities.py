@@ -33,7 +33,7 @@ from selion.prediction.scores import (
 )
 from selion.raster import DerivedSource, Raster, Source
 from selion.world.editions import Edition, wanted_edition
-from selion.world.first import first_layers
+from selion.world.first import first_layers, path_of_part
 from selion.world.tiles import PublishedTile, find_tiles
 
 if TYPE_CHECKING:
@@ -354,9 +354,9 @@ def _content(path: str) -> str:
     from selion.store import fingerprint
     from selion.store.address import RemotePath, locate, place_state
 
-    plain, part, _ = path.partition(".zarr#")
-    place = locate(f"{plain}.zarr" if part else path)
-    if part and isinstance(place, RemotePath):  # its chunks are too many to ask for each
+    array = path_of_part(path)
+    place = locate(path if array is None else array)
+    if array is not None and isinstance(place, RemotePath):  # its chunks are too many to ask each
         place = place / "zarr.json"
     return fingerprint(place) if not isinstance(place, RemotePath) else str(place_state(place))
 
