@@ -400,7 +400,7 @@ def fields_from_scores(
     fields.format_of(out)
     report = report or RunReport()
     card = _maker(source, report) if options.method in ("auto", "cut") else None
-    if prediction.is_published(source) or _is_upsampled(source):
+    if prediction.is_published(source) or _is_like_published(source):
         options = published_options(options)
     with work_folder(out) as folder:
         return out, map_scores(
@@ -415,10 +415,14 @@ def fields_from_scores(
         )
 
 
-def _is_upsampled(source: Source) -> bool:
-    """Say whether a score raster was made by a network that is shown upsampled windows."""
+def _is_like_published(source: Source) -> bool:
+    """Say whether a score raster holds published probabilities, written as ours.
+
+    Or those of a network that is shown upsampled windows.
+    """
     try:
-        return int(json.loads(source.tags.get("provenance", "{}")).get("upsampling", 1)) > 1
+        said = json.loads(source.tags.get("provenance", "{}"))
+        return said.get("product") == "probabilities" or int(said.get("upsampling", 1)) > 1
     except (ValueError, TypeError, AttributeError):
         return False  # somebody else's tag of that name
 

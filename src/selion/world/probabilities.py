@@ -148,6 +148,7 @@ class PublishedScores:
         """What a table made of these probabilities has to say about them; plain values."""
         return {
             **self.edition.about(),
+            "product": self.edition.product,
             "year": self.year,
             "area": self.area.name,
             "tiles": [layer.tile for layer in self.mosaic.layers],
