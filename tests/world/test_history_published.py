@@ -8,6 +8,7 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import shapely
 from click.testing import CliRunner
 
@@ -204,3 +205,32 @@ def test_years_are_read_and_refused(copy):
             parse_years(text)
     with pytest.raises(BadInput, match=r"has no 1999"):
         map_years(f"ftw-2e@{copy.address}", copy.area, (1999, 2017), "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--land-cover", "none.tif", "--land-cover-crops", "40"), "does not exist"),
+        (("--elevation", "none.tif"), "does not exist"),
+        (("--districts", "DISTRICTS", "--district-column", "nome"), "did you mean 'name'"),
+        (("--reference", "DISTRICTS", "--reference-year", "2016"), "is said to be of 2016"),
+        (("--reference", "DISTRICTS", "--reference-column", "nome"), "did you mean 'name'"),
+    ],
+)
+def test_what_attributes_lack_is_said_before_a_year_is_mapped(copy, area, tmp_path, options, words):
+    districts = tmp_path / "districts.geojson"
+    geopandas.GeoDataFrame({"name": ["a"]}, geometry=[shapely.box(*area)], crs="OGC:CRS84").to_file(
+        districts
+    )
+    said = [str(districts) if word == "DISTRICTS" else word for word in options]
+    out = tmp_path / "out"
+    arguments = [",".join(map(str, area)), "--years", "2024-2025", "-o", str(out), *said]
+    result = CliRunner().invoke(history_command, [*arguments, "--from", f"ftw-2e@{copy.address}"])
+    assert words in str(result.exception)
+    assert not out.exists()
+
+
+def test_fused_probabilities_of_published_ones_are_called_so(history):
+    out, _ = history
+    with rasterio.open(out / "fused.scores.tif") as fused:
+        assert json.loads(fused.tags()["provenance"]) == {"product": "probabilities"}

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from published_server import PublishedServer
 from selion.cli.main import cli
-from selion.errors import Incomplete
+from selion.errors import BadInput, Incomplete
 from selion.grid import whole
 from selion.pipeline import MapOptions
 from selion.pipeline.maps import published_options
@@ -25,6 +25,7 @@ from selion.runners import RunnerOptions
 from selion.simulation.published import simulate_published
 from selion.store import open_raster
 from selion.world import map_published, map_published_fields, open_probabilities
+from selion.world.gathering import BlockReading, blocks_at
 from selion.world.years import map_years
 from world_maps import TILE, Copies, area, matched, name
 
@@ -301,3 +302,42 @@ def test_other_rules_hold_where_they_are_asked_for():
     assert published_options(MapOptions()).instances.smoothing == 0
     asked = MapOptions(instances=InstanceOptions(smoothing=5.0))
     assert published_options(asked) is asked
+
+
+def test_what_lies_between_far_parts_of_an_area_is_not_read(copies, tmp_path, monkeypatch):
+    """Two corners of the copy, and blocks so small that most of them are near neither."""
+    monkeypatch.setattr("selion.world.gathering.BLOCK", 64)
+    copy = copies("seam")
+    west, south, east, north = copy.area
+    x, y = (east - west) / 20, (north - south) / 20
+    corners = shapely.union_all(
+        [
+            shapely.box(west + 2 * x, south + 2 * y, west + 3 * x, south + 3 * y),
+            shapely.box(west + 14 * x, north - 4 * y, west + 15 * x, north - 3 * y),
+        ]
+    )
+    place = json.loads(shapely.to_geojson(corners))
+    seen = []
+    monkeypatch.setattr(
+        "selion.world.gathering.BlockReading.__call__",
+        lambda self, roi, keep=BlockReading.__call__: (seen.append(roi), keep(self, roi))[1],
+    )
+    made = map_published(name(copy), place, 2025, tmp_path / "corners.parquet")
+    blocks = len(blocks_at(made.scores.scores, whole(made.scores.grid)))
+    assert 0 < len(seen) < blocks / 2
+    whole_map = map_published(name(copy), copy.area, 2025, tmp_path / "all.parquet")
+    there = whole_map.frame.to_crs(4326)
+    mine = made.frame.to_crs(4326)
+    inside = there[there.geometry.within(corners)]
+    assert len(mine) >= len(inside)
+    assert mine.geometry.intersects(corners).all()
+
+
+def test_an_area_in_parts_on_two_continents_is_refused_at_once(copies):
+    copy = copies("seam")
+    west, south, east, north = copy.area
+    far = shapely.union_all(
+        [shapely.box(west, south, east, north), shapely.box(west + 60, south, east + 60, north)]
+    )
+    with pytest.raises(BadInput, match="one by one"):
+        open_probabilities(name(copy), json.loads(shapely.to_geojson(far)), 2025)

@@ -7,8 +7,10 @@ any of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -370,6 +372,24 @@ def fuse(
     return pool(looks.values, list(weights), method), weights.sum(axis=0).astype(np.uint8)
 
 
+def _common_provenance(tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return what all years say of how their probabilities were made, where it decides objects.
+
+    Fused probabilities of published ones become fields by the rules of published ones.
+    """
+    said = []
+    for one in tags:
+        try:
+            said.append(dict(json.loads(one.get("provenance", "{}"))))
+        except (ValueError, TypeError):  # somebody else's tag of that name
+            return {}
+    return {
+        name: said[0][name]
+        for name in ("product", "upsampling")
+        if name in said[0] and all(one.get(name) == said[0][name] for one in said)
+    }
+
+
 def write_fused(
     ground: JoinedGround, path: Path, method: str, *, force: bool, on_step: OnStep = silent
 ) -> tuple[np.ndarray, float]:
@@ -410,6 +430,9 @@ def write_fused(
             {"years": [year.mapped.year.label for year in joined.years], "method": method}
         ),
     }
+    made = _common_provenance(said)
+    if made:
+        tags["provenance"] = json.dumps(made, sort_keys=True)
     counts, rois = np.zeros(len(joined.years) + 1, np.int64), rois_of(joined)
     noise = measure_noise(ground, on_step)
     with store.create_cog(

@@ -250,10 +250,12 @@ def _mapped(
     """Map each year; what stands in the way of the history is said first."""
     from selion import store
     from selion.change.history import FACTS
+    from selion.world.attributes import check_attributes
     from selion.world.years import map_years, parse_years
 
     area, years, edition = asked
     store.check_output(out / FACTS, given.force)
+    check_attributes(options.attributes, parse_years(years))
     return map_years(
         edition,
         area,

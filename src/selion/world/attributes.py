@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from selion import fields
+from selion import fields, store
 from selion.change.history import HistoryParts
 from selion.change.reference import judge_by_reference
 from selion.errors import BadInput, GridMismatch, UnknownName
@@ -66,6 +67,42 @@ class Attributes:
                 "A column of districts, or a column or a year of a reference, was given without "
                 "its file: add --districts or --reference."
             )
+
+
+def check_attributes(sources: Attributes, years: Sequence[int] = ()) -> None:
+    """Refuse now what would be refused after hours: files, columns and years that are not there.
+
+    Parameters
+    ----------
+    sources : Attributes
+    years : sequence of int
+        Of the history, where they are known.
+
+    Raises
+    ------
+    UnreadableFile, UnknownName, GridMismatch, BadInput
+        As :func:`add_attributes` and :func:`calibrate` would.
+    """
+    for path in (*sources.land_cover, *sources.elevation):
+        if store.open_raster(path).grid.crs is None:
+            raise GridMismatch(
+                f"{path} has no CRS, so that fields cannot be laid over it: give one that has."
+            )
+    if sources.districts is not None:
+        given = fields.read_fields(sources.districts)
+        districts_of(given.iloc[:0], sources.districts, sources.district_column)
+    if sources.reference:
+        _check_year(sources, years)
+        read_reference(sources)
+
+
+def _check_year(sources: Attributes, years: Sequence[int]) -> None:
+    year = sources.reference_year
+    if year is not None and years and year not in years:
+        raise BadInput(
+            f"The reference is said to be of {year}, and the history is of "
+            f"{', '.join(map(str, years))}: give one of these as --reference-year."
+        )
 
 
 def add_attributes(
@@ -179,12 +216,8 @@ def calibrate(
     BadInput
         If the year is not one of these, or the reference knows too few fields.
     """
+    _check_year(sources, parts.numbers)
     year = parts.numbers[-1] if sources.reference_year is None else sources.reference_year
-    if year not in parts.numbers:
-        raise BadInput(
-            f"The reference is said to be of {year}, and the history is of "
-            f"{', '.join(map(str, parts.numbers))}: give one of these as --reference-year."
-        )
     reference = read_reference(sources)
     right = judge_by_reference(parts.ground, parts.numbers.index(year), reference, work)
     score = frame["score"].to_numpy(np.float64)

@@ -12,7 +12,7 @@ from selion.raster import DerivedSource, Source
 from selion.store.geotiff import GeoTiffSource
 from selion.store.stack import StackSource
 from selion.world.first import FirstScores
-from selion.world.gathering import BLOCK
+from selion.world.gathering import BLOCK, near_area
 from selion.world.probabilities import PublishedScores
 
 MARGIN = 3
@@ -65,7 +65,7 @@ def reading_cost(scores: PublishedScores) -> ReadingCost:
         If a tile cannot be read.
     """
     mosaic, sizes = scores.mosaic, []
-    rois = tiles((scores.grid.shape[0], scores.grid.shape[1]), BLOCK)
+    rois = near_area(scores, tiles((scores.grid.shape[0], scores.grid.shape[1]), BLOCK))
     for layer, at in zip(mosaic.layers, mosaic.placements, strict=True):
         source = layer.opener(layer.path)
         frames = list(_frames(at, rois))

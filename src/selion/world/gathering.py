@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -81,11 +81,11 @@ class GatheredScores:
         return self.scores.tags
 
     def read(self, roi: Roi) -> Raster:
-        """Put a region together from the blocks that it touches."""
+        """Put a region together from its blocks; far from the area it is no data."""
         planes = np.zeros((PLANES, *roi_shape(roi)), np.uint8)
         for block in blocks_at(self.scores, roi):
             common = overlap(roi, block)
-            if common is not None:
+            if common is not None and (block[0].start, block[1].start) in self._near:
                 part = self._blocks.get(
                     (block[0].start, block[1].start), partial(self._load, block)
                 )
@@ -93,6 +93,12 @@ class GatheredScores:
         return Raster(
             published_scores(planes[:2]), self.grid[roi], self.bands, planes[2] > 0, self.tags
         )
+
+    @cached_property
+    def _near(self) -> frozenset[tuple[int, int]]:
+        """First row and column of the blocks that are near the area."""
+        rois = near_area(self.scores, blocks_at(self.scores, whole(self.grid)))
+        return frozenset((rows.start, columns.start) for rows, columns in rois)
 
     def _load(self, block: Roi) -> np.ndarray:
         shape = (PLANES, *roi_shape(block))
@@ -165,7 +171,7 @@ def gather(
     SelionError
         If nothing can be kept.
     """
-    rois = blocks_at(scores, whole(scores.grid))
+    rois = near_area(scores, blocks_at(scores, whole(scores.grid)))
     here = journal.finished(lambda roi: (PLANES, *roi_shape(roi)), rois)
     wanted = [roi for roi, there in zip(rois, here, strict=True) if not there]
     failed: list[FailedBlock] = []
@@ -179,6 +185,21 @@ def gather(
     report.failed += list_failed(failed, scores.grid)
     holes = frozenset((one.roi[0].start, one.roi[1].start) for one in failed)
     return GatheredScores(scores, journal, holes)
+
+
+def near_area(scores: PublishedScores, rois: list[Roi]) -> list[Roi]:
+    """Return the blocks that touch the area, or lie within a block of it.
+
+    The others are not read: between parts of an area that lie apart there may be a continent.
+    """
+    import shapely
+
+    parts = shapely.STRtree(scores.area.on(scores.grid))
+    pixel = abs(scores.grid.transform.a)
+    boxes = [scores.grid[roi].boundingbox.bbox for roi in rois]
+    drawn = shapely.box(*np.array(boxes, np.float64).reshape(-1, 4).T)
+    near = np.unique(parts.query(drawn, predicate="dwithin", distance=BLOCK * pixel)[0])
+    return [rois[k] for k in near.tolist()]
 
 
 def _done(work: BlockReading, rois: list[Roi], runner: Runner) -> Iterator[Done]:

@@ -24,7 +24,12 @@ from selion.change.years import YearLike, find_years
 from selion.pipeline.maps import MapOptions, fields_from_scores
 from selion.pipeline.probabilities import RunReport
 from selion.progress import OnNote, OnStep, silent, unsaid
-from selion.world.attributes import Attributes, add_attributes, calibrate
+from selion.world.attributes import (
+    Attributes,
+    add_attributes,
+    calibrate,
+    check_attributes,
+)
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -81,6 +86,7 @@ def write_history(
     options, out = options or WorldHistoryOptions(), Path(out).expanduser()
     for name in (FIELDS, *output_names(find_years(years))):
         store.check_output(out / name, force)
+    check_attributes(options.attributes)
 
     def refine(frame: GeoDataFrame, parts: HistoryParts) -> tuple[GeoDataFrame, dict[str, Any]]:
         frame = add_attributes(frame, options.attributes, on_step)

@@ -97,7 +97,9 @@ def map_published(
     Returns
     -------
     PublishedMap
-        Fields that touch the area, whole as far as the area's grid reaches.
+        Fields that touch the area, whole as far as the area's grid reaches, which is the box around
+        the area: one on the border of the box is cut there.  Of an area in parts that lie apart,
+        what is further than 1,024 pixels from it is not read.
 
     Raises
     ------

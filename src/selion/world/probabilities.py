@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 READERS = 8
 """Tiles that are opened at once."""
 SEASON = "published"
+MOST_PIXELS = 20_000_000_000
+"""Of a grid: 125,000 km2 at 2.5 m; the ids of its fields take 80 GB."""
 LEAST_GSD, MOST_GSD = 0.5, 1000.0
 SMALL_KM2 = 1e-3
 """Less than this of an area, a thousand square metres, is not worth a sentence."""
@@ -303,6 +305,7 @@ def open_probabilities(
             f"({edition.name} has {edition.resolution:g} m)."
         )
     grid = target_grid(area, crs, gsd)
+    _check_size(area, grid, gsd)
     edition.check_year(year)
     if edition.name == "ftw-1e":
         layers = first_layers(edition, area, year)
@@ -323,6 +326,18 @@ def open_probabilities(
     mosaic = Mosaic([layer for _, layer in pairs], grid, "cubic")
     read = min(abs(layer.grid.transform.a) for _, layer in pairs)
     return PublishedScores(edition, area, year, tuple(tile for tile, _ in pairs), mosaic, gsd, read)
+
+
+def _check_size(area: Area, grid: GeoBox, gsd: float) -> None:
+    """Refuse a grid that no disk holds, before anything is asked for."""
+    pixels = int(grid.shape[0]) * int(grid.shape[1])
+    if pixels > MOST_PIXELS:
+        km2 = pixels * gsd**2 / 1e6
+        raise BadInput(
+            f"The box around {area.name} ({area.km2:,.0f} km2) has {km2:,.0f} km2, which is "
+            f"{pixels:.2g} pixels of {gsd:g} m, and at most {MOST_PIXELS:.0e} are mapped at once: "
+            "map parts that lie apart one by one, or take larger pixels (--gsd 10)."
+        )
 
 
 def nothing_seen(edition: Edition, area: Area, year: int) -> str:
