@@ -100,7 +100,7 @@ def test_resumed_blocks_are_not_computed_again(tmp_path):
     options = PredictOptions(block=100, batch=1)
     found = plan(source, Toy(), options)
     wanted = predict(source, Toy(), options=options)
-    for limit in (2, 9, 11):
+    for limit in (2, 9, 20):  # a block is kept a little after its last window was seen
         with pytest.raises(KeyboardInterrupt):
             run_plan(source, Stops(limit), found, journal=BlockJournal(tmp_path, found.key))
     assert 0 < len(list(tmp_path.glob("*.block"))) < len(found.blocks)
