@@ -23,8 +23,8 @@ from selion.world import open_probabilities
 HERE = Path(__file__).parent
 WIDE = 560
 """Pixels of each half of a picture."""
-COLOURS = 24
-"""A palette: a fraction of the bytes, and nobody sees it."""
+COLOURS = 128
+"""A palette: a fraction of the bytes; with fewer the red of small places is lost."""
 OUTCOMES = {
     "split": (230, 126, 34),
     "merged": (142, 68, 173),
