@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selion.fields.memory import give_back
 from selion.grid import Roi
 
 KIND, LOW, PIXELS, AREA, SURE, FIRST, EDGE = range(7)
@@ -87,23 +88,31 @@ def join(blocks: list[BasinBlock], width: int) -> Basins:
     offsets = np.cumsum([0, *(len(block.basins) for block in blocks)])
     links, seams = _seams(blocks, offsets, width)
     rows = np.concatenate([block.basins for block in blocks])
+    parts = [*(block.passes for block in blocks), *seams]
+    blocks.clear()
+    del seams
+    give_back()  # what came of thousands of blocks, before the large tables are made
     groups = _groups(len(rows), links)
     pieces, rows = _gather(groups, rows)
-    found = _all_passes(blocks, offsets, seams, pieces)
-    blocks.clear()
+    found = _all_passes(parts, offsets, pieces)
+    give_back()
     return Basins(rows, sum_passes(found), pieces)
 
 
-def _all_passes(
-    blocks: list[BasinBlock], offsets: np.ndarray, seams: list[np.ndarray], pieces: np.ndarray
-) -> np.ndarray:
-    """Return the passes of all blocks and across all seams, between basins of the raster."""
-    parts = [*(block.passes for block in blocks), *seams]
+def _all_passes(parts: list[np.ndarray], offsets: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """Return the passes of all blocks and across all seams, between basins of the raster.
+
+    ``parts`` are those of blocks, as many as ``offsets`` less one, then those of seams; each is let
+    go when it is copied.
+    """
+    blocks = len(offsets) - 1
     found, at = np.empty((sum(map(len, parts)), parts[0].shape[1]), np.int64), 0
-    for k, part in enumerate(parts):
+    parts.reverse()
+    for k in range(len(parts)):
+        part = parts.pop()
         here = found[at : at + len(part)]
         here[:] = part
-        here[:, :2] = pieces[part[:, :2] + (offsets[k] if k < len(blocks) else 0)]
+        here[:, :2] = pieces[part[:, :2] + (offsets[k] if k < blocks else 0)]
         at += len(part)
     return found
 
