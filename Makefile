@@ -22,11 +22,11 @@ $(V)/.test: $(V)/.core
 demo: $(V)/.core ## install selion and map a simulated scene: demo/report.html
 	$(BIN)/selion demo --force
 
-test: $(V)/.test ## install what the tests need and run them (but the dearest, see test-slow)
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not large"
+test: $(V)/.test ## install what the tests need and run them
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
-test-slow: $(V)/.test ## run the tests that take more than ten seconds, and the dearest, which test leaves out
-	$(BIN)/python -m pytest -q -m "slow or large"
+test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as a language model that learns
+	$(BIN)/python -m pytest -q -m slow
 
 test-services: $(V)/.test ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
 	@tests/prepare_services.sh $(PY) $(SERVICES)

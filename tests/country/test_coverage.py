@@ -118,7 +118,7 @@ def test_points_that_were_there_stay_and_new_ones_lie_on_the_grid():
     assert shapely.bounds(found).tolist() == [0.12345678912345, 0, 0.777777778, 1]
 
 
-@pytest.mark.large
+@pytest.mark.slow
 def test_twenty_thousand_fields_of_probabilities_are_a_coverage(tmp_path):
     size = (1900, 1900)
     scene = simulate(
