@@ -182,7 +182,8 @@ def upload(folder, store, prefix=""):
         if path.is_file():
             key = f"{prefix}{path.relative_to(folder).as_posix()}"
             address = f"http://{store._behind}/{store.bucket}/{key}"
-            kind = {"Content-Type": "application/octet-stream"}
+            # moto lets nobody unknown put again what is not public, and it remembers other servers
+            kind = {"Content-Type": "application/octet-stream", "x-amz-acl": "public-read"}
             with urlopen(Request(address, path.read_bytes(), kind, method="PUT")):
                 pass
 

@@ -5,19 +5,16 @@ and little of a large table fetched.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import geopandas
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
+from address_toys import begin_anew, forget, refused, run
 from published_server import PublishedServer
 from published_tables import squares, write_index, write_zone
-from selion.cli.main import cli
-from selion.errors import SelionError
-from selion.store import block_cache, object_store, ranges
+from selion.store import object_store, ranges
 
 pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
 from faulty_store import FaultyStore
@@ -74,28 +71,7 @@ def bucket(edition):
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """An empty cache, and little patience."""
-    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(ranges, "RETRY", replace(ranges.RETRY, backoff=0.01, tries=3))
-    forget()
-
-
-def forget():
-    block_cache._memory = block_cache.LruCache(block_cache.MEMORY, len)
-    ranges._opened = ranges.LruCache(1024)
-
-
-def run(*words):
-    done = CliRunner().invoke(cli, [str(word) for word in words])
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done
-
-
-def refused(*words):
-    """Return the sentence with which a verb stops."""
-    done = CliRunner().invoke(cli, [str(word) for word in words])
-    assert isinstance(done.exception, SelionError), (done.output, done.exception)
-    return str(done.exception)
+    begin_anew(tmp_path, monkeypatch)
 
 
 def inside(zone, box=BOX):

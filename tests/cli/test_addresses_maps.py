@@ -5,24 +5,21 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-from dataclasses import replace
 from types import SimpleNamespace
 
 import geopandas
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from address_toys import begin_anew, refused, run
 from change_scenes import boxes, write_year
 from published_server import PublishedServer, published_s3
 from published_tables import squares, write_index, write_zone
 from review_scenes import Hand, write_map
 from selion import fields
-from selion.cli.main import cli
-from selion.errors import SelionError
 from selion.review.log import ReviewLog
 from selion.review.state import ReviewedMap
-from selion.store import block_cache, locate, ranges
+from selion.store import locate
 
 pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
 
@@ -59,23 +56,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(ranges, "RETRY", replace(ranges.RETRY, backoff=0.01, tries=3))
-    block_cache._memory = block_cache.LruCache(block_cache.MEMORY, len)
-    ranges._opened = ranges.LruCache(1024)
-
-
-def run(*words):
-    done = CliRunner().invoke(cli, [str(word) for word in words])
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done
-
-
-def refused(*words):
-    """Return the sentence with which a verb stops."""
-    done = CliRunner().invoke(cli, [str(word) for word in words])
-    assert isinstance(done.exception, SelionError), (done.output, done.exception)
-    return str(done.exception)
+    begin_anew(tmp_path, monkeypatch)
 
 
 def report(out):

@@ -36,6 +36,7 @@ from selion.country import (
     pyramid,
     query,
     read_units,
+    row_groups,
     scan,
     shown,
     write_tiles,
@@ -73,7 +74,7 @@ def frame():
 def maps(frame, tmp_path_factory):
     folder = tmp_path_factory.mktemp("query")
     patch = pytest.MonkeyPatch()
-    patch.setattr(partitions, "ROWS", 256)
+    patch.setattr(row_groups, "ROWS", 256)
     made = merge_maps(
         [write_table(frame, folder / "all.parquet", Origin("plain", details="squares"))],
         folder / "maps",

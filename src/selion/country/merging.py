@@ -31,7 +31,14 @@ from selion.country.job_tables import (
 )
 from selion.country.joining import Borders, Tally, group_rows, join_rows
 from selion.country.noding import node_runs
-from selion.country.partitions import PART, Maps, Partition, PartWriter, open_maps, write_index
+from selion.country.partitions import (
+    PART,
+    Maps,
+    Partition,
+    open_maps,
+    part_writer,
+    write_index,
+)
 from selion.country.seams import find_pieces, write_seam
 from selion.country.sorted_runs import KEY, Runs, RunWriter, boxes_of, open_runs, place
 from selion.country.territory import Territories
@@ -458,7 +465,7 @@ def _write_part(run: MergeRun, runs: Runs, cells: list[int], target: Path) -> di
     box, kinds = runs.around(cells)
     with (
         store.atomic_write(target, force=True) as temporary,
-        PartWriter(temporary, run.schema, run.origin, box, kinds) as writer,
+        part_writer(temporary, run.schema, run.origin, box, kinds) as writer,
     ):
         for cell in cells:
             writer.add(in_order(runs.read(cell)))

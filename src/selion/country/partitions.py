@@ -10,12 +10,13 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selion.country.row_groups import RowGroupWriter
 from selion.errors import UnreadableFile
 from selion.fields.schema import Origin
 from selion.grid import is_lonlat
@@ -42,90 +43,52 @@ PART = "part.parquet"
 KIND = "selion maps 1"
 OPENED = 8
 """Tables of a folder that are looked at at once: a server takes its time."""
-ROWS = 8192
-"""Rows per row group: what a reader fetches at least."""
 
 
-@dataclass
-class PartWriter:
-    """Write one partition, :data:`ROWS` rows at a time, under a name that its caller makes final.
+def part_writer(
+    path: Path, schema: pa.Schema, origin: Origin, box: Bbox, kinds: list[str]
+) -> RowGroupWriter:
+    """Return what writes one partition.
 
-    Rows must come in their final order; box and types of geometry are those of all of them, for
-    readers want these in front.
+    Parameters
+    ----------
+    path : path
+        A name that the caller makes final.
+    schema : pa.Schema
+        Of the merged map.
+    origin : Origin
+    box : (west, south, east, north)
+        Around all fields.
+    kinds : list of str
+        Types of their geometry.
     """
+    options = {"compression_level": 6, "use_dictionary": ["class"]}
+    about = _part_metadata(schema, origin, box, kinds)
+    return RowGroupWriter(path, schema.with_metadata(about), options)
 
-    path: Path
-    schema: pa.Schema
-    origin: Origin
-    box: Bbox
-    kinds: list[str]
-    waiting: list[pa.Table] = field(default_factory=list)
-    rows: int = 0
-    area: float = 0.0
 
-    def __enter__(self) -> Self:
-        import pyarrow.parquet as pq
+def _part_metadata(
+    schema: pa.Schema, origin: Origin, box: Bbox, kinds: list[str]
+) -> dict[str, str]:
+    from pyproj import CRS
 
-        options: dict[str, Any] = {
-            "compression": "zstd",
-            "compression_level": 6,
-            "use_dictionary": ["class"],
-            "write_page_index": True,
-        }
-        self.writer = pq.ParquetWriter(
-            self.path, self.schema.with_metadata(self._metadata()), **options
-        )
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._flush(1)
-        finally:
-            self.writer.close()
-
-    def add(self, table: pa.Table) -> None:
-        """Take rows."""
-        if len(table):
-            self.waiting.append(table.select(self.schema.names))
-            self.rows += len(table)
-            self.area += float(np.nansum(table["metrics:area"].to_numpy().astype(np.float64)))
-            self._flush(ROWS)
-
-    def _flush(self, least: int) -> None:
-        import pyarrow as pa
-
-        if sum(map(len, self.waiting)) < least:
-            return
-        table = pa.concat_tables(self.waiting)
-        stop = len(table) if least == 1 else len(table) // ROWS * ROWS
-        for start in range(0, stop, ROWS):
-            rows = table.slice(start, min(ROWS, stop - start)).combine_chunks()
-            self.writer.write_table(rows, row_group_size=ROWS)
-        self.waiting[:] = [table.slice(stop).combine_chunks()] if stop < len(table) else []
-
-    def _metadata(self) -> dict[str, str]:
-        from pyproj import CRS
-
-        column = {
-            "encoding": "WKB",
-            "geometry_types": self.kinds,
-            "crs": CRS("OGC:CRS84").to_json_dict(),
-            "orientation": "counterclockwise",
-            "covering": {"bbox": {side: ["bbox", side] for side in SIDES}},
-            "bbox": self.box,
-        }
-        collection = {
-            name: value
-            for name, value in self.origin.to_dict().items()
-            if name not in self.schema.names
-        }
-        return {
-            "geo": json.dumps(
-                {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-            ),
-            "collection": json.dumps(collection),
-        }
+    column = {
+        "encoding": "WKB",
+        "geometry_types": kinds,
+        "crs": CRS("OGC:CRS84").to_json_dict(),
+        "orientation": "counterclockwise",
+        "covering": {"bbox": {side: ["bbox", side] for side in SIDES}},
+        "bbox": box,
+    }
+    collection = {
+        name: value for name, value in origin.to_dict().items() if name not in schema.names
+    }
+    return {
+        "geo": json.dumps(
+            {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+        ),
+        "collection": json.dumps(collection),
+    }
 
 
 @dataclass(frozen=True, slots=True)

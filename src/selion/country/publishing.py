@@ -33,10 +33,11 @@ from selion.country.sorted_runs import KINDS, Runs, boxes_of, wkb_kinds
 from selion.country.zone_files import (
     COLUMNS,
     ZoneFile,
-    ZoneWriter,
     read_index,
     write_zone_index,
     zone_name,
+    zone_rows,
+    zone_writer,
 )
 from selion.errors import BadInput, OutputExists, OutputFailed, counted
 from selion.imagery.target import ODD_ZONES, zone_numbers
@@ -342,10 +343,12 @@ def _write_zone(
     target.parent.mkdir(exist_ok=True)
     with (
         store.atomic_write(target, force=True) as temporary,
-        ZoneWriter(temporary, run.origin, year, box, kinds) as writer,
+        zone_writer(temporary, run.origin, box, kinds) as writer,
     ):
         for cell, alone in cells.items():
-            writer.add(_rows_of(runs, cell, zone, alone), *_score_source(run.schema))
+            rows = _rows_of(runs, cell, zone, alone)
+            if len(rows):
+                writer.add(zone_rows(rows, run.origin, year, *_score_source(run.schema)))
     return {
         "rows": writer.rows,
         "box": list(box),

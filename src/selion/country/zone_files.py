@@ -7,13 +7,14 @@ Names, columns and types are those of the second edition of the Fields of The Wo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selion import store
+from selion.country.row_groups import RowGroupWriter
 from selion.errors import BadInput
 from selion.fields.schema import FIBOA, METRICS, VECOREL, Origin
 from selion.store.vectors import SIDES, Bbox, box_around
@@ -32,8 +33,6 @@ COLUMNS = (
     "determination:datetime",
     "determination:method",
 )
-ROWS = 8192
-"""Rows per row group; the layout allows 16,384."""
 CRS_NAME = "EPSG:4326"
 CUSTOM = "https://vecorel.org/sdl/v0.2.0/schema.json"
 SCORE = "Mean probability of the field's pixels x 100, rounded (0 to 100); not calibrated."
@@ -83,124 +82,96 @@ def zone_schema() -> pa.Schema:
     )
 
 
-@dataclass
-class ZoneWriter:
-    """Write the file of one zone, :data:`ROWS` rows at a time.
+def zone_writer(path: Path, origin: Origin, box: Bbox, kinds: list[str]) -> RowGroupWriter:
+    """Return what writes the file of one zone, of rows that :func:`zone_rows` made.
 
-    The name is one that the caller makes final; rows come in their final order.
+    Parameters
+    ----------
+    path : path
+        A name that the caller makes final.
+    origin : Origin
+    box : (west, south, east, north)
+        Around all fields.
+    kinds : list of str
+        Types of their geometry.
     """
+    options = {
+        "compression_level": 9,
+        "use_dictionary": ["collection", "determination:datetime", "determination:method"],
+    }
+    return RowGroupWriter(
+        path, zone_schema().with_metadata(_zone_metadata(origin, box, kinds)), options
+    )
 
-    path: Path
-    origin: Origin
-    year: int
-    box: Bbox
-    kinds: list[str]
-    waiting: list[pa.Table] = field(default_factory=list)
-    rows: int = 0
-    area: float = 0.0
 
-    def __enter__(self) -> Self:
-        import pyarrow.parquet as pq
+def zone_rows(table: pa.Table, origin: Origin, year: int, score: str | None = None) -> pa.Table:
+    """Turn rows of a merge into the nine columns.
 
-        options: dict[str, Any] = {
-            "compression": "zstd",
-            "compression_level": 9,
-            "use_dictionary": ["collection", "determination:datetime", "determination:method"],
-            "write_page_index": True,
-        }
-        self.schema = zone_schema()
-        self.writer = pq.ParquetWriter(
-            self.path, self.schema.with_metadata(self._metadata()), **options
-        )
-        return self
+    Parameters
+    ----------
+    table : pa.Table
+    origin : Origin
+    year : int
+        Where a field's own time is not known, it is the first of January of this year: so the
+        second edition has it for all.
+    score : str, optional
+        The column that says how sure they are; None: they have no score.
+    """
+    import pyarrow as pa
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._flush(1)
-        finally:
-            self.writer.close()
+    schema, count = zone_schema(), len(table)
+    boxes = table["bbox"].combine_chunks()
+    values = {
+        "id": table["id"],
+        "collection": pa.array([origin.collection] * count),
+        "geometry": table["geometry"],
+        "bbox": pa.StructArray.from_arrays(
+            [boxes.field(side) for side in SIDES], fields=list(schema.field("bbox").type)
+        ),
+        "metrics:area": table["metrics:area"],
+        "metrics:perimeter": table["metrics:perimeter"],
+        "score": pa.nulls(count, pa.uint8()) if score is None else scores(table[score]),
+        "determination:datetime": _times(table, schema, year),
+        "determination:method": pa.array([origin.method] * count),
+    }
+    return pa.table(
+        [column.cast(kind.type) for column, kind in zip(values.values(), schema, strict=True)],
+        schema=schema,
+    )
 
-    def add(self, table: pa.Table, score: str | None = None) -> None:
-        """Take rows of a merge; ``score`` names the column that says how sure they are."""
-        if len(table):
-            self.waiting.append(self._columns(table, score))
-            self.rows += len(table)
-            self.area += float(np.nansum(table["metrics:area"].to_numpy().astype(np.float64)))
-            self._flush(ROWS)
 
-    def _columns(self, table: pa.Table, score: str | None) -> pa.Table:
-        import pyarrow as pa
+def _times(table: pa.Table, schema: pa.Schema, year: int) -> Any:
+    """Return when each field was determined."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-        count = len(table)
-        boxes = table["bbox"].combine_chunks()
-        values = {
-            "id": table["id"],
-            "collection": pa.array([self.origin.collection] * count),
-            "geometry": table["geometry"],
-            "bbox": pa.StructArray.from_arrays(
-                [boxes.field(side) for side in SIDES], fields=list(self.schema.field("bbox").type)
-            ),
-            "metrics:area": table["metrics:area"],
-            "metrics:perimeter": table["metrics:perimeter"],
-            "score": pa.nulls(count, pa.uint8()) if score is None else scores(table[score]),
-            "determination:datetime": self._times(table),
-            "determination:method": pa.array([self.origin.method] * count),
-        }
-        return pa.table(
-            [
-                column.cast(kind.type)
-                for column, kind in zip(values.values(), self.schema, strict=True)
-            ],
-            schema=self.schema,
-        )
+    kind = schema.field("determination:datetime").type
+    first = pa.scalar(np.datetime64(f"{year}-01-01", "ms").astype(np.int64).item(), kind)
+    if "determination:datetime" not in table.column_names:
+        return pa.array([first.as_py()] * len(table), kind)
+    return pc.fill_null(table["determination:datetime"], first)
 
-    def _times(self, table: pa.Table) -> Any:
-        """Return when each field was determined; the first of January where only the year is known.
 
-        So the second edition has it for all.
-        """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        kind = self.schema.field("determination:datetime").type
-        first = pa.scalar(np.datetime64(f"{self.year}-01-01", "ms").astype(np.int64).item(), kind)
-        if "determination:datetime" not in table.column_names:
-            return pa.array([first.as_py()] * len(table), kind)
-        return pc.fill_null(table["determination:datetime"], first)
-
-    def _flush(self, least: int) -> None:
-        import pyarrow as pa
-
-        if sum(map(len, self.waiting)) < least:
-            return
-        table = pa.concat_tables(self.waiting)
-        stop = len(table) if least == 1 else len(table) // ROWS * ROWS
-        for start in range(0, stop, ROWS):
-            rows = table.slice(start, min(ROWS, stop - start)).combine_chunks()
-            self.writer.write_table(rows, row_group_size=ROWS)
-        self.waiting[:] = [table.slice(stop).combine_chunks()] if stop < len(table) else []
-
-    def _metadata(self) -> dict[str, str]:
-        geo = _geo(self.box, self.kinds)
-        geo["columns"]["geometry"] |= {
-            "orientation": "counterclockwise",
-            "covering": {"bbox": {side: ["bbox", side] for side in SIDES}},
-        }
-        name = self.origin.collection
-        collection: dict[str, Any] = {
-            "schemas": {name: [VECOREL, METRICS, FIBOA]},
-            "collection": name,
-        }
-        if self.origin.details:
-            collection["determination:details"] = self.origin.details
-        collection["schemas:custom"] = {
-            "$schema": CUSTOM,
-            "properties": {"score": {"type": "uint8", "description": SCORE}},
-        }
-        if self.origin.provenance:
-            collection["selion:provenance"] = dict(self.origin.provenance)
-        return {"geo": json.dumps(geo), "collection": json.dumps(collection)}
+def _zone_metadata(origin: Origin, box: Bbox, kinds: list[str]) -> dict[str, str]:
+    geo = _geo(box, kinds)
+    geo["columns"]["geometry"] |= {
+        "orientation": "counterclockwise",
+        "covering": {"bbox": {side: ["bbox", side] for side in SIDES}},
+    }
+    name = origin.collection
+    collection: dict[str, Any] = {
+        "schemas": {name: [VECOREL, METRICS, FIBOA]},
+        "collection": name,
+    }
+    if origin.details:
+        collection["determination:details"] = origin.details
+    collection["schemas:custom"] = {
+        "$schema": CUSTOM,
+        "properties": {"score": {"type": "uint8", "description": SCORE}},
+    }
+    if origin.provenance:
+        collection["selion:provenance"] = dict(origin.provenance)
+    return {"geo": json.dumps(geo), "collection": json.dumps(collection)}
 
 
 def scores(values: pa.ChunkedArray) -> pa.Array:

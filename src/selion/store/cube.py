@@ -315,13 +315,7 @@ class CubeSource:
             If a shard is damaged.
         """
         roi = checked_region(roi, self.grid, self.path)
-        try:
-            values = self._array[:, *roi]
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UnreadableFile(
-                f"{self.path} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns "
-                f"{roi[1].start}:{roi[1].stop} ({error}): write it again."
-            ) from error
+        values = read_planes(self._array, (), roi, self.path, "write it again")
         valid = valid_pixels(values, self.bands, (self.nodata,) * len(self.bands))
         return Raster(values, self.grid[roi], self.bands, valid, self.tags)
 
@@ -330,6 +324,34 @@ class CubeSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _array=_opened(state["path"]))
+
+
+def read_planes(array: Any, first: tuple[int, ...], roi: Roi, place: str, cure: str) -> np.ndarray:
+    """Read the (band, y, x) values of a region of a Zarr array.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    first : tuple of int
+        Indexes along the axes before the bands', such as the time.
+    roi : Roi
+    place, cure : str
+        What the array is called, and what to do where it cannot be read.
+
+    Raises
+    ------
+    UnreadableFile
+        If a chunk is damaged, or a server does not answer.
+    """
+    try:
+        values: np.ndarray = array[(*first, slice(None), *roi)]
+    except (OSError, ValueError, RuntimeError) as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UnreadableFile(
+            f"{place} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns "
+            f"{roi[1].start}:{roi[1].stop} ({said}): {cure}."
+        ) from error
+    return values
 
 
 def _opened(path: str) -> Any:

@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 from selion.errors import BadInput, FetchFailed, UnreadableFile
 from selion.grid import Roi, check_north_up
 from selion.raster import Raster, Source
+from selion.store.cube import read_planes
 from selion.store.object_store import ObjectFolder
 from selion.store.regions import checked_region
 from selion.store.urls import remote_scheme, shown
@@ -100,14 +101,8 @@ class StackSource:
             If a chunk cannot be read.
         """
         roi = checked_region(roi, self.grid, shown(self.path))
-        try:
-            values = self._array[self._index, :, *roi]
-        except (OSError, ValueError, RuntimeError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            raise UnreadableFile(
-                f"{shown(self.path)} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns "
-                f"{roi[1].start}:{roi[1].stop} ({said}): check the network, and run it again."
-            ) from error
+        cure = "check the network, and run it again"
+        values = read_planes(self._array, (self._index,), roi, shown(self.path), cure)
         valid = valid_pixels(values, self.bands, (self.nodata,) * len(self.bands))
         return Raster(values, self.grid[roi], self.bands, valid, self.tags)
 
