@@ -1,6 +1,5 @@
 """A sample in the layout of Fields of The World: :func:`write_chips`; no real place is shown.
 
-
 Everything that reads the public data set reads this one, and it has what is awkward there: a
 country of which only some fields are labelled, borders burnt as lines, fields that a line cuts into
 pieces.
