@@ -79,10 +79,11 @@ LAYERS = (
     ),
     layer(
         "workflows",
-        "world country evaluation change pipeline review closerange",
+        "world country evaluation change pipeline review closerange papers",
         "country > change pipeline",
         "world > pipeline change",
         "evaluation > pipeline",
+        "papers > country evaluation pipeline",
     ),
     layer("learning", "labelling training", "labelling > training"),
     layer("stages", "imagery data simulation models prediction fields metrics"),

@@ -41,6 +41,7 @@ VERBS = {
     "evaluate": Verb(
         "evaluate", "evaluate_command", "Score models on a dataset, or maps against a truth."
     ),
+    "reproduce": Verb("reproduce", "reproduce_group", "Score a paper's tables again."),
     "change": Verb("change", "change_command", "Compare maps of two or more years."),
     "history": Verb("history", "history_command", "Join many years: one id for each field."),
     "plan": Verb("plan", "plan_command", "Split a country into jobs; estimate time and cost."),
