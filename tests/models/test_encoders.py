@@ -1,0 +1,221 @@
+"""Encoders of foundation models by name: what they are fed, how they start, what they cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from selion.classes import FTW3
+from selion.errors import BadInput, UnknownName
+from selion.models import ModelCard, build_network, export, load_model
+from selion.models.blank import build_meta
+from selion.models.foundation.cards import encoder_cards
+from selion.segmenter import InputSpec, Scaling, View
+
+BANDS = tuple(f"window_{w}:{b}" for w in "ba" for b in ("red", "green", "blue", "nir"))
+TINY = {
+    "softcon": {"width": 24, "depth": 2, "heads": 2, "seen": 28, "patch": 7},
+    "decur": {"width": 24, "depth": 2, "heads": 2, "seen": 32, "patch": 8},
+}
+"""Encoder -> a size that is quick; whatever stands here runs through all tests below."""
+WINDOW = 32
+UNSEEN = {"decur": 0.385}
+"""Millions of parameters that the paper counts and no answer passes: heads of classes that the
+authors' networks carry along."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+ROWS = list(TINY)
+
+
+def shape(name, **more):
+    return {
+        "family": "frozen",
+        "encoder": name,
+        "window": WINDOW,
+        "size": TINY[name],
+        "hidden": 16,
+        "detail": 4,
+    } | more
+
+
+def tiny(name, **more):
+    torch.manual_seed(0)
+    return build_network(shape(name, **more), 8, 3)
+
+
+def model_card(architecture, divide=10_000.0, window=WINDOW, bands=BANDS):
+    inputs = InputSpec(bands, Scaling((divide,)), None, window, 0.25, window)
+    return ModelCard("toy.frozen", inputs, FTW3, architecture=architecture)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_network_has_as_many_parameters_as_table_1_says(name):
+    network = build_meta({"family": "frozen", "encoder": name}, 8, 3)
+    counted = sum(p.numel() for p in network.parameters()) / 1e6
+    assert counted + UNSEEN.get(name, 0.0) == pytest.approx(
+        encoder_cards()[name].parameters, abs=0.06
+    )
+
+
+def head_of(width, shuffle, reach):
+    """Count what PRUE's fusion and decoder learn, by hand."""
+    conv = lambda a, b, k=1, bias=True: a * b * k * k + b * bias  # noqa: E731
+    norm = 2 * 512
+    fusion = conv(2 * width, 2 * width) * 2 + conv(2 * width, width)
+    residual = 2 * (conv(512, 512, 3) + norm)
+    pyramid = 2 * conv(512, 512, 1, bias=False) + 3 * conv(512, 512, 3, bias=False) + 5 * norm
+    pyramid += conv(5 * 512, 512, 1, bias=False) + norm
+    decoder = conv(width, 512, 3) + 2 * residual + pyramid
+    decoder += conv(512, 64 * shuffle**2, 3) + conv(64, 3)
+    return fusion + decoder + (conv(3, 3, reach) if reach else 0)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_fusion_and_decoder_are_counted_by_hand(name):
+    card = encoder_cards()[name]
+    network = build_meta({"family": "frozen", "encoder": name}, 8, 3)
+    tokens, shuffle = card.seen // card.patch, card.shuffle or card.patch
+    reach = 0 if tokens * shuffle == 256 else 2 * round(256 / (tokens * shuffle))
+    learnt = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    assert learnt == head_of(card.width, shuffle, reach)
+    assert all(not p.requires_grad for p in network.encoder.parameters())
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("head", ["convolutional", "linear"])
+def test_a_step_teaches_the_head_only_unless_the_encoder_is_trainable(name, head):
+    more = {"head": head} | ({"hidden": 16, "detail": 4} if head == "convolutional" else {})
+    given = {k: v for k, v in shape(name).items() if k not in ("hidden", "detail")} | more
+    torch.manual_seed(0)
+    network = build_network(given, 8, 3).train()
+    image = torch.rand(2, 8, WINDOW, WINDOW)
+    answer = network(image)
+    assert answer.shape == (2, 3, WINDOW, WINDOW)
+    answer.square().mean().backward()
+    assert all(p.grad is None for p in network.encoder.parameters())
+    assert all(p.grad is not None for p in network.head.parameters())
+    network = build_network(given | {"trainable": True}, 8, 3).train()
+    before = [p.detach().clone() for p in network.encoder.parameters()]
+    network(image).square().mean().backward()
+    torch.optim.SGD(network.parameters(), 1.0).step()
+    moved = [
+        not torch.equal(a, b) for a, b in zip(before, network.encoder.parameters(), strict=True)
+    ]
+    assert sum(moved) > len(moved) / 2
+    assert network.encoder.training
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_exported_folder_answers_as_the_network_does(name, tmp_path):
+    network = tiny(name).eval()
+    made = export(network, model_card(shape(name)), tmp_path / "model", half=False)
+    pixels = np.random.default_rng(0).uniform(0, 4000, (8, WINDOW, WINDOW)).astype(np.float32)
+    view = View(pixels, (slice(0, WINDOW), slice(0, WINDOW)))
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(pixels)[None] / 10_000).softmax(1).numpy()
+    for engine in ("onnxruntime", "torch"):
+        assert load_model(made.folder, engine, threads=1)([view]) == pytest.approx(
+            expected, abs=1e-4
+        )
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_card_says_what_the_published_network_is(name):
+    from selion.models.foundation.wiring import make_encoder
+
+    card = encoder_cards()[name]
+    with torch.device("meta"):
+        network, size = make_encoder(card, {})
+    assert (size.width, size.patch, size.seen) == (card.width, card.patch, card.seen)
+    assert network is not None
+
+
+def test_bands_are_filled_and_normalised_as_pixels_say():
+    """PRUE's wrapper on one pixel, by hand: B01 is 0, B05 and B06 red, the rest near infrared."""
+    fed = tiny("softcon").feed
+    red, green, blue, nir = 800.0, 700.0, 400.0, 3000.0
+    image = torch.tensor([red, green, blue, nir])[None, :, None, None] / 10_000
+    shown = fed(image.expand(1, 4, WINDOW, WINDOW))
+    assert shown.shape == (1, 13, 28, 28)
+    raw = [0, blue, green, red, red, red, nir, nir, nir, nir, nir, nir, nir]
+    mean = [1395.34, 1395.34, 1338.40, 1343.09, 1543.86, 2186.20, 2525.09, 2410.33]
+    mean += [2750.28, 2750.28, 2234.91, 2234.91, 1474.53]
+    std = [917.70, 917.70, 913.29, 1092.68, 1047.22, 1048.01, 1143.69, 1098.97]
+    std += [1204.47, 1204.47, 1145.97, 1145.97, 980.24]
+    expected = [(v - m) / s for v, m, s in zip(raw, mean, std, strict=True)]
+    assert shown[0, :, 5, 5].numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_date_with_more_bands_is_used_as_it_is():
+    more = {"date": ["red", "green", "blue", "nir", "swir16"]}
+    torch.manual_seed(0)
+    fed = build_network(shape("softcon", **more), 10, 3).feed
+    image = torch.tensor([800.0, 700.0, 400.0, 3000.0, 2234.91])[None, :, None, None] / 10_000
+    shown = fed(image.expand(1, 5, WINDOW, WINDOW))[0, :, 0, 0]
+    assert shown[11].item() == pytest.approx(0, abs=1e-4)  # swir16 is itself, not near infrared
+    assert shown[12].item() == pytest.approx((3000 - 1474.53) / 980.24, abs=1e-4)
+
+
+def test_what_comes_at_another_size_goes_through_prues_transposed_convolution():
+    network = tiny("softcon").eval()
+    image = torch.rand(1, 8, WINDOW, WINDOW)
+    with torch.inference_mode():
+        tokens = torch.cat([network.encoder(network.feed(d)) for d in image.chunk(2, 1)], 2)
+        grid = network.fuse(tokens).transpose(1, 2).reshape(1, 24, 4, 4)
+        small = network.head(grid)
+        assert small.shape == (1, 3, 28, 28)
+        weights = network.reach.learnt
+        assert weights.weight.shape == (3, 3, 2, 2)
+        by_hand = F.conv_transpose2d(small, weights.weight, weights.bias)
+        assert by_hand.shape == (1, 3, 29, 29)
+        expected = F.interpolate(by_hand, (WINDOW, WINDOW), mode="bilinear", align_corners=False)
+        assert torch.allclose(network(image), expected, atol=1e-6)
+    assert tiny("decur").reach is None
+
+
+def test_the_probe_is_one_convolution_and_one_enlargement():
+    given = {
+        k: v for k, v in shape("softcon", head="linear").items() if k not in ("hidden", "detail")
+    }
+    torch.manual_seed(0)
+    network = build_network(given, 8, 3).eval()
+    assert [tuple(p.shape) for p in network.head.parameters()] == [(3, 24, 1, 1), (3,)]
+    assert network.reach is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"divide": 3000.0}, "fed reflectance"),
+        ({"window": 64}, "windows of 32 px and 64 px was given"),
+        ({"bands": tuple(reversed(BANDS))}, "name them in that order"),
+    ],
+)
+def test_inputs_that_the_encoder_would_misread_are_refused(changes, said, tmp_path):
+    with pytest.raises(BadInput, match=said):
+        export(tiny("softcon"), model_card(shape("softcon"), **changes), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_unknown_names_are_said():
+    with pytest.raises(UnknownName, match="clay"):
+        build_network({"family": "frozen", "encoder": "clai"}, 8, 3)
+    with pytest.raises(UnknownName, match="depth"):
+        build_network(shape("softcon") | {"size": {"dept": 3}}, 8, 3)
+    with pytest.raises(UnknownName, match="prue"):
+        build_network(shape("softcon", feed="authors"), 8, 3)
+    with pytest.raises(BadInput, match="bands of two dates"):
+        build_network(shape("softcon"), 6, 3)
+    with pytest.raises(BadInput, match="img_size"):
+        build_network(shape("softcon", img_size=32), 8, 3)
+    with pytest.raises(BadInput, match="date"):
+        build_network(
+            {"family": "frozen", "encoder": "vit_tiny_patch16_224", "date": ["red"]}, 8, 3
+        )
