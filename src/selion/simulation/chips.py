@@ -7,9 +7,10 @@ pieces.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ UNKNOWN = 3
 """What the masks of a presence-only country hold where nothing is labelled."""
 LABELLED = 0.6
 """Share of its fields that a presence-only country labels; no statistic stands behind it."""
+OPTIONS = "sample.json"
+"""In the folder: what was asked for."""
 SPLITS = ("train", "val", "test")
 
 
@@ -91,6 +94,10 @@ class ChipOptions:
                 "are counts from 0 on and one chip at least, 32 px or more, a seed from 0 on."
             )
 
+    def to_json(self) -> str:
+        """Write them as they lie beside the chips."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
 
 def write_chips(
     folder: str | os.PathLike[str],
@@ -111,7 +118,8 @@ def write_chips(
     Parameters
     ----------
     folder : path
-        Gets one folder for each country, and a README with the licence.
+        Gets one folder for each country, a README with the licence, and ``sample.json``: the
+        options.
     options : ChipOptions, optional
     force : bool
         Whether an existing folder is replaced.
@@ -151,6 +159,7 @@ def write_chips(
                 done += 1
             _write_index(temporary / country / f"chips_{country}.parquet", rows)
         (temporary / "README.md").write_text(LICENCE, "utf-8")
+        (temporary / OPTIONS).write_text(options.to_json(), "utf-8")
     on_step("sample", total, total)
     return Path(folder)
 
