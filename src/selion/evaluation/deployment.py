@@ -75,7 +75,7 @@ def deployment_scores(
     unknown = [name for name in families if name not in FAMILIES]
     if unknown:
         raise UnknownName.among("family of changes", unknown[0], FAMILIES)
-    model = _as_classes(model)
+    model = as_classes(model)
     step = 1 if most is None else max(1, -(-len(samples) // most))
     chosen = samples[::step]
     found_squares = [(s.group, _square(model, s, size, options)) for s in chosen]
@@ -181,7 +181,8 @@ class ObjectsAsClasses(SegmenterWrapper):
         return np.stack([hot[_in_classes(one.ids, classes)].transpose(2, 0, 1) for one in answers])
 
 
-def _as_classes(model: Segmenter) -> Segmenter:
+def as_classes(model: Segmenter) -> Segmenter:
+    """Return a model that answers with classes: one of objects behind :class:`ObjectsAsClasses`."""
     return ObjectsAsClasses(model) if as_model(model).gives == "objects" else model
 
 

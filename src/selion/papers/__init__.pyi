@@ -1,3 +1,4 @@
+from .finding import find_weights as find_weights
 from .printed import Paper as Paper
 from .printed import PaperModel as PaperModel
 from .printed import PaperRow as PaperRow
@@ -6,3 +7,10 @@ from .printed import read_paper as read_paper
 from .results import FoundModel as FoundModel
 from .results import RowScores as RowScores
 from .results import TableScores as TableScores
+from .run import PaperData as PaperData
+from .run import ReproduceOptions as ReproduceOptions
+from .run import open_chips as open_chips
+from .run import reproduce_table as reproduce_table
+from .run import with_own as with_own
+from .writing import to_markdown as to_markdown
+from .writing import write_table as write_table

@@ -1,0 +1,165 @@
+"""One row of a table: a model on the chips of each country, chip by chip, kept as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from selion import metrics
+from selion.data.dataset import Dataset
+from selion.metrics import Detections, Interval, group_mean
+from selion.papers.answering import chip_answer, true_answer
+from selion.papers.counting import CountryCounts, counts_of
+from selion.papers.keeping import KeptScores, keep_key
+from selion.papers.robustness import CountryChanges, country_changes
+from selion.progress import OnStep
+from selion.sample import Sample
+from selion.segmenter import LoadedModel, as_model
+
+CAP = 100
+"""Detections of a chip that the published average precision looks at."""
+AP50 = 0.5
+
+
+class Parts(Protocol):
+    """Scores of a country that follow from what was kept of it."""
+
+    def values(self, *, published: bool) -> dict[str, float]:
+        """Return measure -> value."""
+        ...
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain values for JSON."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreWork:
+    """What rows are scored on, and how."""
+
+    data: Dataset
+    """Chips of the countries that are averaged, with the two-class masks."""
+    kept: KeptScores
+    published: bool
+    draws: int
+    """Bootstrap samples for a country's intervals."""
+    also: Dataset | None = None
+    """Chips of presence-only countries, which the published agreement looks at."""
+    on_step: OnStep = field(repr=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScores:
+    """A model's scores over countries."""
+
+    countries: Mapping[str, Mapping[str, float]]
+    ranges: Mapping[str, Mapping[str, Interval]]
+    means: Mapping[str, Interval]
+
+
+def score_model(
+    name: str, model: LoadedModel[Any], work: ScoreWork, *, robust: bool
+) -> ModelScores:
+    """Score a model in every country.
+
+    Parameters
+    ----------
+    name : str
+        What it is called where progress is told and scores are kept.
+    model : LoadedModel
+        Of probabilities or of objects.
+    work : ScoreWork
+        The chips, and where finished countries are kept.
+    robust : bool
+        Whether changes of the scores and agreement are measured too.
+
+    Returns
+    -------
+    ModelScores
+        By country, and the unweighted means over countries.
+    """
+    countries: dict[str, dict[str, float]] = {}
+    ranges: dict[str, dict[str, Interval]] = {}
+    shares: list[float] = []
+    for country in work.data.groups:
+        chips = work.data.select(groups=country)
+        counted = _counted(f"{name}-{country}", model, chips, work)
+        countries[country] = counted.values(published=work.published)
+        ranges[country] = counted.ranges(published=work.published, draws=work.draws)
+        if robust:
+            changed = _changed(f"{name}-{country}", model, chips, work)
+            countries[country] |= changed.values(published=work.published)
+            shares += changed.agreement.tolist()
+    measures = list(next(iter(countries.values()), {}))
+    means = {
+        measure: group_mean({country: row[measure] for country, row in countries.items()})
+        for measure in measures
+    }
+    if robust and work.published:
+        for country in work.also.groups if work.also else ():
+            chips = work.also.select(groups=country) if work.also else work.data
+            shares += _changed(f"{name}-{country}", model, chips, work).agreement.tolist()
+        means["agreement"] = group_mean(shares)
+    return ModelScores(countries, ranges, means)
+
+
+def _counted(name: str, model: LoadedModel[Any], chips: Dataset, work: ScoreWork) -> CountryCounts:
+    key = keep_key(as_model(model).identity, chips, part="counts", published=work.published)
+    label = f"{name}-published" if work.published else name
+    there = work.kept.read(label, key)
+    if there is not None:
+        work.on_step(name, len(chips), len(chips))
+        return CountryCounts.from_dict(there)
+    found = count_country(model, _watched(chips, name, work.on_step), published=work.published)
+    work.kept.write(label, key, found.to_dict())
+    return found
+
+
+def _changed(name: str, model: LoadedModel[Any], chips: Dataset, work: ScoreWork) -> CountryChanges:
+    key = keep_key(as_model(model).identity, chips, part="changes", published=work.published)
+    label = f"{name}-changes{'-published' if work.published else ''}"
+    there = work.kept.read(label, key)
+    stage = f"{name}, changed input"
+    if there is not None:
+        work.on_step(stage, len(chips), len(chips))
+        return CountryChanges.from_dict(there)
+    found = country_changes(model, _watched(chips, stage, work.on_step), published=work.published)
+    work.kept.write(label, key, found.to_dict())
+    return found
+
+
+def _watched(chips: Dataset, stage: str, on_step: OnStep) -> Iterator[Sample]:
+    for k, sample in enumerate(chips):
+        on_step(stage, k, len(chips))
+        yield sample
+    on_step(stage, len(chips), len(chips))
+
+
+def count_country(
+    model: LoadedModel[Any], samples: Iterator[Sample], *, published: bool
+) -> CountryCounts:
+    """Count pixels and objects on a country's chips, and rank its detections.
+
+    Parameters
+    ----------
+    model : LoadedModel
+        Of probabilities or of objects.
+    samples : iterator of Sample
+        The chips, with two-class labels and instances.
+    published : bool
+        See :data:`selion.papers.answering.PUBLISHED`.
+    """
+    chips, counts, ranked = [], [], []
+    whole_objects = as_model(model).gives == "objects"
+    for sample in samples:
+        truth = true_answer(sample, whole_objects=whole_objects, published=published)
+        said = chip_answer(model, sample, published=published)
+        chips.append(sample.key)
+        counts.append(counts_of(metrics.prue_scores(truth.mask, said.labels, objects=said.objects)))
+        table = metrics.overlap_table(truth.objects, said.detected)
+        ranked.append(Detections(table, said.confidence))
+    found = metrics.average_precision(ranked, cap=CAP if published else None)
+    return CountryCounts(tuple(chips), np.array(counts), found.ap, found.at(AP50), found.cut)
