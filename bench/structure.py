@@ -79,7 +79,8 @@ LAYERS = (
     ),
     layer(
         "workflows",
-        "world country evaluation change pipeline review closerange papers",
+        "world survey country evaluation change pipeline review closerange papers",
+        "survey > country pipeline review",
         "country > change pipeline",
         "world > pipeline change",
         "evaluation > pipeline",

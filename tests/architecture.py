@@ -63,8 +63,9 @@ HOMES = {
     "trl": "training",
     "datasets": "training",
     "pyogrio": "fields store",
-    "geopandas": "fields store data imagery evaluation country review",
-    "shapely": "fields store data imagery simulation pipeline country review reports web world",
+    "geopandas": "fields store data imagery evaluation country review survey",
+    "shapely": "fields store data imagery simulation pipeline country review reports survey web "
+    "world",
     "skimage": "metrics closerange",
     "cc3d": "fields metrics",
     "numba": "fields imagery simulation training",

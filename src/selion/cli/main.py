@@ -57,6 +57,8 @@ VERBS = {
         "Count and measure fields by administrative unit.",
     ),
     "tiles": Verb("country", "tiles_command", "Write vector tiles of a merged map."),
+    "sample": Verb("survey", "sample_command", "Draw a random sample to judge a map by."),
+    "estimate": Verb("survey", "estimate_command", "Estimate accuracy and area from a sample."),
     "crops": Verb(
         "crops",
         "crops_command",

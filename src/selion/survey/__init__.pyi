@@ -1,0 +1,11 @@
+from .answers import Answers as Answers
+from .answers import read_answers as read_answers
+from .design import CLASSES as CLASSES
+from .design import Design as Design
+from .design import SampleOptions as SampleOptions
+from .design import Stratum as Stratum
+from .design import read_design as read_design
+from .drawing import draw_sample as draw_sample
+from .estimates import SurveyEstimates as SurveyEstimates
+from .estimates import estimate_sample as estimate_sample
+from .estimates import write_estimates as write_estimates

@@ -1,0 +1,142 @@
+"""What people said of a sample: a table that they filled in, or the log of a review."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from selion.errors import BadInput, UnreadableFile
+from selion.survey.design import CLASSES, PLACES, POINTS, QUEUE
+
+WORDS = {
+    **dict.fromkeys(("field", "1", "yes", "y", "true", "cropland", "crop"), "field"),
+    **dict.fromkeys(("other", "0", "no", "n", "false", "not field", "no field"), "other"),
+    **dict.fromkeys(("", "unsure", "?", "unknown", "none", "nan"), ""),
+}
+"""What may stand in the column ``reference``, in any case, and what it means; empty: no answer."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was said of each unit."""
+
+    labels: Mapping[str, str]
+    """Id of a unit -> one of ``CLASSES``."""
+    unsettled: tuple[str, ...] = ()
+    """Units of which as many said one as the other."""
+    agreement: float | None = None
+    """Share of the units that several judged in which all said the same; None: there are none."""
+    people: int = 1
+    notes: tuple[str, ...] = field(default=())
+
+
+def read_answers(folder: Path, files: Sequence[Path] = ()) -> Answers:
+    """Read what people said of a sample.
+
+    Parameters
+    ----------
+    folder : path
+        Of the sample.
+    files : sequence of path, optional
+        One for each person: a table (.csv, as ``points.csv``), points (.geojson), or the log of a
+        review (.jsonl) of the sample's ``queue.parquet``; default: whichever of these in the
+        folder holds answers.
+
+    Returns
+    -------
+    Answers
+        Of several people the majority; where as many say one as the other there is none.
+
+    Raises
+    ------
+    UnreadableFile, BadInput
+        If there is no answer, or one that is none of the words.
+    """
+    given = list(files) or [path for path in _own(folder) if path.exists()]
+    said = [_read(path, folder) for path in given]
+    if not files:
+        said = [labels for labels in said if labels]
+    if not any(said):
+        raise BadInput(
+            f"{folder} has no answers yet: write field or other into the column reference of "
+            f"{POINTS}, or run 'selion review {folder / QUEUE}' (a: field, r: other)."
+        )
+    return _settled(said)
+
+
+def has_answers(folder: Path) -> bool:
+    """Tell whether somebody has judged units of a sample in this folder."""
+    return any(_read(path, folder) for path in _own(folder) if path.exists())
+
+
+def _own(folder: Path) -> tuple[Path, ...]:
+    log = (folder / QUEUE).with_name(f"{Path(QUEUE).stem}.review.jsonl")
+    return folder / POINTS, folder / PLACES, log
+
+
+def _settled(said: Sequence[Mapping[str, str]]) -> Answers:
+    labels, unsettled, together, alike = {}, [], 0, 0
+    for name in sorted(set().union(*said)):
+        votes = Counter(one[name] for one in said if name in one)
+        (first, most), *others = votes.most_common()
+        together += sum(votes.values()) > 1
+        alike += sum(votes.values()) > 1 and not others
+        if others and others[0][1] == most:
+            unsettled.append(name)
+        else:
+            labels[name] = first
+    return Answers(labels, tuple(unsettled), alike / together if together else None, len(said))
+
+
+def _read(path: Path, folder: Path) -> dict[str, str]:
+    """Return id -> class; units without an answer are left out."""
+    if path.suffix == ".jsonl":
+        return _of_review(path, folder)
+    try:
+        rows = list(_table(path) if path.suffix.lower() == ".csv" else _features(path))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableFile(
+            f"{path} cannot be read as answers ({error}): give a .csv or .geojson with the columns "
+            "id and reference, or the .review.jsonl of a review."
+        ) from error
+    found = {}
+    for name, word in rows:
+        label = WORDS.get(word.strip().lower())
+        if label is None:
+            raise BadInput(
+                f"{path} says {word!r} of {name}: wanted is {' or '.join(CLASSES)}, or nothing."
+            )
+        if label:
+            found[name] = label
+    return found
+
+
+def _table(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        text = file.read()
+    dialect = csv.Sniffer().sniff(text.partition("\n")[0], delimiters=",;\t")
+    for row in csv.DictReader(text.splitlines(), dialect=dialect):
+        yield row["id"], row["reference"] or ""
+
+
+def _features(path: Path) -> Iterator[tuple[str, str]]:
+    for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
+        facts = feature["properties"]
+        yield facts["id"], str(facts.get("reference") or "")
+
+
+def _of_review(path: Path, folder: Path) -> dict[str, str]:
+    """Read a review of the queue: accepted is a field, rejected is other."""
+    from selion.fields import read_fields
+    from selion.review.log import replay
+    from selion.review.state import ACCEPTED, REJECTED
+
+    state = replay(read_fields(folder / QUEUE), path)
+    meaning = {ACCEPTED: "field", REJECTED: "other"}
+    return {
+        name: meaning[one.status] for name, one in state.changed.items() if one.status in meaning
+    }

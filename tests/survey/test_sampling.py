@@ -1,0 +1,367 @@
+"""A sample of a drawn country: strata by arithmetic, answers from the truth, figures by hand."""
+
+import csv
+import json
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+from click.testing import CliRunner
+from pyproj import Geod
+
+from selion import survey
+from selion.cli.survey import estimate_command, sample_command
+from selion.errors import BadInput, OutputExists, UnreadableFile
+from selion.fields import read_fields, write_fields
+from selion.grid import whole
+from selion.imagery import read_area
+from selion.metrics.area_estimation import StratifiedSample, area_adjusted
+from selion.pipeline.land_cover import LandCover
+from selion.review import Action, ReviewedMap, ReviewLog
+from selion.survey import drawing
+from selion.survey.drawing import unit_numbers
+from selion.survey.population import open_population
+
+UTM = "EPSG:32633"
+LEFT, TOP = 500_000, 5_400_000
+EDGE = 2_000
+"""Metres of the country, a square on UTM's central meridian."""
+
+
+def square(x: float, y: float, width: float, height: float | None = None) -> shapely.Polygon:
+    """A box by its upper left corner, metres right and down from the country's."""
+    return shapely.box(LEFT + x, TOP - y - (height or width), LEFT + x + width, TOP - y)
+
+
+def country_of(folder: Path, name: str = "map.parquet") -> Path:
+    """The map: a sure field of 800 x 1000 m, a doubtful one of 400 x 500 m, an unsure one."""
+    shapes = [square(0, 0, 800, 1000), square(1000, 0, 400, 500), square(1000, 1000, 300, 300)]
+    frame = geopandas.GeoDataFrame(
+        {
+            "id": ["a", "b", "c"],
+            "confidence": np.array([0.95, 0.7, 0.3], np.float32),
+            "metrics:area": np.array([s.area for s in shapes], np.float32),
+        },
+        geometry=shapes,
+        crs=UTM,
+    )
+    write_fields(frame, folder / name)
+    return folder / name
+
+
+TRUTH = shapely.union_all(
+    [square(0, 0, 900, 1000), square(1000, 0, 200, 500), square(0, 1500, 500)]
+)
+"""What is field indeed: 900,000 + 100,000 + 250,000 m2 of the country's 4,000,000."""
+
+
+def area_of(folder: Path) -> Path:
+    path = folder / "country.geojson"
+    ground = geopandas.GeoSeries([square(0, 0, EDGE)], crs=UTM).to_crs(4326)
+    ground.to_file(path)
+    return path
+
+
+def draw(folder: Path, out: str = "sample", **options: object) -> survey.Design:
+    made = survey.SampleOptions(**{"size": 300, **options})  # type: ignore[arg-type]
+    path = folder / "map.parquet"
+    path = path if path.exists() else country_of(folder)
+    return survey.draw_sample(path, read_area(area_of(folder)), folder / out, made)
+
+
+def table_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
+
+
+def answer(folder: Path, name: str = "points.csv") -> dict[str, bool]:
+    """Fill the truth in, in the UTM plane."""
+    rows = table_of(folder / "points.csv")
+    points = geopandas.GeoSeries.from_xy(
+        [float(r["longitude"]) for r in rows], [float(r["latitude"]) for r in rows], crs=4326
+    ).to_crs(UTM)
+    said = shapely.contains(TRUTH, points.to_numpy())
+    with (folder / name).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(rows[0])
+        for row, field in zip(rows, said, strict=True):
+            writer.writerow([*list(row.values())[:3], "field" if field else "other", ""])
+    return {row["id"]: bool(field) for row, field in zip(rows, said, strict=True)}
+
+
+def test_strata_have_the_sizes_of_the_ground(tmp_path: Path) -> None:
+    design = draw(tmp_path, near=100.0, unit=2.0)
+    units = {s.name: s.units for s in design.strata}
+    # UTM's scale on its central meridian is .9996, so the ground is larger by 1 / .9996^2
+    scale = 1 / 0.9996**2 / 4
+    assert units["field, confidence 0.8 and above"] == pytest.approx(800_000 * scale, rel=6e-3)
+    assert units["field, confidence 0.6 to 0.8"] == pytest.approx(200_000 * scale, rel=6e-3)
+    assert units["field, confidence below 0.6"] == pytest.approx(90_000 * scale, rel=1e-2)
+    # all within 100 m of the three and of the country: strips, and quarters of circles
+    near = [
+        square(0, 0, 800, 1000).buffer(100, quad_segs=64),
+        square(1000, 0, 400, 500).buffer(100, quad_segs=64),
+        square(1000, 1000, 300).buffer(100, quad_segs=64),
+    ]
+    wide = shapely.intersection(shapely.union_all(near), square(0, 0, EDGE)).area - 1_090_000
+    assert units["other, within 100 m of a field"] == pytest.approx(wide * scale, rel=1e-2)
+    assert design.units == pytest.approx(4_000_000 * scale, rel=2e-3)
+    geod = Geod(ellps="WGS84")
+    outline = geopandas.read_file(area_of(tmp_path)).geometry[0]
+    assert design.area_km2 == pytest.approx(
+        abs(geod.geometry_area_perimeter(outline)[0]) / 1e6, rel=1e-6
+    )
+    assert design.units * design.unit_hectares == pytest.approx(100 * design.area_km2, rel=2e-3)
+
+
+def test_figures_by_hand(tmp_path: Path) -> None:
+    design = draw(tmp_path)
+    said = answer(tmp_path / "sample")
+    found = survey.estimate_sample(tmp_path / "sample")
+    key = {r["id"]: r for r in table_of(tmp_path / "sample" / "key.csv")}
+    share = variance = 0.0
+    for stratum in design.strata:
+        y = np.array([said[n] for n, r in key.items() if r["stratum"] == stratum.name], float)
+        assert len(y) == stratum.drawn
+        weight = stratum.units / design.units
+        share += weight * y.mean()
+        variance += weight**2 * (1 - len(y) / stratum.units) * y.var(ddof=1) / len(y)
+    field = found.whole.by_class["field"]
+    assert field.area.value == pytest.approx(share)
+    assert field.area.standard_error == pytest.approx(np.sqrt(variance))
+    assert field.mapped == pytest.approx(1_090_000 / 4_000_000, rel=5e-3)
+    assert field.users.value == pytest.approx((800_000 + 100_000) / 1_090_000, abs=0.04)
+    assert field.producers.value == pytest.approx(900_000 / 1_250_000, abs=0.08)
+    assert (
+        abs(found.hectares() * field.area.value - 125)
+        < 3 * found.hectares() * field.area.standard_error
+    )
+
+
+def test_ninety_five_of_a_hundred(tmp_path: Path) -> None:
+    """Of a hundred countries with fields of their own the interval holds the true area in 95."""
+    rng = np.random.default_rng(5)
+    path, area = country_of(tmp_path), read_area(area_of(tmp_path))
+    held = 0
+    for seed in range(100):
+        truth = np.repeat(np.repeat(rng.random((20, 20)) < 0.3, 10, 0), 10, 1)  # of 100 m squares
+        truth[:100, :80] |= rng.random((100, 80)) < 0.9
+        options = survey.SampleOptions(size=200, seed=seed)
+        population = open_population(path, area, options)
+        drawn = drawing.draw_units(population)
+        rows, columns = np.clip(drawn.place.T - 2, 0, 199)  # the grid is a little wider
+        said = truth[rows, columns].astype(int)
+        sample = StratifiedSample(drawn.stratum, np.array([s.units for s in drawn.strata]))
+        mapped = np.array([s.mapped for s in drawn.strata])[drawn.stratum]
+        found = area_adjusted(mapped, said, survey.CLASSES, sample).by_class["field"].area
+        every = np.clip(np.indices(tuple(population.grid.shape)) - 2, 0, 199)
+        inside = population.codes(whole(population.grid)) >= 0
+        true = truth[every[0], every[1]][inside].mean()
+        held += abs(found.value - true) <= found.half_width
+    assert 90 <= held <= 99  # binomial, .95 of 100: 2.2 is its deviation
+
+
+def test_blocks_and_larger_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path, "one", size=200)
+    monkeypatch.setattr(drawing, "BLOCK", 37)
+    draw(tmp_path, "two", size=200)
+    draw(tmp_path, "more", size=400)
+    names = ("design.json", "points.csv", "key.csv", "points.geojson")
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    few, many = (
+        {row["id"] for row in table_of(tmp_path / name / "points.csv")} for name in ("one", "more")
+    )
+    assert few < many
+    draw(tmp_path, "other", size=200, seed=1)
+    others = {r["id"] for r in table_of(tmp_path / "other" / "points.csv")}
+    assert len(few & others) < 20
+
+
+def test_numbers_are_as_good_as_random() -> None:
+    every = unit_numbers((slice(0, 300), slice(0, 300)), 7)
+    part = unit_numbers((slice(100, 200), slice(50, 60)), 7)
+    assert (every[100:200, 50:60] == part).all()
+    assert len(np.unique(every)) == every.size
+    shares = np.histogram(every.astype(float) / 2.0**64, 20, (0, 1))[0] / every.size
+    assert np.abs(shares - 0.05).max() < 0.004  # five deviations
+    again = unit_numbers((slice(0, 300), slice(0, 300)), 8)
+    assert abs(np.corrcoef(every.ravel().astype(float), again.ravel().astype(float))[0, 1]) < 0.02
+    neighbours = np.corrcoef(
+        every[:, :-1].ravel().astype(float), every[:, 1:].ravel().astype(float)
+    )
+    assert abs(neighbours[0, 1]) < 0.02
+
+
+def test_districts_and_land_cover(tmp_path: Path) -> None:
+    halves = geopandas.GeoDataFrame(
+        {"name": ["west", "east"]},
+        geometry=[square(0, 0, 1000, 2000), square(1000, 0, 800, 2000)],
+        crs=UTM,
+    )
+    halves.to_file(tmp_path / "halves.geojson")
+    import rasterio
+    from rasterio.transform import from_origin
+
+    cover = np.full((40, 40), 30, np.uint8)
+    cover[:10] = 40  # the upper half kilometre is cropland
+    with rasterio.open(
+        tmp_path / "cover.tif",
+        "w",
+        driver="GTiff",
+        height=40,
+        width=40,
+        count=1,
+        dtype="uint8",
+        crs=UTM,
+        transform=from_origin(LEFT, TOP, 50, 50),
+    ) as file:
+        file.write(cover, 1)
+    design = draw(
+        tmp_path,
+        size=400,
+        least=10,
+        breaks=(),
+        districts=tmp_path / "halves.geojson",
+        land_cover=LandCover((tmp_path / "cover.tif",), frozenset({40})),
+    )
+    units = {s.name: s.units for s in design.strata}
+    scale = 1 / 0.9996**2 / 100
+    assert units["west; field; on cropland"] == pytest.approx(800 * 500 * scale, rel=3e-2)
+    assert units["west; field; not on cropland"] == pytest.approx(800 * 500 * scale, rel=3e-2)
+    assert units["east; field; on cropland"] == pytest.approx(400 * 500 * scale, rel=4e-2)
+    assert units["outside all districts; other; on cropland"] == pytest.approx(
+        200 * 500 * scale, rel=8e-2
+    )
+    answer(tmp_path / "sample")
+    found = survey.estimate_sample(tmp_path / "sample")
+    assert list(found.districts) == ["east", "outside all districts", "west"] or set(
+        found.districts
+    ) == {"west", "east", "outside all districts"}
+    west = found.districts["west"].by_class["field"].area.scaled(found.hectares("west"))
+    # 900 x 1000 m and 500 x 500 m
+    assert abs(west.value - 115) < 3 * west.standard_error
+    total = sum(
+        found.districts[name].by_class["field"].area.value * found.hectares(name)
+        for name in found.districts
+    )
+    assert total == pytest.approx(found.whole.by_class["field"].area.value * found.hectares())
+
+
+def test_answers_of_several(tmp_path: Path) -> None:
+    draw(tmp_path, size=160, least=30)
+    sample = tmp_path / "sample"
+    with pytest.raises(BadInput, match="no answers yet"):
+        survey.estimate_sample(sample)
+    truth = answer(sample, "ada.csv")
+    names = list(truth)
+    lines = (sample / "ada.csv").read_text().splitlines()
+    other = {"field": "other", "other": "field"}
+    wrong = [
+        *lines[:1],
+        *(",".join([*line.split(",")[:3], other[line.split(",")[3]], ""]) for line in lines[1:9]),
+        *lines[9:],
+    ]
+    (sample / "bob.csv").write_text("\ufeff" + "\n".join(wrong).replace(",", ";"), "utf-8")
+    two = survey.estimate_sample(sample, (sample / "ada.csv", sample / "bob.csv"))
+    assert set(two.answers.unsettled) == set(names[:8])
+    assert two.answers.agreement == pytest.approx(1 - 8 / 160)
+    points = json.loads((sample / "points.geojson").read_text())
+    for feature in points["features"]:
+        feature["properties"]["reference"] = "yes" if truth[feature["properties"]["id"]] else "NO"
+    (sample / "points.geojson").write_text(json.dumps(points))
+    three = survey.read_answers(
+        sample, (sample / "ada.csv", sample / "bob.csv", sample / "points.geojson")
+    )
+    assert not three.unsettled
+    assert three.labels == {n: "field" if said else "other" for n, said in truth.items()}
+    assert survey.read_answers(sample).labels == three.labels  # points.geojson alone holds any
+    (sample / "bad.csv").write_text("id,reference\nr1c1,maybe not\n")
+    with pytest.raises(BadInput, match="'maybe not' of r1c1"):
+        survey.read_answers(sample, (sample / "bad.csv",))
+    (sample / "bad.csv").write_text("name,reference\nr1c1,field\n")
+    with pytest.raises(UnreadableFile, match="columns id and reference"):
+        survey.read_answers(sample, (sample / "bad.csv",))
+    with pytest.raises(OutputExists, match="answers, which would be lost"):
+        survey.draw_sample(
+            tmp_path / "map.parquet", read_area(area_of(tmp_path)), sample, force=True
+        )
+
+
+def test_the_queue_of_a_review(tmp_path: Path) -> None:
+    draw(tmp_path, size=60, least=10)
+    sample = tmp_path / "sample"
+    truth = answer(sample, "truth.csv")
+    queue = read_fields(sample / "queue.parquet")
+    log = ReviewLog(sample / "queue.review.jsonl", ReviewedMap.of(queue), "queue")
+    for number, name in enumerate(queue["id"]):
+        log.act(
+            Action(
+                id=f"act{number:05d}",
+                kind="accept" if truth[name] else "reject",
+                person="Ada",
+                on={name: 0},
+                time="2026-01-01T00:00:00Z",
+            )
+        )
+    assert (
+        survey.read_answers(sample).labels
+        == survey.read_answers(sample, (sample / "truth.csv",)).labels
+    )
+    metres = queue.to_crs(UTM).geometry.area * (1 / 0.9996**2)
+    assert metres.to_numpy() == pytest.approx(100, rel=1e-3)
+
+
+def test_an_area_across_the_antimeridian(tmp_path: Path) -> None:
+    frame = geopandas.GeoDataFrame(
+        {"id": ["a", "b"]},
+        geometry=[shapely.box(179.98, -17.02, 180, -17), shapely.box(-180, -17.02, -179.98, -17)],
+        crs=4326,
+    )
+    write_fields(frame, tmp_path / "map.gpkg")
+    area = read_area((179.96, -17.04, -179.96, -16.98))
+    options = survey.SampleOptions(size=40, least=10, unit=50)
+    design = survey.draw_sample(tmp_path / "map.gpkg", area, tmp_path / "sample", options)
+    field = {s.name: s.units for s in design.strata}["field"]
+    geod = Geod(ellps="WGS84")
+    m2 = sum(abs(geod.geometry_area_perimeter(s)[0]) for s in frame.geometry)
+    assert field * 2500 == pytest.approx(m2, rel=1e-2)
+    assert design.units * 2500 == pytest.approx(1e6 * area.km2, rel=1e-2)
+
+
+def test_the_verbs(tmp_path: Path) -> None:
+    path, area = country_of(tmp_path), area_of(tmp_path)
+    run = CliRunner()
+    words = [str(area), str(path), "-o", str(tmp_path / "s"), "-q"]
+    done = run.invoke(
+        sample_command, [*words, "--error", "0.03", "--expected", "0.9", "--least", "20"]
+    )
+    assert done.exit_code == 0, done.output
+    assert len(table_of(tmp_path / "s" / "points.csv")) == 100  # .09 / .0009
+    answer(tmp_path / "s")
+    done = run.invoke(estimate_command, [str(tmp_path / "s"), "-o", str(tmp_path / "r"), "-q"])
+    assert done.exit_code == 0, done.output
+    assert done.output.strip() == str(tmp_path / "r" / "report.html")
+    page = (tmp_path / "r" / "report.html").read_text()
+    rows = table_of(tmp_path / "r" / "estimates.csv")
+    area_row = next(r for r in rows if r["figure"] == "area (ha)" and r["class"] == "field")
+    low, value, high = (float(area_row[k]) for k in ("low", "value", "high"))
+    assert low < value < high
+    assert f"{value:,.1f}" in page
+    assert "Sampling design" in page
+    facts = json.loads((tmp_path / "r" / "estimates.json").read_text())
+    assert sum(s["answered"] for s in facts["strata"]) == 100
+    for bad in (
+        ["--error", ".1", "--size", "9"],
+        ["--expected", ".5"],
+        ["--district-column", "x"],
+        ["--land-cover", "x.tif"],
+        ["--confidence", "a,b"],
+        ["--confidence", "0.8,0.6"],
+        ["--size", "20"],
+    ):
+        done = run.invoke(sample_command, [*words[:-1], "-f", "-o", str(tmp_path / "t"), *bad])
+        refused = done.exit_code == 2 or isinstance(done.exception, BadInput)
+        assert refused, (bad, done.output)
+        assert not (tmp_path / "t").exists()
