@@ -186,8 +186,8 @@ def test_the_published_size_has_the_parameters_of_table_1():
     assert sum(p.numel() for p in whole.encoder.parameters()) == encoder_alone == 311_442_944
     ours = sum(p.numel() for p in whole.parameters())
     assert round(ours / 1e6, 1) == 363.9
-    # the paper's 363.8 is what a count by layers gives, which does not see tensors that are none:
-    # the class token, those of the maker, and the joint projection of torch's attention
+    # the paper says 363.8 and not why: a count that passes over tensors that are no layer's weight
+    # or bias (the class token, the maker's, the joint projection of its attention) gives that
     unseen = width + 129 * 128 + 3 * 128**2 + 3 * 128
     assert round((ours - unseen) / 1e6, 1) == 363.8
 
