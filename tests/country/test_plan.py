@@ -422,3 +422,110 @@ def test_tiles_of_another_sensor_are_counted_and_overlap_as_its_table_says(valle
     dense = make_plan(valley, 2024, replace(PROBE, sensor="dense"), read_prices())
     assert dense.tiles == len(cut_area(valley, 25_000.0, 100.0)) > plain.tiles
     assert dense.gigabytes == pytest.approx(plain.gigabytes * 4 / 1.098**2)
+
+
+def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
+    """Each job's words are read again by 'selion map', and mean what was said of the plan."""
+    from click.testing import CliRunner
+
+    from selion.cli.mapping import map_command
+    from selion.cli.plan import plan_command
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / "ESA_WorldCover_10m_2021_v200_N45E009_Map.tif").touch()
+    country.write_probe(PROBE, tmp_path / "probe.json")
+    words = [
+        "11.2,47.3,11.3,47.4",
+        "--year",
+        "2024",
+        "--probe-file",
+        "probe.json",
+        "-o",
+        "plan",
+        "-q",
+        "--edge",
+        "5",
+        "--scores",
+        "p.tif",
+        "--land-cover",
+        "worldcover@tiles",
+        "--land-cover-share",
+        "0.3",
+        "--method",
+        "vote",
+        "--vote",
+        "min_line_support=0.3",
+        "--min-area",
+        "900",
+        "--refine",
+        "own",
+        "--fast",
+        "--overlap",
+        "0.3",
+        "--page",
+        "--simplify",
+        "5",
+        "--window",
+        "256",
+        "--flips",
+        "--gsd",
+        "10",
+        "--resampling",
+        "cubic",
+        "--threads",
+        "1",
+    ]
+    done = CliRunner().invoke(plan_command, words)
+    assert done.exit_code == 0, done.output
+    jobs = json.loads((tmp_path / "plan" / "jobs.json").read_text())
+    assert len(jobs) > 1
+    for job in jobs:
+        name, *given = job["command"][1:]
+        assert name == "map"
+        read = map_command.make_context("map", list(given)).params
+        assert read["scores"].as_posix() == f"jobs/{job['name']}/p.tif"
+        assert read["land_cover"] == (f"worldcover@{tmp_path / 'tiles'}",)
+        expected = {
+            "crop_share": 0.3,
+            "method": "vote",
+            "vote": "min_line_support=0.3",
+            "min_area": 900,
+            "refiner": "own",
+            "fast": True,
+            "overlap": 0.3,
+            "page": True,
+            "simplify": 5,
+            "window": 256,
+            "flips": True,
+            "gsd": 10,
+            "resampling": "cubic",
+            "threads": 1,
+            "preview": False,
+        }
+        assert {key: read[key] for key in expected} == expected
+    for bad, sentence in (
+        (["--scores", "a/b.tif"], "name of a file alone"),
+        (["--scores", "fields.parquet"], "name of a file alone"),
+        (["--vote", "min_line_support=0.3"], "add --method vote"),
+        (["--land-cover-crops", "40"], "add --land-cover"),
+    ):
+        done = CliRunner().invoke(
+            plan_command,
+            [
+                *[
+                    "11.2,47.3,11.3,47.4",
+                    "--year",
+                    "2024",
+                    "--probe-file",
+                    "probe.json",
+                    "-o",
+                    "p2",
+                    "-q",
+                ],
+                *bad,
+            ],
+        )
+        assert done.exit_code == 2, done.output
+        assert sentence in " ".join(done.output.split())
+        assert not (tmp_path / "p2").exists()

@@ -79,7 +79,43 @@ class WindowChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FieldChoice:
+class LandCoverChoice:
+    """A second opinion on fields, as it was given."""
+
+    land_cover: tuple[str, ...] = ()
+    crop_codes: str | None = None
+    crop_share: float = 0.5
+
+    def land_cover_options(self) -> LandCover | None:
+        """Return the raster that fields are compared with; None: there is none."""
+        from selion.pipeline.cover_tiles import CROPS, check_cover, is_worldcover
+        from selion.pipeline.land_cover import LandCover
+
+        if not self.land_cover and self.crop_codes:
+            raise click.UsageError(
+                f"--land-cover-crops {self.crop_codes} was given without the raster that holds "
+                "these codes: add --land-cover RASTER."
+            )
+        if not self.land_cover:
+            return None
+        try:
+            codes = (self.crop_codes or "").split(",")
+            crops = frozenset(int(code) for code in codes if code.strip())
+        except ValueError:
+            raise click.UsageError(
+                f"--land-cover-crops {self.crop_codes} was given; wanted are whole numbers such as "
+                "40 or 10,20."
+            ) from None
+        if self.crop_codes is None and all(map(is_worldcover, self.land_cover)):
+            crops = CROPS
+        cover = LandCover(tuple(self.land_cover), crops, self.crop_share)
+        for given in cover.rasters:
+            check_cover(given)
+        return cover
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldChoice(LandCoverChoice):
     """How probabilities become fields, as it was given; None: the library's default."""
 
     method: str | None = None
@@ -91,9 +127,6 @@ class FieldChoice:
     max_area: float | None = None
     collection: str | None = None
     acquired: str | None = None
-    land_cover: tuple[str, ...] = ()
-    crop_codes: str | None = None
-    crop_share: float = 0.5
 
     def instance_options(self) -> InstanceOptions:
         """Return how objects are found; what belongs to another method is refused."""
@@ -112,27 +145,6 @@ class FieldChoice:
                 "leave one out."
             )
         return InstanceOptions(vote=parse_vote(self.vote))
-
-    def land_cover_options(self) -> LandCover | None:
-        """Return the raster that fields are compared with; None: there is none."""
-        from selion.pipeline.land_cover import LandCover
-
-        if not self.land_cover and self.crop_codes:
-            raise click.UsageError(
-                f"--land-cover-crops {self.crop_codes} was given without the raster that holds "
-                "these codes: add --land-cover RASTER."
-            )
-        if not self.land_cover:
-            return None
-        try:
-            codes = (self.crop_codes or "").split(",")
-            crops = frozenset(int(code) for code in codes if code.strip())
-        except ValueError:
-            raise click.UsageError(
-                f"--land-cover-crops {self.crop_codes} was given; wanted are whole numbers such as "
-                "40 or 10,20."
-            ) from None
-        return LandCover(tuple(self.land_cover), crops, self.crop_share)
 
 
 def map_options(values: Mapping[str, Any]) -> MapOptions:

@@ -347,13 +347,16 @@ land_cover = click.option(
     "--land-cover",
     multiple=True,
     default=(),
-    help="Raster of land cover codes (repeat for more tiles): drop fields on little crop.",
+    help=(
+        "Land cover: drop fields on little crop. A raster of codes, a folder of them (repeat for "
+        "more), worldcover (ESA's of 2021, read where it is published), or worldcover@FOLDER."
+    ),
 )
 crop_codes = click.option(
     "--land-cover-crops",
     "crop_codes",
     default=None,
-    help="Codes of the land cover that are crops, for example 40 (ESA WorldCover).",
+    help="Codes of the land cover that are crops  [default with worldcover: 40].",
 )
 crop_share = click.option(
     "--land-cover-share",

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from selion.cli import imagery as area_cli
 from selion.cli import options as opt
+from selion.cli.map_choices import map_options
 from selion.cli.progress import reporter
+
+if TYPE_CHECKING:
+    from selion.pipeline.maps import MapOptions
 
 folder = click.Path(path_type=Path)
 OWN = (
@@ -29,7 +33,7 @@ OWN = (
     "force",
     "as_json",
     "quiet",
-    "crs",
+    "scores",
 )
 """Options that are of the plan and not of its jobs."""
 HELP = """Split AREA into jobs for 'selion map', and estimate their time and cost.
@@ -50,9 +54,7 @@ class PlanChoice(opt.VerbChoice):
     edge: float
     halo: float
     model: str | None
-    engine: str
-    fast: bool
-    threads: int | None
+    scores: Path | None
 
 
 @click.command("plan", cls=area_cli.AreaCommand, help=HELP)
@@ -106,10 +108,20 @@ class PlanChoice(opt.VerbChoice):
     help="Margin around each job's square in km.",
 )
 @opt.model
-@opt.engine
-@opt.fast
-@opt.threads
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Each job also writes its class probabilities to a COG of this name in its own folder.",
+)
+@opt.field_options
+@opt.land_cover_options
+@opt.window_options
+@opt.model_options
 @area_cli.search_options
+@area_cli.pixel
+@area_cli.resampling
+@opt.page
 @opt.force
 @opt.as_json
 @opt.quiet
@@ -126,6 +138,14 @@ def plan_command(
     given = opt.taken(PlanChoice, values)
     from selion import country, imagery, store
 
+    mapped = map_options({**values, "runner": "serial", "workers": None, "profile": False})
+    scores = given.scores
+    if scores is not None and (scores.name != str(scores) or scores.suffix.lower() != ".tif"):
+        raise click.UsageError(
+            f"--scores {scores} was given; wanted is the name of a file alone, such as "
+            "fields.scores.tif: each job writes it into its own folder."
+        )
+
     if probe == (probe_file is not None):
         raise click.UsageError(
             "A plan needs measured times: add --probe to measure now (some minutes), or "
@@ -139,7 +159,7 @@ def plan_command(
         measured = (
             country.read_probe(probe_file)
             if probe_file is not None
-            else _probe(place, year, given, opt.taken(area_cli.SearchChoice, values))
+            else _probe(place, year, given, opt.taken(area_cli.SearchChoice, values), mapped)
         )
         edge, halo = 1000 * given.edge, 1000 * given.halo
         made = country.make_plan(
@@ -151,6 +171,7 @@ def plan_command(
             halo=halo,
             words=_words(),
             most=given.workers,
+            scores=None if scores is None else scores.name,
         )
         country.write_plan(made, out, force=given.force)
     if given.as_json:
@@ -161,11 +182,11 @@ def plan_command(
     click.echo(str(out))
 
 
-def _probe(place: Any, year: int, given: PlanChoice, search: area_cli.SearchChoice) -> Any:
+def _probe(
+    place: Any, year: int, given: PlanChoice, search: area_cli.SearchChoice, options: MapOptions
+) -> Any:
     from selion import country, imagery
-    from selion.pipeline import maps
 
-    options = maps.MapOptions(engine=given.engine, fast=given.fast, threads=given.threads)
     where = place if given.probe_at is None else imagery.read_area(given.probe_at)
     return country.probe_pipeline(
         where, year, search.area_options(), options, given.model, km=given.probe_km
@@ -199,5 +220,8 @@ def _words() -> list[str]:
 
 
 def _found(text: str) -> str:
-    """Make the name of something on disk hold in every folder."""
+    """Make the name of something on disk hold in every folder; NAME@FOLDER, too."""
+    name, at, place = text.rpartition("@")
+    if at and Path(place).exists():
+        return f"{name}@{Path(place).resolve()}"
     return str(Path(text).resolve()) if Path(text).exists() else text

@@ -10,6 +10,7 @@ import click
 
 from selion.cli import options as opt
 from selion.cli.imagery import AreaCommand
+from selion.cli.map_choices import LandCoverChoice
 from selion.cli.progress import reporter
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ folder = click.Path(path_type=Path)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleChoice(opt.VerbChoice):
+class SampleChoice(opt.VerbChoice, LandCoverChoice):
     """Options of ``selion sample``, as they were given."""
 
     size: int
@@ -30,8 +31,6 @@ class SampleChoice(opt.VerbChoice):
     near: float
     districts: Place | None
     district_column: str | None
-    land_cover: tuple[str, ...]
-    crop_codes: str | None
     unit: float
     seed: int
 
@@ -141,7 +140,6 @@ def _options(given: SampleChoice) -> Any:
 
     from selion.errors import BadInput
     from selion.metrics.area_estimation import required_size
-    from selion.pipeline.land_cover import LandCover
     from selion.survey import SampleOptions
 
     context = click.get_current_context()
@@ -155,21 +153,16 @@ def _options(given: SampleChoice) -> Any:
         raise click.UsageError("--expected belongs to --error: add that, or omit it.")
     if given.district_column and given.districts is None:
         raise click.UsageError("--district-column belongs to --districts: add that, or omit it.")
-    if bool(given.land_cover) != bool(given.crop_codes):
-        raise click.UsageError(
-            "--land-cover and --land-cover-crops belong together: give both, or neither."
-        )
     try:
         breaks = (
             ()
             if given.breaks.strip() == "none"
             else tuple(float(value) for value in given.breaks.split(","))
         )
-        crops = frozenset(int(code) for code in (given.crop_codes or "").split(",") if code.strip())
     except ValueError as error:
         raise BadInput(
-            f"--confidence {given.breaks!r} and --land-cover-crops {given.crop_codes!r} were "
-            "given; wanted are numbers parted by commas."
+            f"--confidence {given.breaks!r} was given; wanted are numbers parted by commas, or "
+            "none."
         ) from error
     return SampleOptions(
         size=given.size if given.error is None else required_size(given.expected, given.error),
@@ -178,7 +171,7 @@ def _options(given: SampleChoice) -> Any:
         near=given.near,
         districts=given.districts,
         district_column=given.district_column,
-        land_cover=LandCover(given.land_cover, crops) if given.land_cover else None,
+        land_cover=given.land_cover_options(),
         unit=given.unit,
         seed=given.seed,
     )

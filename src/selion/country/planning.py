@@ -44,6 +44,8 @@ class CountryPlan:
     """Options that each job's command gets."""
     most: int = 256
     """Workers of the largest simulated cluster."""
+    scores: str | None = None
+    """Name of the file of class probabilities in each job's folder; None: they are not kept."""
 
     @cached_property
     def looked(self) -> np.ndarray:
@@ -147,6 +149,7 @@ def make_plan(
     halo: float = HALO,
     words: Sequence[str] = (),
     most: int = 256,
+    scores: str | None = None,
 ) -> CountryPlan:
     """Cut an area into jobs and work out what they take.
 
@@ -162,11 +165,12 @@ def make_plan(
         More options for each job's ``selion map``.
     most : int
         Workers of the largest simulated cluster.
+    scores : str, optional
+        Name of a file that each job writes its class probabilities to, in its own folder.
     """
     tiles = len(cut_area(area, 1000 * imagery.find_sensor(probe.sensor).tile_step, 100.0))
-    return CountryPlan(
-        area, year, tuple(cut_area(area, edge, halo)), probe, prices, tiles, tuple(words), most
-    )
+    cells = tuple(cut_area(area, edge, halo))
+    return CountryPlan(area, year, cells, probe, prices, tiles, tuple(words), most, scores)
 
 
 def command_of(plan: CountryPlan, cell: Cell) -> list[str]:
@@ -183,7 +187,8 @@ def command_of(plan: CountryPlan, cell: Cell) -> list[str]:
         "-o",
         f"{folder}/fields.parquet",
     ]
-    return [*words, "--no-preview", "--quiet", *plan.words]
+    scores = [] if plan.scores is None else ["--scores", f"{folder}/{plan.scores}"]
+    return [*words, "--no-preview", "--quiet", *scores, *plan.words]
 
 
 def write_plan(plan: CountryPlan, folder: Path, *, force: bool = False) -> Path:

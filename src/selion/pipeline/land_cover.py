@@ -13,7 +13,8 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, GridMismatch
-from selion.grid import tiles
+from selion.grid import LONLAT, tiles
+from selion.pipeline.cover_tiles import NOTICE, covers_near, crs_text, is_worldcover
 from selion.progress import OnStep, silent
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class LandCover:
     """Rasters of land cover codes, and which codes are crops."""
 
     rasters: tuple[Path | str, ...]
-    """All tiles; where two overlap, both count."""
+    """All tiles, folders of tiles, or ``worldcover`` (:mod:`selion.pipeline.cover_tiles`); where
+    two overlap, both count."""
     crops: frozenset[int]
     """Codes under which fields may lie, for example 40 in ESA WorldCover."""
     least: float = 0.5
@@ -70,17 +72,37 @@ def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent)
         If fields or a raster have no CRS.
     """
     counts = np.zeros((2, len(frame)), np.int64)
-    for number, path in enumerate(cover.rasters, 1):
-        source = store.open_raster(path)
-        if source.grid.crs is None or frame.crs is None:
-            what = store.locate(path) if source.grid.crs is None else "The table of fields"
-            raise GridMismatch(
-                f"{what} has no CRS: fields and land cover cannot be laid over each other."
-            )
-        counts += _count(frame.geometry.to_crs(source.grid.crs.to_wkt()), source, cover.crops)
-        on_step("land cover", number, len(cover.rasters), str(store.locate(path)))
+    if frame.crs is None:
+        raise GridMismatch(
+            "The table of fields has no CRS: fields and land cover cannot be laid over each other."
+        )
+    near = covers_near(cover.rasters, _boxes(frame))
+    for number, (path, source) in enumerate(near, 1):
+        counts += _count(frame.geometry.to_crs(crs_text(source)), source, cover.crops)
+        on_step("land cover", number, len(near), str(path))
     seen, crop = counts
     return np.where(seen > 0, crop / np.maximum(seen, 1), np.nan)
+
+
+def _boxes(frame: GeoDataFrame) -> list[tuple[float, float, float, float]]:
+    """Return a box in degrees around fields, two where they lie on both sides of 180 degrees."""
+    if frame.empty:
+        return []
+    bounds = frame.geometry.to_crs(LONLAT).bounds.to_numpy()
+    sides = (
+        [bounds]
+        if np.ptp(bounds[:, 0]) <= 180
+        else [bounds[bounds[:, 0] < 0], bounds[bounds[:, 0] >= 0]]
+    )
+    return [
+        (
+            float(some[:, 0].min()),
+            float(some[:, 1].min()),
+            float(some[:, 2].max()),
+            float(some[:, 3].max()),
+        )
+        for some in sides
+    ]
 
 
 def burn_fields(geometry: GeoSeries, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
@@ -153,11 +175,12 @@ def keep_cropland(
     shares = crop_shares(frame, cover, on_step)
     unknown = np.isnan(shares)
     stay = unknown | (shares >= cover.least)
+    source = f" ({NOTICE})" if any(map(is_worldcover, cover.rasters)) else ""
     kept = frame.assign(**{SHARE: shares.astype(np.float32)})[stay]
     dropped = int((~stay).sum())
     note = (
-        f"Land cover: {dropped:,} of {len(frame):,} fields dropped, less than {cover.least:.0%} of "
-        "their pixels are crop"
+        f"Land cover{source}: {dropped:,} of {len(frame):,} fields dropped, less than "
+        f"{cover.least:.0%} of their pixels are crop"
     )
     return kept, note + (
         f"; {int(unknown.sum()):,} fields lie where it has no data and stay."

@@ -19,6 +19,7 @@ from selion.fields import read_fields
 from selion.fields.schema import confidences_of
 from selion.grid import LONLAT, Roi, pad_roi
 from selion.imagery import Area
+from selion.pipeline.cover_tiles import covers_near
 from selion.pipeline.land_cover import LandCover
 from selion.survey.design import CLASSES, SampleOptions, Stratum
 
@@ -184,7 +185,8 @@ class Population:
     @property
     def grounds(self) -> tuple[str, ...]:
         """Names of the land covers; one empty name where there are none."""
-        return ("on cropland", "not on cropland", "land cover unknown") if self.covers else ("",)
+        none = self.options.land_cover is None
+        return ("",) if none else ("on cropland", "not on cropland", "land cover unknown")
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -315,5 +317,5 @@ def open_population(path: Place, area: Area, options: SampleOptions) -> Populati
                 "differ."
             )
     cover: LandCover | None = options.land_cover
-    covers = () if cover is None else tuple(store.open_raster(one) for one in cover.rasters)
+    covers = () if cover is None else tuple(s for _, s in covers_near(cover.rasters, area.boxes))
     return Population(area, fields_of(path), options, units, covers)

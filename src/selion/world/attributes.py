@@ -15,6 +15,7 @@ from selion.change.history import HistoryParts
 from selion.change.reference import judge_by_reference
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.metrics.isotonic import cross_fit
+from selion.pipeline.cover_tiles import check_cover
 from selion.pipeline.land_cover import LandCover, crop_shares
 from selion.pipeline.terrain import terrain_of
 from selion.progress import OnStep, silent
@@ -83,7 +84,9 @@ def check_attributes(sources: Attributes, years: Sequence[int] = ()) -> None:
     UnreadableFile, UnknownName, GridMismatch, BadInput
         As :func:`add_attributes` and :func:`calibrate` would.
     """
-    for path in (*sources.land_cover, *sources.elevation):
+    for given in sources.land_cover:
+        check_cover(given)
+    for path in sources.elevation:
         if store.open_raster(path).grid.crs is None:
             raise GridMismatch(
                 f"{path} has no CRS, so that fields cannot be laid over it: give one that has."
