@@ -24,8 +24,9 @@ class View:
     """
 
     pixels: np.ndarray
-    """(band, y, x) in the source's numbers; the segmenter applies its own scaling.  Finite: nodata
-    is already filled."""
+    """(band, y, x) in the source's numbers, or stretched to those of bytes where the model's
+    ``inputs`` ask for it; the segmenter applies its own scaling.  Finite: nodata is already
+    filled."""
     roi: Roi
     """Where in the source."""
     context: Raster | None = None
@@ -104,11 +105,20 @@ class InputSpec:
     """What a missing number is replaced by before the network sees it: :data:`FILLS`."""
     named: bool = field(default=False, repr=False)
     """Whether bands are found by their names only, never by their place in a file."""
+    stretch: tuple[float, float] | None = field(default=None, repr=False)
+    """Percentiles of the whole image, band by band, that become 0 and 255 before ``scaling``, as a
+    model wants them that was trained on bytes; an image of bytes stays as it is.  None: numbers are
+    what they are."""
 
     def __post_init__(self) -> None:
         for what, value, known in (("blend", self.blend, BLENDS), ("fill", self.fill, FILLS)):
             if value not in known:
                 raise UnknownName.among(what, value, known)
+        if self.stretch is not None and not 0 <= self.stretch[0] < self.stretch[1] <= 100:
+            raise BadInput(
+                f"A stretch between the percentiles {self.stretch} was given; wanted are two from "
+                "0 to 100, the lower one first."
+            )
         if self.upsampling < 1 or self.window % self.upsampling:
             raise BadInput(
                 f"A window of {self.window} px with an upsampling of {self.upsampling} was given; "

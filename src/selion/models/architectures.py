@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from selion.errors import BadInput, UnknownName
 from selion.extras import require
 from selion.models.foundation.cards import check_fed, encoder_cards
+from selion.models.mask2former.inference import KEYS as INFERENCE
+from selion.models.mask2former.inference import panoptic_options
 from selion.segmenter import InputSpec
 
 if TYPE_CHECKING:
@@ -134,6 +136,7 @@ def _mask2former(bands: int, classes: int, weights: str, **options: Any) -> torc
     require("transformers", "train")
     from selion.models.mask2former.network import DecoderSize, SwinSize, make_mask2former
 
+    panoptic_options(_take(INFERENCE, options))
     swin = _take(_SWIN, options)
     return make_mask2former(bands, classes, SwinSize(**swin), DecoderSize(**options))
 
@@ -144,6 +147,12 @@ def _adapter(
     require("timm", "train")
     from selion.models.vit_adapter.network import AdapterOptions, make_adapter
 
+    asked = panoptic_options(_take(INFERENCE, options))
+    if asked and options.get("head") != "mask2former":
+        raise BadInput(
+            "inference = 'panoptic' was asked of a network that answers per pixel: take head = "
+            "'mask2former', or omit it."
+        )
     head, vit = _take(_ADAPTER_HEAD, options), _take(_VIT, options)
     return make_adapter(
         bands,
@@ -246,6 +255,7 @@ _MASK2FORMER = (
     "encoder_layers",
     "feedforward",
     "mask_feature_size",
+    *INFERENCE,
 )
 _ADAPTER_HEAD = ("hidden", "queries", "encoder_layers", "decoder_layers", "feedforward")
 _ADAPTER = (
@@ -257,6 +267,7 @@ _ADAPTER = (
     "drop_path",
     "recompute",
     "head",
+    *INFERENCE,
     *_ADAPTER_HEAD,
     *_VIT,
 )

@@ -172,6 +172,7 @@ _INPUTS: dict[str, _Reader] = {
     "blend": _text,
     "fill": _text,
     "named": _yes,
+    "stretch": _several(_number, 2),
 }
 _CLASSES: dict[str, _Reader] = {
     "names": _several(_text),
@@ -311,12 +312,17 @@ def check_listed(card: ModelCard, folder: Path) -> Path:
     return folder
 
 
+def _span(percentiles: tuple[float, float]) -> str:
+    return f"{percentiles[0]:g} and {percentiles[1]:g} of the image unless it is of bytes"
+
+
 def _road(spec: InputSpec) -> str:
     """Say what is unusual about the way of a window to the network and back."""
     said = [
         f"upsampled {spec.upsampling} times (bilinear)" if spec.upsampling > 1 else "",
         f"{spec.blend} blending" if spec.blend != "gaussian" else "",
         f"missing numbers filled by {spec.fill}" if spec.fill != "mean" else "",
+        "" if spec.stretch is None else f"stretched between percentiles {_span(spec.stretch)}",
     ]
     return "".join(f", {text}" for text in said if text)
 

@@ -145,7 +145,9 @@ def fetch_checkpoint(card: ModelCard, folder: Path) -> ModelCard:
     return replace(card, folder=folder)
 
 
-def scored_objects(ids: np.ndarray, scores: np.ndarray, classes: ClassScheme) -> Instances:
+def scored_objects(
+    ids: np.ndarray, scores: np.ndarray, classes: ClassScheme, kinds: np.ndarray | None = None
+) -> Instances:
     """Return the objects of a window; all are the first of the classes' things.
 
     Parameters
@@ -155,13 +157,16 @@ def scored_objects(ids: np.ndarray, scores: np.ndarray, classes: ClassScheme) ->
     scores : (n,) float64 ndarray
         Of each id, missing ones too.
     classes : ClassScheme
+    kinds : (n,) int64 ndarray, optional
+        The class of each id, where the model tells things apart.
     """
     names = np.unique(ids[ids > 0])
-    kind = (classes.things or classes.names[1:])[0]
+    first = (classes.things or classes.names[1:])[0]
+    kind = [first if kinds is None else classes.names[kinds[name - 1]] for name in names]
     table = pd.DataFrame(
         {
             "id": names.astype(np.int64),
-            "class": pd.array([kind] * len(names), dtype="string"),
+            "class": pd.array(kind, dtype="string"),
             "score": scores[names - 1],
         }
     )

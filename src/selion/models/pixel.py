@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from selion.extras import available, require
 from selion.models.card import WEIGHTS, ModelCard
 from selion.models.execution import CardModel, Execution
 from selion.models.feed import empty_answers, feed, probabilities
+from selion.models.mask2former.inference import panoptic_options
 from selion.models.narrow import widen
 from selion.segmenter import LoadedModel, View
 
@@ -25,6 +26,67 @@ if TYPE_CHECKING:
 _BATCH = {"cuda": 16, "mps": 4, "cpu": 1}
 """Views per call of the network.  It is kept fixed by padding with zeros, as kernels, and with them
 the last bits, depend on it."""
+
+
+class TorchNetwork:
+    """A torch network on a device, asked about a fixed number of views at a time.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    device : {"cpu", "cuda", "mps"}
+    fast : bool
+        bfloat16, where the device can.
+    """
+
+    def __init__(self, network: torch.nn.Module, device: str, *, fast: bool = False) -> None:
+        torch = require("torch", "train")
+        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+        self.batch = _BATCH[device]
+        self.device, self._asked = device, fast
+        self.fast = fast and device != "mps"
+
+    def execution(self, reason: str = "") -> Execution:
+        """Say what runs the network; ``reason`` is the end of the sentence."""
+        torch = require("torch", "train")
+        where = torch.cuda.get_device_name() if self.device == "cuda" else self.device.upper()
+        precision = (
+            "bfloat16"
+            if self.fast
+            else "float32 (fast was asked for, but is not used on MPS)"
+            if self._asked
+            else "float32"
+        )
+        return Execution(f"torch {torch.__version__} on {where}", precision, reason=reason)
+
+    def run(self, pixels: np.ndarray, **asked: Any) -> Any:
+        """(view, band, y, x) float32 -> what the network answers, of ``batch`` views.
+
+        Views that lack are zeros; ``asked`` goes to the network.
+        """
+        torch = require("torch", "train")
+        missing = self.batch - len(pixels)
+        if missing:
+            pixels = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.float32)])
+        with ExitStack() as stack:
+            for context in self._contexts():
+                stack.enter_context(context)
+            batch = torch.from_numpy(pixels).to(self.device, memory_format=torch.channels_last)
+            return self.network(batch, **asked)
+
+    def _contexts(self) -> list[AbstractContextManager]:
+        torch = require("torch", "train")
+        contexts: list[AbstractContextManager] = [torch.inference_mode()]
+        if self.device == "cuda":
+            # cuDNN would take TF32 (10 bits of mantissa) for float32 without saying so.
+            contexts.append(
+                torch.backends.cudnn.flags(
+                    enabled=True, benchmark=False, deterministic=True, allow_tf32=self.fast
+                )
+            )
+        if self.fast:
+            contexts.append(torch.autocast(self.device, torch.bfloat16))
+        return contexts
 
 
 class TorchSegmenter(CardModel):
@@ -41,22 +103,11 @@ class TorchSegmenter(CardModel):
         fast: bool = False,
         reason: str = "",
     ) -> None:
-        torch = require("torch", "train")
-        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
-        self.batch = _BATCH[device]
+        self._running = TorchNetwork(network, device, fast=fast)
+        self.network = self._running.network
+        self.batch = self._running.batch
         """How many views a call is best made with: those that lack are padded."""
-        self._device = device
-        self._fast = fast and device != "mps"
-        where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
-        precision = (
-            "bfloat16"
-            if self._fast
-            else "float32 (fast was asked for, but is not used on MPS)"
-            if fast
-            else "float32"
-        )
-        execution = Execution(f"torch {torch.__version__} on {where}", precision, reason=reason)
-        super().__init__("TorchSegmenter", card, execution)
+        super().__init__("TorchSegmenter", card, self._running.execution(reason))
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities.
@@ -69,36 +120,11 @@ class TorchSegmenter(CardModel):
         answers = empty_answers(views, self.card)
         for first in range(0, len(views), self.batch):
             group = views[first : first + self.batch]
-            logits = self._logits(np.concatenate([feed(view, self.card) for view in group]))
+            pixels = np.concatenate([feed(view, self.card) for view in group])
+            logits = self._running.run(pixels).float().cpu().numpy()
             for k in range(len(group)):
                 answers[first + k] = probabilities(logits[k], answers.shape[2:])
         return answers
-
-    def _logits(self, pixels: np.ndarray) -> np.ndarray:
-        """(view, band, y, x) -> (view or more, class, y, x)."""
-        torch = require("torch", "train")
-        missing = self.batch - len(pixels)
-        if missing:
-            pixels = np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.float32)])
-        with ExitStack() as stack:
-            for context in self._contexts():
-                stack.enter_context(context)
-            batch = torch.from_numpy(pixels).to(self._device, memory_format=torch.channels_last)
-            return self.network(batch).float().cpu().numpy()
-
-    def _contexts(self) -> list[AbstractContextManager]:
-        torch = require("torch", "train")
-        contexts: list[AbstractContextManager] = [torch.inference_mode()]
-        if self._device == "cuda":
-            # cuDNN would take TF32 (10 bits of mantissa) for float32 without saying so.
-            contexts.append(
-                torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=True, allow_tf32=self._fast
-                )
-            )
-        if self._fast:
-            contexts.append(torch.autocast(self._device, torch.bfloat16))
-        return contexts
 
 
 _: type[LoadedModel[np.ndarray]] = TorchSegmenter
@@ -190,12 +216,16 @@ def load_on(
     fast: bool = False,
     threads: int | None = None,
     reason: str = "",
-) -> TorchSegmenter:
+) -> LoadedModel[Any]:
     """Load a card's network on a device of torch: "cuda" (the first one), "mps" or "cpu".
 
     ``threads`` sets torch's number of threads for the whole process, and says nothing but on the
-    CPU.
+    CPU.  A network of queries whose card asks for objects answers with them.
     """
     if threads and device == "cpu":
         require("torch", "train").set_num_threads(threads)
+    if panoptic_options(card.architecture):
+        from selion.models.mask2former.segmenter import load_queries
+
+        return load_queries(device, card, folder, fast=fast, reason=reason)
     return TorchSegmenter(card, load_network(card, folder), device, fast=fast, reason=reason)

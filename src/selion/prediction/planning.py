@@ -36,6 +36,7 @@ from selion.prediction.resample import (
     snap,
     working_grid,
 )
+from selion.prediction.stretch import Stretched, is_stretched
 from selion.raster import Source, image_gsd
 from selion.segmenter import InputSpec, InstanceSegmenter, LoadedModel, Segmenter, as_model
 from selion.store.former import former_decision
@@ -115,6 +116,9 @@ class PredictionPlan:
     :attr:`selion.segmenter.InputSpec.upsampling`."""
     blend: str = "gaussian"
     """How overlapping windows share a pixel."""
+    stretch: tuple[float, float] | None = None
+    """Percentiles of the whole image that become 0 and 255, see
+    :class:`selion.prediction.stretch.Stretched`; None: numbers are what they are."""
     nodatas: tuple[float | None, ...] | None = None
     """The number that stands for nothing, band by band, where holes are filled from other quarters;
     None: they are not."""
@@ -151,6 +155,8 @@ class PredictionPlan:
 
     def working(self, source: Source) -> Source:
         """Return the source as it looks on the working grid."""
+        if self.stretch is not None:
+            source = Stretched(source, self.stretch, self.bands)
         if self.nodatas is not None:
             source = QuarterFilled(source, self.nodatas, quarters_of(source.bands))
         if self.upsampling == 1:
@@ -212,7 +218,14 @@ def plan(
     height, width = grid.shape
     overlap = inputs.overlap if options.overlap is None else options.overlap
     lattice = Lattice((height, width), _window(inputs, options), overlap, inputs.upsampling)
-    notes = [band_note, scale_note, _small_note(lattice), _context_note(lattice, inputs.context)]
+    stretch = inputs.stretch if is_stretched(source, inputs.stretch) else None
+    notes = [
+        band_note,
+        scale_note,
+        _stretch_note(stretch),
+        _small_note(lattice),
+        _context_note(lattice, inputs.context),
+    ]
     return PredictionPlan(
         grid=grid,
         scale=scale,
@@ -228,6 +241,7 @@ def plan(
         notes=tuple(note for note in notes if note),
         upsampling=inputs.upsampling,
         blend=inputs.blend,
+        stretch=stretch,
         nodatas=nodatas_of(source) if inputs.fill == "quarters" else None,
     )
 
@@ -371,6 +385,15 @@ def _flips(model: LoadedModel[Any], options: PredictOptions) -> bool:
     return options.flips
 
 
+def _stretch_note(stretch: tuple[float, float] | None) -> str:
+    if stretch is None:
+        return ""
+    return (
+        f"The model was trained on bytes: in each band the percentiles {stretch[0]:g} and "
+        f"{stretch[1]:g} of the whole image become 0 and 255."
+    )
+
+
 def _small_note(lattice: Lattice) -> str:
     height, width = lattice.shape
     if min(height, width) >= lattice.window:
@@ -406,7 +429,12 @@ def _decided(
     inputs = model.inputs
     road = {
         name: getattr(inputs, name)
-        for name, usual in (("upsampling", 1), ("blend", "gaussian"), ("fill", "mean"))
+        for name, usual in (
+            ("upsampling", 1),
+            ("blend", "gaussian"),
+            ("fill", "mean"),
+            ("stretch", None),
+        )
         # what is usual is not written down: it was not, when keys were first made
         if getattr(inputs, name) != usual
     }

@@ -13,10 +13,11 @@ from selion.store import atomic_folder
 
 def by_hand(card: ModelCard) -> str:
     """Say how weights come here that are published as a pickle, which selion does not open."""
+    size = card.architecture.get("size", card.inputs.window)
     return (
         f"download {card.url}, turn it into ONNX where you trust it ('yolo export model=FILE.pt "
-        f"format=onnx imgsz={card.inputs.window}'), and run 'selion models import FILE.onnx "
-        f"--like {card.name} -o FOLDER'."
+        f"format=onnx imgsz={size}'), and run 'selion models import FILE.onnx --like {card.name} "
+        "-o FOLDER'."
     )
 
 

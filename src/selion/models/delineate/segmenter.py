@@ -14,15 +14,15 @@ Imagery, arXiv 2504.02534.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from selion.classes import ClassScheme
-from selion.errors import BadInput, MissingExtra, UnreadableFile
+from selion.errors import BadInput, MissingExtra, UnknownName, UnreadableFile
 from selion.extras import available
 from selion.grid import photo_grid
 from selion.labels import Instances
@@ -39,15 +39,41 @@ FORMAT = "ultralytics"
 class DelineateOptions:
     """What is asked of the detector.
 
-    The confidence is that of the authors' own inference, the rest are ultralytics' defaults.
+    The confidence is that of the authors' own inference, the rest are ultralytics' defaults.  A
+    card's architecture may say others: PRUE's comparison takes a confidence of 0.05, an overlap of
+    0.3 and at most 100 fields.
     """
 
+    size: int = 512
+    """Edge in pixels to which a window is resized before the network sees it."""
     confidence: float = 0.175
     """Least confidence of a field."""
     overlap: float = 0.7
     """Most intersection over union of two boxes."""
     at_most: int = 300
     """Fields per window."""
+
+    def __post_init__(self) -> None:
+        counts = (self.size, self.at_most)
+        if min(counts) < 1 or not all(0 <= v <= 1 for v in (self.confidence, self.overlap)):
+            raise BadInput(f"{self} was given; wanted are counts from 1, and shares from 0 to 1.")
+
+
+def delineate_options(architecture: Mapping[str, Any]) -> DelineateOptions:
+    """Read options from a card's architecture.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such option; the nearest one is offered.
+    BadInput
+        If a value is out of range.
+    """
+    known = [field.name for field in fields(DelineateOptions)]
+    for key in architecture:
+        if key not in known:
+            raise UnknownName.among("architecture key", key, known)
+    return DelineateOptions(**architecture)
 
 
 def to_instances(result: Any, shape: tuple[int, int], classes: ClassScheme) -> Instances:
@@ -57,7 +83,7 @@ def to_instances(result: Any, shape: tuple[int, int], classes: ClassScheme) -> I
     ----------
     result : ultralytics.engine.results.Results
         ``result.masks`` is None where nothing was found; else ``result.masks.data`` is (n, y, x), 0
-        or 1, and ``result.boxes.conf`` (n,).
+        or 1 (uint8 in release 8.4), and ``result.boxes.conf`` (n,) float32.
     shape : (y, x)
         Of the window: masks must be on its pixels (``retina_masks=True``).
     classes : ClassScheme
@@ -104,6 +130,7 @@ class Delineator(CardModel):
     detector : ultralytics.YOLO
     device : str
     options : DelineateOptions, optional
+        By default what the card's architecture says.
     """
 
     gives = "objects"
@@ -116,7 +143,7 @@ class Delineator(CardModel):
         options: DelineateOptions | None = None,
         reason: str = "",
     ) -> None:
-        self.options = options or DelineateOptions()
+        self.options = options or delineate_options(card.architecture)
         self._detector, self._device = detector, device
         execution = Execution(f"ultralytics (AGPL-3.0) on {device.upper()}", reason=reason)
         super().__init__("Delineator", card, execution, self.options)
@@ -140,7 +167,7 @@ class Delineator(CardModel):
         )
         found = self._detector.predict(
             pixels,
-            imgsz=self.card.inputs.window,
+            imgsz=self.options.size,
             conf=self.options.confidence,
             iou=self.options.overlap,
             max_det=self.options.at_most,

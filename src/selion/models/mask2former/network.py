@@ -1,6 +1,7 @@
 """Mask2Former of transformers as a segmenter.
 
-Queries, each a class and a mask, become class probabilities per pixel, or instances.
+Queries, each a class and a mask, become class probabilities per pixel; or objects, see
+:mod:`~selion.models.mask2former.segmenter`.
 
 Cheng et al.: Masked-attention mask transformer for universal image segmentation (CVPR 2022).  PRUE
 fine-tunes it with a Swin-S backbone on both dates (Table 1: 68.8 M parameters); its weights start
@@ -107,39 +108,6 @@ class Queries(nn.Module):
             answer.masks_queries_logits, size=image.shape[2:], mode="bilinear", align_corners=False
         )
         return answer.class_queries_logits.softmax(2)[..., :-1], masks.sigmoid()
-
-    def instances(
-        self, image: torch.Tensor, things: Sequence[int], least: float = 0.5
-    ) -> torch.Tensor:
-        """Answer which object each pixel belongs to.
-
-        It is the paper's panoptic rule without its overlap test.
-
-        Parameters
-        ----------
-        image : (view, band, y, x) float tensor
-        things : ints
-            Classes that come as objects.
-        least : float
-            Queries whose best class is less probable are left out.
-
-        Returns
-        -------
-        (view, y, x) int64 tensor
-            Ids from 1, local to the view; 0 where no object is.  Not counted through: a query
-            without a pixel leaves its id unused.
-        """
-        classes, masks = self.queries(image)
-        score, best = classes.max(2)
-        kept = score >= least
-        weighted = torch.where(kept[..., None, None], score[..., None, None] * masks, 0.0)
-        strongest, owner = weighted.max(1)
-        inside = torch.gather(masks, 1, owner[:, None])[:, 0] >= 0.5
-        thing = torch.isin(
-            torch.gather(best, 1, owner.flatten(1)).view_as(owner),
-            torch.tensor(list(things), device=best.device),
-        )
-        return torch.where(inside & thing & (strongest > 0), owner + 1, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,8 @@ def edge(folder: Path) -> int:
 def checkpoint_card(folder: Path) -> ModelCard:
     """Describe a folder that has no card.
 
-    RGB in bytes, windows as large as the network looks at, everything is a field.
+    RGB in bytes (other numbers are stretched to them), windows as large as the network looks at,
+    everything is a field.
 
     Raises
     ------
@@ -141,6 +142,7 @@ def checkpoint_card(folder: Path) -> ModelCard:
             Scaling((255.0,), (0.0,), (0.0, 1.0)),
             window=edge(folder),
             multiple=1,
+            stretch=(1.0, 99.0),
         ),
         classes=FTW2,
         summary="A checkpoint without a card, zero-shot",
