@@ -19,6 +19,7 @@ from selion.models.card import WEIGHTS, ModelCard, check_files, check_listed, sh
 from selion.models.convert import import_lightning
 from selion.models.delineate.convert import by_hand, import_graph, refuse_pickle
 from selion.models.language import network as language
+from selion.models.mask2former.inference import panoptic_options
 from selion.models.objects import fetch_checkpoint, load_on_torch
 from selion.models.registry import cache_folder, find_card
 from selion.segmenter import InputSpec, LoadedModel
@@ -30,30 +31,37 @@ class Engine:
 
     lacks: Callable[[ModelCard], str]
     """Why it cannot run a card on this machine; empty if it can."""
-    load: Callable[..., LoadedModel[np.ndarray]]
+    load: Callable[..., LoadedModel[Any]]
     """(card, folder, fast=, threads=, reason=) -> LoadedModel."""
     cure: str
     """What brings it."""
 
 
+def _on_torch(device: str, card: ModelCard, folder: Path, **how: Any) -> LoadedModel[Any]:
+    """Load a card on a device of torch: classes per pixel, or objects where it asks for them."""
+    if panoptic_options(card.architecture) is None:
+        return pixel.load_on(device, card, folder, **how)
+    from selion.models.mask2former.segmenter import load_queries
+
+    return load_queries(device, card, folder, **how)
+
+
 ENGINES: dict[str, Engine] = {
     "cuda": Engine(
         pixel.cuda_lacks,
-        partial(pixel.load_on, "cuda"),
+        partial(_on_torch, "cuda"),
         "an NVIDIA GPU and pip install 'selion[train]'",
     ),
     "mps": Engine(
         pixel.mps_lacks,
-        partial(pixel.load_on, "mps"),
+        partial(_on_torch, "mps"),
         "an Apple GPU and pip install 'selion[train]'",
     ),
     "openvino": Engine(graph.openvino_lacks, graph.load_openvino, "pip install openvino"),
     "onnxruntime": Engine(
         graph.onnxruntime_lacks, graph.load_onnxruntime, "pip install 'selion[ort]'"
     ),
-    "torch": Engine(
-        pixel.torch_lacks, partial(pixel.load_on, "cpu"), "pip install 'selion[train]'"
-    ),
+    "torch": Engine(pixel.torch_lacks, partial(_on_torch, "cpu"), "pip install 'selion[train]'"),
 }
 """Name -> engine, the preferred first."""
 
@@ -109,7 +117,7 @@ def load_model(
 
 def _load_graph(
     card: ModelCard, engine: str, *, fast: bool, threads: int | None
-) -> LoadedModel[np.ndarray]:
+) -> LoadedModel[Any]:
     """Load what selion itself writes, by the first engine that can run it."""
     folder = check_files(card)
     chosen, why = _choose(card, engine)

@@ -16,7 +16,6 @@ from selion.extras import available, require
 from selion.models.card import WEIGHTS, ModelCard
 from selion.models.execution import CardModel, Execution
 from selion.models.feed import empty_answers, feed, probabilities
-from selion.models.mask2former.inference import panoptic_options
 from selion.models.narrow import widen
 from selion.segmenter import LoadedModel, View
 
@@ -216,16 +215,12 @@ def load_on(
     fast: bool = False,
     threads: int | None = None,
     reason: str = "",
-) -> LoadedModel[Any]:
+) -> TorchSegmenter:
     """Load a card's network on a device of torch: "cuda" (the first one), "mps" or "cpu".
 
     ``threads`` sets torch's number of threads for the whole process, and says nothing but on the
-    CPU.  A network of queries whose card asks for objects answers with them.
+    CPU.
     """
     if threads and device == "cpu":
         require("torch", "train").set_num_threads(threads)
-    if panoptic_options(card.architecture):
-        from selion.models.mask2former.segmenter import load_queries
-
-        return load_queries(device, card, folder, fast=fast, reason=reason)
     return TorchSegmenter(card, load_network(card, folder), device, fast=fast, reason=reason)

@@ -150,15 +150,25 @@ _: type[LoadedModel[list[Instances]]] = QuerySegmenter
 
 
 def load_queries(
-    device: str, card: ModelCard, folder: Path, *, fast: bool = False, reason: str = ""
+    device: str,
+    card: ModelCard,
+    folder: Path,
+    *,
+    fast: bool = False,
+    threads: int | None = None,
+    reason: str = "",
 ) -> QuerySegmenter:
     """Load what a card describes whose architecture asks for objects.
+
+    ``device`` and ``threads`` as :func:`selion.models.pixel.load_on` takes them.
 
     Raises
     ------
     BadInput
         If the weights do not fit the architecture, or it has no queries.
     """
+    if threads and device == "cpu":
+        torch.set_num_threads(threads)
     options = panoptic_options(card.architecture) or PanopticOptions()
     return QuerySegmenter(
         card, load_network(card, folder), device, options, fast=fast, reason=reason
