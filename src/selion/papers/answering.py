@@ -25,7 +25,8 @@ AS_IT_IS = prediction.PredictOptions(scale=1)
 PUBLISHED = (
     (
         "Prediction: a chip is fed whole, as one view at its own pixels; without it, in the "
-        "model's windows, blended where they overlap, at the ground sampling distance on its card."
+        "model's windows, blended where they overlap, at the ground sampling distance on its card, "
+        "its probabilities rounded to 1/254 as in a map."
     ),
     (
         "Objects of a model that answers with objects: its masks are laid together and parted "

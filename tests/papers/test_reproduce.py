@@ -1,0 +1,210 @@
+"""The command: what is missing is said, a stopped run goes on, altered scores are made again."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ftw_chips import Formula, write_sample
+from selion import papers
+from selion.cli.reproduce import reproduce_group
+from selion.errors import BadInput, OutputExists, UnknownName
+from selion.metrics import Interval
+from selion.papers.finding import find_weights
+from selion.papers.results import holds
+from selion.segmenter import InputSpec, as_model
+
+PAPER = papers.read_paper("prue")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    return write_sample(tmp_path_factory.mktemp("ftw"))
+
+
+class Counted:
+    """Loads formulas and counts how often they are asked."""
+
+    def __init__(self):
+        self.model = Formula()
+        self.views = 0
+
+    def __call__(self, path, engine="auto", *, fast=False, threads=None):
+        asked = self
+
+        class Watched(type(self.model)):
+            def __call__(self, views):
+                asked.views += len(views)
+                return super().__call__(views)
+
+        Watched.__qualname__ = "Watched"
+        return as_model(Watched(self.model.b, self.model.a))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    counted = Counted()
+    monkeypatch.setattr("selion.papers.run.load_model", counted)
+    return counted
+
+
+MODELS = {"ftw-v1": papers.FoundModel("ftw-v1")}
+
+
+def reproduce(sample, out, number=6, *, on_step=None, **options):
+    data = papers.open_chips(PAPER, sample)
+    return papers.reproduce_table(
+        PAPER.table(number),
+        data,
+        MODELS,
+        out,
+        papers.ReproduceOptions(draws=50, **options),
+        **({"on_step": on_step} if on_step else {}),
+    )
+
+
+def test_an_interrupted_run_goes_on(sample, tmp_path, asked):
+    whole = papers.to_markdown(reproduce(sample, tmp_path / "whole"))
+    every = asked.views
+    asked.views = 0
+
+    def stop(stage, done, total, detail=""):
+        if stage == "ftw-v1-vietnam":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(sample, tmp_path / "out", on_step=stop)
+    before = asked.views
+    assert papers.to_markdown(reproduce(sample, tmp_path / "out")) == whole
+    assert 0 < before < every
+    assert asked.views == every
+    reproduce(sample, tmp_path / "out", 1)  # shares the scores of another table
+    assert asked.views == every
+
+
+def test_altered_models_chips_and_options_are_scored_again(sample, tmp_path, asked):
+    copied = write_sample(tmp_path / "ftw")
+    reproduce(copied, tmp_path / "out")
+    every = asked.views
+    reproduce(copied, tmp_path / "out", published=True)
+    assert asked.views > every
+    asked.views = 0
+    asked.model = Formula(0.9)
+    reproduce(copied, tmp_path / "out")
+    assert asked.views == every
+    chip = next((copied / "austria" / "label_masks" / "semantic_2class").iterdir())
+    os.utime(chip, (1, 1))
+    asked.views = 0
+    reproduce(copied, tmp_path / "out")
+    assert 0 < asked.views < every
+
+
+def test_kept_scores_that_are_torn_are_made_again(sample, tmp_path, asked):
+    whole = papers.to_markdown(reproduce(sample, tmp_path / "out"))
+    every, asked.views = asked.views, 0
+    for path in (tmp_path / "out" / "scores").iterdir():
+        path.write_text(path.read_text()[:40])
+    assert papers.to_markdown(reproduce(sample, tmp_path / "out")) == whole
+    assert asked.views == every
+
+
+def test_what_is_missing_is_said(sample, tmp_path, asked):
+    said = "\n".join(reproduce(sample, tmp_path / "out").problems)
+    assert "PRUE: no weights here: 'selion models fetch FTW_PRUE_EFNET_B7' or 'selion" in said
+    assert "over 21 countries, and these are over 2; not scored are belgium, cambodia" in said
+    assert "kenya: only some fields are labelled; left out of all means" in said
+
+
+def test_a_model_that_cannot_be_fed_leaves_the_others(sample, tmp_path, monkeypatch):
+    def load(path, engine="auto", *, fast=False, threads=None):
+        wanted = InputSpec(("red", "swir"))
+        return as_model(Formula() if path == "ftw-v1" else Formula(inputs=wanted))
+
+    monkeypatch.setattr("selion.papers.run.load_model", load)
+    models = MODELS | {"prue-b7": papers.FoundModel("prue-b7")}
+    data = papers.open_chips(PAPER, sample, ["austria"])
+    found = papers.reproduce_table(PAPER.table(6), data, models, tmp_path)
+    rows = {row.row.model.key: row for row in found.rows}
+    assert rows["ftw-v1"].means["pixel_iou"].n == 1
+    assert "swir" in rows["prue-b7"].missing
+    assert rows["prue-b7"].missing in "\n".join(found.problems)
+
+
+def test_countries_that_cannot_be_averaged_are_refused(sample):
+    with pytest.raises(BadInput, match="complete labels"):
+        papers.open_chips(PAPER, sample, ["kenya"])
+    with pytest.raises(UnknownName, match="austria"):
+        papers.open_chips(PAPER, sample, ["austira"])
+    data = papers.open_chips(PAPER, sample, ["austria"])
+    assert data.chips.groups == ("austria",)
+    assert not any("kenya" in text for text in data.problems)
+
+
+def test_an_interval_holds_what_rounds_into_it():
+    mean = Interval(0.5, 0.4, 0.6, 3, "normal")
+    assert [holds(mean, value) for value in (0.39, 0.395, 0.6, 0.606)] == [False, True, True, False]
+    assert holds(Interval(0.5, np.nan, np.nan, 1, "normal"), 0.5) is None
+
+
+def test_a_row_of_ones_own(sample, tmp_path):
+    """With the packaged model, by the command, and from beginning to end."""
+    out = tmp_path / "out"
+    given = ["--data", str(sample), "-c", "austria", "--bootstrap", "20", "-o", str(out)]
+    line = ["prue", "--table", "1", "-m", "fields-s2-2season", *given]
+    said = CliRunner().invoke(reproduce_group, line, catch_exceptions=False)
+    assert said.output.endswith(f"{out / 'table-1.csv'}\n")
+    with (out / "table-1.csv").open(encoding="utf-8", newline="") as file:
+        found = {(r["row"], r["country"], r["measure"]): r for r in csv.DictReader(file)}
+    mine = found["fields-s2-2season", "mean", "pixel_iou"]
+    assert 0 <= float(mine["ours"]) <= 1
+    assert mine["paper"] == mine["holds_paper"] == ""
+    parameters = found["fields-s2-2season", "mean", "parameters_m"]
+    assert float(parameters["ours"]) == pytest.approx(learnt("fields-s2-2season") / 1e6)
+    assert found["PRUE (ours)", "mean", "pixel_iou"]["paper"] == "0.76"
+    assert "models fetch" in found["PRUE (ours)", "mean", "pixel_iou"]["missing"]
+    with pytest.raises(OutputExists, match=r"table-1"):
+        CliRunner().invoke(reproduce_group, line, catch_exceptions=False)
+    again = CliRunner().invoke(
+        reproduce_group, [*line, "--force", "--json"], catch_exceptions=False
+    )
+    assert json.loads(again.output.splitlines()[-1]) == {
+        "event": "done",
+        "path": str(out / "table-1.csv"),
+    }
+
+
+def learnt(name):
+    """Count by the library that wrote the file."""
+    from safetensors import safe_open
+
+    from selion.models import find_card
+
+    with safe_open(find_card(name).folder / "model.safetensors", "np") as file:
+        return sum(
+            np.prod(file.get_slice(key).get_shape())
+            for key in file.keys()  # noqa: SIM118  # it is no mapping
+            if not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+        )
+
+
+def test_a_row_of_ones_own_that_is_there_already(tmp_path):
+    folder = tmp_path / "prue-b7"
+    folder.mkdir()
+    (folder / "card.toml").write_text(
+        'name = "prue-b7"\n[inputs]\nbands = ["red"]\n[classes]\nnames = ["background", "field"]\n'
+    )
+    assert find_weights(PAPER.table(1).models.values(), tmp_path)["prue-b7"].path == folder
+    with pytest.raises(BadInput, match="has a row called prue-b7 already"):
+        papers.with_own(PAPER.table(1), [str(folder)])
+
+
+@pytest.mark.parametrize("option", [["--as-published"], ["-o", "x"], ["-c", "austria"]])
+def test_options_that_would_change_nothing_are_refused(option):
+    said = CliRunner().invoke(reproduce_group, ["prue", "--table", "1", *option])
+    assert said.exit_code == 2
+    assert "has no effect without --data" in said.output
+    assert not Path("x").exists()
