@@ -393,6 +393,19 @@ def test_month_place_and_kernels_are_seen():
     assert (july - near).abs().max() > 1e-2
 
 
+def test_attention_in_slices_is_that_of_the_whole():
+    from timm.models.vision_transformer import Attention
+
+    torch.manual_seed(0)
+    whole = Attention(24, 3, qkv_bias=True).eval()
+    tokens = torch.randn(2, 23, 24)
+    for together in (1, 7, 23, 100):
+        sliced = galileo.SlicedAttention(24, 3, together).eval()
+        sliced.load_state_dict(whole.state_dict())
+        with torch.inference_mode():
+            assert torch.allclose(sliced(tokens), whole(tokens), atol=1e-6)
+
+
 def test_the_bias_of_distance_by_hand():
     # two heads: slopes 2^-4 and 2^-8; two by two patches
     far = np.array([[0, 1, 1, 2**0.5], [1, 0, 2**0.5, 1], [1, 2**0.5, 0, 1], [2**0.5, 1, 1, 0]])
