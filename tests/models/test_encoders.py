@@ -16,6 +16,7 @@ from selion.segmenter import InputSpec, Scaling, View
 
 BANDS = tuple(f"window_{w}:{b}" for w in "ba" for b in ("red", "green", "blue", "nir"))
 TINY = {
+    "dinov3": {"width": 24, "depth": 2, "heads": 2, "seen": 32, "patch": 8},
     "softcon": {"width": 24, "depth": 2, "heads": 2, "seen": 28, "patch": 7},
     "decur": {"width": 24, "depth": 2, "heads": 2, "seen": 32, "patch": 8},
     "croma": {"width": 32, "depth": 2, "heads": 2, "seen": 24, "patch": 8},
@@ -25,6 +26,7 @@ TINY = {
     "clay": {"width": 32, "depth": 2, "heads": 2, "seen": 32, "patch": 8},
     "prithvi": {"width": 32, "depth": 2, "heads": 2, "seen": 28, "patch": 7},
     "terramind": {"width": 24, "depth": 2, "heads": 2, "seen": 32, "patch": 8, "learnt": 16},
+    "satlas": {"width": 32, "depths": [1, 1, 2, 1], "heads": [1, 1, 2, 2], "reach": 2, "seen": 64},
 }
 """Encoder -> a size that is quick; whatever stands here runs through all tests below."""
 WINDOW = 32
@@ -36,9 +38,10 @@ UNSEEN = {
     "terrafm": 8.267 + 2.362,
     "prithvi": 26.533,
     "clay": -0.067,
+    "satlas": 0.7705,
 }
 """Millions of parameters that the paper counts and no answer passes: heads of classes that the
-authors' networks carry along (DeCUR, DOFA), CROMA's pooled answer, the other groups of Galileo, the
+authors' networks carry along (DeCUR, DOFA, Satlas), CROMA's pooled answer, the other groups of Galileo, the
 other sensors of TerraFM and a layer for four bands that PRUE adds and does not use, Prithvi's
 decoder.  DOFA's figure is met without its fixed table of places.  Clay's is 0.03 % less than the
 authors' network has, and the paper does not say why; without the tensors that are no layer's weight

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,7 +74,12 @@ def test_the_baseline_has_the_base_augmentations_only():
 
 
 def test_every_row_of_table_5_is_a_file_of_three_lines_that_changes_one_thing():
-    rows = sorted((PACKAGED / "prue").glob("*.toml"))
+    others = ("frozen-", "probe-", "clay-finetuned")  # of tables 1, 4 and 6
+    rows = [
+        path
+        for path in sorted((PACKAGED / "prue").glob("*.toml"))
+        if not path.stem.startswith(others)
+    ]
     assert len(rows) + 2 == 49  # with the rows FTW-v1 and PRUE
     parents = {
         name: recipe_table(read_recipe(name)) for name in ("ftw-v1", "prue", "prue/combination-b3")
@@ -89,6 +95,33 @@ def test_every_row_of_table_5_is_a_file_of_three_lines_that_changes_one_thing():
         rooms = {key.split(".")[0] for key in changed}
         assert mine["name"] == path.stem
         assert len(rooms) == 1 or path.stem == "encoder-b3", (path.name, changed)
+
+
+def test_every_encoder_has_its_rows_of_tables_1_and_4():
+    from selion.models.architectures import check_window
+    from selion.models.foundation.cards import encoder_cards
+
+    assert len(encoder_cards()) == 11
+    for name in encoder_cards():
+        frozen, probe = read_recipe(f"prue/frozen-{name}"), read_recipe(f"prue/probe-{name}")
+        assert frozen.model.architecture == {"family": "frozen", "encoder": name}
+        assert probe.model.architecture == {**frozen.model.architecture, "head": "linear"}
+        assert frozen.model.pretrained == probe.model.pretrained == "published"
+        check_window(frozen.model.architecture, frozen.input.spec())
+        assert (frozen.name, probe.name) == (f"frozen-{name}", f"probe-{name}")
+    # the code's configuration: no augmentation, 30 epochs, 16 x 2, the best by objects is kept
+    frozen = read_recipe("prue/frozen-clay")
+    assert (frozen.loss.kind, frozen.loss.weights) == ("ce", (0.04, 0.08, 0.88))
+    change = frozen.augment
+    assert not any((change.flip_x, change.flip_y, change.rotate.p, change.sharpness.p))
+    assert not any((change.divisor.p, change.crop.p, change.swap.p, change.d4))
+    plan = frozen.schedule
+    assert (plan.epochs, plan.batch, plan.accumulate, plan.lr) == (30, 16, 2, 1e-3)
+    assert (plan.amsgrad, plan.weight_decay, plan.keep) == (True, 0.01, "best")
+    assert frozen.data.validation_groups == ()
+    # a cosine over 100 epochs that ends after 30
+    assert plan.floor == pytest.approx(1e-6 + (1e-3 - 1e-6) * (1 + np.cos(0.3 * np.pi)) / 2, 0.01)
+    assert read_recipe("prue/clay-finetuned").model.architecture["trainable"] is True
 
 
 def test_a_recipe_is_not_called_what_another_one_is(tmp_path):

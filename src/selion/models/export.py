@@ -156,7 +156,7 @@ def _point_into(model: Any, weights: Path) -> None:
     wideners = []
     for name in (tensor.name for tensor in initializers):
         plain, dtype = onnx.TensorProto, header[name]["dtype"]
-        stored = name if dtype == "F32" else f"{name}:stored"
+        stored = name if dtype in {"F32", "I64"} else f"{name}:stored"
         model.graph.initializer.append(_pointer(stored, header[name], weights.name, 8 + length))
         if dtype == "F16":
             wideners.append(
@@ -191,6 +191,7 @@ def _pointer(name: str, entry: dict[str, Any], location: str, start: int) -> Any
         "F32": onnx.TensorProto.FLOAT,
         "F16": onnx.TensorProto.FLOAT16,
         "I8": onnx.TensorProto.INT8,
+        "I64": onnx.TensorProto.INT64,
     }
     begin, end = entry["data_offsets"]
     tensor = onnx.TensorProto(
