@@ -199,6 +199,18 @@ def test_a_pixel_is_fed_as_prues_code_feeds_it(name):
     assert shown[0, :, 5, 5].numpy() == pytest.approx(np.ravel(PIXEL[name]), abs=1e-4)
 
 
+def test_what_the_authors_of_galileo_and_dofa_mean():
+    """Galileo: mean 1343.10 and deviation 1092.68 of red, two of them each way; DOFA: 8 bits."""
+    image = torch.tensor([1343.10, 700.0, 400.0, 3000.0])[None, :, None, None] / 10_000
+    image = image.expand(1, 4, WINDOW, WINDOW)
+    shown = tiny("galileo", feed="authors").feed(image)[0, :, 5, 5]
+    assert shown[2].item() == pytest.approx(0.5, abs=1e-4)
+    assert shown[6].item() == pytest.approx((3000 - 2410.34) / (4 * 1098.98) + 0.5, abs=1e-4)
+    shown = tiny("dofa", feed="authors").feed(image)[0, :, 5, 5]
+    assert shown[0].item() == pytest.approx((1343.10 * 255 / 3558 - 114.11) / 77.84, abs=1e-3)
+    assert shown[6].item() == pytest.approx((3000 * 255 / 8160 - 101.44) / 60.30, abs=1e-3)
+
+
 def test_a_date_with_more_bands_is_used_as_it_is():
     more = {"date": ["red", "green", "blue", "nir", "swir16"]}
     torch.manual_seed(0)
