@@ -186,6 +186,9 @@ PIXEL = {
         [0.4152, 0.5366, 0.2073, 0.6676, 1.5562],
     ),
     "terrafm": [0, 0.1333, 0.2333, 0.2667, 0, 0, 0, 1, 0, 0, 0, 0],
+    "clay": [-0.3983, -0.3728, -0.3897, 0.1475],
+    "prithvi": [-1.0846, -0.6990, -0.4970, -0.7103, -1.3227, 0.4152],
+    "terramind": [0.2667, 0.2333, 0.1333, 1.0],  # red where the network expects blue
 }
 """What PRUE's own code (ftw-prue at b3c88b9, with Galileo's wrapper at 18defa7) made of a pixel of
 red 800, green 700, blue 400 and near infrared 3000."""
@@ -209,6 +212,33 @@ def test_what_the_authors_of_galileo_and_dofa_mean():
     shown = tiny("dofa", feed="authors").feed(image)[0, :, 5, 5]
     assert shown[0].item() == pytest.approx((1343.10 * 255 / 3558 - 114.11) / 77.84, abs=1e-3)
     assert shown[6].item() == pytest.approx((3000 * 255 / 8160 - 101.44) / 60.30, abs=1e-3)
+
+
+AUTHORS = {
+    "prithvi": [
+        (400 - 1087) / 2248,
+        (700 - 1342) / 2179,
+        (800 - 1433) / 2178,
+        (3000 - 2734) / 1850,
+        (3000 - 1958) / 1242,
+        (3000 - 1363) / 1049,
+    ],
+    "terramind": [
+        (400 - 1503.317) / 2141.107,
+        (700 - 1718.197) / 2038.973,
+        (800 - 1853.91) / 2134.138,
+        (3000 - 3083.234) / 1871.918,
+    ],
+}
+"""The same pixel by the authors' statistics, as terratorch 1.2.11 lists them; near infrared stands
+in for short-wave infrared."""
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_a_pixel_is_fed_as_the_authors_ask_for(name):
+    image = torch.tensor([800.0, 700.0, 400.0, 3000.0])[None, :, None, None] / 10_000
+    shown = tiny(name, feed="authors").feed(image.expand(1, 4, WINDOW, WINDOW))
+    assert shown[0, :, 5, 5].numpy() == pytest.approx(AUTHORS[name], abs=1e-5)
 
 
 def test_a_date_with_more_bands_is_used_as_it_is():
