@@ -434,11 +434,11 @@ def test_a_smaller_kernel_beside_pillow_and_least_squares():
 def test_dofa_makes_a_kernel_for_each_wavelength():
     """A band's kernel follows from its wavelength and from which others there are."""
     encoder = loaded("dofa")
-    kernel, bias = encoder.maker()
+    kernel, bias = encoder.kernel()
     assert kernel.shape == (16, 9, 16, 16)
     assert bias.shape == (16,)
     back = dofa.DofaEncoder(dofa.DofaSize(16, 2, 2, 16, 48, waves=dofa.SENTINEL_2[::-1]))
     back.load_state_dict(encoder.state_dict())
     # without places among them, wavelengths in another order make the same kernels in that order
-    assert torch.allclose(back.maker()[0].flip(1), kernel, atol=1e-6)
-    assert torch.allclose(back.maker()[1], bias, atol=1e-6)
+    assert torch.allclose(back.kernel()[0].flip(1), kernel, atol=1e-6)
+    assert torch.allclose(back.kernel()[1], bias, atol=1e-6)

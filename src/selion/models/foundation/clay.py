@@ -195,7 +195,7 @@ def read_clay(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _own_name(name: str) -> str:
     if name in _MADE:
-        return f"maker.{_MADE[name]}"
+        return _MADE[name]
     if name.startswith(_LAYERS):
         number, rest = name.removeprefix(_LAYERS).split(".", 1)
         return f"blocks.{number}.{_BLOCK[rest]}"

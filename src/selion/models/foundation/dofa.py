@@ -12,39 +12,20 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Mlp
-from timm.models.vision_transformer import Attention
 from torch import nn
 
+from selion.models.foundation.kernels import INNER, KernelMaker, maker_names
+from selion.models.foundation.positions import frequencies, sines
 from selion.models.foundation.published import BLOCK, PublishedFile, blocks_of, check_image
 
-_INNER, _MADE_BY, _HIDDEN, _HEADS = 128, 128, 2048, 4
-"""Of the network that makes kernels: features, learnt tokens, hidden layer, heads."""
 _SCALE = 0.01
 """Kernels and bias are made a hundred times too large."""
-_MAKER = "patch_embed.weight_generator."
-_LAYER = f"{_MAKER}transformer_encoder.layers.0."
-_MADE = {
-    f"{_MAKER}weight_tokens": "maker.tokens",
-    f"{_MAKER}bias_token": "maker.last",
-    f"{_LAYER}self_attn.in_proj_weight": "maker.attn.qkv.weight",
-    f"{_LAYER}self_attn.in_proj_bias": "maker.attn.qkv.bias",
-    **{
-        f"{theirs}.{kind}": f"maker.{ours}.{kind}"
-        for theirs, ours in (
-            (f"{_LAYER}self_attn.out_proj", "attn.proj"),
-            (f"{_LAYER}linear1", "mlp.fc1"),
-            (f"{_LAYER}linear2", "mlp.fc2"),
-            (f"{_LAYER}norm1", "norm1"),
-            (f"{_LAYER}norm2", "norm2"),
-            (f"{_MAKER}fc_weight", "kernel"),
-            (f"{_MAKER}fc_bias", "bias"),
-            ("patch_embed.fclayer.w1", "waves1"),
-            ("patch_embed.fclayer.w2", "waves2"),
-        )
-        for kind in ("weight", "bias")
-    },
-}
+_MADE = maker_names(
+    "patch_embed.weight_generator.",
+    "patch_embed.weight_generator.transformer_encoder.layers.0.",
+    "patch_embed.fclayer.w1",
+    "patch_embed.fclayer.w2",
+)
 _FILE = PublishedFile(
     "DOFA",
     ("cls_token", "pos_embed", *_MADE),
@@ -76,48 +57,6 @@ class DofaSize:
     the wrapper that PRUE uses still does so."""
 
 
-class _KernelMaker(nn.Module):
-    """Wavelengths -> kernels of the first layer, and its bias."""
-
-    def __init__(self, size: DofaSize) -> None:
-        super().__init__()
-        self.size = size
-        self.tokens = nn.Parameter(torch.empty(_MADE_BY, _INNER).normal_(std=0.02))
-        self.last = nn.Parameter(torch.empty(1, _INNER).normal_(std=0.02))
-        self.waves1, self.waves2 = nn.Linear(_INNER, _INNER), nn.Linear(_INNER, _INNER)
-        self.attn = Attention(_INNER, _HEADS, qkv_bias=True)
-        self.mlp = Mlp(_INNER, _HIDDEN)
-        self.norm1, self.norm2 = nn.LayerNorm(_INNER), nn.LayerNorm(_INNER)
-        self.kernel = nn.Linear(_INNER, size.patch**2 * size.width)
-        self.bias = nn.Linear(_INNER, size.width)
-        self.places: torch.Tensor
-        nanometres = 1000 * torch.tensor(size.waves, dtype=torch.float32)
-        self.register_buffer("places", _waves(nanometres), persistent=False)
-
-    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (feature, band, y, x) and (feature)."""
-        patch, width, bands = self.size.patch, self.size.width, len(self.size.waves)
-        waves = self.places + self.waves2(self.waves1(self.places).relu()).relu()
-        tokens = torch.cat([self.tokens, waves, self.last])[None]
-        tokens = self.norm1(tokens + self.attn(tokens))
-        tokens = self.norm2(tokens + self.mlp(tokens))[0]
-        rows = self.kernel(tokens[_MADE_BY:-1] + waves)
-        kernel = (
-            rows.reshape(width, bands, patch, patch)
-            if self.size.mixed
-            else rows.reshape(bands, patch, patch, width).permute(3, 0, 1, 2)
-        )
-        return _SCALE * kernel, _SCALE * self.bias(tokens[-1])
-
-
-def _waves(nanometres: torch.Tensor) -> torch.Tensor:
-    """Return sines and cosines of wavelengths: (band) -> (band, feature)."""
-    half = _INNER // 2
-    frequencies = 1.0 / 10000 ** (torch.arange(half, dtype=torch.float32) / half)
-    angles = nanometres[:, None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], 1)
-
-
 class DofaEncoder(nn.Module):
     """DOFA without its head.
 
@@ -136,11 +75,15 @@ class DofaEncoder(nn.Module):
     def __init__(self, size: DofaSize = DofaSize()) -> None:
         super().__init__()
         self.size = size
-        self.maker = _KernelMaker(size)
+        self.maker = KernelMaker(size.width, size.patch, F.relu)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, size.width))
         count = (size.seen // size.patch) ** 2
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + count, size.width), requires_grad=False)
         self.blocks = blocks_of(size.width, size.depth, size.heads, 1e-6)
+        half = INNER // 2
+        waves = sines(1000 * torch.tensor(size.waves), frequencies(half, half))
+        self.waves: torch.Tensor
+        self.register_buffer("waves", waves, persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(view, band, y, x) -> (view, token, feature), row by row.
@@ -151,12 +94,23 @@ class DofaEncoder(nn.Module):
             If the image has not the bands or the size.
         """
         check_image("DOFA", image, len(self.size.waves), self.size.seen)
-        kernel, bias = self.maker()
+        kernel, bias = self.kernel()
         # one pixel of padding, as published: patches begin a pixel before the image
         features = F.conv2d(image, kernel, bias, stride=self.size.patch, padding=1)
         tokens = features.flatten(2).transpose(1, 2) + self.pos_embed[:, 1:]
         first = (self.cls_token + self.pos_embed[:, :1]).expand(tokens.shape[0], -1, -1)
         return self.blocks(torch.cat([first, tokens], 1))[:, 1:]
+
+    def kernel(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return kernels and bias of the first layer: (feature, band, y, x) and (feature)."""
+        patch, width, bands = self.size.patch, self.size.width, len(self.size.waves)
+        numbers, bias = self.maker(self.waves)
+        kernel = (
+            numbers.reshape(width, bands, patch, patch)
+            if self.size.mixed
+            else numbers.reshape(bands, patch, patch, width).permute(3, 0, 1, 2)
+        )
+        return _SCALE * kernel, _SCALE * bias
 
 
 def read_dofa(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

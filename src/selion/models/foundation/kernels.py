@@ -59,7 +59,7 @@ class KernelMaker(nn.Module):
 
 
 def maker_names(generator: str, layer: str, first: str, second: str) -> dict[str, str]:
-    """Return a published file's names of a maker's tensors -> :class:`KernelMaker`'s own.
+    """Return a published file's names -> those of an encoder's ``maker``, a :class:`KernelMaker`.
 
     Parameters
     ----------
@@ -80,12 +80,12 @@ def maker_names(generator: str, layer: str, first: str, second: str) -> dict[str
         second: "waves2",
     }
     return {
-        f"{generator}weight_tokens": "tokens",
-        f"{generator}bias_token": "last",
-        f"{layer}self_attn.in_proj_weight": "attn.qkv.weight",
-        f"{layer}self_attn.in_proj_bias": "attn.qkv.bias",
+        f"{generator}weight_tokens": "maker.tokens",
+        f"{generator}bias_token": "maker.last",
+        f"{layer}self_attn.in_proj_weight": "maker.attn.qkv.weight",
+        f"{layer}self_attn.in_proj_bias": "maker.attn.qkv.bias",
         **{
-            f"{theirs}.{kind}": f"{ours}.{kind}"
+            f"{theirs}.{kind}": f"maker.{ours}.{kind}"
             for theirs, ours in layers.items()
             for kind in ("weight", "bias")
         },
