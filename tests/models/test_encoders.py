@@ -41,11 +41,11 @@ UNSEEN = {
     "satlas": 0.7705,
 }
 """Millions of parameters that the paper counts and no answer passes: heads of classes that the
-authors' networks carry along (DeCUR, DOFA, Satlas), CROMA's pooled answer, the other groups of Galileo, the
-other sensors of TerraFM and a layer for four bands that PRUE adds and does not use, Prithvi's
-decoder.  DOFA's figure is met without its fixed table of places.  Clay's is 0.03 % less than the
-authors' network has, and the paper does not say why; without the tensors that are no layer's weight
-or bias it would be met."""
+authors' networks carry along (DeCUR, DOFA, Satlas), CROMA's pooled answer, the other groups of
+Galileo, the other sensors of TerraFM and a layer for four bands that PRUE adds and does not use,
+Prithvi's decoder.  DOFA's figure is met without its fixed table of places.  Clay's is 0.03 % less
+than the authors' network has, and the paper does not say why; without the tensors that are no
+layer's weight or bias it would be met."""
 
 
 @pytest.fixture(autouse=True)
