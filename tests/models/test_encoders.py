@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,26 @@ def test_the_network_has_as_many_parameters_as_table_1_says(name):
     assert counted + UNSEEN.get(name, 0.0) == pytest.approx(
         encoder_cards()[name].parameters, abs=0.06
     )
+
+
+def test_the_page_of_encoders_says_what_runs():
+    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text("utf-8")
+    rows = {
+        line.split("`")[1]: line.split("|")
+        for line in page.splitlines()
+        if "Table 1" not in line and line.startswith("| `") and line.count("|") == 7
+    }
+    assert rows.keys() == encoder_cards().keys()
+    for name, cells in rows.items():
+        card = encoder_cards()[name]
+        network = build_meta({"family": "frozen", "encoder": name}, 8, 3)
+        counted = sum(p.numel() for p in network.parameters()) / 1e6
+        assert f"({card.width}, {card.patch} px, {card.seen})" in cells[2], name
+        assert [cell.strip() for cell in (cells[3], cells[4], cells[6])] == [
+            f"{counted:.1f}",
+            f"{card.parameters:.1f}",
+            card.licence,
+        ]
 
 
 def head_of(width, shuffle, reach):

@@ -58,6 +58,50 @@ def list_command(as_json: bool) -> None:
 
 
 @models_group.command(
+    "encoders",
+    help="List the encoders of foundation models that a recipe of the family 'frozen' can name.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def encoders_command(as_json: bool) -> None:
+    """Print one line an encoder."""
+    from selion.models.foundation.cards import encoder_cards
+    from selion.models.foundation.starting import kept_weights
+
+    cards = encoder_cards().values()
+    where = {
+        card.name: "fetched"
+        if kept_weights(card).is_file()
+        else "to fetch"
+        if card.url
+        else "by hand"
+        for card in cards
+    }
+    if as_json:
+        table = [
+            {
+                "name": card.name,
+                "pixels": card.seen,
+                "token": card.patch,
+                "features": card.width,
+                "bands": list(card.bands),
+                "feeds": list(card.feed),
+                "where": where[card.name],
+                "file": card.file,
+                "licence": card.licence,
+            }
+            for card in cards
+        ]
+        click.echo(json.dumps(table, indent=2))
+        return
+    click.echo(f"{'name':<10} pixels  token  features  bands  where     licence")
+    for card in cards:
+        click.echo(
+            f"{card.name:<10} {card.seen:>6}  {card.patch:>5}  {card.width:>8}  "
+            f"{len(card.bands):>5}  {where[card.name]:<8}  {card.licence}"
+        )
+
+
+@models_group.command(
     "show",
     help="Show a model card: inputs, classes, licence, training data, scores.",
 )

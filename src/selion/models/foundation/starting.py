@@ -86,6 +86,12 @@ def _places(card: EncoderCard, folder: Path) -> Iterator[Path]:
             yield (folder / name).with_suffix(".safetensors")
 
 
+def kept_weights(card: EncoderCard) -> Path:
+    """Return where an encoder's weights are kept once they are fetched."""
+    key = card.sha256[:12] or "published"
+    return store.cache_folder() / "encoders" / f"{card.name}-{key}.safetensors"
+
+
 def fetch_encoder(card: EncoderCard, progress: OnBytes | None = None) -> Path:
     """Download an encoder once, check it, and keep it as safetensors under the network's names.
 
@@ -112,10 +118,10 @@ def fetch_encoder(card: EncoderCard, progress: OnBytes | None = None) -> Path:
             f"The weights of {card.name} have no public address ({card.notes or 'see its card'}): "
             f"get {card.file} and name the file."
         )
-    folder = store.cache_folder() / "encoders"
-    kept = folder / f"{card.name}-{card.sha256[:12] or 'published'}.safetensors"
+    kept = kept_weights(card)
     if kept.is_file():
         return kept
+    folder = kept.parent
     full = card.sha256 if len(card.sha256) == FULL else ""
     arrived = store.fetch(card.url, full, folder, progress)
     found = sha256_of(arrived)
