@@ -271,6 +271,7 @@ def test_table_1(sample, weights, tmp_path, published):
     run(sample, weights, out, "--table", "1", *(["--as-published"] if published else []))
     found = lines(out / "table-1.csv")
     printed = {row.model.key: row.figures for row in read_paper("prue").table(1).rows}
+    by_country = {row.model.key: row.countries for row in read_paper("prue").table(6).rows}
     scored = {}
     for name in ("ftw-v1", "prue-b7"):
         for country in COUNTRIES:
@@ -287,7 +288,7 @@ def test_table_1(sample, weights, tmp_path, published):
                     assert int(line["n"]) == TEST[country]
                 else:
                     assert line["low"] == line["high"] == ""
-                assert line["paper"] == ""
+                same(line["paper"], by_country[name][country].get(measure, math.nan), 2)
                 if name != "ftw-v1":
                     same(line["minus_reference"], value - scored["ftw-v1", country][measure])
         for measure in scored[name, "austria"]:
@@ -299,6 +300,11 @@ def test_table_1(sample, weights, tmp_path, published):
                 printed[name][measure],
                 None if name == "ftw-v1" else before,
                 printed["ftw-v1"][measure],
+            )
+            theirs = [by_country[name][country].get(measure) for country in COUNTRIES]
+            same(
+                found[name, "mean", measure]["paper_same_countries"],
+                math.nan if None in theirs else sum(theirs) / 2,
             )
     assert {key[1] for key, line in found.items() if line["ours"]} == {*COUNTRIES, "mean"}
     assert not any(key[1] == "kenya" for key in found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class PaperRow:
     plus_minus: Mapping[str, float] = field(default_factory=dict)
     """Measure -> what is printed after the plus-minus sign."""
     countries: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Country -> measure -> printed value, where the table is by country."""
+    """Country -> measure -> printed value, where the paper prints them for this model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class PaperTable:
     @property
     def by_country(self) -> bool:
         """Whether it prints countries one by one instead of their mean."""
-        return any(row.countries for row in self.rows)
+        return not any(row.figures for row in self.rows)
 
     @property
     def models(self) -> dict[str, PaperModel]:
@@ -131,13 +131,18 @@ def read_paper(name: str = "prue") -> Paper:
         raise UnknownName.among("paper", name, known)
     raw = tomllib.loads(known[name].read_text(encoding="utf-8"))
     models = {key: _model(key, entry) for key, entry in raw["models"].items()}
+    tables = {entry["number"]: _table(entry, models) for entry in raw["table"]}
+    for entry in raw["table"]:
+        if "countries_of" in entry:
+            other = tables[entry["countries_of"]]
+            tables[entry["number"]] = _with_countries(tables[entry["number"]], other)
     return Paper(
         raw["name"],
         raw["citation"],
         raw["dataset"],
         raw["split"],
         tuple(raw["countries"]),
-        tuple(_table(entry, models) for entry in raw["table"]),
+        tuple(tables.values()),
     )
 
 
@@ -151,6 +156,13 @@ def _table(entry: Mapping[str, Any], models: Mapping[str, PaperModel]) -> PaperT
     columns = tuple(entry["columns"])
     rows = tuple(_row(row, columns, models) for row in entry["rows"])
     return PaperTable(entry["number"], entry["title"], columns, rows, entry["reference"])
+
+
+def _with_countries(table: PaperTable, other: PaperTable) -> PaperTable:
+    """Take over what another table prints of the same models, country by country."""
+    printed = {row.model.key: row.countries for row in other.rows}
+    rows = (replace(row, countries=printed.get(row.model.key, {})) for row in table.rows)
+    return replace(table, rows=tuple(rows))
 
 
 def _row(

@@ -12,8 +12,9 @@ from selion.papers.results import RowScores, TableScores, holds
 from selion.store import check_output, write_csv, write_text
 
 COLUMNS = (
-    *("table", "row", "backbone", "model", "weights", "stand_in", "country", "measure"),
+    *("table", "group", "row", "backbone", "model", "weights", "stand_in", "country", "measure"),
     *("ours", "low", "high", "n", "paper", "paper_plus_minus", "minus_paper", "holds_paper"),
+    "paper_same_countries",
     *("minus_reference", "minus_reference_low", "minus_reference_high", "paper_minus_reference"),
     "missing",
 )
@@ -130,6 +131,8 @@ def _by_country(scores: TableScores) -> list[str]:
 
 def _name(row: RowScores) -> str:
     label = " ".join(part for part in (row.row.label, row.row.backbone) if part)
+    if row.row.group[:1].isupper():  # the paper prints the first column of its ablations
+        label = f"{row.row.group}: {label}"
     return f"{label} (stand-in)" if row.found and row.found.stand_in else label
 
 
@@ -194,7 +197,8 @@ def _country_line(
     spread = row.ranges.get(country, {}).get(measure)
     ours = spread
     if value is not None and spread is None:
-        ours = Interval(value, math.nan, math.nan, 1, "")
+        chips = next(iter(row.ranges.get(country, {}).values()), None)
+        ours = Interval(value, math.nan, math.nan, chips.n if chips else 1, "")
     reference = scores.reference
     moved = None
     if reference is not None and reference is not row and value is not None:
@@ -212,6 +216,13 @@ def _country_line(
         (printed, None),
         (moved, None if printed is None or theirs is None else printed - theirs),
     )
+
+
+def _paper_there(row: RowScores, measure: str) -> float | None:
+    """Return the paper's mean over the countries that were scored here, where it prints them."""
+    printed = [row.row.countries.get(name, {}).get(measure) for name in row.countries]
+    known = [value for value in printed if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(printed) else None
 
 
 def _printed_reference(scores: TableScores) -> PaperRow | None:
@@ -232,6 +243,7 @@ def _line(
     found = row.found
     values: Mapping[str, object] = {
         "table": scores.table.number,
+        "group": row.row.group,
         "row": row.row.label,
         "backbone": row.row.backbone,
         "model": row.row.model.key,
@@ -247,6 +259,7 @@ def _line(
         "paper_plus_minus": _number(paper[1], 2),
         "minus_paper": _number(away),
         "holds_paper": "" if held is None else "yes" if held else "no",
+        "paper_same_countries": _number(_paper_there(row, where[1]) if where[0] == MEAN else None),
         "minus_reference": _number(None if moved[0] is None else moved[0].value),
         "minus_reference_low": _number(None if moved[0] is None else moved[0].low),
         "minus_reference_high": _number(None if moved[0] is None else moved[0].high),
