@@ -282,7 +282,10 @@ def stats_command(
             f"The column {name!r} was named, but no file of units that has it: add --by UNITS, or "
             "leave out --name."
         )
-    if out is not None:
+    if out is None:
+        opt.refuse_given(["force"], opt.NO_FILE)
+    else:
+        opt.refuse_given(["kind"], "the ending of --out decides the format")
         store.check_output(out, given.force)
     units = None if by is None else country.read_units(by, name)
     rows = country.count_fields(maps, units)

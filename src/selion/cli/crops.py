@@ -132,9 +132,14 @@ def crops_command(
     """Measure a folder, or print a marker, or both."""
     given = opt.taken(CropsChoice, values)
     from selion.closerange import ComputeOptions, measure_folder, write_marker
+    from selion.closerange.model import RULES
     from selion.reports.photographs import write_gallery
 
     if print_marker is not None:
+        if folder is None:
+            kept = {"folder", "print_marker", "marker", "force"}
+            names = {str(one.name) for one in click.get_current_context().command.params} - kept
+            opt.refuse_given(names, "a marker is printed and no FOLDER was given")
         click.echo(str(write_marker(print_marker, given.marker or 50.0, force=given.force)))
         if folder is None:
             return
@@ -142,6 +147,11 @@ def crops_command(
         raise click.UsageError(
             "Wanted are a folder of photographs and the folder of the results: selion crops FOLDER "
             "-o OUT."
+        )
+    if given.model in RULES:
+        opt.refuse_given(
+            ["window", "overlap", "flips", "engine", "fast"],
+            f"{given.model} is a rule of single pixels, not a network",
         )
     options = _options(given)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:

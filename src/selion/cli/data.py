@@ -175,9 +175,11 @@ def check_command(
     as_json: bool,
 ) -> None:
     """Check a dataset."""
-    from selion.data import CheckOptions, check_dataset, load_dataset
+    from selion.data import CheckOptions, check_dataset, list_datasets, load_dataset
 
     wanted = [part.strip() for group in groups for part in group.split(",") if part.strip()]
+    if root is not None and folder not in {one.name for one in list_datasets()}:
+        opt.refuse_given(["root"], f"{folder} is a folder, not the name of a dataset")
     dataset = load_dataset(folder, root, split, wanted or None)
     with reporter(quiet=quiet or as_json, as_json=False) as say:
         report = check_dataset(dataset, CheckOptions(shifts=shifts), on_step=say.step)

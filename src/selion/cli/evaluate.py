@@ -246,7 +246,9 @@ def evaluate_command(**values: Any) -> None:
     click.echo(str(paths[-1]))
 
 
-ONLY_MODELS = ("layout", "split", "deployment", "protocol", "method", "engine", "threads")
+ONLY_MODELS = (
+    *("layout", "split", "deployment", "protocol", "method", "engine", "threads", "draws"),
+)
 """Options that say how a model runs on a dataset."""
 ONLY_OBJECTS = (
     *("maps", "truth", "iou", "cap", "protocol", "reproject", "extent", "by", "calibration"),
@@ -283,7 +285,7 @@ def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
             else "there are no confidences, or fewer than ten right and wrong objects"
         )
         raise BadInput(
-            f"No calibration can be written to {path}: {reason}; wanted is one run with "
+            f"No --fit-calibration can be written to {path}: {reason}; wanted is one run with "
             "confidences, right and wrong ones."
         )
     numbers = {name: value for name, value in found.to_dict().items() if not math.isnan(value)}
@@ -405,6 +407,10 @@ def _pixels(given: EvaluateChoice) -> None:
     for path in paths:
         store.check_output(path, given.force)
     plain = given.layout in (None, "folder")
+    if not plain:
+        opt.refuse_given(["classes"], f"--layout {given.layout} says what its classes are")
+    if not given.models:
+        opt.refuse_given(["engine", "threads"], "no model was named")
     dataset = (
         load_dataset(given.dataset, classes=SCHEMES[given.classes])
         if plain

@@ -125,6 +125,8 @@ price = click.option(
     help="Dollars per core and hour, for the cost that --dry-run prints.",
 )
 
+NO_PRICE = "what a map costs is printed by --dry-run only"
+"""Why a price has no effect."""
 AREA_ONLY = (
     "provider",
     "dates",
@@ -135,6 +137,7 @@ AREA_ONLY = (
     "target",
     "limit",
     "excluded",
+    "balance",
     "crs",
     "pixel",
     "resampling",
@@ -295,6 +298,8 @@ def scenes_command(area: str, year: int, out: Path | None, **values: Any) -> Non
     from selion import store
     from selion.pipeline import areas
 
+    if out is None:
+        opt.refuse_given(["force"], opt.NO_FILE)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         if out is not None:
             store.check_output(out, given.force)
@@ -343,6 +348,8 @@ def composite_command(
 
     began, report = time.monotonic(), RunReport()
     _refuse_cube(out)
+    if not given.dry_run:
+        opt.refuse_given(["price"], NO_PRICE)
     with (
         reporter(quiet=given.quiet, as_json=given.as_json) as say,
         running.placed(out, given.work, force=given.force or given.dry_run) as place,

@@ -184,7 +184,12 @@ def depth_command(photos: Path, out: Path, **values: Any) -> None:
 def _depths(given: DepthChoice, say: Reporter) -> Any:
     from selion.labelling.depths import ComputedDepths, DepthFolder
 
-    if given.depths is not None:
+    if given.depths is None:
+        opt.refuse_given(["distance"], "the network's depth is no distance: it is for --depth")
+    else:
+        opt.refuse_given(
+            ["model", "edge", "device"], "depth maps were given by --depth, and no network runs"
+        )
         return DepthFolder(given.depths, given.distance)
     from selion.models.depth.network import load_depth
 

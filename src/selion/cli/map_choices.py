@@ -97,6 +97,7 @@ class LandCoverChoice:
                 "these codes: add --land-cover RASTER."
             )
         if not self.land_cover:
+            opt.refuse_given(["crop_share"], "there is no --land-cover")
             return None
         try:
             codes = (self.crop_codes or "").split(",")

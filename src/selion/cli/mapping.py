@@ -16,7 +16,7 @@ from selion.cli import options as opt
 from selion.cli import running
 from selion.cli.map_choices import map_options
 from selion.cli.progress import Reporter, reporter
-from selion.cli.world import PublishedChoice, refuse_given
+from selion.cli.world import PublishedChoice
 from selion.cli.world import options as published_options
 
 if TYPE_CHECKING:
@@ -177,6 +177,10 @@ def map_command(
         reporter(quiet=given.quiet, as_json=given.as_json) as say,
         running.placed(out, given.work, force=given.force or given.dry_run) as place,
     ):
+        if not given.dry_run:
+            opt.refuse_given(["price"], area.NO_PRICE)
+        if values["refiner"] is None:
+            opt.refuse_given(["cover"], "no --refine draws outlines")
         scores = scores or (
             place.out.with_name(f"{place.out.stem}.scores.tif") if save_scores else None
         )
@@ -188,7 +192,7 @@ def map_command(
         if published.edition is not None:
             _map_published(image, year, run, published, str(values["crs"]))
             return
-        refuse_given(["least_confidence"], "no --from ftw-1e:fields was given")
+        opt.refuse_given(["least_confidence"], "no --from ftw-1e:fields was given")
         if year is None:
             if imagery is not None:
                 raise click.UsageError(
@@ -385,7 +389,7 @@ def _map_mosaics(
     from selion.world.quarters import is_quarterly
 
     given, say, out = run.given, run.say, run.place.out
-    refuse_given(SCENES_ONLY, "with --imagery the mosaics are made already")
+    opt.refuse_given(SCENES_ONLY, "with --imagery the mosaics are made already")
     if not given.dry_run:
         probabilities.check_output(out, given.force)
         fields.format_of(out)
@@ -393,7 +397,7 @@ def _map_mosaics(
         edition, place, year, run.model, run.options, search.mosaic_options()
     )
     if is_quarterly(job.model.inputs):
-        refuse_given(SEASONS_ONLY, f"{job.model.card.name} looks at all quarters")
+        opt.refuse_given(SEASONS_ONLY, f"{job.model.card.name} looks at all quarters")
     if given.dry_run:
         for note in found.notes:
             say.note(note)

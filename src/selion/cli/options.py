@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,6 +59,25 @@ class PlaceType(click.ParamType):
 
 place = PlaceType()
 there = PlaceType(exists=True)
+
+
+NO_FILE = "nothing is written without --out"
+"""Why replacing a file has no effect."""
+
+
+def refuse_given(names: Collection[str], because: str) -> None:
+    """Refuse options that were given on the command line and would have no effect."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return  # not called from a command line
+    given = [
+        param.opts[0]
+        for param in context.command.params
+        if param.name in names
+        and context.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)} has no effect, because {because}.")
 
 
 def print_result(

@@ -151,6 +151,8 @@ def plan_command(
             "A plan needs measured times: add --probe to measure now (some minutes), or "
             "--probe-file with the probe.json of an earlier plan; not both."
         )
+    if not probe:
+        opt.refuse_given(["probe_km", "probe_at"], "--probe-file was measured before")
     store.check_output(out, given.force)
     sheet, place = country.read_prices(prices), imagery.read_area(area)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:

@@ -86,8 +86,12 @@ def simulate_command(
 ) -> None:
     """Simulate and write."""
     if archive:
+        opt.refuse_given(
+            ["gsd", "style", "bands", "clouds"], "an archive has pixels and clouds of its own"
+        )
         _write_archive(out, seed, size, centre, force=force)
         return
+    opt.refuse_given(["centre"], "only an --archive lies somewhere on Earth")
     from selion.pipeline import demo
     from selion.simulation.landscape import simulate
 

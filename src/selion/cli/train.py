@@ -94,11 +94,12 @@ def train_command(recipe: str | None, changes: tuple[str, ...], **values: Any) -
     given = opt.taken(TrainChoice, values)
     from selion import training
 
+    _refuse_unused(given)
     if given.listing:
         for name, summary in training.list_recipes().items():
             click.echo(f"{name:<40} {summary}".rstrip())
         return
-    if given.review and not given.sweeps:
+    if given.review:
         recipe = recipe or "review"
     if not recipe:
         raise click.UsageError(
@@ -109,6 +110,17 @@ def train_command(recipe: str | None, changes: tuple[str, ...], **values: Any) -
             _sweep(recipe, changes, given, say)
         else:
             _one(recipe, changes, given, say)
+
+
+def _refuse_unused(given: TrainChoice) -> None:
+    """Refuse what would have no effect."""
+    if given.listing:
+        names = {str(one.name) for one in click.get_current_context().command.params}
+        opt.refuse_given(names - {"listing"}, "--list only lists the packaged recipes")
+    if given.sweeps:
+        opt.refuse_given(["review"], "a --sweep trains on the data of its recipe")
+    if not given.review:
+        opt.refuse_given(["image", "model"], "no map was given by --from-review")
 
 
 def _one(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporter) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,28 +60,15 @@ class PublishedChoice:
             raise click.UsageError(
                 f"{found.name} is imagery: give it as --imagery {self.edition}, with a model."
             )
-        refuse_given(NO_MODEL, f"--from {found.name} takes no model and no image")
+        opt.refuse_given(NO_MODEL, f"--from {found.name} takes no model and no image")
         if found.product == "fields":
-            refuse_given(NO_PIXELS, f"--from {found.name} takes outlines as they are published")
+            opt.refuse_given(NO_PIXELS, f"--from {found.name} takes outlines as they are published")
         if self.least_confidence is not None and found.name != "ftw-1e:fields":
             raise click.UsageError(
                 f"--min-confidence has no effect, because {found.name} has none: it is for "
                 "--from ftw-1e:fields."
             )
         return found
-
-
-def refuse_given(names: Collection[str], because: str) -> None:
-    """Refuse options that were given on the command line and would have no effect."""
-    context = click.get_current_context()
-    given = [
-        param.opts[0]
-        for param in context.command.params
-        if param.name in names
-        and context.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
-    ]
-    if given:
-        raise click.UsageError(f"{', '.join(given)} has no effect, because {because}.")
 
 
 @click.command(

@@ -79,6 +79,15 @@ def _by_majority(classes: ClassScheme, method: str) -> bool:
     return is_refined(classes) or (method == "vote" and len(classes.things) > 1)
 
 
+def _check_cover(cover: str, classes: ClassScheme, method: str) -> None:
+    """Refuse (BadInput) to let objects cover all where they are found class by class."""
+    if cover == "all" and not _by_majority(classes, method):
+        raise BadInput(
+            f"--cover {cover} has no effect on the classes {', '.join(classes.names)}, which no "
+            "boundary model refined: add --refine, or leave it out."
+        )
+
+
 def find_instances(
     probs: Raster,
     classes: ClassScheme | LoadedModel[Any],
@@ -143,6 +152,7 @@ def find_instances(
     votes for its own (:func:`selion.fields.find_basins`).
     """
     scheme, method, options = _settled(classes, method, options)
+    _check_cover(cover, scheme, method)
     if _by_majority(scheme, method):
         return find_basins(probs, scheme, method, options, cover)
     return find_by_class(probs, scheme, method, options)
@@ -189,6 +199,7 @@ def map_instances(
         If the workspace cannot be written, or has no room for the ids (4 bytes per pixel).
     """
     scheme, method, options = _settled(classes, method, options)
+    _check_cover(cover, scheme, method)
     if _by_majority(scheme, method):
         return map_basins(
             probs, scheme, workspace, method, options, cover=cover, block=block, run=run

@@ -71,7 +71,7 @@ class AreaOptions:
                 "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"
             )
             raise BadInput(
-                f"A crop calendar or its crop was given, but {how}, so it has no effect: "
+                f"A --calendar or its --crop was given, but {how}, so it has no effect: "
                 "add --season-rule calendar, or leave it out."
             )
         if self.gsd is not None and not FINEST <= self.gsd <= COARSEST:

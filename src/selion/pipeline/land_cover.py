@@ -44,7 +44,7 @@ class LandCover:
     def __post_init__(self) -> None:
         if not self.rasters or not self.crops or not 0 <= self.least <= 1:
             raise BadInput(
-                f"A land cover of {len(self.rasters)} rasters, crop codes {sorted(self.crops)} "
+                f"A --land-cover of {len(self.rasters)} rasters, crop codes {sorted(self.crops)} "
                 f"and least share {self.least} was given; wanted are a raster, the codes of its "
                 "crops (--land-cover-crops) and a share of 0 to 1."
             )

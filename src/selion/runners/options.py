@@ -34,8 +34,8 @@ class RunnerOptions:
                 raise BadInput(f"{value} {what} were asked for; wanted is 1 or more.")
         if self.name == "serial" and (self.workers or 1) > 1:
             raise BadInput(
-                f"{self.workers} workers were asked for, but the runner is 'serial': add --runner "
-                "processes, or ray."
+                f"{self.workers} workers were asked for, but the --runner is 'serial': add "
+                "--runner processes, or ray."
             )
 
     @property

@@ -1,0 +1,623 @@
+"""A small command for each mode of each verb, and what its options may be given.
+
+A new verb wants an entry in ``MODES``; a new option wants one in ``OTHERS`` if it takes a name, a
+path or anything else that cannot be guessed from its type.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+from option_inputs import INPUTS, PROBE, Quick, frame, job
+from option_walk import ONCE, Given, Mode
+from selion.closerange import CropRun
+
+__all__ = ["EXEMPT", "INPUTS", "MODES", "OTHERS"]
+
+
+@contextmanager
+def serial(_options):
+    """Do blocks here, whoever was to do them."""
+    from selion.runners import Serial
+
+    yield Serial(1)
+
+
+def mapped(*_args, **kwargs):
+    """The map of an area, without its making."""
+    made = SimpleNamespace(
+        frame=frame(),
+        job=job(),
+        path=Path("out.parquet"),
+        facts=dict,
+        notes=(),
+        scores=SimpleNamespace(
+            scores=SimpleNamespace(
+                provenance=dict.fromkeys(("title", "year", "licence", "citation"), "")
+            )
+        ),
+    )
+    if kwargs.get("use"):
+        kwargs["use"](made)
+    return made
+
+
+SURVEY = SimpleNamespace(rows=list, refused=(), notes=(), options=SimpleNamespace(target=5))
+COST = SimpleNamespace(facts=lambda: {"dollars": 1.0})
+MOSAICS = SimpleNamespace(notes=(), bytes_read=1)
+PAGES = {"selion.reports.maps.write_report": Path("page.html")}
+LOADED = {"selion.pipeline.maps.load_refined": lambda *_a, **_k: Quick()}
+COMPARED = {"selion.pipeline.maps.compare_precision": "as before"}
+DRAWN = {"selion.reports.preview.Preview": None, "selion.reports.preview.write_preview": "preview"}
+AREAS = {
+    "selion.pipeline.areas.survey_area": SURVEY,
+    "selion.pipeline.run.map_area": mapped,
+    "selion.pipeline.cost.estimate_area": COST,
+    "selion.world.imagery_map.prepare_mosaics": (job(), MOSAICS),
+    "selion.world.imagery_map.map_prepared": mapped,
+    "selion.cli.mapping._print_plan": None,
+    "selion.world.map_published": mapped,
+    "selion.cli.map_published.PublishedRun._plan": None,
+    "selion.world.map_published_fields": lambda *_a, **_k: (Path("out"), frame()),
+    "selion.world.fields_cost": (1, 1),
+    **COMPARED,
+    **PAGES,
+    **DRAWN,
+}
+BLOCKS = {"selion.pipeline.maps.open_runner": serial}
+PLANNED = {"selion.prediction.plan": None}
+AREA = "12,50,12.02,50.02"
+BOX = "11,49,12,50"
+SERVED = {
+    "selion.web.server.listen": lambda *_a: (
+        SimpleNamespace(),
+        SimpleNamespace(url=lambda name: f"http://{name}"),
+        None,
+    ),
+    "selion.web.server.make_app": "app",
+    "selion.web.server.serve": None,
+    "threading.Timer": lambda *_a: SimpleNamespace(start=lambda: None, daemon=True),
+}
+SCREENED = {
+    "selion.web.screening.screening_page": (
+        "page",
+        SimpleNamespace(
+            listing=SimpleNamespace(notes=(), items=()),
+            journal=SimpleNamespace(history=SimpleNamespace(keys=()), path="log"),
+        ),
+    ),
+}
+PLAN = SimpleNamespace(
+    notes=("a note",), recipe=SimpleNamespace(name="run"), windows=8, validation=()
+)
+TRAINED = {
+    "selion.training.plan_training": PLAN,
+    "selion.reports.training_run.is_finished": False,
+    "selion.training.run.make_network": (None, "from nothing"),
+    "selion.training.run.probe": 1.0,
+    "selion.reports.training_run.run": SimpleNamespace(
+        trained=SimpleNamespace(
+            leads=True, scores=None, images_per_second=1.0, waited=0.0, engine="cpu"
+        ),
+        card=SimpleNamespace(folder="model"),
+    ),
+    "selion.reports.training_run.numbers": {},
+}
+CHECKED = {"selion.data.check_dataset": ONCE}
+SCORED = {
+    "selion.models.load_model": lambda *_a, **_k: Quick(),
+    "selion.evaluation.deployment_scores": {"changed": 0.5},
+    "selion.evaluation.evaluate": ONCE,
+    "selion.reports.evaluation.write_report": [Path("report.html")],
+    "selion.reports.evaluation.case_figures": [],
+}
+LAND_COVER = {
+    "land_cover": Given("{cover}", "--land-cover-crops 40"),
+    "crop_codes": Given("40,10", "--land-cover {cover} --land-cover-crops 40"),
+    "crop_share": Given("0.9", "--land-cover {cover} --land-cover-crops 40"),
+}
+FIELDS = {
+    "method": Given("components"),
+    "vote": Given("min_area_m2=250000", "--method vote"),
+    "simplify": "60",
+    "regularise": "30",
+    "min_area": "220000",
+    "max_area": "200000",
+    "collection": "mine",
+    "acquired": "2024-08-01T10:00:00Z",
+    **LAND_COVER,
+}
+WINDOWS = {
+    "window": "32",
+    "overlap": "0.5",
+    "padding": Given("6", "--window 32"),
+    "block": "64",
+    "batch": "1",
+    "gsd": "5",
+    "scale": "2",
+    "bands": "2,1,3,4",
+}
+MODEL = {"model": "other", "refiner": "own", "cover": Given("all", "--refine own"), "gpu": "0"}
+RUN = {"runner": "processes", "workers": Given("3", "--runner processes"), "work": "kept"}
+SEARCH = {
+    "provider": "planetary-computer",
+    "dates": "2024-03-01/2024-05-31 2024-08-01/2024-10-15",
+    "season_rule": Given("calendar", "--calendar {photos}", ""),
+    "calendar": Given("{photos}", "--season-rule calendar --calendar other"),
+    "crop": Given("winter", "--season-rule calendar --calendar {photos}"),
+    "excluded": "3,8",
+    "crs": "EPSG:3857",
+    "pixel": "20",
+}
+EXEMPT = {"stats": {"quiet": "nothing is printed but the result anyhow"}}
+"""Options of a verb that may do nothing there, and why."""
+MODES = {
+    "map": [
+        Mode(
+            "map {image} -o out.parquet",
+            {**LOADED, **COMPARED, **PAGES, **DRAWN, "selion.pipeline.maps.map_image": ONCE},
+            {**BLOCKS, **PLANNED},
+        ),
+        Mode(f"map {AREA} --year 2024 -o out.parquet", AREAS),
+        Mode(f"map {AREA} --year 2024 --imagery ftw-mosaics -o out.parquet", AREAS),
+        Mode(f"map {AREA} --year 2025 --from ftw-2e -o out.parquet", AREAS),
+        Mode(f"map {AREA} --year 2025 --from ftw-1e:fields -o out.parquet", AREAS),
+    ],
+    "predict": [
+        Mode(
+            "predict {image} -o out.tif",
+            {**LOADED, **COMPARED, "selion.reports.preview.write_score_preview": "p"},
+            {**BLOCKS, **PLANNED},
+        )
+    ],
+    "fields": [
+        Mode("fields {scores} -o out.parquet", DRAWN, BLOCKS),
+        Mode(
+            "fields {refined} -o out.parquet",
+            {**DRAWN, "selion.pipeline.maps.fields_from_scores": ONCE},
+            BLOCKS,
+        ),
+    ],
+    "world": [Mode("world")],
+    "scenes": [
+        Mode(
+            f"scenes {AREA} 2024",
+            {
+                "selion.pipeline.areas.survey_area": SURVEY,
+                "selion.pipeline.areas.write_survey": None,
+            },
+        ),
+        Mode(
+            f"scenes {AREA} 2024 -o scenes.json",
+            {
+                "selion.pipeline.areas.survey_area": SURVEY,
+                "selion.pipeline.areas.write_survey": None,
+            },
+        ),
+    ],
+    "composite": [
+        Mode(
+            f"composite {AREA} 2024 -o out.tif",
+            {
+                "selion.pipeline.areas.survey_area": SURVEY,
+                "selion.pipeline.composites.write_composite": SimpleNamespace(facts=dict),
+                "selion.pipeline.cost.estimate_area": COST,
+                "selion.runners.open_runner": serial,
+            },
+        )
+    ],
+    "evaluate": [
+        Mode(
+            "evaluate --pred {prediction}/fields.parquet --truth {truth}",
+            {
+                "selion.evaluation.evaluate_files": ONCE,
+                "selion.reports.evaluation.write_report": [Path("report.html")],
+            },
+            skip=("pixels",),
+        ),
+        Mode("evaluate quick {dataset} --bootstrap 20", SCORED, skip=("pixels", "maps", "truth")),
+        Mode("evaluate quick {ftw} --bootstrap 20", SCORED, skip=("pixels", "maps", "truth")),
+        Mode(
+            "evaluate --pixels {pixels} --bootstrap 20",
+            {
+                "selion.evaluation.pixels.oracle_system": None,
+                "selion.models.load_model": lambda *_a, **_k: Quick(),
+                "selion.evaluation.pixels.evaluate_pixels": ONCE,
+            },
+        ),
+    ],
+    "change": [
+        Mode(
+            "change {year} {later} -o out",
+            {
+                "selion.change.compare_years": ONCE,
+                "selion.reports.change.write_report": Path("page.html"),
+            },
+        ),
+    ],
+    "history": [
+        Mode(
+            "history {year} {later} {last} -o out",
+            {
+                "selion.world.history.write_history": ONCE,
+                "selion.reports.history.write_report": Path("page.html"),
+            },
+        ),
+        Mode(
+            f"history {AREA} --years 2017-2018 --from ftw-2e -o out",
+            {
+                "selion.world.years.map_years": [],
+                "selion.world.history.write_history": SimpleNamespace(
+                    facts={"fields": 1, "alive": 1, "years": {}}
+                ),
+                "selion.reports.history.write_report": Path("page.html"),
+            },
+        ),
+    ],
+    "plan": [
+        Mode(
+            f"plan {AREA} --year 2024 --probe-file {{probe}} -o out --workers 4 --edge 20",
+            {"selion.country.make_plan": ONCE},
+        ),
+        Mode(
+            f"plan {AREA} --year 2024 --probe -o out --workers 4 --edge 20",
+            {"selion.country.probe_pipeline": PROBE, "selion.country.make_plan": ONCE},
+        ),
+    ],
+    "merge": [
+        Mode("merge {table} {cut} -o out", {"selion.country.merge_maps": ONCE}),
+        Mode(
+            "merge {table} -o out --layout ftw-2e --year 2024 --address https://a.example/x",
+            {"selion.country.publish_maps": ONCE},
+        ),
+    ],
+    "query": [Mode("query 12,50,12.011,50.001 {maps} -o out.parquet")],
+    "stats": [
+        Mode("stats {maps} --by {units}", skip=("quiet",)),
+        Mode("stats {maps} --by {units} -o out.csv", skip=("quiet",)),
+    ],
+    "tiles": [Mode("tiles {maps} -o out.pmtiles --max-zoom 10")],
+    "crops": [
+        Mode(
+            "crops {photos}/photos -o out -m colour --workers 1",
+            {"selion.closerange.measure_folder": ONCE},
+        ),
+        Mode(
+            "crops {photos}/photos -o out --workers 1",
+            {"selion.closerange.measure_folder": CropRun(Path("out"), [], [], [], "crops-rgb", "")},
+        ),
+        Mode("crops --print-marker marker.png"),
+    ],
+    "view": [Mode("view {image}", SERVED)],
+    "review open": [
+        Mode(
+            "review open reviewed",
+            SERVED
+            | {
+                "selion.web.review.open_session": ONCE,
+                "selion.web.view.page.view_page": ("page", SimpleNamespace(close=lambda: None)),
+            },
+            copies=("reviewed",),
+        )
+    ],
+    "review export": [
+        Mode(
+            "review export reviewed -o out",
+            {"selion.review.export_review": ONCE},
+            copies=("reviewed",),
+        )
+    ],
+    "review status": [Mode("review status {reviewed}")],
+    "train": [
+        Mode("train fields-s2-2season", TRAINED),
+        Mode(
+            "train fields-s2-2season --sweep schedule.lr=1e-3,1e-4",
+            {
+                "selion.reports.sweep.run_sweep": [],
+                "selion.reports.sweep.write_sweep": "page.html",
+                "selion.reports.sweep.table": [],
+                "selion.reports.sweep.header": [],
+            },
+        ),
+        Mode("train --from-review {reviewed}", TRAINED | {"selion.review.plan_from_review": PLAN}),
+        Mode("train --list"),
+    ],
+    "label depth": [
+        Mode("label depth {photos}/photos -o out --depth {photos}/depths"),
+        Mode(
+            "label depth {photos}/photos -o out",
+            {
+                "selion.models.depth.network.load_depth": (SimpleNamespace(name="net", edge=1), ()),
+                "selion.labelling.pseudo.label_photos": [],
+            },
+        ),
+    ],
+    "label screen": [Mode("label screen {screened}/photos {screened}/pseudo", SERVED | SCREENED)],
+    "label report": [
+        Mode(
+            "label report {screened}/pseudo",
+            {
+                "selion.reports.screening.write_report": lambda _, out: ("found", out or "page"),
+                "selion.reports.screening.to_text": str,
+            },
+        )
+    ],
+    "label pseudo": [
+        Mode(
+            "label pseudo {dataset} -m quick -o out",
+            {
+                "selion.models.load_model": lambda *_a, **_k: Quick(),
+                "selion.labelling.scenes.label_scenes": [
+                    SimpleNamespace(has_mask=True, quality=0.5, key="a", why="")
+                ],
+            },
+        ),
+    ],
+    "label trimap": [Mode("label trimap {photos}/masks {photos}/other -o out")],
+    "label selftrain": [
+        Mode(
+            "label selftrain fields-s2-2season --pseudo {photos} -o out",
+            {
+                "selion.labelling.selection.keep_pseudo": (),
+                "selion.labelling.selftrain.plan_selftraining": SimpleNamespace(notes=("a note",)),
+                "selion.reports.self_training.run": Path("model"),
+            },
+        ),
+    ],
+    "models list": [Mode("models list")],
+    "models show": [Mode("models show fields-s2-2season")],
+    "models fetch": [
+        Mode("models fetch ftw-3class", {"selion.models.fetch_model": SimpleNamespace(folder="x")})
+    ],
+    "models import": [
+        Mode(
+            "models import a.ckpt", {"selion.models.import_checkpoint": SimpleNamespace(folder="x")}
+        )
+    ],
+    "models quantise": [
+        Mode(
+            "models quantise a {image} -o out",
+            {
+                "selion.pipeline.quantisation.quantise_model": (
+                    SimpleNamespace(folder="x"),
+                    SimpleNamespace(agreement=1.0, windows=4, worst=1.0, speed=2.0),
+                )
+            },
+        )
+    ],
+    "data list": [Mode("data list")],
+    "data show": [Mode("data show ftw")],
+    "data fetch": [Mode("data fetch ftw -o out", {"selion.data.fetch_dataset": [Path("a")]})],
+    "data check": [
+        Mode("data check {ftw}", CHECKED, code=2),
+        Mode("data check ftw --root {ftw}", CHECKED, code=2),
+    ],
+    "data make": [
+        Mode(
+            "data make {image} -p {polygons} -o out --size 32 --block-km 0.3",
+            {"selion.data.make_dataset": ONCE},
+        ),
+    ],
+    "qgis install": [
+        Mode("qgis install --profile profile", {"selion.qgis.install_plugin": "folder"})
+    ],
+    "qgis path": [Mode("qgis path")],
+    "qgis style": [Mode("qgis style year/fields.parquet", copies=("year",))],
+    "simulate": [
+        Mode(
+            "simulate -o out --size 32",
+            {
+                "selion.simulation.landscape.simulate": ONCE,
+                "selion.pipeline.demo.write_landscape": lambda *_a, **_k: [Path("image.tif")],
+            },
+        ),
+        Mode(
+            "simulate -o out --archive",
+            {
+                "selion.simulation.archive.simulate_archive": lambda out, **_k: (
+                    out.mkdir()
+                    or SimpleNamespace(
+                        area={},
+                        items=[],
+                        tiles=[],
+                        options=SimpleNamespace(year=2024),
+                        catalogue="c",
+                    )
+                )
+            },
+        ),
+    ],
+    "demo": [
+        Mode(
+            "demo",
+            {
+                "selion.pipeline.demo.run_demo": SimpleNamespace(scores={}),
+                "selion.reports.demo.write_report": Path("page.html"),
+                "selion.reports.demo.text_table": "table",
+            },
+        )
+    ],
+    "doctor": [Mode("doctor", {"selion.reports.doctor.examine": {"a": 1}})],
+}
+OTHERS = {
+    "map": {
+        **FIELDS,
+        **WINDOWS,
+        **MODEL,
+        **RUN,
+        **SEARCH,
+        "out": "other.gpkg",
+        "year": "2019",
+        "imagery": Given("ftw-mosaics@copy"),
+        "edition": Given("ftw-2e@copy"),
+        "scores": "scores.tif",
+        "price": Given("2", "--dry-run"),
+        "least_confidence": "80",
+    },
+    "predict": {
+        **WINDOWS,
+        **{k: MODEL[k] for k in ("model", "refiner", "gpu")},
+        **RUN,
+        "out": "other.tif",
+    },
+    "fields": {
+        "out": "other.gpkg",
+        "image": "{cover}",
+        **FIELDS,
+        "cover": "all",
+        **{k: RUN[k] for k in ("runner", "workers")},
+    },
+    "scenes": {
+        **{k: v for k, v in SEARCH.items() if k not in ("crs", "pixel")},
+        "out": "other.json",
+    },
+    "composite": {
+        **SEARCH,
+        **RUN,
+        "out": "other.tif",
+        "tiles": "tiles",
+        "price": Given("2", "--dry-run"),
+    },
+    "evaluate": {
+        "maps": "{year}/fields.parquet",
+        "truth": "{year}/fields.parquet",
+        "out": "other",
+        "extent": "{districts}",
+        "by": "kind",
+        "calibration": "fit.toml",
+        "layout": "pastis",
+        "split": "train",
+        "ratios": "0.05",
+        "widths": "3",
+        "oracle": "sam",
+        "draws": "30",
+        "iou": "0.9",
+        "cap": "1",
+        "method": "components",
+        "reproject": Given(None, "--truth {far_truth}", only=True),
+    },
+    "change": {"out": "other", "tolerance": "0.1"},
+    "history": {
+        **{k: RUN[k] for k in ("runner", "workers")},
+        "out": "other",
+        "tolerance": "0.1",
+        "years": "2019-2020",
+        "edition": "ftw-2e@copy",
+        "gsd": "20",
+        **{k: FIELDS[k] for k in ("simplify", "min_area", "max_area", "method")},
+        "land_cover": Given("{cover}", "--land-cover-crops 40"),
+        "crop_codes": Given("40", "--land-cover {cover}"),
+        "water_codes": Given("80", "--land-cover {cover}"),
+        "elevation": "{dem}",
+        "districts": "{districts}",
+        "district_column": Given("name", "--districts {districts}"),
+        "reference": "{reference}",
+        "reference_column": Given("right", "--reference {reference}"),
+        "reference_year": Given("2024", "--reference {reference}"),
+    },
+    "plan": {
+        **{k: v for k, v in SEARCH.items() if k not in ("crs", "pixel")},
+        "out": "other",
+        "year": "2023",
+        "prices": "{prices}",
+        "probe_file": "{slow}",
+        "probe_at": BOX,
+        "model": "other",
+        "edge": "10",
+    },
+    "merge": {
+        "out": "other",
+        "plan": "{plan}",
+        "year": "2023",
+        "addresses": "s3://b/x",
+        "collection": "mine",
+        "min_area": "5000",
+        "work": "kept",
+    },
+    "query": {"out": "other.gpkg", "columns": "class"},
+    "stats": {"by": "{more_units}", "name": "code", "out": "other.json"},
+    "tiles": {"out": "other.pmtiles"},
+    "crops": {
+        "out": "other",
+        "model": "colour-otsu",
+        "gsd": "0.5",
+        "marker": "30",
+        "print_marker": "other.png",
+        "window": "32",
+    },
+    "view": {},
+    "review open": {
+        "against": "{year}",
+        "image": "{image}",
+        "scores": "{scores}",
+        "photos": "{screened}/photos {screened}/pseudo",
+        "person": "Ada",
+        "port": "8123",
+    },
+    "review export": {"out": "other", "image": "{image}"},
+    "label pseudo": {
+        "out": "other",
+        "model": "other",
+        "unsure": "0.2 0.7",
+        "window": "64",
+        "gsd": "5",
+        "scale": "2",
+        "bands": "1,2",
+    },
+    "label report": {"out": "other.html"},
+    "label selftrain": {
+        "pseudo": "{dataset}",
+        "out": "other",
+        "labelled": "{dataset}",
+        "root": "{ftw}",
+        "decisions": "log.jsonl",
+        "share": "0.3",
+        "gsd": "1 2",
+        "changes": "schedule.epochs=2",
+    },
+    "train": {
+        "review": "{year}",
+        "image": "{image}",
+        "model": "other",
+        "out": "other",
+        "changes": "schedule.epochs=2",
+        "sweeps": "schedule.lr=1e-3,1e-4",
+    },
+    "label depth": {
+        "out": "other",
+        "model": "base",
+        "depths": "{photos}/masks",
+        "full": "0*",
+        "device": "cuda",
+        "clip": "20",
+        "force": Given(None, "--clip 20"),
+    },
+    "label screen": {"person": "Ada", "port": "8123"},
+    "label trimap": {"out": "other", "classes": "soil,plant"},
+    "models import": {"out": "other", "like": "FTW_PRUE_EFNET_B3"},
+    "models quantise": {"out": "other"},
+    "data fetch": {"out": "other", "groups": "kenya"},
+    "data check": {"shifts": "0", "root": "{one_country}", "split": "test", "groups": "kenya"},
+    "data make": {
+        "polygons": "{year}/fields.parquet",
+        "out": "other",
+        "area": "{districts}",
+        "keep": "kind=1",
+        "boundary": "2",
+        "licence": "CC0-1.0",
+        "group": "here",
+        "seed": "3",
+    },
+    "qgis install": {"profile": "other"},
+    "qgis style": {"name": "size"},
+    "simulate": {
+        "size": "64",
+        "seed": "2",
+        "out": "other",
+        "style": "prairie",
+        "centre": Given("30 40", ""),
+    },
+    "demo": {"out": "other", "image": "{image}"},
+}
