@@ -153,6 +153,27 @@ SEARCH = {
 }
 EXEMPT = {"stats": {"quiet": "nothing is printed but the result anyhow"}}
 """Options of a verb that may do nothing there, and why."""
+SAMPLED = SimpleNamespace(
+    drawn=1, units=2, strata=[SimpleNamespace(name="fields", units=2, drawn=1)]
+)
+RATE = SimpleNamespace(value=0.5, half_width=0.1)
+ESTIMATED = SimpleNamespace(
+    notes=("a note",),
+    answered=(1,),
+    hectares=lambda: 1.0,
+    whole=SimpleNamespace(
+        overall=RATE,
+        by_class={"field": SimpleNamespace(mapped=0.5, area=RATE, users=RATE, producers=RATE)},
+    ),
+)
+REPRODUCED = {
+    "selion.papers.open_chips": "chips",
+    "selion.papers.find_weights": lambda *_a: {},
+    "selion.papers.with_own": lambda table, _: (table, {}),
+    "selion.papers.reproduce_table": "scores",
+    "selion.papers.to_markdown": "table",
+    "selion.papers.write_table": Path("table.csv"),
+}
 MODES = {
     "map": [
         Mode(
@@ -227,6 +248,21 @@ MODES = {
                 "selion.evaluation.pixels.evaluate_pixels": ONCE,
             },
         ),
+    ],
+    "reproduce prue": [
+        Mode("reproduce prue --table 1", REPRODUCED, skip=("data",)),
+        Mode("reproduce prue --table 1 --data {ftw}", REPRODUCED),
+    ],
+    "sample": [Mode(f"sample {AREA} {{maps}} -o out", {"selion.survey.draw_sample": SAMPLED})],
+    "estimate": [
+        Mode(
+            "estimate {photos} -o out",
+            {
+                "selion.survey.estimate_sample": ESTIMATED,
+                "selion.survey.write_estimates": None,
+                "selion.reports.survey.to_html": "page",
+            },
+        )
     ],
     "change": [
         Mode(
@@ -498,6 +534,25 @@ OTHERS = {
         "method": "components",
         "reproject": Given(None, "--truth {far_truth}", only=True),
     },
+    "reproduce prue": {
+        "tables": "2",
+        "data": "{dataset}",
+        "weights": "{photos}",
+        "own": "quick",
+        "countries": "austria",
+        "out": "other",
+    },
+    "sample": {
+        "out": "other",
+        "error": "0.02",
+        "expected": Given("0.7", "--error 0.02"),
+        "breaks": "0.5",
+        "districts": "{units}",
+        "district_column": Given("code", "--districts {units}"),
+        "land_cover": Given("{cover}", "--land-cover-crops 40"),
+        "crop_codes": Given("40", "--land-cover {cover}"),
+    },
+    "estimate": {"out": "other", "answers": "{table}"},
     "change": {"out": "other", "tolerance": "0.1"},
     "history": {
         **{k: RUN[k] for k in ("runner", "workers")},

@@ -52,7 +52,7 @@ def test_options_work_or_are_refused(verb, inputs, tmp_path, monkeypatch):
 def test_fields_of_choices_are_read():
     """A net below: what an options class holds is read by somebody, each field by its name."""
     texts = [path.read_text("utf-8") for path in SOURCES]
-    read = {name for text in texts for name in re.findall(r"\w\.(\w+)", text)}
+    read = {name for text in texts for name in re.findall(r"\.(\w+)", text)}
     held = {
         f"{node.name}.{line.target.id}"
         for text in texts

@@ -285,22 +285,9 @@ def _refuse_area(image: str) -> None:
             f"{opt.located(image)} is an area, not an image: give the year to map, for "
             "example --year 2024."
         )
-    context = click.get_current_context()
-    asked = {
-        option.name: option.opts[0]
-        for option in context.command.params
-        if option.name in area.AREA_ONLY
-    }
-    given = [
-        name
-        for key, name in asked.items()
-        if context.get_parameter_source(key) is click.core.ParameterSource.COMMANDLINE
-    ]
-    if given:
-        raise click.UsageError(
-            f"{', '.join(given)} has no effect, because IMAGE is an image; with --year it is an "
-            "area whose scenes are searched."
-        )
+    opt.refuse_given(
+        area.AREA_ONLY, "IMAGE is an image; with --year it is an area whose scenes are searched"
+    )
 
 
 def _map_area(place: str, year: int, run: MapRun, search: area.SearchChoice, price: float) -> None:
