@@ -573,7 +573,11 @@ OTHERS = {
         "reference_year": Given("2024", "--reference {reference}"),
     },
     "plan": {
-        **{k: v for k, v in SEARCH.items() if k not in ("crs", "pixel")},
+        **{name: value for name, value in SEARCH.items() if name != "crs"},
+        **FIELDS,
+        **WINDOWS,
+        **MODEL,
+        "scores": "scores.tif",
         "out": "other",
         "year": "2023",
         "prices": "{prices}",

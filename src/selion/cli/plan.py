@@ -139,6 +139,8 @@ def plan_command(
     from selion import country, imagery, store
 
     mapped = map_options({**values, "runner": "serial", "workers": None, "profile": False})
+    if values["refiner"] is None:
+        opt.refuse_given(["cover"], "no --refine draws outlines")
     scores = given.scores
     if scores is not None and (scores.name != str(scores) or scores.suffix.lower() != ".tif"):
         raise click.UsageError(
