@@ -430,8 +430,6 @@ def test_evaluate_a_map_against_its_truth(mapped, scene, tmp_path):
         truth,
         "-o",
         tmp_path / "report",
-        "--bootstrap",
-        50,
     )
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "report").iterdir()} >= {

@@ -412,8 +412,6 @@ def test_the_verb_on_maps_and_its_bad_input(tmp_path):
         str(truth),
         "-o",
         str(tmp_path / "out"),
-        "--bootstrap",
-        "0",
     ]
     done = CliRunner().invoke(evaluate_command, arguments, catch_exceptions=False)
     assert done.exit_code == 0

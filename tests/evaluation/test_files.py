@@ -107,7 +107,7 @@ def test_scores_by_any_column_of_the_truth(tmp_path):
 
 
 def run(*arguments):
-    return CliRunner().invoke(evaluate_command, [*map(str, arguments), "--bootstrap", "0", "-q"])
+    return CliRunner().invoke(evaluate_command, [*map(str, arguments), "-q"])
 
 
 def test_a_fitted_calibration_goes_onto_a_card_and_back(tmp_path):
