@@ -403,6 +403,7 @@ MODES = {
         ),
     ],
     "models list": [Mode("models list")],
+    "models encoders": [Mode("models encoders")],
     "models show": [Mode("models show fields-s2-2season")],
     "models fetch": [
         Mode("models fetch ftw-3class", {"selion.models.fetch_model": SimpleNamespace(folder="x")})
