@@ -23,6 +23,7 @@ from selion.classes import FTW2  # noqa: E402
 from selion.cli.evaluate import evaluate_command  # noqa: E402
 from selion.data import load_dataset  # noqa: E402
 from selion.data.ftw import BANDS  # noqa: E402
+from selion.errors import BadInput  # noqa: E402
 from selion.evaluation import EvaluateOptions, evaluate  # noqa: E402
 from selion.grid import whole  # noqa: E402
 from selion.metrics import ScoreOptions  # noqa: E402
@@ -35,6 +36,8 @@ from selion.models.sam.network import EncodedImage, Prompted  # noqa: E402
 from selion.models.sam.segmenter import SamSegmenter  # noqa: E402
 from selion.prediction import PredictOptions  # noqa: E402
 from selion.segmenter import InputSpec, Scaling  # noqa: E402
+from selion.training.recipe import Validate  # noqa: E402
+from selion.training.scoring import answered_objects, score_samples  # noqa: E402
 
 SIZE = 64
 CHIPS = PredictOptions(window=SIZE)
@@ -280,3 +283,15 @@ def test_the_command_scores_the_folder_of_such_a_model(sample, chips, tmp_path, 
     assert {pixels.shape for pixels in shown} == {(256, 256, 3)}
     first = np.rint(in_bytes(chips[0][1]))
     assert any(np.abs(p[:SIZE, :SIZE, ::-1].transpose(2, 0, 1) - first).max() <= 1 for p in shown)
+
+
+def test_training_validates_with_the_objects_that_a_map_would_have(chips):
+    model, samples = made("mask2former", chips), [one for one, *_ in chips]
+    spec = Validate(method="components")
+    for one, _, said, _ in chips:
+        assert np.array_equal(answered_objects(model, one, spec, said.shape) > 0, said > 0)
+    counts = score_samples(model, samples, spec).counts.sum(0)
+    assert counts[0] + counts[1] == sum(len(scores) for *_, scores in chips)
+    assert counts[0] > 5
+    with pytest.raises(BadInput, match="with objects: pixels are compared by class"):
+        score_samples(model, samples, Validate(metric="miou"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -13,10 +11,10 @@ from odc.geo.geobox import GeoBox
 from selion import fields, prediction
 from selion.classes import IGNORE
 from selion.errors import BadInput
-from selion.grid import whole
 from selion.labels import MIN_AREA
 from selion.metrics.image import ImageOptions
 from selion.metrics.summary import ScoreOptions
+from selion.prediction.objects import find_own_objects
 from selion.raster import Raster
 from selion.sample import Sample
 from selion.segmenter import Segmenter, as_model
@@ -126,17 +124,11 @@ def _own_objects(model: Segmenter, sample: Sample, options: EvaluateOptions) -> 
     Smaller ones than are looked for elsewhere are left out; where the model tells no scores, there
     are no confidences.
     """
-    plan = prediction.plan(sample.image, model, options.predict)
-    with TemporaryDirectory() as folder:
-        journal = prediction.BlockJournal(Path(folder) / "seen", plan.key)
-        found = prediction.predict_objects(
-            sample.image,
-            model,  # type: ignore[arg-type]  # it answers with objects, as was asked
-            plan,
-            Path(folder) / "objects",
-            journal=journal,
-            options=None,
-        ).read(whole(plan.grid))
+    found = find_own_objects(
+        sample.image,
+        model,  # type: ignore[arg-type]  # it answers with objects, as was asked
+        options.predict,
+    )
     table = found.table[found.table["area"] >= (options.instances.min_area or 0)]
     ids = onto(np.where(np.isin(found.ids, table["id"]), found.ids, 0), sample.image.grid)
     scores = table.set_index("id")["score"].loc[np.unique(ids[ids > 0])].to_numpy(float)

@@ -12,17 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from selion.errors import BadInput, EmptyImage, GridMismatch
-from selion.grid import roi_shape
+from selion.grid import roi_shape, whole
 from selion.labels import Instances
 from selion.prediction.block import Group, group_frame, group_of
 from selion.prediction.detections import Seen, SeenWindow, join, list_detections
 from selion.prediction.journal import BlockJournal
 from selion.prediction.mask_merging import Candidates, paint
-from selion.prediction.planning import PredictionPlan
+from selion.prediction.planning import PredictionPlan, PredictOptions
+from selion.prediction.planning import plan as plan_of
 from selion.prediction.progress import Clock, OnProgress, unwatched
 from selion.prediction.resample import read_frame
 from selion.prediction.value_range import check_numbers
@@ -129,6 +131,36 @@ def predict_objects(
         raise EmptyImage("The image holds nothing but nodata: there is nothing to predict.")
     groups = join(seen, detections, options.agreement)
     return paint(Candidates(seen, detections, groups), plan, Path(folder), options.visible)
+
+
+def find_own_objects(
+    source: Source, model: InstanceSegmenter, options: PredictOptions | None = None
+) -> Instances:
+    """Find the objects of a source that fits in memory, keeping nothing on disk.
+
+    Parameters
+    ----------
+    source : Source
+    model : InstanceSegmenter
+        Answers with objects.
+    options : PredictOptions, optional
+
+    Returns
+    -------
+    Instances
+        Of the whole working grid; ids and table as :func:`predict_objects` has them.
+
+    Raises
+    ------
+    BadInput, GridMismatch, EmptyImage
+        As :func:`predict_objects` and :func:`selion.prediction.plan`.
+    """
+    decided = plan_of(source, model, options)
+    with TemporaryDirectory() as folder:
+        journal = BlockJournal(Path(folder) / "seen", decided.key)
+        return predict_objects(
+            source, model, decided, Path(folder) / "objects", journal=journal
+        ).read(whole(decided.grid))
 
 
 def _positions(plan: PredictionPlan) -> Iterator[Position]:

@@ -273,8 +273,7 @@ def sample_figures(result: Result) -> list[page.Figure]:
 
     Imagery, truth, and what the exported model says.
     """
-    from selion import prediction
-    from selion.training.scoring import MEASURES, found_objects, true_objects
+    from selion.training.scoring import MEASURES, answered_objects, true_objects
 
     scores, plan = result.trained.scores, result.plan
     if scores is None:
@@ -294,11 +293,8 @@ def sample_figures(result: Result) -> list[page.Figure]:
     figures = []
     for k in picked:
         sample = plan.validation[place[k]]
-        probabilities = prediction.predict(sample.image, model)
-        if probabilities is None:  # only where it was written to a sink
-            continue
         truth = true_objects(sample, spec)
-        predicted = found_objects(probabilities, model, spec, truth.shape)
+        predicted = answered_objects(model, sample, spec, truth.shape)
         caption = (
             f"{sample.key}: {MEASURES[scores.metric]} {values[k]:.2f}. Truth in cyan, answer in "
             "yellow, both in white."

@@ -16,9 +16,11 @@ import torch
 
 from selion.errors import BadInput
 from selion.models import ModelCard
+from selion.models.mask2former.inference import panoptic_options
 from selion.models.pixel import TorchSegmenter
 from selion.progress import OnStep, silent
 from selion.sample import Sample
+from selion.segmenter import LoadedModel
 from selion.training.checkpoint import BEST, STATE, check_same, load_state, save_state
 from selion.training.criterion import Criterion, make_loss
 from selion.training.draws import generator
@@ -358,7 +360,7 @@ def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> tuple[
     live = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.load_state_dict(weights)
     fast = run.engine.precision == "bfloat16"
-    model = TorchSegmenter(run.card, network, run.engine.device.type, fast=fast)
+    model = _as_mapped(run.card, network, run.engine.device.type, fast=fast)
     try:
         scores = score_samples(
             model,
@@ -372,6 +374,18 @@ def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> tuple[
         )
     finally:
         network.load_state_dict(live)
+
+
+def _as_mapped(
+    card: ModelCard, network: torch.nn.Module, device: str, *, fast: bool
+) -> LoadedModel[Any]:
+    """Return the network as a map would load it: with objects where its card asks for them."""
+    asked = panoptic_options(card.architecture)
+    if asked is None:
+        return TorchSegmenter(card, network, device, fast=fast)
+    from selion.models.mask2former.segmenter import QuerySegmenter
+
+    return QuerySegmenter(card, network, device, asked, fast=fast)
 
 
 def _bare(run: _Run) -> TrainingState:

@@ -17,8 +17,9 @@ from selion.errors import BadInput, EmptyImage
 from selion.grid import pixel_metres
 from selion.labels import MIN_AREA
 from selion.metrics.statistics import f1_from_counts, iou_from_counts
+from selion.prediction.objects import find_own_objects
 from selion.sample import Sample
-from selion.segmenter import Segmenter
+from selion.segmenter import Segmenter, as_model
 from selion.training.class_mapping import placed
 from selion.training.recipe import Validate
 
@@ -210,20 +211,23 @@ def score_samples(
 def _score(
     model: Segmenter, sample: Sample, spec: Validate
 ) -> tuple[list[float], metrics.Confusion | None]:
-    probabilities = prediction.predict(sample.image, model)
-    if probabilities is None:
-        raise BadInput(f"{sample.key} was not predicted.")
-    confusion = _confusion(probabilities, model.classes, sample)
+    probabilities = None if answers_objects(model) else _predicted(model, sample)
+    confusion = None if probabilities is None else _confusion(probabilities, model.classes, sample)
     if confusion is None and "miou" in (spec.metric, "miou" if spec.method == "pixels" else ""):
         have = ", ".join(sample.labels.classes.names) if sample.labels is not None else "no labels"
         raise BadInput(
-            f"{sample.key} has {have}, and the model answers {', '.join(model.classes.names)}: "
-            "pixels are compared by class, so give it such labels."
+            f"{sample.key} has {have}, and the model answers "
+            f"{', '.join(model.classes.names)}{' with objects' if probabilities is None else ''}: "
+            "pixels are compared by class, so give it such labels, or validate by objects."
         )
     if spec.method == "pixels" and confusion is not None:
         return [0, 0, 0, *_covered(confusion, model.classes)], confusion
     truth = true_objects(sample, spec)
-    predicted = found_objects(probabilities, model, spec, truth.shape)
+    predicted = (
+        own_objects(model, sample, spec, truth.shape)
+        if probabilities is None
+        else found_objects(probabilities, model, spec, truth.shape)
+    )
     ignore = sample.ignore
     where = sample.instances or sample.labels  # its grid may be finer than the image's
     pixel = pixel_metres(where.grid if where is not None else sample.image.grid)
@@ -237,6 +241,40 @@ def _score(
     )
     objects = metrics.object_scores(image.table, spec.iou, strict=spec.method == "components")
     return [objects.tp, objects.fp, objects.fn, *image.area], confusion
+
+
+def _predicted(model: Segmenter, sample: Sample) -> Raster:
+    probabilities = prediction.predict(sample.image, model)
+    if probabilities is None:
+        raise BadInput(f"{sample.key} was not predicted.")
+    return probabilities
+
+
+def answered_objects(
+    model: Segmenter, sample: Sample, spec: Validate, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return (y, x) int32 ids of what a model says about a sample, on a grid of ``shape``."""
+    if answers_objects(model):
+        return own_objects(model, sample, spec, shape)
+    return found_objects(_predicted(model, sample), model, spec, shape)
+
+
+def answers_objects(model: Segmenter) -> bool:
+    """Say whether a model answers with objects instead of probabilities."""
+    return as_model(model).gives == "objects"
+
+
+def own_objects(
+    model: Segmenter, sample: Sample, spec: Validate, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Return (y, x) int32 ids of the objects that a model answers with, on a grid of ``shape``.
+
+    Smaller ones than :func:`found_objects` looks for are left out.
+    """
+    found = find_own_objects(sample.image, model)  # type: ignore[arg-type]  # as was asked
+    least = 0 if spec.method == "components" else MIN_AREA
+    kept = found.table.loc[found.table["area"] >= least, "id"]
+    return _onto(np.where(np.isin(found.ids, kept), found.ids, 0).astype(np.int32), shape)
 
 
 def _covered(confusion: metrics.Confusion, classes: ClassScheme) -> list[float]:

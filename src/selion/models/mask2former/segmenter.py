@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +15,12 @@ from selion.models.card import ModelCard
 from selion.models.execution import CardModel
 from selion.models.feed import check_views, feed
 from selion.models.mask2former.inference import PanopticOptions, panoptic_options
-from selion.models.mask2former.network import SetAnswer
 from selion.models.objects import scored_objects
 from selion.models.pixel import TorchNetwork, load_network
 from selion.segmenter import LoadedModel, View
+
+if TYPE_CHECKING:
+    from selion.models.mask2former.network import SetAnswer
 
 INSIDE = 0.5
 """A pixel belongs to a mask from this probability."""
