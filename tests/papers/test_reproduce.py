@@ -134,6 +134,32 @@ def test_a_model_that_cannot_be_fed_leaves_the_others(sample, tmp_path, monkeypa
     assert rows["prue-b7"].missing in "\n".join(found.problems)
 
 
+def test_a_chip_that_cannot_be_read_is_named_and_its_score_not_kept(tmp_path, asked):
+    damaged = write_sample(tmp_path / "ftw")
+    chip = min((damaged / "austria" / "s2_images" / "window_b").iterdir())
+    whole, content = reproduce(damaged, tmp_path / "out"), chip.read_bytes()
+    chip.write_bytes(content[: len(content) // 2])
+    part = reproduce(damaged, tmp_path / "out")
+    assert any(
+        "ftw-v1-austria: 1 of 3 chips left out: austria/g0_00000_1" in t for t in part.problems
+    )
+    assert part.rows[0].countries["austria"] != whole.rows[0].countries["austria"]
+    assert part.rows[0].countries["vietnam"] == whole.rows[0].countries["vietnam"]
+    chip.write_bytes(content)
+    again = reproduce(damaged, tmp_path / "out")
+    assert again.rows[0].countries == whole.rows[0].countries
+    assert not any("left out: austria" in text for text in again.problems)
+
+
+def test_a_sample_without_two_class_masks_says_so(tmp_path):
+    bare = write_sample(tmp_path / "ftw")
+    for folder in bare.glob("*/label_masks/semantic_2class"):
+        for path in folder.iterdir():
+            path.unlink()
+    with pytest.raises(BadInput, match=r"two-class mask .* chips lack masks"):
+        papers.open_chips(PAPER, bare)
+
+
 def test_countries_that_cannot_be_averaged_are_refused(sample):
     with pytest.raises(BadInput, match="complete labels"):
         papers.open_chips(PAPER, sample, ["kenya"])

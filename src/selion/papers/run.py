@@ -76,6 +76,12 @@ def open_chips(paper: Paper, folder: Path | str, countries: Sequence[str] = ()) 
         if name not in everything.groups:
             raise UnknownName.among(f"country under {folder}", name, everything.groups)
     wanted = set(countries or everything.groups)
+    if paper.split not in everything.splits:
+        why = everything.problems[0] if everything.problems else "none is listed."
+        raise BadInput(
+            f"No chip of the {paper.split} split under {folder} has both images and the two-class "
+            f"mask that is scored against ({why}): fetch the countries again."
+        )
     part = everything.select(paper.split)
     there = [name for name in part.groups if name in wanted]
     full = [name for name in there if name not in everything.presence_only]
@@ -197,7 +203,12 @@ def reproduce_table(
         for row in table.rows
     ]
     missing = [f"{row.row.label}: {row.missing}" for row in rows if row.missing]
-    return TableScores(table, tuple(rows), _settings(data, options), (*missing, *data.problems))
+    return TableScores(
+        table,
+        tuple(rows),
+        _settings(data, options),
+        (*missing, *dict.fromkeys(work.problems), *data.problems),
+    )
 
 
 def _row(

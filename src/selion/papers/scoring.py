@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from selion import metrics
 from selion.data.dataset import Dataset
+from selion.errors import BadInput, SelionError, counted
+from selion.grid import whole
 from selion.metrics import Detections, Interval, group_mean
 from selion.papers.answering import chip_answer, true_answer
 from selion.papers.counting import CountryCounts, counts_of
@@ -49,6 +51,8 @@ class ScoreWork:
     also: Dataset | None = None
     """Chips of presence-only countries, which the published agreement looks at."""
     on_step: OnStep = field(repr=False, kw_only=True)
+    problems: list[str] = field(default_factory=list)
+    """Chips that were left out, each with the reason, are named here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,10 @@ def _counted(name: str, model: LoadedModel[Any], chips: Dataset, work: ScoreWork
     if there is not None:
         work.on_step(name, len(chips), len(chips))
         return CountryCounts.from_dict(there)
-    found = count_country(model, _watched(chips, name, work.on_step), published=work.published)
-    work.kept.write(label, key, found.to_dict())
+    seen = _Watched(chips, name, work)
+    found = count_country(model, seen, published=work.published)
+    if seen.whole():
+        work.kept.write(label, key, found.to_dict())
     return found
 
 
@@ -126,20 +132,43 @@ def _changed(name: str, model: LoadedModel[Any], chips: Dataset, work: ScoreWork
     if there is not None:
         work.on_step(stage, len(chips), len(chips))
         return CountryChanges.from_dict(there)
-    found = country_changes(model, _watched(chips, stage, work.on_step), published=work.published)
-    work.kept.write(label, key, found.to_dict())
+    seen = _Watched(chips, stage, work)
+    found = country_changes(model, seen, published=work.published)
+    if seen.whole():
+        work.kept.write(label, key, found.to_dict())
     return found
 
 
-def _watched(chips: Dataset, stage: str, on_step: OnStep) -> Iterator[Sample]:
-    for k, sample in enumerate(chips):
-        on_step(stage, k, len(chips))
-        yield sample
-    on_step(stage, len(chips), len(chips))
+class _Watched:
+    """The chips of a country that can be read; progress is told, and what cannot is named."""
+
+    def __init__(self, chips: Dataset, stage: str, work: ScoreWork) -> None:
+        self.chips, self.stage, self.work = chips, stage, work
+        self.bad: list[str] = []
+
+    def __iter__(self) -> Iterator[Sample]:
+        for k, entry in enumerate(self.chips.entries):
+            self.work.on_step(self.stage, k, len(self.chips))
+            try:
+                sample = entry.open()
+                sample.image.read(whole(sample.image.grid))
+            except SelionError as problem:
+                self.bad.append(f"{entry.key}: {problem}")
+                continue
+            yield sample
+        self.work.on_step(self.stage, len(self.chips), len(self.chips))
+        if len(self.bad) == len(self.chips):
+            raise BadInput(f"No chip of {self.stage} can be read: {self.bad[0]}")
+
+    def whole(self) -> bool:
+        """Say whether every chip was read; scores of a part are told, and not kept."""
+        left_out = f"{self.stage}: {len(self.bad)} of {counted(len(self.chips), 'chip')} left out: "
+        self.work.problems.extend([left_out + self.bad[0]] if self.bad else [])
+        return not self.bad
 
 
 def count_country(
-    model: LoadedModel[Any], samples: Iterator[Sample], *, published: bool
+    model: LoadedModel[Any], samples: Iterable[Sample], *, published: bool
 ) -> CountryCounts:
     """Count pixels and objects on a country's chips, and rank its detections.
 
@@ -147,7 +176,7 @@ def count_country(
     ----------
     model : LoadedModel
         Of probabilities or of objects.
-    samples : iterator of Sample
+    samples : iterable of Sample
         The chips, with two-class labels and instances.
     published : bool
         See :data:`selion.papers.answering.PUBLISHED`.
