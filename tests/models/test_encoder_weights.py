@@ -313,3 +313,35 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(served, digits, tmp_pat
 def test_what_has_no_address_is_said():
     with pytest.raises(BadInput, match=r"no public address.*name the file"):
         fetch_encoder(encoder_cards()["dinov3"])
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_a_run_teaches_the_head_and_the_card_names_the_licence(tmp_path, trainable):
+    """From a recipe to a folder: the encoder of the file, unless it is fine-tuned."""
+    from safetensors.torch import load_file
+
+    import train_toys
+    from selion.training.recipe import Augment, Crops, Inputs, Model, Schedule
+    from selion.training.run import plan_samples, train_plan
+
+    torch.save(softcon_file(), tmp_path / "softcon.pth")
+    recipe = train_toys.recipe(
+        input=Inputs(train_toys.BANDS, (10_000.0,), window=28, multiple=28),
+        model=Model(SOFTCON | {"trainable": trainable}, str(tmp_path / "softcon.pth")),
+        augment=Augment(),
+        crops=Crops("random", per_epoch=4),
+        schedule=Schedule(epochs=1, batch=2),
+    )
+    plan = plan_samples(recipe, [train_toys.sample(0), train_toys.sample(1)])
+    assert plan.card.licence == "CC-BY-4.0 (encoder softcon)"
+    assert "The model will hold the weights of softcon, whose licence is CC-BY-4.0." in plan.notes
+    made = train_plan(plan, tmp_path / "run").card
+    stored = load_file(made.folder / "model.safetensors")
+    published = read_softcon(softcon_file())
+    same = [
+        torch.equal(stored[f"encoder.{name}"].float(), tensor.half().float())
+        for name, tensor in published.items()
+        if tensor.ndim > 1
+    ]
+    assert all(same) is not trainable
+    assert stored["feed.subtract"].dtype == torch.float32

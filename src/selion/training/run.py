@@ -12,6 +12,7 @@ from selion import store
 from selion.errors import BadInput, OutputExists
 from selion.models import ModelCard, build_network, export
 from selion.models.architectures import check_window
+from selion.models.foundation.cards import EncoderCard, encoder_cards
 from selion.models.toml import to_toml
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -84,6 +85,13 @@ def plan_samples(
     ]
     if not len(validation):
         said.append("There is no validation split: the model will have no scores.")
+    encoder = _published_encoder(recipe)
+    if encoder is not None:
+        said.append(
+            f"The model will hold the weights of {encoder.name}, whose licence is "
+            f"{encoder.licence}."
+        )
+    licences = (origin.licence, f"{encoder.licence} (encoder {encoder.name})" if encoder else "")
     training = (
         f"{origin.source}, {len(samples):,} samples, {recipe.schedule.epochs} epochs, recipe "
         f"{recipe.name}, seed {recipe.seed}"
@@ -94,11 +102,21 @@ def plan_samples(
         recipe.classes,
         summary=recipe.summary,
         architecture=dict(recipe.model.architecture),
-        licence=recipe.licence or origin.licence,
+        licence=recipe.licence or "; ".join(filter(None, licences)),
         attribution=recipe.attribution or origin.citation,
         training=training,
     )
     return TrainingPlan(recipe, samples, validation, card, tuple(said))
+
+
+def _published_encoder(recipe: Recipe) -> EncoderCard | None:
+    """Return the card of the encoder whose published weights a recipe starts from, if it has one.
+
+    Only encoders with a card say their licence.
+    """
+    model = recipe.model
+    name = str(model.architecture.get("encoder", ""))
+    return encoder_cards().get(name) if model.pretrained else None
 
 
 def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
