@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from selion.errors import BadInput
 from selion.training.recipe import Schedule
 from selion.training.schedule import learning_rate
 
@@ -26,6 +27,22 @@ def test_cosine_per_epoch_is_torchs():
             )
         sgd.step()
         theirs.step()
+
+
+def test_a_cosine_that_outlasts_the_run_is_torchs():
+    schedule, steps = Schedule(epochs=6, period=20, lr=1e-3, floor=1e-6), 3
+    sgd = optimizer(1e-3)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, T_max=20, eta_min=1e-6)
+    for epoch in range(6):
+        assert learning_rate(schedule, epoch * steps, steps) == pytest.approx(
+            sgd.param_groups[0]["lr"], rel=1e-9
+        )
+        sgd.step()
+        theirs.step()
+    # of no schedule but a cosine, and no shorter than the run: else it would rise again
+    for changes in ({"period": 5}, {"period": -1}, {"period": 20, "shape": "constant"}):
+        with pytest.raises(BadInput, match=r"schedule\.period = .*6, or more"):
+            Schedule(epochs=6, **changes)
 
 
 def test_one_cycle_is_torchs():

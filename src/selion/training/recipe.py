@@ -318,6 +318,9 @@ class Schedule:
     lr: float = 1e-3
     floor: float = 1e-6
     """Learning rate at the end of a cosine."""
+    period: int = 0
+    """Epochs after which a cosine is at its floor; 0: those of the run.  A run that ends before
+    stops on the way down, as PRUE's encoders do (30 of 100)."""
     shape: Literal["constant", "cosine", "one-cycle"] = "cosine"
     per: Literal["epoch", "step"] = "epoch"
     """Whether the learning rate changes after each epoch (as PRUE) or after each step."""
@@ -342,6 +345,12 @@ class Schedule:
             "schedule.floor",
             self.floor,
             f"a number from 0 to the learning rate, {self.lr:g}",
+        )
+        check(
+            self.period == 0 or (self.shape == "cosine" and self.period >= self.epochs),
+            "schedule.period",
+            self.period,
+            f"0, or for a cosine as many epochs as the run has, {self.epochs}, or more",
         )
         check(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "a share from 0 up to 1")
         check(0 <= self.average < 1, "schedule.average", self.average, "a number from 0 up to 1")

@@ -24,11 +24,11 @@ def learning_rate(schedule: Schedule, step: int, steps: int) -> float:
 
     Notes
     -----
-    Cosine per epoch is torch's CosineAnnealingLR with T_max = epochs in closed form: ``floor +
-    (lr - floor) (1 + cos(pi e / epochs)) / 2``.
+    Cosine per epoch is torch's CosineAnnealingLR with T_max = period (or epochs) in closed form:
+    ``floor + (lr - floor) (1 + cos(pi e / period)) / 2``.
     """
     epoch = step // steps if schedule.per == "epoch" else step / steps
-    progress = epoch / schedule.epochs
+    progress = epoch / (schedule.period or schedule.epochs)
     done = step / (steps * schedule.epochs)
     if schedule.shape == "one-cycle":
         return _one_cycle(schedule, done)
