@@ -259,3 +259,43 @@ def test_make_loss_takes_options_and_refuses_what_it_does_not_know():
         make_loss(Loss("tversky", options={"alfa": 0.3}))
     with pytest.raises(BadInput, match="has no class weights"):
         make_loss(Loss("focal", W))
+
+
+def numpy_published_tversky(logits, labels, w):
+    """The published code's arrays, broadcast as it does: (view, y, x) times (view, 1, y, x)."""
+    power = np.exp(logits - logits.max(1, keepdims=True))
+    p = power / power.sum(1, keepdims=True)
+    valid = (labels != IGNORE)[:, None].astype(float)
+    known = np.where(labels == IGNORE, 0, labels)
+    total = 0.0
+    for k in range(logits.shape[1]):
+        predict = (p[:, k] * valid).ravel()
+        target = ((known == k) * valid).ravel()
+        assert predict.size == len(logits) * labels.size
+        hit = (predict * target).sum()
+        missed, false = ((1 - predict) * target).sum(), (predict * (1 - target)).sum()
+        total += w[k] * (1 - (hit + 1) / (hit + 0.7 * missed + 0.3 * false + 1)) ** (1 / 1.33)
+    return total
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.3])
+def test_tversky_as_published_is_that_of_the_published_broadcasting(unknown):
+    logits, labels = batch(5, shape=(4, 3, 12, 10), unknown=unknown)
+    for name, weights, options in (
+        ("focal_tversky", W, {"weights": W}),
+        ("local_tversky", numpy_inverse_shares(labels), {}),
+    ):
+        theirs = numpy_published_tversky(logits, labels, weights)
+        found = call(losses.LOSSES[name], logits, labels, **options, as_published=True)
+        assert found == pytest.approx(theirs, rel=1e-6), name
+        ours = call(losses.LOSSES[name], logits, labels, **options)
+        assert 1e-6 < abs(ours - theirs) < 0.05, name
+    both = 0.5 * numpy_ce(logits, labels, W) + 0.5 * numpy_published_tversky(logits, labels, W)
+    found = call(losses.tversky_ce, logits, labels, weights=W, as_published=True)
+    assert found == pytest.approx(both, rel=1e-6)
+
+
+def test_tversky_as_published_takes_no_part_where_nothing_is_known():
+    logits, labels = batch(1)
+    labels[:] = IGNORE
+    assert call(losses.local_tversky, logits, labels, as_published=True) == 0

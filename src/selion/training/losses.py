@@ -268,6 +268,7 @@ def focal_tversky(
     alpha: float = 0.7,
     gamma: float = 1.33,
     smooth: float = 1.0,
+    as_published: bool = False,
 ) -> Tensor:
     """Focal Tversky loss; without weights w = 1 / C.
 
@@ -275,25 +276,50 @@ def focal_tversky(
 
     The power is flat below 1e-7, as its slope is infinite at a perfect answer.
 
+    With ``as_published`` the sums are those of PRUE's public code, which multiplies (view, y, x) by
+    a mask (view, 1, y, x): each pixel counts as often as views of the batch know its place, and an
+    unknown pixel is background where another view knows the place.  Of a batch of which all is
+    known the difference is that of ``smooth``, which is divided by the number of views.
+
     References
     ----------
     Abraham and Khan, "A novel focal Tversky loss function with improved attention U-Net for lesion
     segmentation", ISBI 2019, eq. 4.
     """
-    p, t, _ = _known(logits, labels)
-    hit, false, missed = _sums(p, t)
+    hit, false, missed = (
+        _published_sums(logits, labels) if as_published else _sums(*_known(logits, labels)[:2])
+    )
     index = (hit + smooth) / (hit + alpha * missed + (1 - alpha) * false + smooth)
     w = _tensor(weights, logits) if len(weights) else _tensor((), logits) / logits.shape[1]
     known = (labels != IGNORE).any()
     return (w * (1 - index).clamp_min(EPS) ** (1 / gamma)).sum() * known
 
 
+def _published_sums(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return hits, false and missed per class as the published code's broadcasting sums them."""
+    known = labels != IGNORE
+    p = logits.softmax(1)
+    t = F.one_hot(labels.masked_fill(~known, 0), logits.shape[1]).movedim(-1, 1).to(p.dtype)
+    times = known.sum(0).to(p.dtype)
+    hit, false, missed = (
+        (a * b * times).sum((0, 2, 3)) for a, b in ((p, t), (p, 1 - t), (1 - p, t))
+    )
+    return hit, false, missed
+
+
 def local_tversky(
-    logits: Tensor, labels: Tensor, *, alpha: float = 0.7, gamma: float = 1.33, smooth: float = 1.0
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float = 0.7,
+    gamma: float = 1.33,
+    smooth: float = 1.0,
+    as_published: bool = False,
 ) -> Tensor:
     """Focal Tversky loss whose weights are the inverse shares of the classes in the batch.
 
-    They are normalised to sum 1; absent classes weigh 1e-5.
+    They are normalised to sum 1; absent classes weigh 1e-5.  ``as_published`` as for
+    :func:`focal_tversky`.
     """
     counts = torch.bincount(labels[labels != IGNORE].flatten(), minlength=logits.shape[1]).to(
         logits.dtype
@@ -302,7 +328,15 @@ def local_tversky(
     weights = torch.where(
         counts > 0, inverse / inverse.sum().clamp_min(1e-30), torch.full_like(counts, 1e-5)
     )
-    return focal_tversky(logits, labels, weights=weights, alpha=alpha, gamma=gamma, smooth=smooth)  # type: ignore[arg-type]
+    return focal_tversky(
+        logits,
+        labels,
+        weights=weights,  # type: ignore[arg-type]
+        alpha=alpha,
+        gamma=gamma,
+        smooth=smooth,
+        as_published=as_published,
+    )
 
 
 def pixel_weighted_ce(
@@ -380,10 +414,20 @@ def tversky_ce(
     alpha: float = 0.7,
     gamma: float = 1.33,
     smooth: float = 1.0,
+    as_published: bool = False,
 ) -> Tensor:
-    """``(1 - share) CE + share focal Tversky``, both weighted."""
+    """``(1 - share) CE + share focal Tversky``, both weighted.
+
+    ``as_published`` as for :func:`focal_tversky`.
+    """
     overlap = focal_tversky(
-        logits, labels, weights=weights, alpha=alpha, gamma=gamma, smooth=smooth
+        logits,
+        labels,
+        weights=weights,
+        alpha=alpha,
+        gamma=gamma,
+        smooth=smooth,
+        as_published=as_published,
     )
     return _with_entropy(logits, labels, weights, share, overlap)
 
