@@ -90,7 +90,10 @@ SCREENED = {
     ),
 }
 PLAN = SimpleNamespace(
-    notes=("a note",), recipe=SimpleNamespace(name="run"), windows=8, validation=()
+    notes=("a note",),
+    recipe=SimpleNamespace(name="run", model=SimpleNamespace(start_from="", architecture={})),
+    windows=8,
+    validation=(),
 )
 TRAINED = {
     "selion.training.plan_training": PLAN,

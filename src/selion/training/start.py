@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput
 from selion.models import find_card
-from selion.models.card import WEIGHTS, check_files
+from selion.models.card import CARD, WEIGHTS, check_files, read_card
+from selion.models.foundation.cards import encoder_cards
 from selion.models.narrow import widen
 from selion.training.checkpoint import STATE, load_state
 
@@ -54,6 +56,41 @@ def take_weights(network: torch.nn.Module, start_from: str) -> str:
     left = [name for name in ours if name not in fitting]
     shown = f"; not {', '.join(left[:3])}{' ...' if len(left) > 3 else ''}" if left else ""
     return f"{len(fitting)} of {len(ours)} tensors start from {start_from}{shown}."
+
+
+def start_notes(start_from: str, architecture: Mapping[str, Any]) -> list[str]:
+    """Say what a run would load and under which licence, and how good that was found to be.
+
+    Parameters
+    ----------
+    start_from : str
+        As for :func:`take_weights`; empty: nothing.
+    architecture : mapping
+        Of the recipe; an encoder of a foundation model is a start, too.
+    """
+    notes = []
+    if start_from:
+        folder = Path(start_from).expanduser()
+        if (folder / "model" / CARD).is_file():
+            card = read_card(folder / "model")
+        elif (folder / STATE).is_file():
+            return [f"Starts from {start_from}, a run that has exported no model yet."]
+        else:
+            card = find_card(start_from)
+        scores = ", ".join(
+            f"{name} {value:.3f}"
+            for name, value in card.scores.items()
+            if isinstance(value, int | float)
+        )
+        notes.append(
+            f"Starts from {card.name}, licence {card.licence or 'not said'}; its scores: "
+            f"{scores or 'not said'}."
+        )
+    named = str(architecture.get("encoder", ""))
+    if architecture.get("family") == "frozen" and named in encoder_cards():
+        encoder = encoder_cards()[named]
+        notes.append(f"Encoder {encoder.name}, licence {encoder.licence}.")
+    return notes
 
 
 def _weights(start_from: str) -> dict[str, torch.Tensor]:
