@@ -1,28 +1,43 @@
 """Published checkpoints: imported exactly, and never executed."""
 
+import gzip
+import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 
 from selion.classes import FTW3
 from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile, UnsafeFile
+from selion.models import skeleton
 from selion.models.card import ModelCard, read_card
 from selion.models.feed import probabilities
-from selion.models.graph import load_openvino
+from selion.models.graph import load_onnxruntime, load_openvino
 from selion.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
+onnx = pytest.importorskip("onnx", reason="the extra 'train' is not installed")
 smp = pytest.importorskip(
     "segmentation_models_pytorch", reason="the extra 'train' is not installed"
 )
 from selion.models import import_checkpoint  # noqa: E402
 from selion.models.architectures import build  # noqa: E402
-from selion.models.convert import architecture_of, network_state, read_checkpoint  # noqa: E402
+from selion.models.convert import (  # noqa: E402
+    FTW_BANDS,
+    architecture_of,
+    network_state,
+    read_checkpoint,
+)
+from selion.models.export import export  # noqa: E402
 from selion.models.pixel import fill, load_network, load_on  # noqa: E402
+from selion.models.skeleton_making import make_skeleton  # noqa: E402
 
 
 def described(backbone, in_channels=8, num_classes=3, **more):
@@ -148,7 +163,7 @@ def test_a_small_network_comes_back_exactly(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["efficientnet-b3", "efficientnet-b5"])
+@pytest.mark.parametrize("backbone", ["efficientnet-b5"])
 def test_the_published_networks_come_back_exactly(tmp_path, backbone):
     assert check_import(tmp_path, backbone).architecture == {"family": "unet", "encoder": backbone}
 
@@ -165,6 +180,157 @@ def test_every_key_and_shape_fits(backbone):
     state.popitem()
     with torch.device("meta"), pytest.raises(BadInput, match="Missing key"):
         fill(build(architecture_of(described(backbone)), 8, 3), state, backbone)
+
+
+def distinct(network):
+    """Make no two tensors of a network equal: of equal ones torch's exporter keeps one."""
+    generator = torch.Generator().manual_seed(5)
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point() and tensor.ndim == 1:
+            tensor.add_(0.01 * torch.rand(tensor.shape, generator=generator))
+    return network
+
+
+@pytest.fixture(scope="module")
+def skeletons(tmp_path_factory):
+    """A folder of graphs without weights as the package's, with a small one in it."""
+    folder = tmp_path_factory.mktemp("skeletons")
+    content = make_skeleton({"family": "unet", "encoder": "mobilenet_v2"})
+    (folder / "unet-mobilenet_v2.onnx.gz").write_bytes(gzip.compress(content))
+    return folder
+
+
+def torch_version(model):
+    """What exported an ONNX model, as written in it."""
+    return onnx.load_from_string(model).producer_version
+
+
+@pytest.mark.parametrize(
+    ("encoder", "bands", "classes", "half"),
+    [
+        pytest.param("efficientnet-b3", 8, 3, False, marks=pytest.mark.slow),
+        ("mobilenet_v2", 4, 2, True),
+    ],
+)
+def test_the_folder_is_the_one_that_torch_would_export(
+    tmp_path, monkeypatch, skeletons, encoder, bands, classes, half
+):
+    """By the graph in the package, without torch, and by torch's exporter: the same bytes."""
+    if encoder == "mobilenet_v2":
+        monkeypatch.setattr(skeleton, "FOLDER", skeletons)
+    network = distinct(random_unet(encoder, bands, classes))
+    path = tmp_path / "prue.ckpt"
+    torch.save(published(network, described(encoder, bands, classes)), path)
+    card = import_checkpoint(path, tmp_path / "ours", half=half)
+    theirs = export(network, card, tmp_path / "torch", half=half)
+    weights, graphs = (
+        [(folder / name).read_bytes() for folder in (card.folder, theirs.folder)]
+        for name in ("model.safetensors", "model.onnx")
+    )
+    assert weights[0] == weights[1]
+    if torch_version(graphs[0]) == torch_version(graphs[1]):
+        assert graphs[0] == graphs[1]
+    found, want = (
+        [float(n) for row in one.fingerprint.values() for n in row.split()]
+        for one in (card, theirs)
+    )
+    assert np.abs(np.subtract(found, want)).max() < 1.5e-4  # rounded to 1e-4
+
+
+@pytest.mark.parametrize("encoder", ["efficientnet-b3", "efficientnet-b5", "efficientnet-b7"])
+def test_the_graphs_in_the_package_have_the_names_and_shapes_of_the_networks(encoder):
+    known = skeleton.find_skeleton({"family": "unet", "encoder": encoder})
+    with torch.device("meta"):
+        network = smp.Unet(encoder, encoder_weights=None, in_channels=5, classes=4)
+    want = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    assert known.shapes(5, 4) == want
+    assert list(known.shapes(5, 4)) == list(want)
+    state = {name: np.broadcast_to(np.float32(0), shape) for name, shape in want.items()}
+    known.check(state, 5, 4, "whole")
+    with pytest.raises(BadInput, match=r"size mismatch for encoder\._conv_stem\.weight"):
+        known.check(state, 8, 4, "other")
+    with pytest.raises(BadInput, match="Unexpected key extra"):
+        known.check(state | {"extra": state["segmentation_head.0.bias"]}, 5, 4, "more")
+    state.pop("segmentation_head.0.bias")
+    with pytest.raises(BadInput, match=r"Missing key segmentation_head\.0\.bias"):
+        known.check(state, 5, 4, "less")
+
+
+def test_options_of_their_own_have_no_graph_in_the_package():
+    assert skeleton.find_skeleton({"family": "unet", "encoder": "efficientnet-b0"}) is None
+    options = {"family": "unet", "encoder": "efficientnet-b3", "decoder_channels": [8] * 5}
+    assert skeleton.find_skeleton(options) is None
+
+
+WITHOUT_TORCH = """
+import importlib.abc, json, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "onnx", "timm", "segmentation_models_pytorch"}:
+            raise ImportError(f"{name} is not to be imported here")
+sys.meta_path.insert(0, Refuse())
+from pathlib import Path
+from selion.cli.main import main
+from selion.models import skeleton
+skeleton.FOLDER = Path(sys.argv[2])
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["selion", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, arguments
+assert not {"torch", "onnx"} & set(sys.modules)
+"""
+
+
+def test_a_checkpoint_is_imported_and_mapped_without_torch(tmp_path, skeletons):
+    """Imported, verified and mapped where there is none; the numbers are torch's own."""
+    network = distinct(random_unet("mobilenet_v2"))
+    checkpoint = published(network, described("mobilenet_v2"))
+    # as trainers leave them beside the tensors
+    checkpoint["callbacks"] = {"best": Path("a/b.ckpt"), "loss": torch.nn.CrossEntropyLoss()}
+    torch.save(checkpoint, tmp_path / "prue.ckpt")
+    pixels = np.random.default_rng(0).integers(1, 6000, (8, 64, 64), dtype=np.uint16)
+    with rasterio.open(
+        tmp_path / "stack.tif",
+        "w",
+        driver="GTiff",
+        width=64,
+        height=64,
+        count=8,
+        dtype="uint16",
+        crs="EPSG:32633",
+        transform=rasterio.Affine(10, 0, 500000, 0, -10, 5000000),
+    ) as file:
+        file.write(pixels)
+        file.descriptions = FTW_BANDS[8]
+    model, stack = str(tmp_path / "prue"), str(tmp_path / "stack.tif")
+    verbs = [["models", "import", str(tmp_path / "prue.ckpt"), "-o", model]]
+    verbs += [["models", "verify", model, "--engine", "onnxruntime"]]
+    for engine in ("openvino", "onnxruntime"):
+        out = str(tmp_path / engine)
+        asked = ["--model", model, "--engine", engine, "--window", "64"]
+        verbs += [["map", stack, *asked, "--scores", f"{out}.tif", "-o", f"{out}.parquet"]]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, json.dumps(verbs), str(skeletons)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "files and answers are those of its card" in done.stdout
+    fed = torch.from_numpy(pixels[None].astype(np.float32) / np.float32(3000))
+    with torch.inference_mode():
+        logits = network(fed)[0]
+    want = logits.softmax(0).numpy()
+    for engine, load in (("openvino", load_openvino), ("onnxruntime", load_onnxruntime)):
+        with rasterio.open(tmp_path / f"{engine}.tif") as file:
+            # a map keeps probabilities in steps of 1 / 254
+            assert np.abs(file.read() / 254 - want).max() < 0.5 / 254 + 1e-4
+        card = read_card(model)
+        found = load(card, card.folder, threads=1).logits(fed.numpy())[0]
+        assert np.abs(found - logits.numpy()).max() < 1e-4
+    assert np.ptp(want) > 0.05
 
 
 def test_only_the_leading_prefix_goes():

@@ -35,7 +35,8 @@ def test_without_a_folder_it_is_found_by_its_name(tmp_path, monkeypatch):
     assert isinstance(again.exception, OutputExists)
     again = CliRunner().invoke(cli, ["models", "import", str(onnx), "--like", "ftw-2e", "-f"])
     assert again.exit_code == 0, again.output
-    assert "fetched" in CliRunner().invoke(cli, ["models", "list"]).output.split("ftw-2e")[1][:60]
+    rows = CliRunner().invoke(cli, ["models", "list"]).output.splitlines()
+    assert "fetched" in next(row for row in rows if row.startswith("ftw-2e "))
 
 
 def test_before_that_it_says_how_it_comes_here(tmp_path, monkeypatch):

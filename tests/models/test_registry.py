@@ -266,7 +266,7 @@ def published_checkpoint(path: Path) -> str:
 def test_fetch_imports_into_the_cache_once(tmp_path, monkeypatch, cache):
     sha, asked = published_checkpoint(tmp_path / "prue.ckpt"), []
 
-    def fetch(url, sha256, folder=None):
+    def fetch(url, sha256, **_):
         asked.append((url, sha256))
         return tmp_path / "prue.ckpt"
 
@@ -296,7 +296,7 @@ def test_a_fetched_model_that_was_damaged_is_fetched_again_by_force(tmp_path, mo
         for card in registry._registry()
     )
     monkeypatch.setattr(registry, "_registry", lambda: known)
-    monkeypatch.setattr(selion.store, "fetch", lambda _url, _sha256: tmp_path / "prue.ckpt")
+    monkeypatch.setattr(selion.store, "fetch", lambda _url, _sha256, **_: tmp_path / "prue.ckpt")
     # a known checksum: no warning, which would be an error here
     card = loading.fetch_model("FTW_PRUE_EFNET_B3")
     (card.folder / "model.onnx").write_bytes(b"")

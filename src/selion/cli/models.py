@@ -7,6 +7,9 @@ from pathlib import Path
 
 import click
 
+from selion.cli import options as opt
+from selion.cli.progress import reporter
+
 
 @click.group("models", help="List, show, fetch and import models.")
 def models_group() -> None:
@@ -22,12 +25,14 @@ def list_command(as_json: bool) -> None:
     from selion import models
 
     cards = models.list_models()
+    short = {full: name for name, full in models.aliases().items()}
     if as_json:
         click.echo(
             json.dumps(
                 [
                     {
                         "name": c.name,
+                        "short": short.get(c.name, ""),
                         "licence": c.licence,
                         "bands": list(c.inputs.bands),
                         "here": c.folder is not None,
@@ -40,7 +45,8 @@ def list_command(as_json: bool) -> None:
         return
     shipped = {card.name for card in models.packaged_models()}
     width = max(len(card.name) for card in cards)
-    click.echo(f"{'name':<{width}}  bands  classes  where       licence")
+    most = max(len(name) for name in short.values())
+    click.echo(f"{'name':<{width}}  {'short':<{most}}  bands  classes  where       licence")
     for card in cards:
         where = (
             "packaged"
@@ -52,8 +58,8 @@ def list_command(as_json: bool) -> None:
             else "by hand"
         )
         click.echo(
-            f"{card.name:<{width}}  {len(card.inputs.bands):>5}  {len(card.classes):>7}  "
-            f"{where:<10}  {card.licence}"
+            f"{card.name:<{width}}  {short.get(card.name, ''):<{most}}  "
+            f"{len(card.inputs.bands):>5}  {len(card.classes):>7}  {where:<10}  {card.licence}"
         )
 
 
@@ -122,17 +128,40 @@ def show_command(name: str, as_json: bool) -> None:
 @models_group.command(
     "fetch",
     help=(
-        "Download a model of the registry, check it and convert it to safetensors and ONNX (needs "
-        "'selion[train]' once)."
+        "Download a model of the registry (long or short name), check it and convert it to "
+        "safetensors and ONNX. The same command continues an interrupted download."
     ),
 )
 @click.argument("name")
 @click.option("-f", "--force", is_flag=True, help="Fetch again.")
-def fetch_command(name: str, force: bool) -> None:
+@opt.quiet
+def fetch_command(name: str, force: bool, quiet: bool) -> None:
     """Fetch a model."""
     from selion import models
 
-    click.echo(str(models.fetch_model(name, force=force).folder))
+    with reporter(quiet=quiet, as_json=False) as say:
+        card = models.fetch_model(name, force=force, on_step=say.step)
+    click.echo(str(card.folder))
+
+
+@models_group.command(
+    "verify",
+    help=(
+        "Compare a model's files with its card's checksums, and what it answers here on a "
+        "synthetic chip with the answers that its card keeps. Exit code 2 if they differ."
+    ),
+)
+@click.argument("name")
+@opt.engine
+def verify_command(name: str, engine: str) -> None:
+    """Verify a model."""
+    from selion import models
+
+    found = models.verify_model(name, engine)
+    click.echo(
+        f"{found.card.name}: files and answers are those of its card (largest difference "
+        f"{found.difference:.1e} of a probability; {found.engine})"
+    )
 
 
 @models_group.command(

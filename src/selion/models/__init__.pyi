@@ -8,7 +8,9 @@ from .loading import engines_available as engines_available
 from .loading import fetch_model as fetch_model
 from .loading import import_checkpoint as import_checkpoint
 from .loading import load_model as load_model
+from .loading import verify_model as verify_model
 from .network import build_network as build_network
+from .registry import aliases as aliases
 from .registry import find_card as find_card
 from .registry import list_models as list_models
 from .registry import packaged_models as packaged_models

@@ -58,6 +58,8 @@ class ModelCard:
     ``selion.metrics.Correction.from_dict(card.calibration)``."""
     citation: str = ""
     notes: str = ""
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    """What it answers on a synthetic chip, see :mod:`selion.models.fingerprint`."""
     folder: Path | None = field(default=None, compare=False)
     """Where the card was read from; not written.  None: the weights are not on this machine."""
 
@@ -196,6 +198,7 @@ _CARD: dict[str, _Reader] = {
     "architecture": _table,
     "files": lambda value: {name: _text(sha) for name, sha in _table(value).items()},
     "scores": _table,
+    "fingerprint": lambda value: {name: _text(row) for name, row in _table(value).items()},
     "calibration": lambda value: {name: _number(number) for name, number in _table(value).items()},
 }
 

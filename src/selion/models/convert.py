@@ -3,31 +3,31 @@
 No code that came with them is run.
 
 A Lightning ``.ckpt`` is a zip with a pickle in it, and unpickling is running a program.  It is read
-by torch's restricted unpickler, which knows tensors and plain values only; whatever else the file
-asks for is refused.
+by :mod:`selion.models.checkpoint`, which makes tensors and plain values only; names of harmless
+kinds are passed over, and whatever else the file asks for is refused.  Where the package has the
+graph of a network (:mod:`selion.models.skeleton`), torch is not needed.
 """
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from selion.classes import FTW2, FTW3, ClassScheme
-from selion.errors import BadInput, UnknownName, UnreadableFile, UnsafeFile
+from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.extras import require
 from selion.models.architectures import FAMILIES
+from selion.models.assembly import assemble
 from selion.models.card import ModelCard
-from selion.models.export import export
-from selion.models.pixel import fill
+from selion.models.checkpoint import Checkpoint, StoredTensor, kind_of, plain
+from selion.models.skeleton import find_skeleton
 from selion.segmenter import InputSpec, Scaling
 
-if TYPE_CHECKING:
-    import torch
-
+T = TypeVar("T")
 _PREFIX = "model."
 _SEASON = ("red", "green", "blue", "nir")
 FTW_BANDS = {
@@ -82,83 +82,83 @@ def import_lightning(
         See :func:`selion.models.export`.
     """
     path = Path(path)
-    require("torch", "train")
-    from selion.models.blank import build_blank
-
     checkpoint = read_checkpoint(path)
-    described, state = checkpoint.get("hyper_parameters"), checkpoint.get("state_dict")
-    if not isinstance(described, Mapping) or not isinstance(state, Mapping):
-        raise UnreadableFile(
-            f"{path} is a checkpoint, but not in the published layout: wanted are hyper_parameters "
-            "and a state_dict."
-        )
+    described, state = published_layout(checkpoint)
     card = replace(card or _ftw_card(described, path), architecture=architecture_of(described))
+    skeleton = find_skeleton(card.architecture)
+    if skeleton is None:
+        return _import_on_torch(card, described, path, state, out, half=half, force=force)
+    _check_counts(card, described, path)
+    return assemble(skeleton, state, card, out, half=half, force=force)
+
+
+def published_layout(checkpoint: Checkpoint) -> tuple[Mapping[str, Any], dict[str, np.ndarray]]:
+    """Return a Lightning checkpoint's hyper-parameters and its network's tensors.
+
+    Raises
+    ------
+    UnreadableFile
+        If it has none, or a tensor cannot be read.
+    """
+    content = checkpoint.content
+    described, state = (plain(content.get(key)) for key in ("hyper_parameters", "state_dict"))
+    kept = network_state(state) if isinstance(state, Mapping) else None
+    if not isinstance(described, Mapping) or kept is None:
+        raise UnreadableFile(
+            f"{checkpoint.path} is a checkpoint, but not in the published layout: wanted are "
+            "hyper_parameters and a state_dict."
+        )
+    for name, tensor in kept.items():
+        if not isinstance(tensor, StoredTensor):
+            raise UnreadableFile(
+                f"{checkpoint.path} has a {kind_of(tensor)} under {name!r} of its state_dict, "
+                "where a tensor is wanted."
+            )
+    return described, {name: checkpoint.array(tensor) for name, tensor in kept.items()}
+
+
+def _import_on_torch(
+    card: ModelCard,
+    described: Mapping[str, Any],
+    path: Path,
+    state: Mapping[str, np.ndarray],
+    out: str | Path,
+    *,
+    half: bool,
+    force: bool,
+) -> ModelCard:
+    """Import a network whose graph torch has to write."""
+    torch = require("torch", "train")
+    from selion.models.blank import build_blank
+    from selion.models.export import export
+    from selion.models.pixel import fill
+
     network = build_blank(card.architecture, described["in_channels"], described["num_classes"])
     _check_counts(card, described, path)
-    return export(fill(network, network_state(state), card.name), card, out, half=half, force=force)
+    tensors = {name: torch.from_numpy(np.array(tensor)) for name, tensor in state.items()}
+    return export(fill(network, tensors, card.name), card, out, half=half, force=force)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without executing it.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Open a checkpoint without executing it.
+
+    Returns
+    -------
+    Checkpoint
+        Its content is a dict.
 
     Raises
     ------
     UnsafeFile, UnreadableFile
         See :func:`import_lightning`.
     """
-    torch = require("torch", "train")
-    _check_container(path)
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnsafeFile(
-            f"{path} asks for code to be run on reading ({_first_line(error)}), so it is refused: "
-            "get the weights as safetensors."
-        ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    checkpoint = Checkpoint(path)
+    if not isinstance(checkpoint.content, dict):
         raise UnreadableFile(
-            f"{path} cannot be read as a checkpoint ({_first_line(error)}): it may be truncated; "
-            "fetch it again."
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise UnreadableFile(
-            f"{path} holds a {type(checkpoint).__name__}, not a checkpoint: wanted are "
+            f"{path} holds a {kind_of(checkpoint.content)}, not a checkpoint: wanted are "
             "hyper_parameters and a state_dict."
         )
     return checkpoint
-
-
-def _check_container(path: Path) -> None:
-    """Only the zip form can hold tensors apart from the pickle.
-
-    A bare pickle is nothing but a program.
-    """
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(2)
-    except OSError as error:
-        raise UnreadableFile(
-            f"{path} cannot be read ({error.strerror}): give a checkpoint file."
-        ) from error
-    if start[:1] == b"\x80":
-        raise UnsafeFile(
-            f"{path} is a bare pickle, which can only be read by executing it, so it is refused: "
-            "get the weights as safetensors."
-        )
-    if not zipfile.is_zipfile(path):
-        raise UnreadableFile(
-            f"{path} is not a whole checkpoint (a zip archive was expected): it may be truncated, "
-            "or of another kind."
-        )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error)
-    for mark in ("Unsupported global: ", "Unsupported class ", "Trying to "):
-        if mark in text:
-            text = text[text.index(mark) :]
-            break
-    return text.strip().splitlines()[0][:160].rstrip(".") if text.strip() else type(error).__name__
 
 
 def architecture_of(described: Mapping[str, Any]) -> dict[str, object]:
@@ -200,7 +200,7 @@ def architecture_of(described: Mapping[str, Any]) -> dict[str, object]:
     return {"family": family, "encoder": str(described["backbone"]), **options}
 
 
-def network_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def network_state(state: Mapping[str, T]) -> dict[str, T]:
     """Keep the network's tensors.
 
     Strip the leading ``model.`` (only that one), and leave the loss's behind.

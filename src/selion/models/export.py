@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import copy
 import io
-import json
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from selion.errors import BadInput
 from selion.extras import require
 from selion.models.architectures import check_window, find_family
-from selion.models.card import CARD, GRAPH, WEIGHTS, ModelCard, with_files, write_card
-from selion.models.narrow import SCALE, narrow, widen
+from selion.models.assembly import write_model, write_weights
+from selion.models.card import ModelCard
+from selion.models.narrow import narrow, widen
 from selion.store import atomic_folder
 
 if TYPE_CHECKING:
@@ -86,22 +89,23 @@ def export(
 def _write(
     network: torch.nn.Module, card: ModelCard, folder: Path, *, half: bool, small: bool
 ) -> ModelCard:
-    from safetensors.torch import save
-
-    stored = narrow(network.state_dict(), half=half, small=small)
-    # save_file would make a file that only its owner can read
-    (folder / WEIGHTS).write_bytes(save(stored))
-    network.load_state_dict(widen(stored))
-    graph = _trace(network, card)
-    _point_into(graph, folder / WEIGHTS)
-    (folder / GRAPH).write_bytes(graph.SerializeToString(deterministic=True))
-    card = with_files(card, folder, (GRAPH, WEIGHTS))
-    write_card(card, folder / CARD)
-    return card
+    torch = require("torch", "train")
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    stored = narrow(state, half=half, small=small)
+    write_weights(stored, folder)
+    network.load_state_dict(widen({name: torch.from_numpy(one) for name, one in stored.items()}))
+    return write_model(trace(network, card), card, folder, partial(answer_of, network))
 
 
-def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
-    """Return the ONNX graph with dynamic batch, height and width.
+def answer_of(network: torch.nn.Module, fed: np.ndarray) -> np.ndarray:
+    """Return a network's logits as an array, (view, band, y, x) float32 -> (view, class, y, x)."""
+    torch = require("torch", "train")
+    with torch.inference_mode():
+        return np.asarray(network(torch.from_numpy(fed)).numpy())
+
+
+def trace(network: torch.nn.Module, card: ModelCard) -> bytes:
+    """Return the ONNX model with dynamic batch, height and width.
 
     Height and width are the window's where the family takes one size only.
 
@@ -110,7 +114,7 @@ def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
     the weights' file needs; and it is five times faster.
     """
     torch = require("torch", "train")
-    onnx = require("onnx", "train")
+    require("onnx", "train")  # what the exporter writes with
     fixed = bool(card.architecture) and find_family(card.architecture).fixed
     size = card.inputs.window if fixed else 2 * card.inputs.multiple
     example = torch.zeros(2, len(card.inputs.bands), size, size)
@@ -137,69 +141,4 @@ def _trace(network: torch.nn.Module, card: ModelCard) -> Any:
             output_names=["logits"],
             dynamic_axes={"image": axes, "logits": axes},
         )
-    return onnx.load_from_string(stream.getvalue())
-
-
-def _point_into(model: Any, weights: Path) -> None:
-    """Replace the graph's initializers by pointers into the safetensors file.
-
-    See that format's layout: length, JSON header, tensors.
-    """
-    onnx = require("onnx", "train")
-    with weights.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-    for node in model.graph.node:
-        node.doc_string = ""  # source lines with paths of the exporting machine
-    initializers = list(model.graph.initializer)
-    del model.graph.initializer[:]
-    wideners = []
-    for name in (tensor.name for tensor in initializers):
-        plain, dtype = onnx.TensorProto, header[name]["dtype"]
-        stored = name if dtype in {"F32", "I64"} else f"{name}:stored"
-        model.graph.initializer.append(_pointer(stored, header[name], weights.name, 8 + length))
-        if dtype == "F16":
-            wideners.append(
-                onnx.helper.make_node("Cast", [stored], [name], name=f"{name}:cast", to=plain.FLOAT)
-            )
-        elif dtype == "I8":
-            model.graph.initializer.append(
-                _pointer(name + SCALE, header[name + SCALE], weights.name, 8 + length)
-            )
-            wideners.append(
-                onnx.helper.make_node(
-                    "Cast", [stored], [f"{name}:wide"], name=f"{name}:cast", to=plain.FLOAT
-                )
-            )
-            wideners.append(
-                onnx.helper.make_node(
-                    "Mul", [f"{name}:wide", name + SCALE], [name], name=f"{name}:mul"
-                )
-            )
-    nodes = [*wideners, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
-def _pointer(name: str, entry: dict[str, Any], location: str, start: int) -> Any:
-    """Return an initializer whose values lie in another file.
-
-    They begin at ``start`` plus the entry's own offsets.
-    """
-    onnx = require("onnx", "train")
-    kinds = {
-        "F32": onnx.TensorProto.FLOAT,
-        "F16": onnx.TensorProto.FLOAT16,
-        "I8": onnx.TensorProto.INT8,
-        "I64": onnx.TensorProto.INT64,
-    }
-    begin, end = entry["data_offsets"]
-    tensor = onnx.TensorProto(
-        name=name,
-        data_type=kinds[entry["dtype"]],
-        dims=entry["shape"],
-        data_location=onnx.TensorProto.EXTERNAL,
-    )
-    for key, value in (("location", location), ("offset", start + begin), ("length", end - begin)):
-        tensor.external_data.add(key=key, value=str(value))
-    return tensor
+    return stream.getvalue()

@@ -59,6 +59,10 @@ class GraphSegmenter(CardModel):
         self._rest = rest
         self._workers = ThreadPoolExecutor(threads, thread_name_prefix="selion-model")
 
+    def logits(self, fed: np.ndarray) -> np.ndarray:
+        """Run the graph on (1, band, y, x) float32 as it stands; (1, class, y, x) float32."""
+        return self._run(fed)
+
     def rest(self) -> None:
         """Let go of the memory of the compiled network; the next call compiles it again."""
         if self._rest is not None:

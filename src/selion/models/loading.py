@@ -18,10 +18,12 @@ from selion.models import graph, pixel, quarterly
 from selion.models.card import WEIGHTS, ModelCard, check_files, check_listed, sha256_of
 from selion.models.convert import import_lightning
 from selion.models.delineate.convert import by_hand, import_graph, refuse_pickle
+from selion.models.fingerprint import Verification, compare_answers, known_answers
 from selion.models.language import network as language
 from selion.models.mask2former.inference import panoptic_options
-from selion.models.objects import fetch_checkpoint, load_on_torch
+from selion.models.objects import fetch_checkpoint, load_on_torch, tell_bytes
 from selion.models.registry import cache_folder, find_card
+from selion.progress import OnStep, silent
 from selion.segmenter import InputSpec, LoadedModel
 
 
@@ -164,13 +166,25 @@ def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
     )
 
 
-def fetch_model(name: str, *, force: bool = False) -> ModelCard:
+def fetch_model(name: str, *, force: bool = False, on_step: OnStep = silent) -> ModelCard:
     """Download a model of the registry and import it into the cache folder.
 
-    What is there already is not fetched again.
+    What is there already is not fetched again, and an interrupted download goes on.
 
-    Importing a checkpoint needs torch, once; running it afterwards does not.  Where no checksum was
-    published, a warning says the one that was found: keep it, and compare.
+    Where no checksum was published, a warning says the one that was found: keep it, and compare.
+
+    Parameters
+    ----------
+    name : str
+        Long or short (``prue-b3``).
+    force : bool
+        Fetch it again; the former one stays until the new one is whole.
+    on_step : OnStep
+        Told the bytes so far and in all, then that the checkpoint is converted.
+
+    Returns
+    -------
+    ModelCard
 
     Raises
     ------
@@ -179,20 +193,58 @@ def fetch_model(name: str, *, force: bool = False) -> ModelCard:
     FetchFailed, ChecksumMismatch
         If the download did not arrive whole, or is not what the card says.
     MissingExtra
-        If torch is missing.
+        If the network is one that only torch can make the graph of, and it is missing.
     UnsafeFile, UnreadableFile, BadInput
         See :func:`import_checkpoint`.
     """
     card = find_card(name)
-    return _format_of(card).fetch(card, cache_folder() / card.name, force=force)
+    return _format_of(card).fetch(card, cache_folder() / card.name, force=force, on_step=on_step)
 
 
-def _fetch_lightning(card: ModelCard, folder: Path, *, force: bool) -> ModelCard:
+def verify_model(name: str | Path, engine: str = "auto") -> Verification:
+    """Compare a model's files with its card's checksums, and its answers with those of its card.
+
+    Parameters
+    ----------
+    name : str or path
+        See :func:`load_model`.
+    engine : str
+        See :func:`load_model`.
+
+    Returns
+    -------
+    Verification
+        How near the answers are, and what computed them.
+
+    Raises
+    ------
+    ChecksumMismatch
+        If a file was changed.
+    BadInput
+        If the answers differ by more than :data:`selion.models.fingerprint.TOLERANCE`, or the card
+        keeps none.
+    UnknownName, UnreadableFile, MissingExtra
+        See :func:`load_model`.
+    """
+    card = find_card(name)
+    if not card.fingerprint and card.folder is not None:
+        check_listed(card, card.folder)
+        known_answers(card)
+    model = load_model(name, engine)
+    return compare_answers(card, model, model.engine)
+
+
+def _fetch_lightning(
+    card: ModelCard, folder: Path, *, force: bool, on_step: OnStep = silent
+) -> ModelCard:
     """Download a checkpoint and import it."""
     if card.folder is not None and not (force and card.url):
         check_files(card)
         return card
-    checkpoint = selion.store.fetch(card.url, card.sha256)
+    checkpoint = selion.store.fetch(
+        card.url, card.sha256, progress=partial(tell_bytes, on_step, card.name), again=force
+    )
+    on_step("convert", 0, 1, card.name)
     if not card.sha256:
         found = sha256_of(checkpoint)
         warnings.warn(
@@ -203,7 +255,13 @@ def _fetch_lightning(card: ModelCard, folder: Path, *, force: bool) -> ModelCard
             stacklevel=3,
         )
         card = replace(card, sha256=found)
-    return import_lightning(checkpoint, folder, card, force=True)
+    try:
+        imported = import_lightning(checkpoint, folder, card, force=True)
+    except UnreadableFile:
+        checkpoint.unlink()  # the next call is to fetch it again
+        raise
+    on_step("convert", 1, 1, card.name)
+    return imported
 
 
 def _fetch_as_it_is(
@@ -211,13 +269,14 @@ def _fetch_as_it_is(
     folder: Path,
     *,
     force: bool,
-    download: Callable[[ModelCard, Path], ModelCard] = fetch_checkpoint,
+    on_step: OnStep = silent,
+    download: Callable[..., ModelCard] = fetch_checkpoint,
 ) -> ModelCard:
     """Download files that are used as they were published."""
     if card.folder is not None and not (force and card.url):
         check_listed(card, card.folder)
         return card
-    return download(card, folder)
+    return download(card, folder, on_step=on_step)
 
 
 def _not_loaded(card: ModelCard, *_: Any, **__: Any) -> Any:
@@ -270,7 +329,7 @@ class WeightFormat:
     load: Callable[..., LoadedModel[Any]] = _not_loaded
     """(card, engine, fast=, threads=) -> LoadedModel."""
     fetch: Callable[..., ModelCard] = _not_loaded
-    """(card, folder, force=) -> ModelCard."""
+    """(card, folder, force=, on_step=) -> ModelCard."""
     convert: Callable[..., ModelCard] = import_lightning
     """(path, folder, card, half=, force=) -> ModelCard."""
 

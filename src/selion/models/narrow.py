@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     import torch
 
@@ -21,15 +23,13 @@ _LARGE = 2**19
 """Values from which a tensor is stored as int8: only the few largest ones, see the module."""
 
 
-def narrow(
-    state: Mapping[str, torch.Tensor], *, half: bool, small: bool
-) -> dict[str, torch.Tensor]:
+def narrow(state: Mapping[str, np.ndarray], *, half: bool, small: bool) -> dict[str, np.ndarray]:
     """Return the tensors as they are stored.
 
     Parameters
     ----------
     state : mapping
-        State dict of a network.
+        State dict of a network, as arrays.
     half : bool
         Tensors of two and more dimensions become float16, unless a value is too large for it.
         Biases, scales and batch statistics are few and delicate (a running variance can be 1e-9):
@@ -39,20 +39,20 @@ def narrow(
         ``round(127 * w / max|w|)`` by output channel (their first dimension), and ``max|w| / 127``
         is stored beside them.
     """
-    stored = {}
+    stored: dict[str, np.ndarray] = {}
     for name, tensor in state.items():
-        matrix = tensor.is_floating_point() and tensor.ndim >= 2
-        if small and matrix and tensor.numel() >= _LARGE:
-            top = tensor.abs().amax(dim=tuple(range(1, tensor.ndim)), keepdim=True).float()
-            scale = top.where(top > 0, 1.0) / 127
-            stored[name] = (tensor.float() / scale).round().char()
+        matrix = np.issubdtype(tensor.dtype, np.floating) and tensor.ndim >= 2
+        if small and matrix and tensor.size >= _LARGE:
+            top = np.abs(tensor).max(axis=tuple(range(1, tensor.ndim)), keepdims=True)
+            scale = np.where(top > 0, top, np.float32(1)).astype(np.float32) / np.float32(127)
+            stored[name] = np.rint(tensor.astype(np.float32) / scale).astype(np.int8)
             stored[name + SCALE] = scale
-        elif half and matrix and float(tensor.abs().max()) <= _FLOAT16_MAX:
-            stored[name] = tensor.half()
+        elif half and matrix and float(np.abs(tensor).max(initial=0)) <= _FLOAT16_MAX:
+            stored[name] = tensor.astype(np.float16)
         else:
             stored[name] = tensor
     # Copies, so that tensors that share memory in the network do not in the file.
-    return {name: tensor.clone().contiguous() for name, tensor in stored.items()}
+    return {name: np.array(tensor, order="C") for name, tensor in stored.items()}
 
 
 def widen(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import importlib
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from selion.extras import require
 from selion.grid import photo_grid
 from selion.labels import Instances
 from selion.models.card import CARD, WEIGHTS, ModelCard, check_listed, sha256_of, write_card
+from selion.progress import OnStep, silent
 from selion.segmenter import LoadedModel
 
 CHECKPOINT = ("config.json", "preprocessor_config.json", WEIGHTS)
@@ -118,7 +120,12 @@ def _device(card: ModelCard, engine: str) -> tuple[str, str]:
     return ("cpu" if engine == "torch" else engine), "; as asked for"
 
 
-def fetch_checkpoint(card: ModelCard, folder: Path) -> ModelCard:
+def tell_bytes(on_step: OnStep, name: str, have: int, total: int | None) -> None:
+    """Tell how much of a file has arrived."""
+    on_step("download", have, total or max(have, 1), f"{name}, {have / 1e6:.1f} MB")
+
+
+def fetch_checkpoint(card: ModelCard, folder: Path, *, on_step: OnStep = silent) -> ModelCard:
     """Download the files of a checkpoint into a folder of their own and write the card beside them.
 
     Raises
@@ -128,7 +135,12 @@ def fetch_checkpoint(card: ModelCard, folder: Path) -> ModelCard:
     """
     with selion.store.atomic_folder(folder, force=True) as part:
         for name in CHECKPOINT:
-            selion.store.fetch(f"{card.url}/{name}", card.sha256 if name == WEIGHTS else "", part)
+            selion.store.fetch(
+                f"{card.url}/{name}",
+                card.sha256 if name == WEIGHTS else "",
+                part,
+                partial(tell_bytes, on_step, name),
+            )
         found = sha256_of(part / WEIGHTS)
         if not card.sha256:
             warnings.warn(

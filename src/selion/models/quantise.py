@@ -106,7 +106,8 @@ def quantise(
         for name in others:
             shutil.copyfile(source / name, part / name)
         small = with_files(
-            replace(card, name=f"{card.name}-int8", url="", sha256="", scores={}),
+            # integers are rounded otherwise by other processors: its answers are not kept
+            replace(card, name=f"{card.name}-int8", url="", sha256="", scores={}, fingerprint={}),
             part,
             (GRAPH, *others),
         )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from selion.errors import BadInput, UnsafeFile
+from selion.models.assembly import with_graph_answers
 from selion.models.card import CARD, GRAPH, ModelCard, with_files, write_card
 from selion.models.onnx_file import FLOAT, OnnxFacts, Port, read_onnx
 from selion.store import atomic_folder
@@ -23,7 +24,7 @@ def by_hand(card: ModelCard) -> str:
     )
 
 
-def not_downloaded(card: ModelCard, _folder: Path) -> ModelCard:
+def not_downloaded(card: ModelCard, _folder: Path, **_: object) -> ModelCard:
     """Refuse (BadInput) to download weights that have no address."""
     raise BadInput(f"{card.name} ({card.licence}) has no address to fetch from: {by_hand(card)}.")
 
@@ -81,6 +82,7 @@ def import_quarterly(
         shutil.copyfile(path, part / GRAPH)
         card = with_files(card, part, (GRAPH,))
         card = replace(card, format=QUARTERLY, sha256=card.files[GRAPH])
+        card = with_graph_answers(card, part)
         write_card(card, part / CARD)
     return replace(card, folder=folder)
 

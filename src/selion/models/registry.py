@@ -36,6 +36,13 @@ def _registry() -> tuple[ModelCard, ...]:
     )
 
 
+@cache
+def aliases() -> Mapping[str, str]:
+    """Return the short names of models: short name -> name."""
+    table: Mapping[str, str] = tomllib.loads(_REGISTRY.read_text(encoding="utf-8"))["aliases"]
+    return table
+
+
 def _complete(entry: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Lay an entry over the shared table that its ``like`` names, subtables too.
 
@@ -73,7 +80,7 @@ def list_models() -> list[ModelCard]:
 
 
 def find_card(name: str | Path) -> ModelCard:
-    """Find a card by a model's name, by its folder, or by the path of ``card.toml``.
+    """Find a card by a model's name, long or short, by its folder, or by the path of its card.
 
     Raises
     ------
@@ -88,8 +95,9 @@ def find_card(name: str | Path) -> ModelCard:
     if isinstance(name, Path) or path.suffix == ".toml" or any(mark in name for mark in "/\\"):
         return read_card(path)
     cards = {card.name: card for card in list_models()}
-    if name in cards:
-        return cards[name]
+    full = name if name in cards else aliases().get(name, name)
+    if full in cards:
+        return cards[full]
     if (path / CARD).is_file():
         return read_card(path)
-    raise UnknownName.among("model", name, cards)
+    raise UnknownName.among("model", name, [*cards, *aliases()])

@@ -52,11 +52,14 @@ def fetch(
     sha256: str,
     folder: str | os.PathLike[str] | None = None,
     progress: OnBytes | None = None,
+    *,
+    again: bool = False,
 ) -> Path:
     """Download a file once, and check it.
 
     What has arrived of an interrupted download waits in a ``.part`` file, and the next call goes on
-    from there if the server can.
+    from there if the server can.  Without a checksum it does so only where the server says that the
+    file is still the same (``ETag``, ``Last-Modified``).
 
     Parameters
     ----------
@@ -70,6 +73,8 @@ def fetch(
         of the address).
     progress : callable, optional
         Called with bytes so far and bytes in all.
+    again : bool
+        Download it even if it is there; the former one stays until the new one is whole.
 
     Returns
     -------
@@ -79,7 +84,7 @@ def fetch(
     Raises
     ------
     FetchFailed
-        If there is no network, no such file, or no space.
+        If there is no network, no such file, a web page in its place, or no space.
     ChecksumMismatch
         If it is another file than the one wanted; nothing is kept of it.
     """
@@ -95,7 +100,11 @@ def fetch(
     with _explained(url, place):
         place.parent.mkdir(parents=True, exist_ok=True)
         with _alone(place):
-            return _retrieve(url, sha256, place, _Resuming(place, progress))
+            aside = place.with_name(f".{place.name}.new") if again else place
+            if again:
+                aside.unlink(missing_ok=True)
+            downloader = _Resuming(place, progress, checked=bool(sha256))
+            return _retrieve(url, sha256, aside, downloader).replace(place)
 
 
 def _name(url: str) -> str:
@@ -137,9 +146,13 @@ def _retrieve(url: str, sha256: str, place: Path, downloader: _Resuming) -> Path
 class _Resuming:
     """A downloader for pooch that goes on where the last one stopped."""
 
-    def __init__(self, place: Path, progress: OnBytes | None) -> None:
+    def __init__(self, place: Path, progress: OnBytes | None, *, checked: bool) -> None:
         self.part = place.with_name(f".{place.name}.part")
+        self.version = place.with_name(f".{place.name}.part.version")
+        """Holds what the server called the version of the file that the part is of."""
         self.progress = progress
+        self.checked = checked
+        """Whether a checksum will tell pieces of two versions."""
         self.resumed = False
 
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
@@ -160,29 +173,69 @@ class _Resuming:
                 if failed == RETRY.tries:
                     raise
             else:
+                self.version.unlink(missing_ok=True)
                 self.part.replace(output_file)
                 return
             time.sleep(RETRY.pause(failed))
         raise FetchFailed(f"{url} could not be downloaded in {RETRY.tries} tries: try again later.")
 
     def _go_on(self, url: str) -> None:
-        have = self.part.stat().st_size if self.part.exists() else 0
-        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 - http(s) only, see fetch
+        have, headers = self._asked()
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s) only, see fetch
         with urllib.request.urlopen(request, timeout=RETRY.answer) as answer:  # noqa: S310
             goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
+            if goes_on and not _starts_at(answer.headers.get("Content-Range", ""), have):
+                self.part.unlink(missing_ok=True)
+                raise ConnectionError("another piece came than the one asked for")
             have = have if goes_on else 0
             length = answer.headers.get("Content-Length")
             total = have + int(length) if length else None
+            piece = answer.read(PIECE)
+            _refuse_page(url, answer.headers.get_content_type(), piece)
+            if not goes_on:
+                self._note_version(answer.headers)
             with self.part.open("ab" if goes_on else "wb") as file:
-                while piece := answer.read(PIECE):
+                while piece:
                     file.write(piece)
                     have += len(piece)
                     if self.progress:
                         self.progress(have, total)
+                    piece = answer.read(PIECE)
                 file.flush()
                 os.fsync(file.fileno())
         if total is not None and have < total:
             raise ConnectionError(f"{have} of {total} bytes")
+
+    def _asked(self) -> tuple[int, dict[str, str]]:
+        """Return how much of the file is here, and the headers that ask for the rest."""
+        have = self.part.stat().st_size if self.part.exists() else 0
+        version = self.version.read_text("utf-8") if self.version.exists() else ""
+        if not have or not (version or self.checked):
+            return 0, {}
+        return have, {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {})
+
+    def _note_version(self, headers: http.client.HTTPMessage) -> None:
+        """Keep what tells this version of the file from others, before anything of it is here."""
+        tag = headers.get("ETag", "")
+        version = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+        self.part.unlink(missing_ok=True)
+        self.version.write_text(version, "utf-8")
+
+
+def _starts_at(said: str, have: int) -> bool:
+    """Whether a ``Content-Range`` begins where it should; True where there is none."""
+    found = re.match(r"bytes (\d+)-", said)
+    return found is None or int(found[1]) == have
+
+
+def _refuse_page(url: str, kind: str, start: bytes) -> None:
+    """Refuse (FetchFailed) a web page in the place of a file, such as one that asks to sign in."""
+    wanted = _name(url).lower().endswith((".html", ".htm"))
+    if kind == "text/html" and start.lstrip()[:1] == b"<" and not wanted:
+        raise FetchFailed(
+            f"{url} answered with a web page instead of the file: open it in a browser to see what "
+            "stands between (a sign-in, a proxy), or check the address."
+        )
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def by_hand(card: ModelCard) -> str:
     )
 
 
-def refuse_pickle(card: ModelCard, _folder: Path) -> ModelCard:
+def refuse_pickle(card: ModelCard, _folder: Path, **_: object) -> ModelCard:
     """Refuse (UnsafeFile) to download weights that would have to be executed to be read."""
     raise UnsafeFile(
         f"{card.name} ({card.licence}) is published as a pickle, which selion does not open: "

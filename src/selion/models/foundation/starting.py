@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from selion import store
 from selion.errors import BadInput, ChecksumMismatch, UnreadableFile
 from selion.extras import require
 from selion.models.card import sha256_of
+from selion.models.checkpoint import StoredTensor
 from selion.models.convert import read_checkpoint
 from selion.models.foundation.cards import EncoderCard
 from selion.models.foundation.wiring import find_reader
@@ -148,7 +151,7 @@ def read_tensors(path: Path, card: EncoderCard) -> dict[str, torch.Tensor]:
     UnreadableFile, UnsafeFile, BadInput
         See :func:`start_foundation`.
     """
-    require("torch", "train")
+    torch = require("torch", "train")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load
@@ -160,18 +163,20 @@ def read_tensors(path: Path, card: EncoderCard) -> dict[str, torch.Tensor]:
                 f"{path} cannot be read as safetensors ({error}): fetch it again."
             ) from error
     else:
-        state = dict(_flat(read_checkpoint(path)))
+        checkpoint = read_checkpoint(path)
+        state = {
+            name: torch.from_numpy(np.array(checkpoint.array(tensor)))
+            for name, tensor in _flat(checkpoint.content)
+        }
     return find_reader(card.name)(state)
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, StoredTensor]]:
     """Yield the tensors of nested tables, their names joined by dots."""
-    import torch
-
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, torch.Tensor):
+        elif isinstance(value, StoredTensor):
             yield f"{prefix}{key}", value
 
 
