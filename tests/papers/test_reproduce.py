@@ -16,7 +16,8 @@ from selion.errors import BadInput, OutputExists, UnknownName
 from selion.metrics import Interval
 from selion.papers.finding import find_weights
 from selion.papers.results import holds
-from selion.segmenter import InputSpec, as_model
+from selion.papers.scoring import _identity
+from selion.segmenter import InputSpec, PlainCard, as_model
 
 PAPER = papers.read_paper("prue")
 
@@ -101,6 +102,21 @@ def test_altered_models_chips_and_options_are_scored_again(sample, tmp_path, ask
     asked.views = 0
     reproduce(copied, tmp_path / "out")
     assert 0 < asked.views < every
+
+
+def test_weights_without_checksums_count_by_their_files(tmp_path):
+    folder = tmp_path / "sam"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"one")
+
+    class Sam(type(as_model(Formula()))):
+        card = PlainCard("sam", folder=folder)
+
+    model = Sam(Formula())
+    before = _identity(model)
+    assert before == _identity(model)
+    (folder / "model.safetensors").write_bytes(b"three")
+    assert before != _identity(model)
 
 
 def test_kept_scores_that_are_torn_are_made_again(sample, tmp_path, asked):
