@@ -168,10 +168,7 @@ def image(folder, inputs):
     grid = store.open_raster(inputs["scores"]).grid
     noise = np.random.default_rng(1).integers(0, 60, (4, *grid.shape))
     bright = np.where(IDS > 0, 800, 200)[None] * np.array([1, 0.9, 0.7, 0.8])[:, None, None]
-    path = raster(folder / "image.tif", grid, bright + noise, np.uint16, BANDS)
-    noted = {"provenance": json.dumps({"image": "made"})}
-    del noted
-    return path
+    return raster(folder / "image.tif", grid, bright + noise, np.uint16, BANDS)
 
 
 def table_of(folder, name, west, *, east=12.02):
@@ -193,8 +190,6 @@ def table_of(folder, name, west, *, east=12.02):
 
 def plan(folder, inputs):
     """A plan whose jobs are done, its tables in it."""
-    area = country.read_area if hasattr(country, "read_area") else None
-    del area
     from selion import imagery
 
     place = imagery.read_area("11.99,49.99,12.03,50.02")
@@ -213,11 +208,11 @@ def cut(folder, _):
 
 
 def prices(folder, _):
-    """The packaged prices, the packaged words."""
+    """The packaged prices, one of them another."""
     from selion.country import prices as packaged
 
     text = (Path(packaged.__file__).parent / "prices.toml").read_text("utf-8")
-    (folder / "prices.toml").write_text(text.replace("usd", "usd"), "utf-8")
+    (folder / "prices.toml").write_text(text.replace("0.0893", "0.1"), "utf-8")
     return folder / "prices.toml"
 
 
