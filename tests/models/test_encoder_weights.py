@@ -345,3 +345,11 @@ def test_a_run_teaches_the_head_and_the_card_names_the_licence(tmp_path, trainab
     ]
     assert all(same) is not trainable
     assert stored["feed.subtract"].dtype == torch.float32
+
+
+def test_a_timm_without_dinov3_is_said(monkeypatch):
+    import timm
+
+    monkeypatch.setattr(timm, "is_model", lambda _: False)
+    with pytest.raises(BadInput, match="has no DINOv3: install a newer one"):
+        Dinov3Encoder(Dinov3Size(24, 2, 2, 8, 32))

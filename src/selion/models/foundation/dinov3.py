@@ -16,6 +16,7 @@ from torch import nn
 
 from selion.errors import BadInput
 
+_NAME = "vit_large_patch16_dinov3"
 _RENAMED = {"storage_tokens": "reg_token", "ls1.gamma": "gamma_1", "ls2.gamma": "gamma_2"}
 """Meta's names -> timm's."""
 _LEFT = ("mask_token", "local_cls_norm.weight", "local_cls_norm.bias")
@@ -41,8 +42,12 @@ class Dinov3Encoder(nn.Module):
     def __init__(self, size: Dinov3Size | None = None) -> None:
         super().__init__()
         size = size or Dinov3Size()
+        if not timm.is_model(_NAME):
+            raise BadInput(
+                f"timm {timm.__version__} has no DINOv3: install a newer one (pip install -U timm)."
+            )
         self.transformer: Any = timm.create_model(
-            "vit_large_patch16_dinov3",
+            _NAME,
             num_classes=0,
             img_size=size.seen,
             patch_size=size.patch,
