@@ -406,6 +406,16 @@ MODES = {
         ),
     ],
     "models list": [Mode("models list")],
+    "models verify": [
+        Mode(
+            "models verify a",
+            {
+                "selion.models.verify_model": SimpleNamespace(
+                    card=SimpleNamespace(name="a"), difference=0.0, engine="by hand"
+                )
+            },
+        )
+    ],
     "models encoders": [Mode("models encoders")],
     "models show": [Mode("models show fields-s2-2season")],
     "models fetch": [
