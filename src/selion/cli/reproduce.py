@@ -11,7 +11,10 @@ import click
 from selion.cli import options as opt
 from selion.cli.progress import Reporter, reporter
 
-PRUE_TABLES = ("1", "2", "4", "5", "6")
+PRUE_TABLES = ("1", "2", "3", "4", "5", "6")
+PRUE_FIGURES = ("6", "7")
+UNSCORED = "3"
+"""The table of countries: it wants maps, not chips."""
 
 
 @click.group("reproduce", help="Score what a paper's tables are made of, beside its figures.")
@@ -24,10 +27,15 @@ class PrueChoice(opt.VerbChoice):
     """Options of ``selion reproduce prue``, as they were given."""
 
     tables: tuple[str, ...]
+    figures: tuple[str, ...]
     data: Path | None
     weights: Path | None
     own: tuple[str, ...]
     countries: tuple[str, ...]
+    quick: bool
+    maps: Path | None
+    census: Path | None
+    prices: Path | None
     published: bool
     draws: int
     engine: str
@@ -49,7 +57,14 @@ class PrueChoice(opt.VerbChoice):
     "tables",
     type=click.Choice(PRUE_TABLES),
     multiple=True,
-    help="Table of the paper; repeatable  [default: all].",
+    help="Table of the paper; repeatable  [default: all, and the figures, if none is named].",
+)
+@click.option(
+    "--figure",
+    "figures",
+    type=click.Choice(PRUE_FIGURES),
+    multiple=True,
+    help="Figure of the paper: agreement against overlap (6), against object F1 (7); repeatable.",
 )
 @click.option(
     "--data",
@@ -83,6 +98,36 @@ class PrueChoice(opt.VerbChoice):
     help="Only these countries, by name or comma-separated; repeatable  [default: all there are].",
 )
 @click.option(
+    "--quick",
+    is_flag=True,
+    help=(
+        "See every table in minutes: rows without weights get a small network that is trained for "
+        "seconds, and is called a stand-in wherever it appears; without --data, a sample in the "
+        "layout of Fields of The World stands in for it."
+    ),
+)
+@click.option(
+    "--maps",
+    type=click.Path(path_type=Path),
+    default=None,
+    help=(
+        "Folder of finished maps for Table 3: COUNTRY-YEAR.parquet or folders of that name, and "
+        "COUNTRY.geojson with the outline of what was mapped."
+    ),
+)
+@click.option(
+    "--census",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="CSV of country, fields and area_ha to lay beside the maps of Table 3.",
+)
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Price sheet for the cost in Table 3 [default: the one that 'selion plan' has].",
+)
+@click.option(
     "--as-published",
     "published",
     is_flag=True,
@@ -106,27 +151,25 @@ class PrueChoice(opt.VerbChoice):
     type=click.Path(path_type=Path),
     default=Path("reproduced"),
     show_default=True,
-    help="Folder of table-N.csv, table-N.md and the scores behind them.",
+    help="Folder of table-N.csv, table-N.md, figure-N.csv, report.html and the scores behind them.",
 )
 @opt.group(opt.engine, opt.threads, opt.force, opt.as_json, opt.quiet)
 def prue_command(**values: Any) -> None:
     """Score the tables, or list their rows."""
     given = opt.taken(PrueChoice, values)
     from selion.papers import read_paper
-    from selion.papers.writing import table_paths
-    from selion.store import check_output
 
     paper = read_paper("prue")
-    numbers = [int(number) for number in dict.fromkeys(given.tables or PRUE_TABLES)]
-    if given.data is None:
+    named = given.tables or given.figures
+    tables = list(dict.fromkeys(given.tables if named else PRUE_TABLES))
+    figures = list(dict.fromkeys(given.figures if named else PRUE_FIGURES))
+    scored = [number for number in tables if number != UNSCORED]
+    if given.data is None and not given.quick and (scored or figures):
         _refuse_without_data()
-        _list_rows(numbers, given.weights)
+        _list_rows([int(number) for number in scored], given.weights)
         return
-    for number in numbers:
-        for path in table_paths(given.out, number):
-            check_output(path, given.force)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
-        written = _score(given, paper, numbers, say)
+        written = _reproduce(given, paper, tables, figures, say)
     for path in written:
         if given.as_json:
             opt.print_result(path, {}, given)
@@ -134,21 +177,34 @@ def prue_command(**values: Any) -> None:
             click.echo(str(path))
 
 
-def _score(given: PrueChoice, paper: Any, numbers: list[int], say: Reporter) -> list[Path]:
+def _reproduce(
+    given: PrueChoice, paper: Any, tables: list[str], figures: list[str], say: Reporter
+) -> list[Path]:
     from selion import papers
+    from selion.papers.request import PaperRequest, reproduce
+    from selion.reports.reproduction import write_report
 
-    countries = [name for text in given.countries for name in text.split(",") if name]
-    data = papers.open_chips(paper, given.data or Path(), countries)
-    options = papers.ReproduceOptions(given.published, given.engine, given.threads, given.draws)
-    written = []
-    for number in numbers:
-        table, own = papers.with_own(paper.table(number), given.own)
-        models = papers.find_weights(table.models.values(), given.weights) | own
-        scores = papers.reproduce_table(table, data, models, given.out, options, on_step=say.step)
-        written.append(papers.write_table(scores, given.out, force=given.force))
+    def show(scores: Any) -> None:
         if not given.quiet and not given.as_json:
             click.echo(papers.to_markdown(scores), err=True)
-    return written
+
+    request = PaperRequest(
+        tuple(int(number) for number in tables),
+        tuple(int(number) for number in figures),
+        given.out,
+        given.data,
+        given.weights,
+        given.own,
+        tuple(name for text in given.countries for name in text.split(",") if name),
+        given.quick,
+        given.maps,
+        given.census,
+        given.prices,
+        papers.ReproduceOptions(given.published, given.engine, given.threads, given.draws),
+        given.force,
+    )
+    written = reproduce(paper, request, on_step=say.step, on_table=show)
+    return [*written, write_report(given.out)]
 
 
 def _list_rows(numbers: list[int], weights: Path | None) -> None:
@@ -171,11 +227,11 @@ def _refuse_without_data() -> None:
     given = [
         option.opts[0]
         for option in context.command.params
-        if option.name not in ("tables", "weights")
+        if option.name not in ("tables", "figures", "weights")
         and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
         raise click.UsageError(
             f"{', '.join(given)} has no effect without --data, which is the folder of Fields of "
-            "The World: give it, or omit the option."
+            "The World: give it, or --quick, or omit the option."
         )

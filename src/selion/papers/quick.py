@@ -1,34 +1,42 @@
 """Seeing every table in minutes: a sample instead of the data, small networks instead of weights.
 
-A stand-in is one small U-Net for every row.  It starts from weights that ship with selion and takes
-a few steps with the row's own loss, class weights, augmentations and learning rate; its
-architecture is not the row's.  What it scores says that the road works, and nothing of the paper's
-model: it is named as a stand-in wherever it appears.
+A stand-in is a small U-Net.  It starts from weights that ship with selion and takes a few steps
+with the row's own loss, class weights, augmentations and learning rate; its architecture is not the
+row's, so that rows that differ in nothing else have the same one.  What it scores says that the
+road works, and nothing of the paper's model: it is named as a stand-in wherever it appears.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
 from selion.data import load_dataset
 from selion.data.dataset import Dataset
 from selion.errors import BadInput, OutputExists, UnknownName, counted
+from selion.fields import Origin, to_fields, write_fields
 from selion.grid import whole
+from selion.labels import Instances
+from selion.models import load_model
+from selion.papers.answering import chip_answer
 from selion.papers.printed import PaperModel
 from selion.papers.results import FoundModel
 from selion.progress import OnStep, silent
 from selion.sample import Sample
 from selion.simulation.chips import OPTIONS, ChipOptions, write_chips
-from selion.training import Recipe, plan_samples, read_recipe, train_plan
+from selion.store import write_text
+from selion.training import Recipe, plan_samples, read_recipe, recipe_table, train_plan
 from selion.training.plan import SampleOrigin
 from selion.training.run import MODEL, TrainingPlan, is_finished
 
-SAMPLE = ChipOptions(chips=(4, 1, 2))
+SAMPLE = ChipOptions(chips=(4, 1, 1))
 """What stands in for the data."""
 START = "fields-s2-2season"
 """What stand-ins start from."""
@@ -58,14 +66,29 @@ class StandInOptions:
             )
 
 
-def make_sample(folder: Path, options: ChipOptions = SAMPLE, *, on_step: OnStep = silent) -> Path:
+TRAINED = StandInOptions()
+"""How stand-ins are trained, if nothing else is said."""
+
+
+def make_sample(
+    folder: Path, options: ChipOptions | None = None, *, on_step: OnStep = silent
+) -> Path:
     """Write the sample that stands in for the data, or take the one that is there.
+
+    Parameters
+    ----------
+    folder : path
+    options : ChipOptions, optional
+        None: :data:`SAMPLE`.
+    on_step : callable, optional
+        Told of progress: (stage, done, total, detail).
 
     Raises
     ------
     OutputExists
         If the folder holds something else.
     """
+    options = options or SAMPLE
     if not folder.exists():
         write_chips(folder, options, on_step=on_step)
     there = folder / OPTIONS
@@ -92,8 +115,8 @@ def make_stand_ins(
     data : path
         Folder in the layout of Fields of The World, with chips for training.
     folder : path
-        Gets one training run for each model.  Stand-ins that were trained on other chips are made
-        again.
+        Gets one training run for each way of training.  Stand-ins that were trained on other chips
+        are made again.
     options : StandInOptions, optional
     on_step : callable, optional
         Told of progress: (stage, done, total, detail).
@@ -108,26 +131,30 @@ def make_stand_ins(
     BadInput
         If no chip is there to train on.
     """
-    options = options or StandInOptions()
+    options = options or TRAINED
     wanted = list(models)
     chips = _training_chips(data, options.chips)
     held: HeldChips | None = None
     found = {}
     for k, model in enumerate(wanted):
-        on_step("stand-ins", k, len(wanted), model.key)
         recipe, said = stand_in_recipe(model, options)
+        place = folder / recipe.name
+        on_step("stand-ins", k, len(wanted), recipe.name)
         held = held or _hold(chips)
         origin = SampleOrigin(chips.name, chips.licence, chips.citation)
         plan = plan_samples(recipe, held, (), origin)
-        if not _finished(plan, folder / model.key):
-            train_plan(plan, folder / model.key, force=True)
-        found[model.key] = FoundModel(folder / model.key / MODEL, said)
+        if not _finished(plan, place):
+            train_plan(plan, place, force=True)
+        found[model.key] = FoundModel(place / MODEL, said)
     on_step("stand-ins", len(wanted), len(wanted))
     return found
 
 
 def stand_in_recipe(model: PaperModel, options: StandInOptions) -> tuple[Recipe, str]:
-    """Return how a model's stand-in is trained, and what it is as a sentence."""
+    """Return how a model's stand-in is trained, and what it is as a sentence.
+
+    Rows that differ in their network alone have one and the same stand-in, and its name says so.
+    """
     own = _own_recipe(model.recipe)
     base = read_recipe(
         BASE,
@@ -159,14 +186,14 @@ def stand_in_recipe(model: PaperModel, options: StandInOptions) -> tuple[Recipe,
     )
     recipe = replace(
         base,
-        name=f"stand-in-{model.key}",
-        summary=said,
-        seed=zlib.crc32(model.key.encode()),
         loss=taught.loss,
         augment=taught.augment,
         schedule=replace(base.schedule, lr=taught.schedule.lr),
     )
-    return recipe, said
+    decides = json.dumps(recipe_table(replace(recipe, name="", summary="")), sort_keys=True)
+    digest = hashlib.blake2b(decides.encode(), digest_size=4).hexdigest()
+    name = f"stand-in-{taught.loss.kind.replace('+', '-')}-{digest}"
+    return replace(recipe, name=name, summary=said), said
 
 
 def _own_recipe(name: str) -> Recipe | None:
@@ -234,3 +261,42 @@ def _finished(plan: TrainingPlan, folder: Path) -> bool:
         return is_finished(plan, folder)
     except BadInput:  # of another recipe, or of other chips
         return False
+
+
+def make_maps(model: FoundModel, chips: Dataset, folder: Path) -> Path:
+    """Map one chip of each country, where no finished maps of countries are given.
+
+    Parameters
+    ----------
+    model : FoundModel
+        Of probabilities or of objects.
+    chips : Dataset
+    folder : path
+        Gets ``COUNTRY.parquet`` and ``COUNTRY.geojson``, the outline of the chip; what lies there
+        is replaced.
+    """
+    loaded = load_model(model.path)
+    for country in chips.groups:
+        sample = chips.select(groups=country)[0]
+        grid = sample.image.grid
+        ids = chip_answer(loaded, sample, published=False).objects
+        frame = to_fields(Instances(ids, grid))
+        said = f"{model.stand_in or loaded.card.name}; one chip, {sample.key}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_fields(
+            frame, folder / f"{country}.parquet", Origin("selion", details=said), force=True
+        )
+        write_text(folder / f"{country}.geojson", _outline(grid), force=True)
+    return folder
+
+
+def _outline(grid: GeoBox) -> str:
+    """Return the outline of a grid as GeoJSON, in longitude and latitude."""
+    box = grid.boundingbox
+    corners = [(box.left, box.bottom), (box.right, box.bottom), (box.right, box.top)]
+    corners += [(box.left, box.top), (box.left, box.bottom)]
+    mover = Transformer.from_crs(str(grid.crs), "OGC:CRS84", always_xy=True)
+    ring = mover.transform([x for x, _ in corners], [y for _, y in corners])
+    shape = {"type": "Polygon", "coordinates": [[list(xy) for xy in zip(*ring, strict=True)]]}
+    feature = {"type": "Feature", "properties": {}, "geometry": shape}
+    return json.dumps({"type": "FeatureCollection", "features": [feature]})

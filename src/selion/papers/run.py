@@ -223,7 +223,9 @@ def _row(
         return RowScores(row, missing=f"no weights here: {row.model.remedy}.")
     try:
         model = load_model(found.path, options.engine, threads=options.threads)
-        scores = score_model(row.model.key, model, work, robust=ROBUST in columns)
+        # rows may share a stand-in, and then its scores
+        name = model.card.name if found.stand_in else row.model.key
+        scores = score_model(name, model, work, robust=ROBUST in columns)
     except SelionError as problem:
         return RowScores(row, found, missing=str(problem))
     known = {"parameters_m": million_parameters(model.card)} | dict(facts.get(row.model.key, {}))
