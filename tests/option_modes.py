@@ -170,12 +170,10 @@ ESTIMATED = SimpleNamespace(
     ),
 )
 REPRODUCED = {
-    "selion.papers.open_chips": "chips",
     "selion.papers.find_weights": lambda *_a: {},
-    "selion.papers.with_own": lambda table, _: (table, {}),
-    "selion.papers.reproduce_table": "scores",
+    "selion.papers.request.reproduce": lambda *_a, on_table, **_k: on_table(None) or [],
     "selion.papers.to_markdown": "table",
-    "selion.papers.write_table": Path("table.csv"),
+    "selion.reports.reproduction.write_report": Path("report.html"),
 }
 MODES = {
     "map": [
@@ -254,7 +252,7 @@ MODES = {
     ],
     "reproduce prue": [
         Mode("reproduce prue --table 1", REPRODUCED, skip=("data",)),
-        Mode("reproduce prue --table 1 --data {ftw}", REPRODUCED),
+        Mode("reproduce prue --table 1 --table 3 --data {ftw}", REPRODUCED),
     ],
     "sample": [Mode(f"sample {AREA} {{maps}} -o out", {"selion.survey.draw_sample": SAMPLED})],
     "estimate": [
@@ -555,6 +553,9 @@ OTHERS = {
         "own": "quick",
         "countries": "austria",
         "out": "other",
+        "maps": "{photos}",
+        "census": "{table}",
+        "prices": "{table}",
     },
     "sample": {
         "out": "other",

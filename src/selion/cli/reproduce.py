@@ -164,6 +164,7 @@ def prue_command(**values: Any) -> None:
     tables = list(dict.fromkeys(given.tables if named else PRUE_TABLES))
     figures = list(dict.fromkeys(given.figures if named else PRUE_FIGURES))
     scored = [number for number in tables if number != UNSCORED]
+    _refuse_without_countries(given, tables)
     if given.data is None and not given.quick and (scored or figures):
         _refuse_without_data()
         _list_rows([int(number) for number in scored], given.weights)
@@ -207,6 +208,16 @@ def _reproduce(
     return [*written, write_report(given.out)]
 
 
+def _refuse_without_countries(given: PrueChoice, tables: list[str]) -> None:
+    """Refuse options of Table 3 where it is not made."""
+    for name in ("maps", "census", "prices"):
+        if getattr(given, name) is not None and UNSCORED not in tables:
+            raise click.UsageError(
+                f"--{name} is for Table {UNSCORED}, which is not asked for: add --table "
+                f"{UNSCORED}, or omit it."
+            )
+
+
 def _list_rows(numbers: list[int], weights: Path | None) -> None:
     from selion.papers import find_weights, read_paper
 
@@ -227,7 +238,7 @@ def _refuse_without_data() -> None:
     given = [
         option.opts[0]
         for option in context.command.params
-        if option.name not in ("tables", "figures", "weights")
+        if option.name not in ("tables", "weights")
         and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
