@@ -198,7 +198,7 @@ def test_a_row_of_ones_own(sample, tmp_path):
     given = ["--data", str(sample), "-c", "austria", "--bootstrap", "20", "-o", str(out)]
     line = ["prue", "--table", "1", "-m", "fields-s2-2season", *given]
     said = CliRunner().invoke(reproduce_group, line, catch_exceptions=False)
-    assert said.output.endswith(f"{out / 'table-1.csv'}\n")
+    assert said.output.endswith(f"{out / 'table-1.csv'}\n{out / 'report.html'}\n")
     with (out / "table-1.csv").open(encoding="utf-8", newline="") as file:
         found = {(r["row"], r["country"], r["measure"]): r for r in csv.DictReader(file)}
     mine = found["fields-s2-2season", "mean", "pixel_iou"]
@@ -215,7 +215,7 @@ def test_a_row_of_ones_own(sample, tmp_path):
     )
     assert json.loads(again.output.splitlines()[-1]) == {
         "event": "done",
-        "path": str(out / "table-1.csv"),
+        "path": str(out / "report.html"),
     }
 
 

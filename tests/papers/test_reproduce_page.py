@@ -109,7 +109,7 @@ def tiny(monkeypatch, desk):
         one = folder / "one" if (folder / "one").is_dir() else made(folder / "one", "one")
         return {model.key: FoundModel(one, SAID) for model in models}
 
-    for name in ("run", "figures", "speed", "quick"):
+    for name in ("run", "figures", "quick"):
         monkeypatch.setattr(f"selion.papers.{name}.load_model", load)
     monkeypatch.setattr(quick, "SAMPLE", SMALL)
     monkeypatch.setattr(request, "make_stand_ins", stand_ins)

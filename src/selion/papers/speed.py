@@ -18,7 +18,7 @@ from selion.cores import usable_cores
 from selion.data.dataset import Dataset
 from selion.errors import BadInput
 from selion.grid import pixel_metres
-from selion.models import load_model
+from selion.papers import run
 from selion.papers.answering import chip_answer
 from selion.papers.keeping import KeptScores, keep_key
 from selion.papers.printed import PaperModel
@@ -159,7 +159,7 @@ def measure_table(
     there = [key for key in models if key in found]
     for k, key in enumerate(there):
         on_step("throughput", k, len(there), key)
-        model = load_model(found[key].path, options.engine, threads=options.threads)
+        model = run.load_model(found[key].path, options.engine, threads=options.threads)
         speeds[key] = _kept(key, model, chips, kept, options)
         lines.append(_line(key, found[key], as_model(model).engine, speeds[key]))
     on_step("throughput", len(there), len(there))
