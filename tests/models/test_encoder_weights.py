@@ -334,8 +334,11 @@ def test_a_run_teaches_the_head_and_the_card_names_the_licence(tmp_path, trainab
     )
     plan = plan_samples(recipe, [train_toys.sample(0), train_toys.sample(1)])
     assert plan.card.licence == "CC-BY-4.0 (encoder softcon)"
-    assert "The model will hold the weights of softcon, whose licence is CC-BY-4.0." in plan.notes
+    assert any("encoder softcon, licence CC-BY-4.0" in note for note in plan.notes)
     made = train_plan(plan, tmp_path / "run").card
+    assert [(one.name, one.licence) for one in made.started_from] == [
+        ("encoder softcon", "CC-BY-4.0")
+    ]
     stored = load_file(made.folder / "model.safetensors")
     published = read_softcon(softcon_file())
     same = [

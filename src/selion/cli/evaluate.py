@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -310,8 +310,6 @@ def _of_files(given: EvaluateChoice, truth: Place) -> tuple[Any, list[Any]]:
 
 
 def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, list[Any]]:
-    import dataclasses
-
     from selion.evaluation import EvaluateOptions, deployment_scores, evaluate
     from selion.evaluation.answers import answer, truth_ids
     from selion.metrics import ImageOptions, ScoreOptions
@@ -353,7 +351,7 @@ def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, lis
     figures = case_figures(
         report.runs[0], samples, lambda s: (truth_ids(s), answer(first, s, options).ids)
     )
-    return dataclasses.replace(
+    return replace(
         report, settings=settings, problems=(*chosen.problems, *report.problems)
     ), figures
 
@@ -400,6 +398,8 @@ def _pixels(given: EvaluateChoice) -> None:
     from selion.data import load_dataset
     from selion.data.declare import SCHEMES
     from selion.evaluation.pixels import PixelOptions, evaluate_pixels, photo_systems
+    from selion.evaluation.run import started_from
+    from selion.models import find_card
 
     if not given.dataset:
         raise click.UsageError("Name the dataset: selion evaluate --pixels [MODEL ...] DATASET.")
@@ -434,6 +434,8 @@ def _pixels(given: EvaluateChoice) -> None:
             title=f"{', '.join(systems)} on {dataset.name}",
             on_step=say.step,
         )
+    starts = started_from({name: find_card(name) for name in given.models})
+    report = replace(report, settings={**report.settings, **starts})
     given.out.mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, (report.to_json(), report.to_markdown()), strict=True):
         store.write_text(path, text, force=given.force)

@@ -127,7 +127,6 @@ def _one(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporte
     from selion import training
     from selion.reports import training_run
     from selion.training.scoring import MEASURES
-    from selion.training.start import start_notes
 
     plan: Any
     if given.review:
@@ -138,8 +137,7 @@ def _one(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporte
             _language(chosen, given, say)
             return
         plan = training.plan_training(chosen)
-    network = plan.recipe.model
-    for note in (*plan.notes, *start_notes(network.start_from, network.architecture)):
+    for note in plan.notes:
         say.note(note)
     if given.dry_run:
         _estimate(plan, say)

@@ -30,9 +30,10 @@ from selion.metrics.protocol import PRUE_DIFFERENCES, PrueScores, prue_means, pr
 from selion.metrics.report import Report
 from selion.metrics.statistics import Interval
 from selion.metrics.summary import compare, summarise
+from selion.models.card import ModelCard
 from selion.progress import OnStep, silent
 from selion.sample import Sample
-from selion.segmenter import Segmenter
+from selion.segmenter import Segmenter, as_model
 
 
 def evaluate(
@@ -89,6 +90,7 @@ def evaluate(
             extra[f"{name} by PRUE's rules"] = _prue_line(
                 usable, truths, answers[name], options.presence_only
             )
+    cards = {name: as_model(model).card for name, model in models.items()}
     first = answers[next(iter(models))]
     blind = (
         makers(usable, truths, first, next(iter(models.values())), next(iter(chosen.values())))
@@ -114,7 +116,7 @@ def evaluate(
         tuple(runs),
         tuple(baselines),
         differences,
-        {**_settings(options, chosen, len(usable)), **extra},
+        {**_settings(options, chosen, len(usable)), **started_from(cards), **extra},
         tuple(problems),
     )
 
@@ -288,6 +290,22 @@ def two_class(instances: Instances) -> np.ndarray:
 
 def _plus_minus(value: Interval) -> str:
     return f"{value.value:.3f} ± {value.half_width:.3f}" if value.n > 1 else f"{value.value:.3f}"
+
+
+def started_from(cards: Mapping[str, object]) -> dict[str, str]:
+    """Say what fine-tuned models began from, for the settings of a report.
+
+    Parameters
+    ----------
+    cards : mapping
+        Name to card; what is no :class:`~selion.models.ModelCard`, or says nothing of it, is
+        passed over.
+    """
+    return {
+        f"{name} started from": "; then ".join(map(str, card.started_from))
+        for name, card in cards.items()
+        if isinstance(card, ModelCard) and card.started_from
+    }
 
 
 def _settings(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,39 @@ from selion.store.former import is_ours
 CARD, GRAPH, WEIGHTS = "card.toml", "model.onnx", "model.safetensors"
 """The files of a model's folder: the card, the graph, and the weights that the graph points
 into."""
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """What the weights of a model were before it was trained."""
+
+    name: str
+    """Of the model, or of the encoder and who publishes its weights."""
+    licence: str = ""
+    """Empty: its card says none."""
+    scores: Mapping[str, object] = field(default_factory=dict)
+    """As its card reports them; tables are allowed."""
+
+    def __str__(self) -> str:
+        """Say it in a line; of each table of scores the first."""
+        scores = ", ".join(f"{name} {value:.3g}" for name, value in _leading(self.scores))
+        said = f"licence {self.licence or 'not said'}; its scores: {scores or 'not said'}"
+        return f"{self.name}, {said}"
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for TOML; what is empty is left out."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name))}
+
+
+def _leading(scores: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+    """Yield the numbers of a table, and of tables in it the first number each."""
+    for name, value in scores.items():
+        if isinstance(value, Mapping):
+            first = next(_leading(value), None)
+            if first is not None:
+                yield f"{name} {first[0]}", first[1]
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, value
 
 
 @dataclass(frozen=True)
@@ -60,6 +93,9 @@ class ModelCard:
     notes: str = ""
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     """What it answers on a synthetic chip, see :mod:`selion.models.fingerprint`."""
+    started_from: tuple[StartingPoint, ...] = ()
+    """What its training began from, the nearest first, then what that began from; empty: random
+    weights, or a card of before this was kept."""
     folder: Path | None = field(default=None, compare=False)
     """Where the card was read from; not written.  None: the weights are not on this machine."""
 
@@ -92,7 +128,8 @@ class ModelCard:
         inputs["scaling"] = {f.name: getattr(scaling, f.name) for f in fields(scaling)}
         table = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
         table |= {"inputs": inputs, "classes": self.classes.to_dict()}
-        return {key: value for key, value in table.items() if value not in ("", {}, None)}
+        table["started_from"] = [one.to_dict() for one in self.started_from]
+        return {key: value for key, value in table.items() if value not in ("", {}, [], None)}
 
     @classmethod
     def from_dict(
@@ -182,6 +219,13 @@ _CLASSES: dict[str, _Reader] = {
     "boundary": lambda value: _text(value) or None,
     "colours": _names,
 }
+_START: dict[str, _Reader] = {"name": _text, "licence": _text, "scores": _table}
+
+
+def _starting_point(value: object) -> StartingPoint:
+    return StartingPoint(**_take(_table(value), _START, ("name",), "started_from"))
+
+
 _CARD: dict[str, _Reader] = {
     "name": _text,
     "summary": _text,
@@ -198,6 +242,7 @@ _CARD: dict[str, _Reader] = {
     "architecture": _table,
     "files": lambda value: {name: _text(sha) for name, sha in _table(value).items()},
     "scores": _table,
+    "started_from": _several(_starting_point),
     "fingerprint": lambda value: {name: _text(row) for name, row in _table(value).items()},
     "calibration": lambda value: {name: _number(number) for name, number in _table(value).items()},
 }
@@ -258,6 +303,33 @@ def read_card(path: str | Path) -> ModelCard:
 def write_card(card: ModelCard, path: str | Path) -> None:
     """Write a card as TOML; the same card always gives the same bytes."""
     Path(path).write_text(to_toml(card.to_dict()), encoding="utf-8", newline="\n")
+
+
+def write_start(points: Sequence[StartingPoint], path: Path) -> None:
+    """Write what a run starts from as TOML."""
+    table = {"started_from": [one.to_dict() for one in points]}
+    path.write_text(to_toml(table), encoding="utf-8", newline="\n")
+
+
+def read_start(path: Path) -> tuple[StartingPoint, ...]:
+    """Read what :func:`write_start` wrote.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is no TOML.
+    BadInput, UnknownName
+        If it holds something else.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UnreadableFile(
+            f"{path} cannot be read ({error}): it says what the run started from; remove it to go "
+            "on without that in the model's card."
+        ) from error
+    points = _take(table, {"started_from": _CARD["started_from"]}, ("started_from",), str(path))
+    return tuple(points["started_from"])
 
 
 def sha256_of(path: Path) -> str:
@@ -350,6 +422,7 @@ def describe(card: ModelCard) -> dict[str, str]:
         "classes": ", ".join(card.classes.names),
         "architecture": ", ".join(f"{key} {value}" for key, value in card.architecture.items()),
         "training": card.training,
+        "started from": "; then ".join(map(str, card.started_from)),
         "attribution": card.attribution,
         "scores": ", ".join(f"{key} {value}" for key, value in card.scores.items()),
         "calibration": ", ".join(f"{key} {value:g}" for key, value in card.calibration.items()),

@@ -33,6 +33,7 @@ from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
 from selion.training.reading import changed_keys, recipe_table
 from selion.training.reward import Standing
 from selion.training.sft import check_words, find_tokenizer, finetune, make_pair
+from selion.training.start import find_language_start, keep_start, start_notes, with_kept_start
 
 RECIPE, MODEL, SUPERVISED, NUMBERS = "recipe.toml", "model", "supervised", "standing.json"
 SFT, GRPO, TIMES = "sft-checkpoints", "grpo-checkpoints", "times.json"
@@ -139,6 +140,8 @@ def plan_talks(
             "There is no validation split: nothing will be known of how good the model is, and "
             "rewards cannot begin."
         )
+    start = find_language_start(recipe.language)
+    said += start_notes(start)
     base = recipe.language.base or recipe.language.start_from or f"a tiny {recipe.language.tiny}"
     card = ModelCard(
         recipe.name,
@@ -157,6 +160,7 @@ def plan_talks(
             f"{base}; {origin.source}, {len(samples):,} images; {recipe.sft.steps} supervised "
             f"steps, {recipe.grpo.steps} by reward; seed {recipe.seed}"
         ),
+        started_from=start,
     )
     return LanguagePlan(recipe, samples, validation, card, tuple(said))
 
@@ -193,6 +197,10 @@ def train_language(
 
     recipe = plan.recipe
     _prepare(folder, recipe, resume=resume, force=force)
+    if resume:
+        plan = replace(plan, card=with_kept_start(folder, plan.card))
+    else:
+        keep_start(folder, plan.card)
     if recipe.hardware.threads:
         torch.set_num_threads(recipe.hardware.threads)
     took: dict[str, dict[str, float]] = {}

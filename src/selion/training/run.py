@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selion import store
-from selion.errors import BadInput, OutputExists
+from selion.errors import BadInput, OutputExists, SelionError
 from selion.models import ModelCard, build_network, export
 from selion.models.architectures import check_window
+from selion.models.card import StartingPoint
 from selion.models.foundation.cards import EncoderCard, encoder_cards
 from selion.models.toml import to_toml
 from selion.progress import OnStep, silent
@@ -23,6 +24,13 @@ from selion.training.mixture import Mixture, epoch_length
 from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
 from selion.training.reading import read_recipe, recipe_table
 from selion.training.recipe import Recipe
+from selion.training.start import (
+    find_start,
+    keep_start,
+    start_notes,
+    take_weights,
+    with_kept_start,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -86,11 +94,8 @@ def plan_samples(
     if not len(validation):
         said.append("There is no validation split: the model will have no scores.")
     encoder = _published_encoder(recipe)
-    if encoder is not None:
-        said.append(
-            f"The model will hold the weights of {encoder.name}, whose licence is "
-            f"{encoder.licence}."
-        )
+    start = _start(recipe)
+    said += start_notes(start)
     licences = (origin.licence, f"{encoder.licence} (encoder {encoder.name})" if encoder else "")
     training = (
         f"{origin.source}, {len(samples):,} samples, {recipe.schedule.epochs} epochs, recipe "
@@ -105,8 +110,21 @@ def plan_samples(
         licence=recipe.licence or "; ".join(filter(None, licences)),
         attribution=recipe.attribution or origin.citation,
         training=training,
+        started_from=start,
     )
     return TrainingPlan(recipe, samples, validation, card, tuple(said))
+
+
+def _start(recipe: Recipe) -> tuple[StartingPoint, ...]:
+    """Return what a recipe's network starts from.
+
+    What is not here is refused where it is loaded, which a run that is resumed does not do.
+    """
+    model = recipe.model
+    try:
+        return find_start(model.start_from, model.architecture, model.pretrained)
+    except SelionError:
+        return ()
 
 
 def _published_encoder(recipe: Recipe) -> EncoderCard | None:
@@ -127,7 +145,6 @@ def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
     import torch
 
     from selion.training.criterion import check_network, make_loss
-    from selion.training.start import take_weights
 
     check_window(recipe.model.architecture, recipe.input.spec())
     torch.manual_seed(recipe.seed)
@@ -218,8 +235,9 @@ def train_plan(
     ----------
     plan : TrainingPlan
     folder : path
-        Gets ``recipe.toml``, ``state.safetensors`` (the last checkpoint), ``log.jsonl``, event
-        files for TensorBoard, and ``model/``.
+        Gets ``recipe.toml``, ``start.toml`` (what it starts from, if that is not random),
+        ``state.safetensors`` (the last checkpoint), ``log.jsonl``, event files for TensorBoard,
+        and ``model/``.
     resume : bool
         Go on from the folder's checkpoint.
     force : bool
@@ -241,7 +259,9 @@ def train_plan(
         else replace(plan.recipe, model=replace(plan.recipe.model, pretrained="", start_from=""))
     )
     if not resume:  # only now: where no network can be made, what an earlier run left stays
-        _begin(folder, plan.recipe)
+        _begin(folder, plan)
+    else:
+        plan = replace(plan, card=with_kept_start(folder, plan.card))
     stamp = fingerprint(plan.samples)
     trained = fit(
         network,
@@ -310,8 +330,8 @@ def is_finished(plan: TrainingPlan, folder: Path) -> bool:
     return int(facts["epoch"]) >= plan.recipe.schedule.epochs
 
 
-def _begin(folder: Path, recipe: Recipe) -> None:
-    """Make a run's folder with its recipe.
+def _begin(folder: Path, plan: TrainingPlan) -> None:
+    """Make a run's folder with its recipe, and what it starts from.
 
     Checkpoints and logs of another run go, and its model stays until there is a new one.
     """
@@ -324,7 +344,8 @@ def _begin(folder: Path, recipe: Recipe) -> None:
         path.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     with store.atomic_write(folder / RECIPE, force=True) as temporary:
-        temporary.write_text(to_toml(recipe_table(recipe)), "utf-8")
+        temporary.write_text(to_toml(recipe_table(plan.recipe)), "utf-8")
+    keep_start(folder, plan.card)
 
 
 def probe(plan: TrainingPlan, steps: int = 3) -> float:

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selion.errors import BadInput
+from selion import store
+from selion.errors import BadInput, SelionError
 from selion.models import find_card
-from selion.models.card import CARD, WEIGHTS, check_files, read_card
-from selion.models.foundation.cards import encoder_cards
+from selion.models.card import (
+    CARD,
+    WEIGHTS,
+    ModelCard,
+    StartingPoint,
+    check_files,
+    read_card,
+    read_start,
+    write_start,
+)
 from selion.models.narrow import widen
+from selion.models.published import UNKNOWN, published_weights, starting_points
 from selion.training.checkpoint import STATE, load_state
 
 if TYPE_CHECKING:
     import torch
+
+    from selion.training.language_recipe import Language
+
+START = "start.toml"
+"""In a run's folder: what it started from, if that was not random."""
 
 
 def take_weights(network: torch.nn.Module, start_from: str) -> str:
@@ -58,39 +74,86 @@ def take_weights(network: torch.nn.Module, start_from: str) -> str:
     return f"{len(fitting)} of {len(ours)} tensors start from {start_from}{shown}."
 
 
-def start_notes(start_from: str, architecture: Mapping[str, Any]) -> list[str]:
-    """Say what a run would load and under which licence, and how good that was found to be.
+def find_start(
+    start_from: str, architecture: Mapping[str, Any], pretrained: str = ""
+) -> tuple[StartingPoint, ...]:
+    """Return what a run starts from, the nearest first; no weights are read.
 
     Parameters
     ----------
     start_from : str
         As for :func:`take_weights`; empty: nothing.
     architecture : mapping
-        Of the recipe; an encoder of a foundation model is a start, too.
+        Of the recipe; its encoder may be a start, too.
+    pretrained : str
+        Of the recipe: which published weights the encoder starts from; empty: none.
+
+    Returns
+    -------
+    tuple of StartingPoint
+        The model and what it was trained from itself, then the encoder's published weights.
+
+    Raises
+    ------
+    UnknownName, UnreadableFile
+        If there is no such model.
     """
-    notes = []
-    if start_from:
-        folder = Path(start_from).expanduser()
-        if (folder / "model" / CARD).is_file():
-            card = read_card(folder / "model")
-        elif (folder / STATE).is_file():
-            return [f"Starts from {start_from}, a run that has exported no model yet."]
-        else:
-            card = find_card(start_from)
-        scores = ", ".join(
-            f"{name} {value:.3f}"
-            for name, value in card.scores.items()
-            if isinstance(value, int | float)
-        )
-        notes.append(
-            f"Starts from {card.name}, licence {card.licence or 'not said'}; its scores: "
-            f"{scores or 'not said'}."
-        )
-    named = str(architecture.get("encoder", ""))
-    if architecture.get("family") == "frozen" and named in encoder_cards():
-        encoder = encoder_cards()[named]
-        notes.append(f"Encoder {encoder.name}, licence {encoder.licence}.")
-    return notes
+    return (*_model(start_from), *published_weights(architecture, pretrained))
+
+
+def _model(start_from: str) -> tuple[StartingPoint, ...]:
+    if not start_from:
+        return ()
+    folder = Path(start_from).expanduser()
+    if (folder / "model" / CARD).is_file():
+        return starting_points(read_card(folder / "model"))
+    if (folder / STATE).is_file():  # a run that has exported no model yet
+        return (StartingPoint(folder.resolve().name),)
+    return starting_points(find_card(start_from))
+
+
+def find_language_start(language: Language) -> tuple[StartingPoint, ...]:
+    """Return what a language model starts from; a tiny one, or one that is not here: nothing."""
+    if language.start_from:
+        try:
+            return starting_points(read_card(language.start_from))
+        except SelionError:  # it is refused where it is loaded
+            return ()
+    if not language.base:
+        return ()
+    folder = Path(language.base).expanduser()
+    return (StartingPoint(folder.resolve().name if folder.is_dir() else language.base, UNKNOWN),)
+
+
+def keep_start(folder: Path, card: ModelCard) -> None:
+    """Write into a run's folder what it starts from, in place of what an earlier run did."""
+    (folder / START).unlink(missing_ok=True)
+    if card.started_from:
+        with store.atomic_write(folder / START, force=True) as temporary:
+            write_start(card.started_from, temporary)
+
+
+def with_kept_start(folder: Path, card: ModelCard) -> ModelCard:
+    """Return the card of a run that is resumed with what it started from.
+
+    That is what was loaded then, whatever lies at its place by now.
+
+    Raises
+    ------
+    UnreadableFile, BadInput, UnknownName
+        If the file in the run's folder was damaged.
+    """
+    if not (folder / START).is_file():
+        return card
+    return replace(card, started_from=read_start(folder / START))
+
+
+def start_notes(found: Sequence[StartingPoint]) -> list[str]:
+    """Say what a run would load and under which licence, and how good that was found to be.
+
+    A sentence each.
+    """
+    return [f"{'And' if k else 'Starts'} from {point}." for k, point in enumerate(found)]
 
 
 def _weights(start_from: str) -> dict[str, torch.Tensor]:
