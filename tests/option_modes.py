@@ -273,6 +273,21 @@ MODES = {
                 "selion.reports.change.write_report": Path("page.html"),
             },
         ),
+        Mode(
+            "change {maps} {maps} -o out",
+            {
+                "selion.country.compare_maps": ONCE,
+                "selion.reports.change_maps.write_map_report": Path("page.html"),
+            },
+            skip=("tables",),
+        ),
+        Mode(
+            "change {table} {table} -o out --tables",
+            {
+                "selion.country.compare_maps": ONCE,
+                "selion.reports.change_maps.write_map_report": Path("page.html"),
+            },
+        ),
     ],
     "history": [
         Mode(
@@ -568,7 +583,15 @@ OTHERS = {
         "crop_codes": Given("40", "--land-cover {cover}"),
     },
     "estimate": {"out": "other", "answers": "{table}"},
-    "change": {"out": "other", "tolerance": "0.1"},
+    "change": {
+        "out": "other",
+        "tolerance": "0.1",
+        "pixel": "5",
+        "districts": "{units}",
+        "district_column": Given("code", "--districts {units}"),
+        "cell": "4",
+        "work": "parts",
+    },
     "history": {
         **{k: RUN[k] for k in ("runner", "workers")},
         "out": "other",

@@ -134,7 +134,7 @@ def judge(
         one.seen[ids[0] - 1], other.seen[ids[1] - 1]
     )
     a, b, shared = ids[0][linked], ids[1][linked], table.shared[linked]
-    part = _parts(a, b, len(one.seen), len(other.seen))
+    part = parts_of_graph(a, b, len(one.seen), len(other.seen))
     parts = part[: len(one.seen)], part[len(one.seen) :]
     members = [np.bincount(mine, minlength=part.max(initial=-1) + 1) for mine in parts]
     union = one.seen[a - 1] + other.seen[b - 1] - shared
@@ -161,7 +161,7 @@ def judge(
     )
 
 
-def _parts(a: np.ndarray, b: np.ndarray, earlier: int, later: int) -> np.ndarray:
+def parts_of_graph(a: np.ndarray, b: np.ndarray, earlier: int, later: int) -> np.ndarray:
     """Return the connected part of the graph of related fields that each field is in.
 
     (earlier + later,) int64.

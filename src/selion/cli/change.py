@@ -13,8 +13,13 @@ from selion.cli import options as opt
 from selion.cli.progress import reporter
 
 if TYPE_CHECKING:
-    from selion.change import ChangeResult
+    import pandas as pd
 
+    from selion.change import OutcomeOptions
+    from selion.store import Place
+
+TABLES_ONLY = "the years are maps of a country, which are compared by their tables alone"
+WITH_SCORES = "the years are maps with probabilities; add --tables to compare their tables alone"
 
 tolerance = click.option(
     "--tolerance",
@@ -35,7 +40,8 @@ tolerance = click.option(
         "that 'selion map --scores' wrote to, or tables with their probabilities beside them "
         "(fields.parquet, fields.scores.tif), or both as SCORES,FIELDS. Writes maps of changed "
         "pixels and of outcomes, a table of fields under ids that follow them through the years, "
-        "their lineage, a summary and a page."
+        "their lineage, a summary and a page. Two folders of 'selion merge' (or hive folders of "
+        "tables, or --tables) are compared by their tables alone, in the memory of one cell."
     ),
 )
 @click.argument("years", nargs=-1, required=True)
@@ -59,6 +65,42 @@ tolerance = click.option(
     help="Of the rule [default: fixed 0.75, paper 0.5].",
 )
 @tolerance
+@click.option(
+    "--tables",
+    is_flag=True,
+    help="Compare tables alone, also where probabilities lie beside them. Merged maps always are.",
+)
+@click.option(
+    "--pixel",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Of tables: metres of a pixel of the images they were made from, for --tolerance.",
+)
+@click.option(
+    "--districts",
+    type=opt.place,
+    default=None,
+    help="Of tables: polygons of districts, to count outcomes by.",
+)
+@click.option(
+    "--district-column",
+    default=None,
+    help="Column of the districts' names [default: name, NAME or the like].",
+)
+@click.option(
+    "--cell",
+    type=click.IntRange(2, 4),
+    default=3,
+    show_default=True,
+    help="Of tables: size of a partition of the result, geohash of 2, 3 or 4 characters.",
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Of tables: folder for finished parts [default: hidden beside the output].",
+)
 @opt.force
 @opt.as_json
 @opt.quiet
@@ -68,45 +110,98 @@ def change_command(
     rule: str,
     threshold: float | None,
     tolerance: float,
+    *,
+    tables: bool,
     **values: Any,
 ) -> None:
     """Compare years."""
-    given = opt.taken(opt.VerbChoice, values)
     from selion import change
+    from selion.country import is_map
     from selion.reports.change import write_report
 
+    outcomes = change.OutcomeOptions(tolerance=tolerance)
+    if tables or any(is_map(year) for year in years):
+        opt.refuse_given(("rule", "threshold"), TABLES_ONLY)
+        _compare_tables(years, out, outcomes, values)
+        return
+    opt.refuse_given(("pixel", "districts", "district_column", "cell", "work"), WITH_SCORES)
+    given = opt.taken(opt.VerbChoice, values)
     began = time.monotonic()
-    options = change.ChangeOptions(rule, threshold, change.OutcomeOptions(tolerance=tolerance))
+    options = change.ChangeOptions(rule, threshold, outcomes)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         result = change.compare_years(
             years, out, options, force=given.force, on_step=say.step, on_note=say.note
         )
         path = write_report(result, force=given.force)
-    seconds = round(time.monotonic() - began, 1)
+    facts = {"steps": [step.facts() for step in result.steps]}
+    _conclude(path, facts, [(step.years, step.summary) for step in result.steps], given, began)
+
+
+def _compare_tables(
+    years: tuple[str, ...],
+    out: Path,
+    outcomes: OutcomeOptions,
+    values: dict[str, Any],
+) -> None:
+    from selion.country import MapChangeOptions, compare_maps, read_units
+    from selion.reports.change_maps import write_map_report
+
+    if len(years) != 2:
+        raise click.UsageError(
+            f"{len(years)} maps were given to compare by their tables; wanted are two, the earlier "
+            "one first: selion change maps-2023/ maps-2024/ -o change/"
+        )
+    districts: Place | None = values["districts"]
+    if districts is None:
+        opt.refuse_given(("district_column",), "no districts are given; add --districts FILE")
+    given = opt.taken(opt.VerbChoice, values)
+    began = time.monotonic()
+    units = None if districts is None else read_units(districts, values["district_column"])
+    options = MapChangeOptions(outcomes, values["pixel"], values["cell"])
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
+        found = compare_maps(
+            years[0],
+            years[1],
+            out,
+            options,
+            districts=units,
+            work=values["work"],
+            force=given.force,
+            on_step=say.step,
+            on_note=say.note,
+        )
+        path = write_map_report(found, force=given.force)
+    facts = {"years": found.years, "fields": found.summary.to_dict("records")}
+    _conclude(path, facts, [(found.years, found.summary)], given, began)
+
+
+def _conclude(
+    path: Path,
+    facts: dict[str, Any],
+    summaries: list[tuple[tuple[str, str], pd.DataFrame]],
+    given: opt.VerbChoice,
+    began: float,
+) -> None:
+    """Print what was found, and last the path."""
     if given.as_json:
-        facts = {
-            "event": "done",
-            "path": str(path),
-            "steps": [step.facts() for step in result.steps],
-            "seconds": seconds,
-        }
-        click.echo(json.dumps(facts))
+        seconds = round(time.monotonic() - began, 1)
+        click.echo(json.dumps({"event": "done", "path": str(path), **facts, "seconds": seconds}))
         return
     if not given.quiet:
-        _tell(result)
+        for years, summary in summaries:
+            _tell(years, summary)
     click.echo(str(path))
 
 
-def _tell(result: ChangeResult) -> None:
-    for step in result.steps:
-        click.echo(f"{step.years[0]} to {step.years[1]}", err=True)
-        for row in step.summary.to_dict("records"):
-            if row["fields_before"] or row["fields_after"]:
-                counts = f"{row['fields_before']:>9,} -> {row['fields_after']:>9,} fields"
-                click.echo(
-                    (
-                        f"  {row['outcome']:<10}{counts}{row['ha_before']:>13,.1f} -> "
-                        f"{row['ha_after']:>13,.1f} ha"
-                    ),
-                    err=True,
-                )
+def _tell(years: tuple[str, str], summary: pd.DataFrame) -> None:
+    click.echo(f"{years[0]} to {years[1]}", err=True)
+    for row in summary.to_dict("records"):
+        if row["fields_before"] or row["fields_after"]:
+            counts = f"{row['fields_before']:>9,} -> {row['fields_after']:>9,} fields"
+            click.echo(
+                (
+                    f"  {row['outcome']:<10}{counts}{row['ha_before']:>13,.1f} -> "
+                    f"{row['ha_after']:>13,.1f} ha"
+                ),
+                err=True,
+            )

@@ -1,3 +1,8 @@
+from .change_maps import MapChange as MapChange
+from .change_maps import MapChangeOptions as MapChangeOptions
+from .change_maps import compare_maps as compare_maps
+from .change_maps import is_map as is_map
+from .change_maps import open_change as open_change
 from .cluster_model import SimulatedRun as SimulatedRun
 from .cluster_model import Work as Work
 from .cluster_model import simulate as simulate

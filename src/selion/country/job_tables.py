@@ -316,7 +316,12 @@ def read_job(path: Place) -> JobArea | None:
 
 
 def merged_schema(job_tables: Sequence[JobTable]) -> pa.Schema:
-    """Return the columns of all job tables together.
+    """Return the columns of all job tables together, as :func:`schema_of` does."""
+    return schema_of([job_table.path for job_table in job_tables])
+
+
+def schema_of(paths: Sequence[Place]) -> pa.Schema:
+    """Return the columns of all tables together.
 
     Those of fiboa first, then the others by name, then ``bbox`` and ``geometry``.
 
@@ -328,12 +333,12 @@ def merged_schema(job_tables: Sequence[JobTable]) -> pa.Schema:
     import pyarrow as pa
 
     found: dict[str, pa.DataType] = {}
-    for job_table in job_tables:
-        for column in parquet_schema(job_table.path):
+    for path in paths:
+        for column in parquet_schema(path):
             kind = pa.string() if pa.types.is_large_string(column.type) else column.type
             if found.setdefault(column.name, kind) != kind:
                 raise BadInput(
-                    f"Column {column.name} is {kind} in {job_table.path} and "
+                    f"Column {column.name} is {kind} in {path} and "
                     f"{found[column.name]} in another table: write them alike first."
                 )
     kinds = {"string": pa.string(), "float": pa.float32(), "time": pa.timestamp("ms", tz="UTC")}

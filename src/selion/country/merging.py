@@ -125,7 +125,8 @@ def merge_maps(
     run = open_run(opened.job_tables, out, options, None if work is None else Path(work))
     with explained(out):
         facts = bring_together(run, on_step) | opened.facts
-        _write(run, facts, on_step)
+        target = MapTarget(run.folder, run.schema, run.origin, run.options.level)
+        write_map(target, sorted_rows(run), facts, on_step)
         if out.exists() and not force:
             raise OutputExists(
                 f"{out} exists already: choose another name, or replace it with --force."
@@ -420,21 +421,35 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
     return facts
 
 
-def _write(run: MergeRun, facts: dict[str, Any], on_step: OnStep) -> None:
-    """Write the partitions, each as a whole, and then the index."""
-    runs = sorted_rows(run)
-    folder, notes = run.folder / "maps", run.folder / "parts"
+@dataclass(frozen=True, eq=False)
+class MapTarget:
+    """A partitioned map that is being written."""
+
+    folder: Path
+    """Gets ``maps``, the map, and ``parts``, notes of what is finished; both are the caller's."""
+    schema: pa.Schema
+    origin: Origin
+    level: int
+    """Characters of a partition's name."""
+
+
+def write_map(target: MapTarget, runs: Runs, facts: dict[str, Any], on_step: OnStep) -> None:
+    """Write the partitions of sorted rows, each as a whole, and then the index.
+
+    ``facts`` get the number of fields and what wrote them.
+    """
+    folder, notes = target.folder / "maps", target.folder / "parts"
     for made in (folder, notes):
         made.mkdir(exist_ok=True)
     by_part: dict[str, list[int]] = {}
     for cell, name in dict(zip(runs.cells.tolist(), runs.names, strict=True)).items():
-        by_part.setdefault(name[: run.options.level], []).append(cell)
+        by_part.setdefault(name[: target.level], []).append(cell)
     parts: list[Partition] = []
     for number, (name, cells) in enumerate(by_part.items()):
         on_step("write", number, len(by_part), "")
         note = notes / f"{name}.json"
         if not note.is_file():
-            write_note(note, _write_part(run, runs, cells, folder / f"cell={name}" / PART))
+            write_note(note, _write_part(target, runs, cells, folder / f"cell={name}" / PART))
         kept = read_note(note)
         parts.append(
             Partition(
@@ -450,26 +465,26 @@ def _write(run: MergeRun, facts: dict[str, Any], on_step: OnStep) -> None:
         left.unlink()
     facts |= {
         "fields": sum(part.rows for part in parts),
-        "collection": run.origin.collection,
+        "collection": target.origin.collection,
         "selion": selion.__version__,
     }
-    write_index(folder, run.options.level, sorted(parts, key=lambda part: part.name), facts)
+    write_index(folder, target.level, sorted(parts, key=lambda part: part.name), facts)
     on_step(
         "write", 1, 1, f"{counted(facts['fields'], 'field')} in {counted(len(parts), 'partition')}"
     )
 
 
-def _write_part(run: MergeRun, runs: Runs, cells: list[int], target: Path) -> dict[str, Any]:
+def _write_part(target: MapTarget, runs: Runs, cells: list[int], path: Path) -> dict[str, Any]:
     """Write one partition, fine cell after fine cell along the curve."""
-    target.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     box, kinds = runs.around(cells)
     with (
-        store.atomic_write(target, force=True) as temporary,
-        part_writer(temporary, run.schema, run.origin, box, kinds) as writer,
+        store.atomic_write(path, force=True) as temporary,
+        part_writer(temporary, target.schema, target.origin, box, kinds) as writer,
     ):
         for cell in cells:
             writer.add(in_order(runs.read(cell)))
-    return {"rows": writer.rows, "box": box, "bytes": target.stat().st_size, "area": writer.area}
+    return {"rows": writer.rows, "box": box, "bytes": path.stat().st_size, "area": writer.area}
 
 
 def in_order(table: pa.Table) -> pa.Table:

@@ -1,0 +1,302 @@
+"""The fields of two maps in one cell, with all that must be known to tell what became of them.
+
+An outcome hangs on the whole group of fields that are related, and groups do not end where cells
+do: what is read around a cell grows until no group that touches it goes on outside.  So the answer
+for a field is the same whatever the cells, files and partitions are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selion import fields
+from selion.change.outcomes import Judged, OutcomeOptions, Side, judge, parts_of_graph
+from selion.country.cells import FINE, degrees, hilbert, places_of, steps
+from selion.country.job_tables import conformed, measured
+from selion.country.lookup import Box, scan
+from selion.country.partitions import Maps
+from selion.country.seams import polygons_only, repaired
+from selion.country.sorted_runs import boxes_of, place
+from selion.grid import LONLAT, metres_per_unit
+from selion.metrics.overlap import OverlapTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from shapely.geometry.base import BaseGeometry
+
+MARGIN = 3e-6
+"""Degrees around a field in which everything that may have its id lies: ids name a place to 1e-6
+degrees."""
+RIM = 0.003
+"""Degrees that are read around a cell at first: few groups reach farther."""
+COLLECTION = 7
+"""Type of a geometry collection."""
+BUSY = 200_000
+"""Pairs of shapes that are cut at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class MapSide:
+    """One of the two maps."""
+
+    maps: Maps
+    label: str
+    """Of the year."""
+    schema: pa.Schema
+    """Columns that are read: those of fiboa, its own, ``bbox`` and ``geometry``."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedFields:
+    """Fields of one map around a cell, by id."""
+
+    table: pa.Table
+    """``id`` names a place inside the field; ``map_id`` is what the map calls it."""
+    shapes: np.ndarray
+    """(n,) valid shapely geometries in longitude and latitude."""
+    boxes: np.ndarray
+    """(n, 4) float64."""
+    ids: np.ndarray
+    """(n,) object: each is there once."""
+    area: np.ndarray
+    """(n,) float64 m2."""
+    perimeter: np.ndarray
+    """(n,) float64 m."""
+    known: np.ndarray
+    """(n,) float64 m2 where both maps looked."""
+
+    @property
+    def side(self) -> Side:
+        """What outcomes are told from, in m2 and m."""
+        return Side(self.area, self.perimeter, self.known)
+
+    @property
+    def points(self) -> np.ndarray:
+        """(n, 2) float64: longitude and latitude of a point inside each field."""
+        x, y, _ = places_of(self.ids)
+        return np.stack(degrees(x, y), axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """What became of the fields around a cell; right for those of the cell itself."""
+
+    before: LoadedFields
+    after: LoadedFields
+    judged: Judged
+    mine: tuple[np.ndarray, np.ndarray]
+    """(n,) and (m,) bool: the fields of the cell."""
+    names: np.ndarray
+    """(m,) object: ids that later fields get if they are new, unlike all earlier ones."""
+    shift: np.ndarray
+    """(k,) float64 m between the centroids of each related pair."""
+
+
+def cell_of(boxes: np.ndarray) -> np.ndarray:
+    """Return the cell in which the middle of each box lies, (n,) int64.
+
+    Cells are geohashes of four characters, by their place on the curve.
+    """
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return hilbert(*steps(middle[:, 0], middle[:, 1]), order=FINE)
+
+
+def judge_cell(
+    sides: tuple[MapSide, MapSide],
+    cell: int,
+    around: Box,
+    options: OutcomeOptions,
+    pixel: float,
+    known: BaseGeometry | None,
+) -> Neighbourhood:
+    """Tell what became of the fields of a cell.
+
+    Parameters
+    ----------
+    sides : pair of MapSide
+        Earlier and later.
+    cell : int
+        See :func:`cell_of`.
+    around : (west, south, east, north)
+        Around all fields of the cell.
+    options : OutcomeOptions
+    pixel : float
+        Metres of a pixel of the images that the maps were made from.
+    known : geometry, optional
+        Where both maps looked; None: everywhere.
+    """
+    wanted = _wider(around, RIM)
+    while True:
+        before, after = (_load(side, wanted, known) for side in sides)
+        judged, parts = _judged(before, after, options, pixel, known)
+        mine = cell_of(before.boxes) == cell, cell_of(after.boxes) == cell
+        needed = np.isin(parts, np.unique(parts[np.concatenate(mine)]))
+        boxes = np.concatenate([before.boxes, after.boxes])[needed]
+        reach = _wider(_around(boxes, around), MARGIN)
+        if _within(reach, wanted):
+            names = _new_names(after, before)
+            return Neighbourhood(before, after, judged, mine, names, _shift(before, after, judged))
+        wanted = _wider(_around(np.array([reach]), wanted), RIM)
+
+
+def _wider(box: Box, by: float) -> Box:
+    return box[0] - by, box[1] - by, box[2] + by, box[3] + by
+
+
+def _within(box: Box, other: Box) -> bool:
+    return box[0] >= other[0] and box[1] >= other[1] and box[2] <= other[2] and box[3] <= other[3]
+
+
+def _around(boxes: np.ndarray, least: Box) -> Box:
+    every = np.concatenate([boxes, [least]])
+    low, high = every[:, :2].min(axis=0), every[:, 2:].max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _load(side: MapSide, box: Box, known: BaseGeometry | None) -> LoadedFields:
+    """Read the fields whose boxes touch a box, in an order that only they decide."""
+    import pyarrow as pa
+    import shapely
+
+    tables = [_named(table, side.schema) for table in scan(side.maps, [box])]
+    table = pa.concat_tables(tables or [_named(side.schema.empty_table(), side.schema)])
+    shapes = shapely.from_wkb(table["geometry"].to_numpy())
+    boxes = boxes_of(table) if len(table) else np.zeros((0, 4))
+    ids = np.array(table["id"].to_pylist(), object)
+    shapes = repaired(shapes)
+    area, perimeter = fields.measure(shapes, LONLAT)
+    order = np.lexsort((perimeter, area, *boxes.T[::-1], ids.astype(str)))
+    shapes, boxes, area, perimeter = shapes[order], boxes[order], area[order], perimeter[order]
+    return LoadedFields(
+        table.take(pa.array(order)),
+        shapes,
+        boxes,
+        _unlike(ids[order], set()),
+        area,
+        perimeter,
+        area if known is None else fields.measure(_inside(shapes, known), LONLAT)[0],
+    )
+
+
+def _named(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give fields ids that name a place inside them; ``map_id`` keeps the map's own."""
+    import pyarrow as pa
+
+    table = measured(conformed(table, schema))
+    found = place(table) if len(table) else table
+    return found.select(schema.names).append_column(pa.field("map_id", pa.string()), table["id"])
+
+
+def _unlike(ids: np.ndarray, used: set[str]) -> np.ndarray:
+    """Give ids that are there twice, or are another's, a number.
+
+    Fields with one stem lie at one place, so that what is read around each of them is enough.
+    """
+    taken, given, out = set(ids.tolist()) | used, set(used), ids.copy()
+    for k, name in enumerate(ids):
+        if name in given:
+            stem, number = name.partition("-")[0], 2
+            while (name := f"{stem}-{number}") in taken:
+                number += 1
+            taken.add(name)
+        given.add(name)
+        out[k] = name
+    return out
+
+
+def _new_names(after: LoadedFields, before: LoadedFields) -> np.ndarray:
+    return _unlike(after.ids, set(before.ids.tolist()))
+
+
+def _inside(shapes: np.ndarray, known: BaseGeometry) -> np.ndarray:
+    """Cut (n,) shapes at the edge of what is known."""
+    import shapely
+
+    shapely.prepare(known)
+    across = ~shapely.covers(known, shapes)
+    cut = shapes.copy()
+    cut[across] = polygons_only(shapely.intersection(shapes[across], known))
+    return cut
+
+
+def _judged(
+    before: LoadedFields,
+    after: LoadedFields,
+    options: OutcomeOptions,
+    pixel: float,
+    known: BaseGeometry | None,
+) -> tuple[Judged, np.ndarray]:
+    """Return outcomes, and the group that each field is in, earlier ones first."""
+    one, other, shared = shared_areas(before.shapes, after.shapes, known)
+    count, more = len(before.ids), len(after.ids)
+    table = OverlapTable(
+        np.arange(1, count + 1),
+        before.known,
+        np.arange(1, more + 1),
+        after.known,
+        np.zeros(more),
+        one,
+        other,
+        shared,
+    )
+    judged = judge(table, before.side, after.side, options, pixel=pixel)
+    return judged, parts_of_graph(judged.pairs.one, judged.pairs.other, count, more)
+
+
+def shared_areas(
+    one: np.ndarray, other: np.ndarray, known: BaseGeometry | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Measure what the fields of two maps share.
+
+    Parameters
+    ----------
+    one, other : (n,) and (m,) object ndarray
+        Valid polygons in longitude and latitude.
+    known : geometry, optional
+        Only what lies inside counts.
+
+    Returns
+    -------
+    first, second : (k,) int64 ndarray
+        Rows of the two, sorted; only pairs that share an area.
+    shared : (k,) float64 ndarray
+        m2 on the ellipsoid.
+    """
+    import shapely
+
+    second, first = shapely.STRtree(one).query(other, predicate="intersects")
+    order = np.lexsort((second, first))
+    first, second = first[order].astype(np.int64), second[order].astype(np.int64)
+    found = [np.zeros(0)]
+    for start in range(0, len(first), BUSY):
+        a, b = one[first[start : start + BUSY]], other[second[start : start + BUSY]]
+        common = shapely.intersection(a, b)
+        # most neighbours share a line or a point only; few share both an area and a line
+        mixed = shapely.get_type_id(common) == COLLECTION
+        common[mixed] = polygons_only(common[mixed])
+        common[shapely.area(common) <= 0] = shapely.Polygon()
+        common = common if known is None else _inside(common, known)
+        found.append(fields.measure(common, LONLAT)[0])
+    shared = np.concatenate(found)
+    return first[shared > 0], second[shared > 0], shared[shared > 0]
+
+
+def _shift(before: LoadedFields, after: LoadedFields, judged: Judged) -> np.ndarray:
+    import shapely
+
+    one, other = before.shapes[judged.pairs.one - 1], after.shapes[judged.pairs.other - 1]
+    if not len(one):
+        return np.zeros(0)
+    middle = [shapely.get_coordinates(shapely.centroid(shapes)) for shapes in (one, other)]
+    metric = metres_per_unit(LONLAT, middle[0][:, 0], middle[0][:, 1])
+    return np.linalg.norm(np.einsum("nij,nj->ni", metric, middle[1] - middle[0]), axis=1)
+
+
+def joined_ids(names: Sequence[str], owner: np.ndarray, count: int) -> list[str]:
+    """Join the names of each owner by spaces; names come sorted by owner."""
+    ends = np.searchsorted(owner, np.arange(count + 1))
+    return [" ".join(names[ends[k] : ends[k + 1]]) for k in range(count)]
