@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-from option_inputs import INPUTS, PROBE, Quick, frame, job
+from option_inputs import INPUTS, PROBE, Quick, QuickObjects, frame, job
 from option_walk import ONCE, Given, Mode
 from selion.closerange import CropRun
 
@@ -182,6 +182,12 @@ MODES = {
             {**LOADED, **COMPARED, **PAGES, **DRAWN, "selion.pipeline.maps.map_image": ONCE},
             {**BLOCKS, **PLANNED},
         ),
+        Mode(
+            "map {image} --model own -o out.parquet",
+            {"selion.models.refine.segmenter.load_model": lambda *_a, **_k: QuickObjects()},
+            PLANNED,
+            skip=("image", "model", "preview", "page", "fast"),
+        ),
         Mode(f"map {AREA} --year 2024 -o out.parquet", AREAS),
         Mode(f"map {AREA} --year 2024 --imagery ftw-mosaics -o out.parquet", AREAS),
         Mode(f"map {AREA} --year 2025 --from ftw-2e -o out.parquet", AREAS),
@@ -240,6 +246,11 @@ MODES = {
             skip=("pixels",),
         ),
         Mode("evaluate quick {dataset} --bootstrap 20", SCORED, skip=("pixels", "maps", "truth")),
+        Mode(
+            "evaluate own {dataset} --bootstrap 20",
+            SCORED | {"selion.models.load_model": lambda *_a, **_k: QuickObjects()},
+            skip=("pixels", "maps", "truth"),
+        ),
         Mode("evaluate quick {ftw} --bootstrap 20", SCORED, skip=("pixels", "maps", "truth")),
         Mode(
             "evaluate --pixels {pixels} --bootstrap 20",

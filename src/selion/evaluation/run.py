@@ -71,6 +71,11 @@ def evaluate(
     """
     options = options or EvaluateOptions()
     _check_columns(samples, options.by)
+    if options.method != "auto" and {as_model(m).gives for m in models.values()} == {"objects"}:
+        raise BadInput(
+            f"--method {options.method} has no effect, because {', '.join(models)} returns objects "
+            "of its own: omit it, or choose another model."
+        )
     truths = {s.key: truth_ids(s) for s in samples}
     problems: list[str] = []
     runs, extra = [], {}

@@ -127,7 +127,11 @@ class MapJob:
 
 
 def prepare(image: Path | str, model: str | Path | None, options: MapOptions) -> MapJob:
-    """Open an image, load a model and plan the prediction; nothing is computed yet."""
+    """Open an image, load a model and plan the prediction; nothing is computed yet.
+
+    Raises BadInput for options that a model of objects would ignore, and all that opening, loading
+    and planning raise.
+    """
     source = store.open_raster(image)
     load = partial(
         load_refined,
@@ -137,6 +141,7 @@ def prepare(image: Path | str, model: str | Path | None, options: MapOptions) ->
         fast=options.fast,
     )
     segmenter = load(threads=options.threads)
+    refuse_unused(segmenter, options)
     return MapJob(
         image,
         source,
@@ -237,7 +242,7 @@ def map_image(
     force = check_output(out, force)
     if options.scores is not None:
         store.check_output(options.scores, force)
-        _refuse_objects(job)
+    refuse_unused(job.model, options, runner=False)
     fields.format_of(out)
     if watcher is not None:
         watched = watcher.watch(job.source)
@@ -270,6 +275,46 @@ def map_image(
         report.on_note(lacking)
     conclude(out, report, told=told)
     return out, frame
+
+
+def probability_options(options: MapOptions) -> dict[str, str]:
+    """Return the options that were set and act on probabilities only, with the reason of each."""
+    return {
+        name: why
+        for name, given, usual, why in (
+            ("--method", options.method, "auto", "its objects are not looked for"),
+            ("--vote", options.instances, fields.InstanceOptions(), "its objects are its own"),
+            ("--scores (or --save_scores)", options.scores, None, "it has no probabilities"),
+        )
+        if given != usual
+    }
+
+
+def refuse_unused(model: LoadedModel[Any], options: MapOptions, *, runner: bool = True) -> None:
+    """Refuse options that a model of objects would ignore; a model of probabilities takes all.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    options : MapOptions
+    runner : bool
+        Whether nothing else than the model is run by ``options.runner``.
+
+    Raises
+    ------
+    BadInput
+        Naming the first such option.
+    """
+    if model.gives != "objects":
+        return
+    unused = probability_options(options)
+    if runner and options.runner.name != RunnerOptions().name:
+        unused["--runner"] = "its objects are found in one process"
+    for name, why in unused.items():
+        raise BadInput(
+            f"{name} has no effect, because {model.card.name} returns objects, not "
+            f"probabilities, and {why}: omit it, or choose another model."
+        )
 
 
 def _refuse_objects(job: MapJob) -> None:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from selion import fields, imagery, store
 from selion.errors import BadInput
+from selion.models import load_model
 from selion.pipeline import areas, composites, maps
 from selion.pipeline.areas import AreaOptions, Survey
-from selion.pipeline.maps import MapOptions
+from selion.pipeline.maps import MapOptions, probability_options, refuse_unused
 from selion.pipeline.probabilities import RunReport, check_output, work_folder
 from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
-from selion.runners import open_runner
+from selion.runners import RunnerOptions, open_runner
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -181,6 +182,8 @@ def map_area(
     if options.scores is not None:
         store.check_output(options.scores, force)
     fields.format_of(out)
+    if model is not None and probability_options(options):  # before scenes are read for nothing
+        refuse_unused(load_model(model, options.engine), options, runner=False)
     told, report = report is not None, report or RunReport()
     force = check_output(out, force)
     with work_folder(out, options.work, report) as folder:
@@ -193,7 +196,8 @@ def map_area(
                 on_step=on_step,
                 on_note=report.on_note,
             )
-        job = maps.prepare(mosaic, model, options)
+        # the runner has done the composites, whatever the model then makes of it
+        job = maps.prepare(mosaic, model, replace(options, runner=RunnerOptions()))
         for note in job.notes:
             report.on_note(note)
         options = replace(options, collection=options.collection or out.stem, work=folder)

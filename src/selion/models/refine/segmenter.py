@@ -254,7 +254,7 @@ class PointRefined:
             raise BadInput(
                 "Segment Anything refines probabilities of the bands "
                 f"{', '.join(prompted.inputs.bands)}; the model answers with {base.gives} of "
-                f"{', '.join(base.inputs.bands)}: take another refiner."
+                f"{', '.join(base.inputs.bands)}: take another refiner, or omit --refine."
             )
         self.base, self.prompted = base, prompted
         self.inputs, self.classes = base.inputs, base.classes
@@ -475,8 +475,8 @@ def _check(base: LoadedModel[Any], refiner: LoadedModel[Any] | None) -> None:
     for model in (base, refiner):
         if model is not None and model.gives == "objects":
             raise BadInput(
-                f"{model.card.name} returns objects, not probabilities: a refiner and "
-                "what it refines both give probabilities."
+                f"{model.card.name} returns objects, not probabilities, and --refine takes "
+                "probabilities of both: omit it, or choose another model."
             )
     if not base.classes.things:
         raise BadInput(
