@@ -278,9 +278,10 @@ def shared_areas(
         # most neighbours share a line or a point only; few share both an area and a line
         mixed = shapely.get_type_id(common) == COLLECTION
         common[mixed] = polygons_only(common[mixed])
-        common[shapely.area(common) <= 0] = shapely.Polygon()
         common = common if known is None else _inside(common, known)
-        found.append(fields.measure(common, LONLAT)[0])
+        areas, there = np.zeros(len(common)), shapely.area(common) > 0
+        areas[there] = fields.measure(common[there], LONLAT)[0]
+        found.append(areas)
     shared = np.concatenate(found)
     return first[shared > 0], second[shared > 0], shared[shared > 0]
 
