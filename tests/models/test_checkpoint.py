@@ -16,6 +16,7 @@ import pytest
 
 from selion.errors import UnreadableFile, UnsafeFile
 from selion.models.checkpoint import Checkpoint, InertObject, PickledName
+from selion.models.convert import published_layout
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 GENERATOR = torch.Generator().manual_seed(1)
@@ -213,3 +214,14 @@ def test_neither_torch_nor_what_is_named_is_imported(tmp_path):
         check=True,
     )
     assert done.stdout.splitlines() == ["[1.0, 1.0, 1.0] uuid.UUID", "[]"]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_no_weights(tmp_path, number):
+    content = {
+        "hyper_parameters": {"model": "unet"},
+        "state_dict": {"model.a": torch.ones(3), "model.b": torch.tensor([1.0, number])},
+    }
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(UnreadableFile, match="not finite in 'b'"):
+        published_layout(Checkpoint(tmp_path / "x.ckpt"))

@@ -12,12 +12,24 @@ from click.testing import CliRunner
 from selion.classes import FTW2
 from selion.cli.main import cli
 from selion.errors import BadInput, ChecksumMismatch, UnreadableFile
-from selion.models import list_models, packaged_models, read_card, verify_model, write_card
+from selion.models import (
+    find_card,
+    list_models,
+    packaged_models,
+    read_card,
+    verify_model,
+    write_card,
+)
 from selion.models.card import ModelCard, sha256_of
 from selion.models.fingerprint import chip_range, fingerprint_of, synthetic_chip
 from selion.segmenter import InputSpec, Scaling
 
-CARD = ModelCard("two", InputSpec(("a", "b"), Scaling((10.0, 100.0), (5.0, 0.0)), multiple=8), FTW2)
+CARD = ModelCard(
+    "two",
+    InputSpec(("a", "b"), Scaling((10.0, 100.0), (5.0, 0.0)), multiple=8),
+    FTW2,
+    architecture={"family": "unet", "encoder": "resnet18"},
+)
 
 
 def copied(folder, to):
@@ -50,6 +62,9 @@ def test_the_chip_is_the_same_for_ever():
     assert np.abs(scaled[0] - scaled[1]).mean() > 0.1
     other = replace(CARD, inputs=replace(CARD.inputs, multiple=96, window=96))
     assert synthetic_chip(other, *chip_range(other)).pixels.shape == (2, 192, 192)
+    # of a network that the card does not name, what its export was traced at is all that is known
+    unknown = replace(CARD, architecture={})
+    assert synthetic_chip(unknown, *chip_range(unknown)).pixels.shape == (2, 16, 16)
 
 
 def test_answers_are_the_means_of_sixteen_cells():
@@ -59,7 +74,8 @@ def test_answers_are_the_means_of_sixteen_cells():
         return np.stack([np.zeros_like(fed[:, 0]), fed[:, 0]], axis=1)
 
     found = fingerprint_of(CARD, answer)
-    assert list(found) == ["chip from", "chip to", "background", "field"]
+    assert list(found) == ["chip from", "chip to", "bands", "background", "field"]
+    assert found["bands"] == "a b"
     assert (found["chip from"], found["chip to"]) == ("6 10", "14 90")
     scaled = (synthetic_chip(CARD, *chip_range(CARD)).pixels[0].astype(np.float64) - 5) / 10
     field = 1 / (1 + np.exp(-scaled))
@@ -123,6 +139,30 @@ def test_a_changed_card_is_other_answers(smallest, tmp_path, change):
         write_card(replace(card, classes=replace(card.classes, names=names)), folder / "card.toml")
     with pytest.raises(BadInput, match="answers otherwise"):
         verify_model(folder)
+
+
+def test_bands_in_another_order_are_noticed(smallest, tmp_path):
+    """Numbers of the chip go by position, so that only the names tell it."""
+    folder = copied(smallest.folder, tmp_path / "copy")
+    card = read_card(folder)
+    swapped = replace(card.inputs, bands=card.inputs.bands[::-1])
+    write_card(replace(card, inputs=swapped), folder / "card.toml")
+    with pytest.raises(BadInput, match="its answers were written with red, green, blue"):
+        verify_model(folder)
+
+
+def test_one_damaged_card_stops_no_other(tmp_path, monkeypatch):
+    """And fetching that model again heals it, because its entry of the registry is found."""
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path))
+    broken = tmp_path / "models" / "FTW_PRUE_EFNET_B3"
+    broken.mkdir(parents=True)
+    (broken / "card.toml").write_text('name = "FTW_PR')
+    with pytest.warns(UserWarning, match=r"is left out .* Fetch it again with --force"):
+        names = [card.name for card in list_models()]
+    assert "fields-s2-2season" in names
+    with pytest.warns(UserWarning, match="is left out"):
+        card = find_card("prue-b3")
+    assert card.folder is None
 
 
 def test_a_card_without_answers_says_so(smallest, tmp_path):

@@ -28,7 +28,6 @@ SOURCE = Raster(np.zeros((3, 100, 90), np.uint8), photo_grid((100, 90)), SPEC.ba
 FORMER = {
     "GraphSegmenter": "677893e019444ec611e0e2b3748c3111d1292ce1698409af628373a8ac56e05c",
     "SamSegmenter": "8f5f5b52e6e6e2bd18988569e6a848e15798786e93df82f719f13eaa8f9be818",
-    "Delineator": "c29a9beb06889d11c5b3ca710eba5491203925981f7b006023ce7f2ed6f9a2cf",
     "LanguageSegmenter": "f0f9cd3705cd41c7869c8b6aed7403560f5a0bdd8e4342d3bcc7c8c70f61d7dc",
     "Refined": "fd53362e307a85194aceac1d954befc2e51f3487b2b9b94d71577fa8e6e26b25",
     "refined by itself": "1c1be8c9a4fa9f3762353db7b02dfb5d6cfef5df0400962b556d80baeb41ccfc",
@@ -66,7 +65,6 @@ def point_refined(monkeypatch):
 MAKERS = {
     "GraphSegmenter": lambda _: graph(),
     "SamSegmenter": sam,
-    "Delineator": lambda _: Delineator(CARD, None),
     "LanguageSegmenter": lambda _: language(),
     "Refined": lambda _: Refined(graph(), graph(1)),
     "refined by itself": lambda _: Refined(graph()),
@@ -81,6 +79,12 @@ def test_the_former_key_is_what_it_was(name, monkeypatch):
     decided = plan(SOURCE, model, PredictOptions(), "0f")
     assert decided.former_key == FORMER[name] != decided.key
     assert model.identity["type"] in MODEL_TYPES
+
+
+def test_a_detector_that_sees_windows_of_another_size_starts_anew():
+    """The size became an option: work of the former name was done without it."""
+    then = "c29a9beb06889d11c5b3ca710eba5491203925981f7b006023ce7f2ed6f9a2cf"
+    assert plan(SOURCE, Delineator(CARD, None), PredictOptions(), "0f").former_key != then
 
 
 @pytest.mark.parametrize("mine", [True, False])

@@ -98,7 +98,7 @@ def published_layout(checkpoint: Checkpoint) -> tuple[Mapping[str, Any], dict[st
     Raises
     ------
     UnreadableFile
-        If it has none, or a tensor cannot be read.
+        If it has none, or a tensor cannot be read or is not finite.
     """
     content = checkpoint.content
     described, state = (plain(content.get(key)) for key in ("hyper_parameters", "state_dict"))
@@ -114,7 +114,14 @@ def published_layout(checkpoint: Checkpoint) -> tuple[Mapping[str, Any], dict[st
                 f"{checkpoint.path} has a {kind_of(tensor)} under {name!r} of its state_dict, "
                 "where a tensor is wanted."
             )
-    return described, {name: checkpoint.array(tensor) for name, tensor in kept.items()}
+    arrays = {name: checkpoint.array(tensor) for name, tensor in kept.items()}
+    for name, values in arrays.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise UnreadableFile(
+                f"{checkpoint.path} holds numbers that are not finite in {name!r}: it is "
+                "damaged, or its training diverged; take another checkpoint."
+            )
+    return described, arrays
 
 
 def _import_on_torch(

@@ -28,6 +28,8 @@ EDGE = 128
 _DIGITS = 4
 _ENDS = ("chip from", "chip to")
 """Keys of the chip's range, beside the classes."""
+_BANDS = "bands"
+"""Key of the bands' names, in the order in which the chip has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,12 @@ def synthetic_chip(card: ModelCard, low: np.ndarray, high: np.ndarray) -> View:
     Returns
     -------
     View
-        (band, y, x) float32; :data:`EDGE` px, or the window where the network takes one size only.
+        (band, y, x) float32; :data:`EDGE` px, the window where the network takes one size only, or
+        the size of the export's own trace where the card does not say what network it is.
     """
     spec = card.inputs
     family = FAMILIES.get(str(card.architecture.get("family", "")))
-    edge = -(-EDGE // spec.multiple) * spec.multiple
+    edge = -(-EDGE // spec.multiple) * spec.multiple if family else 2 * spec.multiple
     edge = spec.window if family is not None and family.fixed else edge
     b, y, x = np.ogrid[: len(spec.bands), :edge, :edge]
     parcel = ((y // 16) * 7 + (x // 16) * 13 + (y // 16) * (x // 16) * 5 + b * 3) % 17
@@ -92,8 +95,9 @@ def fingerprint_of(card: ModelCard, answer: Callable[[np.ndarray], np.ndarray]) 
     Returns
     -------
     dict
-        Class -> its mean probabilities in the chip's cells, row by row, as a text; and between what
-        numbers the chip lies, so that another scaling is noticed.  Empty if the network answers
+        Class -> its mean probabilities in the chip's cells, row by row, as a text; between what
+        numbers the chip lies, so that another scaling is noticed; and the bands, so that another
+        order of them is.  Empty if the network answers
         NaN.
     """
     spanned = chip_range(card)
@@ -103,7 +107,8 @@ def fingerprint_of(card: ModelCard, answer: Callable[[np.ndarray], np.ndarray]) 
         return {}
     rows = [" ".join(f"{value:.{_DIGITS}f}" for value in row) for row in _means(found)]
     ends = [" ".join(f"{value:.9g}" for value in end) for end in spanned]
-    return dict(zip((*_ENDS, *card.classes.names), (*ends, *rows), strict=True))
+    names = " ".join(card.inputs.bands)
+    return dict(zip((*_ENDS, _BANDS, *card.classes.names), (*ends, names, *rows), strict=True))
 
 
 def _means(found: np.ndarray) -> np.ndarray:
@@ -127,9 +132,16 @@ def compare_answers(card: ModelCard, run: Callable[[Any], np.ndarray], engine: s
     Raises
     ------
     BadInput
-        If they differ by more than :data:`TOLERANCE`.
+        If they differ by more than :data:`TOLERANCE`, or the card's bands are in another order.
     """
     wanted, (low, high) = known_answers(card)
+    bands = card.fingerprint.get(_BANDS)
+    if bands is not None and bands.split() != list(card.inputs.bands):
+        raise BadInput(
+            f"The card of {card.name} says bands {', '.join(card.inputs.bands)}, and its answers "
+            f"were written with {', '.join(bands.split())}: it was changed since; fetch, import or "
+            "export it again."
+        )
     difference = float(np.abs(_means(run([synthetic_chip(card, low, high)])[0]) - wanted).max())
     if not difference <= TOLERANCE:
         raise BadInput(

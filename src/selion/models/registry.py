@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import selion.store
-from selion.errors import UnknownName, counted
+from selion.errors import SelionError, UnknownName, counted
 from selion.models.card import CARD, ModelCard, read_card
 from selion.models.sam.convert import checkpoint_card, is_checkpoint
 from selion.store.download import former_cache_folder
@@ -60,6 +61,20 @@ def _folders(root: Path) -> list[ModelCard]:
     return [read_card(path) for path in sorted(root.glob(f"*/{CARD}"))]
 
 
+def _kept(root: Path) -> list[ModelCard]:
+    """Return the cards of fetched models; one that is damaged must not stop the others."""
+    cards = []
+    for path in sorted(root.glob(f"*/{CARD}")):
+        try:
+            cards.append(read_card(path))
+        except SelionError as error:
+            warnings.warn(
+                f"{path.parent} is left out ({error}) Fetch it again with --force, or remove it.",
+                stacklevel=3,
+            )
+    return cards
+
+
 def packaged_models() -> list[ModelCard]:
     """Return the models that ship with selion."""
     return _folders(_PACKAGED)
@@ -72,10 +87,10 @@ def list_models() -> list[ModelCard]:
     machine.
     """
     cards = {card.name: card for card in (*_folders(_PACKAGED), *_registry())}
-    before = _folders(former_cache_folder() / "models")
+    before = _kept(former_cache_folder() / "models")
     if before:
         note(f"{counted(len(before), 'model folder')} in {former_cache_folder()}")
-    cards |= {card.name: card for card in (*before, *_folders(cache_folder()))}
+    cards |= {card.name: card for card in (*before, *_kept(cache_folder()))}
     return list(cards.values())
 
 
