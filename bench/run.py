@@ -108,6 +108,12 @@ SECTIONS = {
     ),
     "tiles": Section("", "--quick", costs=15, needs=("duckdb",)),
     "review": Section("", "--fields 2000 --actions 20", needs=PAGES),
+    "families": Section(
+        "--rounds {few}",
+        "--rounds 1 --window 256 --only U-Net,FCN,UPerNet",
+        costs=20,
+        needs=(*TORCH, "timm", "transformers"),
+    ),
     "language": Section("", "--quick", costs=30, needs=("torch", "transformers", "xgrammar")),
     "pseudo_masks": Section("", "--photos 6 --edge 160", prints=True),
     "scale": Section(
