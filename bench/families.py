@@ -40,7 +40,7 @@ FAMILIES = {
     "UNETR, ViT-S/16": {"family": "unetr", "encoder": VIT, "img_size": "window"},
     "DECODE (FracTAL ResUNet)": {"family": "decode", "norm_groups": 4},
     "ViT-Adapter, ViT-S/16": {"family": "vit-adapter", "encoder": VIT, "img_size": "window"},
-    "Mask2Former, Swin-T": {"family": "mask2former", "queries": 100},
+    "Mask2Former, Swin-S": {"family": "mask2former", "queries": 100},
     "frozen SoftCon": {"family": "frozen", "encoder": "softcon"},
     "SAM 2 tiny": {"family": "sam2", "size": "tiny", "image_size": "window"},
 }
