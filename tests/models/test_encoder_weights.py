@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -273,10 +275,10 @@ def served(tmp_path, monkeypatch):
     torch.save(softcon_file(), tmp_path / "www" / "weights.pth")
     digest = hashlib.sha256((tmp_path / "www" / "weights.pth").read_bytes()).hexdigest()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "www")))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
     url = f"http://127.0.0.1:{server.server_address[1]}/weights.pth"
-    yield replace(encoder_cards()["softcon"], url=url, sha256=digest), Quiet
+    yield replace(encoder_cards()["softcon"], url=url, sha256=digest, size=SIZE), Quiet
     server.shutdown()
     server.server_close()
 
@@ -308,6 +310,105 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_kept(served, digits, tmp_pat
         fetch_encoder(replace(card, sha256=("0" * digits)))
     left = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert left == []
+
+
+def kept_files(tmp_path):
+    return [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("digits", "change", "kind", "said"),
+    [
+        (0, lambda state: state.pop("norm.bias"), BadInput, "lacks transformer"),
+        (8, lambda state: state.pop("patch_embed.proj.weight"), BadInput, "patch_embed"),
+        (8, lambda state: state["norm.bias"].fill_(float("nan")), BadInput, "not a number"),
+        (8, lambda state: state.update(evil=Evil()), UnsafeFile, "code to be run"),
+    ],
+)
+def test_what_arrives_is_checked_before_it_is_kept_and_the_right_file_heals(
+    served, tmp_path, monkeypatch, digits, change, kind, said
+):
+    card, _ = served
+    state = softcon_file()
+    change(state)
+    place = tmp_path / "www" / "weights.pth"
+    right = place.read_bytes()
+    torch.save(state, place)
+    card = replace(card, sha256=hashlib.sha256(place.read_bytes()).hexdigest()[:digits])
+    monkeypatch.setattr(network, "find_encoder", lambda _: card)
+    put = tmp_path / "cache" / "encoders" / "weights.pth"
+    context = pytest.warns(UserWarning, match="no checksum") if digits == 0 else nullcontext()
+    with context, pytest.raises(kind, match=said) as caught:
+        start("published")
+    assert str(put) in str(caught.value)
+    assert kept_files(tmp_path) == []
+    put.write_bytes(right)  # by hand
+    card = replace(card, sha256=hashlib.sha256(right).hexdigest()[:8])
+    place.unlink()
+    assert torch.isfinite(start("published").encoder.transformer.pos_embed).all()
+
+
+def test_a_wrong_file_put_in_the_cache_is_not_kept_and_a_spoilt_kept_one_heals(
+    served, tmp_path, monkeypatch
+):
+    card, _ = served
+    monkeypatch.setattr(network, "find_encoder", lambda _: card)
+    put = tmp_path / "cache" / "encoders" / "weights.pth"
+    put.parent.mkdir(parents=True)
+    card = replace(card, sha256=card.sha256[:8])
+    put.write_bytes(b"other")
+    with pytest.raises(ChecksumMismatch, match=re.escape(str(put))):
+        start("published")
+    assert kept_files(tmp_path) == []
+    kept = fetch_encoder(card)
+    right = kept.read_bytes()
+    save_file({"transformer.norm.bias": torch.zeros(24)}, kept)  # kept by an earlier version
+    start("published")
+    assert kept.read_bytes() == right
+    kept.write_bytes(right[:100])
+    start("published")
+    assert kept.read_bytes() == right
+
+
+def test_a_network_of_another_size_leaves_the_kept_file(served, monkeypatch):
+    card, _ = served
+    card = replace(card, size=SIZE)
+    monkeypatch.setattr(network, "find_encoder", lambda _: card)
+    kept = fetch_encoder(card)
+    with pytest.raises(BadInput, match="lacks") as caught:
+        build_network(SOFTCON | {"size": SIZE | {"depth": 3}}, 8, 3, "published")
+    assert str(kept) in str(caught.value)
+    assert kept.is_file()
+
+
+def test_where_no_checksum_is_known_the_one_found_is_said(served):
+    card, _ = served
+    with pytest.warns(UserWarning, match=f"no checksum was published.*{card.sha256}"):
+        fetch_encoder(replace(card, sha256=""))
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(value, tmp_path):
+    state = softcon_file()
+    state["blocks.1.mlp.fc1.weight"][3, 4] = value
+    torch.save(state, tmp_path / "spoilt.pth")
+    said = r"spoilt\.pth.*not a number or infinite.*transformer\.blocks\.1\.mlp\.fc1\.weight"
+    with pytest.raises(BadInput, match=said):
+        start(tmp_path / "spoilt.pth")
+
+
+def test_a_named_file_is_compared_with_the_published_checksum(tmp_path, monkeypatch, recwarn):
+    place = tmp_path / "B13_vits14_softcon.pth"
+    torch.save(softcon_file(), place)
+    found = hashlib.sha256(place.read_bytes()).hexdigest()
+    card = replace(encoder_cards()["softcon"], sha256=found[:8])
+    monkeypatch.setattr(network, "find_encoder", lambda _: card)
+    start(place)
+    assert not recwarn.list
+    card = replace(card, sha256="eadcf0ff")
+    with pytest.warns(UserWarning, match=f"{found}.*begins with eadcf0ff"):
+        start(tmp_path)
+    assert encoder_cards()["dinov3"].sha256 == "eadcf0ff"
 
 
 def test_what_has_no_address_is_said():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion import store
-from selion.errors import BadInput, ChecksumMismatch, UnreadableFile
+from selion.errors import BadInput, ChecksumMismatch, UnreadableFile, UnsafeFile
 from selion.extras import require
 from selion.models.card import sha256_of
 from selion.models.checkpoint import StoredTensor
 from selion.models.convert import read_checkpoint
 from selion.models.foundation.cards import EncoderCard
-from selion.models.foundation.wiring import find_reader
+from selion.models.foundation.wiring import find_reader, make_encoder
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,8 @@ def start_foundation(
     weights : str or path
         ``"published"``: those at the card's address, downloaded once, checked, and kept as
         safetensors.  Else the published file, or a folder that holds it under its published name;
-        safetensors with the same tensors will do.
+        safetensors with the same tensors will do.  A file with another checksum than the card's is
+        taken with a warning, as it may be another version.
 
     Raises
     ------
@@ -55,12 +57,26 @@ def start_foundation(
         If it holds another network.
     """
     if weights == PUBLISHED:
-        from safetensors.torch import load
-
-        fill_encoder(encoder, load(fetch_encoder(card).read_bytes()), card)
+        kept = fetch_encoder(card)
+        fill_encoder(encoder, _stored(kept), card, str(kept))
         return
     path = find_weights(card, Path(weights))
-    fill_encoder(encoder, read_tensors(path, card), card)
+    _compare(path, card)
+    fill_encoder(encoder, read_tensors(path, card), card, str(path))
+
+
+def _compare(path: Path, card: EncoderCard) -> None:
+    """Say it where a file that the user names is another than the one that was published."""
+    if not card.sha256:
+        return
+    found = sha256_of(path)
+    if not found.startswith(card.sha256):
+        warnings.warn(
+            f"{path} has the sha256 {found}, and that of {card.file} begins with "
+            f"{card.sha256[:8]}: it is another version or another format of {card.name}, and is "
+            "taken as it is.",
+            stacklevel=2,
+        )
 
 
 def find_weights(card: EncoderCard, path: Path) -> Path:
@@ -112,7 +128,7 @@ def fetch_encoder(card: EncoderCard, progress: OnBytes | None = None) -> Path:
     Raises
     ------
     BadInput
-        If the card has no address.
+        If the card has no address, or what is there is another network; nothing is kept then.
     FetchFailed, ChecksumMismatch, UnsafeFile, UnreadableFile
         See :func:`start_foundation`.
     """
@@ -122,25 +138,78 @@ def fetch_encoder(card: EncoderCard, progress: OnBytes | None = None) -> Path:
             f"get {card.file} and name the file."
         )
     kept = kept_weights(card)
-    if kept.is_file():
+    if kept.is_file() and _is_whole(kept, card):
         return kept
-    folder = kept.parent
     full = card.sha256 if len(card.sha256) == FULL else ""
-    arrived = store.fetch(card.url, full, folder, progress)
+    arrived = store.fetch(card.url, full, kept.parent, progress)
     found = sha256_of(arrived)
     if not found.startswith(card.sha256):
         arrived.unlink()
         raise ChecksumMismatch(
-            f"{card.url} arrived, but its sha256 begins with {found[:8]}, not with "
-            f"{card.sha256[:8]}: it was changed or damaged on its way; ask its publisher."
+            f"The sha256 of {arrived}, from {card.url}, begins with {found[:8]}, not with "
+            f"{card.sha256[:8]}: it was changed or damaged on its way, and was removed; ask its "
+            f"publisher, or put {card.file} there."
+        )
+    if not card.sha256:
+        warnings.warn(
+            f"{card.url}: no checksum was published, so it could not be checked; what came has "
+            f"sha256 {found}.",
+            stacklevel=2,
         )
     from safetensors.torch import save
 
-    stored = {name: value.contiguous() for name, value in read_tensors(arrived, card).items()}
+    try:
+        stored = {name: value.contiguous() for name, value in read_tensors(arrived, card).items()}
+        check_weights(_published_network(card), stored, card, str(arrived))
+    except (BadInput, UnreadableFile, UnsafeFile) as error:
+        arrived.unlink()
+        raise type(error)(
+            f"{arrived}, from {card.url}, cannot be used and was removed; put {card.file} there, "
+            f"or name it: {error}"
+        ) from error
     with store.atomic_write(kept, force=True) as temporary:
         temporary.write_bytes(save(stored))
     arrived.unlink()
     return kept
+
+
+def _published_network(card: EncoderCard) -> torch.nn.Module:
+    """Return the network of the published size, without memory for its weights.
+
+    What is kept serves every recipe, so it is not compared with the network of one of them.
+    """
+    torch = require("torch", "train")
+    with torch.device("meta"):
+        encoder, _ = make_encoder(card, {})
+    return encoder
+
+
+def _is_whole(kept: Path, card: EncoderCard) -> bool:
+    """Say whether a kept file is that of the network; else it is to be fetched again."""
+    try:
+        check_weights(_published_network(card), _stored(kept), card, str(kept))
+    except (BadInput, UnreadableFile):
+        return False
+    return True
+
+
+def _stored(path: Path) -> dict[str, torch.Tensor]:
+    """Read a file of safetensors.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(path.read_bytes())
+    except SafetensorError as error:
+        raise UnreadableFile(
+            f"{path} cannot be read as safetensors ({error}): fetch it again."
+        ) from error
 
 
 def read_tensors(path: Path, card: EncoderCard) -> dict[str, torch.Tensor]:
@@ -153,15 +222,7 @@ def read_tensors(path: Path, card: EncoderCard) -> dict[str, torch.Tensor]:
     """
     torch = require("torch", "train")
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        try:
-            state: Mapping[str, Any] = load(path.read_bytes())
-        except SafetensorError as error:
-            raise UnreadableFile(
-                f"{path} cannot be read as safetensors ({error}): fetch it again."
-            ) from error
+        state: Mapping[str, Any] = _stored(path)
     else:
         checkpoint = read_checkpoint(path)
         state = {
@@ -181,16 +242,51 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Sto
 
 
 def fill_encoder(
-    encoder: torch.nn.Module, state: Mapping[str, torch.Tensor], card: EncoderCard
+    encoder: torch.nn.Module,
+    state: Mapping[str, torch.Tensor],
+    card: EncoderCard,
+    place: str = "The file of weights",
 ) -> None:
     """Put tensors into an encoder: all of its weights, and nothing else.
 
     Buffers that are not given stay as the network made them.
 
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        It is changed.
+    state : mapping
+        Tensors by the names of the network.
+    card : EncoderCard
+    place : str
+        What they were read from, for the message.
+
     Raises
     ------
     BadInput
-        If a weight is missing, left over, or of another shape.
+        As :func:`check_weights`.
+    """
+    check_weights(encoder, state, card, place)
+    encoder.load_state_dict({**encoder.state_dict(), **state})
+
+
+def check_weights(
+    encoder: torch.nn.Module,
+    state: Mapping[str, torch.Tensor],
+    card: EncoderCard,
+    place: str = "The file of weights",
+) -> None:
+    """Refuse tensors that are not those of an encoder, or are not finite.
+
+    Parameters
+    ----------
+    encoder, state, card, place
+        As for :func:`fill_encoder`; the encoder may be without memory (``meta``).
+
+    Raises
+    ------
+    BadInput
+        If a weight is missing, left over, of another shape, not a number or infinite.
     """
     own = encoder.state_dict()
     made = {name for name, _ in encoder.named_buffers()}
@@ -201,11 +297,14 @@ def fill_encoder(
             "has other shapes of",
             [name for name in own if name in state and state[name].shape != own[name].shape],
         ),
+        (
+            "has values that are not a number or infinite in",
+            [name for name, value in state.items() if not bool(value.isfinite().all())],
+        ),
     ):
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise BadInput(
-                f"The file of weights is not that of {card.name}: it {what} "
-                f"{', '.join(names[:SHOWN])}{more}; wanted is {card.file}."
+                f"{place} is not that of {card.name}: it {what} {', '.join(names[:SHOWN])}{more}; "
+                f"wanted is {card.file}."
             )
-    encoder.load_state_dict({**own, **state})
