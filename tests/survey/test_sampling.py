@@ -277,8 +277,8 @@ def test_answers_of_several(tmp_path: Path) -> None:
     assert not three.unsettled
     assert three.labels == {n: "field" if said else "other" for n, said in truth.items()}
     assert survey.read_answers(sample).labels == three.labels  # points.geojson alone holds any
-    (sample / "bad.csv").write_text("id,reference\nr1c1,maybe not\n")
-    with pytest.raises(BadInput, match="'maybe not' of r1c1"):
+    (sample / "bad.csv").write_text("id,reference\nu1,maybe not\n")
+    with pytest.raises(BadInput, match="'maybe not' of u1"):
         survey.read_answers(sample, (sample / "bad.csv",))
     (sample / "bad.csv").write_text("name,reference\nr1c1,field\n")
     with pytest.raises(UnreadableFile, match="columns id and reference"):
@@ -365,3 +365,78 @@ def test_the_verbs(tmp_path: Path) -> None:
         refused = done.exit_code == 2 or isinstance(done.exception, BadInput)
         assert refused, (bad, done.output)
         assert not (tmp_path / "t").exists()
+
+
+def test_answers_count_where_they_were_given(tmp_path: Path) -> None:
+    """Other ground has other ids; the same ground in a larger area keeps its own."""
+    draw(tmp_path, "here", size=160, least=30)
+    answer(tmp_path / "here")
+    path = tmp_path / "map.parquet"
+    options = survey.SampleOptions(size=160, least=30)
+    wide = geopandas.GeoSeries([square(-300, 0, EDGE + 300, EDGE)], crs=UTM).to_crs(4326)
+    wide.to_file(tmp_path / "wide.geojson")
+    survey.draw_sample(path, read_area(tmp_path / "wide.geojson"), tmp_path / "wide", options)
+    far = read_area((15.5, 48.5, 15.53, 48.52))
+    survey.draw_sample(path, far, tmp_path / "far", options)
+    coarse = survey.SampleOptions(size=160, least=30, unit=20)
+    survey.draw_sample(path, read_area(area_of(tmp_path)), tmp_path / "coarse", coarse)
+    here, grown, other, larger = (
+        {row["id"]: row for row in table_of(tmp_path / name / "points.csv")}
+        for name in ("here", "wide", "far", "coarse")
+    )
+    assert not set(here) & set(other)
+    assert not set(here) & set(larger)
+    same = set(here) & set(grown)
+    assert len(same) > 80
+    for name in same:
+        for axis in ("longitude", "latitude"):
+            assert float(here[name][axis]) == pytest.approx(float(grown[name][axis]), abs=1e-6)
+    with pytest.raises(BadInput, match="fewer than two answers"):
+        survey.estimate_sample(tmp_path / "far", (tmp_path / "here" / "points.csv",))
+
+
+def test_answers_as_programs_write_them(tmp_path: Path) -> None:
+    draw(tmp_path, size=160, least=30)
+    sample = tmp_path / "sample"
+    truth = answer(sample, "truth.csv")
+    wanted = survey.read_answers(sample, (sample / "truth.csv",)).labels
+    points = json.loads((sample / "points.geojson").read_text())
+    for kind in (int, bool, float):
+        for feature in points["features"]:
+            feature["properties"]["reference"] = kind(truth[feature["properties"]["id"]])
+        (sample / "a.geojson").write_text(json.dumps(points))
+        assert survey.read_answers(sample, (sample / "a.geojson",)).labels == wanted, kind
+    rows = [f'"a ""b"", c";{name};{float(said)}' for name, said in truth.items()]
+    (sample / "b.csv").write_text("sep=;\n" + "\n".join(["comment;id;reference", *rows]) + "\n")
+    assert survey.read_answers(sample, (sample / "b.csv",)).labels == wanted
+    name = next(iter(truth))
+    (sample / "c.csv").write_text(f"id,reference\n{name},field\n{name},other\n")
+    with pytest.raises(BadInput, match=f"both field and other of {name}"):
+        survey.read_answers(sample, (sample / "c.csv",))
+    (sample / "d.csv").write_text("")
+    with pytest.raises(BadInput, match="no answers yet"):
+        survey.read_answers(sample, (sample / "d.csv",))
+    (sample / "e.csv").write_bytes("id,reference,comment\nx,field,\xf6\n".encode("cp1252"))
+    with pytest.raises(UnreadableFile, match="UTF-8"):
+        survey.read_answers(sample, (sample / "e.csv",))
+
+
+def test_districts_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    def districts(names: list[str | None], second: float) -> Path:
+        shapes = [square(0, 0, 1200, 2000), square(second, 0, 1200, 2000)]
+        frame = geopandas.GeoDataFrame({"name": names}, geometry=shapes, crs=UTM)
+        frame.to_file(tmp_path / "d.geojson")
+        return tmp_path / "d.geojson"
+
+    for names, second, match in (
+        (["west", "east"], 800.0, "west and east of .* overlap"),
+        (["all", "east"], 1200.0, "share a name, or have none"),
+        (["east", "east"], 1200.0, "share a name"),
+        (["west", None], 1200.0, "have none"),
+    ):
+        with pytest.raises(BadInput, match=match):
+            draw(tmp_path, districts=districts(names, second))
+        assert not (tmp_path / "sample").exists()
+    design = draw(tmp_path, districts=districts(["west", "far"], 90_000.0), least=10)
+    assert design.notes == ("1 of 2 districts have no unit in country (far) and get no figures.",)
+    assert survey.read_design(tmp_path / "sample") == design

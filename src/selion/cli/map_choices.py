@@ -154,6 +154,11 @@ def map_options(values: Mapping[str, Any]) -> MapOptions:
     from selion.pipeline import maps
 
     network, choice = opt.taken(ModelChoice, values), opt.taken(FieldChoice, values)
+    if choice.min_area and choice.max_area and choice.min_area > choice.max_area:
+        raise click.UsageError(
+            f"--min-area {choice.min_area:g} and --max-area {choice.max_area:g} leave no field: "
+            "give a largest area above the smallest."
+        )
     options = maps.MapOptions(
         predict=opt.taken(WindowChoice, values).predict_options(),
         instances=choice.instance_options(),

@@ -36,6 +36,8 @@ OWN = (
     "scores",
 )
 """Options that are of the plan and not of its jobs."""
+PLACES = ("model", "refiner", "land_cover", "provider")
+"""Options whose text may be the name of a file or a folder; that of others never is."""
 HELP = """Split AREA into jobs for 'selion map', and estimate their time and cost.
 
 AREA is a file of polygons (a country), or west,south,east,north. Times are measured on this
@@ -141,6 +143,7 @@ def plan_command(
     mapped = map_options({**values, "runner": "serial", "workers": None, "profile": False})
     if values["refiner"] is None:
         opt.refuse_given(["cover"], "no --refine draws outlines")
+    _check_jobs(given.model, area, year, opt.taken(area_cli.SearchChoice, values))
     scores = given.scores
     if scores is not None and (scores.name != str(scores) or scores.suffix.lower() != ".tif"):
         raise click.UsageError(
@@ -186,6 +189,20 @@ def plan_command(
     click.echo(str(out))
 
 
+def _check_jobs(model: str | None, area: str, year: int, search: area_cli.SearchChoice) -> None:
+    """Refuse what each job would refuse: a model that is none, seasons that cannot be found."""
+    from selion import imagery
+    from selion.models import find_card
+
+    if model is not None:
+        find_card(model)
+    options = search.area_options()
+    if options.seasons is None:
+        imagery.find_seasons(
+            imagery.read_area(area), year, options.rule, options.crop, options.calendar
+        )
+
+
 def _probe(
     place: Any, year: int, given: PlanChoice, search: area_cli.SearchChoice, options: MapOptions
 ) -> Any:
@@ -216,15 +233,25 @@ def _words() -> list[str]:
             words += [
                 option.opts[0],
                 *(
-                    str(one.resolve()) if isinstance(one, Path) else _found(str(one))
+                    str(one.resolve()) if isinstance(one, Path) else _found(str(one), name)
                     for one in values
                 ),
             ]
     return words
 
 
-def _found(text: str) -> str:
+def _is_model(text: str) -> bool:
+    """Tell whether a word is a model's name, which it means before any folder of that name."""
+    from selion.models import list_models
+    from selion.models.registry import aliases
+
+    return text == "own" or text in {card.name for card in list_models()} | set(aliases())
+
+
+def _found(text: str, option: str) -> str:
     """Make the name of something on disk hold in every folder; NAME@FOLDER, too."""
+    if option not in PLACES or (option in ("model", "refiner") and _is_model(text)):
+        return text
     name, at, place = text.rpartition("@")
     if at and Path(place).exists():
         return f"{name}@{Path(place).resolve()}"

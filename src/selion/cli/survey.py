@@ -125,6 +125,8 @@ def sample_command(area: str, map_: Place, out: Path, **values: Any) -> None:
         for note in place.notes:
             say.note(note)
         design = survey.draw_sample(map_, place, out, options, force=given.force, on_step=say.step)
+        for note in design.notes:
+            say.note(note)
     facts: dict[str, Any] = {"units": design.drawn, "population": design.units}
     if not given.as_json:
         facts |= {s.name: f"{s.drawn:,} of {s.units:,}" for s in design.strata}

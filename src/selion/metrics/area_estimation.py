@@ -114,7 +114,7 @@ def required_size(expected: float, standard_error: float) -> int:
             f"An expected accuracy of {expected} and a standard error of {standard_error} were "
             "given; wanted are shares between 0 and 1."
         )
-    return int(np.ceil(round(expected * (1 - expected) / standard_error**2, 6)))
+    return max(2, int(np.ceil(round(expected * (1 - expected) / standard_error**2, 6))))
 
 
 def allocate(sizes: Sequence[int] | np.ndarray, total: int, least: int) -> np.ndarray:

@@ -166,14 +166,23 @@ def _weak(estimates: SurveyEstimates) -> list[str]:
         for stratum, answered in zip(estimates.design.strata, estimates.answered, strict=True)
         if answered < 30
     ]
-    if not few:
-        return []
-    return [
-        page.paragraph(
+    alike = [
+        stratum.name
+        for stratum, same in zip(estimates.design.strata, estimates.alike, strict=True)
+        if same
+    ]
+    said = []
+    if alike:
+        said.append(
+            f"All answers are the same in {counted(len(alike), 'stratum')} ({'; '.join(alike)}), "
+            "which therefore add nothing to any standard error: the true interval is wider."
+        )
+    if few:
+        said.append(
             f"Fewer than 30 answers in {counted(len(few), 'stratum')} ({'; '.join(few)}): "
             "intervals that rest on these are rough."
         )
-    ]
+    return [page.paragraph(text) for text in said]
 
 
 def _share(found: SampleEstimate) -> str:

@@ -98,35 +98,42 @@ def _read(path: Path, folder: Path) -> dict[str, str]:
         return _of_review(path, folder)
     try:
         rows = list(_table(path) if path.suffix.lower() == ".csv" else _features(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise UnreadableFile(
-            f"{path} cannot be read as answers ({error}): give a .csv or .geojson with the columns "
-            "id and reference, or the .review.jsonl of a review."
+            f"{path} cannot be read as answers ({error}): give a .csv (UTF-8) or .geojson with the "
+            "columns id and reference, or the .review.jsonl of a review."
         ) from error
-    found = {}
+    found: dict[str, str] = {}
     for name, word in rows:
-        label = WORDS.get(word.strip().lower())
+        label = WORDS.get(word.strip().lower().removesuffix(".0"))
         if label is None:
             raise BadInput(
                 f"{path} says {word!r} of {name}: wanted is {' or '.join(CLASSES)}, or nothing."
             )
-        if label:
-            found[name] = label
+        if label and found.setdefault(name, label) != label:
+            raise BadInput(
+                f"{path} says both {found[name]} and {label} of {name}: leave one of the lines, or "
+                "give the answers of several people as a file each."
+            )
     return found
 
 
 def _table(path: Path) -> Iterator[tuple[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        text = file.read()
-    dialect = csv.Sniffer().sniff(text.partition("\n")[0], delimiters=",;\t")
-    for row in csv.DictReader(text.splitlines(), dialect=dialect):
+    """Read a table as spreadsheets write it: commas, semicolons, tabs, perhaps a line ``sep=;``."""
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    if lines and lines[0].startswith("sep="):
+        lines = lines[1:]
+    if not lines:
+        return
+    mark = max(",;\t", key=lines[0].count)
+    for row in csv.DictReader(lines, delimiter=mark):
         yield row["id"], row["reference"] or ""
 
 
 def _features(path: Path) -> Iterator[tuple[str, str]]:
     for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
-        facts = feature["properties"]
-        yield facts["id"], str(facts.get("reference") or "")
+        said = feature["properties"].get("reference")
+        yield feature["properties"]["id"], "" if said is None else str(said)
 
 
 def _of_review(path: Path, folder: Path) -> dict[str, str]:

@@ -116,6 +116,7 @@ class Design:
     """Of the area on the ellipsoid, by its outline."""
     strata: tuple[Stratum, ...]
     options: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def unit_hectares(self) -> float:
@@ -160,7 +161,7 @@ def read_design(folder: Path) -> Design:
         table = json.loads(path.read_text(encoding="utf-8"))
         _check_kind(table.pop("kind"))
         strata = tuple(Stratum(**row) for row in table.pop("strata"))
-        for name in ("origin", "shape"):
+        for name in ("origin", "shape", "notes"):
             table[name] = tuple(table[name])
         return Design(strata=strata, **table)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

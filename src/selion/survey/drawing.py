@@ -17,6 +17,7 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, OutputExists
+from selion.fields.table import geohash
 from selion.grid import LONLAT, tiles
 from selion.metrics.area_estimation import allocate
 from selion.progress import OnStep, silent
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from selion.imagery import Area
     from selion.store.address import Place
 
+MIDDLE = 2**31
+"""Added to rows and columns, which count from the middle of the projection, so that none is
+negative."""
 BLOCK = 2048
 """Edge in units of the blocks in which a population is read."""
 
@@ -92,10 +96,22 @@ def draw_sample(
         shape=(int(population.grid.shape[0]), int(population.grid.shape[1])),
         area_km2=round(area.km2, 6),
         strata=drawn.strata,
+        notes=tuple(_notes(population, drawn)),
         options=options.to_dict(),
     )
     _write(design, population, drawn, out, force=force)
     return design
+
+
+def _notes(population: Population, drawn: DrawnUnits) -> Iterator[str]:
+    """Say which districts the population does not reach."""
+    names = () if population.units is None else population.units.names
+    there = {stratum.district for stratum in drawn.strata}
+    if absent := [name for name in names if name not in there]:
+        yield (
+            f"{len(absent)} of {len(names)} districts have no unit in {population.area.name} "
+            f"({', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}) and get no figures."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +127,9 @@ class DrawnUnits:
     """(n,) float64, of the centre, in the units' CRS."""
     y: np.ndarray
 
-    @property
-    def ids(self) -> list[str]:
-        """Say which unit it is, so that it keeps its id in a larger sample."""
-        return [f"r{row}c{column}" for row, column in self.place.tolist()]
+    ids: list[str]
+    """Geohash of the centre: the same ground has the same id in another sample, other ground never
+    has."""
 
 
 def draw_units(population: Population, on_step: OnStep = silent) -> DrawnUnits:
@@ -138,15 +153,16 @@ def draw_units(population: Population, on_step: OnStep = silent) -> DrawnUnits:
     place = np.concatenate([part.place[:n] for part, n in zip(parts, sizes, strict=True)])
     number = np.concatenate([part.number[:n] for part, n in zip(parts, sizes, strict=True)])
     order = np.argsort(mixed(number, 1))  # tells nothing of the stratum
-    x, y = grid.transform * (place[order, 1] + 0.5, place[order, 0] + 0.5)
+    x, y = (np.asarray(v) for v in grid.transform * (place[order, 1] + 0.5, place[order, 0] + 0.5))
     return DrawnUnits(
         tuple(
             population.stratum(code, counts[code], n) for code, n in zip(codes, sizes, strict=True)
         ),
         place[order],
         np.repeat(np.arange(len(codes)), sizes)[order],
-        np.asarray(x),
-        np.asarray(y),
+        x,
+        y,
+        geohash(*population.degrees(x, y)),
     )
 
 
@@ -180,7 +196,7 @@ def _draw(
     shape = (int(population.grid.shape[0]), int(population.grid.shape[1]))
     blocks = tiles(shape, BLOCK)
     for number, roi in enumerate(blocks, 1):
-        for code, values, places in _of_block(population.codes(roi), roi, seed, drawn):
+        for code, values, places in _of_block(population, roi, seed, drawn):
             counts[code] = counts.get(code, 0) + places[1]
             drawn.setdefault(code, _Smallest(most)).add(values, places[0])
         on_step("strata", number, len(blocks))
@@ -188,10 +204,10 @@ def _draw(
 
 
 def _of_block(
-    codes: np.ndarray, roi: Roi, seed: int, drawn: dict[int, _Smallest]
+    population: Population, roi: Roi, seed: int, drawn: dict[int, _Smallest]
 ) -> Iterator[tuple[int, np.ndarray, tuple[np.ndarray, int]]]:
     """Give, by stratum of a block, numbers and places of candidates, and how many units it has."""
-    numbers = unit_numbers(roi, seed)
+    codes, numbers = population.codes(roi), unit_numbers(roi, seed, population.corner)
     for code in np.unique(codes[codes >= 0]).tolist():
         here = codes == code
         count = int(here.sum())
@@ -202,14 +218,18 @@ def _of_block(
         yield int(code), numbers[here], (place, count)
 
 
-def unit_numbers(roi: Roi, seed: int) -> np.ndarray:
+def unit_numbers(roi: Roi, seed: int, corner: tuple[int, int] = (0, 0)) -> np.ndarray:
     """Return the (y, x) uint64 random number of each unit of a block.
+
+    ``corner`` is the row and column of the grid's first unit, counted from the projection's own
+    origin, so that the same ground has the same number in a larger area.
 
     The finaliser of SplitMix64 (Steele, Lea and Flood 2014) over row, column and seed: a bijection,
     so that no two units share one.
     """
-    rows = np.arange(roi[0].start, roi[0].stop, dtype=np.uint64)[:, None]
-    columns = np.arange(roi[1].start, roi[1].stop, dtype=np.uint64)[None, :]
+    top, left = (first + MIDDLE for first in corner)
+    rows = np.arange(top + roi[0].start, top + roi[0].stop, dtype=np.uint64)[:, None]
+    columns = np.arange(left + roi[1].start, left + roi[1].stop, dtype=np.uint64)[None, :]
     return mixed((rows << np.uint64(32)) | columns, seed)
 
 

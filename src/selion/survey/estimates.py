@@ -32,6 +32,8 @@ class SurveyEstimates:
     design: Design
     answered: tuple[int, ...]
     """Units with an answer, by stratum."""
+    alike: tuple[bool, ...]
+    """Whether all answers within a stratum are the same."""
     whole: AreaAdjusted
     districts: Mapping[str, AreaAdjusted]
     """Empty where there are none."""
@@ -84,6 +86,7 @@ def estimate_sample(folder: Path, files: tuple[Path, ...] = ()) -> SurveyEstimat
     return SurveyEstimates(
         design,
         tuple(answered.tolist()),
+        tuple(len(set(said[stratum == k].tolist())) == 1 for k in range(len(design.strata))),
         _estimate(design, everywhere, stratum, said, mapped),
         {
             name: _estimate(
@@ -96,7 +99,7 @@ def estimate_sample(folder: Path, files: tuple[Path, ...] = ()) -> SurveyEstimat
             for name in design.districts
         },
         answers,
-        tuple(_notes(design, answers, len(known), int(answered.sum()))),
+        (*design.notes, *_notes(design, answers, len(known), int(answered.sum()))),
     )
 
 
@@ -124,7 +127,7 @@ def _estimate(
     said: np.ndarray,
     mapped: np.ndarray,
 ) -> AreaAdjusted:
-    """SampleEstimate over some of the strata."""
+    """Estimate over some of the strata."""
     here = np.isin(stratum, within)
     sizes = np.array([design.strata[k].units for k in within])
     sample = StratifiedSample(np.searchsorted(within, stratum[here]), sizes)
@@ -144,7 +147,10 @@ def _notes(design: Design, answers: Answers, known: int, answered: int) -> list[
             "somebody settles them."
         )
     if extra := len(answers.labels) - known:
-        notes.append(f"{extra:,} answers are of no unit of this sample and were not used.")
+        notes.append(
+            f"{extra:,} answers are of no unit of this sample and were not used: were they given "
+            "to another one?"
+        )
     return notes
 
 

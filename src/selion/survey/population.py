@@ -35,7 +35,11 @@ FieldsNear = Callable[[Sequence[Box]], tuple[np.ndarray, np.ndarray | None]]
 STEP = 0.01
 """Degrees between the points of a projected outline: straight lines of a map are bent in another
 projection, by less than a metre at this step."""
-MOST = 2**31
+SLIVER = 1e-3
+"""Of the smaller of two districts: what they may share, because they were drawn by hand."""
+NAMELESS = {"", "nan", "none", "all"}
+"""No names of districts; "all" is what the whole is called."""
+MOST = 2**30
 """Rows and columns of units at most."""
 
 
@@ -128,6 +132,12 @@ class Population:
             )
         place = Affine(edge, 0, float(first * edge), 0, -edge, float(top * edge))
         return GeoBox(shape, place, self.crs)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the first unit, from the origin of the projection."""
+        place, edge = self.grid.transform, self.options.unit
+        return -round(place.f / edge), round(place.c / edge)
 
     @cached_property
     def outline(self) -> np.ndarray:
@@ -311,11 +321,29 @@ def open_population(path: Place, area: Area, options: SampleOptions) -> Populati
     units = None
     if options.districts is not None:
         units = country.read_units(options.districts, options.district_column)
-        if len(set(units.names)) < len(units.names):
-            raise BadInput(
-                f"Some districts of {options.districts} share a name: name a column whose values "
-                "differ."
-            )
+        _check_districts(units, options.districts)
     cover: LandCover | None = options.land_cover
     covers = () if cover is None else tuple(s for _, s in covers_near(cover.rasters, area.boxes))
     return Population(area, fields_of(path), options, units, covers)
+
+
+def _check_districts(units: Units, path: Place) -> None:
+    """Refuse districts that could not be told apart, or that share ground."""
+    import shapely
+
+    unnamed = [name for name in units.names if name.strip().lower() in NAMELESS]
+    if len(set(units.names)) < len(units.names) or unnamed:
+        raise BadInput(
+            f"Some districts of {path} share a name, or have none ({', '.join(unnamed[:3])}): name "
+            "a column whose values differ (--district-column)."
+        )
+    one, other = shapely.STRtree(units.shapes).query(units.shapes, predicate="intersects")
+    one, other = one[one < other], other[one < other]
+    common = shapely.area(shapely.intersection(units.shapes[one], units.shapes[other]))
+    least = np.minimum(shapely.area(units.shapes[one]), shapely.area(units.shapes[other]))
+    if (bad := np.flatnonzero(common > SLIVER * least)).size:
+        first = units.names[one[bad[0]]], units.names[other[bad[0]]]
+        raise BadInput(
+            f"The districts {first[0]} and {first[1]} of {path} overlap, so that a unit would "
+            "belong to both: give districts that do not."
+        )
