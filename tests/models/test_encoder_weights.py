@@ -422,6 +422,7 @@ def test_a_run_teaches_the_head_and_the_card_names_the_licence(tmp_path, trainab
     from safetensors.torch import load_file
 
     import train_toys
+    from selion.models.card import read_card
     from selion.training.recipe import Augment, Crops, Inputs, Model, Schedule
     from selion.training.run import plan_samples, train_plan
 
@@ -435,8 +436,20 @@ def test_a_run_teaches_the_head_and_the_card_names_the_licence(tmp_path, trainab
     )
     plan = plan_samples(recipe, [train_toys.sample(0), train_toys.sample(1)])
     assert plan.card.licence == "CC-BY-4.0 (encoder softcon)"
+    credit = plan.card.attribution
+    changed = ", fine-tuned" if trainable else ""
+    assert credit.startswith(f"encoder softcon{changed}: Wang et al., Multi-Label Guided Soft")
+    assert ", CC-BY-4.0, https://" in credit
+    named = replace(recipe, attribution="Fields: A. Farmer, CC-BY-4.0")
+    both = plan_samples(named, plan.samples).card.attribution
+    assert both == f"Fields: A. Farmer, CC-BY-4.0; {credit}"
     assert any("encoder softcon, licence CC-BY-4.0" in note for note in plan.notes)
     made = train_plan(plan, tmp_path / "run").card
+    assert read_card(made.folder).attribution == credit
+    tuned = replace(recipe, model=Model(SOFTCON, "", str(tmp_path / "run")))
+    assert "Wang et al." in plan_samples(tuned, plan.samples).card.attribution
+    random = replace(recipe, model=Model(SOFTCON))
+    assert plan_samples(random, plan.samples).card.attribution == ""
     assert [(one.name, one.licence) for one in made.started_from] == [
         ("encoder softcon", "CC-BY-4.0")
     ]
@@ -449,6 +462,24 @@ def test_a_run_teaches_the_head_and_the_card_names_the_licence(tmp_path, trainab
     ]
     assert all(same) is not trainable
     assert stored["feed.subtract"].dtype == torch.float32
+
+
+def test_batches_of_one_are_refused_before_anything_is_loaded(tmp_path):
+    import train_toys
+    from selion.training.recipe import Inputs, Model, Schedule
+    from selion.training.run import plan_samples, plan_training
+
+    recipe = train_toys.recipe(
+        input=Inputs(train_toys.BANDS, (10_000.0,), window=28, multiple=28),
+        model=Model(SOFTCON, str(tmp_path / "nothing.pth")),
+        schedule=Schedule(batch=1, accumulate=2),
+    )
+    with pytest.raises(BadInput, match=r"schedule\.batch = 1 was given.*at least 2"):
+        plan_training(recipe)  # it names no data either
+    with pytest.raises(BadInput, match=r"schedule\.batch"):
+        plan_samples(recipe, [train_toys.sample(0)])
+    linear = {key: value for key, value in SOFTCON.items() if key != "hidden"} | {"head": "linear"}
+    plan_samples(replace(recipe, model=Model(linear)), [train_toys.sample(0)])
 
 
 def test_a_timm_without_dinov3_is_said(monkeypatch):

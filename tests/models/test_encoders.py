@@ -197,6 +197,10 @@ def test_bands_are_filled_and_normalised_as_pixels_say():
     assert shown[0, :, 5, 5].numpy() == pytest.approx(expected, abs=1e-4)
 
 
+THIRTEEN = [-1.5205, -1.0846, -0.6990, -0.4970, -0.7103, -1.3227, 0.4152, 0.5366]
+THIRTEEN += [0.2073, 0.2073, 0.6676, 0.6676, 1.5562]
+"""B01 (zeros) to B12 by Galileo's statistics; where it has none, B01 has those of B02, B09 those of
+B8A and B10 those of B11."""
 PIXEL = {
     "croma": (
         [-1.5205, -1.0846, -0.6990, -0.4970, -0.7103, -1.3227],
@@ -211,9 +215,28 @@ PIXEL = {
     "clay": [-0.3983, -0.3728, -0.3897, 0.1475],
     "prithvi": [-1.0846, -0.6990, -0.4970, -0.7103, -1.3227, 0.4152],
     "terramind": [0.2667, 0.2333, 0.1333, 1.0],  # red where the network expects blue
+    "softcon": THIRTEEN,
+    "decur": THIRTEEN,
+    "dinov3": [
+        (800 / 3000 - 0.430) / 0.213,
+        (700 / 3000 - 0.411) / 0.156,
+        (400 / 3000 - 0.296) / 0.143,
+    ],
+    "satlas": [
+        (400 - 1395.34) / 917.70,  # B02 where the weights mean red
+        (700 - 1338.40) / 913.29,
+        (800 - 1343.09) / 1092.68,
+        (800 - 1543.86) / 1047.22,
+        (800 - 2186.20) / 1048.01,
+        (3000 - 2525.09) / 1143.69,
+        (0 - 1395.34) / 917.70,  # B01, zeros, where they mean near infrared
+        (3000 - 2410.33) / 1098.97,
+        (3000 - 2750.28) / 1204.47,
+    ],
 }
 """What PRUE's own code (ftw-prue at b3c88b9, with Galileo's wrapper at 18defa7) made of a pixel of
-red 800, green 700, blue 400 and near infrared 3000."""
+red 800, green 700, blue 400 and near infrared 3000.  DINOv3's and Satlas's are by hand, from the
+mean and deviation of SAT-493M and of Galileo's bands as they were published."""
 
 
 @pytest.mark.parametrize("name", PIXEL)
@@ -251,9 +274,14 @@ AUTHORS = {
         (800 - 1853.91) / 2134.138,
         (3000 - 3083.234) / 1871.918,
     ],
+    "satlas": [
+        *(800 / 3558, 700 / 3558, 400 / 3558),  # of the true-colour image
+        *(800 / 8160, 800 / 8160, 3000 / 8160),
+        *(3000 / 8160, 3000 / 8160, 3000 / 8160),
+    ],
 }
-"""The same pixel by the authors' statistics, as terratorch 1.2.11 lists them; near infrared stands
-in for short-wave infrared."""
+"""The same pixel by the authors' statistics, as terratorch 1.2.11 lists them (Satlas: as its README
+says); near infrared stands in for short-wave infrared, red for the first two red edges."""
 
 
 @pytest.mark.parametrize("name", AUTHORS)

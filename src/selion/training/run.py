@@ -69,6 +69,7 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
     BadInput, UnknownName, UnreadableFile, BandMismatch, GridMismatch
         If recipe and data do not fit; see :mod:`selion.training.datasets`.
     """
+    _check_batch(recipe)
     training, validation = open_samples(recipe)
     return plan_samples(recipe, training, validation, origin_of(training))
 
@@ -79,7 +80,14 @@ def plan_samples(
     validation: Sequence[Sample] = (),
     origin: SampleOrigin = UNNAMED,
 ) -> TrainingPlan:
-    """Plan a run on samples that are at hand already."""
+    """Plan a run on samples that are at hand already.
+
+    Raises
+    ------
+    BadInput
+        As :func:`plan_training`.
+    """
+    _check_batch(recipe)
     shares = check_samples(samples, recipe)
     seen = ", ".join(
         f"{name} {share:.0%}" for name, share in zip(recipe.classes.names, shares, strict=True)
@@ -93,8 +101,8 @@ def plan_samples(
     ]
     if not len(validation):
         said.append("There is no validation split: the model will have no scores.")
-    encoder = _published_encoder(recipe)
     start = _start(recipe)
+    encoder = _published_encoder(recipe, start)
     said += start_notes(start)
     licences = (origin.licence, f"{encoder.licence} (encoder {encoder.name})" if encoder else "")
     training = (
@@ -108,7 +116,9 @@ def plan_samples(
         summary=recipe.summary,
         architecture=dict(recipe.model.architecture),
         licence=recipe.licence or "; ".join(filter(None, licences)),
-        attribution=recipe.attribution or origin.citation,
+        attribution="; ".join(
+            filter(None, (recipe.attribution or origin.citation, _credit(recipe, encoder)))
+        ),
         training=training,
         started_from=start,
     )
@@ -127,14 +137,40 @@ def _start(recipe: Recipe) -> tuple[StartingPoint, ...]:
         return ()
 
 
-def _published_encoder(recipe: Recipe) -> EncoderCard | None:
-    """Return the card of the encoder whose published weights a recipe starts from, if it has one.
+def _check_batch(recipe: Recipe) -> None:
+    """Refuse batches of one where the network has statistics of one number a window.
 
-    Only encoders with a card say their licence.
+    The convolutional head of frozen encoders pools a window to one pixel and normalises it.
+    """
+    said = recipe.model.architecture
+    pooled = said.get("family") == "frozen" and said.get("head", "convolutional") != "linear"
+    if pooled and recipe.schedule.batch == 1:
+        raise BadInput(
+            "schedule.batch = 1 was given, and the convolutional head of the family 'frozen' "
+            "normalises over the windows of a batch: set schedule.batch to at least 2 "
+            '(schedule.accumulate does not help), or model.architecture.head = "linear".'
+        )
+
+
+def _published_encoder(recipe: Recipe, start: Sequence[StartingPoint]) -> EncoderCard | None:
+    """Return the card of the encoder whose published weights are in a run, if there is one.
+
+    They come with the recipe, or with the model that it starts from.  Only encoders with a card
+    say their licence.
     """
     model = recipe.model
     name = str(model.architecture.get("encoder", ""))
-    return encoder_cards().get(name) if model.pretrained else None
+    within = model.pretrained or f"encoder {name}" in {point.name for point in start}
+    return encoder_cards().get(name) if within else None
+
+
+def _credit(recipe: Recipe, encoder: EncoderCard | None) -> str:
+    """Say whose encoder a model holds, where it was had, and whether it was changed."""
+    if encoder is None:
+        return ""
+    changed = ", fine-tuned" if recipe.model.architecture.get("trainable") else ""
+    parts = (encoder.citation, encoder.licence, encoder.url)
+    return f"encoder {encoder.name}{changed}: {', '.join(filter(None, parts))}"
 
 
 def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
