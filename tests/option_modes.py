@@ -157,8 +157,10 @@ SEARCH = {
 EXEMPT = {"stats": {"quiet": "nothing is printed but the result anyhow"}}
 """Options of a verb that may do nothing there, and why."""
 SAMPLED = SimpleNamespace(
-    drawn=1, units=2, strata=[SimpleNamespace(name="fields", units=2, drawn=1)]
+    drawn=1, units=2, notes=(), strata=[SimpleNamespace(name="fields", units=2, drawn=1)]
 )
+JOBS = {"selion.models.find_card": None, "selion.imagery.find_seasons": None}
+"""What a plan asks so that its jobs are not refused later."""
 RATE = SimpleNamespace(value=0.5, half_width=0.1)
 ESTIMATED = SimpleNamespace(
     notes=("a note",),
@@ -322,11 +324,11 @@ MODES = {
     "plan": [
         Mode(
             f"plan {AREA} --year 2024 --probe-file {{probe}} -o out --workers 4 --edge 20",
-            {"selion.country.make_plan": ONCE},
+            {**JOBS, "selion.country.make_plan": ONCE},
         ),
         Mode(
             f"plan {AREA} --year 2024 --probe -o out --workers 4 --edge 20",
-            {"selion.country.probe_pipeline": PROBE, "selion.country.make_plan": ONCE},
+            {**JOBS, "selion.country.probe_pipeline": PROBE, "selion.country.make_plan": ONCE},
         ),
     ],
     "merge": [
