@@ -357,3 +357,35 @@ def test_unknown_names_are_said():
         build_network(
             {"family": "frozen", "encoder": "vit_tiny_patch16_224", "date": ["red"]}, 8, 3
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "said"),
+    [
+        ("softcon", {"heads": 0}, "heads = 0"),
+        ("softcon", {"seen": 30}, r"seen = 30.*multiple of the patch of 7 px"),
+        ("softcon", {"width": 25}, r"width = 25.*multiple of the 2 heads"),
+        ("softcon", {"depth": 1.5}, r"depth = 1\.5"),
+        ("clay", {"patch": 7}, r"seen = 32.*patch of 7 px"),
+        ("galileo", {"month": 12}, r"month = 12.*0 \(January\) to 11"),
+        ("galileo", {"month": -1}, "month = -1"),
+        ("satlas", {"seen": 100}, r"seen = 100.*patch of 32 px"),
+        ("satlas", {"heads": [1, 0, 2, 2]}, "heads = .*at least 1"),
+    ],
+)
+def test_sizes_that_no_network_has_are_refused(name, size, said):
+    with pytest.raises(BadInput, match=f"^The size {said}"):
+        tiny(name, size=TINY[name] | size)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"trainable": "no"}, "^trainable = 'no' was given"),
+        ({"head": "linear"}, "^hidden, detail was given with head = 'linear'"),
+        ({"window": 0}, "^window = 0 was given"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(more, said):
+    with pytest.raises(BadInput, match=said):
+        tiny("softcon", **more)

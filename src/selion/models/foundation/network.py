@@ -171,6 +171,8 @@ class TwoDates(nn.Module):
     ------
     ValueError
         If there is no such head.
+    BadInput
+        If ``trainable`` is no bool, or the linear probe is given widths of the decoder.
     """
 
     def __init__(
@@ -188,6 +190,15 @@ class TwoDates(nn.Module):
         **options: int,
     ) -> None:
         super().__init__()
+        if not isinstance(trainable, bool):
+            raise BadInput(
+                f"trainable = {trainable!r} was given; wanted is true or false, without quotes."
+            )
+        if head == "linear" and options:
+            raise BadInput(
+                f"{', '.join(options)} was given with head = 'linear', which has no such widths: "
+                "leave it out, or take head = 'convolutional'."
+            )
         if seen % patch:
             raise ValueError(
                 f"seen = {seen} px was given for tokens of {patch} px; wanted is a multiple"
@@ -437,10 +448,17 @@ def named_encoder(
     ------
     UnknownName
         If encoder, feed or a size is not known.
+    BadInput
+        If window, size or an option cannot be used.
     ValueError
         If the bands are not those of two dates.
     """
     card = find_encoder(encoder)
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+        raise BadInput(
+            f"window = {window!r} was given for the encoder {encoder!r}; wanted is the edge of a "
+            f"window in pixels, {WINDOW} for instance."
+        )
     if bands != 2 * len(date):
         raise ValueError(
             f"wanted are the bands of two dates, {', '.join(date)} of each: {2 * len(date)} bands"

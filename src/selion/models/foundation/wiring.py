@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from selion.errors import UnknownName
+from selion.errors import BadInput, UnknownName
 from selion.models.foundation.cards import EncoderCard
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ WIRING = {
 }
 """Encoder -> where its network is."""
 
+_COUNTS = (
+    *("width", "depth", "depths", "heads", "patch", "seen"),
+    *("bands", "reach", "steps", "learnt", "trained"),
+)
+"""Sizes that count something, wherever a network has them."""
+_MONTHS = 12
+
 
 def make_encoder(card: EncoderCard, size: Mapping[str, Any]) -> tuple[torch.nn.Module, Any]:
     """Build an encoder with random weights; return it with its size.
@@ -68,6 +75,8 @@ def make_encoder(card: EncoderCard, size: Mapping[str, Any]) -> tuple[torch.nn.M
     ------
     UnknownName
         If a size is not known; the nearest is offered.
+    BadInput
+        If no network has such a size.
     """
     wiring = WIRING[card.name]
     kind = _find(wiring.module, wiring.size)
@@ -76,7 +85,33 @@ def make_encoder(card: EncoderCard, size: Mapping[str, Any]) -> tuple[torch.nn.M
         if key not in known:
             raise UnknownName.among(f"size of the encoder {card.name!r}", key, known)
     made = kind(**{**card.size, **size})
+    _check_size(card.name, made)
     return _find(wiring.module, wiring.network)(made), made
+
+
+def _check_size(name: str, size: Any) -> None:
+    """Refuse sizes that no network has."""
+
+    def refuse(key: str, wanted: str) -> None:
+        raise BadInput(
+            f"The size {key} = {getattr(size, key)!r} was given for the encoder {name!r}; wanted "
+            f"is {wanted}."
+        )
+
+    for key in _COUNTS:
+        value = getattr(size, key, 1)
+        if not all(
+            isinstance(one, int) and not isinstance(one, bool) and one >= 1
+            for one in (value if isinstance(value, list | tuple) else (value,))
+        ):
+            refuse(key, "a whole number of at least 1, or such numbers")
+    if size.seen % size.patch:
+        refuse("seen", f"a multiple of the patch of {size.patch} px")
+    if isinstance(size.heads, int) and size.width % size.heads:
+        refuse("width", f"a multiple of the {size.heads} heads")
+    month = getattr(size, "month", 0)
+    if not (isinstance(month, int) and not isinstance(month, bool) and 0 <= month < _MONTHS):
+        refuse("month", f"a whole number from 0 (January) to {_MONTHS - 1}")
 
 
 def find_reader(
