@@ -28,6 +28,7 @@ from selion.cli.reproduce import reproduce_group
 from selion.grid import photo_grid
 from selion.labels import Instances
 from selion.papers import read_paper
+from selion.papers.speed import SpeedOptions
 from selion.segmenter import InputSpec, as_model
 
 MODELS = {"ftw-v1": Formula(), "prue-b7": Formula(0.7, 0.7), "encoder-b7": Formula(0.2, 1.1)}
@@ -186,7 +187,7 @@ def average_precision(images, cap):
 def of_country(model, sample, country, *, published):
     """Return the counts of each chip, and average precision."""
     counts, images = [], []
-    for pixels, mask, ids in chips(sample, country):
+    for pixels, mask, _ in chips(sample, country):
         shares = model.shares(pixels)
         if not published:  # maps of probabilities hold steps of 1/254
             shares = np.round(shares * 254) / 254
@@ -194,8 +195,7 @@ def of_country(model, sample, country, *, published):
         counts.append(count(mask, said))
         masks = parts(said == 1)
         sure = shares[1:].max(0) if published else shares[1]
-        truths = parts(mask == 1) if published else [ids == k for k in np.unique(ids[ids > 0])]
-        images.append((truths, masks, [sure[one].astype(float).mean() for one in masks]))
+        images.append((parts(mask == 1), masks, [sure[one].astype(float).mean() for one in masks]))
     return np.array(counts), average_precision(images, 100 if published else 10_000)
 
 
@@ -313,14 +313,63 @@ def test_table_1(sample, weights, tmp_path, published):
     assert sum(bool(line["ours"]) for line in scored) == checked
 
 
-def test_what_as_published_changes(sample):
-    """Both ways differ on this sample, so the test above tells them apart."""
-    model = MODELS["ftw-v1"]
-    ours, theirs = (
-        of_country(model, sample, "austria", published=published)[1] for published in (False, True)
-    )
-    assert abs(ours[0] - theirs[0]) > 1e-3
-    assert abs(ours[1] - theirs[1]) > 1e-3
+@dataclass(frozen=True)
+class Oracle(Formula):
+    """Answers with the mask, which its chips show; the formula it is made from is not asked."""
+
+    def shares(self, pixels):
+        """Return 1 for the class of each pixel."""
+        inside = pixels[7] > 1000
+        return np.stack([~inside, inside, np.zeros_like(inside)]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Give a sample whose images show its masks."""
+    root = write_sample(tmp_path_factory.mktemp("shown"))
+    for path in root.glob("*/s2_images/window_a/*.tif"):
+        mask = read(root / path.parts[-4] / "label_masks" / "semantic_2class" / path.name)
+        with rasterio.open(path, "r+") as file:
+            file.write(np.repeat(np.where(mask == 1, 2000, 100), 4, 0).astype(np.uint16))
+    return root
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_perfect_model_of_pixels_scores_one_everywhere(shown, tmp_path, monkeypatch, published):
+    """The published mask as the answer; fields of it touch, and are one object for all."""
+    (tmp_path / "w" / "ftw-v1").mkdir(parents=True)
+    (tmp_path / "w" / "ftw-v1" / "card.toml").write_text(CARD.format("ftw-v1"))
+    monkeypatch.setattr("selion.papers.run.load_model", lambda *_, **__: as_model(Oracle()))
+    brief = SpeedOptions(seconds=0.01)
+    monkeypatch.setattr("selion.papers.request.SpeedOptions", lambda **_: brief)
+    asked = ["--countries", "vietnam", *(["--as-published"] if published else [])]
+    asked += [word for number in "125" for word in ("--table", number)]
+    run(shown, tmp_path / "w", tmp_path, *asked)
+    for number, measures_of in (("1", 8), ("2", 2), ("5", 2)):
+        found = lines(tmp_path / f"table-{number}.csv")
+        scores = {
+            key: line["ours"]
+            for key, line in found.items()
+            if key[0] == "ftw-v1" and line["ours"] and key[2] in SCORED
+        }
+        assert len(scores) == 2 * measures_of
+        assert set(scores.values()) == {"1.000000"}, scores
+
+
+SCORED = (*measures(np.ones(6, int), published=False), "ap50_95", "ap50")
+
+
+def test_the_instances_are_another_truth(sample):
+    """So the test above tells them apart: against them, AP of the same answers differs."""
+    images = []
+    for pixels, _, ids in chips(sample, "austria"):
+        shares = np.round(MODELS["ftw-v1"].shares(pixels) * 254) / 254
+        masks = parts(shares.argmax(0) == 1)
+        truths = [ids == k for k in np.unique(ids[ids > 0])]
+        images.append((truths, masks, [shares[1][one].astype(float).mean() for one in masks]))
+    theirs = average_precision(images, 10_000)
+    ours = of_country(MODELS["ftw-v1"], sample, "austria", published=False)[1]
+    assert min(abs(one - other) for one, other in zip(ours, theirs, strict=True)) > 1e-3
 
 
 @pytest.mark.parametrize("published", [False, True])

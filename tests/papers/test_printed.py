@@ -113,10 +113,30 @@ def test_weights_are_found_by_folder_run_or_card(tmp_path):
 def test_two_folders_of_one_name_are_refused(tmp_path):
     card(tmp_path / "prue-b7", "a")
     card(tmp_path / "runs" / "prue-b7", "b")
-    with pytest.raises(BadInput, match="are called prue-b7"):
+    with pytest.raises(BadInput, match=r"runs/prue-b7 are weights of prue-b7"):
         find_weights(PAPER.table(1).models.values(), tmp_path)
     with pytest.raises(UnreadableFile, match="no folder"):
         find_weights(PAPER.table(1).models.values(), tmp_path / "no")
+
+
+def test_a_folder_stands_for_one_row_of_all_tables(tmp_path):
+    """The card decides, beyond the table that is asked for too."""
+    first, fifth = (PAPER.table(number).models.values() for number in (1, 5))
+    by_card = card(tmp_path / "x", "loss-dice")
+    assert find_weights(fifth, tmp_path)["loss-dice"].path == by_card
+    both = card(tmp_path / "prue-b7", "loss-dice")
+    for models in (first, fifth):
+        with pytest.raises(BadInput, match=r"prue-b7, and its card\.toml as those of loss-dice"):
+            find_weights(models, tmp_path)
+    both.rename(tmp_path / "y")
+    with pytest.raises(BadInput, match=r"x and \S+y are weights of loss-dice"):
+        find_weights(fifth, tmp_path)
+    (tmp_path / "y" / CARD).unlink()
+    published = card(tmp_path / "FTW_PRUE_EFNET_B7", "PRUE")
+    assert find_weights(first, tmp_path)["prue-b7"].path == published
+    card(tmp_path / "prue-b7", "mine")
+    with pytest.raises(BadInput, match=r"FTW_PRUE_EFNET_B7 and .* are weights of prue-b7"):
+        find_weights(first, tmp_path)
 
 
 def test_the_command_lists_rows(tmp_path):

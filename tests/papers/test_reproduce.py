@@ -14,9 +14,11 @@ from selion import papers
 from selion.cli.reproduce import reproduce_group
 from selion.errors import BadInput, OutputExists, UnknownName
 from selion.metrics import Interval
+from selion.papers import figures
+from selion.papers import speed as speeds
 from selion.papers.finding import find_weights
+from selion.papers.keeping import model_identity
 from selion.papers.results import holds
-from selion.papers.scoring import _identity
 from selion.segmenter import InputSpec, PlainCard, as_model
 
 PAPER = papers.read_paper("prue")
@@ -104,19 +106,56 @@ def test_altered_models_chips_and_options_are_scored_again(sample, tmp_path, ask
     assert 0 < asked.views < every
 
 
-def test_weights_without_checksums_count_by_their_files(tmp_path):
-    folder = tmp_path / "sam"
+def carded(folder, files=None):
+    """Return a formula that has a card in a folder."""
+
+    class Carded(type(as_model(Formula()))):
+        card = PlainCard("sam", files=files or {}, folder=folder)
+
+    return Carded(Formula())
+
+
+@pytest.mark.parametrize("files", [{}, {"model.onnx": "0" * 64}])
+def test_files_without_checksums_count_by_what_they_are(tmp_path, files):
+    """A card that lists some files says nothing of the others, nor of itself."""
+    for name in ("card.toml", "model.onnx", "model.safetensors", "parts/one.bin"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"one")
+    model = carded(tmp_path, files)
+    before = model_identity(model)
+    assert before == model_identity(model)
+    for name in ("card.toml", "model.safetensors", "parts/one.bin"):
+        about = (tmp_path / name).stat()
+        (tmp_path / name).write_bytes(b"two")
+        os.utime(tmp_path / name, ns=(about.st_atime_ns, about.st_mtime_ns))
+        assert model_identity(model) != before, name
+        before = model_identity(model)
+    (tmp_path / "fresh").write_bytes(b"")
+    assert model_identity(model) != before
+    before = model_identity(model)
+    (tmp_path / "model.onnx").write_bytes(b"two")
+    assert (model_identity(model) == before) == bool(files)  # its checksum is compared on loading
+
+
+def test_altered_files_are_swept_and_timed_again(sample, tmp_path, monkeypatch):
+    """Figure 6 and the speeds know a model by the same."""
+    folder, asked = tmp_path / "sam", []
     folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"one")
-
-    class Sam(type(as_model(Formula()))):
-        card = PlainCard("sam", folder=folder)
-
-    model = Sam(Formula())
-    before = _identity(model)
-    assert before == _identity(model)
-    (folder / "model.safetensors").write_bytes(b"three")
-    assert before != _identity(model)
+    (folder / "card.toml").write_bytes(b"")
+    for name in ("run", "figures"):
+        monkeypatch.setattr(f"selion.papers.{name}.load_model", lambda *_, **__: carded(folder))
+    speed = speeds.ModelSpeed(1.0, 1.0, 1, 1, 1)
+    monkeypatch.setattr(speeds, "measure_throughput", lambda *_: asked.append("speed") or speed)
+    swept = lambda *_, **__: asked.append("sweep") or {"32": 1.0}  # noqa: E731
+    monkeypatch.setattr(figures, "_sweep", swept)
+    chips = papers.open_chips(PAPER, sample, ["austria"]).chips
+    found = {"ftw-v1": papers.FoundModel(folder)}
+    for content, times in ((b"one", 1), (b"one", 1), (b"other", 2)):
+        if (folder / "weights").is_file() is False or content != b"one":
+            (folder / "weights").write_bytes(content)
+        figures.sweep_overlaps(found, chips, tmp_path)
+        speeds.measure_table({"ftw-v1": None}, found, chips, tmp_path)
+        assert (asked.count("sweep"), asked.count("speed")) == (times, times)
 
 
 def test_kept_scores_that_are_torn_are_made_again(sample, tmp_path, asked):

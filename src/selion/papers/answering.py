@@ -33,8 +33,8 @@ PUBLISHED = (
         "again into 4-connected components; without it, they are taken one by one."
     ),
     (
-        "AP, truth: components of the two-class mask for models of pixels, instances of 10 px or "
-        "more for models of objects; without it, the published instances for all."
+        "AP, truth and detections of a model of objects: those of 10 px or more; without it, all "
+        "of them."
     ),
     (
         "AP, confidence of a component: the mean over its pixels of the largest probability among "
@@ -61,6 +61,10 @@ it."""
 ALWAYS = (
     "The truth is the published two-class mask; its objects are 4-connected components.",
     "Boundary pixels of an answer are background.",
+    (
+        "AP, truth: these components for models of pixels, the published instances for models of "
+        "objects."
+    ),
     "A match wants an IoU of more than 0.5.",
     "Counts are pooled within a country; countries are averaged without weights.",
     "Countries of which only some fields are labelled are left out.",
@@ -114,7 +118,8 @@ def true_answer(sample: Sample, *, whole_objects: bool, published: bool) -> Chip
         raise BadInput(f"{sample.key} has no mask: the two-class mask of the data set is wanted.")
     field = sample.labels.classes.index("field")
     mask = np.where(sample.labels.ids == 255, 255, sample.labels.ids == field).astype(np.uint8)
-    if sample.instances is None or (published and not whole_objects):
+    # a model of pixels cannot part what touches: its best answer is the mask, and that scores 1
+    if sample.instances is None or not whole_objects:
         return ChipTruth(mask, mask_objects(mask))
     ids = sample.instances.ids.astype(np.int32)
     return ChipTruth(mask, without_small(ids) if published else ids)

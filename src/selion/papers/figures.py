@@ -15,10 +15,9 @@ from selion.evaluation.deployment import as_classes
 from selion.metrics.deploy import CENTRES
 from selion.models import load_model
 from selion.papers.answering import AS_IT_IS, chip_pixels
-from selion.papers.keeping import KeptScores, keep_key
+from selion.papers.keeping import KeptScores, keep_key, model_identity
 from selion.papers.results import FoundModel, TableScores
 from selion.progress import OnStep, silent
-from selion.segmenter import as_model
 from selion.store import write_csv
 
 FIGURE_MODELS = ("ftw-v1", "prue-b7")
@@ -66,7 +65,7 @@ def sweep_overlaps(
         model = load_model(found.path, engine, threads=threads)
         for country in chips.groups:
             part = chips.select(groups=country)
-            digest = keep_key(as_model(model).identity, part, part="sweep", published=published)
+            digest = keep_key(model_identity(model), part, part="sweep", published=published)
             name = f"{key}-{country}-sweep"
             there = kept.read(name, digest)
             if there is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.models import find_card
 from selion.models.card import CARD, read_card
 from selion.models.sam.convert import is_checkpoint
-from selion.papers.printed import PaperModel
+from selion.papers.printed import PaperModel, read_paper
 from selion.papers.results import FoundModel
 
 DEPTH = 3
@@ -21,10 +21,13 @@ OWN = "model"
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A model's folder and the names that it answers to, in small letters."""
+    """A model's folder and what it is called, in small letters."""
 
     folder: Path
-    names: frozenset[str]
+    names: tuple[str, ...]
+    """Of the folder, the last one first."""
+    card: str = ""
+    """The name on its card."""
 
 
 def find_weights(models: Iterable[PaperModel], folder: Path | None = None) -> dict[str, FoundModel]:
@@ -37,7 +40,8 @@ def find_weights(models: Iterable[PaperModel], folder: Path | None = None) -> di
     folder : path, optional
         Models, each a folder with a ``card.toml`` (as ``selion models import``, ``selion train``
         and ``selion models fetch`` write it) or a checkpoint of SAM; at most :data:`DEPTH` deep.  A
-        model is recognised by its folder's name or by the name on its card.
+        folder stands for one model alone, of all tables: the one that its card names, else the one
+        that the folder is called as.
 
     Returns
     -------
@@ -50,12 +54,19 @@ def find_weights(models: Iterable[PaperModel], folder: Path | None = None) -> di
     UnreadableFile
         If there is no such folder.
     BadInput
-        If two folders answer to one name.
+        If a folder is called as one model and its card as another, or two folders stand for one.
     """
-    here = [] if folder is None else _candidates(Path(folder))
+    wanted = list(models)
+    known = {model.key: model for table in read_paper().tables for model in table.models.values()}
+    keys = {
+        name.lower(): model.key
+        for model in (known | {model.key: model for model in wanted}).values()
+        for name in model.known_as
+    }
+    here = {} if folder is None else _by_model(_candidates(Path(folder)), keys)
     found = {}
-    for model in models:
-        mine = _chosen(model, here) or _fetched(model)
+    for model in wanted:
+        mine = here.get(model.key) or _fetched(model)
         if mine is not None:
             found[model.key] = FoundModel(mine)
     return found
@@ -72,11 +83,11 @@ def _candidates(root: Path) -> list[_Candidate]:
         for folder in sorted(p for p in root.glob("*/" * depth) if p.is_dir()):
             parts = [part.lower() for part in folder.relative_to(root).parts]
             named = parts[:-1] if len(parts) > 1 and parts[-1] == OWN else parts
-            names = {named[-1], "/".join(named)}
+            names = (named[-1], "/".join(named))
             if (folder / CARD).is_file():
-                found.append(_Candidate(folder, frozenset({*names, _card_name(folder)})))
+                found.append(_Candidate(folder, names, _card_name(folder)))
             elif is_checkpoint(folder):
-                found.append(_Candidate(folder, frozenset(names)))
+                found.append(_Candidate(folder, names))
     return found
 
 
@@ -84,18 +95,31 @@ def _card_name(folder: Path) -> str:
     return read_card(folder / CARD).name.lower()
 
 
-def _chosen(model: PaperModel, candidates: list[_Candidate]) -> Path | None:
-    """Return the folder that answers to the first of a model's names that any answers to."""
-    for name in model.known_as:
-        mine = [one.folder for one in candidates if name.lower() in one.names]
-        if len(mine) > 1:
+def _by_model(candidates: list[_Candidate], keys: Mapping[str, str]) -> dict[str, Path]:
+    """Return key of a model -> the folder that stands for it."""
+    found: dict[str, Path] = {}
+    for one in candidates:
+        key = _stands_for(one, keys)
+        if key in found:
             raise BadInput(
-                f"Both {mine[0]} and {mine[1]} are called {name}: keep one of them in the folder "
-                "of weights."
+                f"Both {found[key]} and {one.folder} are weights of {key}, and a row has one "
+                "model: keep one of them in the folder of weights."
             )
-        if mine:
-            return mine[0]
-    return None
+        if key is not None:
+            found[key] = one.folder
+    return found
+
+
+def _stands_for(one: _Candidate, keys: Mapping[str, str]) -> str | None:
+    """Return the key of the one model that a folder stands for."""
+    card = keys.get(one.card)
+    folder = next((keys[name] for name in one.names if name in keys), None)
+    if card is not None and folder is not None and card != folder:
+        raise BadInput(
+            f"{one.folder} is called as the weights of {folder}, and its {CARD} as those of {card} "
+            f"({one.card}): rename the folder, or mend the name on the card."
+        )
+    return card or folder
 
 
 def _fetched(model: PaperModel) -> Path | None:

@@ -10,12 +10,32 @@ from typing import Any
 
 import selion
 from selion.data.dataset import Dataset
-from selion.store import atomic
+from selion.segmenter import LoadedModel, as_model
+from selion.store import atomic, fingerprint
 
 FOLDER = "scores"
 """Of an output folder."""
-EDITION = 1
+EDITION = 2
 """Of the counting: with another one, scores are made again."""
+
+
+def model_identity(model: LoadedModel[Any]) -> dict[str, Any]:
+    """Return all that decides a model's answers, as plain values for JSON.
+
+    Its ``identity``, the inputs on its card, and for each file of its folder that the card names no
+    checksum of (the card itself is one): size, time of change and sampled bytes.
+    """
+    known = as_model(model)
+    found = dict(known.identity) | {"card": known.card.to_dict().get("inputs")}
+    folder = known.card.folder
+    if folder is not None:
+        found["unlisted"] = {
+            name: fingerprint(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+            and (name := path.relative_to(folder).as_posix()) not in known.card.files
+        }
+    return found
 
 
 def keep_key(model: Mapping[str, Any], data: Dataset, **options: object) -> str:
@@ -24,7 +44,7 @@ def keep_key(model: Mapping[str, Any], data: Dataset, **options: object) -> str:
     Parameters
     ----------
     model : mapping
-        The model's ``identity``: all that decides its answers.
+        :func:`model_identity`.
     data : Dataset
         The chips: their names, and size and time of change of each of their files.
     **options

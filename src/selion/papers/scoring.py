@@ -15,12 +15,11 @@ from selion.grid import whole
 from selion.metrics import Detections, Interval, group_mean
 from selion.papers.answering import chip_answer, true_answer
 from selion.papers.counting import CountryCounts, counts_of
-from selion.papers.keeping import KeptScores, keep_key
+from selion.papers.keeping import KeptScores, keep_key, model_identity
 from selion.papers.robustness import CountryChanges, country_changes
 from selion.progress import OnStep
 from selion.sample import Sample
 from selion.segmenter import LoadedModel, as_model
-from selion.store import fingerprint
 
 CAP = 100
 """Detections of a chip that the published average precision looks at."""
@@ -112,7 +111,7 @@ def score_model(
 
 
 def _counted(name: str, model: LoadedModel[Any], chips: Dataset, work: ScoreWork) -> CountryCounts:
-    key = keep_key(_identity(model), chips, part="counts", published=work.published)
+    key = keep_key(model_identity(model), chips, part="counts", published=work.published)
     label = f"{name}-published" if work.published else name
     there = work.kept.read(label, key)
     if there is not None:
@@ -126,7 +125,7 @@ def _counted(name: str, model: LoadedModel[Any], chips: Dataset, work: ScoreWork
 
 
 def _changed(name: str, model: LoadedModel[Any], chips: Dataset, work: ScoreWork) -> CountryChanges:
-    key = keep_key(_identity(model), chips, part="changes", published=work.published)
+    key = keep_key(model_identity(model), chips, part="changes", published=work.published)
     label = f"{name}-changes{'-published' if work.published else ''}"
     there = work.kept.read(label, key)
     stage = f"{name}, changed input"
@@ -137,15 +136,6 @@ def _changed(name: str, model: LoadedModel[Any], chips: Dataset, work: ScoreWork
     found = country_changes(model, seen, published=work.published)
     if seen.whole():
         work.kept.write(label, key, found.to_dict())
-    return found
-
-
-def _identity(model: LoadedModel[Any]) -> dict[str, Any]:
-    """Return all that decides a model's answers; files without checksums count by their stamps."""
-    known = as_model(model)
-    found = dict(known.identity) | {"card": known.card.to_dict().get("inputs")}
-    if known.card.folder is not None and not known.card.files:
-        found["folder"] = fingerprint(known.card.folder)
     return found
 
 

@@ -20,7 +20,7 @@ from selion.errors import BadInput
 from selion.grid import pixel_metres
 from selion.papers import run
 from selion.papers.answering import chip_answer
-from selion.papers.keeping import KeptScores, keep_key
+from selion.papers.keeping import KeptScores, keep_key, model_identity
 from selion.papers.printed import PaperModel
 from selion.papers.results import FoundModel
 from selion.progress import OnStep, silent
@@ -177,7 +177,7 @@ def _kept(
         "engine": options.engine,
         "cores": options.threads or usable_cores(),
     }
-    digest = keep_key(as_model(model).identity, chips, **asked)
+    digest = keep_key(model_identity(model), chips, **asked)
     there = kept.read(f"{key}-speed", digest)
     if there is not None:
         return ModelSpeed(**{name: there[name] for name in ModelSpeed.__slots__})
