@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -289,3 +290,40 @@ def test_options_that_would_change_nothing_are_refused(option):
     assert said.exit_code == 2
     assert "has no effect without --data" in said.output
     assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        *(
+            (f"--table 3 --maps m --data d {option}", f"{option.split()[0]} has no effect on")
+            for option in ("--as-published", "--bootstrap 9", "--model m")
+        ),
+        *(
+            (f"--table 3 --maps m {option}", "Table 3 without --data, on whose chips the speed")
+            for option in ("-c a", "--engine torch", "--threads 1", "--weights w", "--prices p")
+        ),
+        ("--figure 6 --data d --bootstrap 9", "--bootstrap has no effect on --figure 6: it is for"),
+        ("--figure 7 --quick --model m", "--model has no effect on --figure 7"),
+        ("--table 1 --data d --census c", "--census has no effect on --table 1: it is for --tab"),
+        ("--table 1 --data d -c ''", "--countries '' names no country"),
+        ("--data d -c austria -c ,", "--countries ',' names no country"),
+        ("--maps m", "--maps is for Table 3, and what else is asked for wants --data"),
+        ("--figure 6", "Figures are made of scores"),
+    ],
+)
+def test_options_without_effect_are_refused_by_name(line, said, tmp_path):
+    out = tmp_path / "out"
+    found = CliRunner().invoke(reproduce_group, ["prue", *shlex.split(line), "-o", str(out)])
+    assert found.exit_code == 2
+    assert said in found.output
+    assert not out.exists()
+
+
+def test_a_blank_after_a_comma_is_no_part_of_a_name(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("selion.papers.request.reproduce", lambda _, it, **__: asked.append(it))
+    for text in ("austria, denmark", " austria,denmark,austria,"):
+        line = ["prue", "--quick", "-o", str(tmp_path), "-c", text]
+        CliRunner().invoke(reproduce_group, line)
+    assert [it.countries for it in asked] == [("austria", "denmark")] * 2

@@ -209,7 +209,7 @@ def test_a_census_is_laid_beside_maps(tiny, desk):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("--table 1 --quick --census census.csv", "Table 3"),
+        ("--table 1 --quick --census census.csv", "it is for --table 3"),
         ("--table 3 --maps weights", "No map lies in"),
         ("--table 3 --maps maps --census maps/rwanda.geojson", "country"),
         ("--figure 6 --countries austria", "--data"),

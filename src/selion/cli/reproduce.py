@@ -15,6 +15,24 @@ PRUE_TABLES = ("1", "2", "3", "4", "5", "6")
 PRUE_FIGURES = ("6", "7")
 UNSCORED = "3"
 """The table of countries: it wants maps, not chips."""
+ROWS = frozenset(f"--table {number}" for number in PRUE_TABLES if number != UNSCORED)
+CHIPS = ROWS | {f"--figure {number}" for number in PRUE_FIGURES}
+LAND = frozenset({f"--table {UNSCORED}"})
+ACTS_ON = {
+    "maps": LAND,
+    "census": LAND,
+    "prices": LAND,
+    "own": ROWS,
+    "draws": ROWS,
+    "published": CHIPS,
+    "countries": CHIPS | LAND,
+    "weights": CHIPS | LAND,
+    "engine": CHIPS | LAND,
+    "threads": CHIPS | LAND,
+}
+"""Option -> what it acts on; one that is not here acts on everything."""
+OF_SPEED = ("prices", "countries", "weights", "engine", "threads")
+"""Options that act on Table 3 by the speed that is measured for it, and so where chips are."""
 
 
 @click.group("reproduce", help="Score what a paper's tables are made of, beside its figures.")
@@ -164,9 +182,11 @@ def prue_command(**values: Any) -> None:
     tables = list(dict.fromkeys(given.tables if named else PRUE_TABLES))
     figures = list(dict.fromkeys(given.figures if named else PRUE_FIGURES))
     scored = [number for number in tables if number != UNSCORED]
-    _refuse_without_countries(given, tables)
+    _refuse_without_effect(
+        given, {*(f"--table {n}" for n in tables), *(f"--figure {n}" for n in figures)}
+    )
     if given.data is None and not given.quick and (scored or figures):
-        _refuse_without_data()
+        _refuse_without_data(given, scored, tables)
         _list_rows([int(number) for number in scored], given.weights)
         return
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
@@ -196,7 +216,7 @@ def _reproduce(
         given.data,
         given.weights,
         given.own,
-        tuple(name for text in given.countries for name in text.split(",") if name),
+        _countries(given.countries),
         given.quick,
         given.maps,
         given.census,
@@ -208,14 +228,46 @@ def _reproduce(
     return [*written, write_report(given.out)]
 
 
-def _refuse_without_countries(given: PrueChoice, tables: list[str]) -> None:
-    """Refuse options of Table 3 where it is not made."""
-    for name in ("maps", "census", "prices"):
-        if getattr(given, name) is not None and UNSCORED not in tables:
+def _countries(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names in comma-separated texts; a text without any is refused."""
+    found: list[str] = []
+    for text in texts:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        if not names:
             raise click.UsageError(
-                f"--{name} is for Table {UNSCORED}, which is not asked for: add --table "
-                f"{UNSCORED}, or omit it."
+                f"--countries {text!r} names no country: give names, as in austria,denmark, or "
+                "omit it for all."
             )
+        found += names
+    return tuple(dict.fromkeys(found))
+
+
+def _refuse_without_effect(given: PrueChoice, asked: set[str]) -> None:
+    """Refuse options that change nothing of what is asked for."""
+    _countries(given.countries)
+    chips = given.data is not None or given.quick
+    for name, option in _given_options().items():
+        acts_on = ACTS_ON.get(name, asked)
+        if not acts_on & asked:
+            raise click.UsageError(
+                f"{option} has no effect on {', '.join(sorted(asked))}: it is for "
+                f"{', '.join(sorted(acts_on))}. Add one of these, or omit it."
+            )
+        if asked == LAND and name in OF_SPEED and not chips:
+            raise click.UsageError(
+                f"{option} has no effect on Table {UNSCORED} without --data, on whose chips the "
+                "speed for its cost is measured: give it, or --quick, or omit the option."
+            )
+
+
+def _given_options() -> dict[str, str]:
+    """Return name -> option, of those on the command line."""
+    context = click.get_current_context()
+    return {
+        str(option.name): max(option.opts, key=len)
+        for option in context.command.params
+        if context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
+    }
 
 
 def _list_rows(numbers: list[int], weights: Path | None) -> None:
@@ -232,17 +284,21 @@ def _list_rows(numbers: list[int], weights: Path | None) -> None:
             click.echo(f"  {row.label:<44} {where}")
 
 
-def _refuse_without_data() -> None:
-    """Refuse options that change nothing where nothing is scored."""
-    context = click.get_current_context()
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name not in ("tables", "weights")
-        and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
-    ]
-    if given:
+def _refuse_without_data(given: PrueChoice, scored: list[str], tables: list[str]) -> None:
+    """Refuse what cannot be made, and options that change nothing, where nothing is scored."""
+    if given.maps is not None:  # then Table 3 is asked for
         raise click.UsageError(
-            f"{', '.join(given)} has no effect without --data, which is the folder of Fields of "
+            f"--maps is for Table {UNSCORED}, and what else is asked for wants --data, the folder "
+            f"of Fields of The World: give it, or --quick, or ask for --table {UNSCORED} alone."
+        )
+    if not scored and UNSCORED not in tables:
+        raise click.UsageError(
+            "Figures are made of scores, and there is nothing to score: give --data, the folder of "
+            "Fields of The World, or --quick."
+        )
+    without = [o for name, o in _given_options().items() if name not in ("tables", "weights")]
+    if without:
+        raise click.UsageError(
+            f"{', '.join(without)} has no effect without --data, which is the folder of Fields of "
             "The World: give it, or --quick, or omit the option."
         )
