@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 from selion.data import load_dataset
-from selion.errors import BadInput, OutputExists
+from selion.errors import BadInput, OutputExists, UnknownName
+from selion.metrics import Interval
 from selion.models import load_model
 from selion.papers import read_paper
 from selion.papers.printed import PaperModel
 from selion.papers.quick import StandInOptions, make_sample, make_stand_ins, stand_in_recipe
+from selion.papers.request import PaperRequest, reproduce
+from selion.papers.results import FoundModel, RowScores
+from selion.papers.writing import _cell
 from selion.simulation.chips import ChipOptions
 
 SMALL = ChipOptions(("austria", "kenya"), (2, 0, 1), 96)
@@ -90,3 +94,20 @@ def test_without_a_training_chip_the_cure_is_told(tmp_path):
     for wrong in ({"steps": 0}, {"edge": 48}, {"chips": 0}):
         with pytest.raises(BadInput, match="multiple of 32"):
             StandInOptions(**wrong)
+
+
+def test_a_country_that_is_not_in_the_sample_is_refused_at_once(tmp_path):
+    request = PaperRequest((1,), (), tmp_path / "out", quick=True, countries=("portugal",))
+    with pytest.raises(UnknownName, match="portugal"):
+        reproduce(read_paper(), request)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stand_in_is_not_held_against_the_paper():
+    """Whether its interval holds the figure of another model says nothing."""
+    row = read_paper().table(1).rows[0]
+    mean = Interval(0.7, 0.6, 0.8, 5, "")
+    for stand_in, shown in (("", "0.700 ± 0.100 (0.70 =)"), ("a toy", "0.700 ± 0.100 (0.70)")):
+        found = FoundModel(Path("x"), stand_in)
+        scores = RowScores(row, found, means={"pixel_iou": mean})
+        assert _cell(scores, "pixel_iou") == shown

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from selion.data.dataset import Dataset
-from selion.errors import BadInput
+from selion.errors import BadInput, UnknownName
 from selion.papers.countries import compare_census, find_maps, write_countries
 from selion.papers.figures import FIGURE_MODELS, compare_consistency, sweep_overlaps
 from selion.papers.finding import find_weights
 from selion.papers.printed import Paper, PaperModel
-from selion.papers.quick import make_maps, make_sample, make_stand_ins
+from selion.papers.quick import SAMPLE, make_maps, make_sample, make_stand_ins
 from selion.papers.results import FoundModel, TableScores
 from selion.papers.run import PaperData, ReproduceOptions, open_chips, reproduce_table, with_own
 from selion.papers.speed import ModelSpeed, SpeedOptions, measure_table
@@ -89,7 +89,7 @@ def reproduce(
     OutputExists
         If one of the files is there, unless ``force``; nothing is scored then.
     BadInput, UnreadableFile, UnknownName
-        If the data or the weights cannot be used.
+        If the data, a country or the weights cannot be used.
     """
     for path in request.outputs:
         check_output(path, request.force)
@@ -98,6 +98,10 @@ def reproduce(
             f"The census {request.census} is laid beside the maps of Table {LAND}, and that is not "
             "asked for: add it, or omit the census."
         )
+    if request.quick and request.data is None:
+        for name in request.countries:
+            if name not in SAMPLE.countries:
+                raise UnknownName.among("country of the sample", name, SAMPLE.countries)
     request.out.mkdir(parents=True, exist_ok=True)
     work = RequestWork(paper, request, on_step)
     written, scored = [], []

@@ -141,7 +141,7 @@ def _cell(row: RowScores, measure: str) -> str:
         return _shown(row.value(measure), None, row.row.figures.get(measure), None, digits=1)
     ours = row.means.get(measure)
     printed = row.row.figures.get(measure)
-    held = None if ours is None or printed is None else holds(ours, printed)
+    held = _held(row, ours, printed)
     half = None if ours is None else ours.half_width
     return _shown(math.nan if ours is None else ours.value, half, printed, held)
 
@@ -150,8 +150,15 @@ def _country_cell(row: RowScores, country: str, measure: str) -> str:
     ours = row.countries.get(country, {}).get(measure, math.nan)
     printed = row.row.countries.get(country, {}).get(measure)
     spread = row.ranges.get(country, {}).get(measure)
-    held = None if spread is None or printed is None else holds(spread, printed)
+    held = _held(row, spread, printed)
     return _shown(ours, None if spread is None else spread.half_width, printed, held)
+
+
+def _held(row: RowScores, ours: Interval | None, printed: float | None) -> bool | None:
+    """Say whether ours holds the paper's figure; a stand-in is not the paper's model: None."""
+    if ours is None or printed is None or (row.found is not None and row.found.stand_in):
+        return None
+    return holds(ours, printed)
 
 
 def _shown(
@@ -238,7 +245,7 @@ def _line(
     paper: tuple[float | None, float | None],
     moved: tuple[Interval | None, float | None],
 ) -> tuple[object, ...]:
-    held = None if ours is None or paper[0] is None else holds(ours, paper[0])
+    held = _held(row, ours, paper[0])
     away = None if ours is None or paper[0] is None else ours.value - paper[0]
     found = row.found
     values: Mapping[str, object] = {
