@@ -192,3 +192,16 @@ def test_no_objects_make_an_empty_table():
         "confidence",
         "geometry",
     ]
+
+
+def test_what_is_empty_measures_nothing():
+    """It has no place on the globe; whatever lay in memory was taken for one."""
+    import shapely
+
+    one = shapely.box(12, 50, 12.01, 50.01)
+    shapes = np.array([shapely.Polygon(), one, shapely.MultiPolygon(), shapely.Polygon()], object)
+    for _ in range(20):
+        area, perimeter = measure(shapes, "OGC:CRS84")
+        alone = measure(np.array([one], object), "OGC:CRS84")
+        assert area.tolist() == [0, alone[0][0], 0, 0]
+        assert perimeter.tolist() == [0, alone[1][0], 0, 0]

@@ -26,7 +26,7 @@ def measure(geometries: np.ndarray, crs: str | None) -> tuple[np.ndarray, np.nda
     Parameters
     ----------
     geometries : (n,) object ndarray
-        shapely polygons or multipolygons in ``crs``.
+        shapely polygons or multipolygons in ``crs``; empty ones measure 0.
     crs : str or None
         None: a photograph; pixels are the unit.
 
@@ -46,6 +46,8 @@ def measure(geometries: np.ndarray, crs: str | None) -> tuple[np.ndarray, np.nda
     import shapely
 
     parts, owner = shapely.get_parts(np.asarray(geometries, dtype=object), return_index=True)
+    there = ~shapely.is_empty(parts)  # an empty one has no place on the globe
+    parts, owner = parts[there], owner[there]
     if not len(parts):
         return np.zeros(len(geometries)), np.zeros(len(geometries))
     _, coordinates, (offsets, exteriors) = shapely.to_ragged_array(parts)
