@@ -53,6 +53,7 @@ TINY = {
     "fcsiamconc": {"encoder": "mobilenet_v2", "decoder_channels": [16, 16, 8, 8, 8]},
     "fcsiamdiff": {"encoder": "mobilenet_v2", "decoder_channels": [16, 16, 8, 8, 8]},
     "fcsiamavg": {"encoder": "mobilenet_v2", "decoder_channels": [16, 16, 8, 8, 8]},
+    "dates": {"encoder": "mobilenet_v2", "decoder_channels": [16, 16, 8, 8, 8]},
     "decode": {"filters": 8, "depth": 3, "heads": 2, "pyramid": 2},
     "frozen": {"encoder": "vit_tiny_patch16_224", "hidden": 16, "detail": 4, **TINY_VIT},
     "mask2former": {

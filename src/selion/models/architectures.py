@@ -4,11 +4,11 @@ A family's name -> what builds it, the options it knows, and the window sizes it
 
 segmentation_models_pytorch gives U-Net and its kin, FPN, DeepLabV3+, UPerNet and SegFormer (from
 0.4), DPT (from 0.5) and, through the prefix ``tu-``, the encoders of timm.  It has no FCN, no UNETR
-and no network for two dates; those are :mod:`~selion.models.fcn.network`,
+and no network for two dates or more; those are :mod:`~selion.models.fcn.network`,
 :mod:`~selion.models.unetr.network`, :mod:`~selion.models.siamese.network`,
-:mod:`~selion.models.fractal.network`, :mod:`~selion.models.foundation.network`,
-:mod:`~selion.models.mask2former.network` and :mod:`~selion.models.vit_adapter`, each in a few lines
-over its library.
+:mod:`~selion.models.dates.network`, :mod:`~selion.models.fractal.network`,
+:mod:`~selion.models.foundation.network`, :mod:`~selion.models.mask2former.network` and
+:mod:`~selion.models.vit_adapter`, each in a few lines over its library.
 """
 
 from __future__ import annotations
@@ -89,6 +89,13 @@ def _siamese(
     return make_siamese(
         fusion, bands, classes, encoder, encoder_weights(encoder, weights), **options
     )
+
+
+def _dates(bands: int, classes: int, weights: str, encoder: str, **options: Any) -> torch.nn.Module:
+    require("segmentation_models_pytorch", "train")
+    from selion.models.dates.network import make_dates
+
+    return make_dates(bands, classes, encoder, encoder_weights(encoder, weights), **options)
 
 
 def _fcn(bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
@@ -316,6 +323,7 @@ FAMILIES: dict[str, Family] = {
     "fcsiamconc": Family(partial(_siamese, "conc"), _UNET),
     "fcsiamdiff": Family(partial(_siamese, "diff"), _UNET),
     "fcsiamavg": Family(partial(_siamese, "avg"), _UNET),
+    "dates": Family(_dates, _UNET),
     "decode": Family(
         _decode,
         ("filters", "depth", "heads", "widths", "pyramid", "tanimoto_depth", "norm_groups"),
