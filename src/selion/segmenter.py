@@ -26,7 +26,8 @@ class View:
     pixels: np.ndarray
     """(band, y, x) in the source's numbers, or stretched to those of bytes where the model's
     ``inputs`` ask for it; the segmenter applies its own scaling.  Finite: nodata is already
-    filled."""
+    filled.  Only for a model of any number of dates they are (dates x bands, y, x), and NaN stands
+    for what is not there."""
     roi: Roi
     """Where in the source."""
     context: Raster | None = None
@@ -71,6 +72,9 @@ FILLS = ("mean", "quarters")
 """What stands for a missing number: the mean of the window's valid pixels, or what
 :class:`selion.prediction.filling.QuarterFilled` says for quarterly mosaics."""
 
+DATES = ("", "any")
+"""How many dates a model looks at: those that its bands name, or any number in any order."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
@@ -109,11 +113,24 @@ class InputSpec:
     """Percentiles of the whole image, band by band, that become 0 and 255 before ``scaling``, as a
     model wants them that was trained on bytes; an image of bytes stays as it is.  None: numbers are
     what they are."""
+    dates: str = field(default="", repr=False)
+    """``"any"``: ``bands`` are those of one date, and the model takes one date or many, in any
+    order, with pixels missing from some of them.  Empty: ``bands`` are all that it takes."""
+    optional: tuple[str, ...] = field(default=(), repr=False)
+    """Bands of a date that an image may lack; only where ``dates`` says any."""
+    byte_divide: float | None = field(default=None, repr=False)
+    """What colours in bytes are divided by, in the place of ``scaling``'s divisor; only where
+    ``dates`` says any.  None: bytes are numbers like others."""
 
     def __post_init__(self) -> None:
-        for what, value, known in (("blend", self.blend, BLENDS), ("fill", self.fill, FILLS)):
+        for what, value, known in (
+            ("blend", self.blend, BLENDS),
+            ("fill", self.fill, FILLS),
+            ("way of dates", self.dates, DATES),
+        ):
             if value not in known:
                 raise UnknownName.among(what, value, known)
+        self._check_dates()
         if self.stretch is not None and not 0 <= self.stretch[0] < self.stretch[1] <= 100:
             raise BadInput(
                 f"A stretch between the percentiles {self.stretch} was given; wanted are two from "
@@ -129,6 +146,51 @@ class InputSpec:
                 "Both an upsampling and a context were given: a model that is shown upsampled "
                 "windows sees its window only."
             )
+
+    def _check_dates(self) -> None:
+        """Refuse what only a set of dates has without one, and what one cannot have."""
+        if not self.dates:
+            if self.optional:
+                raise BadInput(
+                    f"Bands that may be missing ({', '.join(self.optional)}) were given for a "
+                    "model of fixed bands: add dates = 'any', or leave them out."
+                )
+            if self.byte_divide is not None:
+                raise BadInput(
+                    "A divisor of bytes was given for a model of fixed bands: write it in scaling, "
+                    "or add dates = 'any'."
+                )
+            return
+        strange = [name for name in self.optional if name not in self.bands]
+        if strange or set(self.bands) <= set(self.optional):
+            raise BadInput(
+                f"Bands that may be missing were given as {', '.join(self.optional)}; wanted are "
+                f"some of {', '.join(self.bands)}, and no band would be left without them."
+            )
+        if self.byte_divide is not None and self.byte_divide <= 0:
+            raise BadInput(
+                f"A divisor of bytes of {self.byte_divide:g} was given; wanted is a number above 0."
+            )
+        unlike = {
+            "an upsampling": self.upsampling > 1,
+            "a stretch": self.stretch is not None,
+            "a context": self.context is not None,
+            "the fill 'quarters'": self.fill != "mean",
+            "a scaling that subtracts (numbers of 0 and above are there, others are not)": any(
+                self.scaling.subtract
+            ),
+        }
+        for what, given in unlike.items():
+            if given:
+                raise BadInput(
+                    f"A model of any number of dates was given {what}: leave one of them out."
+                )
+
+    def takes(self, channels: int) -> bool:
+        """Say whether a window of so many bands can be shown to the model."""
+        if not self.dates:
+            return channels == len(self.bands)
+        return channels > 0 and channels % len(self.bands) == 0
 
     def working_gsd(self, native: float | None) -> float | None:
         """Return the ground sampling distance, in metres, at which an image is to be fed.

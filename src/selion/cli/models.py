@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from selion.cli import options as opt
 from selion.cli.progress import reporter
+
+if TYPE_CHECKING:
+    from selion.segmenter import InputSpec
 
 
 @click.group("models", help="List, show, fetch and import models.")
@@ -35,6 +39,8 @@ def list_command(as_json: bool) -> None:
                         "short": short.get(c.name, ""),
                         "licence": c.licence,
                         "bands": list(c.inputs.bands),
+                        "dates": c.inputs.dates,
+                        "optional": list(c.inputs.optional),
                         "here": c.folder is not None,
                     }
                     for c in cards
@@ -46,7 +52,11 @@ def list_command(as_json: bool) -> None:
     shipped = {card.name for card in models.packaged_models()}
     width = max(len(card.name) for card in cards)
     most = max(len(name) for name in short.values())
-    click.echo(f"{'name':<{width}}  {'short':<{most}}  bands  classes  where       licence")
+    bands = {card.name: _bands_taken(card.inputs) for card in cards}
+    wide = max(map(len, ("bands", *bands.values())))
+    click.echo(
+        f"{'name':<{width}}  {'short':<{most}}  {'bands':>{wide}}  classes  where       licence"
+    )
     for card in cards:
         where = (
             "packaged"
@@ -59,8 +69,16 @@ def list_command(as_json: bool) -> None:
         )
         click.echo(
             f"{card.name:<{width}}  {short.get(card.name, ''):<{most}}  "
-            f"{len(card.inputs.bands):>5}  {len(card.classes):>7}  {where:<10}  {card.licence}"
+            f"{bands[card.name]:>{wide}}  {len(card.classes):>7}  {where:<10}  {card.licence}"
         )
+
+
+def _bands_taken(inputs: InputSpec) -> str:
+    """Say how many bands a model takes: ``8``, or where dates are a set ``3-4 a date``."""
+    most = len(inputs.bands)
+    if not inputs.dates:
+        return str(most)
+    return f"{f'{most - len(inputs.optional)}-' if inputs.optional else ''}{most} a date"
 
 
 @models_group.command(

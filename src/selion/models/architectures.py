@@ -53,6 +53,8 @@ class Family:
     from an encoder's weights."""
     check: Callable[[Mapping[str, Any], InputSpec], None] = lambda _, __: None
     """Refuses inputs that the network would misread."""
+    sets: bool = False
+    """Takes any number of dates at once, in any order."""
     torch_only: str | Callable[[Mapping[str, Any]], str] = ""
     """Why its graph is not to be run by other engines, of all or of an architecture; empty: they
     agree."""
@@ -323,7 +325,7 @@ FAMILIES: dict[str, Family] = {
     "fcsiamconc": Family(partial(_siamese, "conc"), _UNET),
     "fcsiamdiff": Family(partial(_siamese, "diff"), _UNET),
     "fcsiamavg": Family(partial(_siamese, "avg"), _UNET),
-    "dates": Family(_dates, _UNET),
+    "dates": Family(_dates, _UNET, sets=True),
     "decode": Family(
         _decode,
         ("filters", "depth", "heads", "widths", "pyramid", "tanimoto_depth", "norm_groups"),
@@ -452,7 +454,8 @@ def check_window(architecture: Mapping[str, Any], inputs: InputSpec) -> None:
     ------
     BadInput
         If the multiple of the windows is not one of the network's, or the network takes one size
-        only and others are allowed, or bands and scaling are not those that its encoder is fed.
+        only and others are allowed, or a set of dates is to be shown to one of fixed bands, or
+        bands and scaling are not those that its encoder is fed.
     UnknownName
         As :func:`find_family`.
     """
@@ -467,5 +470,11 @@ def check_window(architecture: Mapping[str, Any], inputs: InputSpec) -> None:
         raise BadInput(
             f"The family {name!r} takes windows of one size only: set input.multiple = "
             f"input.window (given are {inputs.multiple} and {inputs.window})."
+        )
+    if inputs.dates and not family.sets:
+        sets = ", ".join(repr(one) for one, known in FAMILIES.items() if known.sets)
+        raise BadInput(
+            f"The family {name!r} takes a fixed number of bands, but input.dates = "
+            f"{inputs.dates!r} was given: take the family {sets}, or leave input.dates out."
         )
     family.check(architecture, inputs)

@@ -212,6 +212,9 @@ _INPUTS: dict[str, _Reader] = {
     "fill": _text,
     "named": _yes,
     "stretch": _several(_number, 2),
+    "dates": _text,
+    "optional": _several(_text),
+    "byte_divide": _number,
 }
 _CLASSES: dict[str, _Reader] = {
     "names": _several(_text),
@@ -402,6 +405,15 @@ def _road(spec: InputSpec) -> str:
     return "".join(f", {text}" for text in said if text)
 
 
+def _bands(spec: InputSpec) -> str:
+    """Say which bands a model takes, of which dates."""
+    bands = ", ".join(spec.bands)
+    if not spec.dates:
+        return bands + ("; dates in any order" if spec.any_order else "")
+    lacking = f" ({', '.join(spec.optional)} may be missing)" if spec.optional else ""
+    return f"{bands}{lacking} of each date; one date or many, in any order, clouds cut out of any"
+
+
 def describe(card: ModelCard) -> dict[str, str]:
     """Return what a reader wants to know about a model.
 
@@ -410,13 +422,14 @@ def describe(card: ModelCard) -> dict[str, str]:
     spec, scaling = card.inputs, card.inputs.scaling
     metres = "any" if spec.gsd is None else " to ".join(f"{v:g} m" for v in dict.fromkeys(spec.gsd))
     clip = f", clipped to {scaling.clip[0]:g}..{scaling.clip[1]:g}" if scaling.clip else ""
+    in_bytes = "" if spec.byte_divide is None else f"; bytes / {spec.byte_divide:g}"
     numbers = [", ".join(f"{v:g}" for v in values) for values in (scaling.subtract, scaling.divide)]
     rows = {
         "name": card.name,
         "summary": card.summary,
         "licence": card.licence,
-        "bands": ", ".join(spec.bands) + ("; dates in any order" if spec.any_order else ""),
-        "scaling": f"(value - {numbers[0]}) / {numbers[1]}{clip}",
+        "bands": _bands(spec),
+        "scaling": f"(value - {numbers[0]}) / {numbers[1]}{clip}{in_bytes}",
         "ground sampling distance": metres,
         "window": f"{spec.window} px, overlap {spec.overlap:.0%}{_road(spec)}",
         "classes": ", ".join(card.classes.names),

@@ -107,7 +107,8 @@ def answer_of(network: torch.nn.Module, fed: np.ndarray) -> np.ndarray:
 def trace(network: torch.nn.Module, card: ModelCard) -> bytes:
     """Return the ONNX model with dynamic batch, height and width.
 
-    Height and width are the window's where the family takes one size only.
+    Height and width are the window's where the family takes one size only.  Where dates are a set,
+    the number of channels is dynamic, too: a multiple of the card's bands.
 
     The tracing exporter is taken, not the newer one on torch.export: with constants unfolded it
     keeps each initializer under its name in the state dict, unfused, which is what pointing into
@@ -117,7 +118,7 @@ def trace(network: torch.nn.Module, card: ModelCard) -> bytes:
     require("onnx", "train")  # what the exporter writes with
     fixed = bool(card.architecture) and find_family(card.architecture).fixed
     size = card.inputs.window if fixed else 2 * card.inputs.multiple
-    example = torch.zeros(2, len(card.inputs.bands), size, size)
+    example = torch.zeros(2, len(card.inputs.bands) * (2 if card.inputs.dates else 1), size, size)
     with torch.inference_mode():
         channels = network(example).shape[1]
     if channels != len(card.classes):
@@ -126,6 +127,7 @@ def trace(network: torch.nn.Module, card: ModelCard) -> bytes:
             f"{len(card.classes)} classes: correct the card."
         )
     axes = {0: "batch"} if fixed else {0: "batch", 2: "height", 3: "width"}
+    image_axes = axes | ({1: "bands"} if card.inputs.dates else {})
     stream = io.BytesIO()
     with warnings.catch_warnings():
         # the exporter's notices of tracing and of its age are not the user's concern
@@ -139,6 +141,6 @@ def trace(network: torch.nn.Module, card: ModelCard) -> bytes:
             do_constant_folding=False,
             input_names=["image"],
             output_names=["logits"],
-            dynamic_axes={"image": axes, "logits": axes},
+            dynamic_axes={"image": image_axes, "logits": axes},
         )
     return stream.getvalue()

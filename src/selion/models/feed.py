@@ -11,7 +11,8 @@ import numpy as np
 
 from selion.errors import BadInput, BandMismatch
 from selion.models.card import ModelCard
-from selion.segmenter import View
+from selion.models.dates.absent import ABSENT
+from selion.segmenter import InputSpec, View
 
 
 def check_views(views: Sequence[View], card: ModelCard) -> None:
@@ -26,9 +27,10 @@ def check_views(views: Sequence[View], card: ModelCard) -> None:
     """
     bands = card.inputs.bands
     for view in views:
-        if view.pixels.ndim != 3 or view.pixels.shape[0] != len(bands):
+        if view.pixels.ndim != 3 or not card.inputs.takes(view.pixels.shape[0]):
+            each = " for each date" if card.inputs.dates else ""
             raise BandMismatch(
-                f"{card.name} wants {len(bands)} bands ({', '.join(bands)}); pixels of shape "
+                f"{card.name} wants {len(bands)} bands{each} ({', '.join(bands)}); pixels of shape "
                 f"{view.pixels.shape} were given: choose or order the bands."
             )
         if view.pixels.shape != views[0].pixels.shape:
@@ -54,7 +56,8 @@ def empty_answers(views: Sequence[View], card: ModelCard) -> np.ndarray:
 def feed(view: View, card: ModelCard) -> np.ndarray:
     """Scale one view by its card and pad it to the card's multiple.
 
-    It is padded at the bottom and right, by reflection.
+    It is padded at the bottom and right, by reflection.  Where dates are a set, NaN becomes
+    :data:`selion.models.dates.absent.ABSENT`.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def feed(view: View, card: ModelCard) -> np.ndarray:
     BadInput
         If there is NaN or infinity: the caller fills nodata.
     """
-    scaled = card.inputs.scaling(view.pixels)
+    scaled = scaled_pixels(view.pixels, card.inputs)
     if not np.isfinite(scaled).all():
         raise BadInput(
             f"NaN or infinity reached {card.name}: fill nodata pixels before prediction."
@@ -74,6 +77,16 @@ def feed(view: View, card: ModelCard) -> np.ndarray:
     if any(pads):
         scaled = np.pad(scaled, ((0, 0), (0, pads[0]), (0, pads[1])), mode="reflect")
     return np.ascontiguousarray(scaled[None])
+
+
+def scaled_pixels(pixels: np.ndarray, inputs: InputSpec) -> np.ndarray:
+    """Scale (band, y, x) pixels, or (dates x bands, y, x) where dates are a set, to float32."""
+    if not inputs.dates:
+        return inputs.scaling(pixels)
+    dates = pixels.reshape(-1, len(inputs.bands), *pixels.shape[1:])
+    scaled = inputs.scaling(dates).reshape(pixels.shape)
+    scaled[np.isnan(scaled)] = ABSENT
+    return scaled
 
 
 def probabilities(logits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -58,18 +58,26 @@ def synthetic_chip(card: ModelCard, low: np.ndarray, high: np.ndarray) -> View:
     Returns
     -------
     View
-        (band, y, x) float32; :data:`EDGE` px, the window where the network takes one size only, or
-        the size of the export's own trace where the card does not say what network it is.
+        (band, y, x) float32, or of two dates where they are a set: the second has a hole, and lacks
+        the bands that may be missing.  It has :data:`EDGE` px, the window where the network takes
+        one size only, or the size of the export's own trace where the card does not say what
+        network it is.
     """
     spec = card.inputs
     family = FAMILIES.get(str(card.architecture.get("family", "")))
     edge = -(-EDGE // spec.multiple) * spec.multiple if family else 2 * spec.multiple
     edge = spec.window if family is not None and family.fixed else edge
-    b, y, x = np.ogrid[: len(spec.bands), :edge, :edge]
+    dates = 2 if spec.dates else 1
+    low, high = np.tile(low, dates), np.tile(high, dates)
+    b, y, x = np.ogrid[: len(low), :edge, :edge]
     parcel = ((y // 16) * 7 + (x // 16) * 13 + (y // 16) * (x // 16) * 5 + b * 3) % 17
     texture = (y * 31 + x * 17 + (b + 1) * (x * y % 23)) % 29
     share = (parcel * 29 + texture) / (17 * 29)
     pixels = low[:, None, None] + share * (high - low)[:, None, None]
+    if spec.dates:
+        second = pixels[len(spec.bands) :]
+        second[:, : edge // 2, : edge // 2] = np.nan
+        second[[spec.bands.index(name) for name in spec.optional]] = np.nan
     return View(pixels.astype(np.float32), (slice(0, edge), slice(0, edge)))
 
 

@@ -16,10 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from selion.errors import BadInput
-
-ABSENT = -1.0
-"""What stands in a band, or a pixel of a date, that is not there; numbers that are there are scaled
-to 0 and above."""
+from selion.models.dates.absent import ABSENT
 
 
 class DateSet(nn.Module):
