@@ -30,11 +30,43 @@ it and exits with 2 (3 for Incomplete).
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+:/{1,3}|/vsi[a-z0-9_]+[/?])[^\s'\"<>`]*")
+_ACCOUNT = re.compile(r"^((?:/vsi[a-z0-9_]+/)?(?:[^:/]+:/{1,3})?)[^/]*@")
+_ASKED = re.compile(r"(?<=url: )(/[^\s?]*)\?\S*")
+"""How requests names an address whose server did not answer."""
+
+
+def without_secrets(text: str) -> str:
+    """Return a sentence without the signatures and passwords of the addresses in it.
+
+    What follows ``?`` in an address may be a signature, and that is a key; what stands before
+    ``@`` is a name and a password.
+
+    Examples
+    --------
+    >>> without_secrets("Neither https://me:word@example.org/a.tif?sig=key, nor 'a?b@c.tif'.")
+    "Neither https://example.org/a.tif, nor 'a?b@c.tif'."
+    """
+    return _ADDRESS.sub(_plain, _ASKED.sub(r"\1", text))
+
+
+def _plain(found: re.Match[str]) -> str:
+    address, mark, query = re.fullmatch(r"([^?#]*)([?#]?)(.*)", found.group()).groups()  # type: ignore[union-attr]  # it matches anything
+    end = re.search(r"[:;,.)\]]*$", query) if mark else None
+    return _ACCOUNT.sub(r"\1", address) + (end.group() if end else "")
 
 
 class SelionError(Exception):
-    """Root of the tree: catch it and you have caught all that selion raises on purpose."""
+    """Root of the tree: catch it and you have caught all that selion raises on purpose.
+
+    Its message holds no signature and no password of an address, whoever put it together.
+    """
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(without_secrets(one) if isinstance(one, str) else one for one in said))
 
 
 class BadInput(SelionError):

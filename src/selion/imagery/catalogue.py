@@ -26,6 +26,7 @@ from pystac_client.warnings import PystacClientWarning
 
 from selion.errors import SearchFailed
 from selion.store.retry import RetryPolicy
+from selion.store.urls import plain_name, remote_scheme
 
 if TYPE_CHECKING:
     from selion.imagery.providers import Provider
@@ -88,11 +89,12 @@ def ask(provider: Provider, query: Query, retry: RetryPolicy) -> Iterator[Item]:
     try:
         if _is_url(provider.url):
             root = io.read_json(provider.url)
-            yield from (
+            found = (
                 _search(provider, query, io)
                 if "conformsTo" in root
                 else _walk(provider.url, root, query, io)
             )
+            yield from (_elsewhere(item, provider.url) for item in found)
         else:
             yield from _files(Path(provider.url), query, io)
     except FAILURES as error:
@@ -266,6 +268,23 @@ def _absolute(assets: object, place: str) -> object:
         else asset
         for name, asset in assets.items()
     }
+
+
+def _elsewhere(item: Item, place: str) -> Item:
+    """Leave out the assets of a server's item that lie on no server.
+
+    A path, or one of GDAL's own places, would be read on this machine.
+    """
+    assets = _absolute(item.get("assets"), place)
+    if not isinstance(assets, Mapping):
+        return item
+    kept = {
+        name: asset
+        for name, asset in assets.items()
+        if not isinstance(asset, Mapping)
+        or remote_scheme(plain_name(str(asset.get("href") or ""))) not in (None, "file")
+    }
+    return {**item, "assets": kept}
 
 
 def _why(provider: Provider, error: BaseException, retry: RetryPolicy) -> str:

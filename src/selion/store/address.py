@@ -15,7 +15,7 @@ from selion.errors import FetchFailed, UnreadableFile
 from selion.store.object_store import SCHEMES as OBJECT_SCHEMES
 from selion.store.object_store import ObjectFolder, is_refusal
 from selion.store.ranges import RangeFile, open_remote
-from selion.store.urls import remote_scheme, shown
+from selion.store.urls import plain_name, remote_scheme, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def locate(given: str | os.PathLike[str]) -> Place:
     """
     if isinstance(given, Path | RemotePath):
         return given
-    text = os.fspath(given).strip()
+    text = plain_name(os.fspath(given).strip())
     return RemotePath(text) if remote_scheme(text) else Path(os.fspath(given))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from selion.errors import BadInput, ChecksumMismatch, FetchFailed
 from selion.store.former import FORMER, former
 from selion.store.lock import LOCKS, locked
+from selion.store.remote import http_request
 from selion.store.retry import BUSY, RetryPolicy
 
 OnBytes = Callable[[int, int | None], None]
@@ -181,7 +182,7 @@ class _Resuming:
 
     def _go_on(self, url: str) -> None:
         have, headers = self._asked()
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s) only, see fetch
+        request = http_request(url, **headers)
         with urllib.request.urlopen(request, timeout=RETRY.answer) as answer:  # noqa: S310
             goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
             if goes_on and not _starts_at(answer.headers.get("Content-Range", ""), have):

@@ -29,6 +29,7 @@ from selion.store.gdal import (
     said_of,
     turned_north_up,
 )
+from selion.store.pointers import check_opened, drivers_of
 from selion.store.regions import checked_region
 from selion.store.retry import RetryPolicy
 from selion.store.urls import gdal_name, remote_scheme, shown
@@ -52,6 +53,8 @@ class _Layout:
     """Whether rows run northwards in the file."""
     overview: int | None = None
     """GDAL's number, from 0, of the overview that is read instead of the full image."""
+    driver: str | None = None
+    """GDAL's name of what opened it, and opens it again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +116,14 @@ class GeoTiffSource:
         path = os.fspath(path)
         with gdal_settings(remote=remote_scheme(path) is not None, retry=retry):
             try:
-                with open_quietly(gdal_name(path)) as dataset:
+                with _opened(path) as dataset:
                     level = None if coarse is None else _overview(dataset, coarse)
                     full = _described(cls, path, dataset, retry=retry)
                     if level is None:
                         return full
-                    with open_quietly(gdal_name(path), overview_level=level) as overview:
+                    with open_quietly(
+                        gdal_name(path), driver=full.layout.driver, overview_level=level
+                    ) as overview:
                         coarser = _described(cls, path, overview, level, retry)
                     # an overview is not told what its bands are called
                     return replace(
@@ -221,7 +226,9 @@ class GeoTiffSource:
             options: dict[str, Any] = (
                 {} if self.layout.overview is None else {"overview_level": self.layout.overview}
             )
-            self._handles.dataset = open_quietly(gdal_name(self.path), **options)
+            self._handles.dataset = open_quietly(
+                gdal_name(self.path), driver=self.layout.driver, **options
+            )
             self._handles.process = os.getpid()
         return self._handles.dataset
 
@@ -239,6 +246,26 @@ class GeoTiffSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _handles=threading.local())
+
+
+def _opened(path: str) -> Any:
+    """Open a raster with a driver that may open it; raises what GDAL does, and UnreadableFile."""
+    first: Exception | None = None
+    for driver in drivers_of(path):
+        try:
+            dataset = open_quietly(gdal_name(path), driver=driver)
+        except GDAL_ERRORS as error:
+            first = first or error
+            if driver is None or "not recognized" not in str(error):
+                raise
+            continue
+        try:
+            check_opened(dataset, path)
+        except UnreadableFile:
+            dataset.close()
+            raise
+        return dataset
+    raise first or UnreadableFile(shown(path))
 
 
 def _overview(dataset: Any, coarse: float) -> int | None:
@@ -284,7 +311,7 @@ def _described(
         tags=dict(dataset.tags()),
         descriptions=tuple(dataset.descriptions[k - 1] for k in indexes),
         nodatas=nodatas,
-        layout=_Layout(indexes, alpha, masked, flipped, overview),
+        layout=_Layout(indexes, alpha, masked, flipped, overview, dataset.driver),
         retry=retry,
     )
 

@@ -8,15 +8,19 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from selion.errors import UnreadableFile
+from selion.store.remote import http_request
 
 SAMPLE = 64 * 1024
 """Bytes that are read at each of the sampled places."""
 PLACES = 16
 """How many places of a large file are sampled."""
+ASKED_AT_ONCE = 8
+"""Servers' files."""
 LISTS = (".vrt", ".gti")
 """Endings of files that only point to others."""
 
@@ -41,9 +45,9 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     UnreadableFile
         If it is missing or the server does not answer.
     """
-    from selion.store.urls import SCHEMES, remote_scheme
+    from selion.store.urls import SCHEMES, plain_name, remote_scheme
 
-    path = os.fspath(path)
+    path = plain_name(os.fspath(path))
     scheme = remote_scheme(path)
     if scheme in ("http", "https"):
         parts: Iterable[object] = _of_url(path)
@@ -51,7 +55,7 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
         parts = _of_object(path)
     else:
         local = Path(path).expanduser()
-        parts = _of_folder(local) if local.is_dir() else _of_files(_sources(local))
+        parts = _of_folder(local) if local.is_dir() else _of_list(local)
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         text = part if isinstance(part, bytes) else str(part).encode()
@@ -88,17 +92,32 @@ def byte_size(path: str | os.PathLike[str]) -> int:
     return int(size)
 
 
-def _sources(path: Path) -> list[Path]:
-    """Return the file, and what it points to."""
+def _of_list(path: Path) -> Iterable[object]:
+    """Look at a file, and at what it points to, here and on servers."""
+    from selion.store.urls import plain_name, remote_scheme
+
+    names = [plain_name(name) for name in _sources(path)]
+    far = [name for name in names if remote_scheme(name)]
+    yield from _of_files([Path(name) for name in names if name not in far])
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        yield from pool.map(fingerprint, far)
+
+
+def _sources(path: Path) -> list[str]:
+    """Return the file, and what it points to, as GDAL calls it."""
     if path.suffix.lower() not in LISTS and not path.name.lower().endswith(
         (".gti.gpkg", ".gti.fgb")
     ):
-        return [path]
+        return [str(path)]
     from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly
+    from selion.store.pointers import drivers_of
 
     try:
-        with gdal_settings(remote=False), open_quietly(str(path)) as dataset:
-            return [path, *sorted(Path(name) for name in dataset.files if Path(name) != path)]
+        with gdal_settings(remote=False), open_quietly(
+            str(path), driver=drivers_of(str(path))[0]
+        ) as dataset:
+            others = sorted(name for name in dataset.files if Path(name) != path)
+            return [str(path), *others]
     except GDAL_ERRORS as error:
         raise UnreadableFile(f"{path} cannot be opened: {error}.") from error
 
@@ -126,7 +145,7 @@ def _of_folder(path: Path) -> Iterable[object]:
 
 def _of_url(url: str) -> list[Any]:
     """Ask for the first bytes: signed addresses refuse HEAD."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes=0-{SAMPLE - 1}"})  # noqa: S310 - http(s) only, see the caller
+    request = http_request(url, Range=f"bytes=0-{SAMPLE - 1}")
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             size = (answer.headers.get("Content-Range") or "").partition("/")[

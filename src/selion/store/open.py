@@ -51,11 +51,16 @@ def open_raster(
     GridMismatch
         If its grid is rotated.
     """
-    from selion.store.urls import SCHEMES, remote_scheme, shown
+    from selion.store.urls import SCHEMES, plain_name, remote_scheme, shown
 
-    path = os.fspath(path)
+    path = plain_name(os.fspath(path))
     scheme = remote_scheme(path)
-    if scheme is None and not path.startswith("/vsi"):
+    if path.startswith("/vsi"):
+        raise UnreadableFile(
+            f"{shown(path)} is GDAL's name of a place that is not read: give a path, or an address "
+            "with http, https, s3, gs or az; unpack an archive first."
+        )
+    if scheme is None:
         return _open_local(Path(path).expanduser(), coarse)
     if scheme is not None and scheme not in SCHEMES:
         raise UnreadableFile(

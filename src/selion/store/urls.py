@@ -6,6 +6,8 @@ import os
 import re
 from collections.abc import Mapping
 
+from selion.errors import without_secrets
+
 SCHEMES: Mapping[str, str] = {
     "http": "/vsicurl/http://",
     "https": "/vsicurl/https://",
@@ -25,6 +27,20 @@ def remote_scheme(path: str | os.PathLike[str]) -> str | None:
     return found.group(1).lower() if found else None
 
 
+def plain_name(path: str) -> str:
+    """Return the address that GDAL's name of one stands for; anything else as it is.
+
+    Examples
+    --------
+    >>> plain_name("/vsicurl/https://example.org/a.tif"), plain_name("/vsis3/bucket/key")
+    ('https://example.org/a.tif', 's3://bucket/key')
+    """
+    for scheme, prefix in SCHEMES.items():
+        if path.startswith(prefix):
+            return f"{scheme}://{path.removeprefix(prefix)}"
+    return path
+
+
 def gdal_name(path: str) -> str:
     """Return GDAL's name of a path or URL: ``s3://bucket/key`` becomes ``/vsis3/bucket/key``."""
     scheme = remote_scheme(path)
@@ -42,6 +58,8 @@ def shown(path: str) -> str:
     >>> shown("https://me:secret@example.org/a.tif?sig=key"), shown("a?b@c.tif")
     ('https://example.org/a.tif', 'a?b@c.tif')
     """
+    if path.startswith("/vsi"):
+        return without_secrets(path)
     if not remote_scheme(path):
         return path
     return re.sub(r"^([^:/]+://)[^/]*@", r"\1", re.sub(r"[?#].*", "", path, flags=re.DOTALL))

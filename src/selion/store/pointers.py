@@ -1,0 +1,276 @@
+"""What a raster's file points to, and whether it may.
+
+A VRT, an index of tiles or a service's description is a text that names other data, and GDAL goes
+wherever it says: to any file of this machine, and to any server.  A file that does so has to say it
+by its ending, and is looked through before it is opened:
+
+* one of this machine may name rasters of this machine and addresses of servers,
+* one of a server may name what lies on that server, and nothing else,
+* nobody may name raw bytes (``VRTRawRasterBand``), code, or GDAL's other places (``/vsi...``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+from xml.etree import ElementTree as ET
+
+from selion.errors import UnreadableFile
+from selion.store.urls import SCHEMES, plain_name, remote_scheme, shown
+
+VRT, INDEX = (".vrt",), (".gti", ".gti.gpkg", ".gti.fgb")
+"""Endings of files that may name others."""
+DRIVERS = frozenset(
+    (
+        "GTiff COG LIBERTIFF SNAP_TIFF JP2OpenJPEG JP2KAK JP2ECW JP2MrSID JPEG PNG WEBP BMP GIF "
+        "BIGGIF HFA ENVI EHdr AAIGrid GRASSASCIIGrid SRTMHGT DTED netCDF HDF5 HDF5Image GRIB PCIDSK"
+    ).split()
+)
+"""Of GDAL: those that read pixels from the file itself and what lies beside it."""
+REMOTE_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP")
+"""Tried one after the other with an address, whose first bytes nobody has seen."""
+MAGIC = (
+    b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP", b"\xffO\xffQ", b"\x89PNG", b"\xff\xd8\xff",
+    b"RIFF", b"BM", b"GIF8", b"EHFA_HEADER_TAG", b"\x89HDF", b"CDF\1", b"CDF\2", b"CDF\5", b"PCIDSK",
+)  # fmt: skip
+"""How rasters begin that a VRT may name."""
+LARGEST = 64 * 2**20
+"""Bytes of a VRT."""
+DEEPEST = 4
+"""VRTs within VRTs."""
+_NAMES = frozenset(("SourceFilename", "SourceDataset", "Dataset", "IndexDataset"))
+_CODE = frozenset(("PixelFunctionCode", "SQL", "Algorithm"))
+
+
+def drivers_of(path: str) -> tuple[str | None, ...]:
+    """Return GDAL's drivers that may open a raster, to be tried one after the other.
+
+    Parameters
+    ----------
+    path : str
+        A file, or an address.
+
+    Returns
+    -------
+    tuple of str or None
+        None leaves the choice to GDAL; look with :func:`check_opened` what it chose.
+
+    Raises
+    ------
+    UnreadableFile
+        If it names other data without saying so by its ending, or data that it may not name.
+    FetchFailed
+        If a server fails.
+    """
+    name = shown(path).lower()
+    if name.endswith(VRT):
+        _check_vrt(path, 0)
+        return ("VRT",)
+    if name.endswith(INDEX):
+        _check_index(path)
+        return ("GTI",)
+    if remote_scheme(path) is not None:
+        return REMOTE_DRIVERS
+    with Path(path).open("rb") as file:
+        head = file.read(512)
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"<", b"{", b"["):
+        raise UnreadableFile(
+            f"{path} is a text that names other data, not an image: if it is a VRT that you trust, "
+            "give it the ending .vrt; otherwise give the image itself."
+        )
+    return (None,)
+
+
+def check_opened(dataset: Any, path: str) -> None:
+    """Refuse (UnreadableFile) what GDAL opened with a driver that follows names."""
+    if dataset.driver not in DRIVERS | {"VRT", "GTI"}:
+        raise UnreadableFile(
+            f"{shown(path)} is of a format that is not read ({dataset.driver}): convert it to "
+            "GeoTIFF."
+        )
+    if remote_scheme(path) is None and dataset.driver in DRIVERS:
+        _stay_beside(path, dataset.files)
+
+
+def _stay_beside(path: str, files: Iterable[str]) -> None:
+    home = Path(path).absolute().parent
+    for name in files:
+        if name.startswith("/vsi") or Path(os.path.normpath(Path(name).absolute())).parent != Path(
+            os.path.normpath(home)
+        ):
+            raise UnreadableFile(
+                f"{path} wants to read {shown(name)} too, which does not lie beside it: copy it "
+                "there, or convert the image to a GeoTIFF that is whole."
+            )
+
+
+def _check_vrt(path: str, depth: int) -> None:
+    root = _parsed(path)
+    if root.tag != "VRTDataset":
+        raise UnreadableFile(f"{shown(path)} is no VRT ({root.tag[:40]}): make it anew.")
+    for element in root.iter():
+        if element.get("subClass") == "VRTRawRasterBand":
+            raise UnreadableFile(
+                f"{shown(path)} has a band of raw bytes, which could be those of any file: convert "
+                "it to GeoTIFF with the program that made it."
+            )
+        if element.tag in _CODE:
+            raise UnreadableFile(
+                f"{shown(path)} holds code ({element.tag}), which is not run: convert it to "
+                "GeoTIFF with the program that made it."
+            )
+    for name, relative in _named(root):
+        _check_name(name, relative, path, depth)
+
+
+def _named(root: ET.Element) -> Iterator[tuple[str, bool]]:
+    for element in root.iter():
+        if element.tag in _NAMES and element.text and element.text.strip():
+            yield element.text.strip(), element.get("relativeToVRT") == "1"
+
+
+def _parsed(path: str) -> ET.Element:
+    text = _text(path)
+    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+        raise UnreadableFile(f"{shown(path)} defines XML entities, which are not read.")
+    try:
+        return ET.fromstring(text)  # noqa: S314 - no entities are in it
+    except (ET.ParseError, RecursionError, ValueError) as error:
+        raise UnreadableFile(
+            f"{shown(path)} is no XML ({error}): it is truncated; copy it again."
+        ) from error
+
+
+def _text(path: str) -> bytes:
+    from selion.store.address import locate, open_bytes, place_state
+
+    place = locate(path)
+    size, _ = place_state(place)
+    if size > LARGEST:
+        raise UnreadableFile(
+            f"{shown(path)} has {size:,} bytes, too many for a text that names rasters: give the "
+            "rasters themselves, or an index of tiles (.gti.gpkg)."
+        )
+    with open_bytes(place) as file:
+        return bytes(file.read())
+
+
+def _check_name(name: str, relative: bool, within: str, depth: int) -> None:
+    """Refuse a name that a file must not have in it."""
+    if _names_vsicurl_options(name):
+        return
+    plain = plain_name(name)
+    if remote_scheme(within) is not None:
+        _check_far(plain, within, depth)
+        return
+    if remote_scheme(plain) in SCHEMES:
+        if shown(plain).lower().endswith(VRT + INDEX):
+            _go_down(plain, depth, within)
+        return
+    local = Path(within).absolute().parent / plain if relative else Path(plain)
+    if plain.startswith(("/vsi", "<", "{")) or (":" in plain and not local.exists()):
+        raise _not_allowed(name, within)
+    if not local.is_file():
+        return  # GDAL says so when it is read
+    if local.name.lower().endswith(VRT + INDEX):
+        _go_down(str(local), depth, within)
+        return
+    with local.open("rb") as file:
+        if not file.read(16).startswith(MAGIC):
+            raise UnreadableFile(
+                f"{within} names {local}, which is no image of a known format: give GeoTIFF files."
+            )
+
+
+def _names_vsicurl_options(name: str) -> bool:
+    """Say whether a name is one of GDAL's with harmless options, as for the Planetary Computer."""
+    found = re.fullmatch(r"/vsicurl\?(.*)", name)
+    if not found:
+        return False
+    keys = {part.partition("=")[0] for part in found[1].split("&")}
+    return keys <= {"url", "pc_url_signing", "pc_collection", "use_head", "empty_dir", "list_dir"}
+
+
+def _check_far(name: str, within: str, depth: int) -> None:
+    """Refuse, within a file of a server, what does not lie on that server."""
+    here = urlsplit(within)
+    if name.startswith(("/vsi", "/", "<", "{", "\\")) and remote_scheme(name) is None:
+        raise _not_allowed(name, within)
+    there = urlsplit(name if remote_scheme(name) else urljoin(f"http://h{here.path}", name))
+    if remote_scheme(name) and (there.scheme.lower(), there.hostname, there.port) != (
+        here.scheme.lower(),
+        here.hostname,
+        here.port,
+    ):
+        raise _not_allowed(name, within)
+    if there.path.lower().endswith(VRT + INDEX):
+        _go_down(here._replace(path=there.path).geturl(), depth, within)
+
+
+def _go_down(path: str, depth: int, within: str) -> None:
+    if depth + 1 > DEEPEST:
+        raise UnreadableFile(
+            f"{shown(within)} names a file that names a file and so on, more than {DEEPEST} deep: "
+            "give the images themselves."
+        )
+    if shown(path).lower().endswith(VRT):
+        _check_vrt(path, depth + 1)
+    else:
+        _check_index(path, depth + 1)
+
+
+def _not_allowed(name: str, within: str) -> UnreadableFile:
+    where = (
+        "only what lies on the same server is read"
+        if remote_scheme(within)
+        else "only files, and addresses with http, https, s3, gs or az, are read"
+    )
+    return UnreadableFile(
+        f"{shown(within)} names {shown(name)[:120]}, and {where} from such a file: give the images "
+        "themselves."
+    )
+
+
+def _check_index(path: str, depth: int = 0) -> None:
+    """Look through the index of a GTI: an XML that names it, or the layer itself."""
+    if remote_scheme(path) is not None:
+        raise UnreadableFile(
+            f"{shown(path)} is an index of tiles on a server: download it first and give the file."
+        )
+    if path.lower().endswith(".gti"):
+        root = _parsed(path)
+        if any(element.tag in _CODE for element in root.iter()):
+            raise UnreadableFile(f"{path} holds code, which is not run: give the index itself.")
+        for element in root.iter("IndexDataset"):
+            index = Path(path).absolute().parent / (element.text or "").strip()
+            if not index.is_file():
+                raise _not_allowed((element.text or "").strip(), path)
+            _check_rows(str(index), depth)
+        return
+    _check_rows(path, depth)
+
+
+def _check_rows(path: str, depth: int) -> None:
+    import pyogrio
+    import pyogrio.raw
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    try:
+        for layer in [str(name) for name in pyogrio.list_layers(path)[:, 0]]:
+            about = pyogrio.read_info(path, layer=layer)
+            said = about.get("layer_metadata") or {}
+            column = said.get("LOCATION_FIELD", "location")
+            names = [str(value) for key, value in said.items() if key.endswith("_DATASET")]
+            if column in about["fields"]:
+                rows = pyogrio.raw.read(path, layer=layer, columns=[column], read_geometry=False)
+                names += [str(name) for name in rows[3][0] if name]
+            for name in names:
+                _check_name(name, True, path, depth)
+    except (DataSourceError, DataLayerError) as error:
+        raise UnreadableFile(f"{path} cannot be opened as an index of tiles ({error}).") from error
+
+
