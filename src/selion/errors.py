@@ -55,8 +55,8 @@ def without_secrets(text: str) -> str:
 
 def _plain(found: re.Match[str]) -> str:
     address, mark, query = re.fullmatch(r"([^?#]*)([?#]?)(.*)", found.group()).groups()  # type: ignore[union-attr]  # it matches anything
-    end = re.search(r"[:;,.)\]]*$", query) if mark else None
-    return _ACCOUNT.sub(r"\1", address) + (end.group() if end else "")
+    end = re.search(r"[:;,.)\]]*$", query) if query else None
+    return _ACCOUNT.sub(r"\1", address) + (end.group() if end else mark)
 
 
 class SelionError(Exception):

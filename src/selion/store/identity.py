@@ -113,9 +113,10 @@ def _sources(path: Path) -> list[str]:
     from selion.store.pointers import drivers_of
 
     try:
-        with gdal_settings(remote=False), open_quietly(
-            str(path), driver=drivers_of(str(path))[0]
-        ) as dataset:
+        with (
+            gdal_settings(remote=False),
+            open_quietly(str(path), driver=drivers_of(str(path))[0]) as dataset,
+        ):
             others = sorted(name for name in dataset.files if Path(name) != path)
             return [str(path), *others]
     except GDAL_ERRORS as error:
@@ -163,6 +164,8 @@ def _of_url(url: str) -> list[Any]:
         TimeoutError,
         ConnectionError,
     ) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise UnreadableFile(_unreachable(url, error)) from error
 
 

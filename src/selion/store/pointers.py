@@ -24,18 +24,18 @@ from selion.store.urls import SCHEMES, plain_name, remote_scheme, shown
 
 VRT, INDEX = (".vrt",), (".gti", ".gti.gpkg", ".gti.fgb")
 """Endings of files that may name others."""
-DRIVERS = frozenset(
-    (
-        "GTiff COG LIBERTIFF SNAP_TIFF JP2OpenJPEG JP2KAK JP2ECW JP2MrSID JPEG PNG WEBP BMP GIF "
-        "BIGGIF HFA ENVI EHdr AAIGrid GRASSASCIIGrid SRTMHGT DTED netCDF HDF5 HDF5Image GRIB PCIDSK"
-    ).split()
-)
+DRIVERS = frozenset({
+    "GTiff", "COG", "LIBERTIFF", "SNAP_TIFF", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JPEG",
+    "PNG", "WEBP", "BMP", "GIF", "BIGGIF", "HFA", "ENVI", "EHdr", "AAIGrid", "GRASSASCIIGrid",
+    "SRTMHGT", "DTED", "netCDF", "HDF5", "HDF5Image", "GRIB", "PCIDSK",
+})  # fmt: skip
 """Of GDAL: those that read pixels from the file itself and what lies beside it."""
 REMOTE_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP")
 """Tried one after the other with an address, whose first bytes nobody has seen."""
 MAGIC = (
-    b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP", b"\xffO\xffQ", b"\x89PNG", b"\xff\xd8\xff",
-    b"RIFF", b"BM", b"GIF8", b"EHFA_HEADER_TAG", b"\x89HDF", b"CDF\1", b"CDF\2", b"CDF\5", b"PCIDSK",
+    b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP", b"\xffO\xffQ", b"\x89PNG",
+    b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8", b"EHFA_HEADER_TAG", b"\x89HDF", b"CDF\1", b"CDF\2",
+    b"CDF\5", b"PCIDSK",
 )  # fmt: skip
 """How rasters begin that a VRT may name."""
 LARGEST = 64 * 2**20
@@ -272,5 +272,3 @@ def _check_rows(path: str, depth: int) -> None:
                 _check_name(name, True, path, depth)
     except (DataSourceError, DataLayerError) as error:
         raise UnreadableFile(f"{path} cannot be opened as an index of tiles ({error}).") from error
-
-
