@@ -18,10 +18,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
-from affine import Affine
-from rasterio.features import rasterize
 from scipy import ndimage
 
 SIDE, FINE = 256, 5.0
@@ -33,6 +30,15 @@ FREE = ("brazil_lem", "france_lpis_4km", "australia_wa_paddocks", "senegal_debi_
 """Sources that lie dense enough for a window, and their licences: CC BY 4.0, Licence Ouverte 2.0,
 MIT, MIT.  They take turns, so that Bahia's 215 places do not drown the small plots of others."""
 
+PACKED = {
+    "senegal_debi_tiguet": 36,
+    "france_lpis_4km": 8,
+    "brazil_lem": 8,
+    "australia_wa_paddocks": 2,
+    "azerbaijan_crops": 4,
+}
+"""Most windows of a source at either distance in :func:`pack`; Azerbaijan's plots: MIT."""
+
 
 @dataclass(frozen=True, eq=False)
 class Palette:
@@ -41,23 +47,29 @@ class Palette:
     means: np.ndarray
     """(field, 8) digital numbers."""
     texture: np.ndarray
-    """(8, 2y, 2x) what is left of the scene's fields without their means, at 5 m; 0 outside
-    fields."""
+    """(8, 2y, 2x) what is left of the scene's fields without their means, at 5 m; outside fields
+    that of the nearest."""
     ground: np.ndarray
     """(8, 2y, 2x) the nearest ground that is no field, at 5 m."""
 
 
 def read_palette(path: Path) -> Palette:
-    """Read a simulated scene."""
+    """Read a simulated scene; of one whose truth is as coarse as its image, every second pixel."""
     with np.load(path) as scene:
         image, ids = scene["image"].astype(np.float32), scene["ids"].astype(np.int64)
-    fine = image.repeat(2, 1).repeat(2, 2)
+    if image.shape[1:] == ids.shape:
+        ids = ids[::2, ::2]
+        fine = image.reshape(len(image), len(ids), 2, -1, 2).mean((2, 4))
+    else:
+        fine = image.repeat(2, 1).repeat(2, 2)
     sizes = np.bincount(ids.ravel()).clip(1)
     means = np.stack([np.bincount(ids.ravel(), band.ravel()) / sizes for band in fine], 1).astype(
         np.float32
     )
     inner = ndimage.minimum_filter(ids, 5) == ndimage.maximum_filter(ids, 5)
-    texture = np.where((ids > 0) & inner, fine - means[ids].transpose(2, 0, 1), 0)
+    farmed = (ids > 0) & inner
+    near = ndimage.distance_transform_edt(~farmed, return_distances=False, return_indices=True)
+    texture = (fine - means[ids].transpose(2, 0, 1))[:, near[0], near[1]]
     nearest = ndimage.distance_transform_edt(
         (ids > 0) | ~inner, return_distances=False, return_indices=True
     )
@@ -66,14 +78,24 @@ def read_palette(path: Path) -> Palette:
     return Palette(means[keep], texture, fine[:, nearest[0], nearest[1]])
 
 
-def windows(path: Path) -> list[np.ndarray]:
-    """(2 SIDE, 2 SIDE) ids at 5 m of every window of a file that its polygons cover well enough."""
+def windows(path: Path, fine: float = FINE, shift: float = 0.0) -> list[np.ndarray]:
+    """(2 SIDE, 2 SIDE) ids at ``fine`` metres of every window that polygons cover well enough.
+
+    ``shift``, a share of a window, moves the grid of windows.
+    """
+    import geopandas as gpd
+    from affine import Affine
+    from rasterio.features import rasterize
+
     frame = gpd.read_parquet(path)
     frame = frame[~frame.geometry.is_empty & frame.geometry.notna()]
     frame = frame.to_crs(frame.estimate_utm_crs())
-    found, step = [], SIDE * 10.0
+    found, step = [], 2 * SIDE * fine
     centres = frame.geometry.representative_point()
-    cells = {(int(x // step), int(y // step)) for x, y in zip(centres.x, centres.y, strict=True)}
+    cells = {
+        (int(x // step) + shift, int(y // step) + shift)
+        for x, y in zip(centres.x, centres.y, strict=True)
+    }
     for column, row in sorted(cells):
         west, north = column * step, (row + 1) * step
         near = frame.cx[west : west + step, north - step : north]
@@ -81,7 +103,7 @@ def windows(path: Path) -> list[np.ndarray]:
         ids = rasterize(
             shapes,
             (2 * SIDE, 2 * SIDE),
-            transform=Affine(FINE, 0, west, 0, -FINE, north),
+            transform=Affine(fine, 0, west, 0, -fine, north),
             dtype="int32",
         )
         if (ids > 0).mean() >= LEAST_COVER and len(np.unique(ids)) > LEAST_COUNT:
@@ -89,8 +111,8 @@ def windows(path: Path) -> list[np.ndarray]:
     return found
 
 
-def paint(ids: np.ndarray, palette: Palette, rng: np.random.Generator) -> np.ndarray:
-    """(8, SIDE, SIDE) uint16 digital numbers."""
+def paint(ids: np.ndarray, palette: Palette, rng: np.random.Generator, fold: int = 2) -> np.ndarray:
+    """(8, y / fold, x / fold) uint16 digital numbers."""
     height, width = ids.shape
     top, left = (
         rng.integers(0, palette.ground.shape[1] - height + 1),
@@ -101,9 +123,36 @@ def paint(ids: np.ndarray, palette: Palette, rng: np.random.Generator) -> np.nda
     strength = np.exp(rng.normal(0, 0.4, len(colours))).astype(np.float32)
     fields = colours[ids].transpose(2, 0, 1) + palette.texture[cut] * strength[ids]
     fine = np.where(ids > 0, fields, palette.ground[cut])
-    blurred = ndimage.gaussian_filter(fine, (0, 0.9, 0.9))
-    coarse = blurred.reshape(len(fine), height // 2, 2, width // 2, 2).mean((2, 4))
+    blurred = ndimage.gaussian_filter(fine, (0, 0.45 * fold, 0.45 * fold))
+    coarse = blurred.reshape(len(fine), height // fold, fold, width // fold, fold).mean((2, 4))
     return (coarse + rng.normal(0, 12, coarse.shape)).clip(1, 65535).astype(np.uint16)
+
+
+def known(ids: np.ndarray, fine: float = FINE) -> np.ndarray:
+    """Ids with -1 where nobody says what lies there."""
+    far = ndimage.distance_transform_edt(ids == 0) > GAP / fine
+    return np.where(far, -1, ids).astype(np.int32)
+
+
+def pack(polygons: Path, out: Path) -> None:
+    """Write ids of windows at 5 and at 2 m, so that painting needs no geospatial library."""
+    stacks: dict[str, list[np.ndarray]] = {"5": [], "2": []}
+    for name, most in PACKED.items():
+        path = polygons / name / "fields.parquet"
+        for key, fine in (("5", 5.0), ("2", 2.0)):
+            found = windows(path, fine) + (windows(path, fine, 0.5) if key == "5" else [])
+            # Large fields tell nothing at 2 m.
+            found = [ids for ids in found if fine > 2 or ids.max() > 2 * LEAST_COUNT]
+            chosen = found[:: max(1, len(found) // most)][:most]
+            stacks[key] += [ids.astype(np.uint16) for ids in chosen]
+            print(name, fine, "m:", len(chosen), "of", len(found), "windows", flush=True)
+    np.savez_compressed(out, **{f"ids_{key}m": np.stack(ids) for key, ids in stacks.items()})
+
+
+def read_packed(path: Path) -> dict[float, np.ndarray]:
+    """Read what :func:`pack` wrote: (window, 2 SIDE, 2 SIDE) uint16 ids by metres per pixel."""
+    with np.load(path) as file:
+        return {fine: file[f"ids_{fine:.0f}m"] for fine in (5.0, 2.0)}
 
 
 def main() -> None:
@@ -117,7 +166,13 @@ def main() -> None:
     parser.add_argument("polygons", type=Path, help="folder of sources, each with fields.parquet")
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=72)
+    parser.add_argument(
+        "--pack", action="store_true", help="only write the windows' ids into the file OUT"
+    )
     args = parser.parse_args()
+    if args.pack:
+        pack(args.polygons, args.out)
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     sources = [windows(args.polygons / name / "fields.parquet") for name in FREE]
     scenes = sorted(args.scenes.glob("*.npz"))
@@ -130,8 +185,7 @@ def main() -> None:
         places = sources[k % len(sources)]
         ids = places[k // len(sources) % len(places)]
         image = paint(ids, read_palette(scenes[int(rng.integers(len(scenes)))]), rng)
-        far = ndimage.distance_transform_edt(ids == 0) > GAP / FINE
-        np.savez(args.out / f"parcels_{k:03d}.npz", image=image, ids=np.where(far, -1, ids))
+        np.savez(args.out / f"parcels_{k:03d}.npz", image=image, ids=known(ids))
     print(args.count, "scenes", flush=True)
 
 

@@ -16,16 +16,21 @@ from numba import njit
 from selion.cores import usable_cores
 from selion.simulation.landscape.features import (
     M_BUSH,
+    M_EARTH,
     M_FIELD,
     M_LAWN,
     M_MARGIN,
     M_ROUGH,
+    M_SAND,
     M_TREE,
     M_WATER,
     built_up,
     contour,
     crown,
+    grove,
+    homestead,
     on_cut,
+    tank,
     tree_at,
 )
 from selion.simulation.landscape.noise import Textures, sample, uniform
@@ -38,6 +43,7 @@ from selion.simulation.landscape.parcels import (
     FARM_V,
     FIELD,
     GREEN,
+    GROVE,
     HALF_LENGTH,
     HALF_WIDTH,
     HEDGE,
@@ -57,7 +63,7 @@ from selion.simulation.landscape.parcels import (
     WORKS,
     ParcelTree,
 )
-from selion.simulation.landscape.styles import Style
+from selion.simulation.landscape.styles import BANKS, PONDS, YARDS, Style
 
 SUBS = 64
 """Parts a leaf can have: ``key = leaf * SUBS + part + 1``."""
@@ -324,22 +330,21 @@ def _on_field(
     s, t, x, y = point.s, point.t, point.x, point.y
     farm = leaves[leaf, FARM_SIZE]
     if farm > 0 and abs(s - leaves[leaf, FARM_U]) < farm and abs(t - leaves[leaf, FARM_V]) < farm:
-        material, part, height = built_up(
-            -1,
-            s - leaves[leaf, FARM_U],
-            t - leaves[leaf, FARM_V],
-            farm,
-            farm,
-            parcel.own,
-            x,
-            y,
-            salt,
+        fs, ft = s - leaves[leaf, FARM_U], t - leaves[leaf, FARM_V]
+        material, part, height = (
+            homestead(-1, fs, ft, farm, farm, parcel.own, x, y, salt)
+            if table[style, YARDS] > 0
+            else built_up(-1, fs, ft, farm, farm, parcel.own, x, y, salt)
         )
         return material, part, height, False
     part = _part(parcel, point, leaves, table, smooth)
     if part < 0:
         return M_ROUGH, 0, 0.0, False
-    tree = tree_at(x, y, salt, 60.0, setting.trees * 0.02 / max(table[style, 2], 0.4), 2.0, 6.5)
+    if table[style, YARDS] > 0 and contour(smooth, x + 9000, y + 40 * point.ragged, 9.0, 6.0) < 0.7:
+        return M_EARTH, part, 0.0, False  # a footpath
+    # Shade is worth more than the corn it costs where yards are of earth.
+    dense = setting.trees * 0.02 / max(table[style, 2], 0.4) * (1.0 + 5.0 * table[style, YARDS])
+    tree = tree_at(x, y, salt, 60.0, dense, 2.0, 6.5)
     if tree > 0:
         return M_TREE, part, tree, True
     # Grass waterways follow the hollows of large fields on the plains.
@@ -357,24 +362,47 @@ def _on_field(
 
 # Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _wild(point: _Point, salt: np.uint64, yards: float, rough: np.ndarray) -> tuple[int, float]:
+    """Return (material, height) on rough land."""
+    x, y = point.x, point.y
+    height = tree_at(x, y, salt, 12.0, 0.10 + 0.22 * sample(rough, x / 7, y / 7), 1.0, 5.5)
+    if height > 0:
+        return (M_TREE if height > 4 else M_BUSH), height
+    bare = yards > 0 and sample(rough, x / 5 + 60, y / 5) + 0.4 * point.ragged > 1.2
+    return (M_EARTH if bare else M_ROUGH), 0.0
+
+
+# Inlined like _part.
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _elsewhere(
-    parcel: _Parcel, point: _Point, setting: _Setting, leaves: np.ndarray, rough: np.ndarray
+    parcel: _Parcel,
+    point: _Point,
+    setting: _Setting,
+    leaves: np.ndarray,
+    table: np.ndarray,
+    rough: np.ndarray,
 ) -> tuple[int, int, float, bool]:
     """Return (material, part, height, False) at a point of a parcel that is not farmed."""
     leaf, kind, salt = parcel.leaf, parcel.kind, setting.salt
     s, t, x, y, ragged = point.s, point.t, point.x, point.y, point.ragged
+    hs, ht = leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH]
+    yards, ponds = table[parcel.style, YARDS], table[parcel.style, PONDS]
     if kind in (PLOT, WORKS):
-        material, part, height = built_up(
-            kind, s, t, leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH], parcel.own, x, y, salt
+        material, part, height = (
+            homestead(kind, s, t, hs, ht, parcel.own, x, y, salt)
+            if yards > 0
+            else built_up(kind, s, t, hs, ht, parcel.own, x, y, salt)
         )
         return material, part, height, False
     material, height = M_ROUGH, 0.0
     if kind == WOOD:
         material, height = M_TREE, 12 + ragged
+    elif kind == GROVE:
+        material, height = grove(s, t, parcel.own, yards)
+    elif kind == POND and ponds > 0 and uniform(parcel.own, 313) < 0.7:
+        material, height = tank(min(hs - abs(s), ht - abs(t)) + 0.3 * ragged, x, y, salt)
     elif kind == POND:
-        if (s / leaves[leaf, HALF_LENGTH]) ** 2 + (
-            t / leaves[leaf, HALF_WIDTH]
-        ) ** 2 < 0.55 + 0.2 * sample(rough, x / 4, y / 4):
+        if (s / hs) ** 2 + (t / ht) ** 2 < 0.55 + 0.2 * sample(rough, x / 4, y / 4):
             material = M_WATER
         elif ragged > 0:
             material, height = M_TREE, 6.0
@@ -382,10 +410,28 @@ def _elsewhere(
         height = tree_at(x, y, salt, 13.0, 0.5, 2.0, 6.0)
         material = M_TREE if height > 0 else M_LAWN
     else:
-        height = tree_at(x, y, salt, 12.0, 0.10 + 0.22 * sample(rough, x / 7, y / 7), 1.0, 5.5)
-        if height > 0:
-            material = M_TREE if height > 4 else M_BUSH
+        material, height = _wild(point, salt, yards, rough)
     return material, 0, height, False
+
+
+# Inlined like _part.
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _on_bank(
+    at: _Position, banks: float, wet: float, ragged: float, yards: float, rough: np.ndarray
+) -> tuple[int, float]:
+    """Return (material, height) on the bank of a river or stream; material -1 beyond it."""
+    x, y = at.x, at.y
+    if wet < banks * (0.7 + 0.6 * sample(rough, x / 9 + 77, y / 9)):
+        grown = sample(rough, x / 6 + 40, y / 6) + 0.4 * ragged
+        if grown > 0.8:
+            return (M_TREE, 6 + 2 * ragged) if grown > 1.1 else (M_BUSH, 1.5)
+        if yards > 0 and grown < 0.1:
+            return (M_SAND if wet < 0.35 * banks else M_EARTH), 0.0
+        return (M_ROUGH if grown > -0.6 else M_MARGIN), 0.2
+    if wet < 7 + 12 * (sample(rough, x / 6, y / 6) + 0.3):
+        wooded = sample(rough, x / 11 + 9, y / 11) + 0.5 * ragged > -0.2
+        return (M_TREE, 9 + 3 * ragged) if wooded else (M_MARGIN, 0.3)
+    return -1, 0.0
 
 
 # Inlined like _part.
@@ -424,14 +470,12 @@ def _at(
     parcel = _Parcel(leaf, kind, style, leaf_keys[leaf], leaf_keys[group])
     point = _Point(s, t, x, y, ragged)
     part, inside = 0, False
+    yards, banks = table[style, YARDS], table[style, BANKS]
+    bank, bank_height = _on_bank(at, banks, wet, ragged, yards, rough)
     if wet < 0 and what not in (ROAD, RAIL):
         material, height = M_WATER, 0.0
-    elif wet < 7 + 12 * (sample(rough, x / 6, y / 6) + 0.3):
-        material, height = (
-            (M_TREE, 9 + 3 * ragged)
-            if sample(rough, x / 11 + 9, y / 11) + 0.5 * ragged > -0.2
-            else (M_MARGIN, 0.3)
-        )
+    elif bank >= 0:
+        material, height = bank, bank_height
     elif wood > threshold and kind not in (PLOT, WORKS):
         material, height = M_TREE, 14 + (3 if detailed else 0.5) * ragged
     elif verge:
@@ -441,10 +485,10 @@ def _at(
             parcel, point, setting, leaves, table, smooth, rough
         )
     else:
-        material, part, height, inside = _elsewhere(parcel, point, setting, leaves, rough)
+        material, part, height, inside = _elsewhere(parcel, point, setting, leaves, table, rough)
     line = 0
     if what >= NOTHING and (wet >= 0 or what >= ROAD) and (what > TRACK or wood <= threshold):
-        over, over_height = on_cut(what, x, y, salt, ragged)
+        over, over_height = on_cut(what, x, y, salt, ragged, yards > 0)
         line = over * 16 + int(15 * share + 0.5)
         if share > 0.97:
             material, height, line = over, over_height, 0

@@ -9,7 +9,16 @@ import numpy as np
 from numba import njit
 
 from selion.simulation.landscape.noise import cell_key, sample, uniform
-from selion.simulation.landscape.parcels import DITCH, HEDGE, LANE, PLOT, RAIL, ROAD, TRACK, WORKS
+from selion.simulation.landscape.parcels import (
+    DITCH,
+    HEDGE,
+    LANE,
+    PLOT,
+    RAIL,
+    ROAD,
+    TRACK,
+    WORKS,
+)
 
 # What a point is made of.
 (
@@ -25,7 +34,10 @@ from selion.simulation.landscape.parcels import DITCH, HEDGE, LANE, PLOT, RAIL, 
     M_LAWN,
     M_MARGIN,
     M_SAND,
-) = range(12)
+    M_EARTH,
+) = range(13)
+HUT = 16
+"""Roofs of this part and above are those of small houses in yards of earth."""
 
 
 # Compiled, as all of this file: called for every fine pixel.  Everything is a hash of a lattice
@@ -148,19 +160,95 @@ def built_up(
     )
 
 
+# Called by homestead.
+@njit(nogil=True, cache=True, error_model="numpy")
+def _threshing_floor(
+    a: float, b: float, key: np.uint64, x: float, y: float, salt: np.uint64
+) -> tuple[int, int, float]:
+    """Return (material, 0, height): trodden earth with heaps of straw, scrub around it."""
+    if a * a + b * b > 0.5 + 0.3 * uniform(key, 270):
+        return M_ROUGH, 0, 0.0
+    heap = tree_at(x, y, salt, 14.0, 0.5 * uniform(key, 271), 1.5, 5.0)
+    return (M_SAND, 0, 0.7 * heap) if heap > 0 else (M_EARTH, 0, 0.0)
+
+
+# As built_up: building, tree, wall, garden bed, ground.
+@njit(nogil=True, cache=True, error_model="numpy")
+def homestead(
+    kind: int,
+    s: float,
+    t: float,
+    hs: float,
+    ht: float,
+    key: np.uint64,
+    x: float,
+    y: float,
+    salt: np.uint64,
+) -> tuple[int, int, float]:
+    """Return (material, part, height in metres) where yards are of earth.
+
+    Plots of small houses, threshing floors (works), farmsteads.
+    """
+    near = 1 - max(abs(s) / hs, abs(t) / ht)
+    if kind == WORKS:
+        return _threshing_floor(s / hs, t / ht, key, x, y, salt)
+    size = 3.2 + 2.6 * uniform(key, 272)
+    b, h = _building(s, t, hs, ht, key, 1 + int(3.4 * uniform(key, 199)), size)
+    if b >= 0:
+        return M_ROOF, HUT + b, 0.8 * h
+    tree = tree_at(x, y, salt, 8.0, 0.10 + 0.45 * uniform(key, 273), 1.2, 4.0)
+    if tree > 0:
+        return M_TREE, 0, tree
+    if near * min(hs, ht) < 0.7 and uniform(key, 274) < 0.45:
+        return (M_BUSH, 0, 1.8) if uniform(key, 275) < 0.6 else (M_PAVED, 0, 1.6)
+    if uniform(key, 276) < 0.4 and t * (1 if uniform(key, 277) < 0.5 else -1) > 0.25 * ht:
+        bed = int(np.floor(s / (1.0 + 1.5 * uniform(key, 278))))
+        return (M_LAWN, 0, 0.0) if uniform(cell_key(key, bed, 0), 5) < 0.55 else (M_EARTH, 0, 0.0)
+    return (M_LAWN if uniform(key, 279) < 0.12 else M_EARTH), 0, 0.0
+
+
+# Crowns stand inside of their cell of the grid, so a point asks one.
+@njit(nogil=True, cache=True, error_model="numpy")
+def grove(s: float, t: float, key: np.uint64, yards: float) -> tuple[int, float]:
+    """Return (material, height) under rows of trees."""
+    along, across = 4.5 + 4 * uniform(key, 280), 5.0 + 4 * uniform(key, 281)
+    i, j = int(np.floor(t / across)), int(np.floor(s / along))
+    own = cell_key(key, i, j)
+    radius = min(along, across) * (0.30 + 0.16 * uniform(own, 1))
+    cs = (j + 0.5) * along + 0.3 * (uniform(own, 2) - 0.5)
+    ct = (i + 0.5) * across + 0.3 * (uniform(own, 3) - 0.5)
+    d2 = ((s - cs) ** 2 + (t - ct) ** 2) / (radius * radius)
+    if d2 < 1 and uniform(own, 0) > 0.1:
+        return M_TREE, (1.2 + 1.3 * radius) * np.sqrt(1 - 0.75 * d2)
+    return (M_EARTH if uniform(key, 312) < 0.5 * yards else M_ROUGH), 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def tank(rim: float, x: float, y: float, salt: np.uint64) -> tuple[int, float]:
+    """Return (material, height) ``rim`` metres inside of a pond with straight banks of earth."""
+    if rim > 3.0:
+        return M_WATER, 0.0
+    tree = tree_at(x, y, salt, 9.0, 0.12, 1.5, 3.5)
+    if tree > 0:
+        return M_TREE, tree
+    return (M_EARTH if rim > 0.8 else M_MARGIN), 0.0
+
+
 # Compiled because the survey asks it for every fine pixel on a cut.
 @njit(nogil=True, cache=True, error_model="numpy")
-def on_cut(what: int, x: float, y: float, salt: np.uint64, ragged: float) -> tuple[int, float]:
+def on_cut(
+    what: int, x: float, y: float, salt: np.uint64, ragged: float, earthen: bool
+) -> tuple[int, float]:
     """Return (material, height) of what lies on a cut."""
     if what == HEDGE:
         tree = tree_at(x, y, salt, 9.0, 0.55, 2.0, 4.5)
         return (M_TREE, tree) if tree > 0 else (M_BUSH, max(0.5, 2.0 + ragged))
     if what == TRACK:
-        return (M_GRAVEL, 0.0)
+        return (M_EARTH if earthen else M_GRAVEL), 0.0
     if what == DITCH:
         return (M_MARGIN if ragged > -0.3 else M_BUSH, 0.2)
     if what in (LANE, ROAD):
-        return M_ASPHALT, 0.0
+        return (M_EARTH if earthen and what == LANE else M_ASPHALT), 0.0
     if what == RAIL:
         return M_GRAVEL, 0.3
     return M_MARGIN, 0.2

@@ -14,12 +14,12 @@ import numpy as np
 from numba import njit
 
 from selion.simulation.landscape.noise import mix, normal, uniform
-from selion.simulation.landscape.styles import HECTARE
+from selion.simulation.landscape.styles import GROVES, HECTARE, PONDS
 
 # What lies on a cut.
 NOTHING, GRASS, HEDGE, TRACK, DITCH, LANE, ROAD, RAIL = range(8)
 # What a leaf is.
-VOID, FIELD, ROUGH, WOOD, PLOT, POND, WORKS, PIVOT, GREEN = range(9)
+VOID, FIELD, ROUGH, WOOD, PLOT, POND, WORKS, PIVOT, GREEN, GROVE = range(10)
 # Columns of the leaves.
 (
     CX,
@@ -125,12 +125,10 @@ def _outside(poly: np.ndarray, count: int, view: np.ndarray) -> bool:
     return right < view[0] or left > view[2] or bottom < view[1] or top > view[3]
 
 
-# The radius of a village is below 1 km and its centre in a cell of 2 km, so nine cells hold the
-# nearest.
+# The radius of a village is below half a cell and its centre in it, so nine cells hold the nearest.
 @njit(nogil=True, cache=True, error_model="numpy")
-def near_village(x: float, y: float, salt: np.uint64, density: float) -> float:
+def near_village(x: float, y: float, salt: np.uint64, density: float, cell: float) -> float:
     """Return the distance to the rim of the nearest village in metres (negative inside)."""
-    cell = 2000.0
     best = 1e9
     ci, cj = int(np.floor(y / cell)), int(np.floor(x / cell))
     for di in range(-1, 2):
@@ -138,7 +136,7 @@ def near_village(x: float, y: float, salt: np.uint64, density: float) -> float:
             key = mix(mix(salt, ci + di + 5000), cj + dj + 5000)
             if uniform(key, 0) < density * 0.4:
                 vx, vy = (cj + dj + uniform(key, 1)) * cell, (ci + di + uniform(key, 2)) * cell
-                radius = 90 + 420 * uniform(key, 3) ** 2.2
+                radius = (90 + 420 * uniform(key, 3) ** 2.2) * (cell / 2000.0)
                 turn = np.arctan2(y - vy, x - vx)
                 radius *= (
                     1
@@ -219,8 +217,10 @@ def _kind(
         kind = ROUGH
     elif u < (style[15] + 0.12 * style[14]) * small:
         kind = WOOD
-    elif u > 0.992 and area < 4 * HECTARE:
+    elif uniform(key, 63) < style[GROVES]:
+        kind = GROVE
+    elif u > 0.992 - style[PONDS] and area < 4 * HECTARE:
         kind = POND
-    elif u > 0.987 and area < 8 * HECTARE:
+    elif u > 0.987 - style[PONDS] and area < 8 * HECTARE:
         kind = WORKS
     return kind

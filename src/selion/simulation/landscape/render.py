@@ -9,8 +9,10 @@ from numba import njit
 
 from selion.simulation.landscape.cover import SUBS, Ground, LandscapeCover, in_strips
 from selion.simulation.landscape.features import (
+    HUT,
     M_ASPHALT,
     M_BUSH,
+    M_EARTH,
     M_FIELD,
     M_GRAVEL,
     M_LAWN,
@@ -34,10 +36,17 @@ ROOFS = np.array(
         [0.300, 0.300, 0.300, 0.310],
         [0.480, 0.480, 0.470, 0.460],
         [0.090, 0.110, 0.140, 0.130],
+        [0.200, 0.125, 0.095, 0.240],
+        [0.410, 0.415, 0.420, 0.420],
+        [0.190, 0.165, 0.120, 0.280],
+        [0.255, 0.195, 0.140, 0.310],
+        [0.280, 0.270, 0.250, 0.300],
+        [0.110, 0.190, 0.320, 0.220],
     ],
     np.float32,
 )
-"""Tiles, old tiles, slate, metal, white membrane, solar panels."""
+"""Tiles, old tiles, slate, metal, white membrane, solar panels; of huts: rust, zinc, thatch, adobe,
+concrete, blue sheets."""
 PLAIN = np.array(
     [
         [0.075, 0.090, 0.050, 0.270],  # rough grassland, replaced by the season
@@ -52,6 +61,7 @@ PLAIN = np.array(
         [0.050, 0.085, 0.038, 0.360],  # lawn
         [0.070, 0.095, 0.048, 0.330],  # verges and margins
         [0.300, 0.260, 0.200, 0.370],  # sand
+        [0.255, 0.210, 0.155, 0.320],  # trodden earth, mixed with the soil
     ],
     np.float32,
 )
@@ -246,9 +256,8 @@ def _plain_state(
     material, key, part, is_plot, tall = feature
     x, y, fine, detailed = point
     if material == M_ROOF:
-        kind = (
-            int(3.6 * uniform(key, 500 + part)) if is_plot else int(5.15 * uniform(key, 500 + part))
-        )
+        drawn = uniform(key, 500 + part)
+        kind = 6 + int(5.2 * drawn) if part >= HUT else int((3.6 if is_plot else 5.15) * drawn)
         ridge = 1.0 + 0.13 * (1.0 if uniform(key, 530 + part) < 0.5 else -1.0) * (
             1.0 if int(2 * tall) % 2 else -1.0
         )
@@ -274,8 +283,9 @@ def _plain_state(
             conifer,
             0,
         )
-    if material in (M_ASPHALT, M_GRAVEL, M_PAVED, M_SAND):
-        return (1.0 + 0.05 * fine) * (0.8 + 0.4 * uniform(cell_key(key, 0, 0), 7)), 0.0, 0
+    if material in (M_ASPHALT, M_GRAVEL, M_PAVED, M_SAND, M_EARTH):
+        worn = 0.1 * sample(rough, x / 2.1, y / 2.1) if material == M_EARTH and detailed else 0.0
+        return (1.0 + 0.05 * fine) * (0.8 + 0.4 * uniform(cell_key(key, 0, 0), 7)) + worn, 0.0, 0
     lush = (
         0.2 * sample(rough, x / 3.1, y / 3.1)
         + 0.22 * sample(smooth, x / 15, y / 15)
@@ -311,8 +321,9 @@ def _plain_colour(
         return colour * light * (1.05 - second * (0.40 if b == 3 else 0.27))
     if material in (M_ASPHALT, M_PAVED, M_SAND):
         return colour * light
-    if material == M_GRAVEL:
-        return (0.7 * colour + 0.3 * soil[b]) * light
+    if material in (M_GRAVEL, M_EARTH):
+        laid, own = (0.7, 0.3) if material == M_GRAVEL else (0.4, 0.75)
+        return (laid * colour + own * soil[b]) * light
     brown = min(max(dryness[d] * 0.9 + 0.12 - second, 0.0), 1.0)
     return ((1 - brown) * colour + brown * (0.75 * dead[b] + 0.25 * soil[b])) * light
 
@@ -431,11 +442,14 @@ def render(
     dates = season.greenness.shape[2]
     out = np.zeros((dates * bands, *shape), np.float32)
     shaded = cast_shadows(ground, *sun)
-    plain = (
-        PLAIN
-        * np.exp(rng.normal(0, 0.10, (len(PLAIN), 1)))
-        * np.exp(rng.normal(0, 0.04, PLAIN.shape))
-    ).astype(np.float32)
+    # Earth came later and follows the soil: it draws nothing.
+    plain = PLAIN.copy()
+    drawn = plain[:M_EARTH]
+    drawn[:] = (
+        drawn
+        * np.exp(rng.normal(0, 0.10, (len(drawn), 1)))
+        * np.exp(rng.normal(0, 0.04, drawn.shape))
+    )
     turbid = np.clip(rng.exponential(0.28) * np.exp(rng.normal(0, 0.35, dates)), 0, 1).astype(
         np.float32
     )

@@ -19,7 +19,7 @@ from selion.simulation.landscape.cover import SUBS, Ground, LandscapeCover, surv
 from selion.simulation.landscape.noise import make_textures
 from selion.simulation.landscape.render import render
 from selion.simulation.landscape.season import CROP_NAMES, Phenology, make_season
-from selion.simulation.landscape.styles import NAMES, style_index, style_table
+from selion.simulation.landscape.styles import BANKS, NAMES, YARDS, style_index, style_table
 from selion.simulation.landscape.subdivide import grow
 from selion.simulation.landscape.truth import COVER, find_truth
 
@@ -114,6 +114,25 @@ def simulate(
     )
 
 
+def field_ids(seed: int, shape: tuple[int, int], gsd: float, style: str) -> np.ndarray:
+    """Return the fields of :func:`simulate` alone, (y, x) int32, in a third of its time.
+
+    The truth on a grid finer than the image's, of the same place: twice the shape, half the
+    distance.
+
+    Raises
+    ------
+    UnknownName
+        If the style is not known.
+    BadInput
+        If a number makes no sense.
+    """
+    _check(shape, gsd, "s2", 0.0, 1)
+    world, fold = _make_world(seed, shape, gsd, style), 2
+    ground = survey(world, (shape[0] * fold, shape[1] * fold), gsd / fold)
+    return find_truth(ground, fold, _smallest(gsd))[0]
+
+
 @dataclass(frozen=True, slots=True)
 class _View:
     """How a landscape is looked at."""
@@ -138,6 +157,11 @@ def _check(shape: tuple[int, int], gsd: float, bands: str, clouds: float, years:
         )
 
 
+def _smallest(gsd: float) -> int:
+    """Return how many pixels a field has at least: 300 m2."""
+    return max(4, round(300 / gsd**2))
+
+
 def _make_world(seed: int, shape: tuple[int, int], gsd: float, style: str) -> LandscapeCover:
     rng = np.random.default_rng([seed, 1])
     row = style_index(style)
@@ -146,6 +170,8 @@ def _make_world(seed: int, shape: tuple[int, int], gsd: float, style: str) -> La
     straight = warp < 40
     river = rng.uniform(8, 90) if rng.random() < 0.45 else 0.0
     stream = rng.uniform(0.7, 3.0) if rng.random() < 0.85 else 0.0
+    if row >= 0 and table[row, YARDS] > 0:
+        stream *= 1 + table[row, BANKS] / 6  # creeks, canals and tanks
     ragged, density = rng.uniform(0.15, 0.7), rng.exponential(0.7)
     ox, oy = rng.uniform(0, 50_000, 2)
     numbers = np.array(
@@ -172,8 +198,7 @@ def _photograph(world: LandscapeCover, view: _View, year: int) -> Landscape:
     season = make_season(world, view.dates, np.random.default_rng([view.seed, 3]), year)
     rng = np.random.default_rng([view.seed, 4, year])
     image, scl = _expose(world, ground, season, view, rng)
-    smallest = max(4, round(300 / view.gsd**2))
-    ids, key_of, cover = find_truth(ground, view.fold, smallest)
+    ids, key_of, cover = find_truth(ground, view.fold, _smallest(view.gsd))
     instances = Instances(ids, view.grid, _table(world, season, ids, key_of, view.gsd))
     labels = class_labels(instances)
     return Landscape(

@@ -15,6 +15,7 @@ import numpy as np
 
 from selion.simulation.landscape.cover import LandscapeCover
 from selion.simulation.landscape.parcels import HALF_LENGTH, HALF_WIDTH, STYLE
+from selion.simulation.landscape.styles import YARDS
 
 # Reflectance at red, green, blue, near infrared (Sentinel-2 B04, B03, B02, B08), after common
 # spectral libraries, rounded.
@@ -27,6 +28,16 @@ SOILS = np.array(
         [0.190, 0.180, 0.150, 0.262],  # grey, chalky
     ]
 )
+WARM_SOILS = np.array(
+    [
+        [0.235, 0.140, 0.085, 0.300],  # laterite
+        [0.285, 0.220, 0.150, 0.370],  # ochre sand
+        [0.170, 0.140, 0.108, 0.240],  # alluvium
+        [0.098, 0.090, 0.080, 0.145],  # black cotton soil
+        [0.270, 0.250, 0.215, 0.330],  # salt and silt
+    ]
+)
+"""Soils of the styles with yards of earth."""
 DRY = np.array([0.182, 0.160, 0.116, 0.312])
 """Straw and ripe cereals."""
 DEAD_GRASS = np.array([0.150, 0.128, 0.085, 0.270])
@@ -57,7 +68,8 @@ CROPS: tuple[
 )
 CROP_NAMES = tuple(crop[0] for crop in CROPS)
 _GRASSY = np.array([name in ("alfalfa", "grass", "pasture") for name in CROP_NAMES])
-# Relative frequency per style: smallholder, europe, prairie, pivots, bocage.
+# Relative frequency per style: smallholder, europe, prairie, pivots, bocage, hamlets, delta,
+# estate.
 _MIX = np.array(
     [
         [8, 5, 1, 14, 4, 5, 2, 10, 14, 2, 0, 0, 8, 14],
@@ -65,6 +77,9 @@ _MIX = np.array(
         [10, 5, 2, 34, 1, 34, 2, 1, 0, 0, 0, 0, 4, 0],
         [14, 4, 2, 24, 8, 12, 2, 4, 0, 10, 0, 0, 12, 2],
         [26, 10, 7, 24, 5, 0, 2, 5, 0, 0, 0, 0, 3, 2],
+        [8, 4, 1, 14, 5, 4, 2, 12, 5, 2, 0, 0, 16, 16],
+        [3, 2, 1, 6, 4, 3, 1, 6, 42, 1, 0, 0, 10, 10],
+        [34, 8, 12, 14, 8, 2, 4, 3, 0, 2, 0, 0, 3, 0],
     ],
     np.float64,
 )
@@ -165,6 +180,9 @@ def make_season(
     soil = np.average(
         SOILS, axis=0, weights=rng.dirichlet(np.full(len(SOILS), 0.35))
     ) * rng.uniform(0.8, 1.15)
+    if world.table[world.tree.leaves[:, STYLE].astype(int), YARDS].any():
+        own = np.random.default_rng([int(world.salt), 3])
+        soil = own.dirichlet(np.full(len(WARM_SOILS), 0.4)) @ WARM_SOILS * own.uniform(0.8, 1.15)
     tint = np.exp(rng.normal(0, 0.06, (len(CROPS), 4)))
     tilled = rng.uniform(0.2, 0.9)
     greenness = np.empty((len(keys), VARIANTS, len(dates)), np.float32)
@@ -262,8 +280,10 @@ def _field_texture(world: LandscapeCover, keys: np.ndarray) -> np.ndarray:
     leaves = world.tree.leaves
     big = np.minimum(leaves[:, HALF_LENGTH], leaves[:, HALF_WIDTH]) > 25
     u = [uniforms(keys, 820 + k) for k in range(12)]
-    patches = 0.012 + 0.13 * u[0] ** 3
-    rows = 0.008 + 0.05 * u[1] ** 3
+    # Small plots are worked by hand: nothing is even, ridges are wide.
+    uneven = 1.0 + world.table[leaves[:, STYLE].astype(int), YARDS]
+    patches = (0.012 + 0.13 * u[0] ** 3) * uneven
+    rows = (0.008 + 0.05 * u[1] ** 3) * uneven
     tram = np.where((u[2] < 0.4) & big, 18.0 + np.floor(3 * u[3]) * 9.0, 0.0)
     width = np.where((u[4] < 0.25) & big, 12.0 + 36 * u[5], 0.0)
     strength = 0.03 + 0.09 * u[6] ** 2

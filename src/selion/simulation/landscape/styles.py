@@ -76,6 +76,16 @@ class Style:
     """Chance that a quarter section is watered by a pivot."""
     grass: float
     """Share of cultivated parcels that are managed grass."""
+    village_cell: float = 2000.0
+    """Metres of the lattice of which each cell holds at most one village, as large as it allows."""
+    yards: float = 0.0
+    """0: paved lanes, lawns and gardens; 1: small houses in yards of earth, lanes of earth."""
+    ponds: float = 0.0
+    """Share of parcels under a pond, beside the few that all styles have."""
+    banks: float = 0.0
+    """Width of bare or grassy banks along water, metres."""
+    groves: float = 0.0
+    """Share of parcels under rows of trees."""
 
 
 STYLES: dict[str, Style] = {
@@ -194,10 +204,98 @@ STYLES: dict[str, Style] = {
         0,
         0.6,
     ),
+    "hamlets": Style(
+        30,
+        4.0,
+        0.30,
+        0.55,
+        1.8,
+        0.40,
+        0.12,
+        0,
+        0.50,
+        0.28,
+        0.06,
+        0.14,
+        0.02,
+        1.1,
+        0.10,
+        0.12,
+        2.0,
+        0.05,
+        120,
+        0,
+        0.05,
+        700.0,
+        1.0,
+        0.012,
+        12.0,
+        0.04,
+    ),
+    "delta": Style(
+        24,
+        4.0,
+        0.26,
+        0.45,
+        2.6,
+        0.40,
+        0.05,
+        0,
+        0.62,
+        0.22,
+        0.01,
+        0.05,
+        0.10,
+        1.0,
+        0.05,
+        0.06,
+        2.0,
+        0.03,
+        60,
+        0,
+        0.03,
+        560.0,
+        1.0,
+        0.06,
+        26.0,
+        0.05,
+    ),
+    "estate": Style(
+        330,
+        150,
+        48.0,
+        0.55,
+        1.9,
+        0.35,
+        0.03,
+        0,
+        0.10,
+        0.42,
+        0.24,
+        0.12,
+        0.12,
+        20.0,
+        0.13,
+        0.16,
+        1.6,
+        0.35,
+        110,
+        0,
+        0.10,
+        1400.0,
+        0.0,
+        0.0,
+        55.0,
+        0.02,
+    ),
 }
 """The styles by name; ``"mixed"`` draws one of them per region."""
 
 NAMES = (*STYLES, "mixed")
+MIXED = 5
+"""So many of the first styles are what ``"mixed"`` draws from."""
+VILLAGE_CELL, YARDS, PONDS, BANKS, GROVES = range(21, 26)
+"""Columns of what :func:`style_table` returns."""
 
 
 def style_table(rng: np.random.Generator) -> np.ndarray:
@@ -206,15 +304,16 @@ def style_table(rng: np.random.Generator) -> np.ndarray:
     Each is varied a little so that no two landscapes share them.
     """
     table = np.array([astuple(style) for style in STYLES.values()], np.float64)
-    varied = np.exp(rng.normal(0, 0.14, table.shape))
-    keep = [7, 8, 9, 10, 11, 12]
-    varied[:, keep] = 1.0
-    table = table * varied
-    # The area of parcels follows the real statistics more closely than the rest.
-    table[:, 2] = np.array([style.parcel for style in STYLES.values()]) * np.exp(
-        rng.normal(0, 0.06, len(STYLES))
-    )
-    return table
+    varied = np.ones_like(table)
+    # The styles that came later draw from a stream of their own: landscapes of the first stay.
+    own = rng.spawn(1)[0]
+    for rows, source in ((slice(MIXED), rng), (slice(MIXED, None), own)):
+        part = varied[rows, :VILLAGE_CELL]
+        part[:] = np.exp(source.normal(0, 0.14, part.shape))
+        # The area of parcels follows the real statistics more closely than the rest.
+        part[:, 2] = np.exp(source.normal(0, 0.06, len(part)))
+    varied[:, 7:13] = 1.0
+    return table * varied
 
 
 def style_index(name: str) -> int:

@@ -38,7 +38,7 @@ from selion.simulation.landscape.parcels import (
     _outside,
     near_village,
 )
-from selion.simulation.landscape.styles import HECTARE
+from selion.simulation.landscape.styles import HECTARE, MIXED, VILLAGE_CELL, YARDS
 
 # What a node carries down the tree.
 _DIRECTION, _STAGE, _STYLE, _LONG, _WIDE, _PARENT, _SIDE, _WILD, _STATE = range(9)
@@ -79,7 +79,7 @@ def grow(
             [-pads[0], size[0] + pads[3]],
         ]
     )
-    smallest = table[:, 2].min() if style < 0 else table[style, 2]
+    smallest = table[:MIXED, 2].min() if style < 0 else table[style, 2]
     capacity = 4000 + int(6 * (view[2] - view[0]) * (view[3] - view[1]) / (smallest * HECTARE))
     while True:
         cuts = np.zeros((capacity, CUT_COLUMNS))
@@ -134,7 +134,9 @@ def _enter(state: np.ndarray, style: np.ndarray, stage: int, key: np.uint64) -> 
         state[_WIDE] = np.sqrt(area / slender)
         state[_LONG] = state[_WIDE] * slender
     elif stage == _HOUSE:
-        state[_WIDE], state[_LONG] = 20.0 + 8 * uniform(key, 25), 32.0 + 10 * uniform(key, 26)
+        size = 1.0 - 0.4 * style[YARDS]
+        state[_WIDE] = (20.0 + 8 * uniform(key, 25)) * size
+        state[_LONG] = (32.0 + 10 * uniform(key, 26)) * size
 
 
 # Compiled for _grow: see _pick_style.
@@ -155,7 +157,7 @@ def _too_large(
     if stage == _PARCEL:
         return ratio > 1.3 + 0.75 * uniform(key, 23) ** 2
     if stage == _STREET:
-        return hectares > 0.7 + 0.5 * uniform(key, 24)
+        return hectares > (0.7 + 0.5 * uniform(key, 24)) * (1.0 - 0.65 * style[YARDS])
     return ratio > 1.45
 
 
@@ -172,7 +174,7 @@ def _advance(
     while True:
         stage = int(state[_STAGE])
         if _REGION < stage <= _FURLONG and rim < 0.4 * np.sqrt(area):
-            if area > 3 * HECTARE:
+            if area > 3 * HECTARE * min(1.0, (style[VILLAGE_CELL] / 2000.0) ** 2):
                 return True
             if rim < 0:
                 state[_STAGE] = stage = _STREET
@@ -277,7 +279,7 @@ def _settle(
     must = False
     for _ in range(3):
         area, low_a, high_a, low_b, high_b = _measure(poly, count, state[_DIRECTION])
-        rim = near_village(x, y, salt, style[16]) if area < 4e6 else 1e9
+        rim = near_village(x, y, salt, style[16], style[VILLAGE_CELL]) if area < 4e6 else 1e9
         ratio = max(
             (high_a - low_a) / max(state[_LONG], 1.0), (high_b - low_b) / max(state[_WIDE], 1.0)
         )

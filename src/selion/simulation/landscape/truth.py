@@ -18,9 +18,23 @@ COVER = ClassScheme(
 """Land cover: rough is natural grass, verges, gardens' lawns are built; field is cropland and
 managed grass."""
 _ROUGH, _FIELD, _TREE, _WATER, _BUILT, _ROAD, _BARE = range(7)
-# Cover of each material, M_ROUGH ... M_SAND.
+# Cover of each material, M_ROUGH ... M_EARTH.
 _COVER_OF = np.array(
-    [_ROUGH, _FIELD, _TREE, _TREE, _WATER, _ROAD, _ROAD, _BUILT, _BUILT, _BUILT, _ROUGH, _BARE],
+    [
+        _ROUGH,
+        _FIELD,
+        _TREE,
+        _TREE,
+        _WATER,
+        _ROAD,
+        _ROAD,
+        _BUILT,
+        _BUILT,
+        _BUILT,
+        _ROUGH,
+        _BARE,
+        _BARE,
+    ],
     np.uint8,
 )
 
