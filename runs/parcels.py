@@ -146,7 +146,7 @@ def pack(polygons: Path, out: Path) -> None:
             chosen = found[:: max(1, len(found) // most)][:most]
             stacks[key] += [ids.astype(np.uint16) for ids in chosen]
             print(name, fine, "m:", len(chosen), "of", len(found), "windows", flush=True)
-    np.savez_compressed(out, **{f"ids_{key}m": np.stack(ids) for key, ids in stacks.items()})
+    np.savez_compressed(out, ids_5m=np.stack(stacks["5"]), ids_2m=np.stack(stacks["2"]))
 
 
 def read_packed(path: Path) -> dict[float, np.ndarray]:

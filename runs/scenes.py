@@ -21,6 +21,7 @@ import multiprocessing
 import os
 import time
 from functools import partial
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def paint_parcels(path: Path, number: int, seed: int, packed: Path, scenes: list
     return time.process_time() - begun
 
 
-def _one_core(free: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+def _one_core(free: Queue[int]) -> None:
     """Give a worker a core of its own: its compiled loops start no more threads."""
     core = free.get()
     if hasattr(os, "sched_setaffinity"):

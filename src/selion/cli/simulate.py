@@ -37,7 +37,7 @@ from selion.cli.progress import reporter
     "--style",
     default="mixed",
     show_default=True,
-    help="smallholder, europe, prairie, pivots, bocage or mixed.",
+    help="smallholder, europe, prairie, pivots, bocage, hamlets, delta, estate or mixed.",
 )
 @click.option(
     "--image",

@@ -181,8 +181,8 @@ def make_season(
         SOILS, axis=0, weights=rng.dirichlet(np.full(len(SOILS), 0.35))
     ) * rng.uniform(0.8, 1.15)
     if world.table[world.tree.leaves[:, STYLE].astype(int), YARDS].any():
-        own = np.random.default_rng([int(world.salt), 3])
-        soil = own.dirichlet(np.full(len(WARM_SOILS), 0.4)) @ WARM_SOILS * own.uniform(0.8, 1.15)
+        warm = np.random.default_rng([int(world.salt), 3])
+        soil = warm.dirichlet(np.full(len(WARM_SOILS), 0.4)) @ WARM_SOILS * warm.uniform(0.8, 1.15)
     tint = np.exp(rng.normal(0, 0.06, (len(CROPS), 4)))
     tilled = rng.uniform(0.2, 0.9)
     greenness = np.empty((len(keys), VARIANTS, len(dates)), np.float32)
