@@ -141,8 +141,8 @@ def pack(polygons: Path, out: Path) -> None:
         path = polygons / name / "fields.parquet"
         for key, fine in (("5", 5.0), ("2", 2.0)):
             found = windows(path, fine) + (windows(path, fine, 0.5) if key == "5" else [])
-            # Large fields tell nothing at 2 m.
-            found = [ids for ids in found if fine > 2 or ids.max() > 2 * LEAST_COUNT]
+            # At 2 m only small plots: the scenes that lend their texture have no large ones.
+            found = [ids for ids in found if fine > 2 or ids.max() > 60]
             chosen = found[:: max(1, len(found) // most)][:most]
             stacks[key] += [ids.astype(np.uint16) for ids in chosen]
             print(name, fine, "m:", len(chosen), "of", len(found), "windows", flush=True)
