@@ -132,8 +132,8 @@ def job(*_args, **_kwargs):
     model = SimpleNamespace(card=Quick().card, engine="by hand", inputs=Quick().inputs)
     grid = store.open_raster
     return SimpleNamespace(
-        model=model, notes=("Model quick.",), image="image.tif", source=SimpleNamespace(),
-        plan=SimpleNamespace(grid=grid),
+        model=model, notes=("Model quick.",), chosen="", image="image.tif",
+        source=SimpleNamespace(), plan=SimpleNamespace(grid=grid),
     )  # fmt: skip
 
 

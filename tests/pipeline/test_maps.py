@@ -14,12 +14,13 @@ from data_folders import SHARED
 from fields_scenes import instances
 from selion import fields, prediction, store
 from selion.classes import FTW3
-from selion.errors import BadInput, BandMismatch, UnreadableFile
+from selion.errors import BadInput, UnreadableFile
 from selion.grid import ground_sampling_distance, photo_grid, roi_shape, whole
 from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_refined
 from selion.pipeline import maps
 from selion.pipeline import probabilities as scoring
+from selion.pipeline.choosing import chosen_model
 from selion.raster import Raster, image_gsd
 from selion.reports import picture
 from selion.reports.preview import Preview, write_preview
@@ -53,7 +54,7 @@ def scores(image, tmp_path_factory):
 def stations(path, how=None, refiner=None):
     """Map an image as README shows it."""
     source = selion.open_raster(path)
-    model = load_refined(maps.choose_model(source), refiner)
+    model = load_refined(chosen_model(None, source).name, refiner)
     probabilities = selion.predict(source, model, options=how)
     return selion.to_fields(selion.find_instances(probabilities, model))
 
@@ -165,17 +166,6 @@ def test_smallest_field_is_what_the_image_can_show(scores):
         assert image_gsd(probabilities) == pytest.approx(10, rel=1e-2)
         assert ground_sampling_distance(probabilities.grid) == pytest.approx(5, rel=1e-2)
         assert image_gsd(probabilities.read((slice(0, 8), slice(0, 8)))) == image_gsd(source)
-
-
-def test_choice_of_the_model_by_bands(image):
-    assert maps.choose_model(store.open_raster(image)) == "fields-s2-2season"
-    grid = store.open_raster(image).grid[:8, :8]
-    assert (
-        maps.choose_model(Raster(np.zeros((4, 8, 8)), grid, ("red", "green", "blue", "nir")))
-        == "fields-rgb-vhr"
-    )
-    with pytest.raises(BandMismatch, match="--model"):
-        maps.choose_model(Raster(np.zeros((2, 8, 8)), grid, ("a", "b")))
 
 
 @pytest.mark.skipif(not PAIR.is_file(), reason="the real Inn pair is not here")

@@ -40,6 +40,7 @@ def _print_plan(
     facts = {
         "image": str(opt.located(job.image)),
         "model": job.model.card.name,
+        **({"chosen": job.chosen} if job.chosen else {}),
         "engine": job.model.engine,
         "working_pixels": [int(height), int(width)],
         "working_gsd_m": None if gsd is None else round(gsd, 3),

@@ -154,7 +154,10 @@ model = click.option(
     "-m",
     "--model",
     default=None,
-    help="Model name or folder; without it the packaged model that fits the bands is taken.",
+    help=(
+        "Model name or folder; without it the packaged model that fits the bands is taken, and of "
+        "two sizes the one for the image's size."
+    ),
 )
 refine = click.option(
     "--refine",

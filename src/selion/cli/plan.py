@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from selion.cli.map_choices import map_options
 from selion.cli.progress import reporter
 
 if TYPE_CHECKING:
+    from selion.pipeline.choosing import ModelChoice
     from selion.pipeline.maps import MapOptions
 
 folder = click.Path(path_type=Path)
@@ -140,10 +141,11 @@ def plan_command(
     given = opt.taken(PlanChoice, values)
     from selion import country, imagery, store
 
+    search = opt.taken(area_cli.SearchChoice, values)
     mapped = map_options({**values, "runner": "serial", "workers": None, "profile": False})
     if values["refiner"] is None:
         opt.refuse_given(["cover"], "no --refine draws outlines")
-    _check_jobs(given.model, area, year, opt.taken(area_cli.SearchChoice, values))
+    _check_jobs(given.model, area, year, search)
     scores = given.scores
     if scores is not None and (scores.name != str(scores) or scores.suffix.lower() != ".tif"):
         raise click.UsageError(
@@ -161,12 +163,13 @@ def plan_command(
     store.check_output(out, given.force)
     sheet, place = country.read_prices(prices), imagery.read_area(area)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
-        for note in place.notes:
+        choice = _one_model(given.model, place, search)
+        for note in (*place.notes, *filter(None, [choice.why])):
             say.note(note)
         measured = (
             country.read_probe(probe_file)
             if probe_file is not None
-            else _probe(place, year, given, opt.taken(area_cli.SearchChoice, values), mapped)
+            else _probe(place, year, replace(given, model=str(choice.name)), search, mapped)
         )
         edge, halo = 1000 * given.edge, 1000 * given.halo
         made = country.make_plan(
@@ -176,7 +179,7 @@ def plan_command(
             sheet,
             edge=edge,
             halo=halo,
-            words=_words(),
+            words=[*_words(), *([] if given.model else ["--model", str(choice.name)])],
             most=given.workers,
             scores=None if scores is None else scores.name,
         )
@@ -201,6 +204,21 @@ def _check_jobs(model: str | None, area: str, year: int, search: area_cli.Search
         imagery.find_seasons(
             imagery.read_area(area), year, options.rule, options.crop, options.calendar
         )
+
+
+def _one_model(named: str | None, place: Any, search: area_cli.SearchChoice) -> ModelChoice:
+    """Return the model of all jobs: the one that was named, or that for the whole area's size.
+
+    Left to itself each job would choose by its own size, and fields of two models would meet.
+    """
+    from selion.pipeline import areas
+    from selion.pipeline.choosing import ImageSize, ModelChoice, choose_model, composite_bands
+
+    if named:
+        return ModelChoice(named)
+    options = search.area_options()
+    size = ImageSize.of_land(place.km2, options.pixel)
+    return choose_model(composite_bands(areas.sensor_of(options).bands), size)
 
 
 def _probe(

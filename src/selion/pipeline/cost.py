@@ -18,6 +18,7 @@ from selion.cores import usable_cores
 from selion.grid import Roi, overlap, roi_shape, tiles, whole
 from selion.models.refine.segmenter import load_refined
 from selion.pipeline import areas, maps
+from selion.pipeline.choosing import ModelChoice, chosen_model, composite_bands
 from selion.raster import Raster
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Cost:
     cores: int
     price: float
     """Dollars per core and hour."""
+    model: str = ""
+    """Whose seconds ``predicting`` are; empty: nothing is predicted."""
+    chosen: str = ""
+    """Why this model, as :attr:`selion.pipeline.maps.MapJob.chosen`."""
 
     @property
     def seconds(self) -> float:
@@ -64,6 +69,8 @@ class Cost:
         dollars = self.core_hours * self.price
         return {
             "area_km2": round(self.km2, 2),
+            **({"model": self.model} if self.model else {}),
+            **({"chosen": self.chosen} if self.chosen else {}),
             "scenes": self.scenes,
             "gigabytes_to_read": round(self.gigabytes, 3),
             "seconds_reading": round(self.reading, 1),
@@ -113,6 +120,9 @@ def estimate_area(
     pixels = sum(
         len(plan.scenes) * plan.grid.shape[0] * plan.grid.shape[1] for plan in survey.plans
     ) * len(sensor.bands)
+    choice, predicting = (
+        (ModelChoice(""), 0.0) if options is None else _predicting(survey, model, options)
+    )
     return Cost(
         km2=survey.area.km2,
         scenes=sum(len(plan.scenes) for plan in survey.plans),
@@ -121,30 +131,31 @@ def estimate_area(
         * seconds
         / min(readers, max(sum(len(plan.scenes) for plan in survey.plans), 1)),
         composing=pixels / (COMPOSE_RATE * cores),
-        predicting=0.0 if options is None else _predicting(survey, model, options),
+        predicting=predicting,
         cores=cores,
         price=price,
+        model=str(choice.name),
+        chosen=choice.why,
     )
 
 
-def _predicting(survey: areas.Survey, model: str | Path | None, options: maps.MapOptions) -> float:
-    """Return the seconds that the network would take."""
+def _predicting(
+    survey: areas.Survey, model: str | Path | None, options: maps.MapOptions
+) -> tuple[ModelChoice, float]:
+    """Return the model, and the seconds that its network would take."""
     grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.pixel)
     bands = areas.sensor_of(survey.options).bands
-    source = NoiseSource(
-        grid,
-        tuple(f"{season}:{band}" for season in ("window_a", "window_b") for band in bands),
-    )
+    source = NoiseSource(grid, composite_bands(bands))
+    choice = chosen_model(model, source)
     segmenter = load_refined(
-        model or maps.choose_model(source),
+        choice.name,
         options.refiner,
         options.engine,
         fast=options.fast,
         threads=options.threads,
     )
-    return prediction.estimate(
-        source, segmenter, prediction.plan(source, segmenter, options.predict, "estimate")
-    ).seconds
+    plan = prediction.plan(source, segmenter, options.predict, "estimate")
+    return choice, prediction.estimate(source, segmenter, plan).seconds
 
 
 def blocks_under(plan: imagery.TilePlan, coarser: float = 1.0) -> float:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import selion
 from selion import fields, models, prediction, store
 from selion.classes import ClassScheme
-from selion.errors import BadInput, BandMismatch
+from selion.errors import BadInput
 from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
+from selion.pipeline.choosing import chosen_model
 from selion.pipeline.land_cover import LandCover, keep_cropland
 from selion.pipeline.probabilities import (
     RunReport,
@@ -82,32 +83,6 @@ class MapOptions:
     said."""
 
 
-def choose_model(source: Source) -> str:
-    """Return the packaged model of fields whose bands a source has.
-
-    By name or meaning, the one that looks at most of them; else by number.
-
-    Raises
-    ------
-    BandMismatch
-        If none fits.
-    """
-    packaged = [card for card in models.packaged_models() if "field" in card.classes.names]
-    fitting = [card for card in packaged if prediction.has_bands(source.bands, card.inputs)]
-    counted = [card for card in packaged if len(card.inputs.bands) == len(source.bands)]
-    fitting = sorted(fitting, key=lambda card: -len(card.inputs.bands)) or counted
-    if not fitting:
-        wanted = "; ".join(
-            f"{card.name}: {len(card.inputs.bands)} ({', '.join(card.inputs.bands)})"
-            for card in packaged
-        )
-        raise BandMismatch(
-            f"No packaged model takes an image of {len(source.bands)} bands "
-            f"({', '.join(source.bands)}): name one with --model ({wanted})."
-        )
-    return fitting[0].name
-
-
 @dataclass(frozen=True, eq=False)
 class MapJob:
     """An image, a model and the plan of their prediction."""
@@ -118,12 +93,15 @@ class MapJob:
     plan: prediction.PredictionPlan
     load: Callable[..., LoadedModel[Any]]
     """Loads the model again, elsewhere: ``load(threads=...)``."""
+    chosen: str = ""
+    """Why this model, in a sentence; empty where it was named or is the only one."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that the user should read."""
         card = self.model.card
-        return (f"Model {card.name} ({card.licence}), {self.model.engine}.", *self.plan.notes)
+        model = f"Model {card.name} ({card.licence}), {self.model.engine}."
+        return (model, *filter(None, [self.chosen]), *self.plan.notes)
 
 
 def prepare(image: Path | str, model: str | Path | None, options: MapOptions) -> MapJob:
@@ -133,9 +111,10 @@ def prepare(image: Path | str, model: str | Path | None, options: MapOptions) ->
     and planning raise.
     """
     source = store.open_raster(image)
+    choice = chosen_model(model, source)
     load = partial(
         load_refined,
-        model or choose_model(source),
+        choice.name,
         options.refiner,
         options.engine,
         fast=options.fast,
@@ -148,6 +127,7 @@ def prepare(image: Path | str, model: str | Path | None, options: MapOptions) ->
         segmenter,
         prediction.plan(source, segmenter, options.predict, store.fingerprint(image)),
         load,
+        choice.why,
     )
 
 
@@ -421,7 +401,8 @@ def _provenance(job: MapJob) -> dict[str, object]:
     card = job.model.card
     return {
         "selion": selion.__version__,
-        "model": {"name": card.name, "files": dict(card.files)},
+        "model": {"name": card.name, "files": dict(card.files)}
+        | ({"chosen": job.chosen} if job.chosen else {}),
         "image": json.loads(noted) if noted else store.shown(str(job.image)),
     }
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from selion import fields, prediction, store
-from selion.grid import photo_grid
-from selion.imagery import Area, AreaLike
+from selion.imagery import Area, AreaLike, read_area, target_grid
 from selion.imagery.scene import BANDS
 from selion.imagery.season import HARVEST, PLANTING
 from selion.models.refine.segmenter import load_refined
-from selion.pipeline.maps import MapJob, MapOptions, Refine, choose_model, map_image
+from selion.pipeline.choosing import ImageSize, ModelChoice, choose_model
+from selion.pipeline.maps import MapJob, MapOptions, Refine, map_image
 from selion.pipeline.probabilities import RunReport, check_output, conclude
 from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
-from selion.raster import Raster
 from selion.world.editions import Edition, wanted_edition
 from selion.world.mosaics import MosaicOptions, QuarterlyMosaics, open_mosaics
 
@@ -55,22 +53,25 @@ def prepare_mosaics(
 
     Nothing but heads of files is read.  Parameters and errors as :func:`map_mosaics`.
     """
-    options = options or MapOptions()
+    options, mosaics = options or MapOptions(), mosaics or MosaicOptions()
     edition = wanted_edition(edition, "imagery")
-    load = partial(
-        load_refined, model or _usual_model(), options.refiner, options.engine, fast=options.fast
-    )
+    area = area if isinstance(area, Area) else read_area(area)
+    choice = ModelChoice(model) if model else _usual_model(edition, area, mosaics)
+    load = partial(load_refined, choice.name, options.refiner, options.engine, fast=options.fast)
     loaded = load(threads=options.threads)
     found = open_mosaics(edition, area, year, loaded.inputs, mosaics, model=loaded.card.name)
     plan = prediction.plan(found, loaded, options.predict, found.key)
-    job = MapJob(f"{edition.name} of {found.area.name}, {year}", found, loaded, plan, load)
+    name = f"{edition.name} of {found.area.name}, {year}"
+    job = MapJob(name, found, loaded, plan, load, choice.why)
     return job, found
 
 
-def _usual_model() -> str:
-    """Return the packaged model of two dates."""
+def _usual_model(edition: Edition, area: Area, mosaics: MosaicOptions) -> ModelChoice:
+    """Return the packaged model of two dates, for the size of an area."""
     bands = tuple(f"{season}:{band}" for season in (PLANTING, HARVEST) for band in BANDS)
-    return choose_model(Raster(np.zeros((len(bands), 1, 1), np.int16), photo_grid((1, 1)), bands))
+    gsd = mosaics.gsd or edition.resolution or 10.0
+    shape = target_grid(area, mosaics.crs, gsd).shape
+    return choose_model(bands, ImageSize(float(prod(shape)), gsd))
 
 
 def map_mosaics(

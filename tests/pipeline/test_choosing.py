@@ -1,0 +1,186 @@
+"""Which model maps an image where none is named: by bands, and of a model in two sizes by size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rasterio.transform import from_origin
+
+import selion
+from option_inputs import PROBE
+from selion import country, fields, imagery, store
+from selion.cli.mapping import map_command
+from selion.cli.plan import plan_command
+from selion.errors import BandMismatch
+from selion.grid import whole
+from selion.models import packaged_models, registry, sizes
+from selion.models.registry import packaged_models as shipped
+from selion.pipeline import maps
+from selion.pipeline.choosing import ImageSize, choose_model, composite_bands
+from selion.pipeline.cost import NoiseSource
+from selion.simulation.landscape import simulate
+
+RGB = ("red", "green", "blue")
+RGBN = (*RGB, "nir")
+WEIGHTS = Path(selion.__file__).parent / "weights"
+PAIR = """
+[[pair]]
+small = "toy-small"
+base = "toy-base"
+megapixels = {megapixels}
+start = {{ small = 0.5, base = 1.0 }}
+seconds = {{ small = 2.0, base = 5.0 }}
+object_f1 = {{ small = 0.70, base = 0.72 }}
+"""
+
+
+@pytest.fixture
+def two_sizes(tmp_path, monkeypatch):
+    """Package two sizes of the two-date model, beside the one for colour; the larger from where it
+    is said.
+    """
+    for name in ("toy-small", "toy-base"):
+        shutil.copytree(WEIGHTS / "fields-s2-2season", tmp_path / "weights" / name)
+        card = tmp_path / "weights" / name / "card.toml"
+        text = card.read_text("utf-8").replace('name = "fields-s2-2season"', f'name = "{name}"', 1)
+        card.write_text(text, "utf-8")
+    shutil.copytree(WEIGHTS / "fields-rgb-vhr", tmp_path / "weights" / "a-first")
+
+    def larger_from(megapixels):
+        (tmp_path / "sizes.toml").write_text(PAIR.format(megapixels=megapixels), "utf-8")
+        sizes.size_pairs.cache_clear()
+
+    monkeypatch.setattr(registry, "_PACKAGED", tmp_path / "weights")
+    monkeypatch.setattr(sizes, "_SIZES", tmp_path / "sizes.toml")
+    larger_from(0.036)
+    yield larger_from
+    sizes.size_pairs.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """96 x 96 pixels of 10 m: 192 x 192 = 36,864 as the models of two dates look at them."""
+    scene = simulate(4, (96, 96), 10.0, "europe")
+    path = tmp_path_factory.mktemp("choosing") / "image.tif"
+    with store.create_cog(path, scene.image.grid, scene.image.bands, np.uint16) as sink:
+        sink.write(whole(scene.image.grid), scene.image.values)
+    return path
+
+
+def test_bands_decide_first():
+    size = ImageSize(64, 10.0)
+    assert choose_model(composite_bands(RGBN), size).name == "fields-s2-2season"
+    assert choose_model(RGBN, size).name == "fields-rgb-vhr"
+    with pytest.raises(BandMismatch, match="--model"):
+        choose_model(("a", "b"), size)
+
+
+def test_small_below_and_base_from_a_size_on(two_sizes, image):
+    source = store.open_raster(image)
+    for megapixels, name in ((0.0368, "toy-base"), (0.0369, "toy-small")):
+        two_sizes(megapixels)
+        choice = choose_model(source.bands, ImageSize.of(source))
+        assert choice.name == name
+        for word in ("toy-small", "toy-base", "0.037", f"{megapixels:g}", "2.5 times", "0.02"):
+            assert word in choice.why
+        assert "--model" in choice.why
+        assert choice.why.endswith(".")
+        assert maps.prepare(image, None, maps.MapOptions()).model.card.name == name
+    named = maps.prepare(image, "toy-small", maps.MapOptions())
+    assert (named.model.card.name, named.chosen) == ("toy-small", "")
+    # a model that does not come in two sizes has nothing to say
+    assert choose_model(RGB, ImageSize(1e9, 1.0)).name == "fields-rgb-vhr"
+    assert not choose_model(RGB, ImageSize(1e9, 1.0)).why
+
+
+def test_size_is_that_at_which_the_network_looks():
+    """1.65 to 4.5 m: finer pixels are averaged, coarser ones are parted, photographs stay."""
+    card = next(card for card in shipped() if card.name == "fields-rgb-vhr")
+    assert ImageSize(1e6, 0.55).megapixels(card) == pytest.approx(1 / 9)
+    assert ImageSize(1e6, 3.0).megapixels(card) == pytest.approx(1.0)
+    assert ImageSize(1e6, 9.0).megapixels(card) == pytest.approx(4.0)
+    assert ImageSize(1e6).megapixels(card) == pytest.approx(1.0)
+    assert ImageSize.of_land(25.0, 10.0) == ImageSize(250_000, 10.0)
+
+
+def test_map_says_which_and_why(two_sizes, image, tmp_path):
+    """In a dry run, while it runs, and in the table."""
+    out = tmp_path / "f.parquet"
+    for words, name in (((), "toy-base"), (("--model", "toy-small"), "toy-small")):
+        done = CliRunner().invoke(
+            map_command, [str(image), "-o", str(out), "--dry-run", "--json", *words]
+        )
+        plan = json.loads(done.stdout.splitlines()[-1])
+        assert plan["model"] == name
+        assert ("chosen" in plan) == (not words)
+    assert (
+        "chosen           toy-base was chosen"
+        in CliRunner().invoke(map_command, [str(image), "-o", str(out), "--dry-run"]).stdout
+    )
+    two_sizes(1.0)
+    done = CliRunner().invoke(map_command, [str(image), "-o", str(out), "--no-preview"])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("toy-small was chosen") == 1
+    noted = fields.read_origin(out).provenance["model"]
+    assert noted["name"] == "toy-small"
+    assert noted["chosen"].startswith("toy-small was chosen")
+    assert noted["chosen"] in done.stderr
+
+
+def test_jobs_of_a_plan_share_one_model(two_sizes, tmp_path):
+    """Chosen for the whole: at 10 m, looked at in 5 m, 25 km2 of a job are a megapixel, all of the
+    area are more.
+    """
+    box = (11.2, 47.3, 11.3, 47.4)
+    megapixels = imagery.read_area(box).km2 / 25
+    country.write_probe(PROBE, tmp_path / "probe.json")
+    words = [",".join(map(str, box)), "--year", "2024", "--edge", "5", "-q"]
+    words += ["--probe-file", str(tmp_path / "probe.json")]
+    for least, more, name in (
+        (megapixels - 0.01, [], "toy-base"),
+        (megapixels + 0.01, [], "toy-small"),
+        (megapixels + 0.01, ["--model", "toy-base"], "toy-base"),
+    ):
+        two_sizes(least)
+        out = tmp_path / "plan"
+        done = CliRunner().invoke(plan_command, [*words, "-o", str(out), "--force", *more])
+        assert done.exit_code == 0, done.output
+        jobs = json.loads((out / "jobs.json").read_text())
+        assert len(jobs) > 1
+        for job in jobs:
+            read = map_command.make_context("map", list(job["command"][2:])).params
+            assert read["model"] == name
+
+
+def test_arithmetic_of_a_pair(two_sizes):
+    """Half a second of start and three seconds a megapixel more, for two points of object F1."""
+    two_sizes(1.5)
+    (pair,) = sizes.size_pairs()
+    assert pair.seconds_per_point(0.25) == pytest.approx((0.5 / 0.25 + 3) / 2)
+    assert pair.seconds_per_point(100.0) == pytest.approx((0.005 + 3) / 2)
+    assert pair.for_size(1.5) is pair.base
+    assert pair.for_size(1.499) is pair.small
+    assert "1,500 megapixels" in pair.reason(1500.4)
+
+
+def test_pairs_that_ship_are_there_and_worth_it():
+    """The larger one is better, and from its size on less than a quarter of its time is start."""
+    cards = {card.name: card for card in packaged_models()}
+    for pair in sizes.size_pairs():
+        assert set(pair.names) <= set(cards)
+        assert len({cards[name].inputs for name in pair.names}) == 1
+        assert pair.base.object_f1 > pair.small.object_f1
+        assert pair.base.seconds > pair.small.seconds
+        start = pair.base.start / pair.megapixels
+        assert start <= 0.25 * (start + pair.base.seconds)
+
+
+def test_the_choice_does_not_read_a_pixel():
+    grid = selion.grid.GeoBox((100_000, 100_000), from_origin(5e5, 5e6, 10, 10), "EPSG:32633")
+    noise = NoiseSource(grid, composite_bands(RGBN))
+    assert ImageSize.of(noise).pixels == 1e10
