@@ -50,6 +50,8 @@ STYLES = {
 """Drawn in turn."""
 GRIDS = {"s2": (512, 10.0), "strips": (512, 10.0), "vhr": (1024, 1.0)}
 """Pixels of a side and metres of each."""
+WEATHERED = 0.8
+"""Share of scenes that :func:`weather` changes."""
 FIRST_SEEDS = {"s2": 0, "strips": 20_000, "vhr": 40_000, "parcels": 60_000}
 """Added to ``--first-seed``, so that kinds share no place."""
 
@@ -59,6 +61,38 @@ def save(path: Path, image: np.ndarray, ids: np.ndarray, gsd: float, style: str)
     part = path.with_suffix(".part.npz")
     np.savez(part, image=image, ids=ids.astype(np.int32), gsd=np.float32(gsd), style=style)
     part.replace(path)
+
+
+def weather(image: np.ndarray, ids: np.ndarray, gsd: float, rng: np.random.Generator) -> np.ndarray:
+    """Make fields uneven and alike, as real ones are.
+
+    On aerial chips the spread inside of a field is three times the simulator's and the step between
+    neighbours a third: half of all borders are weak.  The field's own pattern is drawn stronger,
+    and all means move towards the mean of the fields, each scene to its own degree.
+    """
+    fine = gsd <= 2
+    keep = np.exp(rng.uniform(np.log(0.25 if fine else 0.45), 0.0))
+    wanted = rng.uniform(0.15, 0.75 if fine else 0.45)
+    parts = np.maximum(ids[:: ids.shape[0] // image.shape[1], :: ids.shape[1] // image.shape[2]], 0)
+    flat, bands = parts.ravel(), image.astype(np.float32).reshape(len(image), -1)
+    count = np.bincount(flat, minlength=int(ids.max()) + 1).clip(1)
+    mean = np.stack([np.bincount(flat, band, len(count)) for band in bands]) / count
+    square = np.stack([np.bincount(flat, band * band, len(count)) for band in bands]) / count
+    spread = np.sqrt(np.maximum(square - mean**2, 1.0))
+    own = (spread / bands.std(1, keepdims=True)).mean(0)
+    gain = np.clip(wanted * np.exp(rng.normal(0, 0.4, len(count))) / own, 1.0, 6.0)
+    gain[0] = 1.0
+    middle = np.average(mean[:, 1:], axis=1, weights=count[1:])[:, None] if len(count) > 1 else 0.0
+    moved = np.where(np.arange(len(count)) > 0, middle + keep * (mean - middle), mean)
+    out = np.empty_like(image).reshape(len(image), -1)
+    for b, band in enumerate(bands):
+        # Lone trees, shadows and the last pixel before a road stay as they are.
+        rest, most = band - mean[b, flat], 2.0 * spread[b, flat]
+        usual = np.clip(rest, -most, most)
+        value = moved[b, flat] + gain[flat] * usual + (rest - usual)
+        value = np.maximum(value, np.minimum(band, 0.5 * moved[b, flat]))
+        out[b] = np.clip(np.rint(value), 1, 16_000)
+    return out.reshape(image.shape)
 
 
 def render(path: Path, kind: str, number: int, seed: int) -> float:
@@ -71,7 +105,11 @@ def render(path: Path, kind: str, number: int, seed: int) -> float:
     scene = simulate(seed, (side, side), gsd, style)
     coarse = gsd > 2
     ids = field_ids(seed, (2 * side, 2 * side), gsd / 2, style) if coarse else scene.instances.ids
-    save(path, scene.image.values, ids, gsd, style)
+    image = scene.image.values
+    rng = np.random.default_rng([seed, 7])
+    if rng.random() < WEATHERED:
+        image = weather(image, ids, gsd, rng)
+    save(path, image, ids, gsd, style)
     return time.process_time() - begun
 
 
