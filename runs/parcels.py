@@ -49,6 +49,8 @@ class Palette:
     texture: np.ndarray
     """(8, 2y, 2x) what is left of the scene's fields without their means, at 5 m; outside fields
     that of the nearest."""
+    depth: np.ndarray
+    """(2y, 2x) pixels to the rim of a field, 0 outside fields."""
     ground: np.ndarray
     """(8, 2y, 2x) the nearest ground that is no field, at 5 m."""
 
@@ -70,12 +72,13 @@ def read_palette(path: Path) -> Palette:
     farmed = (ids > 0) & inner
     near = ndimage.distance_transform_edt(~farmed, return_distances=False, return_indices=True)
     texture = (fine - means[ids].transpose(2, 0, 1))[:, near[0], near[1]]
+    depth = ndimage.distance_transform_edt(farmed).astype(np.float32)
     nearest = ndimage.distance_transform_edt(
         (ids > 0) | ~inner, return_distances=False, return_indices=True
     )
     keep = np.bincount(ids[inner], minlength=len(means)) > 40
     keep[0] = False
-    return Palette(means[keep], texture, fine[:, nearest[0], nearest[1]])
+    return Palette(means[keep], texture, depth, fine[:, nearest[0], nearest[1]])
 
 
 def windows(path: Path, fine: float = FINE, shift: float = 0.0) -> list[np.ndarray]:
@@ -111,6 +114,27 @@ def windows(path: Path, fine: float = FINE, shift: float = 0.0) -> list[np.ndarr
     return found
 
 
+def lay_texture(ids: np.ndarray, palette: Palette, rng: np.random.Generator) -> np.ndarray:
+    """(8, y, x) texture, each parcel's from the inside of one field where one is wide enough.
+
+    A window cut out of the scene would show the rims of its fields within the parcels.
+    """
+    laid = np.zeros((len(palette.texture), *ids.shape), np.float32)
+    order = np.argsort(palette.depth, axis=None)
+    depths = palette.depth.ravel()[order]
+    for field, box in enumerate(ndimage.find_objects(ids), 1):
+        if box is None:
+            continue
+        size = np.array([side.stop - side.start for side in box])
+        first = np.searchsorted(depths, min(0.5 * np.hypot(*size), 0.9 * depths[-1]))
+        centre = np.unravel_index(order[rng.integers(first, len(order))], palette.depth.shape)
+        top, left = np.clip(np.array(centre) - size // 2, 0, np.array(palette.depth.shape) - size)
+        mine = ids[box] == field
+        source = palette.texture[:, top : top + size[0], left : left + size[1]]
+        laid[:, *box][:, mine] = source[:, mine]
+    return laid
+
+
 def paint(ids: np.ndarray, palette: Palette, rng: np.random.Generator, fold: int = 2) -> np.ndarray:
     """(8, y / fold, x / fold) uint16 digital numbers."""
     height, width = ids.shape
@@ -121,7 +145,7 @@ def paint(ids: np.ndarray, palette: Palette, rng: np.random.Generator, fold: int
     cut = np.s_[:, top : top + height, left : left + width]
     colours = palette.means[rng.integers(0, len(palette.means), int(ids.max()) + 1)]
     strength = np.exp(rng.normal(0, 0.4, len(colours))).astype(np.float32)
-    fields = colours[ids].transpose(2, 0, 1) + palette.texture[cut] * strength[ids]
+    fields = colours[ids].transpose(2, 0, 1) + lay_texture(ids, palette, rng) * strength[ids]
     fine = np.where(ids > 0, fields, palette.ground[cut])
     blurred = ndimage.gaussian_filter(fine, (0, 0.45 * fold, 0.45 * fold))
     coarse = blurred.reshape(len(fine), height // fold, fold, width // fold, fold).mean((2, 4))

@@ -80,7 +80,7 @@ def weather(image: np.ndarray, ids: np.ndarray, gsd: float, rng: np.random.Gener
     square = np.stack([np.bincount(flat, band * band, len(count)) for band in bands]) / count
     spread = np.sqrt(np.maximum(square - mean**2, 1.0))
     own = (spread / bands.std(1, keepdims=True)).mean(0)
-    gain = np.clip(wanted * np.exp(rng.normal(0, 0.4, len(count))) / own, 1.0, 6.0)
+    gain = np.clip(wanted * np.exp(rng.normal(0, 0.4, len(count))) / own, 1.0, 5.0 if fine else 2.0)
     gain[0] = 1.0
     middle = np.average(mean[:, 1:], axis=1, weights=count[1:])[:, None] if len(count) > 1 else 0.0
     moved = np.where(np.arange(len(count)) > 0, middle + keep * (mean - middle), mean)
