@@ -192,6 +192,17 @@ class InputSpec:
             return channels == len(self.bands)
         return channels > 0 and channels % len(self.bands) == 0
 
+    def scaling_of(self, channels: int) -> Scaling:
+        """Return the scaling of a window of so many bands: that of one date, again for each."""
+        scaling, dates = self.scaling, channels // len(self.bands)
+        if not self.dates or dates < 2:
+            return scaling
+        divide, subtract = (
+            values * dates if len(values) > 1 else values
+            for values in (scaling.divide, scaling.subtract)
+        )
+        return Scaling(divide, subtract, scaling.clip)
+
     def working_gsd(self, native: float | None) -> float | None:
         """Return the ground sampling distance, in metres, at which an image is to be fed.
 

@@ -159,8 +159,14 @@ def onto(ids: np.ndarray, grid: GeoBox) -> np.ndarray:
     return ids[np.ix_(rows, columns)]
 
 
-def known_pixels(part: Raster, bands: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (band, y, x) float32 pixels of some bands, and (y, x) bool where all are known."""
+def known_pixels(
+    part: Raster, bands: Sequence[int], *, any_date: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (band, y, x) float32 pixels of some bands, and (y, x) bool where all are known.
+
+    Or where any is, which is what counts for a set of dates.
+    """
     pixels = part.values[list(bands)].astype(np.float32)
-    known = np.asarray(np.isfinite(pixels).all(0))
+    finite = np.isfinite(pixels)
+    known = np.asarray(finite.any(0) if any_date else finite.all(0))
     return pixels, known if part.valid is None else part.valid & known

@@ -153,10 +153,10 @@ def _square(
     top, left = (height - size) // 2, (width - size) // 2
     roi = (slice(top, top + size), slice(left, left + size))
     part = working.read(roi)
-    pixels, known = known_pixels(part, decided.bands)
+    pixels, known = known_pixels(part, decided.bands, any_date=decided.dates is not None)
     if not known.any():
         return None
-    pixels = np.where(known, pixels, pixels[:, known].mean(1)[:, None, None])
+    pixels = prediction.fill_unknown(pixels, known)
     truth = onto(_true_classes(sample, model), working.grid)[roi].copy()
     ignore = None if sample.ignore is None else onto(sample.ignore, working.grid)[roi]
     truth[~known if ignore is None else ~known | ignore] = 255

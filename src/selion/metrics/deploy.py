@@ -203,12 +203,14 @@ def rescaled(
 
     Pixels times gain, plus offset shares of its divisor, never below 0.
     """
-    divide = np.asarray(model.inputs.scaling.divide, np.float32)[:, None, None]
+
+    def changed(pixels: np.ndarray, gain: float, offset: float) -> np.ndarray:
+        divide = np.asarray(model.inputs.scaling_of(len(pixels)).divide, np.float32)
+        moved = divide[:, None, None] * np.float32(offset)
+        return np.maximum(pixels.astype(np.float32) * np.float32(gain) + moved, 0)
 
     def change(gain: float, offset: float) -> Change:
-        return lambda pixels: np.maximum(
-            pixels.astype(np.float32) * np.float32(gain) + divide * np.float32(offset), 0
-        )
+        return lambda pixels: changed(pixels, gain, offset)
 
     return [Perturbed(name, model, change(gain, offset)) for name, gain, offset in changes]
 

@@ -81,11 +81,9 @@ def feed(view: View, card: ModelCard) -> np.ndarray:
 
 def scaled_pixels(pixels: np.ndarray, inputs: InputSpec) -> np.ndarray:
     """Scale (band, y, x) pixels, or (dates x bands, y, x) where dates are a set, to float32."""
-    if not inputs.dates:
-        return inputs.scaling(pixels)
-    dates = pixels.reshape(-1, len(inputs.bands), *pixels.shape[1:])
-    scaled = inputs.scaling(dates).reshape(pixels.shape)
-    scaled[np.isnan(scaled)] = ABSENT
+    scaled = inputs.scaling_of(len(pixels))(pixels)
+    if inputs.dates:
+        scaled = np.where(np.isnan(scaled), np.float32(ABSENT), np.maximum(scaled, 0))
     return scaled
 
 

@@ -101,12 +101,12 @@ def conditions_of(model: Segmenter, *, published: bool) -> dict[str, list[Pertur
             "brightness": metrics.rescaled(model),
             "scale": metrics.resized(model),
         }
-    divide = np.asarray(model.inputs.scaling.divide, np.float32)[:, None, None]
-    brighter = Perturbed(
-        f"divided by {DIVISOR:,.0f}",
-        model,
-        lambda pixels: pixels.astype(np.float32) * divide / np.float32(DIVISOR),
-    )
+
+    def brighten(pixels: np.ndarray) -> np.ndarray:
+        divide = np.asarray(model.inputs.scaling_of(len(pixels)).divide, np.float32)
+        return pixels.astype(np.float32) * divide[:, None, None] / np.float32(DIVISOR)
+
+    brighter = Perturbed(f"divided by {DIVISOR:,.0f}", model, brighten)
     twice = Perturbed("enlarged twice", model, enlarge, _pick_every_second)
     return {"order": metrics.reordered(model), "brightness": [brighter], "scale": [twice]}
 

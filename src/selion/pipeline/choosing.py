@@ -80,7 +80,7 @@ def choose_model(bands: Sequence[str], size: ImageSize) -> ModelChoice:
     bands = tuple(bands)
     packaged = [card for card in models.packaged_models() if "field" in card.classes.names]
     fitting = [card for card in packaged if prediction.has_bands(bands, card.inputs)]
-    counted = [card for card in packaged if len(card.inputs.bands) == len(bands)]
+    counted = [card for card in packaged if prediction.has_number(len(bands), card.inputs)]
     fitting = sorted(fitting, key=lambda card: -len(card.inputs.bands)) or counted
     if not fitting:
         wanted = "; ".join(

@@ -1,4 +1,5 @@
 from .bands import has_bands as has_bands
+from .bands import has_number as has_number
 from .block import WindowCache as WindowCache
 from .block import predict_block as predict_block
 from .compare import changed_pixels as changed_pixels
@@ -29,3 +30,4 @@ from .scores import quantise as quantise
 from .scores import score_classes as score_classes
 from .scores import score_tags as score_tags
 from .timing import Stages as Stages
+from .windows import fill_unknown as fill_unknown

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from selion.errors import BandMismatch
 from selion.prediction.band_names import DATES, BandName, read_names, with_dates
+from selion.prediction.bands_of_dates import choose_dates, counts_as_dates
 from selion.raster import Source
 from selion.segmenter import InputSpec
 
@@ -132,6 +133,8 @@ def has_bands(given: tuple[str, ...], inputs: InputSpec) -> bool:
     inputs : InputSpec
         Of the model.
     """
+    if inputs.dates:
+        return any(name.is_known for name in read_names(given)) and _has_dates(given, inputs)
     if {name.casefold() for name in inputs.bands} <= {name.casefold() for name in given}:
         return True
     if not any(name.is_known for name in read_names(given)):
@@ -141,6 +144,19 @@ def has_bands(given: tuple[str, ...], inputs: InputSpec) -> bool:
     except BandMismatch:
         return False
     return True
+
+
+def _has_dates(given: tuple[str, ...], inputs: InputSpec) -> bool:
+    try:
+        choose_dates(given, inputs)
+    except BandMismatch:
+        return False
+    return True
+
+
+def has_number(count: int, inputs: InputSpec) -> bool:
+    """Say whether a model could take so many bands by their position alone."""
+    return counts_as_dates(count, inputs) if inputs.dates else count == len(inputs.bands)
 
 
 def _by_meaning(

@@ -185,10 +185,11 @@ def _look(
     clock = Clock(plan, sum(len(group.positions) for group in open_groups), progress)
     clock(0)
     working, judged = plan.working(source), False
+    scaling = model.inputs.scaling_of(len(plan.bands))
     for group in open_groups:
         frame = group_frame(plan, [group])
         part = read_frame(working, frame)
-        judged = judged or check_numbers(part, plan.bands, model.inputs.scaling)
+        judged = judged or check_numbers(part, plan.bands, scaling)
         for position, planes in segment_group(working, model, plan, group, part).items():
             journal.save(
                 plan.lattice_roi(*position),

@@ -209,7 +209,7 @@ def _judge(work: StripWork, pending: Sequence[int]) -> None:
 
     It is done by the same block as one process would take: a strip alone may lie in the dark.
     """
-    scaling = work.loaded().inputs.scaling
+    scaling = work.loaded().inputs.scaling_of(len(work.plan.bands))
     working = work.plan.working(work.source)
     for task in tasks(work.plan, [work.plan.blocks[k] for k in pending]):
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,9 @@ from selion.grid import (
     tiles,
 )
 from selion.prediction.bands import choose_bands, stated_bands
+from selion.prediction.bands_of_dates import choose_dates
 from selion.prediction.blend import spread
+from selion.prediction.date_stack import Dates, DateStack, decide_dates
 from selion.prediction.filling import QuarterFilled, nodatas_of, quarters_of
 from selion.prediction.resample import (
     Magnified,
@@ -69,7 +71,8 @@ class PredictOptions:
     batch: int | None = None
     """Windows given to the model at once."""
     bands: tuple[int | str, ...] | None = None
-    """Bands of the image in the model's order: numbers from 1, or names."""
+    """Bands of the image in the model's order: numbers from 1, or names; for a model of any number
+    of dates those of each date, one date after the other."""
 
     def __post_init__(self) -> None:
         if self.gsd is not None and self.scale is not None:
@@ -122,6 +125,9 @@ class PredictionPlan:
     nodatas: tuple[float | None, ...] | None = None
     """The number that stands for nothing, band by band, where holes are filled from other quarters;
     None: they are not."""
+    dates: Dates | None = None
+    """The dates of the image, for a model that takes any number of them: ``bands`` are then all
+    bands of its :class:`selion.prediction.date_stack.DateStack`."""
 
     @cached_property
     def key(self) -> str:
@@ -155,6 +161,8 @@ class PredictionPlan:
 
     def working(self, source: Source) -> Source:
         """Return the source as it looks on the working grid."""
+        if self.dates is not None:
+            return DateStack(source, self.dates, self.scale)
         if self.stretch is not None:
             source = Stretched(source, self.stretch, self.bands)
         if self.nodatas is not None:
@@ -176,6 +184,9 @@ def plan(
     fingerprint: str = "",
 ) -> PredictionPlan:
     """Decide how a source is predicted by a model; no pixel is read.
+
+    Only for a model that takes bytes and other numbers a few are, where the number type does not
+    tell: see :func:`selion.prediction.date_stack.decide_dates`.
 
     Parameters
     ----------
@@ -200,19 +211,13 @@ def plan(
     GridMismatch
         If the grid is rotated, or has no CRS where the model wants metres.
     BadInput
-        If the window does not fit the model.
+        If the window does not fit the model, or the numbers of the image none of its scales.
     """
     options = options or PredictOptions()
     loaded = as_model(model)
     inputs = loaded.inputs
     check_north_up(source.grid)
-    bands, band_note = choose_bands(
-        stated_bands(source, inputs.bands),
-        inputs.bands,
-        options.bands,
-        any_order=inputs.any_order,
-        named=inputs.named,
-    )
+    bands, dates, band_notes = _bands(source, inputs, options)
     scale, scale_note = _scale(source.grid, inputs, options)
     grid = _grid(source.grid, scale, inputs.upsampling)
     height, width = grid.shape
@@ -220,7 +225,7 @@ def plan(
     lattice = Lattice((height, width), _window(inputs, options), overlap, inputs.upsampling)
     stretch = inputs.stretch if is_stretched(source, inputs.stretch) else None
     notes = [
-        band_note,
+        *band_notes,
         scale_note,
         _stretch_note(stretch),
         _small_note(lattice),
@@ -237,13 +242,31 @@ def plan(
         context=inputs.context,
         classes=loaded.classes,
         image_gsd=image_gsd(source),
-        decided=_decided(source.grid, loaded, lattice, options, bands) | {"input": fingerprint},
+        decided=_decided(source.grid, loaded, lattice, options, bands)
+        | ({} if dates is None else {"dates": asdict(dates)})
+        | {"input": fingerprint},
         notes=tuple(note for note in notes if note),
         upsampling=inputs.upsampling,
         blend=inputs.blend,
         stretch=stretch,
         nodatas=nodatas_of(source) if inputs.fill == "quarters" else None,
+        dates=dates,
     )
+
+
+def _bands(
+    source: Source, inputs: InputSpec, options: PredictOptions
+) -> tuple[tuple[int, ...], Dates | None, tuple[str, ...]]:
+    """Return the bands of the channels, the dates where they are a set, and sentences."""
+    given = stated_bands(source, inputs.bands)
+    if inputs.dates:
+        found = choose_dates(given, inputs, options.bands)
+        dates, note = decide_dates(source, inputs, found, nodatas_of(source))
+        return tuple(range(len(dates.names))), dates, (found.note, note)
+    bands, note = choose_bands(
+        given, inputs.bands, options.bands, any_order=inputs.any_order, named=inputs.named
+    )
+    return bands, None, (note,)
 
 
 def _grid(grid: GeoBox, scale: tuple[float, float] | None, upsampling: int) -> GeoBox:
@@ -434,6 +457,9 @@ def _decided(
             ("blend", "gaussian"),
             ("fill", "mean"),
             ("stretch", None),
+            ("dates", ""),
+            ("optional", ()),
+            ("byte_divide", None),
         )
         # what is usual is not written down: it was not, when keys were first made
         if getattr(inputs, name) != usual

@@ -236,21 +236,40 @@ class Resampled(DerivedSource):
         Raster
             (band, y, x) float32, 0 where not valid.
         """
+        frame, steps = self.frame(roi)
+        part = self.source.read(frame)
+        values, valid = resampled(part.values.astype(np.float32), valid_pixels(part), steps)
+        return Raster(values, self.grid[roi], self.bands, valid)
+
+    def frame(self, roi: Roi) -> tuple[Roi, Steps]:
+        """Return what has to be read of the source for a region, and the taps into it."""
         axes = [
             Axis(size_in, size_out)
             for size_in, size_out in zip(self.source.grid.shape, self.grid.shape, strict=True)
         ]
         taps = [axis.taps(part.start, part.stop) for axis, part in zip(axes, roi, strict=True)]
         rows, columns = (slice(int(index.min()), int(index.max()) + 1) for index, _ in taps)
-        part = self.source.read((rows, columns))
-        steps = (taps[0][0] - rows.start, taps[0][1]), (taps[1][0] - columns.start, taps[1][1])
-        values = part.values.astype(np.float32)
-        known = valid_pixels(part)
-        if known is None:
-            return Raster(_gather(values, steps), self.grid[roi], self.bands)
-        values[:, ~known] = 0
-        missing = _gather((~known)[None].astype(np.float32), steps)[0]
-        return _normalised(_gather(values, steps), missing, self.grid[roi], self.bands)
+        return (rows, columns), (
+            (taps[0][0] - rows.start, taps[0][1]),
+            (taps[1][0] - columns.start, taps[1][1]),
+        )
+
+
+def resampled(
+    values: np.ndarray, known: np.ndarray | None, steps: Steps
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Resample (band, y, x) float32 values, which are changed where they are not known.
+
+    Returns
+    -------
+    (band, y, x) float32 ndarray, (y, x) bool ndarray or None
+        0 where not valid; None: all are.
+    """
+    if known is None:
+        return _gather(values, steps), None
+    values[:, ~known] = 0
+    missing = _gather((~known)[None].astype(np.float32), steps)[0]
+    return _normalised(_gather(values, steps), missing)
 
 
 def _gather(planes: np.ndarray, steps: Steps) -> np.ndarray:
@@ -294,9 +313,7 @@ def _sum_taps(
     return total
 
 
-def _normalised(
-    values: np.ndarray, missing: np.ndarray, grid: GeoBox, bands: tuple[str, ...]
-) -> Raster:
+def _normalised(values: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Give the missing (y, x) share of the weight to the rest.
 
     Where nothing is missing not a bit is touched.
@@ -305,7 +322,7 @@ def _normalised(
     mixed = valid & (missing > 0)
     values[:, mixed] /= 1 - missing[mixed]
     values[:, ~valid] = 0
-    return Raster(values, grid, bands, valid)
+    return values, valid
 
 
 _: type[Source] = Resampled

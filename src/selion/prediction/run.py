@@ -227,7 +227,10 @@ class PredictionRun:
     def _in_order(
         self, computation: Computation, todo: list[Task], worker: ThreadPoolExecutor
     ) -> None:
-        cache = WindowCache(self.plan)
+        cache, scaling = (
+            WindowCache(self.plan),
+            self.model.inputs.scaling_of(len(self.plan.bands)),
+        )
         fresh = {_corner(task.roi): k for k, task in enumerate(todo)}
         ahead = worker.submit(self._read, computation.working, todo[0]) if todo else None
         for roi in self._rois:
@@ -243,7 +246,7 @@ class PredictionRun:
                 else None
             )
             self.judged = self.judged or (
-                part is not None and check_numbers(part, self.plan.bands, self.model.inputs.scaling)
+                part is not None and check_numbers(part, self.plan.bands, scaling)
             )
             stored = quantise(*compute(computation, todo[k], part, cache))
             self._finish(roi, stored, worker, new=True)

@@ -45,11 +45,12 @@ def check_numbers(part: Raster, bands: tuple[int, ...], scaling: Scaling) -> boo
     if scaling == Scaling():
         return True
     thin = part.values[list(bands), ::7, ::7]  # a 49th is enough, and is all that is copied
-    known = np.isfinite(thin).all(0)
-    pixels = thin[:, known if part.valid is None else known & part.valid[::7, ::7]]
+    known = np.isfinite(thin)
+    known &= True if part.valid is None else part.valid[::7, ::7]
+    pixels = thin[known]
     if not pixels.size:
         return False
-    scaled = np.abs(Scaling(scaling.divide, scaling.subtract)(pixels[..., None]))
+    scaled = np.abs(Scaling(scaling.divide, scaling.subtract)(thin))[known]
     high, middle = float(np.percentile(scaled, 99)), float(np.median(scaled))
     low, top = (float(v) for v in np.percentile(pixels, [2, 98]))
     if high < TINY or middle > HUGE or (part.dtype == np.uint8 and min(scaling.divide) >= BYTES):

@@ -57,7 +57,7 @@ def cut_window(part: Raster, frame: Roi, position: Position, plan: PredictionPla
     roi = plan.lattice_roi(*position)
     times = plan.upsampling
     seen = part.read(inside(coarser(roi, times), coarser(frame, times)))
-    pixels, valid = _filled(seen, plan.bands)
+    pixels, valid = _filled(seen, plan)
     if not valid.any():
         return None
     edge = plan.lattice.window
@@ -105,7 +105,7 @@ def add_context(
 
 
 def _context(part: Raster, plan: PredictionPlan) -> Raster:
-    pixels, valid = _filled(part, plan.bands)
+    pixels, valid = _filled(part, plan)
     return Raster(pixels, part.grid, tuple(part.bands[k] for k in plan.bands), valid)
 
 
@@ -128,26 +128,37 @@ def context_roi(place: Position, plan: PredictionPlan) -> Roi:
     return clip_roi(plan.contexts.window_roi(*place), plan.lattice.shape)
 
 
-def _filled(part: Raster, bands: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _filled(part: Raster, plan: PredictionPlan) -> tuple[np.ndarray, np.ndarray]:
     """Select bands as float32 and fill pixels that are not valid.
 
     They get the mean, band by band, of those that are.
 
     A pixel counts as valid only if all *selected* bands are finite.  The mean (and not 0) keeps the
     fill within the numbers that the network knows, whatever its scaling; it depends on nothing
-    beyond this part.
+    beyond this part.  Where dates are a set, what one date lacks stays NaN, and a pixel is valid
+    where any date is there.
     """
-    chosen = Raster(
-        part.values[list(bands)], part.grid, tuple(part.bands[k] for k in bands), part.valid
-    )
+    bands = list(plan.bands)
+    chosen = Raster(part.values[bands], part.grid, tuple(part.bands[k] for k in bands), part.valid)
     pixels = chosen.values.astype(np.float32)
-    valid = valid_pixels(chosen)
+    valid = valid_pixels(chosen) if plan.dates is None else chosen.valid
     if valid is None:
         return pixels, np.ones(pixels.shape[1:], bool)
-    if valid.any():
-        for plane in pixels:
-            plane[~valid] = plane[valid].mean(dtype=np.float64)
-    return pixels, valid
+    return fill_unknown(pixels, valid), valid
+
+
+def fill_unknown(pixels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Give (band, y, x) float32 pixels, where they are not known, the mean of those that are.
+
+    They are changed in place.  NaN where other bands are known has no part in it, and stays; a band
+    that is nothing else stays as it is.
+    """
+    for plane in pixels:
+        seen = plane[known]
+        seen = seen[np.isfinite(seen)]
+        if seen.size:
+            plane[~known] = seen.mean(dtype=np.float64)
+    return pixels
 
 
 def mirror(size: int, length: int) -> np.ndarray:

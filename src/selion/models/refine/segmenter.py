@@ -326,6 +326,12 @@ def refine(
     if refiner == OWN:
         return Refined(base)
     loaded = load_model(refiner, engine, fast=fast, threads=threads)
+    for model in (base, loaded):
+        if model.inputs.dates:
+            raise BadInput(
+                f"{model.card.name} looks at any number of dates, and a refiner and its model at "
+                "the same bands: take another, or the model's own boundary."
+            )
     if loaded.gives == "objects":
         from selion.models.sam.segmenter import SamSegmenter
 
