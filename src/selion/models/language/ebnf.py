@@ -26,11 +26,11 @@ def to_ebnf(grammar: Grammar) -> str:
     Raises
     ------
     BadInput
-        If the codec can repeat rows: how many rows are left would need a rule each.
+        If the codec can repeat or skip rows: how many rows are left would need a rule each.
     """
-    if grammar.codec.repeat:
+    if grammar.codec.counts_rows:
         raise BadInput(
-            f"The codec {grammar.codec.name} repeats rows, which this form of grammar cannot "
+            f"The codec {grammar.codec.name} repeats or skips rows, which this form of grammar cannot "
             "count: take grammar = 'selion', or the codec rrle-compact."
         )
     return "\n".join(_rules(grammar)) + "\n"

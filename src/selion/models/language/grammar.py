@@ -18,6 +18,8 @@ from selion.errors import BadInput
 from selion.models.language.rrle import CLOSE, OPEN, Codec, encode
 
 ROW, RUN, COUNT, TIMES, DONE = "row", "run", "count", "times", "done"
+NUMBER, PLACE = "number", "place"
+"""Of a row, and where in it a run ends, in the codec that says places."""
 
 
 class GrammarState(NamedTuple):
@@ -54,6 +56,8 @@ class Grammar:
     @property
     def start(self) -> GrammarState:
         """Where each text begins."""
+        if self.codec.places:
+            return GrammarState(OPEN + "0", RUN, "", self.shape[0] - 1, self.shape[1])
         return GrammarState(OPEN, ROW, "", self.shape[0], self.shape[1])
 
     @cached_property
@@ -79,6 +83,10 @@ class Grammar:
             return self._times(state, char)
         if state.phase == DONE:
             return None
+        if state.phase == NUMBER:
+            return self._number(state, char)
+        if state.phase == PLACE:
+            return self._place(state, char)
         if state.phase == ROW and char == "=" and self.codec.repeat and state.above:
             return state._replace(phase=TIMES, typed="")
         return self._run(state, char)
@@ -94,7 +102,36 @@ class Grammar:
         whole = next((k for k in fitting if self.labels[k] == typed), None)
         if whole is None:
             return state._replace(phase=RUN, typed=typed)
-        return state._replace(phase=COUNT, typed="", last=whole)
+        return state._replace(phase=PLACE if self.codec.places else COUNT, typed="", last=whole)
+
+    def _number(self, state: GrammarState, char: str) -> GrammarState | None:
+        """Write the number of a row below the last one, or the end of the mask."""
+        first, rows = self.shape[0] - state.rows, self.shape[0]
+        if char in "0123456789":
+            typed = state.typed + char
+            return state._replace(typed=typed) if _may_become(typed, first, rows) else None
+        if not state.typed:
+            return GrammarState(CLOSE[1:], DONE) if char == CLOSE[0] else None
+        if int(state.typed) < first:
+            return None
+        return self._run(
+            GrammarState("", RUN, "", rows - 1 - int(state.typed), self.shape[1]), char
+        )
+
+    def _place(self, state: GrammarState, char: str) -> GrammarState | None:
+        """Write where a run ends, inside the row; one that ends at its edge has no number."""
+        first, columns = self.shape[1] - state.cells + 1, self.shape[1]
+        if char in "0123456789":
+            typed = state.typed + char
+            return state._replace(typed=typed) if _may_become(typed, first, columns) else None
+        if not state.typed:
+            after = GrammarState("", NUMBER, "", state.rows) if char == "\n" else None
+            return after if after is None or state.rows else GrammarState(CLOSE, DONE)
+        if int(state.typed) < first:
+            return None
+        return self._run(
+            state._replace(phase=RUN, typed="", cells=columns - int(state.typed)), char
+        )
 
     def _count(self, state: GrammarState, char: str) -> GrammarState | None:
         number = int(state.typed or 0)
@@ -139,6 +176,16 @@ class Grammar:
         first, second = sorted(range(len(self.names)), key=lambda k: -len(self.labels[k]))[:2]
         rows, columns = np.indices(self.shape)
         return encode(np.where((rows + columns) % 2, second, first), self.names, self.codec)
+
+
+def _may_become(typed: str, least: int, bound: int) -> bool:
+    """Say whether digits begin a number of ``least`` or more and below ``bound``."""
+    low = high = int(typed)
+    while typed[0] != "0" and low < bound:
+        if high >= least:
+            return True
+        low, high = low * 10, high * 10 + 9
+    return False
 
 
 def is_done(state: GrammarState) -> bool:
@@ -260,7 +307,7 @@ class TokenGrammar:
         """
         return (
             state
-            if self.grammar.codec.repeat or state.rows <= self._cap
+            if self.grammar.codec.counts_rows or state.rows <= self._cap
             else state._replace(rows=self._cap)
         )
 

@@ -7,9 +7,11 @@ r"""Masks as text, row by row, and back: run-length codecs with a decoder that c
     rrle-compact   <seg>o7f9\nf16\n</seg>                            one letter for each class
     rrle-delta     <seg>o7f9\nf16\n=3\n</seg>                       and "=3": the row above three
                    times more
+    rrle-places    <seg>0o7f\n1f\n</seg>                            only rows that differ from the
+                   one above: the row's number, then where each run ends, the last one at the edge
 
-All three are one form with other separators (:class:`Codec`), so there is one encoder, one decoder
-and one grammar.
+The first three are one form with other separators (:class:`Codec`).  The last says the same with
+places instead of lengths: a model need not add up what it wrote to know where it is.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ OPEN, CLOSE = "<seg>", "</seg>"
 """Ordinary text around a mask, no special tokens."""
 _DIGITS = 6
 """Longer counts than this many digits are taken as "more than any row"."""
+_PLACED = re.compile(r"\s*([A-Za-z])[ \t]*([0-9]*)")
+_NUMBERED = re.compile(r"([0-9]+)")
 _LETTERED = re.compile(r"\s*([A-Za-z])\s*([0-9]+)\s*")
 _REPEAT = re.compile(r"=\s*([0-9]+)\s*")
 
@@ -48,6 +52,14 @@ class Codec:
     """Whether a class is written as one letter instead of its name."""
     repeat: bool
     """Whether "=k" stands for the row above k times more."""
+    places: bool = False
+    """Whether numbers are places: that of the row, and where in it each run ends.  Rows that equal
+    the one above are left out."""
+
+    @property
+    def counts_rows(self) -> bool:
+        """Whether what may come depends on how many rows there were."""
+        return self.repeat or self.places
 
     def labels(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return how each class is spelled.
@@ -97,6 +109,7 @@ CODECS: Mapping[str, Codec] = {
         Codec("rrle", " *", "| ", " ", letters=False, repeat=False),
         Codec("rrle-compact", "", "", "", letters=True, repeat=False),
         Codec("rrle-delta", "", "", "", letters=True, repeat=True),
+        Codec("rrle-places", "", "", "", letters=True, repeat=False, places=True),
     )
 }
 """By name."""
@@ -152,6 +165,8 @@ def encode(mask: np.ndarray, names: Sequence[str], codec: Codec = CODECS["rrle"]
             f"The mask holds the id {wrong}; wanted are 0 to {len(labels) - 1}: what is not known "
             f"({IGNORE}) cannot be spelled."
         )
+    if codec.places:
+        return OPEN + "".join(f"{line}\n" for line in _placed_lines(mask, labels)) + CLOSE
     rows = [_row(row, labels, codec) for row in mask]
     lines = _folded(rows) if codec.repeat else rows
     body = f"\n{codec.indent}".join(lines)
@@ -165,6 +180,19 @@ def _row(row: np.ndarray, labels: Sequence[str], codec: Codec) -> str:
         f"{labels[k]}{codec.mark}{n}"
         for k, n in zip(row[starts].tolist(), counts.tolist(), strict=True)
     )
+
+
+def _placed_lines(mask: np.ndarray, labels: Sequence[str]) -> list[str]:
+    """Spell the rows that differ from the one above: their number, and where each run ends."""
+    changed = np.flatnonzero(np.concatenate([[True], (mask[1:] != mask[:-1]).any(1)]))
+    lines = []
+    for number in changed.tolist():
+        row = mask[number]
+        ends = [*(np.flatnonzero(row[1:] != row[:-1]) + 1).tolist(), ""]
+        starts = [0, *ends[:-1]]
+        runs = (f"{labels[row[a]]}{b}" for a, b in zip(starts, ends, strict=True))
+        lines.append(f"{number}{''.join(runs)}")
+    return lines
 
 
 def _folded(rows: Sequence[str]) -> list[str]:
@@ -243,6 +271,8 @@ def decode(
     """
     labels = _meanings(codec.labels(names), codec)
     lines, truncated = _lines(text, shape[0])
+    if codec.places:
+        return _read_places(lines, shape, labels, truncated=truncated)
     mask = np.full(shape, IGNORE, np.uint8)
     found = Misread(truncated=truncated)
     row = 0
@@ -292,6 +322,68 @@ def _times(line: str) -> int | None:
 
 def _count(digits: str) -> int:
     return int(digits) if len(digits) <= _DIGITS else 10**_DIGITS
+
+
+def _read_places(
+    lines: Sequence[str], shape: tuple[int, int], labels: Mapping[str, int], *, truncated: bool
+) -> tuple[np.ndarray, Misread]:
+    """Read rows that are said by their number; each stands for those below up to the next one.
+
+    What has no end speaks of its last row alone.
+    """
+    mask, found, last = np.full(shape, IGNORE, np.uint8), Misread(truncated=truncated), -1
+    missing = 0
+    for k, line in enumerate(lines):
+        number = _NUMBERED.match(line)
+        row = _count(number[1]) if number else shape[0]
+        if number is None:
+            found = replace(found, rows_short=found.rows_short + 1)
+            continue
+        if row <= last or row >= shape[0]:
+            found = replace(found, rows_extra=found.rows_extra + 1)
+            continue
+        missing += row if last < 0 else 0
+        cut = truncated and k == len(lines) - 1
+        found = _read_placed(line[number.end() :], mask[row], labels, found, cut=cut)
+        mask[row + 1 :] = IGNORE if cut else mask[row]
+        last = row
+    if truncated or last < 0:
+        mask[last + 1 :] = IGNORE
+        missing += shape[0] - 1 - last
+    return mask, replace(found, rows_missing=missing)
+
+
+def _read_placed(
+    line: str, into: np.ndarray, labels: Mapping[str, int], found: Misread, *, cut: bool
+) -> Misread:
+    """Write into a row what a line says behind its number.
+
+    ``cut``: the last run may lack digits, and is not believed.
+    """
+    place, end, width, into[:] = 0, 0, len(into), IGNORE
+    long = unknown = 0
+    while place < width and (match := _PLACED.match(line, end)):
+        end = match.end()
+        after = line[end:].strip()
+        if cut and not after:
+            break
+        if not match[2] and after:
+            break  # a run without an end, and more behind it
+        stop = _count(match[2]) if match[2] else width
+        if stop <= place:
+            break
+        known = labels.get(match[1], IGNORE)
+        unknown += known == IGNORE
+        into[place:stop] = known
+        long = long or stop > width
+        place = stop
+    long = long or (place >= width and bool(line[end:].strip()))
+    return replace(
+        found,
+        rows_short=found.rows_short + (place < width),
+        rows_long=found.rows_long + bool(long),
+        unknown=found.unknown + unknown,
+    )
 
 
 def _read_row(
