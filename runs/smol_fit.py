@@ -1,0 +1,501 @@
+"""Train ``landscape-smol``: SmolLM2's first blocks learn to write masks of fields as text.
+
+    python runs/smol_data.py ../shared/data/satellite/vhr_naip_usa packed
+    python runs/smol_fit.py packed/start.npz packed/chips.npz --minutes 6 --out checkpoints/smol
+
+Supervised on chips and simulated scenes that lie on the accelerator, then by reward (GRPO: groups
+of answers to one question, worth their Dice; one step for each drawing, so there is no ratio to
+clip).  The rate of learning falls with the time that is spent, or with ``--steps``.  A run that is
+killed goes on from ``--state`` as if it had not been.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import smol_model
+from selion.models.language.rrle import CODECS, decode
+from smol_data import (
+    CODEC,
+    GRID,
+    NAMES,
+    PATCH,
+    SHOWN,
+    Chips,
+    Draw,
+    Lessons,
+    Words,
+    answer_tokens,
+    held_out,
+    place_tokens,
+    read_chips,
+    read_words,
+)
+from smol_model import Answers, Model, read_base
+
+BEHIND = 48
+"""Tokens behind the second image before an answer, at most."""
+
+
+def options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("start", type=Path)
+    parser.add_argument("chips", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--state", type=Path, help="checkpoint; OUT/state.pt without it")
+    parser.add_argument("--minutes", type=float, default=6.0, help="of this call, all included")
+    parser.add_argument("--total", type=float, help="minutes of all calls; --minutes without it")
+    parser.add_argument("--steps", type=int, default=0, help="supervised steps instead of minutes")
+    parser.add_argument("--grpo", type=float, default=0.25, help="share of the time by reward")
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--room", type=int, default=374, help="tokens to an answer")
+    parser.add_argument("--rank", type=int, default=48)
+    parser.add_argument("--scenes", type=float, default=0.1, help="share of simulated lessons")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--rl-lr", type=float, default=5e-5)
+    parser.add_argument("--groups", type=int, default=9)
+    parser.add_argument("--answers", type=int, default=16)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--compile", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tiny", action="store_true", help="one block, few patches: a rehearsal")
+    return parser.parse_args()
+
+
+@dataclass
+class Asked:
+    """Validation patches, as the library shows them."""
+
+    whole: torch.Tensor
+    """(chip, 3, SHOWN, SHOWN)."""
+    patch: torch.Tensor
+    """(patch, 3, PATCH, PATCH)."""
+    chip: torch.Tensor
+    """(patch,) of ``whole``."""
+    cells: torch.Tensor
+    """(patch, GRID, GRID)."""
+    truth: torch.Tensor
+    """(patch, PATCH, PATCH) bool."""
+    boxes: torch.Tensor
+    frames: torch.Tensor
+
+
+def ask(images: list[np.ndarray], masks: list[np.ndarray], device: str) -> Asked:
+    """Cut chips into patches without overlap."""
+    wholes, patches, chips, truths, boxes, frames = [], [], [], [], [], []
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        values = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+        size = (SHOWN, SHOWN)
+        wholes.append(F.interpolate(values, size, mode="bilinear", antialias=True).round()[0])
+        for top in range(0, image.shape[0] - PATCH + 1, PATCH):
+            for left in range(0, image.shape[1] - PATCH + 1, PATCH):
+                part = slice(top, top + PATCH), slice(left, left + PATCH)
+                patches.append(values[0][:, part[0], part[1]])
+                truths.append(torch.from_numpy(mask[part]))
+                chips.append(number)
+                boxes.append((top, left, top + PATCH, left + PATCH))
+                frames.append(image.shape[0])
+    truth = torch.stack(truths).to(device)
+    cells = F.avg_pool2d(truth[:, None].float(), PATCH // GRID)[:, 0] > 0.5
+    return Asked(
+        torch.stack(wholes).to(device),
+        torch.stack(patches).to(device),
+        torch.tensor(chips, device=device),
+        cells.long(),
+        truth,
+        torch.tensor(boxes, device=device),
+        torch.tensor(frames, device=device),
+    )
+
+
+def dice(cells: np.ndarray, answer: np.ndarray) -> float:
+    """Mean Dice over the classes that truth or answer have; what is not said is a miss."""
+    worth = []
+    for number in range(len(NAMES)):
+        true, said = cells == number, answer == number
+        if true.any() or said.any():
+            worth.append((2 * (true & said).sum() + 1) / (true.sum() + said.sum() + 1))
+    return float(np.mean(worth))
+
+
+@dataclass
+class Progress:
+    """Where a run is."""
+
+    step: int = 0
+    rewarded: int = 0
+    spent: float = 0.0
+    """Seconds."""
+    phase: str = "sft"
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Run:
+    """A training run."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.began, self.progress = args, time.monotonic(), Progress()
+        self.device = args.device
+        torch.manual_seed(args.seed)
+        torch.set_float32_matmul_precision("high")
+        number = torch.bfloat16 if args.device == "cuda" else torch.float32
+        with np.load(args.start, allow_pickle=False) as held:
+            self.words = read_words(held)
+            base = read_base(held)
+            eyes = {
+                name[5:]: torch.from_numpy(held[name]) for name in held.files if name[:5] == "eyes."
+            }
+            scenes = self._read(args.start)[:2] if args.scenes else ([], [])
+        if args.tiny:
+            base.linear = {kind: weight[:1] for kind, weight in base.linear.items()}
+            base.norm1, base.norm2 = base.norm1[:1], base.norm2[:1]
+        self.model = Model(base, self.words, args.rank, number)
+        self.model.eyes.encoder.load_state_dict(
+            {name: one.float() if one.is_floating_point() else one for name, one in eyes.items()}
+        )
+        self.model.to(self.device)
+        self.model.eyes.to(memory_format=torch.channels_last)
+        images, masks, _ = read_chips(args.chips)
+        seen = [k for k in range(len(images)) if not held_out(k)]
+        judged = [k for k in range(len(images)) if held_out(k)]
+        if args.tiny:
+            seen, judged = seen[:2], judged[:1]
+        count = len(scenes[0])
+        shares = [1 - args.scenes * bool(count)] * len(seen)
+        shares = [share / len(seen) for share in shares] + [args.scenes / max(count, 1)] * count
+        chips = Chips(
+            [images[k] for k in seen] + scenes[0], [masks[k] for k in seen] + scenes[1], self.device
+        )
+        self.draw = Draw(chips, shares, self.device)
+        self.asked = ask([images[k] for k in judged], [masks[k] for k in judged], self.device)
+        self.generator = torch.Generator(self.device).manual_seed(args.seed)
+        self.optimizer = self._optimizer()
+        self.state = args.state or args.out / "state.pt"
+        self.judge: Answers | None = None
+        self.drawer: Answers | None = None
+        if args.compile and args.device == "cuda":
+            self.model.writer.quick = torch.compile(smol_model.block, dynamic=False), args.batch
+
+    @staticmethod
+    def _read(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
+        images, packed, names = read_chips(path)
+        with np.load(path) as held:
+            masks = np.unpackbits(held["ids"], axis=-1).astype(bool)
+        return images, list(masks[: len(packed)]), names
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        model, rate = self.model, self.args.lr
+        encoder = list(model.eyes.encoder.parameters())
+        known = {id(one) for one in encoder} | {id(model.writer.embed)}
+        rest = [one for one in model.parameters() if id(one) not in known]
+        groups = [
+            {"params": encoder, "share": 0.3},
+            {"params": [model.writer.embed], "share": 0.5, "weight_decay": 0.0},
+            {"params": rest, "share": 1.0},
+        ]
+        fused = self.device == "cuda"
+        return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=fused)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of this call."""
+        return time.monotonic() - self.began
+
+    def done(self) -> float:
+        """Return the share of the supervised part that is over."""
+        args = self.args
+        if args.steps:
+            return self.progress.step / args.steps
+        whole = 60 * (args.total or args.minutes) * (1 - args.grpo) - 25
+        return (self.progress.spent + self.elapsed) / whole
+
+    def save(self) -> None:
+        """Write the checkpoint that a killed run goes on from."""
+        held = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": {**vars(self.progress), "spent": self.progress.spent + self.elapsed},
+            "generator": self.generator.get_state(),
+            "random": torch.cuda.get_rng_state() if self.device == "cuda" else torch.get_rng_state(),
+        }
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        part = self.state.with_suffix(".part")
+        torch.save(held, part)
+        part.replace(self.state)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one."""
+        if not self.state.is_file():
+            return
+        held = torch.load(self.state, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(held["model"])
+        self.optimizer.load_state_dict(held["optimizer"])
+        self.progress = Progress(**held["progress"])
+        self.generator.set_state(held["generator"].cpu())
+        put = torch.cuda.set_rng_state if self.device == "cuda" else torch.set_rng_state
+        put(held["random"].cpu())
+        print(f"goes on at step {self.progress.step}, {self.progress.spent:.0f} s in", flush=True)
+
+    def export(self) -> None:
+        """Write the weights in halves: what writes, and what sees."""
+        from safetensors.torch import save_file
+
+        self.args.out.mkdir(parents=True, exist_ok=True)
+        held = {name: one.half().contiguous() for name, one in self.model.state_dict().items()}
+        for name, part in (("eyes", True), ("writer", False)):
+            found = {key: one.cpu() for key, one in held.items() if key.startswith("eyes.") == part}
+            target = self.args.out / f"vlm_{name}.safetensors"
+            save_file(found, f"{target}.part")
+            Path(f"{target}.part").replace(target)
+        text = json.dumps({**vars(self.progress), "args": {k: str(v) for k, v in vars(self.args).items()}})
+        (self.args.out / "vlm_log.json").write_text(text)
+
+    def loss(self, lessons: Lessons) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the answer's words and the eyes' own cells cost."""
+        model, words, count = self.model, self.words, len(lessons.cells)
+        said, sizes = place_tokens(lessons.boxes, lessons.frames, words, BEHIND)
+        answer = answer_tokens(lessons.cells, words, self.args.room)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+            tokens, aside = model.look(torch.cat([lessons.whole, lessons.patch]))
+        target = torch.full((count, BEHIND + self.args.room), -1, device=self.device)
+        where = sizes[:, None] + torch.arange(self.args.room, device=self.device)
+        target.scatter_(1, where, answer)
+        row = torch.where(target >= 0, target, F.pad(said, (0, self.args.room), value=words.pad))
+        states = model.writer(model.row(tokens[:count], tokens[count:], row), model.writer.weights())
+        first = model.prefix()
+        logits = model.writer.logits(states[:, first - 1 : -1]).flatten(0, 1)
+        spoken = F.cross_entropy(logits, target.flatten(), ignore_index=-1)
+        cells = torch.cat([lessons.wide, lessons.cells])
+        weight = torch.ones(2 * count, 1, 1, device=self.device)
+        weight[:count] = 0.5
+        each = F.cross_entropy(aside, cells, ignore_index=-1, reduction="none")
+        seen = (each * weight).sum() / (weight * (cells >= 0)).sum()
+        return spoken, seen
+
+    def rate(self, share: float, peak: float, warm: float = 0.03) -> None:
+        """Set the rate of learning: up, then down along a cosine."""
+        share = min(max(share, 0.0), 1.0)
+        value = share / warm if share < warm else 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = peak * group["share"] * max(value, 0.01)
+
+    def step(self, loss: torch.Tensor) -> None:
+        """Take one step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+
+    def supervised(self) -> None:
+        """Learn to write the right answers."""
+        told = judged = saved = time.monotonic()
+        since, running = 0, []
+        while self.done() < 1 and self.elapsed < 60 * self.args.minutes - 25:
+            self.model.train()
+            self.rate(self.done(), self.args.lr)
+            painted = max(0.0, 0.5 - 1.5 * self.done())
+            spoken, seen = self.loss(self.draw(self.args.batch, self.generator, painted))
+            self.step(spoken + 0.5 * seen)
+            self.progress.step += 1
+            since += 1
+            running.append((spoken.detach(), seen.detach()))
+            if time.monotonic() - told > 15 or self.progress.step in (1, 3):
+                words, cells = (float(torch.stack(part).mean()) for part in zip(*running, strict=True))
+                pace = since * self.args.batch / (time.monotonic() - told)
+                flops = pace * self.flops() / 1e12
+                print(
+                    f"sft {self.progress.step} {self.elapsed:.0f} s: words {words:.4f} cells "
+                    f"{cells:.4f}, {pace:.0f} lessons/s {flops:.0f} TFLOP/s {self.memory()}",
+                    flush=True,
+                )
+                told, since, running = time.monotonic(), 0, []
+            if time.monotonic() - judged > 55:
+                self.look()
+                judged = told = time.monotonic()
+                since = 0
+            if time.monotonic() - saved > 60:
+                self.save()
+                self.export()
+                saved = time.monotonic()
+
+    def flops(self) -> float:
+        """Return what one lesson takes in the language model, forwards and backwards."""
+        writer = self.model.writer
+        length = self.model.prefix() + BEHIND + self.args.room
+        size = sum(getattr(writer, f"base_{kind}").numel() for kind in smol_model.KINDS)
+        return 6.0 * length * (size + writer.layers * length * writer.embed.shape[1])
+
+    def memory(self) -> str:
+        """Return the most memory that was used."""
+        if self.device != "cuda":
+            return ""
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
+
+    @torch.no_grad()
+    def answers(self, shuffled: bool = False) -> dict[str, Any]:
+        """Ask about all validation patches."""
+        model, asked = self.model, self.asked
+        model.eval()
+        count = len(asked.patch)
+        if self.judge is None:
+            self.judge = Answers(model, count, self.args.room, BEHIND, self.device)
+        order = torch.arange(count, device=self.device)
+        if shuffled:
+            order = order.roll(17 if count > 17 else 1)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+            whole = model.look(asked.whole)[0][asked.chip[order]]
+            near, aside = model.look(asked.patch[order])
+        said, sizes = place_tokens(asked.boxes, asked.frames, self.words, BEHIND)
+        written = self.judge(whole, near, said, sizes, 0.0).tolist()
+        return self.score(written, aside.argmax(1))
+
+    def score(self, written: list[list[int]], aside: torch.Tensor) -> dict[str, Any]:
+        """Score answers, and what the eyes alone say."""
+        asked, masks, clean = self.asked, [], 0
+        for ids in written:
+            mask, misread = decode(self.words.text(ids), (GRID, GRID), NAMES, CODECS[CODEC])
+            masks.append(mask)
+            clean += misread.clean
+        cells = asked.cells.cpu().numpy()
+        found = torch.from_numpy(np.stack(masks)).to(self.device)
+
+        def overlap(said: torch.Tensor) -> float:
+            large = said.repeat_interleave(PATCH // GRID, 1).repeat_interleave(PATCH // GRID, 2)
+            both, any_ = (large & asked.truth).sum(), (large | asked.truth).sum()
+            return float(both / any_.clamp(min=1))
+
+        each = [dice(true, mask) for true, mask in zip(cells, masks, strict=True)]
+        return {
+            "iou": overlap(found == 1),
+            "eyes_iou": overlap(aside == 1),
+            "constant_iou": overlap(torch.ones_like(aside) == 1),
+            "dice": float(np.mean(each)),
+            "cells": float((found == asked.cells).float().mean()),
+            "clean": clean / len(written),
+            "each": [round(value, 4) for value in each],
+        }
+
+    def look(self, shuffled: bool = False) -> None:
+        """Say how good the model is; a fault here ends nothing."""
+        try:
+            began = time.monotonic()
+            found = self.answers(shuffled)
+            facts = {name: round(value, 4) for name, value in found.items() if name != "each"}
+            print(f"judged{' SHUFFLED' if shuffled else ''} in {time.monotonic() - began:.1f} s: {facts}", flush=True)
+            place = {"phase": self.progress.phase, "step": self.progress.step, "shuffled": shuffled}
+            self.progress.curve.append({**place, "rewarded": self.progress.rewarded, **found})
+        except Exception as error:  # noqa: BLE001  # the training is worth more
+            print(f"not judged: {type(error).__name__} {str(error)[:200]}", flush=True)
+
+    def rewarded(self) -> None:
+        """Learn from what answers are worth."""
+        args, model = self.args, self.model
+        self.progress.phase = "grpo"
+        count = args.groups * args.answers
+        if self.drawer is None:
+            self.drawer = Answers(model, count, args.room, BEHIND, self.device)
+        began, told, worths = self.elapsed, time.monotonic(), []
+        end = 60 * args.minutes - 20
+        for one in self.optimizer.state.values():
+            one["exp_avg"].zero_()
+        while self.elapsed < end:
+            self.rate((self.elapsed - began) / max(end - began, 1), args.rl_lr, 0.1)
+            loss, worth = self.policy(self.draw(args.groups, self.generator))
+            self.progress.rewarded += 1
+            worths.append(worth)
+            if time.monotonic() - told > 10 or self.progress.rewarded == 1:
+                print(
+                    f"grpo {self.progress.rewarded} {self.elapsed:.0f} s: reward "
+                    f"{np.mean(worths):.4f} loss {loss:.4f} {self.memory()}",
+                    flush=True,
+                )
+                told, worths = time.monotonic(), []
+
+    def policy(self, lessons: Lessons) -> tuple[float, float]:
+        """Draw groups of answers, and take one step towards those above their group's mean."""
+        args, model, words = self.args, self.model, self.words
+        said, sizes = place_tokens(lessons.boxes, lessons.frames, words, BEHIND)
+        said, sizes = (one.repeat_interleave(args.answers, 0) for one in (said, sizes))
+        model.eval()
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+            tokens, _ = model.look(torch.cat([lessons.whole, lessons.patch]))
+        whole, near = (one.repeat_interleave(args.answers, 0) for one in tokens.chunk(2))
+        assert self.drawer is not None  # noqa: S101  # made before
+        written = self.drawer(whole.detach(), near.detach(), said, sizes, 1.0)
+        cells = lessons.cells.repeat_interleave(args.answers, 0).cpu().numpy()
+        worth = torch.tensor(
+            [
+                dice(true, decode(words.text(ids), (GRID, GRID), NAMES, CODECS[CODEC])[0])
+                for true, ids in zip(cells, written.tolist(), strict=True)
+            ],
+            device=self.device,
+        )
+        groups = worth.view(args.groups, args.answers)
+        gain = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 0.02)
+        ended = (written == words.closed[-1]).long().cumsum(1)
+        spoken = (ended == 0) | ((ended == 1) & (written == words.closed[-1]))
+        target = torch.full((len(written), BEHIND + args.room), -1, device=self.device)
+        where = sizes[:, None] + torch.arange(args.room, device=self.device)
+        target.scatter_(1, where, torch.where(spoken, written, -1))
+        row = torch.where(target >= 0, target, F.pad(said, (0, args.room), value=words.pad))
+        self.optimizer.zero_grad(set_to_none=True)
+        total, tokens_said = 0.0, spoken.sum()
+        weights = model.writer.weights()
+        held = [tuple(one.detach().requires_grad_() for one in layer) for layer in weights]
+        ahead = [one.detach().requires_grad_() for one in (whole, near)]
+        for part in torch.arange(len(written), device=self.device).split(args.batch):
+            states = model.writer(model.row(ahead[0][part], ahead[1][part], row[part]), held)
+            goal = target[part]
+            logits = model.writer.logits(states[:, model.prefix() - 1 : -1]).flatten(0, 1)
+            unlikely = F.cross_entropy(logits, goal.flatten(), ignore_index=-1, reduction="none")
+            pull = gain.flatten()[part][:, None].expand_as(goal)
+            loss = (pull.flatten() * unlikely).sum() / tokens_said
+            loss.backward()
+            total += float(loss.detach())
+        pairs = [(new, old) for one, two in zip(weights, held, strict=True) for new, old in zip(one, two, strict=True)]
+        pairs += [(whole, ahead[0]), (near, ahead[1])]
+        torch.autograd.backward([new for new, _ in pairs], [old.grad for _, old in pairs])
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        self.optimizer.step()
+        return total, float(worth.mean())
+
+
+def main() -> None:
+    """Train."""
+    args = options()
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    run = Run(args)
+    run.resume()
+    count = sum(one.numel() for one in run.model.parameters())
+    print(f"{count / 1e6:.2f} M numbers learn; ready after {run.elapsed:.0f} s", flush=True)
+    if run.progress.phase == "sft":
+        run.supervised()
+    run.look()
+    run.save()
+    run.export()
+    last = run.progress.spent + run.elapsed + 30 >= 60 * (args.total or args.minutes) * (1 - args.grpo)
+    if args.grpo and (last or args.steps) and run.elapsed < 60 * args.minutes - 40:
+        try:
+            run.rewarded()
+            run.look()
+        finally:
+            run.save()
+    run.look(shuffled=True)
+    run.export()
+    print(f"ended after {run.elapsed:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
