@@ -206,7 +206,7 @@ class Chips:
         flat, self.starts, self.sizes = [], [], [image.shape[0] for image in images]
         total = 0
         for image in images:
-            level = torch.from_numpy(np.ascontiguousarray(image)).to(device).float()
+            level = torch.from_numpy(np.array(image)).to(device).float()
             level = level.permute(2, 0, 1)[None]
             starts = []
             for _ in range(3):
@@ -303,9 +303,7 @@ class Draw:
         self.chips, self.device = chips, device
         self.shares = torch.tensor(shares, device=device)
 
-    def __call__(
-        self, count: int, generator: torch.Generator, painted: float = 0.0
-    ) -> Lessons:
+    def __call__(self, count: int, generator: torch.Generator, painted: float = 0.0) -> Lessons:
         """Draw a batch; patches of one class only are the minority of it.
 
         ``painted`` is the share of lessons that show their truth in green on grey: by these the
@@ -321,7 +319,7 @@ class Draw:
         worth = worth + 10.0 * known.isnan().any(2).any(1) + 0.8 * ((field - 0.5).abs() > 0.48)
         best = worth.argsort()[:count]
         parts = which[best], frame[best], corner[best], tuple(t[best] for t in turn)
-        return self._lessons(*parts, generator, int(round(painted * count)))
+        return self._lessons(*parts, generator, round(painted * count))
 
     def _frames(self, which: torch.Tensor, generator: torch.Generator) -> Any:
         """Draw the square that is shown whole, the patch in it, and how it lies in the chip."""
@@ -492,7 +490,9 @@ def pack_words(file: Any) -> dict[str, Any]:
 
     said = [ids(piece) for piece in pieces]
     said[-1] = ids(pieces[-1]) + ids(f"{END}\n{START}assistant\n")
-    texts = ["" if k in tokenizer.all_special_ids else tokenizer.decode([k]) for k in range(len(kept))]
+    texts = [
+        "" if k in tokenizer.all_special_ids else tokenizer.decode([k]) for k in range(len(kept))
+    ]
     return {
         "kept": kept,
         "words.before": np.array(ids(f"{START}user\n")),

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +34,6 @@ from smol_data import (
     Chips,
     Draw,
     Lessons,
-    Words,
     answer_tokens,
     held_out,
     place_tokens,
@@ -68,6 +66,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--groups", type=int, default=9)
     parser.add_argument("--answers", type=int, default=16)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--half", action="store_true", help="bfloat16; on a GPU always")
+    parser.add_argument("--begin", type=Path, help="OUT of a run whose state is lost: its weights")
     parser.add_argument("--compile", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tiny", action="store_true", help="one block, few patches: a rehearsal")
@@ -96,7 +96,7 @@ def ask(images: list[np.ndarray], masks: list[np.ndarray], device: str) -> Asked
     """Cut chips into patches without overlap."""
     wholes, patches, chips, truths, boxes, frames = [], [], [], [], [], []
     for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
-        values = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+        values = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
         size = (SHOWN, SHOWN)
         wholes.append(F.interpolate(values, size, mode="bilinear", antialias=True).round()[0])
         for top in range(0, image.shape[0] - PATCH + 1, PATCH):
@@ -150,7 +150,8 @@ class Run:
         self.device = args.device
         torch.manual_seed(args.seed)
         torch.set_float32_matmul_precision("high")
-        number = torch.bfloat16 if args.device == "cuda" else torch.float32
+        self.half = args.half or args.device == "cuda"
+        number = torch.bfloat16 if self.half else torch.float32
         with np.load(args.start, allow_pickle=False) as held:
             self.words = read_words(held)
             base = read_base(held)
@@ -228,7 +229,9 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "progress": {**vars(self.progress), "spent": self.progress.spent + self.elapsed},
             "generator": self.generator.get_state(),
-            "random": torch.cuda.get_rng_state() if self.device == "cuda" else torch.get_rng_state(),
+            "random": torch.cuda.get_rng_state()
+            if self.device == "cuda"
+            else torch.get_rng_state(),
         }
         self.state.parent.mkdir(parents=True, exist_ok=True)
         part = self.state.with_suffix(".part")
@@ -238,6 +241,7 @@ class Run:
     def resume(self) -> None:
         """Go on from the checkpoint, if there is one."""
         if not self.state.is_file():
+            self._begin()
             return
         held = torch.load(self.state, map_location=self.device, weights_only=True)
         self.model.load_state_dict(held["model"])
@@ -247,6 +251,22 @@ class Run:
         put = torch.cuda.set_rng_state if self.device == "cuda" else torch.set_rng_state
         put(held["random"].cpu())
         print(f"goes on at step {self.progress.step}, {self.progress.spent:.0f} s in", flush=True)
+
+    def _begin(self) -> None:
+        """Take the weights of a run whose state is lost."""
+        folder = self.args.begin
+        if folder is None or not (folder / "vlm_log.json").is_file():
+            return
+        from safetensors.torch import load_file
+
+        held = load_file(folder / "vlm_eyes.safetensors") | load_file(
+            folder / "vlm_writer.safetensors"
+        )
+        self.model.load_state_dict({name: one.float() for name, one in held.items()}, strict=False)
+        facts = json.loads((folder / "vlm_log.json").read_text())
+        facts.pop("args")
+        self.progress = Progress(**facts)
+        print(f"begins with the weights of step {self.progress.step}", flush=True)
 
     def export(self) -> None:
         """Write the weights in halves: what writes, and what sees."""
@@ -259,7 +279,13 @@ class Run:
             target = self.args.out / f"vlm_{name}.safetensors"
             save_file(found, f"{target}.part")
             Path(f"{target}.part").replace(target)
-        text = json.dumps({**vars(self.progress), "args": {k: str(v) for k, v in vars(self.args).items()}})
+        text = json.dumps(
+            {
+                **vars(self.progress),
+                "spent": self.progress.spent + self.elapsed,
+                "args": {k: str(v) for k, v in vars(self.args).items()},
+            }
+        )
         (self.args.out / "vlm_log.json").write_text(text)
 
     def loss(self, lessons: Lessons) -> tuple[torch.Tensor, torch.Tensor]:
@@ -267,13 +293,15 @@ class Run:
         model, words, count = self.model, self.words, len(lessons.cells)
         said, sizes = place_tokens(lessons.boxes, lessons.frames, words, BEHIND)
         answer = answer_tokens(lessons.cells, words, self.args.room)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             tokens, aside = model.look(torch.cat([lessons.whole, lessons.patch]))
         target = torch.full((count, BEHIND + self.args.room), -1, device=self.device)
         where = sizes[:, None] + torch.arange(self.args.room, device=self.device)
         target.scatter_(1, where, answer)
         row = torch.where(target >= 0, target, F.pad(said, (0, self.args.room), value=words.pad))
-        states = model.writer(model.row(tokens[:count], tokens[count:], row), model.writer.weights())
+        states = model.writer(
+            model.row(tokens[:count], tokens[count:], row), model.writer.weights()
+        )
         first = model.prefix()
         logits = model.writer.logits(states[:, first - 1 : -1]).flatten(0, 1)
         spoken = F.cross_entropy(logits, target.flatten(), ignore_index=-1)
@@ -287,7 +315,11 @@ class Run:
     def rate(self, share: float, peak: float, warm: float = 0.03) -> None:
         """Set the rate of learning: up, then down along a cosine."""
         share = min(max(share, 0.0), 1.0)
-        value = share / warm if share < warm else 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm)))
+        value = (
+            share / warm
+            if share < warm
+            else 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm)))
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = peak * group["share"] * max(value, 0.01)
 
@@ -306,13 +338,23 @@ class Run:
             self.model.train()
             self.rate(self.done(), self.args.lr)
             painted = max(0.0, 0.5 - 1.5 * self.done())
-            spoken, seen = self.loss(self.draw(self.args.batch, self.generator, painted))
-            self.step(spoken + 0.5 * seen)
+            lessons = self.draw(self.args.batch, self.generator, painted)
+            try:
+                spoken, seen = self.loss(lessons)
+                self.step(spoken + 0.5 * seen)
+            except Exception as error:  # a compiler that is not there, at the first step
+                if not self.model.writer.quick[1]:
+                    raise
+                print(f"not compiled: {type(error).__name__} {str(error)[:200]}", flush=True)
+                self.model.writer.quick = smol_model.block, 0
+                continue
             self.progress.step += 1
             since += 1
             running.append((spoken.detach(), seen.detach()))
             if time.monotonic() - told > 15 or self.progress.step in (1, 3):
-                words, cells = (float(torch.stack(part).mean()) for part in zip(*running, strict=True))
+                words, cells = (
+                    float(torch.stack(part).mean()) for part in zip(*running, strict=True)
+                )
                 pace = since * self.args.batch / (time.monotonic() - told)
                 flops = pace * self.flops() / 1e12
                 print(
@@ -354,7 +396,7 @@ class Run:
         order = torch.arange(count, device=self.device)
         if shuffled:
             order = order.roll(17 if count > 17 else 1)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             whole = model.look(asked.whole)[0][asked.chip[order]]
             near, aside = model.look(asked.patch[order])
         said, sizes = place_tokens(asked.boxes, asked.frames, self.words, BEHIND)
@@ -393,7 +435,8 @@ class Run:
             began = time.monotonic()
             found = self.answers(shuffled)
             facts = {name: round(value, 4) for name, value in found.items() if name != "each"}
-            print(f"judged{' SHUFFLED' if shuffled else ''} in {time.monotonic() - began:.1f} s: {facts}", flush=True)
+            what = "judged shuffled" if shuffled else "judged"
+            print(f"{what} in {time.monotonic() - began:.1f} s: {facts}", flush=True)
             place = {"phase": self.progress.phase, "step": self.progress.step, "shuffled": shuffled}
             self.progress.curve.append({**place, "rewarded": self.progress.rewarded, **found})
         except Exception as error:  # noqa: BLE001  # the training is worth more
@@ -429,10 +472,10 @@ class Run:
         said, sizes = place_tokens(lessons.boxes, lessons.frames, words, BEHIND)
         said, sizes = (one.repeat_interleave(args.answers, 0) for one in (said, sizes))
         model.eval()
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             tokens, _ = model.look(torch.cat([lessons.whole, lessons.patch]))
         whole, near = (one.repeat_interleave(args.answers, 0) for one in tokens.chunk(2))
-        assert self.drawer is not None  # noqa: S101  # made before
+        assert self.drawer is not None  # made before
         written = self.drawer(whole.detach(), near.detach(), said, sizes, 1.0)
         cells = lessons.cells.repeat_interleave(args.answers, 0).cpu().numpy()
         worth = torch.tensor(
@@ -464,7 +507,11 @@ class Run:
             loss = (pull.flatten() * unlikely).sum() / tokens_said
             loss.backward()
             total += float(loss.detach())
-        pairs = [(new, old) for one, two in zip(weights, held, strict=True) for new, old in zip(one, two, strict=True)]
+        pairs = [
+            (new, old)
+            for one, two in zip(weights, held, strict=True)
+            for new, old in zip(one, two, strict=True)
+        ]
         pairs += [(whole, ahead[0]), (near, ahead[1])]
         torch.autograd.backward([new for new, _ in pairs], [old.grad for _, old in pairs])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
@@ -475,7 +522,6 @@ class Run:
 def main() -> None:
     """Train."""
     args = options()
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     run = Run(args)
     run.resume()
     count = sum(one.numel() for one in run.model.parameters())
@@ -485,7 +531,9 @@ def main() -> None:
     run.look()
     run.save()
     run.export()
-    last = run.progress.spent + run.elapsed + 30 >= 60 * (args.total or args.minutes) * (1 - args.grpo)
+    last = run.progress.spent + run.elapsed + 30 >= 60 * (args.total or args.minutes) * (
+        1 - args.grpo
+    )
     if args.grpo and (last or args.steps) and run.elapsed < 60 * args.minutes - 40:
         try:
             run.rewarded()

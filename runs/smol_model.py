@@ -102,7 +102,8 @@ class Writer(nn.Module):
             kind: getattr(self, f"base_{kind}")
             + self.scale
             * torch.bmm(
-                getattr(self, f"b_{kind}").to(self.number), getattr(self, f"a_{kind}").to(self.number)
+                getattr(self, f"b_{kind}").to(self.number),
+                getattr(self, f"a_{kind}").to(self.number),
             )
             for kind in KINDS
         }
@@ -232,7 +233,9 @@ class Answers:
             qkv, out, both, down = self.weights[layer]
             found = F.rms_norm(x, x.shape[-1:], writer.norm1[layer], EPS) @ qkv.T
             query, key, value = (
-                found.view(self.batch, 1, -1, writer.width).transpose(1, 2).split([many, few, few], 1)
+                found.view(self.batch, 1, -1, writer.width)
+                .transpose(1, 2)
+                .split([many, few, few], 1)
             )
             query, key = turned(query, cos, sin), turned(key, cos, sin)
             keys, values = self.cache[layer]
@@ -268,7 +271,12 @@ class Answers:
 
     @torch.no_grad()
     def __call__(
-        self, whole: torch.Tensor, patch: torch.Tensor, said: torch.Tensor, sizes: torch.Tensor, heat: float
+        self,
+        whole: torch.Tensor,
+        patch: torch.Tensor,
+        said: torch.Tensor,
+        sizes: torch.Tensor,
+        heat: float,
     ) -> torch.Tensor:
         """Return (batch, room) tokens.
 

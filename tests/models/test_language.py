@@ -192,6 +192,62 @@ def test_classes_that_differ_in_capitals_alone(names, codec):
     assert (decode(encode(mask, names, codec), (2, 2), names, codec)[0] == mask).all()
 
 
+def test_places_to_the_letter():
+    codec = CODECS["rrle-places"]
+    mask = np.zeros((12, 16), np.uint8)
+    mask[:, 7:] = 1
+    mask[10, 12:] = 0
+    mask[11] = 1
+    text = "<seg>0o7f\n10o7f12o\n11f\n</seg>"
+    assert encode(mask, ("others", "field"), codec) == text
+    assert np.array_equal(decode(text, mask.shape, ("others", "field"), codec)[0], mask)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "fault"),
+    [
+        ("<seg>1f\n</seg>", [[255] * 4, [1] * 4, [1] * 4], {"rows_missing": 1}),
+        ("<seg>0f\n0o\n9o\n</seg>", [[1] * 4] * 3, {"rows_extra": 2}),
+        ("<seg>0f2o1f\n</seg>", [[1, 1, 255, 255]] * 3, {"rows_short": 1}),
+        ("<seg>0f\n1o2x\n</seg>", [[1] * 4, [0, 0, 255, 255], [0, 0, 255, 255]], {"unknown": 1}),
+        ("<seg>0f2o9f\nwhat\n</seg>", [[1, 1, 0, 0]] * 3, {"rows_long": 1, "rows_short": 1}),
+        (
+            "<seg>0f\n1f2o",
+            [[1] * 4, [1, 1, 255, 255], [255] * 4],
+            {"truncated": True, "rows_short": 1, "rows_missing": 1},
+        ),
+        (
+            "no mask at all",
+            [[255] * 4] * 3,
+            {"truncated": True, "rows_short": 1, "rows_missing": 3},
+        ),
+    ],
+)
+def test_faults_in_places_cost_what_they_say(text, rows, fault):
+    mask, misread = decode(text, (3, 4), ("others", "field"), CODECS["rrle-places"])
+    assert mask.tolist() == rows
+    assert misread == Misread(**fault)
+
+
+def test_places_follow_the_grammar():
+    grammar = Grammar(CODECS["rrle-places"], ("others", "field"), (12, 16))
+    for text in ("0f\n", "0o7f\n10o7f12o\n11f\n", "0o1f2o3f4o5f6o7f\n"):
+        assert accepts(grammar, f"<seg>{text}</seg>")
+    for text in (
+        "1f\n",  # does not begin at the top
+        "0f\n0o\n",  # not below the row before
+        "0f\n12o\n",  # below the mask
+        "0f\n01o\n",
+        "0f16o\n",  # a run that begins at the edge
+        "0f7o7f\n",
+        "0f7o3f\n",
+        "0f7f\n",
+        "0f7\n",
+        "",
+    ):
+        assert not accepts(grammar, f"<seg>{text}</seg>")
+
+
 @pytest.mark.parametrize(
     ("names", "codec", "said"),
     [
@@ -225,6 +281,8 @@ def test_the_grammar_accepts_every_mask_and_no_other_text(codec, mask):
     assert accepts(grammar, grammar.longest())
     assert not accepts(grammar, text[:-1])
     assert not accepts(grammar, text + " ")
+    if codec.places:  # says nothing of the mask's size
+        return
     assert not accepts(Grammar(codec, NAMES, (mask.shape[0] + 1, mask.shape[1])), text)
     assert not accepts(Grammar(codec, NAMES, (mask.shape[0], mask.shape[1] + 1)), text)
 

@@ -30,8 +30,8 @@ def to_ebnf(grammar: Grammar) -> str:
     """
     if grammar.codec.counts_rows:
         raise BadInput(
-            f"The codec {grammar.codec.name} repeats or skips rows, which this form of grammar cannot "
-            "count: take grammar = 'selion', or the codec rrle-compact."
+            f"The codec {grammar.codec.name} repeats rows or skips them, which this form of "
+            "grammar cannot count: take grammar = 'selion', or the codec rrle-compact."
         )
     return "\n".join(_rules(grammar)) + "\n"
 

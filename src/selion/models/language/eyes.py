@@ -59,18 +59,19 @@ class Eyes(nn.Module):
         super().__init__()
         import timm
 
-        self.encoder: Any = timm.create_model(
+        encoder: Any = timm.create_model(
             encoder, features_only=True, pretrained=False, out_indices=(2, 3, 4)
         )
+        self.encoder = encoder
         self.lateral = nn.ModuleList(
-            nn.Conv2d(channels, width, 1) for channels in self.encoder.feature_info.channels()
+            nn.Conv2d(channels, width, 1) for channels in encoder.feature_info.channels()
         )
         self.smooth = nn.ModuleList(_smooth(width) for _ in range(2))
         rows, numbers = size // STRIDE, ACROSS * width
         self.norm = nn.LayerNorm(numbers)
         self.place = nn.Parameter(torch.from_numpy(places(rows, rows // ACROSS, numbers)))
 
-    def train(self, mode: bool = True) -> Eyes:  # noqa: FBT001, FBT002  # torch's own signature
+    def train(self, mode: bool = True) -> Eyes:  # torch's own signature
         """Set the mode; the encoder's statistics stay those of ImageNet."""
         super().train(mode)
         self.encoder.eval()
@@ -79,7 +80,8 @@ class Eyes(nn.Module):
     def dense(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return (image, width, y / 8, x / 8) features of (image, 3, y, x) pixels in -1 .. 1."""
         fine, middle, coarse = (
-            lateral(found) for lateral, found in zip(self.lateral, self.encoder(pixels), strict=True)
+            lateral(found)
+            for lateral, found in zip(self.lateral, self.encoder(pixels), strict=True)
         )
         for level, smooth in zip((middle, fine), self.smooth, strict=True):
             coarse = smooth(level + F.interpolate(coarse, scale_factor=2, mode="nearest"))

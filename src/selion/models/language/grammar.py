@@ -77,16 +77,16 @@ class Grammar:
         """Return the state after one more character, or None if it may not come."""
         if state.literal:
             return state._replace(literal=state.literal[1:]) if char == state.literal[0] else None
-        if state.phase == COUNT:
-            return self._count(state, char)
-        if state.phase == TIMES:
-            return self._times(state, char)
         if state.phase == DONE:
             return None
-        if state.phase == NUMBER:
-            return self._number(state, char)
-        if state.phase == PLACE:
-            return self._place(state, char)
+        numbers = {
+            COUNT: self._count,
+            TIMES: self._times,
+            NUMBER: self._number,
+            PLACE: self._place,
+        }
+        if state.phase in numbers:
+            return numbers[state.phase](state, char)
         if state.phase == ROW and char == "=" and self.codec.repeat and state.above:
             return state._replace(phase=TIMES, typed="")
         return self._run(state, char)
@@ -182,7 +182,7 @@ def _may_become(typed: str, least: int, bound: int) -> bool:
     """Say whether digits begin a number of ``least`` or more and below ``bound``."""
     low = high = int(typed)
     while typed[0] != "0" and low < bound:
-        if high >= least:
+        if max(low, least) <= min(high, bound - 1):
             return True
         low, high = low * 10, high * 10 + 9
     return False

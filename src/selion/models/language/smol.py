@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _merged(piece: str, ranks: Mapping[tuple[str, str], int]) -> list[tuple[str,
     """Return the merges that byte-pair encoding makes in a piece, in order."""
     parts, made = list(piece), []
     while len(parts) > 1:
-        pairs = list(zip(parts, parts[1:], strict=False))
+        pairs = list(pairwise(parts))
         best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
             break
@@ -165,7 +166,9 @@ def small_tokenizer(file: GgufFile, texts: Iterable[str]) -> tuple[Any, list[int
     listed = [tuple(pair.split(" ", 1)) for pair in file.facts["tokenizer.ggml.merges"]]
     ranks = {(pair[0], pair[1]): k for k, pair in enumerate(listed)}
     pieces = {piece for text in texts for piece in _pieces(text)}
-    made = sorted({pair for piece in pieces for pair in _merged(piece, ranks)}, key=ranks.__getitem__)
+    made = sorted(
+        {pair for piece in pieces for pair in _merged(piece, ranks)}, key=ranks.__getitem__
+    )
     letters = [letter for letter in pre_tokenizers.ByteLevel.alphabet() if letter in numbers]
     kept = sorted(numbers[token] for token in {PAD, START, END, *letters, *map("".join, made)})
     vocabulary = {tokens[number]: k for k, number in enumerate(kept)} | {IMAGE: len(kept)}
