@@ -1,10 +1,10 @@
 """Data of ``smol_fit.py``: chips and simulated scenes on the accelerator, lessons drawn there.
 
-    python runs/smol_data.py ../shared/data/satellite/vhr_naip_usa .gpu/vlm
+    python runs/smol_data.py packed
 
-writes ``start.npz`` (the first blocks of SmolLM2 as the wheel holds them, the rows of its
-embedding that are used, the question in tokens, ImageNet's encoder, simulated scenes) and
-``chips.npz`` (the 28 chips as JPEG, where the lossless ones are not at hand).
+writes ``start.npz``: the first blocks of SmolLM2 as the wheel holds them, the rows of its embedding
+that are used, the question in tokens, ImageNet's encoder, simulated scenes.  ``fields_pack.py``
+packs the chips.
 """
 
 from __future__ import annotations
@@ -410,19 +410,26 @@ class Colour:
         return (values + self.noise * drawn).clamp(0, 1) * 255
 
 
-def read_chips(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
-    """Read images (y, x, 3), masks of fields, and names from a packed file."""
+def read_chips(path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Read images (y, x, 3) and masks of fields of the chips that ``fields_pack.py`` packed."""
+    with np.load(path, allow_pickle=False) as held:
+        count = len(held["names"])
+        images = [opened(held[f"chip{k}"]) for k in range(count)]
+        return images, [opened(held[f"ids{k}"]) > 0 for k in range(count)]
+
+
+def read_scenes(held: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Read the simulated scenes that lie in ``start.npz``."""
+    cuts = np.split(held["jpeg"], np.cumsum(held["sizes"])[:-1])
+    masks = np.unpackbits(held["ids"], axis=-1).astype(bool)
+    return [opened(cut) for cut in cuts], list(masks)
+
+
+def opened(held: np.ndarray) -> np.ndarray:
+    """Return the picture that lies in some bytes."""
     from PIL import Image
 
-    with np.load(path, allow_pickle=False) as held:
-        names = [str(name) for name in held["names"]] if "names" in held else []
-        ids = held["ids"]
-        if "images" in held:
-            images = [np.moveaxis(image, 0, -1) for image in held["images"]]
-        else:
-            cuts = np.split(held["jpeg"], np.cumsum(held["sizes"])[:-1])
-            images = [np.asarray(Image.open(io.BytesIO(cut.tobytes()))) for cut in cuts]
-    return images, [one > 0 for one in ids], names
+    return np.array(Image.open(io.BytesIO(held.tobytes())))
 
 
 def pack_start(folder: Path, blocks: int, scenes: int) -> None:
@@ -526,37 +533,14 @@ def pack_scenes(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return jpegs, masks
 
 
-def pack_chips(source: Path, folder: Path, quality: int) -> None:
-    """Write ``chips.npz``."""
-    import rasterio
-    from PIL import Image
-
-    jpegs, ids, names = [], [], []
-    for path in sorted((source / "images").glob("*.tif")):
-        with rasterio.open(path) as image:
-            values = np.moveaxis(image.read(), 0, -1)
-        with rasterio.open(source / "instances" / path.name) as labels:
-            ids.append(labels.read(1) > 0)
-        held = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(values)).save(held, "JPEG", quality=quality)
-        jpegs.append(np.frombuffer(held.getvalue(), np.uint8))
-        names.append(path.stem)
-    sizes = np.array([len(one) for one in jpegs])
-    packed = {"jpeg": np.concatenate(jpegs), "sizes": sizes, "names": np.array(names)}
-    np.savez_compressed(folder / "chips.npz", ids=np.stack(ids), **packed)
-
-
 def main() -> None:
     """Pack."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--blocks", type=int, default=12, help="of SmolLM2's thirty")
-    parser.add_argument("--scenes", type=int, default=32)
-    parser.add_argument("--quality", type=int, default=92)
+    parser.add_argument("--scenes", type=int, default=40)
     args = parser.parse_args()
     pack_start(args.folder, args.blocks, args.scenes)
-    pack_chips(args.source, args.folder, args.quality)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train ``landscape-smol``: SmolLM2's first blocks learn to write masks of fields as text.
 
-    python runs/smol_data.py ../shared/data/satellite/vhr_naip_usa packed
-    python runs/smol_fit.py packed/start.npz packed/chips.npz --minutes 6 --out checkpoints/smol
+    python runs/smol_data.py packed
+    python runs/smol_fit.py packed/start.npz packed/fields.npz --minutes 6 --out checkpoints/smol
 
 Supervised on chips and simulated scenes that lie on the accelerator, then by reward (GRPO: groups
 of answers to one question, worth their Dice; one step for each drawing, so there is no ratio to
@@ -38,6 +38,7 @@ from smol_data import (
     held_out,
     place_tokens,
     read_chips,
+    read_scenes,
     read_words,
 )
 from smol_model import Answers, Model, read_base
@@ -158,7 +159,7 @@ class Run:
             eyes = {
                 name[5:]: torch.from_numpy(held[name]) for name in held.files if name[:5] == "eyes."
             }
-            scenes = self._read(args.start)[:2] if args.scenes else ([], [])
+            scenes = read_scenes(held) if args.scenes else ([], [])
         if args.tiny:
             base.linear = {kind: weight[:1] for kind, weight in base.linear.items()}
             base.norm1, base.norm2 = base.norm1[:1], base.norm2[:1]
@@ -168,7 +169,7 @@ class Run:
         )
         self.model.to(self.device)
         self.model.eyes.to(memory_format=torch.channels_last)
-        images, masks, _ = read_chips(args.chips)
+        images, masks = read_chips(args.chips)
         seen = [k for k in range(len(images)) if not held_out(k)]
         judged = [k for k in range(len(images)) if held_out(k)]
         if args.tiny:
@@ -188,13 +189,6 @@ class Run:
         self.drawer: Answers | None = None
         if args.compile and args.device == "cuda":
             self.model.writer.quick = torch.compile(smol_model.block, dynamic=False), args.batch
-
-    @staticmethod
-    def _read(path: Path) -> tuple[list[np.ndarray], list[np.ndarray], list[str]]:
-        images, packed, names = read_chips(path)
-        with np.load(path) as held:
-            masks = np.unpackbits(held["ids"], axis=-1).astype(bool)
-        return images, list(masks[: len(packed)]), names
 
     def _optimizer(self) -> torch.optim.Optimizer:
         model, rate = self.model, self.args.lr
