@@ -1,6 +1,6 @@
 """The eyes of a joined model: a convolutional encoder whose features become tokens.
 
-Plain torch and timm; :mod:`selion.models.language.joined` makes transformers' vision tower of it.
+Plain torch and timm, so that it trains where transformers is not installed.
 """
 
 from __future__ import annotations
