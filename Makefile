@@ -4,20 +4,34 @@ BIN := $(V)/bin
 BARE := .venv-wheel
 SERVICES := .venv-services
 WORKERS ?= 2
+# Many short processes run here: each reads the compiled modules that the first one wrote.
+export PYTHONDONTWRITEBYTECODE =
+# uv fetches, unpacks and compiles on all cores; where it finds no index, pip installs the same.
+INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e $(WANTED) || $(BIN)/python -m pip install -q -c constraints.txt -e $(WANTED)
 
-.PHONY: help demo test test-slow test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
+.PHONY: help setup services demo test test-slow test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-$(V)/.core: pyproject.toml constraints.txt
+$(BIN)/uv:
 	$(PY) -m venv $(V)
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	-$(BIN)/python -m pip install -q -c constraints.txt uv
+
+$(V)/.core: WANTED := .
+$(V)/.core: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL)
 	touch $@
 
-$(V)/.test: $(V)/.core
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[train,test,grammar,docs,dev]'
-	touch $@
+$(V)/.test: WANTED := '.[train,test,grammar,docs,dev]'
+$(V)/.test: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL)
+	touch $(V)/.core $@
+
+setup: $(V)/.test ## install what the checks need
+
+services: ## get the real stac-fastapi-pgstac and PostgreSQL, where they can be had
+	@tests/prepare_services.sh $(PY) $(SERVICES)
 
 demo: $(V)/.core ## install selion and map a simulated scene: demo/report.html
 	$(BIN)/selion demo --force
@@ -28,8 +42,7 @@ test: $(V)/.test ## install what the tests need and run them
 test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as a language model that learns
 	$(BIN)/python -m pytest -q -m slow
 
-test-services: $(V)/.test ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
-	@tests/prepare_services.sh $(PY) $(SERVICES)
+test-services: $(V)/.test services ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
 	SELION_SERVICES_PYTHON=$(SERVICES)/bin/python $(BIN)/python -m pytest -q tests/imagery/test_pgstac.py tests/imagery/test_services_archive.py
 
 test-web: $(V)/.test ## test the pages in a real Chromium, installed where it can be
@@ -40,7 +53,9 @@ test-qgis: $(V)/.test ## test the plugin in the real QGIS, installed where it ca
 	@tests/prepare_qgis.sh
 	$(BIN)/python -m pytest -q tests/qgis/test_qgis.py
 
-check: lint types docs test ## everything that must be green before a change lands: lint, types, docs, tests
+check: $(V)/.test ## everything that must be green before a change lands: lint, types, docs, tests
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j 2 docs types lint # one core each
+	$(MAKE) --no-print-directory test
 
 lint: $(V)/.test
 	$(BIN)/ruff check .
@@ -49,11 +64,7 @@ lint: $(V)/.test
 types: $(V)/.test
 	$(BIN)/mypy
 
-$(V)/.docs: $(V)/.test
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
-	touch $@
-
-docs: $(V)/.docs ## check the command line reference, run the tutorials and build the pages: site/index.html
+docs: $(V)/.test ## check the command line reference, run the tutorials and build the pages: site/index.html
 	$(BIN)/python docs/reference.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict
 
