@@ -79,7 +79,7 @@ def weather(image: np.ndarray, ids: np.ndarray, gsd: float, rng: np.random.Gener
     mean = np.stack([np.bincount(flat, band, len(count)) for band in bands]) / count
     square = np.stack([np.bincount(flat, band * band, len(count)) for band in bands]) / count
     spread = np.sqrt(np.maximum(square - mean**2, 1.0))
-    own = (spread / bands.std(1, keepdims=True)).mean(0)
+    own = (spread / np.maximum(bands.std(1, keepdims=True), 1.0)).mean(0)
     gain = np.clip(wanted * np.exp(rng.normal(0, 0.4, len(count))) / own, 1.0, 5.0 if fine else 2.0)
     gain[0] = 1.0
     middle = np.average(mean[:, 1:], axis=1, weights=count[1:])[:, None] if len(count) > 1 else 0.0
@@ -124,7 +124,11 @@ def paint_parcels(path: Path, number: int, seed: int, packed: Path, scenes: list
     places = read_packed(packed)[fine].astype(np.int32)
     ids = places[int(rng.permutation(len(places))[number // 2 % len(places)])]
     ids = np.rot90(ids, int(rng.integers(4)))
-    image = paint(ids, read_palette(like[int(rng.integers(len(like)))]), rng, fold)
+    lent = (read_palette(like[k]) for k in rng.permutation(len(like)))
+    palette = next((p for p in lent if len(p.means)), None)
+    if palette is None:
+        raise SystemExit(f"None of {len(like)} scenes holds a field that could lend its colours.")
+    image = paint(ids, palette, rng, fold)
     save(path, image, known(ids, fine), fine * fold, "parcels")
     return time.process_time() - begun
 

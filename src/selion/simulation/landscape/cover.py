@@ -59,6 +59,7 @@ from selion.simulation.landscape.parcels import (
     STYLE,
     THETA,
     TRACK,
+    VERGE,
     WOOD,
     WORKS,
     ParcelTree,
@@ -237,7 +238,8 @@ def _descend(
             what, rank = kind, kind
             share = min(1.0, (half + step / 2 - ad) / step, 2 * half / step)
             on = on or ad < half
-        verge = verge or (kind >= LANE and ad < half + 2.2 + 0.35 * ragged)
+        grass = cuts[node, VERGE]
+        verge = verge or ((kind >= LANE or grass > 0) and ad < half + 2.2 + 0.35 * ragged + grass)
         rim = min(rim, ad - half)
         node = children[node, 0 if d <= 0 else 1]
     return -node - 1, what, share, on, verge, rim

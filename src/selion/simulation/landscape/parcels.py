@@ -36,7 +36,7 @@ VOID, FIELD, ROUGH, WOOD, PLOT, POND, WORKS, PIVOT, GREEN, GROVE = range(10)
     LEAF_COLUMNS,
 ) = range(12)
 # Columns of the cuts.
-NX, NY, OFFSET, WIDTH, ON_CUT, CUT_COLUMNS = range(6)
+NX, NY, OFFSET, WIDTH, ON_CUT, VERGE, CUT_COLUMNS = range(7)
 
 _SECTION = 1609.344
 """Metres of a mile: the side of a section of surveyed land."""
@@ -54,7 +54,8 @@ class ParcelTree:
     """
 
     cuts: np.ndarray
-    """(cut, 5) float64: unit normal, offset, width in metres, what lies on it."""
+    """(cut, 6) float64: unit normal, offset, width in metres, what lies on it, metres of grass
+    beside it."""
     children: np.ndarray
     """(cut, 2) int32: next cut on the low and the high side; a leaf ``k`` is written ``-k - 1``."""
     leaves: np.ndarray

@@ -86,6 +86,8 @@ class Style:
     """Width of bare or grassy banks along water, metres."""
     groves: float = 0.0
     """Share of parcels under rows of trees."""
+    verges: float = 0.0
+    """Metres of grass on either side of a road, beside the two that all styles have."""
 
 
 STYLES: dict[str, Style] = {
@@ -274,7 +276,7 @@ STYLES: dict[str, Style] = {
         0.24,
         0.12,
         0.12,
-        20.0,
+        32.0,
         0.13,
         0.05,
         1.6,
@@ -287,6 +289,7 @@ STYLES: dict[str, Style] = {
         0.0,
         55.0,
         0.02,
+        9.0,
     ),
 }
 """The styles by name; ``"mixed"`` draws one of them per region."""
@@ -294,7 +297,7 @@ STYLES: dict[str, Style] = {
 NAMES = (*STYLES, "mixed")
 MIXED = 5
 """So many of the first styles are what ``"mixed"`` draws from."""
-VILLAGE_CELL, YARDS, PONDS, BANKS, GROVES = range(21, 26)
+VILLAGE_CELL, YARDS, PONDS, BANKS, GROVES, VERGES = range(21, 27)
 """Columns of what :func:`style_table` returns."""
 
 

@@ -27,6 +27,7 @@ from selion.simulation.landscape.parcels import (
     PLOT,
     STYLE,
     THETA,
+    VERGE,
     VOID,
     ParcelTree,
     _clip,
@@ -38,7 +39,7 @@ from selion.simulation.landscape.parcels import (
     _outside,
     near_village,
 )
-from selion.simulation.landscape.styles import HECTARE, MIXED, VILLAGE_CELL, YARDS
+from selion.simulation.landscape.styles import HECTARE, MIXED, VERGES, VILLAGE_CELL, YARDS
 
 # What a node carries down the tree.
 _DIRECTION, _STAGE, _STYLE, _LONG, _WIDE, _PARENT, _SIDE, _WILD, _STATE = range(9)
@@ -248,6 +249,7 @@ def _plan_cut(
     cut[2] = cut[0] * px + cut[1] * py
     if stage <= _BLOCK:
         cut[4], cut[3] = _draw_road(stage, key)
+        cut[VERGE] = style[VERGES] * 2.4 * uniform(key, 86)
     elif stage == _STREET:
         cut[4], cut[3] = LANE, 5.0 + 2 * uniform(key, 82)
     elif stage == _HOUSE:
