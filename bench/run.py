@@ -79,6 +79,7 @@ SECTIONS = {
         "--edge 768 --peer-edge 256 --tree-edge 512 --chips 10 --rounds 1",
     ),
     "cut": Section("--edge 10980 --rounds {few}", "--edge 768 --rounds 1", costs=20),
+    "dates": Section("", "--edge 128 --styles europe", costs=40),
     "outlines": Section(
         "--edge 16384 --peer-edge 4096 --rounds 1 --work {work}",
         "--edge 1024 --peer-edge 256 --rounds 1 --work {work}",

@@ -298,6 +298,22 @@ def test_what_makes_no_sense_is_refused(kwargs, error, word):
         simulate(1, **{"shape": (32, 32), **kwargs})
 
 
+def test_days_may_be_given():
+    """Each date is named by its day, and a place with other days is the same place."""
+    days = (112.0, 168.4, 240.0)
+    scene = simulate(3, (64, 64), 10.0, "europe", days=days, clouds=0.2)
+    assert scene.dates == days
+    assert scene.image.bands[::4] == ("day112:red", "day168:red", "day240:red")
+    assert scene.image.values.shape == (12, 64, 64)
+    assert scene.scl is not None
+    assert scene.scl.bands == ("day112:scl", "day168:scl", "day240:scl")
+    one = simulate(3, (64, 64), 10.0, "europe", days=days[:1])
+    np.testing.assert_array_equal(one.instances.ids, scene.instances.ids)
+    for wrong, bands in (((), "s2"), ((0,), "s2"), ((100, 100.2), "s2"), ((100,), "rgb")):
+        with pytest.raises(BadInput, match=r"[Dd]ays"):
+            simulate(3, (64, 64), bands=bands, days=wrong)
+
+
 def test_landscapes_cannot_be_changed(aerial):
     with pytest.raises(dataclasses.FrozenInstanceError):
         aerial.seed = 1

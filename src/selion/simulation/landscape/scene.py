@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,8 +24,8 @@ from selion.simulation.landscape.styles import BANKS, NAMES, YARDS, style_index,
 from selion.simulation.landscape.subdivide import grow
 from selion.simulation.landscape.truth import COVER, find_truth
 
-S2_BANDS = tuple(f"window_{w}:{b}" for w in "ab" for b in ("red", "green", "blue", "nir"))
-RGB_BANDS = ("red", "green", "blue")
+COLOURS = ("red", "green", "blue", "nir")
+RGB_BANDS = COLOURS[:3]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,8 +33,8 @@ class Landscape:
     """An image of a countryside that does not exist, and all that is true about it."""
 
     image: Raster
-    """``bands="s2"``: 8 bands uint16, reflectance x 10000; ``bands="rgb"``: red, green, blue
-    uint8."""
+    """``bands="s2"``: 4 bands a date, uint16, reflectance x 10000; ``bands="rgb"``: red, green,
+    blue, uint8."""
     labels: LabelMap
     """Background, field, boundary (:data:`selion.classes.FTW3`)."""
     instances: Instances
@@ -63,6 +64,7 @@ def simulate(
     bands: str = "s2",
     clouds: float = 0.0,
     years: int = 1,
+    days: Sequence[float] | None = None,
 ) -> Landscape:
     """Simulate a countryside.
 
@@ -87,6 +89,9 @@ def simulate(
         Share of each date that is under clouds, 0 to 1.
     years : int
         1, or 2 for the next year too, with fields merged, parted, given up and newly broken.
+    days : sequence of float, optional
+        Days of the (northern) year at which Sentinel-2 passes, one date or many; the bands are
+        called ``day121:red`` ...  By default two are drawn, ``window_a:red`` ...
 
     Returns
     -------
@@ -101,9 +106,14 @@ def simulate(
     """
     _check(shape, gsd, bands, clouds, years)
     world, fold = _make_world(seed, shape, gsd, style), 2
-    dates = _draw_dates(np.random.default_rng([seed, 2]), bands)
+    dates = (
+        _draw_dates(np.random.default_rng([seed, 2]), bands)
+        if days is None
+        else _given_days(days, bands)
+    )
     grid = GeoBox(shape, Affine(gsd, 0, origin[0], 0, -gsd, origin[1]), crs)
-    view = _View(seed, style, grid, gsd, fold, bands, clouds, dates)
+    names = ("window_a", "window_b") if days is None else tuple(f"day{d:.0f}" for d in dates)
+    view = _View(seed, style, grid, gsd, fold, bands, clouds, dates, names)
     first = _photograph(world, view, 0)
     if years == 1:
         return first
@@ -145,6 +155,8 @@ class _View:
     bands: str
     clouds: float
     dates: np.ndarray
+    names: tuple[str, ...]
+    """Of the dates."""
 
 
 def _check(shape: tuple[int, int], gsd: float, bands: str, clouds: float, years: int) -> None:
@@ -155,6 +167,24 @@ def _check(shape: tuple[int, int], gsd: float, bands: str, clouds: float, years:
             f"A landscape of {shape} pixels of {gsd} m, clouds {clouds}, {years} years was asked "
             "for; wanted are 8 px or more, 0.1 to 60 m, clouds 0 to 1, years 1 or 2."
         )
+
+
+def _given_days(days: Sequence[float], bands: str) -> np.ndarray:
+    """Return the days of a user, (date,) float64.
+
+    Raises
+    ------
+    BadInput
+        If there are none, one is no day of a year, two are the same, or the image is one of a day.
+    """
+    dates = np.array(days, np.float64)
+    if bands != "s2":
+        raise BadInput("Days were given for an aerial photograph: leave them out, or bands='s2'.")
+    if not len(dates) or not ((dates >= 1) & (dates <= 366)).all():
+        raise BadInput(f"The days {list(days)} were given; wanted are one or more from 1 to 366.")
+    if len(np.unique(dates.round())) < len(dates):
+        raise BadInput(f"The days {list(days)} were given; wanted is each but once.")
+    return dates
 
 
 def _smallest(gsd: float) -> int:
@@ -243,11 +273,15 @@ def _expose(
             )
             values.append(sensor.to_sentinel(date))
         classes.append(scl)
-    names = RGB_BANDS if view.bands == "rgb" else S2_BANDS
+    names = (
+        RGB_BANDS
+        if view.bands == "rgb"
+        else tuple(f"{date}:{band}" for date in view.names for band in COLOURS)
+    )
     image = Raster(np.concatenate(values), view.grid, names)
     if view.clouds <= 0:
         return image, None
-    scl_names = tuple(f"window_{w}:scl" for w in "ab")[: len(classes)]
+    scl_names = tuple(f"{date}:scl" for date in view.names)[: len(classes)]
     return image, Raster(np.stack(classes), view.grid, scl_names)
 
 
