@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from selion.cli.mapping import map_command
 from selion.cli.plan import plan_command
 from selion.errors import BandMismatch
 from selion.grid import whole
-from selion.models import packaged_models, registry, sizes
+from selion.models import packaged_models, registry, sizes, write_card
 from selion.models.registry import packaged_models as shipped
 from selion.pipeline import maps
 from selion.pipeline.choosing import ImageSize, choose_model, composite_bands
@@ -96,6 +97,23 @@ def test_small_below_and_base_from_a_size_on(two_sizes, image):
     # a model that does not come in two sizes has nothing to say
     assert choose_model(RGB, ImageSize(1e9, 1.0)).name == "fields-rgb-vhr"
     assert not choose_model(RGB, ImageSize(1e9, 1.0)).why
+
+
+def test_of_many_dates_all_bands_count(two_sizes, tmp_path):
+    """Eight bands are all looked at by either model, four by the one for any dates alone.
+
+    And colour alone by that for colour too: among equals the one in two sizes is taken.
+    """
+    small = next(card for card in packaged_models() if card.name == "toy-small")
+    inputs = replace(small.inputs, bands=RGBN, dates="any", optional=("nir",), any_order=False)
+    for name in ("toy-small", "toy-base"):
+        card = replace(small, name=name, inputs=inputs)
+        write_card(card, tmp_path / "weights" / name / "card.toml")
+    shutil.copytree(WEIGHTS / "fields-s2-2season", tmp_path / "weights" / "b-first")
+    dated = tuple(f"2024-0{month}-01:{colour}" for month in (4, 6, 8) for colour in RGB)
+    for bands in (RGB, RGBN, composite_bands(RGBN), dated):
+        assert choose_model(bands, ImageSize(64, 10.0)).name == "toy-small"
+        assert choose_model(bands, ImageSize(1e6, 10.0)).name == "toy-base"
 
 
 def test_size_is_that_at_which_the_network_looks():

@@ -11,6 +11,7 @@ from selion import models, prediction
 from selion.errors import BandMismatch
 from selion.models import ModelCard
 from selion.models.sizes import size_pairs
+from selion.prediction.band_names import read_names
 from selion.raster import Source, image_gsd
 
 
@@ -81,7 +82,7 @@ def choose_model(bands: Sequence[str], size: ImageSize) -> ModelChoice:
     packaged = [card for card in models.packaged_models() if "field" in card.classes.names]
     fitting = [card for card in packaged if prediction.has_bands(bands, card.inputs)]
     counted = [card for card in packaged if prediction.has_number(len(bands), card.inputs)]
-    fitting = sorted(fitting, key=lambda card: -len(card.inputs.bands)) or counted
+    fitting = sorted(fitting, key=lambda card: -_looked_at(bands, card)) or counted
     if not fitting:
         wanted = "; ".join(
             f"{card.name}: {len(card.inputs.bands)} ({', '.join(card.inputs.bands)})"
@@ -91,15 +92,25 @@ def choose_model(bands: Sequence[str], size: ImageSize) -> ModelChoice:
             f"No packaged model takes an image of {len(bands)} bands "
             f"({', '.join(bands)}): name one with --model ({wanted})."
         )
-    return _sized(fitting, size)
+    most = _looked_at(bands, fitting[0])
+    return _sized([card for card in fitting if _looked_at(bands, card) == most], size)
+
+
+def _looked_at(bands: tuple[str, ...], card: ModelCard) -> int:
+    """Return how many of an image's bands a model looks at."""
+    if not card.inputs.dates:
+        return len(card.inputs.bands)
+    wanted = {name.colour for name in read_names(card.inputs.bands)}
+    said = read_names(bands)
+    known = [name for name in said if name.is_known]
+    return sum(name.colour in wanted for name in known) if known else len(bands)
 
 
 def _sized(fitting: Sequence[ModelCard], size: ImageSize) -> ModelChoice:
-    """Return the first of some cards, or the other size of it where that fits as well."""
-    first = fitting[0]
-    equal = {card.name for card in fitting if len(card.inputs.bands) == len(first.inputs.bands)}
+    """Return of some cards that fit alike one that comes in two sizes, else the first."""
+    equal = {card.name for card in fitting}
     for pair in size_pairs():
         if set(pair.names) <= equal:
             megapixels = size.megapixels(next(one for one in fitting if one.name in pair.names))
             return ModelChoice(pair.for_size(megapixels).name, pair.reason(megapixels))
-    return ModelChoice(first.name)
+    return ModelChoice(fitting[0].name)
