@@ -57,13 +57,19 @@ def model(tmp_path_factory):
 
 
 def test_it_is_written_judged_and_loaded(image, model, tmp_path):
-    card, found = quantise_model(model, image, tmp_path / "small", windows=24)
+    card, found = quantise_model(model, image, tmp_path / "small", windows=24, least=0.5)
     assert card.name == "toy-int8"
     assert 0.8 < found.worst <= found.agreement < 1
     assert found.windows == 12
     notes = read_card(tmp_path / "small").notes
     assert notes.startswith("a toy; ")
     assert f"{found.agreement:.2%}" in notes
+    kept = read_card(tmp_path / "small").scores["int8"]
+    assert kept == {
+        "agreement": round(found.agreement, 4),
+        "worst_window": round(found.worst, 4),
+        "windows": 12,
+    }
     assert set(card.files) == {"model.onnx"}
     small, plain = load_model(tmp_path / "small", threads=1), load_model(model, threads=1)
     view = draw_windows(store.open_raster(image), plain, 1, seed=3)
@@ -90,11 +96,22 @@ def test_the_learnt_score_of_fields_comes_along(image, model, tmp_path):
     write_card(
         replace(card, files={**card.files, CUT: sha256_of(folder / CUT)}), folder / "card.toml"
     )
-    small, _ = quantise_model(folder, image, tmp_path / "small", windows=24)
+    small, _ = quantise_model(folder, image, tmp_path / "small", windows=24, least=0.5)
     assert set(small.files) == {"model.onnx", CUT}
     method, options = choose_method("auto", InstanceOptions(), FTW3, small)
     assert method == "cut"
     assert options.score.settings == TOY.settings
+
+
+def test_a_graph_that_says_something_else_is_refused(image, model, tmp_path):
+    """The toy agrees on 80 to 99 %: below what is wanted nothing is written, and it is said."""
+    _, found = quantise_model(model, image, tmp_path / "small", windows=24, least=0.5)
+    with pytest.raises(BadInput, match=f"{found.agreement:.2%}.*99.9% of.*--least-agreement"):
+        quantise_model(model, image, tmp_path / "other", windows=24, least=0.999)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(BadInput, match="least-agreement"):  # and an existing folder is not lost
+        quantise_model(model, image, tmp_path / "small", windows=24, least=0.999, force=True)
+    assert read_card(tmp_path / "small").name == "toy-int8"
 
 
 def test_windows_are_drawn_by_the_seed(image, model):

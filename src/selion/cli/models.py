@@ -237,14 +237,24 @@ def import_command(
     help="Windows drawn from the image; half of them calibrate, half judge.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Which windows.")
+@click.option(
+    "--least-agreement",
+    "least",
+    type=click.FloatRange(0, 1),
+    default=0.95,
+    show_default=True,
+    help="Share of pixels with the same class as float32 below which nothing is written.",
+)
 @click.option("-f", "--force", is_flag=True, help="Replace the folder.")
 def quantise_command(
-    name: str, image: str, out: Path, windows: int, seed: int, force: bool
+    name: str, image: str, out: Path, windows: int, seed: int, least: float, force: bool
 ) -> None:
     """Quantise a model."""
     from selion.pipeline.quantisation import quantise_model
 
-    card, found = quantise_model(name, image, out, windows=windows, seed=seed, force=force)
+    card, found = quantise_model(
+        name, image, out, windows=windows, seed=seed, least=least, force=force
+    )
     click.echo(
         (
             f"Same class as float32 on {found.agreement:.2%} of the pixels of {found.windows} "

@@ -34,6 +34,8 @@ from selion.store import atomic_folder
 
 LEAST = 8
 """Windows below which neither ranges nor agreement mean anything."""
+AGREEMENT = 0.95
+"""Share of pixels with the same class as float32 below which an 8-bit graph is another model."""
 KINDS = ["Conv", "ConvTranspose", "Add", "Concat", "Resize", "MatMul"]
 """Nodes that are computed in integers."""
 
@@ -50,6 +52,14 @@ class Fidelity:
     """Seconds of float32 by seconds of the integers, the median over windows, one thread each."""
     windows: int
 
+    def to_dict(self) -> dict[str, float]:
+        """Return what the card keeps; the speed is that of one machine."""
+        return {
+            "agreement": round(self.agreement, 4),
+            "worst_window": round(self.worst, 4),
+            "windows": self.windows,
+        }
+
 
 def quantise(
     card: ModelCard,
@@ -57,9 +67,10 @@ def quantise(
     judged: Sequence[View],
     folder: str | Path,
     *,
+    least: float = AGREEMENT,
     force: bool = False,
 ) -> tuple[ModelCard, Fidelity]:
-    """Write a model's folder with an 8-bit graph.
+    """Write a model's folder with an 8-bit graph; its card keeps how nearly it says the same.
 
     Parameters
     ----------
@@ -71,6 +82,8 @@ def quantise(
         Other windows: they say what it costs.
     folder : path
         To write: ``model.onnx`` and ``card.toml``.
+    least : float
+        Agreement below which nothing is written.
     force : bool
         Replace an existing folder.
 
@@ -81,7 +94,8 @@ def quantise(
     Raises
     ------
     BadInput
-        If there are fewer than 8 windows of a kind, or the model has no graph.
+        If there are fewer than 8 windows of a kind, the model has no graph, or the 8-bit graph
+        agrees with it on less than ``least`` of the judged pixels.
     MissingExtra
         If ``onnx`` or ``onnxruntime`` is missing.
     OutputExists, OutputFailed
@@ -113,13 +127,25 @@ def quantise(
         )
         write_card(small, part / CARD)
         fidelity = judge(card, replace(small, folder=part), judged)
+        _refuse_unlike(card, fidelity, least)
         sentence = (
             f"8-bit; same class as float32 on {fidelity.agreement:.2%} of the pixels of "
             f"{fidelity.windows} windows that calibration did not see"
         )
-        small = replace(small, notes="; ".join(filter(None, [card.notes, sentence])))
+        notes = "; ".join(filter(None, [card.notes, sentence]))
+        small = replace(small, notes=notes, scores={"int8": fidelity.to_dict()})
         write_card(small, part / CARD)
     return replace(small, folder=Path(folder).expanduser()), fidelity
+
+
+def _refuse_unlike(card: ModelCard, fidelity: Fidelity, least: float) -> None:
+    if fidelity.agreement < least:
+        raise BadInput(
+            f"In 8 bits {card.name} gives the same class on {fidelity.agreement:.2%} of the pixels "
+            f"of {fidelity.windows} windows (worst window {fidelity.worst:.2%}); wanted are "
+            f"{least:.1%} of them: calibrate on an image like those it was trained for, stay with "
+            "float32 or --fast, or lower --least-agreement if that is near enough."
+        )
 
 
 def _write_graph(graph: Path, inputs: Sequence[np.ndarray], out: Path) -> None:

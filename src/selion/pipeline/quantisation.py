@@ -12,7 +12,7 @@ import numpy as np
 from selion import prediction, store
 from selion.errors import BadInput
 from selion.models import ModelCard, find_card, load_model
-from selion.models.quantise import LEAST, Fidelity, quantise
+from selion.models.quantise import AGREEMENT, LEAST, Fidelity, quantise
 from selion.prediction.resample import read_frame
 from selion.prediction.windows import cut_window
 from selion.raster import Source
@@ -29,6 +29,7 @@ def quantise_model(
     *,
     windows: int = 48,
     seed: int = 0,
+    least: float = AGREEMENT,
     force: bool = False,
 ) -> tuple[ModelCard, Fidelity]:
     """Write a model's 8-bit form, calibrated and judged on one image.
@@ -46,6 +47,8 @@ def quantise_model(
         How many are drawn.
     seed : int
         Which.
+    least : float
+        Share of the judged pixels on which both must say the same class.
     force : bool
         Replace the folder.
 
@@ -56,8 +59,8 @@ def quantise_model(
     Raises
     ------
     BadInput
-        If fewer than 16 windows are asked for, the image has too few that are seen, or the model
-        has no graph.
+        If fewer than 16 windows are asked for, the image has too few that are seen, the model has
+        no graph, or its 8-bit form agrees with it on too few pixels.
     """
     if windows < 2 * LEAST:
         raise BadInput(
@@ -72,7 +75,7 @@ def quantise_model(
         raise BadInput(
             f"{image} has no window of which {LEAST_VALID:.0%} are seen: give another image."
         )
-    return quantise(card, views[::2], views[1::2], folder, force=force)
+    return quantise(card, views[::2], views[1::2], folder, least=least, force=force)
 
 
 def draw_windows(source: Source, model: Segmenter, count: int, seed: int) -> list[View]:
