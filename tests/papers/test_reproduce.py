@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ftw_chips import Formula, write_sample
+from ftw_chips import TEST, Formula, write_sample
 from selion import papers
 from selion.cli.reproduce import reproduce_group
 from selion.errors import BadInput, OutputExists, UnknownName
@@ -173,6 +173,29 @@ def test_what_is_missing_is_said(sample, tmp_path, asked):
     assert "PRUE: no weights here: 'selion models fetch FTW_PRUE_EFNET_B7' or 'selion" in said
     assert "over 21 countries, and these are over 2; not scored are belgium, cambodia" in said
     assert "kenya: only some fields are labelled; left out of all means" in said
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("number", [2, 6], ids=["with agreement", "without"])
+def test_what_is_said_of_presence_only_countries_is_what_was_done(
+    sample, tmp_path, asked, published, number
+):
+    """The published code takes agreement over the chips of all countries: kenya's too."""
+    found = reproduce(sample, tmp_path / "out", number, published=published)
+    means = next(row.means for row in found.rows if row.means)
+    said, how = "\n".join(found.problems), "\n".join(found.settings["as in the paper"])
+    assert means["object_f1"].n == 2
+    assert "kenya: only some fields are labelled; left out of " in said
+    if published and number == 2:
+        assert means["agreement"].n == sum(TEST.values())
+        assert "left out of all means but that of agreement" in said
+        assert "left out of all means but that of agreement" in how
+        assert "that of agreement over chips" in how
+        assert "are left out." not in how
+    else:
+        assert "left out of all means, as in the paper" in said
+        assert "Countries of which only some fields are labelled are left out." in how
+        assert means.get("agreement", means["object_f1"]).n == 2
 
 
 def test_a_model_that_cannot_be_fed_leaves_the_others(sample, tmp_path, monkeypatch):

@@ -67,10 +67,24 @@ ALWAYS = (
     ),
     "A match wants an IoU of more than 0.5.",
     "Counts are pooled within a country; countries are averaged without weights.",
+)
+"""What is done as in the paper in any case."""
+OF_MEANS = (
     "Countries of which only some fields are labelled are left out.",
     "The interval of a mean is 1.96 standard deviations over countries by the root of their count.",
 )
-"""What is done as in the paper in any case."""
+"""How means are taken, as in the paper."""
+OF_ALL_CHIPS = (
+    (
+        "Countries of which only some fields are labelled are left out of all means but that of "
+        "agreement."
+    ),
+    (
+        "The interval of a mean is 1.96 standard deviations over countries by the root of their "
+        "count, that of agreement over chips by the root of theirs."
+    ),
+)
+"""How means are taken where agreement is that of the published code."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

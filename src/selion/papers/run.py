@@ -11,7 +11,7 @@ from selion.data import load_dataset
 from selion.data.dataset import Dataset
 from selion.errors import BadInput, SelionError, UnknownName, counted
 from selion.models import find_card, load_model
-from selion.papers.answering import ALWAYS, PUBLISHED
+from selion.papers.answering import ALWAYS, OF_ALL_CHIPS, OF_MEANS, PUBLISHED
 from selion.papers.keeping import KeptScores
 from selion.papers.parameters import million_parameters
 from selion.papers.printed import Paper, PaperModel, PaperRow, PaperTable
@@ -98,11 +98,6 @@ def open_chips(paper: Paper, folder: Path | str, countries: Sequence[str] = ()) 
     empty = sorted(wanted.difference(part.groups))
     if empty:
         problems.append(f"{', '.join(empty)}: no chip of the {paper.split} split.")
-    if partly:
-        problems.append(
-            f"{', '.join(partly)}: only some fields are labelled; left out of all means, as in the "
-            "paper."
-        )
     return PaperData(part.select(groups=full), _some(part, partly), tuple(problems))
 
 
@@ -203,11 +198,17 @@ def reproduce_table(
         for row in table.rows
     ]
     missing = [f"{row.row.label}: {row.missing}" for row in rows if row.missing]
+    all_chips = options.published and ROBUST in table.columns
     return TableScores(
         table,
         tuple(rows),
-        _settings(data, options),
-        (*missing, *dict.fromkeys(work.problems), *data.problems),
+        _settings(data, options, all_chips=all_chips),
+        (
+            *missing,
+            *dict.fromkeys(work.problems),
+            *data.problems,
+            *_presence_only(data, all_chips=all_chips),
+        ),
     )
 
 
@@ -239,7 +240,20 @@ def _row(
     )
 
 
-def _settings(data: PaperData, options: ReproduceOptions) -> dict[str, object]:
+def _presence_only(data: PaperData, *, all_chips: bool) -> list[str]:
+    """Say which countries are left out of which means."""
+    if not data.presence_only.groups:
+        return []
+    but = (
+        " but that of agreement, which the published code takes over the chips of all countries."
+        if all_chips
+        else ", as in the paper."
+    )
+    names = ", ".join(data.presence_only.groups)
+    return [f"{names}: only some fields are labelled; left out of all means{but}"]
+
+
+def _settings(data: PaperData, options: ReproduceOptions, *, all_chips: bool) -> dict[str, object]:
     by_country = ", ".join(
         f"{name} ({len(data.chips.select(groups=name))})" for name in data.chips.groups
     )
@@ -247,7 +261,7 @@ def _settings(data: PaperData, options: ReproduceOptions) -> dict[str, object]:
         "chips": counted(len(data.chips), "chip"),
         "countries": by_country,
         "as published": "yes" if options.published else "no",
-        "as in the paper": list(ALWAYS),
+        "as in the paper": [*ALWAYS, *(OF_ALL_CHIPS if all_chips else OF_MEANS)],
         "switch as published": list(PUBLISHED),
         "intervals of countries": f"95 %, bootstrap over chips, {options.draws} draws",
     }
