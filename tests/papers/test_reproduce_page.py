@@ -210,6 +210,8 @@ def test_a_census_is_laid_beside_maps(tiny, desk):
     ("line", "said"),
     [
         ("--table 1 --quick --census census.csv", "it is for --table 3"),
+        ("--table 3 --census census.csv", "add --maps"),
+        ("--table 3 --data sample --census census.csv", "add --maps"),
         ("--table 3 --maps weights", "No map lies in"),
         ("--table 3 --maps maps --census maps/rwanda.geojson", "country"),
         ("--figure 6 --countries austria", "--data"),
@@ -219,3 +221,5 @@ def test_what_cannot_be_made_is_refused(line, said, tiny):
     found = CliRunner().invoke(cli, shlex.split(f"reproduce prue -o refused {line}"))
     assert found.exit_code != 0
     assert said in f"{found.exception} {found.output}"
+    if "add --maps" in said:  # before anything is scored or written
+        assert not Path("refused").exists()

@@ -98,6 +98,11 @@ def reproduce(
             f"The census {request.census} is laid beside the maps of Table {LAND}, and that is not "
             "asked for: add it, or omit the census."
         )
+    if request.census is not None and request.maps is None and not request.quick:
+        raise BadInput(
+            f"The census {request.census} is laid beside maps, and none were given: add --maps, "
+            "their folder, or --quick; or omit the census."
+        )
     if request.quick and request.data is None:
         for name in request.countries:
             if name not in SAMPLE.countries:
