@@ -466,7 +466,7 @@ def test_a_run_teaches_the_head_and_the_card_names_the_licence(tmp_path, trainab
 
 def test_batches_of_one_are_refused_before_anything_is_loaded(tmp_path):
     import train_toys
-    from selion.training.recipe import Inputs, Model, Schedule
+    from selion.training.recipe import Crops, Inputs, Model, Schedule
     from selion.training.run import plan_samples, plan_training
 
     recipe = train_toys.recipe(
@@ -478,8 +478,27 @@ def test_batches_of_one_are_refused_before_anything_is_loaded(tmp_path):
         plan_training(recipe)  # it names no data either
     with pytest.raises(BadInput, match=r"schedule\.batch"):
         plan_samples(recipe, [train_toys.sample(0)])
+    alone = replace(recipe, schedule=Schedule(batch=8), crops=Crops())
+    with pytest.raises(BadInput, match=r"one window an epoch.*crops\.per_epoch"):
+        plan_samples(alone, [train_toys.sample(0)])
     linear = {key: value for key, value in SOFTCON.items() if key != "hidden"} | {"head": "linear"}
+    plan_samples(replace(alone, model=Model(linear)), [train_toys.sample(0)])
     plan_samples(replace(recipe, model=Model(linear)), [train_toys.sample(0)])
+
+
+def test_one_value_a_channel_is_refused_in_a_sentence(tmp_path):
+    """A U-Net whose last level is one pixel, a batch of one window: torch's own words are none."""
+    import train_toys
+    from selion.training.recipe import Inputs, Model, Schedule
+    from selion.training.run import plan_samples, train_plan
+
+    recipe = train_toys.recipe(
+        input=Inputs(train_toys.BANDS, (10_000.0,), window=32),
+        model=Model({"family": "unet", "encoder": "resnet18", "decoder_channels": [8] * 5}),
+        schedule=Schedule(epochs=1, batch=1),
+    )
+    with pytest.raises(BadInput, match=r"1 window of 32 x 32 px.*schedule\.batch.*input\.window"):
+        train_plan(plan_samples(recipe, [train_toys.sample(0)]), tmp_path / "run")
 
 
 def test_a_timm_without_dinov3_is_said(monkeypatch):

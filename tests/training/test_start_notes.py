@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 import train_toys
 from selion.cli.main import cli
-from selion.errors import BadInput
+from selion.errors import BadInput, SelionError
 from selion.evaluation import EvaluateOptions, evaluate
 from selion.evaluation.run import started_from
 from selion.metrics import ScoreOptions
@@ -46,6 +46,17 @@ def test_a_model_is_named_with_licence_and_scores():
     assert note == (
         "Starts from crops-rgb, licence CC-BY-SA-4.0; its scores: validation miou 0.852."
     )
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_the_licence_is_said_though_the_data_are_refused(dry, tmp_path, monkeypatch):
+    """With --dry-run somebody asks what would be; a run says it once, before it begins."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "epoc-small", "--set", "data.dataset=nowhere", "--json"]
+    done = CliRunner().invoke(cli, [*words, *["--dry-run"] * dry])
+    assert isinstance(done.exception, SelionError)
+    said = "Starts from fields-rgb-vhr, licence Apache-2.0" in done.output
+    assert said is dry
 
 
 def test_an_encoder_is_named_with_its_licence_if_its_weights_are_loaded():

@@ -136,7 +136,7 @@ def _one(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporte
         if isinstance(chosen, training.LanguageRecipe):
             _language(chosen, given, say)
             return
-        plan = training.plan_training(chosen)
+        plan = _planned(chosen, given, say)
     for note in plan.notes:
         say.note(note)
     if given.dry_run:
@@ -171,6 +171,21 @@ def _one(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporte
         if not given.as_json
         else _json(training_run.numbers(result) | {"model": str(result.card.folder)})
     )
+
+
+def _planned(recipe: Any, given: TrainChoice, say: Reporter) -> Any:
+    """Plan a run; where its data are refused, a --dry-run still says what it starts from."""
+    from selion import training
+    from selion.errors import SelionError
+    from selion.training.run import starts_of
+    from selion.training.start import start_notes
+
+    try:
+        return training.plan_training(recipe)
+    except SelionError:
+        for note in start_notes(starts_of(recipe)) if given.dry_run else ():
+            say.note(note)
+        raise
 
 
 def _from_review(

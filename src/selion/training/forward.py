@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from selion.errors import BadInput, counted
 from selion.sample import Sample
 from selion.training.crops import Batch, collate, make_view
 from selion.training.draws import Draw
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from selion.training.criterion import Criterion
     from selion.training.hardware import TrainingDevice
 
+ONE_VALUE = "Expected more than 1 value per channel"
+"""How torch's batch normalisation begins its refusal."""
+
 
 def batch_loss(
     network: torch.nn.Module, batch: Batch, loss: Criterion, engine: TrainingDevice
@@ -28,13 +32,28 @@ def batch_loss(
     """Run a network over a batch and compare its answer with the truth.
 
     A scalar, differentiable.
+
+    Raises
+    ------
+    BadInput
+        If a level of the network has one pixel and the batch one window: nothing to normalise.
     """
     pixels = torch.from_numpy(batch.pixels).to(
         engine.device, memory_format=torch.channels_last, non_blocking=True
     )
     labels = torch.from_numpy(batch.labels).to(engine.device, non_blocking=True)
-    with engine.autocast():
-        answer = loss.of(network, pixels)
+    try:
+        with engine.autocast():
+            answer = loss.of(network, pixels)
+    except ValueError as error:
+        if ONE_VALUE not in str(error):
+            raise
+        count, _, height, width = batch.pixels.shape
+        raise BadInput(
+            f"A batch of {counted(count, 'window')} of {height} x {width} px was given, of which a "
+            "level of the network has one value a channel, and that cannot be normalised: set "
+            "schedule.batch to at least 2 with as many windows an epoch, or enlarge input.window."
+        ) from error
     return loss(answer, labels)
 
 

@@ -89,6 +89,7 @@ def plan_samples(
     """
     _check_batch(recipe)
     shares = check_samples(samples, recipe)
+    _check_epoch(recipe, samples)
     seen = ", ".join(
         f"{name} {share:.0%}" for name, share in zip(recipe.classes.names, shares, strict=True)
     )
@@ -101,7 +102,7 @@ def plan_samples(
     ]
     if not len(validation):
         said.append("There is no validation split: the model will have no scores.")
-    start = _start(recipe)
+    start = starts_of(recipe)
     encoder = _published_encoder(recipe, start)
     said += start_notes(start)
     licences = (origin.licence, f"{encoder.licence} (encoder {encoder.name})" if encoder else "")
@@ -125,7 +126,7 @@ def plan_samples(
     return TrainingPlan(recipe, samples, validation, card, tuple(said))
 
 
-def _start(recipe: Recipe) -> tuple[StartingPoint, ...]:
+def starts_of(recipe: Recipe) -> tuple[StartingPoint, ...]:
     """Return what a recipe's network starts from.
 
     What is not here is refused where it is loaded, which a run that is resumed does not do.
@@ -142,14 +143,28 @@ def _check_batch(recipe: Recipe) -> None:
 
     The convolutional head of frozen encoders pools a window to one pixel and normalises it.
     """
-    said = recipe.model.architecture
-    pooled = said.get("family") == "frozen" and said.get("head", "convolutional") != "linear"
-    if pooled and recipe.schedule.batch == 1:
+    if _pools(recipe) and recipe.schedule.batch == 1:
         raise BadInput(
             "schedule.batch = 1 was given, and the convolutional head of the family 'frozen' "
             "normalises over the windows of a batch: set schedule.batch to at least 2 "
             '(schedule.accumulate does not help), or model.architecture.head = "linear".'
         )
+
+
+def _check_epoch(recipe: Recipe, samples: Sequence[Sample]) -> None:
+    """Refuse an epoch of one window, which is a batch of one, where that cannot be learnt from."""
+    if _pools(recipe) and epoch_length(samples, recipe) == 1:
+        raise BadInput(
+            "The data give one window an epoch, and the convolutional head of the family 'frozen' "
+            "normalises over the windows of a batch: give more samples, set crops.mode = "
+            '"random" and crops.per_epoch to at least 2, or model.architecture.head = "linear".'
+        )
+
+
+def _pools(recipe: Recipe) -> bool:
+    """Say whether a network has a layer that pools a window to one pixel and normalises it."""
+    said = recipe.model.architecture
+    return said.get("family") == "frozen" and said.get("head", "convolutional") != "linear"
 
 
 def _published_encoder(recipe: Recipe, start: Sequence[StartingPoint]) -> EncoderCard | None:
