@@ -481,6 +481,12 @@ def question_texts() -> tuple[str, list[str]]:
     return prompt.instruct(NAMES), blank.split("\0")
 
 
+def question_words() -> list[str]:
+    """Return all words of questions and answers, for the vocabulary."""
+    instruct, pieces = question_texts()
+    return ["user\n", "assistant\n", instruct, "0".join(pieces), "<seg>0f12b\n1b\n</seg>"]
+
+
 def pack_words(file: Any) -> dict[str, Any]:
     """Return the question in tokens of the small vocabulary."""
     from selion.models.language.rrle import CODECS
@@ -488,9 +494,7 @@ def pack_words(file: Any) -> dict[str, Any]:
 
     instruct, pieces = question_texts()
     labels = CODECS[CODEC].labels(NAMES)
-    whole = "0".join(pieces)
-    texts = ["user\n", "assistant\n", instruct, whole, "<seg>0f12b\n1b\n</seg>"]
-    tokenizer, kept = small_tokenizer(file, texts)
+    tokenizer, kept = small_tokenizer(file, question_words())
 
     def ids(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False))

@@ -22,6 +22,7 @@ from selion.models.card import CARD, ModelCard, sha256_of, write_card
 from selion.models.language.network import FORMAT
 from selion.models.language.quiet import quiet
 from selion.models.language.rrle import CODECS, count_tokens
+from selion.models.language.smol import WHEEL
 from selion.models.toml import to_toml
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -358,6 +359,10 @@ def _export(
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(part, safe_serialization=True)
     processor.save_pretrained(part)
+    if base_of(recipe) == WHEEL:
+        from selion.models.language.joined import write_joined
+
+        write_joined(model, part)
     for path in [*part.glob("*.md"), *part.glob("*.bin")]:
         path.unlink()
     architecture = dict(plan.card.architecture)
@@ -388,9 +393,9 @@ def base_of(recipe: LanguageRecipe) -> str:
     """
     from selion.models.card import read_card
 
-    if recipe.language.base:
+    if recipe.language.base or not recipe.language.start_from:
         return recipe.language.base
-    return str(read_card(recipe.language.start_from).architecture["base"])
+    return str(read_card(recipe.language.start_from).architecture.get("base", ""))
 
 
 def _write_json(path: Path, values: Any) -> None:

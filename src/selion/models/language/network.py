@@ -32,6 +32,7 @@ from selion.models.language.chat import (
 from selion.models.language.generation import GenerationOptions, Prefix, Question, TextGenerator
 from selion.models.language.quiet import quiet
 from selion.models.language.rrle import Misread, decode
+from selion.models.language.smol import WHEEL
 from selion.raster import Raster
 from selion.segmenter import LoadedModel, View
 from selion.store.former import is_ours
@@ -414,7 +415,8 @@ def load_pair(
     Parameters
     ----------
     base : path or str
-        A folder, or the id of a published model.
+        A folder, or the id of a published model; the name of SmolLM2's wheel: the rest of the model
+        lies in ``folder`` (:mod:`selion.models.language.joined`).
     folder : path, optional
         Where an adapter and the processor may lie.
     dtype : torch dtype
@@ -433,6 +435,12 @@ def load_pair(
         If it cannot see.
     """
     require("transformers", "language")
+    if base == WHEEL:
+        from selion.models.language.joined import load_joined
+
+        with quiet():
+            model, processor = load_joined(Path(folder or "."), dtype)
+        return _with_adapter(model, folder, trainable=trainable), processor
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
     own = folder is not None and any(
@@ -457,10 +465,15 @@ def load_pair(
             f"The language model of {name} cannot be loaded from {base} ({first}): give a folder "
             "that holds one, or an id that can be downloaded."
         ) from error
-    if folder is not None and (folder / "adapter_config.json").is_file():
-        peft = require("peft", "language")
-        model = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
-    return model, processor
+    return _with_adapter(model, folder, trainable=trainable), processor
+
+
+def _with_adapter(model: Any, folder: Path | None, *, trainable: bool) -> Any:
+    """Return a model with the adapter that lies in a folder, if there is one."""
+    if folder is None or not (folder / "adapter_config.json").is_file():
+        return model
+    peft = require("peft", "language")
+    return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
 
 
 def check_eyes(config: Any, name: str) -> None:
