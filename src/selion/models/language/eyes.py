@@ -59,12 +59,12 @@ class Eyes(nn.Module):
         super().__init__()
         import timm
 
-        encoder: Any = timm.create_model(
+        network: Any = timm.create_model(
             encoder, features_only=True, pretrained=False, out_indices=(2, 3, 4)
         )
-        self.encoder = encoder
+        self.encoder = network
         self.lateral = nn.ModuleList(
-            nn.Conv2d(channels, width, 1) for channels in encoder.feature_info.channels()
+            nn.Conv2d(channels, width, 1) for channels in network.feature_info.channels()
         )
         self.smooth = nn.ModuleList(_smooth(width) for _ in range(2))
         rows, numbers = size // STRIDE, ACROSS * width

@@ -87,7 +87,6 @@ class EyesTower(PreTrainedModel):
 
     config_class = EyesConfig
     main_input_name = "pixel_values"
-    _no_split_modules = ("Eyes",)
 
     def __init__(self, config: EyesConfig) -> None:
         super().__init__(config)
