@@ -71,6 +71,7 @@ TINY = {
 }
 """Family -> options that make it small."""
 
+FROZEN = {"family": "frozen", "encoder": "vit_tiny_patch16_224", **TINY_VIT}
 LINEAR = {"family": "frozen", "encoder": "vit_tiny_patch16_224", "head": "linear", **TINY_VIT}
 
 
@@ -294,6 +295,19 @@ def test_cell_means_are_adaptive_pooling(size, cells):
             {"family": "frozen", "encoder": "vit_tiny_patch16_224", "encoder_bands": [4]},
             BadInput,
             "positions among the bands of one",
+        ),
+        (FROZEN | {"embed_dim": 0}, BadInput, "embed_dim = 0 was given for the encoder 'vit_tiny"),
+        (FROZEN | {"embed_dim": 25}, BadInput, "wanted is a multiple of the 2 heads"),
+        (FROZEN | {"num_heads": 5, "depth": 1.5}, BadInput, "depth = 1.5 was given"),
+        (FROZEN | {"patch_size": -4}, BadInput, "patch_size = -4 was given"),
+        (FROZEN | {"img_size": 33}, BadInput, "multiple of the 8 px of a token"),
+        (FROZEN | {"seen": -8}, BadInput, "seen = -8 was given for the encoder; .* at least 0"),
+        (FROZEN | {"hidden": 0}, BadInput, "hidden = 0 was given for the decoder"),
+        (FROZEN | {"fused": True}, BadInput, "fused = True was given for the MLP"),
+        (
+            {"family": "frozen", "encoder": "vit_tiny_patch16_224", "num_heads": 5},
+            BadInput,
+            "cannot be built for 8 bands: .*num_heads",
         ),
     ],
 )

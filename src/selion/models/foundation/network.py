@@ -29,7 +29,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from selion.errors import BadInput, UnknownName
 from selion.models.foundation.cards import DATE, FEED, WINDOW, find_encoder
 from selion.models.foundation.feeding import Fed
-from selion.models.foundation.wiring import make_encoder
+from selion.models.foundation.wiring import check_count, make_encoder
 
 _DILATIONS = (6, 12, 18)
 """Of the decoder: those of PRUE's code, as the paper gives none (docs/encoders.md)."""
@@ -172,7 +172,8 @@ class TwoDates(nn.Module):
     ValueError
         If there is no such head.
     BadInput
-        If ``trainable`` is no bool, or the linear probe is given widths of the decoder.
+        If ``trainable`` is no bool, a width or an edge is no whole number that can be one, or the
+        linear probe is given widths of the decoder.
     """
 
     def __init__(
@@ -199,6 +200,10 @@ class TwoDates(nn.Module):
                 f"{', '.join(options)} was given with head = 'linear', which has no such widths: "
                 "leave it out, or take head = 'convolutional'."
             )
+        for name, count in options.items():
+            check_count(name, count, "the decoder")
+        check_count("fused", fused, "the MLP that fuses two dates", least=0)
+        check_count("seen", seen, "the encoder", least=0)
         if seen % patch:
             raise ValueError(
                 f"seen = {seen} px was given for tokens of {patch} px; wanted is a multiple"
@@ -380,6 +385,8 @@ def frozen_timm(
     ------
     ValueError
         If the bands do not divide into two dates, or the encoder is no vision transformer.
+    BadInput
+        If it cannot be of such a size.
     """
     if bands % 2 or any(not 0 <= band < bands // 2 for band in encoder_bands):
         raise ValueError(
@@ -393,15 +400,19 @@ def frozen_timm(
     }
     if own.get("seen"):
         options.setdefault("img_size", own["seen"])
+    _check_transformer(encoder, options)
     channels = len(encoder_bands) or bands // 2
-    transformer: Any = timm.create_model(
-        encoder,
-        pretrained=pretrained,
-        in_chans=channels,
-        num_classes=0,
-        dynamic_img_size=True,
-        **options,
-    )
+    try:
+        transformer: Any = timm.create_model(
+            encoder,
+            pretrained=pretrained,
+            in_chans=channels,
+            num_classes=0,
+            dynamic_img_size=True,
+            **options,
+        )
+    except AssertionError as error:  # timm's own, of sizes that do not fit those of the encoder
+        raise ValueError(f"{error}") from error
     patch = transformer.patch_embed.patch_size[0]
     return TwoDates(
         Tokens(transformer),
@@ -411,6 +422,25 @@ def frozen_timm(
         encoder_bands=encoder_bands,
         **own,
     )
+
+
+_OF_TIMM = ("embed_dim", "depth", "num_heads", "patch_size", "img_size")
+
+
+def _check_transformer(encoder: str, options: Mapping[str, Any]) -> None:
+    """Refuse sizes that no vision transformer has, before timm divides by them."""
+    for key in _OF_TIMM:
+        if key in options:
+            check_count(key, options[key], f"the encoder {encoder!r}")
+    for key, unit, what in (
+        ("embed_dim", "num_heads", "heads"),
+        ("img_size", "patch_size", "px of a token"),
+    ):
+        if key in options and unit in options and options[key] % options[unit]:
+            raise BadInput(
+                f"{key} = {options[key]} was given for the encoder {encoder!r}; wanted is a "
+                f"multiple of the {options[unit]} {what} ({unit})."
+            )
 
 
 def named_encoder(

@@ -100,10 +100,7 @@ def _check_size(name: str, size: Any) -> None:
 
     for key in _COUNTS:
         value = getattr(size, key, 1)
-        if not all(
-            isinstance(one, int) and not isinstance(one, bool) and one >= 1
-            for one in (value if isinstance(value, list | tuple) else (value,))
-        ):
+        if not all(map(_is_count, value if isinstance(value, list | tuple) else (value,))):
             refuse(key, "a whole number of at least 1, or such numbers")
     if size.seen % size.patch:
         refuse("seen", f"a multiple of the patch of {size.patch} px")
@@ -112,6 +109,19 @@ def _check_size(name: str, size: Any) -> None:
     month = getattr(size, "month", 0)
     if not (isinstance(month, int) and not isinstance(month, bool) and 0 <= month < _MONTHS):
         refuse("month", f"a whole number from 0 (January) to {_MONTHS - 1}")
+
+
+def check_count(key: str, value: Any, whose: str, least: int = 1) -> None:
+    """Refuse (BadInput) what is no whole number of at least ``least``."""
+    if not _is_count(value, least):
+        raise BadInput(
+            f"{key} = {value!r} was given for {whose}; wanted is a whole number of at least "
+            f"{least}."
+        )
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def find_reader(
