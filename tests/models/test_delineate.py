@@ -124,6 +124,8 @@ def test_a_card_says_what_is_asked():
         delineate_options({"confidense": 0.1})
     with pytest.raises(BadInput, match="shares from 0 to 1"):
         delineate_options({"confidence": 5})
+    with pytest.raises(BadInput, match="confidence = 'much' was given"):
+        delineate_options({"confidence": "much"})
 
 
 @pytest.mark.parametrize("block", [64, 2048])

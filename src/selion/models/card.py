@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput, ChecksumMismatch, UnknownName, UnreadableFile
@@ -192,6 +192,7 @@ def _names(value: object) -> tuple[str, ...]:
     return _several(_text)(value) if value else ()
 
 
+T = TypeVar("T")
 _Reader = Callable[[Any], Any]
 _SCALING: dict[str, _Reader] = {
     "divide": _several(_number),
@@ -273,6 +274,45 @@ def _take(
         except TypeError as error:
             raise BadInput(f"{where} says {key} = {value!r}; wanted is {error}.") from error
     return taken
+
+
+def options_of(
+    kind: type[T],
+    given: Mapping[str, Any],
+    what: str = "architecture key",
+    *,
+    besides: tuple[str, ...] = (),
+) -> T:
+    """Read a dataclass of options from a table of a card, such as its architecture.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass, which refuses values that are out of range itself.
+    given : mapping
+    what : str
+        What a key of the table is called in messages.
+    besides : tuple of str
+        Keys that the table may have and that are no options.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such option; the nearest one is offered.
+    BadInput
+        If a value is of another kind than the options are, or out of range.
+    """
+    options: Any = kind
+    known = [*(one.name for one in fields(options)), *besides]
+    for key in given:
+        if key not in known:
+            raise UnknownName.among(what, key, known)
+    chosen = {key: value for key, value in given.items() if key not in besides}
+    try:
+        return cast("T", options(**chosen))
+    except TypeError as error:
+        said = ", ".join(f"{key} = {value!r}" for key, value in chosen.items())
+        raise BadInput(f"{said} was given, which cannot be used together ({error}).") from error
 
 
 def read_card(path: str | Path) -> ModelCard:

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from selion.classes import ClassScheme
-from selion.errors import BadInput, MissingExtra, UnknownName, UnreadableFile
+from selion.errors import BadInput, MissingExtra, UnreadableFile
 from selion.extras import available
 from selion.grid import photo_grid
 from selion.labels import Instances
-from selion.models.card import GRAPH, ModelCard
+from selion.models.card import GRAPH, ModelCard, options_of
 from selion.models.execution import CardModel, Execution
 from selion.models.feed import check_views
 from selion.models.objects import scored_objects
@@ -60,20 +60,8 @@ class DelineateOptions:
 
 
 def delineate_options(architecture: Mapping[str, Any]) -> DelineateOptions:
-    """Read options from a card's architecture.
-
-    Raises
-    ------
-    UnknownName
-        If there is no such option; the nearest one is offered.
-    BadInput
-        If a value is out of range.
-    """
-    known = [field.name for field in fields(DelineateOptions)]
-    for key in architecture:
-        if key not in known:
-            raise UnknownName.among("architecture key", key, known)
-    return DelineateOptions(**architecture)
+    """Read options from a card's architecture; errors as :func:`selion.models.card.options_of`."""
+    return options_of(DelineateOptions, architecture)
 
 
 def to_instances(result: Any, shape: tuple[int, int], classes: ClassScheme) -> Instances:

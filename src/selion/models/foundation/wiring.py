@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from selion.errors import BadInput, UnknownName
+from selion.errors import BadInput
+from selion.models.card import options_of
 from selion.models.foundation.cards import EncoderCard
 
 if TYPE_CHECKING:
@@ -80,11 +81,7 @@ def make_encoder(card: EncoderCard, size: Mapping[str, Any]) -> tuple[torch.nn.M
     """
     wiring = WIRING[card.name]
     kind = _find(wiring.module, wiring.size)
-    known = [field.name for field in fields(kind)]
-    for key in size:
-        if key not in known:
-            raise UnknownName.among(f"size of the encoder {card.name!r}", key, known)
-    made = kind(**{**card.size, **size})
+    made = options_of(kind, {**card.size, **size}, f"size of the encoder {card.name!r}")
     _check_size(card.name, made)
     return _find(wiring.module, wiring.network)(made), made
 

@@ -10,7 +10,7 @@ zooms in.  Windows of any size are resized to what the network looks at (1024 px
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.errors import BadInput, GridMismatch
 from selion.labels import Instances
-from selion.models.card import ModelCard
+from selion.models.card import ModelCard, options_of
 from selion.models.execution import CardModel, on_torch
 from selion.models.feed import check_views
 from selion.models.objects import scored_objects
@@ -77,20 +77,8 @@ class MaskOptions:
 
 
 def mask_options(architecture: Mapping[str, Any]) -> MaskOptions:
-    """Read options from a card's architecture.
-
-    Raises
-    ------
-    UnknownName
-        If there is no such option; the nearest one is offered.
-    BadInput
-        If a value is out of range.
-    """
-    known = [field.name for field in fields(MaskOptions)]
-    for key in architecture:
-        if key not in (*known, "family"):
-            raise UnknownName.among("architecture key", key, [*known, "family"])
-    return MaskOptions(**{key: value for key, value in architecture.items() if key != "family"})
+    """Read options from a card's architecture; errors as :func:`selion.models.card.options_of`."""
+    return options_of(MaskOptions, architecture, besides=("family",))
 
 
 def point_grid(side: int, shape: tuple[int, int]) -> np.ndarray:
