@@ -33,3 +33,26 @@ def fingerprint(answer):
     flat = answer.detach().double().flatten()
     spread = flat[torch.linspace(0, len(flat) - 1, 12).long()]
     return [float(value) for value in (*spread, flat.square().mean())]
+
+
+def block_shapes(prefix, width, *, scaled=False):
+    """Names and shapes of a transformer's block as timm and the authors of DINO write them;
+    ``scaled``: with the factors of DINOv2 and DINOv3 behind both halves.
+    """
+    shapes = {
+        "norm1.weight": (width,),
+        "norm1.bias": (width,),
+        "attn.qkv.weight": (3 * width, width),
+        "attn.qkv.bias": (3 * width,),
+        "attn.proj.weight": (width, width),
+        "attn.proj.bias": (width,),
+        "norm2.weight": (width,),
+        "norm2.bias": (width,),
+        "mlp.fc1.weight": (4 * width, width),
+        "mlp.fc1.bias": (4 * width,),
+        "mlp.fc2.weight": (width, 4 * width),
+        "mlp.fc2.bias": (width,),
+    }
+    if scaled:
+        shapes |= {"ls1.gamma": (width,), "ls2.gamma": (width,)}
+    return {f"{prefix}.{name}": shape for name, shape in shapes.items()}

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
+from option_inputs import PROBE
 from selion import country, imagery
 from selion.country import (
     cut_area,
@@ -33,27 +34,6 @@ from selion.errors import BadInput, OutputExists, SelionError, UnknownName, Unre
 from selion.imagery import sensors
 from selion.pipeline import areas
 
-PROBE = country.Probe(
-    when="2026-11-21T00:00:00Z",
-    machine="a processor",
-    cores=2,
-    engine="OpenVINO",
-    model="fields-s2-2season",
-    gpu=False,
-    provider="earth-search",
-    place=(12.0, 50.0),
-    km2=25.0,
-    startup=3.0,
-    choosing=20.0,
-    scenes=4.0,
-    bytes_per_block={"red": 1.5e6, "green": 1.5e6, "blue": 1.5e6, "nir": 1.7e6, "scl": 0.1e6},
-    megabytes_per_second=40.0,
-    composing=60.0,
-    km2_per_second=10.0,
-    drawing=0.01,
-    fields_per_km2=12.0,
-    spread=(0.8, 1.0, 1.2),
-)
 CALM = replace(
     read_prices().faults,
     boot_seconds=0.0,

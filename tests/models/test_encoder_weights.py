@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from encoder_toys import fill, fingerprint, picture
+from encoder_toys import block_shapes, fill, fingerprint, picture
 from selion.errors import BadInput, ChecksumMismatch, UnreadableFile, UnsafeFile
 from selion.models import build_network, network
 from selion.models.foundation.cards import encoder_cards
@@ -40,27 +40,6 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def layers(prefix, width):
-    """Name the tensors of a block as DINOv2 and DINOv3 do."""
-    shapes = {
-        "norm1.weight": (width,),
-        "norm1.bias": (width,),
-        "attn.qkv.weight": (3 * width, width),
-        "attn.qkv.bias": (3 * width,),
-        "attn.proj.weight": (width, width),
-        "attn.proj.bias": (width,),
-        "ls1.gamma": (width,),
-        "norm2.weight": (width,),
-        "norm2.bias": (width,),
-        "mlp.fc1.weight": (4 * width, width),
-        "mlp.fc1.bias": (4 * width,),
-        "mlp.fc2.weight": (width, 4 * width),
-        "mlp.fc2.bias": (width,),
-        "ls2.gamma": (width,),
-    }
-    return {f"{prefix}.{name}": shape for name, shape in shapes.items()}
-
-
 def softcon_file(by=0.3):
     """Fill the layout of the authors' file at a tiny size."""
     shapes = {
@@ -69,8 +48,8 @@ def softcon_file(by=0.3):
         "mask_token": (1, 24),
         "patch_embed.proj.weight": (24, 13, 7, 7),
         "patch_embed.proj.bias": (24,),
-        **layers("blocks.0", 24),
-        **layers("blocks.1", 24),
+        **block_shapes("blocks.0", 24, scaled=True),
+        **block_shapes("blocks.1", 24, scaled=True),
         "norm.weight": (24,),
         "norm.bias": (24,),
     }
@@ -86,9 +65,9 @@ def dinov3_file():
         "patch_embed.proj.weight": (24, 3, 8, 8),
         "patch_embed.proj.bias": (24,),
         "rope_embed.periods": (3,),
-        **layers("blocks.0", 24),
+        **block_shapes("blocks.0", 24, scaled=True),
         "blocks.0.attn.qkv.bias_mask": (72,),
-        **layers("blocks.1", 24),
+        **block_shapes("blocks.1", 24, scaled=True),
         "blocks.1.attn.qkv.bias_mask": (72,),
         "norm.weight": (24,),
         "norm.bias": (24,),

@@ -12,7 +12,7 @@ from selion.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 pytest.importorskip("timm", reason="the extra 'train' is not installed")
-from encoder_toys import fill, fingerprint, picture  # noqa: E402
+from encoder_toys import block_shapes, fill, fingerprint, picture  # noqa: E402
 from selion.models.foundation.network import TwoDates  # noqa: E402
 from selion.models.foundation.prithvi import (  # noqa: E402
     PrithviEncoder,
@@ -24,36 +24,20 @@ WIDTH, PATCH, EDGE = 32, 8, 40
 TINY = PrithviSize(width=WIDTH, depth=2, heads=4, patch=PATCH, seen=EDGE)
 
 
-def block(width):
-    return {
-        "norm1.weight": (width,),
-        "norm1.bias": (width,),
-        "attn.qkv.weight": (3 * width, width),
-        "attn.qkv.bias": (3 * width,),
-        "attn.proj.weight": (width, width),
-        "attn.proj.bias": (width,),
-        "norm2.weight": (width,),
-        "norm2.bias": (width,),
-        "mlp.fc1.weight": (4 * width, width),
-        "mlp.fc1.bias": (4 * width,),
-        "mlp.fc2.weight": (width, 4 * width),
-        "mlp.fc2.bias": (width,),
-    }
-
-
 LAYOUT = {
     "encoder.cls_token": (1, 1, WIDTH),
     "encoder.pos_embed": (1, 4 * 25 + 1, WIDTH),
     "encoder.patch_embed.proj.weight": (WIDTH, 6, 1, PATCH, PATCH),
     "encoder.patch_embed.proj.bias": (WIDTH,),
-    **{f"encoder.blocks.{k}.{name}": s for k in (0, 1) for name, s in block(WIDTH).items()},
+    **block_shapes("encoder.blocks.0", WIDTH),
+    **block_shapes("encoder.blocks.1", WIDTH),
     "encoder.norm.weight": (WIDTH,),
     "encoder.norm.bias": (WIDTH,),
     "decoder.mask_token": (1, 1, WIDTH),
     "decoder.decoder_pos_embed": (1, 4 * 25 + 1, WIDTH),
     "decoder.decoder_embed.weight": (WIDTH, WIDTH),
     "decoder.decoder_embed.bias": (WIDTH,),
-    **{f"decoder.decoder_blocks.0.{name}": s for name, s in block(WIDTH).items()},
+    **block_shapes("decoder.decoder_blocks.0", WIDTH),
     "decoder.decoder_norm.weight": (WIDTH,),
     "decoder.decoder_norm.bias": (WIDTH,),
     "decoder.decoder_pred.weight": (6 * PATCH**2, WIDTH),
