@@ -126,10 +126,15 @@ def _outside(poly: np.ndarray, count: int, view: np.ndarray) -> bool:
     return right < view[0] or left > view[2] or bottom < view[1] or top > view[3]
 
 
-# The radius of a village is below half a cell and its centre in it, so nine cells hold the nearest.
+# The radius of a village is below a cell and its centre in it, so nine cells hold the nearest.
 @njit(nogil=True, cache=True, error_model="numpy")
-def near_village(x: float, y: float, salt: np.uint64, density: float, cell: float) -> float:
-    """Return the distance to the rim of the nearest village in metres (negative inside)."""
+def near_village(
+    x: float, y: float, salt: np.uint64, density: float, cell: float, size: float
+) -> float:
+    """Return the distance to the rim of the nearest village in metres (negative inside).
+
+    Each cell of ``cell`` metres holds one at most; of ``size`` 1 they are 90 to 510 m in radius.
+    """
     best = 1e9
     ci, cj = int(np.floor(y / cell)), int(np.floor(x / cell))
     for di in range(-1, 2):
@@ -137,7 +142,7 @@ def near_village(x: float, y: float, salt: np.uint64, density: float, cell: floa
             key = mix(mix(salt, ci + di + 5000), cj + dj + 5000)
             if uniform(key, 0) < density * 0.4:
                 vx, vy = (cj + dj + uniform(key, 1)) * cell, (ci + di + uniform(key, 2)) * cell
-                radius = (90 + 420 * uniform(key, 3) ** 2.2) * (cell / 2000.0)
+                radius = (90 + 420 * uniform(key, 3) ** 2.2) * size
                 turn = np.arctan2(y - vy, x - vx)
                 radius *= (
                     1

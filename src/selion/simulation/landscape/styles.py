@@ -7,11 +7,12 @@ hectares; no shape is copied):
 source                                    n  hectares                     length / width    style
 ====================================  =====  ===========================  ================  =======
 Uganda 2017 survey                      234  .09 .12 .16 .33 .63          1.4 (1.2 - 1.8)
-                                             smallholder
+                                             smallholder, hamlets
 India 10k (fiboa)                       100  .14 .23 .41 .72 1.6          1.6 (1.2 - 2.3)
-                                             smallholder
+                                             smallholder, hamlets
 Vietnam ai4sf (fiboa)                   100  .04 .22 .48 .71 1.2          2.9 (2.0 - 4.5)
-                                             smallholder
+                                             smallholder, delta
+Senegal, Debi-Tiguet scheme            5505  .11 .24 .38 .55 .94          1.7 (1.3 - 2.4)   delta
 France LPIS, dense block of 4 km        193  .12 .70 1.9 3.8 12           2.0 (1.5 - 3.1)   europe
 Catalonia DUN 2023 (fiboa)              100  .09 .50 1.5 3.0 8.5          2.1 (1.5 - 2.7)   europe
 Finland GSAA (fiboa)                    100  .22 .77 1.6 2.9 6.8          2.0 (1.5 - 3.4)   europe
@@ -21,6 +22,9 @@ US Midwest NAIP, drawn by hand          942  .07 .30 .88 2.2 8.4          1.9 (1
                                              (cut at 1 km)
 Western Bahia, LEM+                    1960  4.7 41 97 179 357            2.0 (1.4 - 2.9)   pivots
 ====================================  =====  ===========================  ================  =======
+
+``estate`` follows no source: fields of tens of hectares with wide verges, belts and meadows, which
+are no fields, between them.
 """
 
 from __future__ import annotations
@@ -221,7 +225,7 @@ STYLES: dict[str, Style] = {
         0.14,
         0.02,
         1.1,
-        0.10,
+        0.06,
         0.12,
         2.0,
         0.05,

@@ -281,7 +281,8 @@ def _settle(
     must = False
     for _ in range(3):
         area, low_a, high_a, low_b, high_b = _measure(poly, count, state[_DIRECTION])
-        rim = near_village(x, y, salt, style[16], style[VILLAGE_CELL]) if area < 4e6 else 1e9
+        size = style[VILLAGE_CELL] / 2000.0 * (1.0 + 0.35 * style[YARDS])
+        rim = near_village(x, y, salt, style[16], style[VILLAGE_CELL], size) if area < 4e6 else 1e9
         ratio = max(
             (high_a - low_a) / max(state[_LONG], 1.0), (high_b - low_b) / max(state[_WIDE], 1.0)
         )
