@@ -110,10 +110,15 @@ def test_weather_leaves_the_ground_and_makes_fields_uneven_and_alike(runs):
     assert np.array_equal(made[:, ids == 0], image[:, ids == 0])
     # The first number that is drawn says how much of a difference is kept.
     kept = np.exp(np.random.default_rng(4).uniform(np.log(0.25), 0))
-    step = [float(x[0, ids == 2].mean() - x[0, ids == 1].mean()) for x in (image, made)]
+    step = [float(x[0, 3:37, 43:77].mean() - x[0, 3:37, 3:37].mean()) for x in (image, made)]
     assert step[1] == pytest.approx(kept * step[0], rel=0.02)
     for field in (1, 2, 3):
-        assert made[0, ids == field].std() > 2 * image[0, ids == field].std()
+        inner = ndimage.binary_erosion(ids == field, iterations=3)
+        assert made[0, inner].std() > 2 * image[0, inner].std()
+    # Where two fields touch there is a line, where a field ends on the ground there is none.
+    lines = np.abs(made[0, :40, 39] - made[0, :40, 30:37].mean(1)), made[0, 41:79, 40]
+    assert lines[0].mean() > 0.15 * made[0].std()
+    assert abs(lines[1].mean() - made[0, 41:79, 44:76].mean()) < 0.1 * made[0].std()
     assert np.array_equal(made, scenes.weather(image, ids, 1.0, np.random.default_rng(4)))
 
 
