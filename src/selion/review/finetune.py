@@ -144,6 +144,9 @@ def fitted(
         window,
         spec.overlap,
         spec.multiple,
+        spec.dates or None,
+        spec.optional or None,
+        spec.byte_divide,
     )
     network = Model(dict(card.architecture), start_from=str(card.folder or card.name))
     working = spec.working_gsd(native)

@@ -15,6 +15,7 @@ from selion.raster import Raster
 from selion.sample import Sample
 from selion.training.augmentation import TrainingWindow, augment
 from selion.training.class_mapping import is_outlines, placed
+from selion.training.date_sets import as_dates, filled_dates, padded, without_absent
 from selion.training.draws import Draw
 from selion.training.edges import edge_agreement
 from selion.training.recipe import Crops, Recipe
@@ -51,18 +52,27 @@ def make_view(sample: Sample, recipe: Recipe, draw: Draw) -> tuple[np.ndarray, n
     BadInput, BandMismatch, GridMismatch
         If the sample does not fit the recipe; the message holds its key.
     """
-    by_objects = takes_objects(sample, recipe)
+    by_objects, inputs = takes_objects(sample, recipe), recipe.input.spec()
+    sample = as_dates(sample, inputs) if inputs.dates else sample
     window = cut(sample, recipe, draw, by_objects=by_objects)
     if recipe.loss.edge_agreement:
         window = _agreeing(window)
-    window = augment(window, recipe.augment, recipe.input.spec().scaling, draw, recipe.input.bands)
+    names = sample.image.bands if inputs.dates else inputs.bands
+    scaling = inputs.scaling_of(len(window.pixels))
+    window = augment(window, recipe.augment, scaling, draw, names)
+    if inputs.dates:
+        planes = len(window.truth) - len(window.pixels)
+        pixels = without_absent(
+            window.pixels, window.truth[planes:], recipe.augment.absent, inputs, draw
+        )
+        window = TrainingWindow(pixels, window.truth[:planes])
     return window.pixels, _labels(window.truth, recipe, by_objects)
 
 
 def collate(views: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    """Stack views."""
+    """Stack views; those of fewer dates get dates that are absent."""
     return Batch(
-        np.stack([pixels for pixels, _ in views]), np.stack([labels for _, labels in views])
+        np.stack(padded([pixels for pixels, _ in views])), np.stack([labels for _, labels in views])
     )
 
 
@@ -108,7 +118,8 @@ def cut(sample: Sample, recipe: Recipe, draw: Draw, *, by_objects: bool = False)
     Pixels in the source's numbers, and its truth in one plane, -1 where it is not known.
 
     Pixels that are not valid, or not finite, get the mean of the window's valid ones, as in
-    prediction; their truth is not known.
+    prediction; their truth is not known.  Of a set of dates (:func:`as_dates`) a plane for each
+    band lies behind the truth: 0 where the band was not there.
     """
     shape = (int(sample.image.grid.shape[0]), int(sample.image.grid.shape[1]))
     native = ground_sampling_distance(sample.image.grid) if recipe.crops.gsd else None
@@ -117,12 +128,12 @@ def cut(sample: Sample, recipe: Recipe, draw: Draw, *, by_objects: bool = False)
         return _cut_finer(sample, recipe, draw, fold, native, by_objects=by_objects)
     matrix = place(shape, recipe.crops, recipe.window, native, draw)
     roi = _bounds(matrix, recipe.window, shape)
-    part = sample.image.read(roi)
-    pixels, valid = _filled(part, _bands(sample, recipe))
+    pixels, valid, there = _read(sample, recipe, roi)
     truth = _truth(sample, roi, recipe, by_objects=by_objects)[None]
     if recipe.loss.wants_objects and not by_objects:
         truth = np.concatenate([truth, _objects(sample, roi)[None]])
     truth[:, ~valid] = OUTSIDE
+    truth = np.concatenate([truth, there])
     return _sampled(pixels, truth, _moved(matrix, roi), recipe.window)
 
 
@@ -170,10 +181,10 @@ def _cut_finer(
     coarse = matrix / fold
     coarse[:, 2] += 0.5 / fold - 0.5
     below = _bounds(coarse, recipe.window, shape)
-    pixels, valid = _filled(sample.image.read(below), _bands(sample, recipe))
+    pixels, valid, there = _read(sample, recipe, below)
     seen = _sampled(
         pixels,
-        np.where(valid, 0, OUTSIDE).astype(np.int32)[None],
+        np.concatenate([np.where(valid, 0, OUTSIDE).astype(np.int32)[None], there]),
         _moved(coarse, below),
         recipe.window,
     )
@@ -181,7 +192,16 @@ def _cut_finer(
         np.ascontiguousarray(truth), _moved(matrix, roi), recipe.window, recipe.window, OUTSIDE
     )
     found[:, seen.truth[0] < 0] = OUTSIDE
-    return TrainingWindow(seen.pixels, found)
+    return TrainingWindow(seen.pixels, np.concatenate([found, seen.truth[1:]]))
+
+
+def _read(sample: Sample, recipe: Recipe, roi: Roi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pixels without a hole, where they are real, and of a set of dates what was there."""
+    part = sample.image.read(roi)
+    if recipe.input.dates:
+        return filled_dates(part)
+    pixels, valid = _filled(part, _bands(sample, recipe))
+    return pixels, valid, np.empty((0, *valid.shape), np.int32)
 
 
 def _moved(matrix: np.ndarray, roi: Roi) -> np.ndarray:

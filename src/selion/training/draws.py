@@ -28,6 +28,8 @@ PURPOSES = (
     "noise",
     "swap",
     "part",
+    "absent band",
+    "absent date",
 )
 """What is drawn for; append only, as the place in the list is part of the seed."""
 Per = Literal["sample", "batch"]

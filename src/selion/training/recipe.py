@@ -36,6 +36,12 @@ class Inputs:
     window: int = 256
     overlap: float = 0.25
     multiple: int = 32
+    dates: str | None = None
+    """"any": ``bands`` are those of one date, and the network takes one date or many."""
+    optional: tuple[str, ...] | None = None
+    """Bands of a date that an image may lack."""
+    byte_divide: float | None = None
+    """What colours in bytes are divided by, where ``dates`` says any."""
 
     def __post_init__(self) -> None:
         per_band("input.divide", self.divide, self.bands)
@@ -47,6 +53,7 @@ class Inputs:
             self.window,
             f"a multiple of {self.multiple} px",
         )
+        self.spec()
 
     def spec(self) -> InputSpec:
         """Return the card's InputSpec."""
@@ -57,6 +64,9 @@ class Inputs:
             self.window,
             self.overlap,
             self.multiple,
+            dates=self.dates or "",
+            optional=self.optional or (),
+            byte_divide=self.byte_divide,
         )
 
 
@@ -195,6 +205,16 @@ class Swap:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """Take dates and bands away, where dates are a set: a network learns to do without them."""
+
+    band: float = 0.0
+    """Chance that a window has none of the bands that may be missing."""
+    date: float = 0.0
+    """Chance of each date but one to be missing."""
+
+
+@dataclass(frozen=True)
 class Augment:
     """Augmentations, in the order in which they are applied.  ``p`` is the chance of each."""
 
@@ -211,6 +231,7 @@ class Augment:
     crop: ResizedCrop = ResizedCrop()
     noise: Noise = Noise()
     swap: Swap = Swap()
+    absent: Absent = Absent()
 
     def __post_init__(self) -> None:
         for name in (
@@ -226,6 +247,8 @@ class Augment:
             share(f"augment.{name}.p", getattr(self, name).p)
         for name in ("flip_x", "flip_y", "d4"):
             share(f"augment.{name}", getattr(self, name))
+        for name in ("band", "date"):
+            share(f"augment.absent.{name}", getattr(self.absent, name))
         check(
             self.divisor.range[0] > 0,
             "augment.divisor.range",
@@ -466,6 +489,19 @@ class Recipe(RecipeHead):
             "augment.swap.p",
             self.augment.swap.p,
             f"0, as {len(self.input.bands)} bands have no two halves",
+        )
+        sets, absent = bool(self.input.dates), self.augment.absent
+        check(
+            not (sets and self.augment.swap.p > 0),
+            "augment.swap.p",
+            self.augment.swap.p,
+            "0, as input.dates says that dates have no order",
+        )
+        check(
+            sets or absent == Absent(),
+            "augment.absent",
+            f"band {absent.band:g}, date {absent.date:g}",
+            "none, as input.dates does not say that dates may be missing",
         )
         check(self.seed >= 0, "seed", self.seed, "0 or more")
         self.validate.resolved(self.classes)
