@@ -15,6 +15,7 @@ from PIL import Image
 from selion import prediction
 from selion.classes import IGNORE, ClassScheme
 from selion.closerange import components, overlay, quality
+from selion.closerange.calibration import Calibration
 from selion.closerange.cover import Cover, measure_cover
 from selion.closerange.exif import read_exif
 from selion.closerange.indices import colour_indices
@@ -115,10 +116,10 @@ def measure_photo(
         valid = _ground(picture, scale.markers)
     segmenter = model.fit(picture.image)
     with _timed(seconds, "predict"):
-        scores, doubt = _scores(picture, segmenter, options, scale)
+        scores, doubt = _scores(picture, segmenter, options, scale, model.known)
         ids = _ids(scores)
     with _timed(seconds, "traits"):
-        found = _Found(picture, valid, scores, ids, scale, segmenter, options)
+        found = _Found(picture, valid, scores, ids, scale, segmenter, options, model.known)
         row, pieces = _traits(found, doubt, second_opinion=model.name not in RULES)
     if valid is not None:
         ids[~valid] = IGNORE
@@ -190,13 +191,18 @@ def _ground(picture: Picture, markers: tuple[Marker, ...]) -> np.ndarray | None:
 
 
 def _scores(
-    picture: Picture, segmenter: Segmenter, options: CropOptions, scale: PhotoScale
+    picture: Picture,
+    segmenter: Segmenter,
+    options: CropOptions,
+    scale: PhotoScale,
+    known: Calibration | None,
 ) -> tuple[np.ndarray, str]:
     """Return (class, y, x) float32 probabilities on the photograph's own pixels.
 
     With them comes a doubt about the scale at which the model saw it.
     """
-    factor, doubt = working_scale(segmenter, options, scale.gsd)
+    measured = None if known is None else known.gsd
+    factor, doubt = working_scale(segmenter, options, scale.gsd, measured)
     chosen = PredictOptions(
         window=options.window, overlap=options.overlap, scale=factor, flips=options.flips
     )
@@ -216,19 +222,26 @@ def _scores(
 
 
 def working_scale(
-    segmenter: Segmenter, options: CropOptions, gsd: float | None
+    segmenter: Segmenter,
+    options: CropOptions,
+    gsd: float | None,
+    measured: tuple[float, float] | None = None,
 ) -> tuple[float | None, str]:
     """Return the factor by which a photograph is resampled for a model (None: not).
 
-    With it comes a doubt if the model was trained at other scales.
+    With it comes a doubt if the model was trained at other scales.  ``measured`` is the range of
+    millimetres a pixel at which a model that names none was found to keep its accuracy; where the
+    scale of the photograph is not known, such a model makes no doubt of it.
     """
     trained = segmenter.inputs.gsd
+    if trained is None and measured is not None and gsd is not None:
+        trained = measured[0] / 1000, measured[1] / 1000
     if trained is None or (options.scale is not None and gsd is None):
         return options.scale, ""
     span = f"{1000 * trained[0]:.3g} to {1000 * trained[1]:.3g} mm a pixel"
     if gsd is None:
         return 1.0, f"scale unknown (the model was trained on {span})"
-    working = segmenter.inputs.working_gsd(gsd / 1000) or gsd / 1000
+    working = min(max(gsd / 1000, trained[0]), trained[1])
     factor = gsd / 1000 / working if options.scale is None else options.scale
     outside = (
         gsd / factor > 1.03e3 * trained[1] or gsd / factor < trained[0] / 1.03e-3 or factor > 1.03
@@ -260,6 +273,7 @@ class _Found:
     scale: PhotoScale
     segmenter: Segmenter
     options: CropOptions
+    known: Calibration | None = None
 
 
 def _traits(
@@ -269,6 +283,10 @@ def _traits(
     mask = found.ids > 0 if found.valid is None else (found.ids > 0) & found.valid
     height, width = mask.shape
     cover = measure_cover(1 - found.scores[0], mask, found.valid)
+    strange = ""
+    if found.known is not None:
+        cover = found.known.interval(cover)
+        strange = found.known.unlike(quality.appearance(image, found.valid))
     least = components.least_area((height, width), found.options.min_area)
     pieces: list[dict[str, Any]] = list(components.measure_components(image, mask, least))
     if scale.gsd is not None:
@@ -289,7 +307,7 @@ def _traits(
         (round(height * factor), round(width * factor)),
         window if second_opinion else 0,
     )
-    reasons += [reason for reason in (doubt, scale.doubt) if reason]
+    reasons += [reason for reason in (strange, doubt, scale.doubt) if reason]
     row = (
         {"width": width, "height": height}
         | _cover_row(cover, found)

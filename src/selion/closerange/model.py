@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from selion.closerange.calibration import FILE, Calibration, read_calibration
 from selion.closerange.rule import ColourRule, otsu_rule
 from selion.errors import BadInput, UnknownName
 from selion.raster import Raster
@@ -40,6 +41,8 @@ class PhotoModel:
     fit: Callable[[Raster], Segmenter]
     """The Segmenter for a photograph; the same one for every photograph unless it is a rule that
     takes its threshold from it."""
+    known: Calibration | None = None
+    """What is known of it from photographs with masks that it had not seen."""
 
 
 def default_model() -> tuple[str, str]:
@@ -79,7 +82,8 @@ def open_model(
     Raises
     ------
     UnknownName, UnreadableFile, ChecksumMismatch, MissingExtra
-        See :func:`selion.models.load_model`.
+        See :func:`selion.models.load_model`; UnreadableFile also if its file of photographs is not
+        one.
     BadInput
         If the model does not take red, green and blue.
     """
@@ -113,7 +117,10 @@ def open_model(
         "fast": fast,
         "flips": "",  # stands in the key of photographs that were measured before
     }
-    return PhotoModel(model.card.name, model.engine, key, lambda _: model)
+    known = None
+    if FILE in model.card.files and model.card.folder is not None:
+        known = read_calibration(model.card.folder)
+    return PhotoModel(model.card.name, model.engine, key, lambda _: model, known)
 
 
 def given_name(name: str | None) -> tuple[str, str]:

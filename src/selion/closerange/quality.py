@@ -136,6 +136,50 @@ def _luma(image: np.ndarray) -> np.ndarray:
     return luma
 
 
+def appearance(image: np.ndarray, valid: np.ndarray | None = None) -> dict[str, float]:
+    """Measure what tells photographs of one light and camera from those of another.
+
+    Parameters
+    ----------
+    image : (3, y, x) uint8 ndarray
+        Red, green, blue.
+    valid : (y, x) bool ndarray, optional
+        Pixels that count.
+
+    Returns
+    -------
+    dict
+        ``brightness``, mean luma, 0 to 255; ``red_green`` and ``blue_green``, binary logarithm of
+        the ratio of the means; ``noise``, standard deviation of luma from pixel to pixel over its
+        mean.  NaN if there is nothing to measure.
+
+    Notes
+    -----
+    Noise: Immerkaer, "Fast noise variance estimation", Computer Vision and Image Understanding 64,
+    1996, with the median of absolute values instead of their mean (Donoho and Johnstone, 1994),
+    which edges of leaves do not move.  Fine texture that is sharp counts as noise.
+    """
+    step = max(1, math.isqrt(image[0].size // 250_000))
+    thin = image[:, ::step, ::step]
+    seen = thin.reshape(3, -1) if valid is None else thin[:, valid[::step, ::step]]
+    names = ("brightness", "red_green", "blue_green", "noise")
+    if not seen.shape[1]:
+        return dict.fromkeys(names, math.nan)
+    red, green, blue = np.maximum(seen.mean(1, dtype=np.float64), 0.5)
+    brightness = float(_luma(seen).mean(dtype=np.float64))
+    found = []
+    for rows in _places(image.shape[1]):
+        for columns in _places(image.shape[2]):
+            gray = _luma(image[:, rows, columns])
+            twice = gray[:, :-2] - 2 * gray[:, 1:-1] + gray[:, 2:]
+            waves = twice[:-2] - 2 * twice[1:-1] + twice[2:]
+            if waves.size:
+                found.append(float(np.median(np.abs(waves))) / (6 * 0.6745))
+    noise = float(np.median(found)) / max(brightness, 0.5) if found else math.nan
+    values = (brightness, math.log2(red / green), math.log2(blue / green), noise)
+    return dict(zip(names, values, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Opinion:
     """What the colour rule, a second opinion, says beside the model."""
