@@ -263,7 +263,18 @@ def test_more_classes_and_a_second_opinion(tmp_path):
     assert "disagrees with the colour rule" in found.row["reasons"]
     assert found.row["trust"] == "no"
     assert set(found.seconds) == {"decode", "predict", "traits", "write"}
-    assert len(found.components) == 1
+    assert [piece["class"] for piece in found.components] == ["crop", "weed"], (
+        "a crop that touches a weed is two objects"
+    )
+    assert [piece["component"] for piece in found.components] == [1, 2]
+    crop, weed = found.components
+    assert (crop["right"], weed["left"]) == (120, 120)
+    assert (crop["touches_edge"], weed["touches_edge"]) == (1, 1)
+    assert (found.row["components"], found.row["components_crop"]) == (2, 1)
+    assert found.row["components_weed"] == 1
+    alone = measure_photo(find_photos(path)[0], fixed(ColourRule()))
+    assert {piece["class"] for piece in alone.components} <= {"crop"}
+    assert "components_crop" not in alone.row, "one class: its components are the components"
     flipped = measure_photo(find_photos(path)[0], fixed(Sides()), CropOptions(scale=0.5, window=64))
     assert flipped.row["height"] == 100, (
         "whatever the model's scale, masks lie on the photograph's pixels"

@@ -139,9 +139,7 @@ def fit_interval(
         )
     weights = np.full(len(scores), 1.0)
     if sources is not None:
-        names, which, counts = np.unique(
-            np.array(sources), return_inverse=True, return_counts=True
-        )
+        names, which, counts = np.unique(np.array(sources), return_inverse=True, return_counts=True)
         weights = len(scores) / (len(names) * counts[which])
     known = base or Calibration(0.0, 0.0, floor)
     return replace(

@@ -288,7 +288,7 @@ def _traits(
         cover = found.known.interval(cover)
         strange = found.known.unlike(quality.appearance(image, found.valid))
     least = components.least_area((height, width), found.options.min_area)
-    pieces: list[dict[str, Any]] = list(components.measure_components(image, mask, least))
+    pieces, counts = _pieces(found, mask, least)
     if scale.gsd is not None:
         pieces = [piece | components.to_centimetres(piece, scale.gsd) for piece in pieces]
     opinion = (
@@ -313,6 +313,7 @@ def _traits(
         | _cover_row(cover, found)
         | _opinion_row(opinion)
         | {"components": len(pieces), "least_area": least, "specks": specks}
+        | counts
     )
     row["component_area_median"] = (
         float(np.median([piece["area"] for piece in pieces])) if pieces else None
@@ -334,6 +335,32 @@ def _traits(
         "reasons": "; ".join(reasons),
         "notes": "; ".join(notes),
     }, pieces
+
+
+def _pieces(
+    found: _Found, mask: np.ndarray, least: int
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Measure the components of each class by themselves: a crop that touches a weed is two.
+
+    With them comes how many each class has, where there are several.  What parts objects is no
+    class of its own.
+    """
+    scheme = found.segmenter.classes
+    kinds = [name for name in scheme.names[1:] if name != scheme.boundary]
+    image = found.picture.image.values
+    if len(kinds) < 2:
+        rows = components.measure_components(image, mask, least)
+        return [row | {"class": kinds[0] if kinds else ""} for row in rows], {}
+    pieces: list[dict[str, Any]] = []
+    counts = {}
+    for name in kinds:
+        own = mask & (found.ids == scheme.index(name))
+        rows = components.measure_components(image, own, least)
+        counts[f"components_{name}"] = len(rows)
+        pieces += [
+            row | {"class": name, "component": row["component"] + len(pieces)} for row in rows
+        ]
+    return pieces, counts
 
 
 def _cover_row(cover: Cover, found: _Found) -> dict[str, Any]:

@@ -23,7 +23,7 @@ PHOTO_COLUMNS = (
     "component_area_median", "least_area", "specks", *NAMES, "sharpness", "brightness",
     "clipped_dark", "clipped_bright", "notes", "mask", "overlay",
 )  # fmt: skip
-COMPONENT_COLUMNS = ("file", *COLUMNS, *SIZES)
+COMPONENT_COLUMNS = ("file", "class", *COLUMNS, *SIZES)
 
 
 def write_tables(
@@ -40,7 +40,7 @@ def write_tables(
     classes = [
         name
         for name in (rows[0] if rows else ())
-        if name.startswith("cover_") and name not in PHOTO_COLUMNS
+        if name.startswith(("cover_", "components_")) and name not in PHOTO_COLUMNS
     ]
     write_table(folder / PHOTOS, (*PHOTO_COLUMNS[:after], *classes, *PHOTO_COLUMNS[after:]), rows)
     write_table(folder / COMPONENTS, COMPONENT_COLUMNS, components)
