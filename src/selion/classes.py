@@ -103,3 +103,15 @@ ALU = ClassScheme(
 """Agricultural landscape understanding (MAgSeg)."""
 CROP = ClassScheme(("soil", "crop"), ("crop",), None, ("#8a6642", "#3cb44b"))
 """Close-range photographs (DepthCropSeg)."""
+CROP_WEED = ClassScheme(
+    ("soil", "crop", "weed"), ("crop", "weed"), None, ("#8a6642", "#3cb44b", "#e6194b")
+)
+"""Close-range photographs in which weeds are told from the crop."""
+ORGANS = ClassScheme(
+    ("background", "leaf", "stem", "head"),
+    ("head",),
+    None,
+    ("#000000", "#84ff32", "#ff8432", "#32ffd6"),
+)
+"""Organs of cereals from close range: the classes of the Global Wheat Full Semantic Segmentation
+dataset; heads are what is counted."""

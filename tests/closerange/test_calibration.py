@@ -84,7 +84,7 @@ def test_every_source_counts_the_same():
 
 def test_few_photographs_only_widen():
     covers, truths = made(5, 5, 3.0)
-    with pytest.raises(BadInput, match="5 photographs .* wanted are 19"):
+    with pytest.raises(BadInput, match=r"5 photographs .* wanted are 19"):
         fit_interval(covers, truths)
     few = fit_interval(covers, truths, base=PLAIN)
     scores = [score_of(c, t, PLAIN.floor) for c, t in zip(covers, truths, strict=True)]
@@ -102,7 +102,7 @@ def test_file_beside_a_card(tmp_path):
     with pytest.raises(UnreadableFile, match="below"):
         read_calibration(tmp_path)
     (tmp_path / FILE).write_text("{")
-    with pytest.raises(UnreadableFile, match="photographs.json"):
+    with pytest.raises(UnreadableFile, match=r"photographs\.json"):
         read_calibration(tmp_path)
 
 

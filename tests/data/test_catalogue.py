@@ -46,6 +46,7 @@ def test_every_declaration_is_whole():
         "ews",
         "cvppp",
         "phenobench",
+        "phenobench-weeds",
         "vegann",
         "cropandweed",
         "cwd30",

@@ -161,7 +161,7 @@ class EvaluateChoice(opt.VerbChoice):
 )
 @click.option(
     "--classes",
-    type=click.Choice(["crop", "fields-2", "fields-3", "alu"]),
+    type=click.Choice(["crop", "crop-weed", "organs", "fields-2", "fields-3", "alu"]),
     default="crop",
     show_default=True,
     help="With --pixels: of a plain folder.",

@@ -369,7 +369,10 @@ def _predicting(given: PseudoChoice) -> Any:
     "--classes",
     default="crop",
     show_default=True,
-    help="crop, fields-2, fields-3, alu, or names separated by commas, in the order of their ids.",
+    help=(
+        "crop, crop-weed, organs, fields-2, fields-3, alu, or names separated by commas, in the "
+        "order of their ids."
+    ),
 )
 @opt.group(opt.force, opt.as_json, opt.quiet)
 def trimap_command(one: Path, other: Path, out: Path, classes: str, **values: Any) -> None:

@@ -189,7 +189,7 @@ def read_calibration(folder: Path) -> Calibration | None:
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} is {value!r} and not a number")  # noqa: TRY004 as JSON's own
+        raise ValueError(f"{name} is {value!r} and not a number")
     return float(value)
 
 

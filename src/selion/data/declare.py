@@ -15,12 +15,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selion import store
-from selion.classes import ALU, CROP, FTW2, FTW3, ClassScheme
+from selion.classes import ALU, CROP, CROP_WEED, FTW2, FTW3, ORGANS, ClassScheme
 from selion.data.dataset import Dataset, Entry
 from selion.errors import BadInput, UnknownName, UnreadableFile
 
 T = TypeVar("T")
-SCHEMES: Mapping[str, ClassScheme] = {"fields-2": FTW2, "fields-3": FTW3, "alu": ALU, "crop": CROP}
+SCHEMES: Mapping[str, ClassScheme] = {
+    "fields-2": FTW2,
+    "fields-3": FTW3,
+    "alu": ALU,
+    "crop": CROP,
+    "crop-weed": CROP_WEED,
+    "organs": ORGANS,
+}
 """Class schemes that have a name."""
 FILE = "dataset.toml"
 """What a dataset's own declaration is called, in its folder."""
