@@ -186,18 +186,7 @@ class Looks:
     def exposed(self, image: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         """Light, white balance, gamma, saturation, haze, night, a camera of near infrared."""
         count = len(image)
-        swapped = torch.cat([image[:, :1], image[:, 1:2], image[:, :1]], 1)
-        lit = self.uniform(0.05, 0.5, count, 1, 1, 1)
-        infrared = torch.cat(
-            [
-                swapped[:, :1],
-                swapped[:, 1:2] * (1 - share) + share * (swapped[:, 1:2] + lit),
-                swapped[:, 2:],
-            ],
-            1,
-        )
-        false = self.some(0.04, count)
-        image = image + false * (infrared - image)
+        image = image + self.some(0.08, count) * (self.infrared(image, share) - image)
         grey = self.luma(image)
         low = torch.where(self.some(0.06, count) > 0, 0.15, 0.5)
         saturated = low + (1.4 - low) * self.uniform(0, 1, count, 1, 1, 1)
@@ -212,17 +201,31 @@ class Looks:
         haze = self.uniform(-0.05, 0.10, count, 1, 1, 1) * self.some(0.4, count) * (1 - night)
         return image * gains + haze
 
+    def infrared(self, image: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        """Show near infrared as green, red as the other two: soil is grey, plants shine."""
+        count = len(image)
+        red = image[:, :1]
+        other = image[:, 1:2]
+        mix = self.uniform(0, 0.7, count, 1, 1, 1)
+        soil = (red + mix * (other - red)) * self.uniform(0.88, 1.15, count, 1, 1, 1)
+        shine = self.uniform(0.05, 0.5, count, 1, 1, 1)
+        plant = other * self.uniform(0.8, 1.2, count, 1, 1, 1) + shine
+        return torch.cat([red, soil + share * (plant - soil), red], 1)
+
     def blurred(self, image: torch.Tensor) -> torch.Tensor:
-        """Gaussian blur of its own for each photograph."""
-        count, reach = len(image), 7
-        sigma = torch.where(self.some(0.45, count) > 0, self.spread(0.4, 2.6, count, 1, 1, 1), 0.05)
+        """Gaussian blur of its own for each of the first two fifths of the batch."""
+        count, reach = 2 * len(image) // 5, 7
+        if not count:
+            return image
+        sigma = self.spread(0.4, 2.6, count, 1)
         taps = torch.arange(-reach, reach + 1, device=self.device).float()
-        kernel = torch.exp(-(taps**2) / (2 * sigma.view(-1, 1) ** 2))
+        kernel = torch.exp(-(taps**2) / (2 * sigma**2))
         kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)
-        flat = F.pad(image.reshape(1, -1, *image.shape[2:]), (reach,) * 4, mode="reflect")
+        some = image[:count]
+        flat = F.pad(some.reshape(1, -1, *some.shape[2:]), (reach,) * 4, mode="reflect")
         flat = F.conv2d(flat, kernel[:, None, None, :], groups=3 * count)
         flat = F.conv2d(flat, kernel[:, None, :, None], groups=3 * count)
-        return flat.view_as(image)
+        return torch.cat([flat.view_as(some), image[count:]])
 
     def noisy(self, image: torch.Tensor) -> torch.Tensor:
         """Shot and read noise, partly as clumps of colour."""
@@ -271,6 +274,8 @@ class Looks:
         """All of it; the photographs come out as 8 bits would hold them, shuffled."""
         order = torch.randperm(len(batch), generator=self.generator, device=self.device)
         batch = self.window(Batch(batch.image[order], batch.share[order], batch.known[order]))
+        order = torch.randperm(len(batch), generator=self.generator, device=self.device)
+        batch = Batch(batch.image[order], batch.share[order], batch.known[order])
         batch = self.recoloured(self.pasted(batch))
         image = self.exposed(self.shaded(batch.image), batch.share)
         calm = self.some(CALM, len(batch))
