@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ torch = pytest.importorskip("torch")
 from joined_toys import BLOCKS, MERGES, alphabet, write_llama  # noqa: E402
 from language_toys import still  # noqa: E402
 from selion.classes import FTW2  # noqa: E402
-from selion.errors import ChecksumMismatch, MissingExtra, UnreadableFile  # noqa: E402
+from selion.errors import BadInput, ChecksumMismatch, MissingExtra, UnreadableFile  # noqa: E402
 from selion.grid import whole  # noqa: E402
 from selion.models import load_model, read_card  # noqa: E402
 from selion.models.language import smol  # noqa: E402
@@ -246,3 +247,45 @@ def test_weights_that_do_not_fit_are_refused(wheel, tmp_path, monkeypatch):
     shape.unlink()
     with pytest.raises(UnreadableFile, match="holds no joined model"):
         load_joined(tmp_path / "model", torch.float32)
+
+
+def test_the_wheel_alone_has_no_eyes():
+    from selion.models.language.network import load_pair
+
+    with pytest.raises(BadInput, match=r"without eyes: give language\.start_from"):
+        load_pair(smol.WHEEL, None, torch.float32, "mine")
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_it(wheel, tmp_path, monkeypatch):
+    """Supervised, by reward, loaded again: by the library's own trainers."""
+    pytest.importorskip("trl")
+    from language_toys import recipe, sample
+    from selion.labels import LabelMap
+    from selion.models.language.chat import Prompt
+    from selion.training.language_run import plan_talks, train_language
+
+    learnt(wheel, tmp_path, monkeypatch)
+    plain = recipe(classes=FTW2)
+    language = replace(
+        plain.language,
+        tiny="",
+        start_from=str(tmp_path / "model"),
+        prompt=Prompt(codec="rrle-places", patch=16, grid=4),
+    )
+    asked = replace(
+        plain,
+        language=language,
+        sft=replace(plain.sft, steps=1),
+        grpo=replace(plain.grpo, steps=1, gate=0.0, alarm=1.0),
+    )
+    samples = [
+        replace(one, labels=LabelMap((one.labels.ids == 1).astype(np.uint8), one.image.grid, FTW2))
+        for one in map(sample, range(3))
+    ]
+    train_language(plan_talks(asked, samples[:2], samples[2:]), tmp_path / "run")
+    before = load_model(tmp_path / "model", engine="torch").generator.model.state_dict()
+    after = load_model(tmp_path / "run" / "model", engine="torch").generator.model.state_dict()
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert changed
+    assert all("lora" in name for name in changed)

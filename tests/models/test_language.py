@@ -126,6 +126,8 @@ def test_hostile_texts_are_quick(codec):
         "=" * 1_000_000,
         "9" * 1_000_000,
         "*" * 300_000 + "1",
+        "f *1|" + " " * 300_000 + "x",
+        "a " * 300_000,
     ):
         decode(long, (64, 64), NAMES, codec)
     assert time.process_time() - began < 5
@@ -190,6 +192,30 @@ def test_repetitions_that_do_not_fit_are_faults(text, extra):
 def test_classes_that_differ_in_capitals_alone(names, codec):
     mask = np.arange(4).reshape(2, 2) % len(names)
     assert (decode(encode(mask, names, codec), (2, 2), names, codec)[0] == mask).all()
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [
+        ("rrle", "<seg>others *7, field *9\n field *16\n</seg>"),
+        ("rrle", "<seg>OTHERS*7|Fields * 9\nFIELD *16\n</seg>"),
+        ("rrle", "<seg>other *7; field *9\n fields *16\n</seg>"),
+        ("rrle-compact", "<seg>O7F9\nF16\n</seg>"),
+        ("rrle-compact", "<seg>o7, f9\nf16\n</seg>"),
+        ("rrle-compact", "<seg>o7|f9\n f16\n</seg>"),
+        ("rrle-places", "<seg>0O7F\n1F\n</seg>"),
+        ("rrle-places", "<seg>0 o7, f\n1: f\n</seg>"),
+    ],
+)
+def test_other_separators_plurals_and_capitals_lose_nothing(codec, text):
+    mask, misread = decode(text, (2, 16), ("others", "field"), CODECS[codec])
+    assert mask.tolist() == [[0] * 7 + [1] * 9, [1] * 16]
+    assert misread.clean
+
+
+def test_a_plural_that_is_a_class_of_its_own_means_itself():
+    text = "<seg>field *1, fields *1, fieldses *1\n</seg>"
+    assert decode(text, (1, 3), ("field", "fields"))[0].tolist() == [[0, 1, IGNORE]]
 
 
 def test_places_to_the_letter():

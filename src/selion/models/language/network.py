@@ -438,8 +438,13 @@ def load_pair(
     if base == WHEEL:
         from selion.models.language.joined import load_joined
 
+        if folder is None:
+            raise BadInput(
+                f"{WHEEL} is a language model without eyes: give language.start_from, the folder "
+                "of a model that lies on it (landscape-smol), instead of language.base."
+            )
         with quiet():
-            model, processor = load_joined(Path(folder or "."), dtype)
+            model, processor = load_joined(folder, dtype)
         return _with_adapter(model, folder, trainable=trainable), processor
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 

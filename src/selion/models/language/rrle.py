@@ -31,9 +31,10 @@ OPEN, CLOSE = "<seg>", "</seg>"
 """Ordinary text around a mask, no special tokens."""
 _DIGITS = 6
 """Longer counts than this many digits are taken as "more than any row"."""
-_PLACED = re.compile(r"\s*([A-Za-z])[ \t]*([0-9]*)")
-_NUMBERED = re.compile(r"([0-9]+)")
-_LETTERED = re.compile(r"\s*([A-Za-z])\s*([0-9]+)\s*")
+_PLACED = re.compile(r"\s*([A-Za-z])[ \t]*([0-9]*)\s*[|,;]?")
+_NUMBERED = re.compile(r"([0-9]+)\s*:?")
+_LETTERED = re.compile(r"\s*([A-Za-z])\s*([0-9]+)\s*[|,;]?\s*")
+_NAMED = re.compile(r"\s*+([^*|\n]*[^*|\s])\s*+\*\s*([0-9]+)\s*(?:[|,;]|$)", re.ASCII)
 _REPEAT = re.compile(r"=\s*([0-9]+)\s*")
 
 
@@ -296,10 +297,15 @@ def decode(
 def _meanings(labels: Sequence[str], codec: Codec) -> dict[str, int]:
     """Return the class that each spelling means.
 
-    The exact one before one with other capitals, because classes may differ in these alone.
+    The exact one before one with other capitals, and that before its plural or singular, because
+    classes may differ in these alone.
     """
     exact = {label: k for k, label in enumerate(labels)}
-    return exact if codec.letters else {label.casefold(): k for label, k in exact.items()} | exact
+    if codec.letters:
+        return {label.swapcase(): k for label, k in exact.items()} | exact
+    plain = {label.casefold(): k for label, k in exact.items()}
+    counted = {name[:-1] if name.endswith("s") else f"{name}s": k for name, k in plain.items()}
+    return counted | plain | exact
 
 
 def _lines(text: str, rows: int) -> tuple[list[str], bool]:
@@ -433,16 +439,13 @@ def _lettered(line: str, width: int) -> tuple[list[tuple[str, int]], bool]:
 def _named(line: str, width: int) -> tuple[list[tuple[str, int]], bool]:
     """Split ``field *12| tree *4``; stop where it cannot be read, or the row is full."""
     runs: list[tuple[str, int]] = []
-    place = 0
-    for piece in line.split("|", width + 1):
-        label, _, digits = piece.rpartition("*")
-        digits = digits.strip()
-        if not (digits.isascii() and digits.isdigit()) or not label.strip():
+    place, end = 0, 0
+    while end < len(line) and place <= width:
+        match = _NAMED.match(line, end)
+        if not match:
             return runs, False
-        runs.append((label.strip(), _count(digits)))
-        place += runs[-1][1]
-        if place > width:
-            break
+        runs.append((match[1], _count(match[2])))
+        place, end = place + runs[-1][1], match.end()
     return runs, True
 
 
