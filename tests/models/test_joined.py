@@ -276,7 +276,7 @@ def test_training_goes_on_from_it(wheel, tmp_path, monkeypatch):
     asked = replace(
         plain,
         language=language,
-        sft=replace(plain.sft, steps=1),
+        sft=replace(plain.sft, steps=2, warmup=0.0),
         grpo=replace(plain.grpo, steps=1, gate=0.0, alarm=1.0),
     )
     samples = [
