@@ -241,6 +241,15 @@ def test_recipes_of_language_models():
     assert found["magseg-paper"].grpo.over == "all"
     assert not found["magseg-paper"].language.prompt.coordinates
     assert found["magseg-paper"].spec().overlap == 0
+    # section 3.1: crops are uniform, whatever they hold; the ablation is of the paper's own form
+    assert found["magseg-paper"].draws.least_classes == 1
+    for row in ("sft-4b", "sft-12b", "grpo-4b", "grpo-12b"):
+        ablation = read_recipe(f"magseg/{row}")
+        assert ablation.draws == found["magseg-paper"].draws
+        assert ablation.language.prompt == found["magseg-paper"].language.prompt
+        assert ablation.grpo.over == "all"
+        assert ablation.overlap == 0
+        assert bool(ablation.grpo.steps) == row.startswith("grpo")
     assert found["magseg-fast"].language.prompt.grid == 32
     assert (
         found["magseg-context"].language.prompt.shown,
