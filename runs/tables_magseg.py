@@ -34,11 +34,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from selion import metrics
 from selion.classes import ClassScheme
 from selion.data import load_dataset
-from selion.evaluation.answers import EvaluateOptions, answer, truth_ids
+from selion.evaluation.answers import Answer, EvaluateOptions, answer, truth_ids
 from selion.grid import Lattice, pixel_metres
 from selion.metrics.report import markdown_table, number
 from selion.models import load_model
@@ -73,6 +74,9 @@ PAPER_TIMES = {"LISA": 1.69, "GSVA": 2.04, "GRES": 1.80, "MAgSeg": 1.33}
 """Training time as the paper normalises it."""
 SIZES = (0.0, 0.1, 0.25, 0.5, 1.0, 2.5, float("inf"))
 """Edges of the classes of field size, in hectares; of a photograph, in thousands of pixels."""
+LEAST_AREA = {"field": 500.0, "tree": 4.0, "cloud": 0.0, "pond": 25.0, "well": 4.0}
+"""Square metres below which an object of a class is not counted, in truth and answer alike: a least
+field is larger than any well."""
 HEADERS = [
     "system",
     "objects",
@@ -179,53 +183,94 @@ def true_classes(sample: Sample) -> np.ndarray:
     if table is not None and len(table) and "class" in table:
         found[table["id"].to_numpy()] = table["class"].to_numpy(object)
     elif sample.labels is not None and len(sample.labels.classes.things) > 1:
+        named = [sample.labels.classes.index(name) for name in sample.labels.classes.things]
         found = classes_of(
             ids,
-            np.where(
-                np.isin(sample.labels.ids, things(sample.labels.classes)), sample.labels.ids, 255
-            ),
+            np.where(np.isin(sample.labels.ids, named), sample.labels.ids, 255),
             sample.labels.classes.names,
         )
     return found
 
 
-def things(classes: ClassScheme) -> list[int]:
-    """Return the ids of the classes that come as objects."""
-    return [classes.index(name) for name in classes.things]
+def kinds(sample: Sample) -> set[str]:
+    """Return the classes of a sample's objects: those of its labels, clouds too, or its table's."""
+    table = sample.instances.table if sample.instances is not None else None
+    if sample.labels is not None and (table is None or "class" not in table):
+        scheme = sample.labels.classes
+        return {
+            name
+            for k, name in enumerate(scheme.names)
+            if k and name != scheme.boundary and (sample.labels.ids == k).any()
+        }
+    return {str(kind) for kind in true_classes(sample)[np.unique(truth_ids(sample))[1:]]} - {""}
+
+
+def parts(mask: np.ndarray) -> np.ndarray:
+    """Return (y, x) int32 ids of the 4-connected parts of a mask."""
+    return ndimage.label(mask)[0].astype(np.int32)
+
+
+def large_enough(ids: np.ndarray, name: str, unit: float) -> np.ndarray:
+    """Return ids without the objects that are smaller than is counted of their class.
+
+    Parameters
+    ----------
+    ids : (y, x) integer ndarray
+    name : str
+        The class.
+    unit : float
+        Area of a pixel in m2; 0 where it is not known.
+    """
+    area = np.bincount(ids.ravel()) * unit
+    keep = (area >= LEAST_AREA.get(name, 0.0)) | (unit == 0)
+    keep[0] = False
+    return np.where(keep[ids], ids, 0)
+
+
+def true_objects(sample: Sample, name: str) -> np.ndarray:
+    """Return ids of the true objects of a class: parts of its labels, unless a table says them."""
+    told = sample.instances is not None
+    if told and (sample.labels is None or name == "field" or "class" in sample.instances.table):
+        truth, real = truth_ids(sample), true_classes(sample)
+        return np.where(real[truth] == name, truth, 0)
+    return parts(sample.labels.ids == sample.labels.classes.index(name))
 
 
 def by_class(
-    sample: Sample, ids: np.ndarray, said: np.ndarray, names: Sequence[str], wanted: Sequence[str]
+    sample: Sample, said: Answer, classes: ClassScheme, wanted: Sequence[str]
 ) -> dict[str, metrics.OverlapTable]:
-    """Compare the objects of each class with the true ones of that class."""
-    truth, real, predicted = truth_ids(sample), true_classes(sample), classes_of(ids, said, names)
-    return {
-        name: metrics.overlap_table(
-            np.where(real[truth] == name, truth, 0),
-            np.where(predicted[ids] == name, ids, 0),
+    """Compare the objects of each class with the true ones of that class.
+
+    Fields are the answer's objects, which a refiner may have parted; those of other classes are the
+    connected parts of what was said, so that a least size of fields does not drop wells, and clouds
+    are counted though they are no things.
+    """
+    pixel = pixel_metres(sample.image.grid)
+    unit = pixel[0] * pixel[1] if pixel else 0.0
+    found = {}
+    for name in wanted:
+        number = classes.names.index(name) if name in classes.names else -1
+        spoken = parts(said.classes == number) if number >= 0 else np.zeros_like(said.ids)
+        if name == "field" and number >= 0:
+            fields = classes_of(said.ids, said.classes, classes.names) == name
+            spoken = np.where(fields[said.ids], said.ids, 0)
+        found[name] = metrics.overlap_table(
+            large_enough(true_objects(sample, name), name, unit),
+            large_enough(spoken, name, unit),
             sample.ignore,
         )
-        for name in wanted
-    }
+    return found
 
 
 def of_model(name: str, model: Any, samples: Sequence[Sample], by: Sequence[str]) -> Said:
     """Let a model answer about all samples."""
     images, seams, tables = [], [], []
-    wanted = sorted(
-        {
-            str(kind)
-            for sample in samples
-            for kind in true_classes(sample)[np.unique(truth_ids(sample))[1:]]
-        }
-        - {""}
-    )
+    wanted = sorted(set().union(*(kinds(sample) for sample in samples)))
     for sample in samples:
         said = answer(model, sample, EvaluateOptions())
         images.append(scored(name, sample, said.ids, by))
         if said.classes is not None and len(wanted) > 1:
-            only = np.where(np.isin(said.classes, things(model.classes)), said.classes, 255)
-            tables.append(by_class(sample, said.ids, only, model.classes.names, wanted))
+            tables.append(by_class(sample, said, model.classes, wanted))
         lattice = Lattice(
             (int(sample.image.grid.shape[0]), int(sample.image.grid.shape[1])),
             model.inputs.window,
