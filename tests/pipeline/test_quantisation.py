@@ -13,11 +13,14 @@ from selion import store
 from selion.classes import FTW3
 from selion.errors import BadInput
 from selion.grid import whole
-from selion.models import ModelCard, export, find_card, load_model, read_card
+from selion.models import ModelCard, build_network, export, find_card, load_model, read_card
 from selion.models.quantise import quantise
 from selion.pipeline.quantisation import draw_windows, quantise_model
-from selion.segmenter import InputSpec, Scaling
+from selion.segmenter import InputSpec, Scaling, View
 from selion.simulation.landscape import simulate
+
+RGBN = ("red", "green", "blue", "nir")
+WHOLE = (slice(0, 64), slice(0, 64))
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,28 @@ def test_a_graph_that_says_something_else_is_refused(image, model, tmp_path):
     with pytest.raises(BadInput, match="least-agreement"):  # and an existing folder is not lost
         quantise_model(model, image, tmp_path / "small", windows=24, least=0.999, force=True)
     assert read_card(tmp_path / "small").name == "toy-int8"
+
+
+def test_a_network_of_any_number_of_dates_keeps_its_shapes_and_what_is_not_there(tmp_path):
+    """Its encoder pads by a width that the graph works out in floats: 8 bits of it are another."""
+    torch.manual_seed(4)
+    net = {"family": "dates", "encoder": "tu-tf_mobilenetv3_small_minimal_100"}
+    net["decoder_channels"] = [16, 8, 8, 8, 8]
+    spec = InputSpec(RGBN, Scaling((3000.0,)), window=64, dates="any", optional=("nir",))
+    folder = tmp_path / "dates"
+    card = export(
+        build_network(net, 4, 3), ModelCard("dates", spec, FTW3, architecture=net), folder
+    )
+    draw = np.random.default_rng(5)
+    views = [View(pixels, WHOLE) for pixels in draw.uniform(0, 3000, (16, 8, 64, 64))]
+    for view in views[::2]:  # a cloud on one date, no near infrared on the other
+        view.pixels[:4, :20, :20], view.pixels[7] = np.nan, np.nan
+    small, found = quantise(card, views[:8], views[8:], tmp_path / "small", least=0.0)
+    assert 0 <= found.worst <= found.agreement <= 1
+    plain, integer = (load_model(one.folder, "onnxruntime", threads=1) for one in (card, small))
+    one_date = [View(view.pixels[:4], WHOLE) for view in views]
+    for shown in (views, one_date):
+        assert np.abs(plain(shown) - integer(shown)).mean() < 0.02
 
 
 def test_windows_are_drawn_by_the_seed(image, model):

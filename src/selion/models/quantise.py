@@ -38,6 +38,8 @@ AGREEMENT = 0.95
 """Share of pixels with the same class as float32 below which an 8-bit graph is another model."""
 KINDS = ["Conv", "ConvTranspose", "Add", "Concat", "Resize", "MatMul"]
 """Nodes that are computed in integers."""
+SHAPES = ("Shape", "Size")
+"""Nodes that say how large something is."""
 
 
 @dataclass(frozen=True)
@@ -173,16 +175,36 @@ def _quantise(
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=True,
         op_types_to_quantize=KINDS,
-        nodes_to_exclude=_ends([node for node in nodes.node if node.op_type == "Conv"]),
+        nodes_to_exclude=sorted(_kept(nodes.node)),
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         calibrate_method=quantization.CalibrationMethod.Percentile,
     )
 
 
-def _ends(convolutions: Sequence[Any]) -> list[str]:
-    """Names of the first and the last convolution."""
-    return [convolutions[0].name, convolutions[-1].name] if convolutions else []
+def _kept(nodes: Sequence[Any]) -> set[str]:
+    """Names of nodes that stay float.
+
+    The first and the last convolution; what makes the first one's input, such as the image beside
+    where it is; and arithmetic on shapes, which some graphs do in floats: a width that is rounded
+    to 8 bits is another width.
+    """
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    kept = {node.name for node in (*convolutions[:1], *convolutions[-1:])}
+    wanted = {name for node in convolutions[:1] for name in node.input}
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            kept.add(node.name)
+            wanted.update(node.input)
+    shapes = {name for node in nodes if node.op_type in SHAPES for name in node.output}
+    fixed = {name for node in nodes if node.op_type == "Constant" for name in node.output}
+    made = {name for node in nodes for name in node.output}
+    for node in nodes:
+        moving = [name for name in node.input if name in made and name not in fixed]
+        if moving and shapes.issuperset(moving):
+            shapes.update(node.output)
+            kept.add(node.name)
+    return kept
 
 
 def _reader(kind: type, name: str, inputs: Sequence[np.ndarray]) -> Any:
