@@ -175,6 +175,18 @@ def test_jobs_of_a_plan_share_one_model(two_sizes, tmp_path):
             assert read["model"] == name
 
 
+def test_times_of_another_model_are_said(two_sizes, tmp_path):
+    country.write_probe(PROBE, tmp_path / "probe.json")
+    words = ["11.2,47.3,11.3,47.4", "--year", "2024", "--force", "-o", str(tmp_path / "plan")]
+    words += ["--probe-file", str(tmp_path / "probe.json")]
+    done = CliRunner().invoke(plan_command, words)
+    assert "measured with fields-s2-2season, and the jobs take toy-base: measure" in done.stderr
+    country.write_probe(replace(PROBE, model="toy-base"), tmp_path / "probe.json")
+    done = CliRunner().invoke(plan_command, words)
+    assert "measured with" not in done.stderr
+    assert "toy-base was chosen" in done.stderr
+
+
 def test_arithmetic_of_a_pair(two_sizes):
     """Half a second of start and three seconds a megapixel more, for two points of object F1."""
     two_sizes(1.5)

@@ -12,7 +12,7 @@ import click
 from selion.cli import imagery as area_cli
 from selion.cli import options as opt
 from selion.cli.map_choices import map_options
-from selion.cli.progress import reporter
+from selion.cli.progress import Reporter, reporter
 
 if TYPE_CHECKING:
     from selion.pipeline.choosing import ModelChoice
@@ -171,6 +171,8 @@ def plan_command(
             if probe_file is not None
             else _probe(place, year, replace(given, model=str(choice.name)), search, mapped)
         )
+        if probe_file is not None and values["refiner"] is None:
+            _warn_of_another(measured.model, choice, say)
         edge, halo = 1000 * given.edge, 1000 * given.halo
         made = country.make_plan(
             place,
@@ -219,6 +221,17 @@ def _one_model(named: str | None, place: Any, search: area_cli.SearchChoice) -> 
     options = search.area_options()
     size = ImageSize.of_land(place.km2, options.pixel)
     return choose_model(composite_bands(areas.sensor_of(options).bands), size)
+
+
+def _warn_of_another(measured: str, choice: ModelChoice, say: Reporter) -> None:
+    from selion.models import find_card
+
+    taken = find_card(choice.name).name
+    if measured != taken:
+        say.note(
+            f"The times were measured with {measured}, and the jobs take {taken}: measure again "
+            f"with --probe, or take --model {measured}."
+        )
 
 
 def _probe(
