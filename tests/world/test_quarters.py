@@ -54,6 +54,15 @@ def test_two_dates_in_the_north_and_in_the_south():
         check_published(south, (2023, 2024, 2025), "x")
 
 
+def test_any_number_of_dates_gets_both_seasons():
+    inputs = InputSpec(("red", "green", "blue", "nir"), dates="any", optional=("nir",))
+    found = choose_quarters(inputs, "sets", 2023, seasons(-121.0, 38.3))
+    assert found.bands[::4] == ("window_a:red", "window_b:red")
+    assert found.places[0] == (Quarter(2023, 1), "B04")
+    assert found.places[7] == (Quarter(2023, 3), "B08")
+    assert not any("one date" in note for note in found.notes)
+
+
 def test_one_date_is_the_harvest_and_that_is_said():
     found = choose_quarters(InputSpec(("red", "green", "blue")), "rgb", 2023, seasons(-121.0, 38.3))
     assert found.places == tuple((Quarter(2023, 3), kind) for kind in ("B04", "B03", "B02"))

@@ -23,6 +23,8 @@ from selion.store.atomic import explained
 QUALITY, MASKS, DONE, SETTINGS = "quality.csv", "masks", "done.jsonl", "settings.json"
 BANDS = "bands"
 """In the settings: what the model calls its bands."""
+OPTIONAL = "optional_bands"
+"""In the settings: which of them an image may lack; only of a model of any number of dates."""
 FULL, NONE, BAD = "full", "none", "bad"
 """How an image was routed: all crop, no mask because there is no step, no mask because it cannot be
 read."""

@@ -29,6 +29,7 @@ from selion.labelling.manifest import (
     DONE,
     MASKS,
     NONE,
+    OPTIONAL,
     QUALITY,
     ManifestRow,
     append,
@@ -115,6 +116,7 @@ def _settings(model: Segmenter, options: SceneOptions) -> dict[str, Any]:
         "model": dict(as_model(model).identity),
         "classes": model.classes.to_dict(),
         BANDS: list(model.inputs.bands),
+        **({OPTIONAL: list(model.inputs.optional)} if model.inputs.dates else {}),
         **asdict(options),
     }
     facts["version"] = selion.__version__

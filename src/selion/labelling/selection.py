@@ -20,11 +20,22 @@ from selion.errors import BadInput, UnreadableFile
 from selion.grid import same_grid
 from selion.labelling.decisions import FULL as SAID_FULL
 from selion.labelling.decisions import KEEP, Decision, read_decisions
-from selion.labelling.manifest import BANDS, FULL, MASKS, QUALITY, SETTINGS, ManifestRow, read_rows
+from selion.labelling.manifest import (
+    BANDS,
+    FULL,
+    MASKS,
+    OPTIONAL,
+    QUALITY,
+    SETTINGS,
+    ManifestRow,
+    read_rows,
+)
 from selion.labelling.masks import read_labels
 from selion.labels import LabelMap
 from selion.prediction.bands import choose_bands
+from selion.prediction.bands_of_dates import MISSING, choose_dates
 from selion.raster import Source
+from selion.segmenter import InputSpec
 
 PREFIX = "pseudo/"
 """What the keys of pseudo-labelled samples begin with."""
@@ -84,6 +95,7 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
         open_image,
         names=tuple(settings.get(BANDS, ())),
         asked=settings.get("predict", {}).get("bands"),
+        optional=None if OPTIONAL not in settings else tuple(settings[OPTIONAL]),
     )
     entries = tuple(_entry(row, pseudo, classes, read, fill=fill) for row, fill in chosen)
     full = frozenset(PREFIX + row.key for row, fill in chosen if fill or row.routed == FULL)
@@ -145,10 +157,17 @@ def _entry(
     )
 
 
-def open_image(path: Path, names: tuple[str, ...], asked: Sequence[int | str] | None) -> Source:
+def open_image(
+    path: Path,
+    names: tuple[str, ...],
+    asked: Sequence[int | str] | None,
+    optional: tuple[str, ...] | None = None,
+) -> Source:
     """Open an image whose bands are called as the model that labelled it calls them.
 
-    That holds whatever the file says; bands that the model did not look at stay.
+    That holds whatever the file says; bands that the model did not look at stay.  If it looked at
+    any number of dates, ``optional`` names what each of them may lack, and the bands are called
+    ``1:red`` ...
 
     Raises
     ------
@@ -158,12 +177,19 @@ def open_image(path: Path, names: tuple[str, ...], asked: Sequence[int | str] | 
     source = store.open_raster(path)
     if not names:
         return source
-    seen, _ = choose_bands(
-        source.bands, names, None if asked is None else tuple(asked), any_order=True
-    )
-    renamed = [f"{name} of the file" if name in names else name for name in source.bands]
+    chosen = None if asked is None else tuple(asked)
+    if optional is None:
+        seen, _ = choose_bands(source.bands, names, chosen, any_order=True)
+        renamed = [f"{name} of the file" if name in names else name for name in source.bands]
+    else:
+        inputs = InputSpec(names, dates="any", optional=optional)
+        dates = choose_dates(source.bands, inputs, chosen).dates
+        seen = tuple(index for date in dates for index in date)
+        names = tuple(f"{k}:{name}" for k in range(1, len(dates) + 1) for name in names)
+        renamed = [f"{name} of the file" for name in source.bands]
     for index, name in zip(seen, names, strict=True):
-        renamed[index] = name
+        if index != MISSING:
+            renamed[index] = name
     return stack([source], renamed, path.name)
 
 

@@ -117,8 +117,8 @@ def choose_quarters(
     -------
     QuarterChoice
         A model of quarters gets those of the year; one of two dates the quarter that holds most of
-        the planting season and that of the harvest season, in whatever year they lie; one of one
-        date that of the harvest season.
+        the planting season and that of the harvest season, in whatever year they lie, and so does
+        one of any number of dates; one of one date that of the harvest season.
 
     Raises
     ------
@@ -132,11 +132,14 @@ def choose_quarters(
             if kind not in KINDS.values():
                 raise BandMismatch(_lacks(name, band))
         return QuarterChoice(inputs.bands, tuple(places))
-    meant = read_names(inputs.bands)
-    for band, one in zip(inputs.bands, meant, strict=True):
+    by_date = {season.name: season for season in seasons}
+    bands = inputs.bands
+    if inputs.dates:  # whatever it is shown
+        bands = tuple(f"{season}:{band}" for season in by_date for band in bands)
+    meant = read_names(bands)
+    for band, one in zip(bands, meant, strict=True):
         if not one.is_known:
             raise BandMismatch(_lacks(name, band))
-    by_date = {season.name: season for season in seasons}
     dates = tuple(dict.fromkeys(one.date for one in meant))
     if dates == ("",):
         by_date[""] = by_date[HARVEST]
@@ -149,7 +152,7 @@ def choose_quarters(
         )
     chosen = {date_: quarter_of(by_date[date_]) for date_ in dates}
     return QuarterChoice(
-        inputs.bands,
+        bands,
         tuple((chosen[one.date], _kind(one)) for one in meant),
         _said(by_date, chosen),
     )
