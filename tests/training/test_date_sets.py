@@ -122,14 +122,14 @@ def test_a_run_learns_and_its_model_starts_another(tmp_path):
         RECIPE, schedule=Schedule(epochs=1, batch=2), augment=Augment(absent=Absent(0.2, 0.2))
     )
     assert recipe_from(recipe_table(recipe), "again") == recipe
-    made = train_plan(plan_samples(recipe, samples, samples[:2]), tmp_path / "one")
+    made = train_plan(plan_samples(recipe, samples[:2]), tmp_path / "one")
     card = read_card(made.card.folder)
     assert (card.inputs.dates, card.inputs.optional) == ("any", ("nir",))
     assert card.inputs.byte_divide == 255.0
     again = dataclasses.replace(
         recipe, model=dataclasses.replace(recipe.model, start_from=str(tmp_path / "one"))
     )
-    second = train_plan(plan_samples(again, samples), tmp_path / "two")
+    second = train_plan(plan_samples(again, samples[2:], samples[:1]), tmp_path / "two")
     assert second.card.started_from[0].name == "sets"
     for engine in ("torch", "onnxruntime"):
         model = load_model(second.card.folder, engine, threads=1)
