@@ -74,6 +74,10 @@ PAPER_TIMES = {"LISA": 1.69, "GSVA": 2.04, "GRES": 1.80, "MAgSeg": 1.33}
 """Training time as the paper normalises it."""
 SIZES = (0.0, 0.1, 0.25, 0.5, 1.0, 2.5, float("inf"))
 """Edges of the classes of field size, in hectares; of a photograph, in thousands of pixels."""
+ACRE = 4046.8564224
+"""Square metres."""
+ACRES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, float("inf"))
+"""Edges of the bins of appendix D.2, which end at 5 acres; the others are our reading."""
 LEAST_AREA = {"field": 500.0, "tree": 4.0, "cloud": 0.0, "pond": 25.0, "well": 4.0}
 """Square metres below which an object of a class is not counted, in truth and answer alike: a least
 field is larger than any well."""
@@ -205,6 +209,12 @@ def kinds(sample: Sample) -> set[str]:
     return {str(kind) for kind in true_classes(sample)[np.unique(truth_ids(sample))[1:]]} - {""}
 
 
+def pixel_area(sample: Sample) -> float:
+    """Return the area of a pixel in m2; 0 for a photograph."""
+    pixel = pixel_metres(sample.image.grid)
+    return pixel[0] * pixel[1] if pixel else 0.0
+
+
 def parts(mask: np.ndarray) -> np.ndarray:
     """Return (y, x) int32 ids of the 4-connected parts of a mask."""
     return ndimage.label(mask)[0].astype(np.int32)
@@ -245,8 +255,7 @@ def by_class(
     connected parts of what was said, so that a least size of fields does not drop wells, and clouds
     are counted though they are no things.
     """
-    pixel = pixel_metres(sample.image.grid)
-    unit = pixel[0] * pixel[1] if pixel else 0.0
+    unit = pixel_area(sample)
     found = {}
     for name in wanted:
         number = classes.names.index(name) if name in classes.names else -1
@@ -305,6 +314,34 @@ def cells_of(table: metrics.OverlapTable) -> list[str]:
         ]
     half, strict = metrics.object_scores(table), metrics.object_scores(table, 0.75)
     return [*cells, number(half.f1), number(strict.f1), number(half.panoptic_quality)]
+
+
+def merged_by_acres(said: Said, units: Sequence[float]) -> list[list[str]]:
+    """Return merge-and-match for each bin of true size, as appendix D.2 has it.
+
+    Parameters
+    ----------
+    said : Said
+    units : sequence of float
+        Area of a pixel of each sample in m2; samples without one (0) are left out.
+    """
+    acres, shares = [], []
+    for image, unit in zip(said.images, units, strict=True):
+        if unit:
+            acres.append(image.table.truth_area * unit / ACRE)
+            shares.append(metrics.merged_scores(image.table).iou)
+    if not acres:
+        return []
+    size, iou = np.concatenate(acres), np.concatenate(shares)
+    rows = []
+    for low, high in pairwise(ACRES):
+        inside = iou[(size >= low) & (size < high)]
+        if len(inside):
+            values = inside.mean(), np.median(inside), 100 * (inside == 0).mean()
+            rows.append(
+                [f"{low:g} to {high:g}", str(len(inside)), *(number(float(one)) for one in values)]
+            )
+    return rows
 
 
 def overhead(model: Any) -> tuple[float, float] | None:
@@ -438,9 +475,13 @@ def main() -> None:
             for kind, tables in one.classes.items()
         ]
         print(f"\n{markdown_table(HEADERS, rows)}" if rows else "")
+        acres = merged_by_acres(one, [pixel_area(sample) for sample in samples])
+        if acres:
+            print(f"\n{one.name}, merge-and-match (any), by acres:")
+            print(markdown_table(["acres", "objects", "IoU", "median", "missed %"], acres), end="")
         for column in ("size", *args.by):
             print(
-                f"\n{one.name}, by {column}{' (ha)' if column == 'size' else ''}:\n"
+                f"\n{one.name}, one to one, by {column}{' (ha)' if column == 'size' else ''}:\n"
                 f"{metrics.stratify(one.images, column).round(3).to_string()}"
             )
     for name, model in loaded.items():

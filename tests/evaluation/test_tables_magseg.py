@@ -81,3 +81,17 @@ def test_an_oracle_is_right_in_every_class(tables):
         for reading in ("any", "largest"):
             assert metrics.merged_scores(table, reading).mean_iou == 1.0, name
         assert metrics.object_scores(table).f1 == 1.0, name
+
+
+def test_merge_and_match_by_acres(tables):
+    """Truths of 3000 m2 and 9000 m2 (.74 and 2.2 acres); the second is found as two halves."""
+    truth, ids = np.zeros((200, 200), np.int32), np.zeros((200, 200), np.int32)
+    truth[:30, :100], truth[100:190, :100] = 1, 2
+    ids[100:145, :100], ids[145:190, :100] = 1, 2
+    image = metrics.score_ids("x", truth, ids)
+    rows = tables.merged_by_acres(tables.Said("x", (image,)), [1.0])
+    assert rows == [
+        ["0 to 1", "1", "0.000", "0.000", "100.000"],
+        ["2 to 3", "1", "1.000", "1.000", "0.000"],
+    ]
+    assert tables.merged_by_acres(tables.Said("x", (image,)), [0.0]) == []
