@@ -73,7 +73,11 @@ def image(tmp_path_factory):
     return path
 
 
-def test_bands_decide_first():
+def test_bands_decide_first(tmp_path, monkeypatch):
+    """Of these two models, whatever else is packaged by now."""
+    for name in ("fields-rgb-vhr", "fields-s2-2season"):
+        shutil.copytree(WEIGHTS / name, tmp_path / name)
+    monkeypatch.setattr(registry, "_PACKAGED", tmp_path)
     size = ImageSize(64, 10.0)
     assert choose_model(composite_bands(RGBN), size).name == "fields-s2-2season"
     assert choose_model(RGBN, size).name == "fields-rgb-vhr"
