@@ -39,6 +39,7 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from scipy import ndimage
 from torch import nn
 
 import crops_scenes
@@ -519,13 +520,18 @@ class Experiment:
         return state
 
     def _label_chilli(self, net: nn.Module) -> None:
-        """Known is what the network is sure of in four poses, if its colour does not forbid it."""
+        """Known is where colour is plain, and what the network is sure of in four poses."""
         chilli = self.chilli
         for image, found in zip(self.tiles, self.trainer.answer(net, self.tiles, 4), strict=True):
             red, green, blue = image.astype(np.float32)
             excess = (2 * green - red - blue) / np.maximum(red + green + blue, 30)
-            sure = ((found > SURE) & (excess > -0.02)) | ((found < 1 - SURE) & (excess < 0.12))
-            chilli.add(image, np.where(found > 0.5, 255, 0).astype(np.uint8))
+            smooth = ndimage.uniform_filter(excess, 5)
+            plant = (excess > 0.15) & (red < 0.95 * green) & (blue < 0.95 * green)
+            bare = (smooth < 0.02) & (found < SURE)  # soil, paper: a glossy leaf is neither
+            sure = ((found > SURE) & (smooth > 0.02)) | ((found < 1 - SURE) & (excess < 0.12))
+            sure = sure | plant | bare
+            truth = plant | (~bare & (found > 0.5))
+            chilli.add(image, np.where(truth, 255, 0).astype(np.uint8))
             known = np.where(sure, 255, 0).astype(np.uint8)
             chilli.known[chilli.count - 1, 0] = torch.from_numpy(known).to(self.device)
         share = float(chilli.known[: chilli.count].float().mean() / 255)

@@ -405,7 +405,7 @@ class _Litter:
 
 _STRAW = _Litter((0.01, 0.3), (0.01, 0.08), (_STRIP, _BLADE), 0.5)
 _DEAD = _Litter((0.02, 0.2), (0.15, 0.45), (_OVAL, _HEART), 0.6)
-_PAPER = _Litter((0.05, 0.5), (0.2, 0.8), (_STRIP, _OVAL, _DISC), 0.4)
+_PAPER = _Litter((0.05, 0.7), (0.15, 0.8), (_STRIP, _OVAL, _DISC), 0.4)
 _HOSE = _Litter((1.2, 2.0), (0.006, 0.05), (_STRIP,), 0.4)
 
 
@@ -420,9 +420,9 @@ def _litter(side: int, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.2:
         brown = _hsv(rng.uniform(12, 45), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.6))
         parts.append(_DEAD.scattered(int(rng.integers(1, 25)), side, brown, rng))
-    if rng.random() < 0.06:
-        white = _hsv(rng.uniform(0, 360), rng.uniform(0, 0.12), rng.uniform(0.7, 1))
-        parts.append(_PAPER.scattered(int(rng.integers(1, 4)), side, white, rng))
+    if rng.random() < 0.2:
+        white = _hsv(rng.uniform(0, 360), rng.uniform(0, 0.12), rng.uniform(0.5, 1))
+        parts.append(_PAPER.scattered(int(rng.integers(1, 6)), side, white, rng))
     if rng.random() < 0.06:
         hue = float(rng.choice([0, 30, 210, 225, 350]))
         painted = _hsv(hue, rng.uniform(0, 0.9), rng.uniform(0.05, 0.95))
