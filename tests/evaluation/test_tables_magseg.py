@@ -95,3 +95,15 @@ def test_merge_and_match_by_acres(tables):
         ["2 to 3", "1", "1.000", "1.000", "0.000"],
     ]
     assert tables.merged_by_acres(tables.Said("x", (image,)), [0.0]) == []
+
+
+def test_means_over_images_are_not_those_of_all_objects(tables):
+    """One image of one object that is found, one of three that are not: 1/2, and pooled 1/4."""
+    whole, three = np.ones((9, 9), np.int32), np.kron(np.diag([1, 2, 3]), np.ones((3, 3), int))
+    images = (
+        metrics.score_ids("a", whole, whole),
+        metrics.score_ids("b", three.astype(np.int32), np.zeros((9, 9), np.int32)),
+    )
+    said = tables.Said("x", images)
+    assert tables.image_means(said) == ["x", "2", "0.500", "0.500", "50.000", "0.000"]
+    assert tables.row(said)[2] == "0.250"
