@@ -15,7 +15,7 @@ from selion.cli.map_choices import map_options
 from selion.cli.progress import Reporter, reporter
 
 if TYPE_CHECKING:
-    from selion.pipeline.choosing import ModelChoice
+    from selion.pipeline.choosing import ChosenModel
     from selion.pipeline.maps import MapOptions
 
 folder = click.Path(path_type=Path)
@@ -208,22 +208,22 @@ def _check_jobs(model: str | None, area: str, year: int, search: area_cli.Search
         )
 
 
-def _one_model(named: str | None, place: Any, search: area_cli.SearchChoice) -> ModelChoice:
+def _one_model(named: str | None, place: Any, search: area_cli.SearchChoice) -> ChosenModel:
     """Return the model of all jobs: the one that was named, or that for the whole area's size.
 
     Left to itself each job would choose by its own size, and fields of two models would meet.
     """
     from selion.pipeline import areas
-    from selion.pipeline.choosing import ImageSize, ModelChoice, choose_model, composite_bands
+    from selion.pipeline.choosing import ChosenModel, ImageSize, choose_model, composite_bands
 
     if named:
-        return ModelChoice(named)
+        return ChosenModel(named)
     options = search.area_options()
     size = ImageSize.of_land(place.km2, options.pixel)
     return choose_model(composite_bands(areas.sensor_of(options).bands), size)
 
 
-def _warn_of_another(measured: str, choice: ModelChoice, say: Reporter) -> None:
+def _warn_of_another(measured: str, choice: ChosenModel, say: Reporter) -> None:
     from selion.models import find_card
 
     taken = find_card(choice.name).name

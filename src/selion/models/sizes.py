@@ -19,7 +19,7 @@ _SIZES = Path(__file__).with_name("sizes.toml")
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class SizedModel:
     """What a model of a pair costs and gives."""
 
     name: str
@@ -35,8 +35,8 @@ class Cost:
 class SizePair:
     """Two models that differ in nothing but their size."""
 
-    small: Cost
-    base: Cost
+    small: SizedModel
+    base: SizedModel
     megapixels: float
     """From here on the base model is taken; megapixels as the network looks at the image."""
 
@@ -45,7 +45,7 @@ class SizePair:
         """Of the small and of the base model."""
         return self.small.name, self.base.name
 
-    def for_size(self, megapixels: float) -> Cost:
+    def for_size(self, megapixels: float) -> SizedModel:
         """Return the model for an image of so many megapixels as the network looks at it."""
         return self.base if megapixels >= self.megapixels else self.small
 
@@ -83,5 +83,7 @@ def size_pairs() -> tuple[SizePair, ...]:
     )
 
 
-def _cost(pair: Mapping[str, Any], size: str) -> Cost:
-    return Cost(pair[size], pair["start"][size], pair["seconds"][size], pair["object_f1"][size])
+def _cost(pair: Mapping[str, Any], size: str) -> SizedModel:
+    return SizedModel(
+        pair[size], pair["start"][size], pair["seconds"][size], pair["object_f1"][size]
+    )

@@ -46,7 +46,7 @@ class ImageSize:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelChoice:
+class ChosenModel:
     """A model, and why it was taken."""
 
     name: str | Path
@@ -54,12 +54,12 @@ class ModelChoice:
     """A sentence; empty where there was nothing to choose between."""
 
 
-def chosen_model(named: str | Path | None, source: Source) -> ModelChoice:
+def chosen_model(named: str | Path | None, source: Source) -> ChosenModel:
     """Return the model that was named, or else the packaged one for an image; errors as there."""
-    return ModelChoice(named) if named else choose_model(source.bands, ImageSize.of(source))
+    return ChosenModel(named) if named else choose_model(source.bands, ImageSize.of(source))
 
 
-def choose_model(bands: Sequence[str], size: ImageSize) -> ModelChoice:
+def choose_model(bands: Sequence[str], size: ImageSize) -> ChosenModel:
     """Return the packaged model of fields whose bands an image has.
 
     By name or meaning, the one that looks at most of them; else by number.  Of a model in two
@@ -106,11 +106,11 @@ def _looked_at(bands: tuple[str, ...], card: ModelCard) -> int:
     return sum(name.colour in wanted for name in known) if known else len(bands)
 
 
-def _sized(fitting: Sequence[ModelCard], size: ImageSize) -> ModelChoice:
+def _sized(fitting: Sequence[ModelCard], size: ImageSize) -> ChosenModel:
     """Return of some cards that fit alike one that comes in two sizes, else the first."""
     equal = {card.name for card in fitting}
     for pair in size_pairs():
         if set(pair.names) <= equal:
             megapixels = size.megapixels(next(one for one in fitting if one.name in pair.names))
-            return ModelChoice(pair.for_size(megapixels).name, pair.reason(megapixels))
-    return ModelChoice(fitting[0].name)
+            return ChosenModel(pair.for_size(megapixels).name, pair.reason(megapixels))
+    return ChosenModel(fitting[0].name)

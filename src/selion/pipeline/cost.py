@@ -18,7 +18,7 @@ from selion.cores import usable_cores
 from selion.grid import Roi, overlap, roi_shape, tiles, whole
 from selion.models.refine.segmenter import load_refined
 from selion.pipeline import areas, maps
-from selion.pipeline.choosing import ModelChoice, chosen_model, composite_bands
+from selion.pipeline.choosing import ChosenModel, chosen_model, composite_bands
 from selion.raster import Raster
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def estimate_area(
         len(plan.scenes) * plan.grid.shape[0] * plan.grid.shape[1] for plan in survey.plans
     ) * len(sensor.bands)
     choice, predicting = (
-        (ModelChoice(""), 0.0) if options is None else _predicting(survey, model, options)
+        (ChosenModel(""), 0.0) if options is None else _predicting(survey, model, options)
     )
     return Cost(
         km2=survey.area.km2,
@@ -141,7 +141,7 @@ def estimate_area(
 
 def _predicting(
     survey: areas.Survey, model: str | Path | None, options: maps.MapOptions
-) -> tuple[ModelChoice, float]:
+) -> tuple[ChosenModel, float]:
     """Return the model, and the seconds that its network would take."""
     grid = imagery.target_grid(survey.area, survey.options.crs, survey.options.pixel)
     bands = areas.sensor_of(survey.options).bands

@@ -14,7 +14,7 @@ from selion.imagery import Area, AreaLike, read_area, target_grid
 from selion.imagery.scene import BANDS
 from selion.imagery.season import HARVEST, PLANTING
 from selion.models.refine.segmenter import load_refined
-from selion.pipeline.choosing import ImageSize, ModelChoice, choose_model
+from selion.pipeline.choosing import ChosenModel, ImageSize, choose_model
 from selion.pipeline.maps import MapJob, MapOptions, Refine, map_image
 from selion.pipeline.probabilities import RunReport, check_output, conclude
 from selion.pipeline.watcher import MapWatcher
@@ -56,7 +56,7 @@ def prepare_mosaics(
     options, mosaics = options or MapOptions(), mosaics or MosaicOptions()
     edition = wanted_edition(edition, "imagery")
     area = area if isinstance(area, Area) else read_area(area)
-    choice = ModelChoice(model) if model else _usual_model(edition, area, mosaics)
+    choice = ChosenModel(model) if model else _usual_model(edition, area, mosaics)
     load = partial(load_refined, choice.name, options.refiner, options.engine, fast=options.fast)
     loaded = load(threads=options.threads)
     found = open_mosaics(edition, area, year, loaded.inputs, mosaics, model=loaded.card.name)
@@ -66,7 +66,7 @@ def prepare_mosaics(
     return job, found
 
 
-def _usual_model(edition: Edition, area: Area, mosaics: MosaicOptions) -> ModelChoice:
+def _usual_model(edition: Edition, area: Area, mosaics: MosaicOptions) -> ChosenModel:
     """Return the packaged model of two dates, for the size of an area."""
     bands = tuple(f"{season}:{band}" for season in (PLANTING, HARVEST) for band in BANDS)
     gsd = mosaics.gsd or edition.resolution or 10.0
