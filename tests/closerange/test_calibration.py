@@ -73,13 +73,15 @@ def test_fitted_interval_holds_nine_of_ten(stretch):
     assert 0.87 < np.mean(inside) < 0.93
 
 
-def test_every_source_counts_the_same():
-    """A hundred photographs of an easy source do not outvote twenty of a hard one."""
+def test_the_hardest_source_decides():
+    """Four hundred photographs of an easy source do not outvote eighty of a hard one."""
     easy, hard = made(400, 3, 0.2), made(80, 4, 2.0)
     covers, truths = (a + b for a, b in zip(easy, hard, strict=True))
-    alone = fit_interval(covers, truths)
     apart = fit_interval(covers, truths, ["easy"] * 400 + ["hard"] * 80)
-    assert apart.above > 1.5 * alone.above
+    alone = fit_interval(*hard)
+    assert (apart.below, apart.above) == (alone.below, alone.above)
+    assert apart.above > 1.5 * fit_interval(covers, truths).above
+    assert apart.photographs == 480
 
 
 def test_few_photographs_only_widen():

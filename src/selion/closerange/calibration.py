@@ -98,7 +98,8 @@ def fit_interval(
     truths : sequence of float
         Cover of the masks, 0 to 1.
     sources : sequence of str, optional
-        Where each comes from (trial, camera, crop); every source then counts the same.
+        Where each comes from (trial, camera, crop); the source that needs the widest interval then
+        decides.
     floor : float
         See :attr:`Calibration.floor`.
     base : Calibration, optional
@@ -118,10 +119,10 @@ def fit_interval(
     Split conformal prediction with a score for each side: Lei et al., "Distribution-free predictive
     inference for regression", Journal of the American Statistical Association 113, 2018; the order
     statistic ceil((n + 1) (1 - tail)) of the scores bounds a tail for exchangeable photographs
-    whatever their distribution.  With sources, scores are weighed so that all sources weigh the
-    same (Tibshirani et al., "Conformal prediction under covariate shift", NeurIPS 2019, eq. 4, with
-    the weights of the sources).  A new source is exchangeable with none of them: what holds there
-    is measured by leaving each source out, not proven.
+    whatever their distribution.  With sources, each is bounded by itself (Vovk, Gammerman and
+    Shafer, "Algorithmic learning in a random world", 2005, 4.5: Mondrian predictors) and the widest
+    is taken, so that what was fitted holds for each.  A new source is exchangeable with none of
+    them: what holds there is measured by leaving each source out, not proven.
     """
     if len(covers) < LEAST and base is None:
         raise BadInput(
@@ -137,28 +138,22 @@ def fit_interval(
             below=float(max(base.below, -scores.min(initial=0))),
             photographs=base.photographs + len(covers),
         )
-    weights = np.full(len(scores), 1.0)
+    which = np.zeros(len(scores), int)
     if sources is not None:
-        names, which, counts = np.unique(np.array(sources), return_inverse=True, return_counts=True)
-        weights = len(scores) / (len(names) * counts[which])
-    known = base or Calibration(0.0, 0.0, floor)
+        which = np.unique(np.array(sources), return_inverse=True)[1]
+    apart = [scores[which == source] for source in range(which.max() + 1)]
     return replace(
-        known,
-        below=max(0.0, _quantile(-scores, weights)),
-        above=max(0.0, _quantile(scores, weights)),
+        base or Calibration(0.0, 0.0, floor),
+        below=max(0.0, *(_quantile(-own) for own in apart)),
+        above=max(0.0, *(_quantile(own) for own in apart)),
         photographs=len(scores),
     )
 
 
-def _quantile(scores: np.ndarray, weights: np.ndarray) -> float:
-    """Return the least score above which at most the tail of the weight lies, the new one counted.
-
-    The new photograph weighs as much as the mean of the others; it may be beyond all of them.
-    """
-    order = np.argsort(scores, kind="stable")
-    share = np.cumsum(weights[order]) / (weights.sum() + weights.mean())
-    index = min(int(np.searchsorted(share, 1 - TAIL - 1e-12)), len(scores) - 1)
-    return float(scores[order][index])
+def _quantile(scores: np.ndarray) -> float:
+    """Return the order statistic that bounds the tail; the largest score where there is none."""
+    rank = min(math.ceil((len(scores) + 1) * (1 - TAIL)), len(scores))
+    return float(np.sort(scores)[rank - 1])
 
 
 def read_calibration(folder: Path) -> Calibration | None:

@@ -18,6 +18,7 @@ from selion.closerange import components, overlay, quality
 from selion.closerange.calibration import Calibration
 from selion.closerange.cover import Cover, measure_cover
 from selion.closerange.exif import read_exif
+from selion.closerange.gate import INSTEAD, rule_instead
 from selion.closerange.indices import colour_indices
 from selion.closerange.marker import PAPER, Marker, find_markers
 from selion.closerange.model import RULES, PhotoModel
@@ -117,10 +118,14 @@ def measure_photo(
     segmenter = model.fit(picture.image)
     with _timed(seconds, "predict"):
         scores, doubt = _scores(picture, segmenter, options, scale, model.known)
+        note = ""
+        if model.known is not None:
+            rule = rule_instead(picture.image.values, scores, valid)
+            scores, note = (scores, "") if rule is None else (rule, INSTEAD)
         ids = _ids(scores)
     with _timed(seconds, "traits"):
         found = _Found(picture, valid, scores, ids, scale, segmenter, options, model.known)
-        row, pieces = _traits(found, doubt, second_opinion=model.name not in RULES)
+        row, pieces = _traits(found, doubt, note, second_opinion=model.name not in RULES)
     if valid is not None:
         ids[~valid] = IGNORE
     with _timed(seconds, "write"):
@@ -277,7 +282,7 @@ class _Found:
 
 
 def _traits(
-    found: _Found, doubt: str, *, second_opinion: bool
+    found: _Found, doubt: str, note: str, *, second_opinion: bool
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     image, scale = found.picture.image.values, found.scale
     mask = found.ids > 0 if found.valid is None else (found.ids > 0) & found.valid
@@ -329,7 +334,7 @@ def _traits(
         "clipped_dark": judged.dark,
         "clipped_bright": judged.bright,
     }
-    notes = [note for note in (*found.picture.notes, scale.note) if note]
+    notes = [said for said in (*found.picture.notes, scale.note, note) if said]
     return row | {
         "trust": "no" if reasons else "yes",
         "reasons": "; ".join(reasons),

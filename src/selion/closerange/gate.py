@@ -1,0 +1,74 @@
+"""Between a model and a colour rule: who answers for a photograph."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selion.closerange.rule import excess_green, otsu_rule
+from selion.grid import photo_grid
+from selion.raster import Raster
+from selion.segmenter import View
+
+LOST = 0.10
+"""Share of pixels with a probability between 0.25 and 0.75 at which a model is lost."""
+APART = 0.5
+"""Difference of the mean 2 g - r - b of the two sides of Otsu's threshold at which greenness alone
+parts plants from soil."""
+SHARED = 0.9
+"""Share of what the rule calls plants that the model must call plants as well."""
+ENOUGH = 1_000_000
+"""Pixels that are looked at, roughly."""
+INSTEAD = (
+    "measured by excess green with Otsu's threshold, as the model is unsure and greenness alone "
+    "parts plants from soil"
+)
+
+
+def rule_instead(
+    image: np.ndarray, scores: np.ndarray, valid: np.ndarray | None = None
+) -> np.ndarray | None:
+    """Return the answer of excess green with Otsu's threshold where it is to be taken.
+
+    Parameters
+    ----------
+    image : (3, y, x) uint8 ndarray
+        Red, green, blue.
+    scores : (class, y, x) float32 ndarray
+        What the model said.
+    valid : (y, x) bool ndarray, optional
+        Pixels that count.
+
+    Returns
+    -------
+    (class, y, x) float32 ndarray or None
+        None where the model's answer stands.
+
+    Notes
+    -----
+    Made for cameras that show near infrared as green (CWFID: grey soil, plants that shine), where a
+    model of true colours finds the plants, and half of the soil with them.  There 2 g - r - b of
+    plants and soil differ by 0.60 to 0.76 in every tenth photograph, and the model is unsure of 12
+    to 30 % of the pixels; in 28 photographs of wheat, carrots and simulated plants they differ by
+    at most 0.45.  The limits lie between, so on true colours the rule does not answer.
+    """
+    if len(scores) != 2:
+        return None
+    count = image[0].size if valid is None else int(np.count_nonzero(valid))
+    step = max(1, int(np.sqrt(image[0].size / ENOUGH)))
+    thin = slice(None, None, step)
+    known = slice(None) if valid is None else valid[thin, thin]
+    sure = np.abs(scores[1, thin, thin][known] - 0.5) > 0.25
+    if not count or not sure.size or sure.mean() > 1 - LOST:
+        return None
+    rule = otsu_rule(Raster(image, photo_grid(image.shape[1:]), ("red", "green", "blue"), valid))
+    index = excess_green(image[:, thin, thin])[known]
+    green = index > np.float32(rule.chromatic or 0.0)
+    if not 0 < np.count_nonzero(green) < green.size:
+        return None
+    apart = float(index[green].mean() - index[~green].mean())
+    shared = float((scores[1, thin, thin][known] > 0.5)[green].mean())
+    if apart < APART or shared < SHARED:
+        return None
+    whole = View(image, (slice(0, image.shape[1]), slice(0, image.shape[2])))
+    answer: np.ndarray = rule([whole])[0]
+    return answer
