@@ -50,6 +50,7 @@ from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.former import take_over
 from selion.store.parquet import parquet_schema
+from selion.store.scratch import clear_hidden
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -461,8 +462,7 @@ def write_map(target: MapTarget, runs: Runs, facts: dict[str, Any], on_step: OnS
                 kept["area"],
             )
         )
-    for left in folder.rglob(".*"):  # what a process that was killed had begun to write
-        left.unlink()
+    clear_hidden(folder)  # what a process that was killed had begun to write
     facts |= {
         "fields": sum(part.rows for part in parts),
         "collection": target.origin.collection,

@@ -45,6 +45,7 @@ from selion.progress import OnStep, silent
 from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.parquet import parquet_file
+from selion.store.scratch import clear_hidden
 from selion.store.urls import shown
 from selion.store.vectors import Bbox, box_around
 
@@ -279,8 +280,7 @@ def _write_zones(run: MergeRun, year: int, on_step: OnStep) -> list[ZoneFile]:
             found.append(
                 ZoneFile(year, zone, kept["bytes"], kept["rows"], kept["area"], tuple(kept["box"]))
             )
-    for left in folder.rglob(".*"):  # what a process that was killed had begun to write
-        left.unlink()
+    clear_hidden(folder)  # what a process that was killed had begun to write
     rows = sum(zone.rows for zone in found)
     on_step("write", 1, 1, f"{counted(rows, 'field')} in {counted(len(found), 'zone')}")
     return found

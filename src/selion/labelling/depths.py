@@ -67,8 +67,8 @@ class DepthFolder:
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise UnreadableFile(f"There is no folder of depth maps {self.folder}: check the name.")
-        for path in sorted(self.folder.rglob("*")):
-            if path.suffix.lower() in ENDINGS and path.is_file():
+        for path in sorted(store.files_below(self.folder)):
+            if path.suffix.lower() in ENDINGS:
                 self._names.setdefault(path.stem, []).append(path)
         if not self._names:
             raise BadInput(

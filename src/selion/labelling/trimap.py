@@ -149,7 +149,7 @@ def masks_of(folder: Path) -> dict[str, Path]:
     it.
     """
     root = folder / "masks" if (folder / "masks").is_dir() else folder
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+    paths = sorted(p for p in store.files_below(root) if p.suffix.lower() in ENDINGS)
     return {p.relative_to(root).with_suffix("").as_posix(): p for p in paths}
 
 

@@ -31,6 +31,7 @@ from .remote import ask_status as ask_status
 from .resumable_zarr import ResumableCube as ResumableCube
 from .retry import BUSY as BUSY
 from .retry import RetryPolicy as RetryPolicy
+from .scratch import files_below as files_below
 from .urls import gdal_name as gdal_name
 from .urls import shown as shown
 from .vectors import read_polygons as read_polygons

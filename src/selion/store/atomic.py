@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selion.errors import OutputExists, OutputFailed
+from selion.store.scratch import ASIDE, put_in_place, scratch_folder
 
 PART = ".part"
 """Ending of what :func:`replace_bytes` has not finished."""
@@ -26,10 +27,12 @@ REFUSED = {
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ENAMETOOLONG,
-    errno.EIO,
     errno.ENOENT,
     errno.EEXIST,
 }
+BROKEN = {errno.EIO, errno.EROFS, errno.ENXIO, errno.ESTALE}
+"""What a disk says, without the name of a file where the file is open already."""
+MANY = {errno.EMFILE, errno.ENFILE}
 NO_LINKS = {
     errno.EPERM,
     errno.EACCES,
@@ -105,14 +108,13 @@ def replace_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
-    """Write a file under a temporary name beside ``path``.
+    """Write a file under its own name in a hidden folder beside ``path``.
 
-    It gets its final name when the block ends well.
+    It goes to its final place when the block ends well.
 
-    The temporary name starts with a dot and keeps the ending, so that libraries that choose the
-    format by the ending work.  It is removed, with whatever a library put beside it (``-journal``,
-    ``.aux.xml``), when the block ends badly; a killed process may leave it behind, but never
-    anything under ``path``.
+    The hidden folder is removed, with whatever a library put into it (``-journal``, ``.aux.xml``),
+    when the block ends badly; a killed process may leave it behind, but never anything under
+    ``path``, and the next process that writes in the same place takes it away.
 
     Raises
     ------
@@ -124,7 +126,8 @@ def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[
     path = check_output(path, force)
     if path.is_dir():
         raise OutputFailed(f"{path} is a folder; wanted is the name of a file.")
-    with explained(path), _temporary(path) as temporary:
+    with explained(path), scratch_folder(path) as folder:
+        temporary = folder / path.name
         yield temporary
         if not temporary.is_file():
             raise OutputFailed(
@@ -163,9 +166,10 @@ def atomic_folder(path: str | os.PathLike[str], force: bool = False) -> Iterator
 
     The folder exists and is empty when the block begins.
 
-    A folder that is replaced by force is moved aside, and only then removed: no file system swaps
-    two folders in one step everywhere, so a process killed in between leaves the old one under a
-    hidden name and nothing, but nothing half, under the final one.
+    A folder that is replaced by force is exchanged in one step where the file system can do that;
+    elsewhere it is moved aside first, so a process killed in between leaves the old one under a
+    hidden name and nothing, but nothing half, under the final one, until the next process that
+    writes in the same place gives it back.
 
     Raises
     ------
@@ -175,11 +179,12 @@ def atomic_folder(path: str | os.PathLike[str], force: bool = False) -> Iterator
     path = check_output(path, force)
     if path.is_file():
         raise OutputFailed(f"{path} is a file; wanted is the name of a folder.")
-    with explained(path), _temporary(path) as temporary:
+    with explained(path), scratch_folder(path) as folder:
+        temporary = folder / path.name
         temporary.mkdir()
         yield temporary
         _sync_files(temporary)
-        _publish_folder(temporary, path, force)
+        _publish_folder(temporary, path, folder.parent / ASIDE, force=force)
 
 
 def publish_folder(folder: Path, path: Path, force: bool) -> None:
@@ -195,34 +200,21 @@ def publish_folder(folder: Path, path: Path, force: bool) -> None:
     if path.is_file():
         raise OutputFailed(f"{path} is a file; wanted is the name of a folder.")
     _sync_files(folder)
-    _publish_folder(folder, path, force)
-    shutil.rmtree(folder.with_name(f"{folder.name}.old"), ignore_errors=True)
+    aside = folder.with_name(f"{folder.name}.old")
+    _publish_folder(folder, path, aside, force=force)
+    for old in (folder, aside):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _sync_files(folder: Path) -> None:
     for inner, _, names in os.walk(folder):
         for name in names:
             _sync(Path(inner, name))
+        sync_folder(Path(inner))
 
 
 def _exists(path: Path) -> OutputExists:
     return OutputExists(f"{path} exists already: choose another name, or replace it with --force.")
-
-
-@contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    try:
-        yield temporary
-    finally:
-        for left in temporary.parent.glob(f"{temporary.name.translate(_GLOB)}*"):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(
-                missing_ok=True
-            )
-
-
-_GLOB = str.maketrans({letter: f"[{letter}]" for letter in "*?["})
 
 
 @contextmanager
@@ -234,22 +226,31 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        concerns_us = error.filename is None or Path(
-            os.fsdecode(error.filename)
-        ).absolute().is_relative_to(path.absolute().parent)
-        if error.errno in FULL:
-            message = (
-                f"{path} was not written because there is no space left ({error.strerror}): free "
-                "some, or choose another place."
-            )
-        elif error.errno in REFUSED and error.filename is not None and concerns_us:
-            message = (
-                f"{path} was not written ({error.strerror}): check the folder's permissions, or "
-                "choose another place."
-            )
-        else:
+        why = _said(error, path)
+        if not why:
             raise
-        raise OutputFailed(message) from error
+        raise OutputFailed(f"{path} was not written {why}.") from error
+
+
+def _said(error: OSError, path: Path) -> str:
+    """Return why an output was not written, and what to do; empty if it is not about the output."""
+    concerns_us = error.filename is None or Path(
+        os.fsdecode(error.filename)
+    ).absolute().is_relative_to(path.absolute().parent)
+    if error.errno in FULL:
+        return (
+            f"because there is no space left ({error.strerror}): free some, or choose another place"
+        )
+    if error.errno in MANY:
+        return (
+            f"({error.strerror}): close other programs, or raise the limit of open files (ulimit "
+            "-n)"
+        )
+    if error.errno in REFUSED and error.filename is not None and concerns_us:
+        return f"({error.strerror}): check the folder's permissions, or choose another place"
+    if error.errno in BROKEN and concerns_us:
+        return f"({error.strerror}): check the disk, or choose another place"
+    return ""
 
 
 def _publish(temporary: Path, path: Path, force: bool) -> None:
@@ -278,12 +279,13 @@ def _link(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _publish_folder(temporary: Path, path: Path, force: bool) -> None:
+def _publish_folder(made: Path, path: Path, aside: Path, *, force: bool) -> None:
     if os.path.lexists(path):
         if not force:
             raise _exists(path)
-        path.replace(temporary.with_name(f"{temporary.name}.old"))
-    temporary.replace(path)
+        put_in_place(made, path, aside)
+    else:
+        made.replace(path)
     sync_folder(path.absolute().parent)
 
 

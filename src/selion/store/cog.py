@@ -121,10 +121,10 @@ def create_cog(
     _check(str(path), bands, dtype, nodata, colours)
     palette = _palette(colours, nodata) if colours else {}
     with atomic_write(path, force) as temporary:
-        plain = temporary.with_name(f"{temporary.name}.tiles.tif")
+        plain = temporary.with_name("tiles")
         with TileFile(plain, (len(bands), *roi_shape(whole(grid))), dtype, nodata, block) as tiles:
             yield CogSink(path, tiles, grid, bands)
-        described = temporary.with_name(f"{temporary.name}.vrt")
+        described = temporary.with_name("described.vrt")
         described.write_text(
             vrt_of(
                 plain,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 try:
     import fcntl
@@ -29,3 +31,29 @@ def locked(file: int) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Make a file, and hold its lock as long as the block, or this process, lives."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if LOCKS:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def try_hold(path: Path) -> bool:
+    """Say whether nobody holds the lock of a file; False where there are no locks."""
+    if not LOCKS:
+        return False
+    file = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return True

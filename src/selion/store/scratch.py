@@ -1,0 +1,153 @@
+"""Hidden folders in which outputs are made, and what a killed process left of them.
+
+Each is held by a lock as long as its process lives.  A folder that nobody holds is a dead one's:
+the next process that writes beside it takes it away, and gives back what it had moved aside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selion.store.lock import LOCKS, held, try_hold
+
+PREFIX = ".selion-"
+"""How the names of such folders begin."""
+LOCK, ASIDE = "lock", "aside"
+"""In such a folder: what is locked, and the folder of what a forced output replaces; what is made
+lies beside them under its own name."""
+MADE = "made"
+OFTEN = 60.0
+"""Seconds within which a process does not look twice for what others left in the same folder."""
+YOUNG = 3600.0
+"""Seconds for which a folder without a lock is left alone: its process may be about to lock it."""
+_EXCHANGE, _HERE = 2, -100
+"""RENAME_EXCHANGE and AT_FDCWD of Linux."""
+_looked: dict[tuple[int, str], float] = {}
+
+
+@contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """Give an empty hidden folder for what is to become ``beside``.
+
+    It is held until the block ends, and goes with all that is in it.  What dead processes left in
+    the same place is taken away first.
+
+    Parameters
+    ----------
+    beside : Path
+        The final name; its folder is made.
+
+    Yields
+    ------
+    Path
+        A folder on the same disk.
+    """
+    parent = beside.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(parent)
+    outer = parent / f"{PREFIX}{secrets.token_hex(4)}"
+    outer.mkdir()
+    try:
+        with held(outer / LOCK):
+            (outer / MADE).mkdir()
+            yield outer / MADE
+    finally:
+        shutil.rmtree(outer, ignore_errors=True)
+
+
+def sweep(parent: Path) -> list[Path]:
+    """Take away what dead processes left in a folder, if it was not looked at just now.
+
+    Returns
+    -------
+    list of Path
+        What was taken away.
+    """
+    place = (os.getpid(), str(parent))
+    now = time.monotonic()
+    if not LOCKS or now - _looked.get(place, -OFTEN) < OFTEN:
+        return []
+    _looked[place] = now
+    return [left for left in left_behind(parent) if _take_away(left)]
+
+
+def clear_hidden(folder: Path) -> None:
+    """Take hidden files and dead processes' folders out of a tree that nobody else writes to."""
+    for left in left_behind(folder, deep=True):
+        _take_away(left)
+    for left in folder.rglob(".*"):
+        if left.is_file():
+            left.unlink()
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder; hidden ones, and those in hidden folders, are left out."""
+    for inner, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(inner, name) for name in names if not name.startswith("."))
+
+
+def left_behind(parent: Path, *, deep: bool = False) -> list[Path]:
+    """Return the hidden folders of outputs in a folder, held or not."""
+    try:
+        found = parent.rglob(f"{PREFIX}????????") if deep else parent.glob(f"{PREFIX}????????")
+        return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+    except OSError:
+        return []
+
+
+def _take_away(outer: Path) -> bool:
+    """Remove one folder whose process is dead; say whether it is gone."""
+    lock = outer / LOCK
+    try:
+        if not lock.exists():
+            if time.time() - outer.stat().st_mtime < YOUNG:
+                return False
+        elif not try_hold(lock):
+            return False
+    except OSError:
+        return False
+    for old in (outer / ASIDE).glob("*"):
+        if not os.path.lexists(outer.parent / old.name):  # it was killed between two renames
+            with contextlib.suppress(OSError):
+                old.replace(outer.parent / old.name)
+    shutil.rmtree(outer, ignore_errors=True)
+    return not outer.exists()
+
+
+def put_in_place(made: Path, path: Path, aside: Path) -> None:
+    """Give a folder the name of another, which is moved to ``aside`` or below it.
+
+    In one step where the file system can; elsewhere in two, and whoever is killed in between leaves
+    the old folder in ``aside``, from where :func:`sweep` gives it back.
+
+    Raises
+    ------
+    OSError
+        As it comes.
+    """
+    if exchange(made, path):
+        return
+    aside.mkdir(exist_ok=True)
+    path.replace(aside / path.name)
+    made.replace(path)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two names of one file system in one step; False where that is not known."""
+    if sys.platform != "linux":
+        return False
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)
+    if swap is None:
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    return bool(swap(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0)
