@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import click
 
 import selion
+from selion.cli.begun import guarded
 from selion.errors import Incomplete, SelionError
 
 
@@ -103,8 +105,7 @@ class Verbs(click.Group):
             return None
         verb = VERBS[cmd_name]
         module = importlib.import_module(f"selion.cli.{verb.module}")
-        command: click.Command = getattr(module, verb.command)
-        return command
+        return guarded(getattr(module, verb.command), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the verbs without importing them."""
@@ -158,6 +159,29 @@ def _warn_in_a_sentence() -> None:
     warnings.showwarning = show  # type: ignore[assignment]
 
 
+SYSTEM = {
+    errno.ENOSPC: "free some space, or choose another place",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "free some space, or choose another place",
+    errno.EFBIG: "choose another place, or raise the limit of a file's size (ulimit -f)",
+    errno.EROFS: "choose another place",
+    errno.EACCES: "check the permissions, or choose another place",
+    errno.EPERM: "check the permissions, or choose another place",
+    errno.EIO: "check the disk",
+    errno.EMFILE: "close other programs, or raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+}
+"""What the system may refuse through no fault of ours, and what to do."""
+
+
+def system_sentence(error: OSError) -> str:
+    """Return a sentence on what the system refused; empty where it may be a defect of ours."""
+    cure = SYSTEM.get(error.errno or 0)
+    if cure is None:
+        return ""
+    place = "a file" if error.filename is None else os.fsdecode(error.filename)
+    return f"{place} could not be read or written ({error.strerror}): {cure}."
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
@@ -181,6 +205,12 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as problem:
+        said = system_sentence(problem)
+        if not said:
+            raise
+        click.echo(f"Error: {said}", err=True)
+        sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo(
             "\nStopped. Finished blocks are kept: the same command continues from here.", err=True

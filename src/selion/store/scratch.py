@@ -61,7 +61,14 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
             (outer / MADE).mkdir()
             yield outer / MADE
     finally:
-        shutil.rmtree(outer, ignore_errors=True)
+        _remove(outer)
+
+
+def _remove(outer: Path) -> None:
+    """Remove a folder, its lock last: who is killed meanwhile leaves one that can be taken away."""
+    for inner in (MADE, ASIDE):
+        shutil.rmtree(outer / inner, ignore_errors=True)
+    shutil.rmtree(outer, ignore_errors=True)
 
 
 def sweep(parent: Path) -> list[Path]:
@@ -120,7 +127,7 @@ def _take_away(outer: Path) -> bool:
         if not os.path.lexists(outer.parent / old.name):  # it was killed between two renames
             with contextlib.suppress(OSError):
                 old.replace(outer.parent / old.name)
-    shutil.rmtree(outer, ignore_errors=True)
+    _remove(outer)
     return not outer.exists()
 
 

@@ -1,0 +1,110 @@
+"""What a killed process left goes, what a living one holds stays."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from selion.errors import OutputFailed
+from selion.store import atomic_folder, atomic_write, files_below, scratch
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from selion.store import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print("half", flush=True)
+    time.sleep(60)
+"""
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process in the middle of a write."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path / "other.txt")],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "half\n"
+        yield process
+        process.kill()
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path, writer):
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    kept = [name for name in names(tmp_path) if name != "a.txt"]
+    assert len(kept) == 1, "a living process keeps what it writes"
+    assert (tmp_path / kept[0] / "made" / "other.txt").read_text() == "half"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait(10)
+    scratch._looked.clear()  # another process would look at once
+    with atomic_write(tmp_path / "b.txt") as temporary:
+        temporary.write_text("x")
+    assert names(tmp_path) == ["a.txt", "b.txt"]
+
+
+def test_what_was_moved_aside_comes_back(tmp_path, monkeypatch):
+    """Where folders cannot be exchanged, a process may be killed between two renames."""
+    monkeypatch.setattr(scratch, "exchange", lambda *_: False)
+    with atomic_folder(tmp_path / "out") as made:
+        (made / "old").write_text("old")
+    dead = tmp_path / f"{scratch.PREFIX}0123abcd"
+    (dead / scratch.ASIDE).mkdir(parents=True)
+    (dead / scratch.LOCK).touch()
+    (tmp_path / "out").rename(dead / scratch.ASIDE / "out")
+    scratch._looked.clear()
+    assert scratch.sweep(tmp_path) == [dead]
+    assert (tmp_path / "out" / "old").read_text() == "old"
+    with atomic_folder(tmp_path / "out", force=True) as made:
+        (made / "new").write_text("new")
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["new"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a call of Linux")
+def test_folders_are_exchanged_in_one_step(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    assert scratch.exchange(tmp_path / "a", tmp_path / "b")
+    assert names(tmp_path / "a") == ["b"]
+    assert not scratch.exchange(tmp_path / "a", tmp_path / "c")
+
+
+@pytest.mark.parametrize("length", [100, 255])
+def test_names_may_be_as_long_as_the_system_allows(tmp_path, length):
+    path = tmp_path / ("é" * 20 + "n" * (length - 44) + ".txt")
+    assert len(os.fsencode(path.name)) == length
+    with atomic_write(path) as temporary:
+        temporary.write_text("x")
+    assert names(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("code", ["EIO", "EROFS", "EMFILE", "ENFILE", "EDQUOT", "ENOSPC"])
+@pytest.mark.parametrize("named", [True, False])
+def test_what_the_system_refuses_is_a_sentence(tmp_path, code, named):
+    number = getattr(errno, code)
+    with (
+        pytest.raises(OutputFailed, match=r"was not written .*: \w"),
+        atomic_write(tmp_path / "a") as temporary,
+    ):
+        raise OSError(number, os.strerror(number), *([str(temporary)] if named else []))
+    assert names(tmp_path) == []
+
+
+def test_files_below_are_those_that_a_person_sees(tmp_path):
+    for name in ("a", ".b", "c/d", ".selion-0123abcd/made/e", "c/.f/g"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path))
+    assert found == ["a", "c/d"]
