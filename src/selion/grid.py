@@ -31,6 +31,10 @@ STEP = 1e-5
 """Radians on the ground over which the metric is measured; about 60 m."""
 
 
+SMALLEST = 1e-5
+"""Edge of a pixel in metres below which a grid cannot be right."""
+
+
 def photo_grid(shape: tuple[int, int]) -> GeoBox:
     """Return the grid of a photograph: pixels, no CRS."""
     return GeoBox(shape, Affine.identity(), None)
@@ -105,6 +109,34 @@ def check_north_up(grid: GeoBox, name: str = "the image") -> None:
         raise GridMismatch(
             f"{name} has a rotated geotransform ({tuple(round(v, 6) for v in transform[:6])}): "
             "warp it north-up first, for example with gdalwarp."
+        )
+
+
+def check_place(grid: GeoBox, name: str = "the image") -> None:
+    """Refuse a grid that lies nowhere on Earth, or whose pixels are too small for any.
+
+    Raises
+    ------
+    GridMismatch
+        If its coordinates are none of its CRS, such as metres in one of degrees; if a pixel is
+        smaller than a hundredth of a millimetre.
+    """
+    if grid.crs is None:
+        return
+    degrees = grid.crs.geographic
+    x0, y0, x1, y1 = grid.boundingbox.bbox
+    far = max(abs(y0), abs(y1)) > 91 or max(abs(x0), abs(x1)) > 541
+    if degrees and (far or not np.isfinite([x0, y0, x1, y1]).all()):
+        raise GridMismatch(
+            f"{name} has the CRS {grid.crs}, which is in degrees, and coordinates such as "
+            f"{x0:.10g}, {y0:.10g}: assign the CRS that it really has, for example with gdal_edit "
+            "-a_srs."
+        )
+    least = SMALLEST / 111_000 if degrees else SMALLEST
+    if min(abs(grid.transform.a), abs(grid.transform.e)) < least:
+        raise GridMismatch(
+            f"{name} has pixels of {abs(grid.transform.a):.3g} {'degrees' if degrees else 'm'}: "
+            "its geotransform is wrong; assign the right one, for example with gdal_edit -a_ullr."
         )
 
 

@@ -22,7 +22,7 @@ from selion.fields.schema import COLUMNS, Origin
 from selion.grid import LONLAT, is_lonlat
 from selion.store.address import Place, RemotePath, locate, open_bytes
 from selion.store.parquet import SIDES, parquet_file, parquet_metadata, parquet_schema
-from selion.store.vectors import file_crs, read_metadata
+from selion.store.vectors import check_polygons, decoded, file_crs, read_metadata, said_box
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,12 +91,13 @@ class JobTable:
             ) from error
 
     def _in_degrees(self, table: pa.Table) -> pa.Table:
+        check_polygons(table["geometry"], str(self.path))
+        shapes = decoded(table["geometry"].to_numpy(), str(self.path))
         if is_lonlat(self.crs) and "bbox" in table.column_names:
             return table
         import shapely
         from pyproj import Transformer
 
-        shapes = shapely.from_wkb(table["geometry"].to_numpy())
         if not is_lonlat(self.crs):
             mover = Transformer.from_crs(self.crs, LONLAT, always_xy=True)
             shapes = shapely.orient_polygons(
@@ -240,7 +241,7 @@ def _box(path: Place, crs: str) -> tuple[float, float, float, float]:
     from pyproj import Transformer
 
     geo = read_metadata(path)["geo"]["columns"]["geometry"]
-    bounds = tuple(geo["bbox"]) if "bbox" in geo else _total(path)
+    bounds = said_box(geo) or _total(path)
     if not np.isfinite(bounds).all():
         return (0.0, 0.0, 0.0, 0.0)
     west, south, east, north = (

@@ -18,7 +18,7 @@ from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath
 from selion.store.parquet import parquet_file
-from selion.store.vectors import group_box, pandas_type, read_metadata, touching
+from selion.store.vectors import decoded, group_box, pandas_type, read_metadata, touching
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -151,9 +151,8 @@ def _clipped(frame: GeoDataFrame, area: Area) -> GeoDataFrame:
 def to_frame(table: pa.Table) -> GeoDataFrame:
     """Turn rows of a map into a table of fields."""
     import geopandas
-    import shapely
 
-    shapes = shapely.from_wkb(table["geometry"].to_numpy())
+    shapes = decoded(table["geometry"].to_numpy(), "The map")
     plain = table.drop_columns(
         [name for name in ("geometry", "bbox") if name in table.column_names]
     )
@@ -246,6 +245,10 @@ def _scan_part(
 
 
 def _wanted(there: Sequence[str], columns: Sequence[str] | None, path: Place) -> list[str]:
+    if "id" not in there:
+        raise BadInput(
+            f"{path} has no column 'id': write it with 'selion map', or give its fields unique ids."
+        )
     if columns is None:
         return list(there)
     for name in columns:

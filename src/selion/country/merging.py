@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,7 @@ def merge_maps(
     store.check_output(out, force)
     opened = open_sources(tables, plan)
     run = open_run(opened.job_tables, out, options, None if work is None else Path(work))
-    with explained(out):
+    with explained(out), _refusing(run.folder, kept=work is not None):
         facts = bring_together(run, on_step) | opened.facts
         target = MapTarget(run.folder, run.schema, run.origin, run.options.level)
         write_map(target, sorted_rows(run), facts, on_step)
@@ -135,6 +136,17 @@ def merge_maps(
         publish_folder(run.folder / "maps", out, force)
     shutil.rmtree(run.folder, ignore_errors=True)
     return open_maps(out)
+
+
+@contextmanager
+def _refusing(folder: Path, *, kept: bool) -> Iterator[None]:
+    """Leave no folder of finished parts where the tables cannot be merged: others have another."""
+    try:
+        yield
+    except BadInput:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +243,7 @@ def open_run(
 
     ``also`` are wishes that the options do not hold.
     """
+    schema = merged_schema(job_tables)  # what does not fit together leaves no folder
     folder = work or take_over(out.absolute().parent / f".{out.name}.selion-merge")
     options = replace(options, collection=options.collection or out.name)
     wanted = hashlib.sha256(
@@ -256,7 +269,6 @@ def open_run(
             write_note(
                 note, {"what": "finished parts of an interrupted selion merge", "key": wanted}
             )
-    schema = merged_schema(job_tables)
     return MergeRun(
         folder,
         Territories(job_tables),

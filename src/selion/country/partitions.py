@@ -255,7 +255,7 @@ def check_table(path: Place, geometry: Mapping[str, Any]) -> None:
     UnreadableFile
         If it is not in longitude and latitude, or has no column of boxes.
     """
-    crs = crs_text(geometry)
+    crs = crs_text(geometry, str(path))
     if crs is None or not is_lonlat(crs):
         raise UnreadableFile(
             f"{path} is not in longitude and latitude: write it as GeoParquet without --crs, or "

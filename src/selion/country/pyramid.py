@@ -27,6 +27,7 @@ from selion.progress import OnStep, silent
 from selion.store.address import RemotePath
 from selion.store.parquet import parquet_schema
 from selion.store.pmtiles import ArchiveWriter, tile_number
+from selion.store.vectors import check_polygons, decoded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -171,7 +172,8 @@ def _read(tables: list[pa.Table]) -> _Chunk:
     import shapely
 
     table = pa.concat_tables(tables)
-    geometries = shapely.from_wkb(table["geometry"].to_numpy())
+    check_polygons(table["geometry"], "The map")
+    geometries = decoded(table["geometry"].to_numpy(), "The map")
     parts, owner = shapely.get_parts(geometries, return_index=True)
     # clockwise in degrees, so that rings turn as a tile wants them once south is down
     outlines = flatten(shapely.orient_polygons(parts, exterior_cw=True), owner, len(geometries))

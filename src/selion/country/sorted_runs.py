@@ -17,6 +17,7 @@ import numpy as np
 from selion import store
 from selion.country.cells import SHIFT, degrees, fine_cell, hilbert, places_of, steps
 from selion.country.job_tables import with_column
+from selion.errors import BadInput
 from selion.fields.table import geohash
 from selion.store.parquet import SIDES
 from selion.store.vectors import Bbox, box_around
@@ -35,7 +36,21 @@ cm."""
 
 
 def boxes_of(table: pa.Table) -> np.ndarray:
-    """Return the (n, 4) float64 boxes of a table: west, south, east, north."""
+    """Return the (n, 4) float64 boxes of a table: west, south, east, north.
+
+    Raises
+    ------
+    BadInput
+        If its column ``bbox`` holds something else.
+    """
+    import pyarrow as pa
+
+    kind = table.schema.field("bbox").type
+    if not pa.types.is_struct(kind) or not set(SIDES) <= {field.name for field in kind}:
+        raise BadInput(
+            f"The column bbox of a table holds {kind}; wanted are {', '.join(SIDES)}: write the "
+            "table again with 'selion map' or 'selion merge'."
+        )
     boxes = table["bbox"].combine_chunks()
     return np.stack([boxes.field(side).to_numpy(zero_copy_only=False) for side in SIDES], axis=-1)
 

@@ -176,7 +176,13 @@ def score_classes(source: Source, name: str) -> ClassScheme:
         if is_published(source):
             return FTW3
         raise BadInput(_neither(source, name))
-    classes = ClassScheme.from_dict(json.loads(text))
+    try:
+        classes = ClassScheme.from_dict(json.loads(text))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise BadInput(
+            f"{name} has a damaged tag 'classes' ({text[:60]!r}): write it again with 'selion "
+            "predict' or 'selion map --scores'."
+        ) from error
     if len(classes) != len(source.bands):
         raise BandMismatch(
             f"{name} has {len(source.bands)} bands, but its tags name {len(classes)} classes: it "

@@ -17,7 +17,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from selion.errors import GridMismatch
-from selion.grid import check_north_up
+from selion.grid import check_north_up, check_place
 from selion.store.clouds import gdal_clouds
 from selion.store.retry import RetryPolicy
 from selion.store.urls import gdal_name, remote_scheme, shown, unsigned
@@ -101,6 +101,7 @@ def grid_of(dataset: Any, name: str) -> GeoBox:
         )
     grid = GeoBox((dataset.height, dataset.width), dataset.transform, _crs_of(dataset, name))
     check_north_up(grid, name)
+    check_place(grid, name)
     if dataset.transform.a <= 0 or dataset.transform.e == 0:
         raise GridMismatch(
             f"{name} has a mirrored or empty geotransform ({tuple(dataset.transform[:6])}): warp "

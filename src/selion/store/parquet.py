@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput, SelionError, UnreadableFile
 from selion.store.address import Place, RemotePath, locate, open_bytes
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ ABOVE = 3
 """Folders above in which an index is looked for."""
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 """Of a bounding box in GeoParquet."""
+
+
+class DamagedTable(UnreadableFile, OSError):  # who reads many tables looks for OSError
+    """A Parquet file whose pages are not what they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,21 @@ def parquet_file(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
         If an address cannot be read.
     OSError, pyarrow.ArrowInvalid
         If a file cannot, or is none.
+    DamagedTable
+        If it is damaged, also where that shows within the block only.
     """
     import pyarrow.parquet as pq
 
     if not isinstance(place, RemotePath):
         with pq.ParquetFile(place, **options) as file:
-            yield file
+            try:
+                yield file
+            except OSError as error:
+                if error.errno is not None or isinstance(error, SelionError):
+                    raise
+                raise DamagedTable(
+                    f"{place} cannot be read ({error}): it is damaged; copy or write it again."
+                ) from error
         return
     # one request for the columns of a row group, not one for each
     options = {"pre_buffer": True} | options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+KINDS = (
+    "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon",
+    "GeometryCollection",
+)  # fmt: skip
+"""What WKB calls 1, 2, 3 ..."""
 Bbox = tuple[float, float, float, float]
 """West, south, east, north."""
 WHOLE_FILES = (".gpkg", ".fgb", ".geojson", ".json", ".gml", ".kml")
@@ -148,14 +154,13 @@ def read_parquet(path: Place, bbox: Bbox | None = None) -> geopandas.GeoDataFram
         If it is no GeoParquet file.
     """
     import geopandas
-    from shapely import from_wkb
 
     metadata = read_metadata(path)
     covered = "covering" in metadata["geo"]["columns"]["geometry"]
     with parquet_file(path) as file:
         table = _near(file, bbox) if bbox is not None and covered else file.read()
     data = table.to_pandas(types_mapper=pandas_type)
-    geometry = from_wkb(data.pop("geometry").to_numpy())
+    geometry = decoded(data.pop("geometry").to_numpy(), str(path))
     data = data.drop(columns=["bbox"], errors="ignore")
     frame = geopandas.GeoDataFrame(data, geometry=geometry, crs=file_crs(path))
     frame.attrs["collection"] = metadata["collection"]
@@ -181,14 +186,111 @@ def _near(file: pq.ParquetFile, bbox: Bbox) -> pa.Table:
 
 
 def file_crs(path: Place) -> str | None:
-    """Return the CRS of a GeoParquet file as PROJJSON; None if it says that it has none."""
-    return crs_text(read_metadata(path)["geo"]["columns"]["geometry"])
+    """Return the CRS of a GeoParquet file as PROJJSON; None if it says that it has none.
+
+    Raises
+    ------
+    BadInput
+        If PROJ does not know it.
+    """
+    return crs_text(read_metadata(path)["geo"]["columns"]["geometry"], str(path))
 
 
-def crs_text(geometry: Mapping[str, Any]) -> str | None:
-    """Return the CRS of a column, as GeoParquet's metadata give it; None if they say none."""
+def crs_text(geometry: Mapping[str, Any], name: str) -> str | None:
+    """Return the CRS of a column, as GeoParquet's metadata give it; None if they say none.
+
+    Raises
+    ------
+    BadInput
+        If PROJ does not know it; ``name`` is that of the file.
+    """
     crs = geometry.get("crs", "OGC:CRS84")
-    return json.dumps(crs) if isinstance(crs, dict) else crs
+    if crs is None:
+        return None
+    text = json.dumps(crs) if isinstance(crs, dict) else crs
+    if not (isinstance(text, str) and _is_known(text)):
+        raise BadInput(
+            f"{name} has a CRS that PROJ cannot read ({str(text)[:80]}): write it again with the "
+            "right one."
+        )
+    return text
+
+
+@lru_cache(64)
+def _is_known(crs: str) -> bool:
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        CRS(crs)
+    except CRSError:
+        return False
+    return True
+
+
+def said_box(geometry: Mapping[str, Any]) -> Bbox | None:
+    """Return the box that GeoParquet's metadata say of a column; None if they say no usable one."""
+    try:
+        sides = [float(side) for side in geometry["bbox"]]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if len(sides) not in (4, 6) or not np.isfinite(sides).all():
+        return None
+    half = len(sides) // 2  # may hold heights: (x, y, z) below, then (x, y, z) above
+    return sides[0], sides[1], sides[half], sides[half + 1]
+
+
+def decoded(wkb: np.ndarray, name: str) -> np.ndarray:
+    """Return (n,) geometries of their WKB.
+
+    Raises
+    ------
+    UnreadableFile
+        If one is damaged; ``name`` is that of the table.
+    """
+    import shapely
+
+    try:
+        shapes: np.ndarray = shapely.from_wkb(wkb)
+    except (shapely.errors.GEOSException, TypeError) as error:
+        raise UnreadableFile(
+            f"{name} holds a geometry that is damaged ({error}): write it again."
+        ) from error
+    return shapes
+
+
+def check_polygons(geometry: pa.ChunkedArray, name: str) -> None:
+    """Refuse a column of WKB in which something is no polygon.
+
+    Only the first bytes of each are looked at.
+
+    Raises
+    ------
+    BadInput
+        If a row has none, or one of another kind; ``name`` is that of the table.
+    """
+    import pyarrow.compute as pc
+
+    if geometry.null_count:
+        raise BadInput(
+            f"{name} has {geometry.null_count:,} rows without geometry: leave them out, and give "
+            "a table of fields."
+        )
+    heads = pc.unique(pc.binary_slice(geometry, 0, 5)).to_pylist()
+    others = sorted({_kind(head) for head in heads} - {"Polygon", "MultiPolygon"})
+    if others:
+        raise BadInput(
+            f"{name} holds other things than polygons ({', '.join(others)}): give a table of "
+            "fields."
+        )
+
+
+def _kind(head: bytes) -> str:
+    """Return what WKB with this head is, with or without heights and such."""
+    order = {b"\0": "big", b"\1": "little"}.get(head[:1])
+    code = int.from_bytes(head[1:5], order) & 0x1FFFFFFF if order and len(head) == 5 else 0  # type: ignore[arg-type]  # it is one of the two
+    known = dict(enumerate(KINDS, 1))
+    return known.get(code % 1000, "damaged geometry") if code < 4000 else "damaged geometry"
 
 
 def pandas_type(kind: pa.DataType) -> Any:
@@ -269,10 +371,8 @@ def file_box(path: Place) -> Bbox | None:
     import shapely
 
     geo = read_metadata(path)["geo"]["columns"]["geometry"]
-    if "bbox" in geo:  # may hold heights: (x, y, z) below, then (x, y, z) above
-        sides = [float(side) for side in geo["bbox"]]
-        half = len(sides) // 2
-        return sides[0], sides[1], sides[half], sides[half + 1]
+    if (said := said_box(geo)) is not None:
+        return said
     covering = "bbox" if "covering" in geo else None
     with parquet_file(path) as file:
         groups = range(file.num_row_groups)

@@ -1,0 +1,120 @@
+"""Tables that are damaged, or hold something else, are refused in a sentence or read rightly."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+from click.testing import CliRunner
+
+from option_inputs import table_of
+from selion import fields
+from selion.cli.main import cli
+from selion.errors import SelionError
+
+VERBS = {
+    "merge": "merge {table} {other} -o out",
+    "query": "query 12,50,12.01,50.01 {table} -o out.parquet",
+    "tiles": "tiles {table} -o out.pmtiles",
+    "review": "review status {table}",
+}
+
+
+def said(**about):
+    """Change what GeoParquet's metadata say of the geometry."""
+
+    def change(table):
+        metadata = dict(table.schema.metadata)
+        geo = json.loads(metadata[b"geo"])
+        geo["columns"]["geometry"].update(about)
+        return table.replace_schema_metadata(metadata | {b"geo": json.dumps(geo).encode()})
+
+    return change
+
+
+def shaped(act):
+    """Change the second geometry."""
+
+    def change(table):
+        wkb = table["geometry"].to_pylist()
+        wkb[1] = act(shapely.from_wkb(wkb[1]))
+        number = table.schema.get_field_index("geometry")
+        column = pa.array(wkb, pa.binary())
+        return table.set_column(number, pa.field("geometry", pa.binary()), column)
+
+    return change
+
+
+def with_text_boxes(table):
+    number = table.schema.get_field_index("bbox")
+    return table.set_column(number, "bbox", pa.array(["x"] * len(table)))
+
+
+HOSTILE = {
+    "crs text": said(crs="EPSG:banana"),
+    "crs dict": said(crs={"a": 1}),
+    "crs number": said(crs=5),
+    "bbox short": said(bbox=[1, 2]),
+    "bbox text": said(bbox=["a", "b", "c", "d"]),
+    "bbox nan": said(bbox=[float("nan")] * 4),
+    "bbox column": with_text_boxes,
+    "point": shaped(lambda shape: shapely.to_wkb(shape.centroid)),
+    "line": shaped(lambda shape: shapely.to_wkb(shape.boundary)),
+    "collection": shaped(lambda shape: shapely.to_wkb(shapely.GeometryCollection([shape]))),
+    "null": shaped(lambda _: None),
+    "no wkb": shaped(lambda _: b"\x01\x03garbage"),
+    "short wkb": shaped(lambda shape: shapely.to_wkb(shape)[:30]),
+    "nan": shaped(
+        lambda _: shapely.to_wkb(
+            shapely.Polygon([(12, 50), (12.001, np.nan), (12.002, 50), (12, 50)])
+        )
+    ),
+    "no id": lambda table: table.drop_columns(["id"]),
+}
+HARMLESS = {"bbox short", "bbox text", "bbox nan"}
+"""A box is told by the rows too."""
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    good = table_of(folder / "good", "good", 12.0)
+    other = table_of(folder / "other", "other", 12.02, east=12.04)
+    return good, other
+
+
+def run(verb, table, other, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = VERBS[verb].format(table=table, other=other).split()
+    done = CliRunner().invoke(cli, words)
+    kind = type(done.exception)
+    assert done.exception is None or issubclass(kind, SelionError | SystemExit), done.exc_info
+    if done.exception is not None:
+        assert [path.name for path in folder.iterdir()] == ["fields.parquet"]
+    return done
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_tables(name, verb, tables, tmp_path, monkeypatch):
+    path = tmp_path / "fields.parquet"
+    pq.write_table(HOSTILE[name](pq.read_table(tables[0])), path)
+    done = run(verb, path, tables[1], tmp_path, monkeypatch)
+    if name in HARMLESS:
+        assert done.exit_code == 0, done.exception
+    elif verb == "merge" and name not in ("nan", "no id"):
+        assert str(done.exception), "it would be in the map"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_damaged_page_is_said(verb, tables, tmp_path, monkeypatch):
+    body = bytearray(tables[0].read_bytes())
+    body[60:200] = bytes(value ^ 0x5A for value in body[60:200])
+    path = tmp_path / "fields.parquet"
+    path.write_bytes(body)
+    done = run(verb, path, tables[1], tmp_path, monkeypatch)
+    assert "cannot be read" in str(done.exception)
+    with pytest.raises(SelionError, match="damaged"):
+        fields.read_fields(path)
