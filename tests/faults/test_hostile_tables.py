@@ -14,6 +14,7 @@ from selion import fields
 from selion.cli.main import cli
 from selion.errors import SelionError
 
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 VERBS = {
     "merge": "merge {table} {other} -o out",
     "query": "query 12,50,12.01,50.01 {table} -o out.parquet",

@@ -19,24 +19,27 @@ from typing import Any
 
 import click
 
-from selion.errors import OutputExists
+from selion.errors import BadInput, OutputExists
 
 ENDING = ".begun"
-UNMARKED = frozenset(("force", "quiet", "as_json", "runner", "workers", "threads", "profile"))
+UNMARKED = frozenset(
+    ("force", "resume", "quiet", "as_json", "runner", "workers", "threads", "profile")
+)
 """Options that do not make another command."""
 
 
 def guarded(command: click.Command, path: str) -> click.Command:
     """Return a command, or a group with all of its commands, that goes on after it was killed.
 
-    Commands without ``--out`` and ``--force`` stay as they are, and so do those with ``--resume``.
+    Commands without ``--out`` and ``--force`` stay as they are.  One with ``--resume`` goes on
+    where it is asked to, also where it was killed before there was anything to go on from.
     """
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
             guarded(inner, f"{path} {name}")
         return command
     names = {param.name for param in command.params}
-    if {"out", "force"} <= names and "resume" not in names and not _is_guarded(command):
+    if {"out", "force"} <= names and not _is_guarded(command):
         command.callback = _guarding(command.callback, path)  # type: ignore[arg-type]
     return command
 
@@ -69,8 +72,12 @@ def _going_on(act: Callable[..., Any], note: Note, values: dict[str, Any]) -> An
     try:
         return act(**values)
     except OutputExists:
-        if not note.earlier or values["force"]:
+        if not note.earlier or values["force"] or "resume" in values:
             raise
+    except BadInput:
+        if not (note.earlier and values.get("resume") and note.nothing_there()):
+            raise
+        return act(**(values | {"resume": False}))
     return act(**(values | {"force": True}))
 
 
@@ -116,6 +123,11 @@ class Note:
             self.path.unlink(missing_ok=True)
             for folder in reversed(self._made):
                 folder.rmdir()  # only an empty one can go so
+
+    def nothing_there(self) -> bool:
+        """Say whether no file that a person sees is in the folder of the output."""
+        out = self.out.expanduser()
+        return not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir())
 
     def _make_folder(self) -> None:
         folder = self.path.parent

@@ -177,6 +177,10 @@ def _read(tables: list[pa.Table]) -> _Chunk:
     parts, owner = shapely.get_parts(geometries, return_index=True)
     # clockwise in degrees, so that rings turn as a tile wants them once south is down
     outlines = flatten(shapely.orient_polygons(parts, exterior_cw=True), owner, len(geometries))
+    if not np.isfinite(outlines.points).all():
+        raise BadInput(
+            "The map holds corners without a place (NaN): repair its fields, or leave them out."
+        )
     world = np.stack(_mercator(*outlines.points.T), axis=1)
     first = outlines.rings[outlines.parts[outlines.features[:-1]]]
     boxes = np.concatenate(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selion import store
-from selion.errors import BadInput, OutputExists, SelionError
+from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
 from selion.models import ModelCard, build_network, export
 from selion.models.architectures import check_window
 from selion.models.card import StartingPoint
@@ -25,6 +27,7 @@ from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
 from selion.training.reading import read_recipe, recipe_table
 from selion.training.recipe import Recipe
 from selion.training.start import (
+    START,
     find_start,
     keep_start,
     start_notes,
@@ -314,17 +317,18 @@ def train_plan(
     else:
         plan = replace(plan, card=with_kept_start(folder, plan.card))
     stamp = fingerprint(plan.samples)
-    trained = fit(
-        network,
-        plan.samples,
-        plan.recipe,
-        plan.card,
-        folder,
-        validation=plan.validation,
-        resume=resume,
-        data=stamp,
-        on_step=on_step,
-    )
+    with _no_empty_run(folder):
+        trained = fit(
+            network,
+            plan.samples,
+            plan.recipe,
+            plan.card,
+            folder,
+            validation=plan.validation,
+            resume=resume,
+            data=stamp,
+            on_step=on_step,
+        )
     return Result(plan, trained, _export(plan, network, trained, folder))
 
 
@@ -379,6 +383,24 @@ def is_finished(plan: TrainingPlan, folder: Path) -> bool:
         folder / STATE,
     )
     return int(facts["epoch"]) >= plan.recipe.schedule.epochs
+
+
+@contextmanager
+def _no_empty_run(folder: Path) -> Iterator[None]:
+    """Take away what a run left that could not write its first checkpoint: it would look like one.
+
+    A model of an earlier run stays.
+    """
+    try:
+        yield
+    except (OutputFailed, OSError):
+        if not (folder / STATE).exists():
+            left = (folder / RECIPE, folder / START, folder / BEST, folder / LOG)
+            for path in (*left, *folder.glob("events.out.tfevents.*")):
+                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only an empty one can go so
+        raise
 
 
 def _begin(folder: Path, plan: TrainingPlan) -> None:

@@ -1,0 +1,143 @@
+"""The same command goes on after a kill at any place, and a run that never was leaves nothing."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from fault_runs import Fault, FaultRuns, in_child, ready_inputs
+from option_inputs import Quick
+from option_walk import Mode
+from selion import store, training
+from selion.cli import begun
+from selion.errors import BadInput, OutputExists, OutputFailed
+from selion.training import loop, run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are forked")
+SCORES = Mode(
+    "map {image} -o out.parquet --scores out.scores.tif",
+    {"selion.pipeline.maps.load_refined": lambda *_a, **_k: Quick()},
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "after", ["rename out.scores.tif", "link out.scores.tif", "link out.parquet"]
+)
+def test_map_goes_on_between_scores_and_table(tmp_path, after):
+    """The call after the one by which a file got its name is where the process dies."""
+    inputs = ready_inputs(tmp_path / "inputs", SCORES.words, ())
+    runs = FaultRuns("map", 0, SCORES, tmp_path / "runs", inputs)
+
+    def places(calls):
+        assert calls
+        return []
+
+    assert runs.examine(places) == ({}, [])
+    quiet = runs.run(runs.fresh())
+    calls = [call for call in quiet.calls if not call.startswith("open")]
+    if after not in calls:
+        pytest.skip("another way to give a name")
+    number = quiet.calls.index(after) + 2
+    _, wrong = runs.examine(lambda _: [Fault("kill", number)])
+    assert not wrong
+
+
+def make(folder, act):
+    """Return a small command, guarded as all are."""
+
+    @click.command("small")
+    @click.option("--out", type=click.Path(path_type=Path))
+    @click.option("--force", is_flag=True)
+    @click.option("--resume", is_flag=True)
+    @click.option("--size", type=int, default=1)
+    def command(**values):
+        act(**values)
+
+    if "resume" not in folder.name:
+        command.params = [param for param in command.params if param.name != "resume"]
+    return begun.guarded(command, "small")
+
+
+def call(command, *words):
+    command.main([*map(str, words)], standalone_mode=False)
+
+
+def test_only_the_same_command_may_replace_what_it_left(tmp_path):
+    out = tmp_path / "out.txt"
+
+    def act(out, force, size):
+        store.write_text(out, str(size), force=force)
+        if size == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    command = make(tmp_path / "plain", act)
+    in_child(lambda: call(command, "--out", out, "--size", 2))
+    assert out.read_text() == "2"
+    with pytest.raises(OutputExists):
+        call(command, "--out", out, "--size", 3)
+    seen = []
+    again = make(
+        tmp_path / "plain", lambda **given: seen.append(given) or act(**given | {"size": 4})
+    )
+    call(again, "--out", out, "--size", 2)
+    assert [given["force"] for given in seen] == [False, True]
+    assert out.read_text() == "4"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+    with pytest.raises(OutputExists):
+        call(again, "--out", out, "--size", 2)
+
+
+@pytest.mark.parametrize("error", [BadInput("no"), OutputFailed("full"), KeyboardInterrupt()])
+def test_who_is_refused_leaves_nothing(tmp_path, error):
+    def act(**_):
+        raise error
+
+    with pytest.raises((type(error), click.Abort)):
+        call(make(tmp_path / "plain", act), "--out", tmp_path / "deep" / "er" / "out.txt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_resume_begins_where_the_same_command_was_killed_before_it_did_anything(tmp_path):
+    out, seen = tmp_path / "run", []
+
+    def act(**given):
+        seen.append(given["resume"])
+        if given["resume"]:
+            raise BadInput("holds no run to resume")
+
+    command = make(tmp_path / "resume", act)
+    with pytest.raises(BadInput):
+        call(command, "--out", out, "--resume")
+    dying = make(tmp_path / "resume", lambda **_: os.kill(os.getpid(), signal.SIGKILL))
+    in_child(lambda: call(dying, "--out", out))
+    assert [path.name for path in tmp_path.iterdir()] == [".run.begun"]
+    call(command, "--out", out, "--resume")
+    assert seen == [True, True, False]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_a_full_disk_leaves_no_run_that_looks_like_one(tmp_path, monkeypatch, checkpoint):
+    recipe = training.read_recipe(min(training.list_recipes()))
+    plan = run.TrainingPlan(recipe, (), (), None, ())
+    folder = tmp_path / "run"
+
+    def fit(*_args, **_kwargs):
+        (folder / "log.jsonl").write_text("{}")
+        (folder / "events.out.tfevents.1.selion").write_text("")
+        if checkpoint:
+            (folder / run.STATE).write_text("whole")
+        raise OutputFailed("no space left")
+
+    monkeypatch.setattr(loop, "fit", fit)
+    for name in ("make_network", "fingerprint"):
+        monkeypatch.setattr(run, name, lambda *_: (None, ""))
+    monkeypatch.setattr(run, "keep_start", lambda *_: None)
+    with pytest.raises(OutputFailed):
+        run.train_plan(plan, folder)
+    assert folder.exists() == checkpoint
+    assert not checkpoint or (folder / "recipe.toml").exists()
