@@ -241,14 +241,12 @@ def _box(path: Place, crs: str) -> tuple[float, float, float, float]:
     from pyproj import Transformer
 
     geo = read_metadata(path)["geo"]["columns"]["geometry"]
-    bounds = said_box(geo) or _total(path)
-    if not np.isfinite(bounds).all():
+    west, south, east, north = (float(side) for side in said_box(geo) or _total(path))
+    if not np.isfinite([west, south, east, north]).all():
         return (0.0, 0.0, 0.0, 0.0)
-    west, south, east, north = (
-        bounds
-        if is_lonlat(crs)
-        else Transformer.from_crs(crs, LONLAT, always_xy=True).transform_bounds(*bounds)
-    )
+    if not is_lonlat(crs):
+        mover = Transformer.from_crs(crs, LONLAT, always_xy=True)
+        west, south, east, north = mover.transform_bounds(west, south, east, north)
     return float(west), float(south), float(east), float(north)
 
 

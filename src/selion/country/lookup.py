@@ -127,9 +127,14 @@ def _inside(table: pa.Table, area: Area) -> GeoDataFrame:
     frame = to_frame(table)
     shapely.prepare(area.geometry)
     shapes = frame.geometry.to_numpy()
-    return frame[
-        shapely.intersects(area.geometry, shapes) & ~shapely.touches(area.geometry, shapes)
-    ]
+    try:
+        shares = shapely.intersects(area.geometry, shapes)
+        return frame[shares & ~shapely.touches(area.geometry, shapes)]
+    except shapely.errors.GEOSException as error:
+        raise BadInput(
+            f"The map holds a field that no area can be compared with ({error}): repair it, or "
+            "leave it out."
+        ) from error
 
 
 def _clipped(frame: GeoDataFrame, area: Area) -> GeoDataFrame:
