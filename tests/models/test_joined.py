@@ -249,6 +249,19 @@ def test_weights_that_do_not_fit_are_refused(wheel, tmp_path, monkeypatch):
         load_joined(tmp_path / "model", torch.float32)
 
 
+def test_a_language_model_that_ships_is_found_by_name_and_never_chosen(
+    wheel, tmp_path, monkeypatch
+):
+    from selion.models import find_card, packaged_models, registry
+
+    learnt(wheel, tmp_path, monkeypatch)
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "model").rename(tmp_path / "shipped" / "landscape-smol")
+    monkeypatch.setattr(registry, "_PACKAGED", tmp_path / "shipped")
+    assert packaged_models() == []
+    assert find_card("landscape-smol").classes == FTW2
+
+
 def test_the_wheel_alone_has_no_eyes():
     from selion.models.language.network import load_pair
 

@@ -76,8 +76,11 @@ def _kept(root: Path) -> list[ModelCard]:
 
 
 def packaged_models() -> list[ModelCard]:
-    """Return the models that ship with selion."""
-    return _folders(_PACKAGED)
+    """Return the networks that ship with selion.
+
+    Not a language model, whose base comes from elsewhere: it is found by its name alone.
+    """
+    return [card for card in _folders(_PACKAGED) if card.format != "transformers"]
 
 
 def list_models() -> list[ModelCard]:
