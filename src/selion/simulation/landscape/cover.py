@@ -8,29 +8,23 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from selion.cores import usable_cores
 from selion.simulation.landscape.features import (
-    M_BUSH,
     M_EARTH,
     M_FIELD,
-    M_LAWN,
     M_MARGIN,
     M_ROUGH,
-    M_SAND,
     M_TREE,
     M_WATER,
     built_up,
     contour,
     crown,
-    grove,
     homestead,
     on_cut,
-    tank,
     tree_at,
 )
 from selion.simulation.landscape.noise import Textures, sample, uniform
@@ -42,8 +36,6 @@ from selion.simulation.landscape.parcels import (
     FARM_U,
     FARM_V,
     FIELD,
-    GREEN,
-    GROVE,
     HALF_LENGTH,
     HALF_WIDTH,
     HEDGE,
@@ -53,18 +45,18 @@ from selion.simulation.landscape.parcels import (
     NOTHING,
     PIVOT,
     PLOT,
-    POND,
     RAIL,
     ROAD,
     STYLE,
     THETA,
     TRACK,
     VERGE,
-    WOOD,
     WORKS,
     ParcelTree,
 )
-from selion.simulation.landscape.styles import BANKS, PONDS, YARDS, Style
+from selion.simulation.landscape.points import Leaf, Point, Position, Setting
+from selion.simulation.landscape.styles import BANKS, YARDS, Style
+from selion.simulation.landscape.unfarmed import off_field, on_bank
 
 SUBS = 64
 """Parts a leaf can have: ``key = leaf * SUBS + part + 1``."""
@@ -107,58 +99,6 @@ class LandscapeCover:
     salt: np.uint64
 
 
-# The kernels' scalars travel in named tuples, which cost nothing in compiled code.  Arrays do not:
-# taking one out of a tuple for every pixel would cost more than the pixel, for reference counts are
-# atomic.
-
-
-class _Setting(NamedTuple):
-    """Numbers that hold for a whole landscape: see LandscapeCover."""
-
-    salt: np.uint64
-    step: float
-    """Size of a fine pixel in metres."""
-    warp: float
-    bend: float
-    river: float
-    streams: float
-    pixel_wood: float
-    ox: float
-    oy: float
-    trees: float
-
-
-class _Position(NamedTuple):
-    """A point in metres: from the view's upper left corner, and in the noise."""
-
-    px: float
-    py: float
-    x: float
-    y: float
-
-
-class _Parcel(NamedTuple):
-    """The leaf that a point lies in."""
-
-    leaf: int
-    kind: int
-    style: int
-    own: np.uint64
-    """The leaf's randomness."""
-    key: np.uint64
-    """That of the field it is farmed with."""
-
-
-class _Point(NamedTuple):
-    """A point in its parcel: metres along and across it, place in the noise, raggedness."""
-
-    s: float
-    t: float
-    x: float
-    y: float
-    ragged: float
-
-
 # Compiled: called for each leaf and each fine pixel.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _wood_noise(smooth: np.ndarray, rough: np.ndarray, x: float, y: float) -> float:
@@ -183,7 +123,7 @@ def wood_at_leaves(
 # into functions to be read.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _part(
-    parcel: _Parcel, point: _Point, leaves: np.ndarray, table: np.ndarray, smooth: np.ndarray
+    parcel: Leaf, point: Point, leaves: np.ndarray, table: np.ndarray, smooth: np.ndarray
 ) -> int:
     """Return the part of a field at a point: pivots have sectors, contour farming has strips.
 
@@ -248,7 +188,7 @@ def _descend(
 # Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _bent(
-    at: _Position, fine: bool, setting: _Setting, smooth: np.ndarray, rough: np.ndarray
+    at: Position, fine: bool, setting: Setting, smooth: np.ndarray, rough: np.ndarray
 ) -> tuple[float, float]:
     """Return where a point of the view lies in the plane of straight cuts.
 
@@ -269,7 +209,7 @@ def _bent(
 
 # Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _wetness(at: _Position, setting: _Setting, smooth: np.ndarray, rough: np.ndarray) -> float:
+def _wetness(at: Position, setting: Setting, smooth: np.ndarray, rough: np.ndarray) -> float:
     """Return the distance to the nearest shore of a river or stream in metres.
 
     It is negative in the water.
@@ -288,11 +228,11 @@ def _wetness(at: _Position, setting: _Setting, smooth: np.ndarray, rough: np.nda
 # Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _woodiness(
-    at: _Position,
+    at: Position,
     ragged: float,
     base: float,
     threshold: float,
-    setting: _Setting,
+    setting: Setting,
     smooth: np.ndarray,
     rough: np.ndarray,
     grain: np.ndarray,
@@ -316,9 +256,9 @@ def _woodiness(
 # Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _on_field(
-    parcel: _Parcel,
-    point: _Point,
-    setting: _Setting,
+    parcel: Leaf,
+    point: Point,
+    setting: Setting,
     leaves: np.ndarray,
     table: np.ndarray,
     smooth: np.ndarray,
@@ -364,83 +304,9 @@ def _on_field(
 
 # Inlined like _part.
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _wild(point: _Point, salt: np.uint64, yards: float, rough: np.ndarray) -> tuple[int, float]:
-    """Return (material, height) on rough land."""
-    x, y = point.x, point.y
-    height = tree_at(x, y, salt, 12.0, 0.10 + 0.22 * sample(rough, x / 7, y / 7), 1.0, 5.5)
-    if height > 0:
-        return (M_TREE if height > 4 else M_BUSH), height
-    bare = yards > 0 and sample(rough, x / 5 + 60, y / 5) + 0.4 * point.ragged > 1.2
-    return (M_EARTH if bare else M_ROUGH), 0.0
-
-
-# Inlined like _part.
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _elsewhere(
-    parcel: _Parcel,
-    point: _Point,
-    setting: _Setting,
-    leaves: np.ndarray,
-    table: np.ndarray,
-    rough: np.ndarray,
-) -> tuple[int, int, float, bool]:
-    """Return (material, part, height, False) at a point of a parcel that is not farmed."""
-    leaf, kind, salt = parcel.leaf, parcel.kind, setting.salt
-    s, t, x, y, ragged = point.s, point.t, point.x, point.y, point.ragged
-    hs, ht = leaves[leaf, HALF_LENGTH], leaves[leaf, HALF_WIDTH]
-    yards, ponds = table[parcel.style, YARDS], table[parcel.style, PONDS]
-    if kind in (PLOT, WORKS):
-        material, part, height = (
-            homestead(kind, s, t, hs, ht, parcel.own, x, y, salt)
-            if yards > 0
-            else built_up(kind, s, t, hs, ht, parcel.own, x, y, salt)
-        )
-        return material, part, height, False
-    material, height = M_ROUGH, 0.0
-    if kind == WOOD:
-        material, height = M_TREE, 12 + ragged
-    elif kind == GROVE:
-        material, height = grove(s, t, parcel.own, yards)
-    elif kind == POND and ponds > 0 and uniform(parcel.own, 313) < 0.7:
-        material, height = tank(min(hs - abs(s), ht - abs(t)) + 0.3 * ragged, x, y, salt)
-    elif kind == POND:
-        if (s / hs) ** 2 + (t / ht) ** 2 < 0.55 + 0.2 * sample(rough, x / 4, y / 4):
-            material = M_WATER
-        elif ragged > 0:
-            material, height = M_TREE, 6.0
-    elif kind == GREEN:
-        height = tree_at(x, y, salt, 13.0, 0.5, 2.0, 6.0)
-        material = M_TREE if height > 0 else M_LAWN
-    else:
-        material, height = _wild(point, salt, yards, rough)
-    return material, 0, height, False
-
-
-# Inlined like _part.
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
-def _on_bank(
-    at: _Position, banks: float, wet: float, ragged: float, yards: float, rough: np.ndarray
-) -> tuple[int, float]:
-    """Return (material, height) on the bank of a river or stream; material -1 beyond it."""
-    x, y = at.x, at.y
-    if wet < banks * (0.7 + 0.6 * sample(rough, x / 9 + 77, y / 9)):
-        grown = sample(rough, x / 6 + 40, y / 6) + 0.4 * ragged
-        if grown > 0.8:
-            return (M_TREE, 6 + 2 * ragged) if grown > 1.1 else (M_BUSH, 1.5)
-        if yards > 0 and grown < 0.1:
-            return (M_SAND if wet < 0.35 * banks else M_EARTH), 0.0
-        return (M_ROUGH if grown > -0.6 else M_MARGIN), 0.2
-    if wet < 7 + 12 * (sample(rough, x / 6, y / 6) + 0.3):
-        wooded = sample(rough, x / 11 + 9, y / 11) + 0.5 * ragged > -0.2
-        return (M_TREE, 9 + 3 * ragged) if wooded else (M_MARGIN, 0.3)
-    return -1, 0.0
-
-
-# Inlined like _part.
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _at(
-    at: _Position,
-    setting: _Setting,
+    at: Position,
+    setting: Setting,
     cuts: np.ndarray,
     children: np.ndarray,
     leaves: np.ndarray,
@@ -469,11 +335,11 @@ def _at(
     threshold = table[style, _WOOD_ABOVE]
     wet = _wetness(at, setting, smooth, rough)
     wood = _woodiness(at, ragged, leaves[leaf, _WOODED], threshold, setting, smooth, rough, grain)
-    parcel = _Parcel(leaf, kind, style, leaf_keys[leaf], leaf_keys[group])
-    point = _Point(s, t, x, y, ragged)
+    parcel = Leaf(leaf, kind, style, leaf_keys[leaf], leaf_keys[group])
+    point = Point(s, t, x, y, ragged)
     part, inside = 0, False
     yards, banks = table[style, YARDS], table[style, BANKS]
-    bank, bank_height = _on_bank(at, banks, wet, ragged, yards, rough)
+    bank, bank_height = on_bank(at, banks, wet, ragged, yards, rough)
     if wet < 0 and what not in (ROAD, RAIL):
         material, height = M_WATER, 0.0
     elif bank >= 0:
@@ -487,7 +353,7 @@ def _at(
             parcel, point, setting, leaves, table, smooth, rough
         )
     else:
-        material, part, height, inside = _elsewhere(parcel, point, setting, leaves, table, rough)
+        material, part, height, inside = off_field(parcel, point, setting, leaves, table, rough)
     line = 0
     if what >= NOTHING and (wet >= 0 or what >= ROAD) and (what > TRACK or wood <= threshold):
         over, over_height = on_cut(what, x, y, salt, ragged, yards > 0)
@@ -508,7 +374,7 @@ def _at(
 def _survey(
     first: int,
     last: int,
-    setting: _Setting,
+    setting: Setting,
     plan: tuple,
     table: np.ndarray,
     noises: tuple,
@@ -524,7 +390,7 @@ def _survey(
     for r in range(first, last):
         for c in range(keys.shape[1]):
             px, py = (c + 0.5) * step, (r + 0.5) * step
-            at = _Position(px, py, px + setting.ox, py + setting.oy)
+            at = Position(px, py, px + setting.ox, py + setting.oy)
             key, material, height, rim, line = _at(
                 at, setting, cuts, children, leaves, leaf_keys, table, smooth, rough, grain
             )
@@ -551,7 +417,7 @@ def survey(world: LandscapeCover, shape: tuple[int, int], step: float) -> Ground
     keys = np.empty(shape, np.int32)
     materials, heights, rims, lines = (np.empty(shape, np.uint8) for _ in range(4))
     tree, textures = world.tree, world.textures
-    setting = _Setting(world.salt, step, *world.numbers.tolist())
+    setting = Setting(world.salt, step, *world.numbers.tolist())
     wooded = wood_at_leaves(tree.leaves, textures.smooth, textures.rough, setting.ox, setting.oy)
     # float64 holds both columns exactly.
     leaves = np.column_stack([tree.leaves, tree.groups, wooded])
