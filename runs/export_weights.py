@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from fit import plain_names
 from selion.models import export, load_model, read_card
@@ -34,6 +35,8 @@ def averaged_state(path: Path, key: str, statistics: str) -> dict[str, torch.Ten
     still holds 0.998**2400 = 0.8 % of the variance 1 that batch norm starts with, and where the
     true variance is 0.005 that is more than the truth; the network then answers one class.
     """
+    if path.suffix == ".safetensors":  # of fields_fit.py: averaged and settled already
+        return {name: value.float() for name, value in load_file(path).items()}
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     state, live = (plain_names(checkpoint[k]) for k in (key, statistics))
     return {
