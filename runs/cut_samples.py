@@ -1,20 +1,29 @@
 """Probabilities of places that a network has not seen, with the fields drawn there: what
-``cut_score.py`` learns from.
+``cut_score.py`` learns from and measures on.
 
-    python runs/cut_samples.py MODEL samples.npz --chips ../shared/data/satellite/vhr_naip_usa \\
-        --fold 0 --looks ../shared/data/satellite/s2_unlabelled
+    python runs/cut_samples.py samples --networks fold0.safetensors ... fold4.safetensors \\
+        --chips ../shared/data/satellite/vhr_naip_usa --looks ../shared/data/satellite/s2_unlabelled
 
-Aerial chips are shown as they are, at 2.5 and 4 m, and as Sentinel-2 would show them, several times
-in other colours; simulated scenes (``fields_s2_2season.py --render-only``) as they are, each date
-alone for a model of three bands.  The network answers as it does in `selion map`, so samples lie on
-the grid that objects are found on.
+A network is a packaged model, a model's folder, or a checkpoint of the family "dates" with a JSON
+beside it (``architecture``, ``gsd``, ``divide``).  One answers for all places; of five the k-th
+answers for the k-th fold by place, which it has not seen.  Aerial chips are shown as they are, at
+2.5 and 4 m, as Sentinel-2 true colour and as two of its dates, several times in other colours;
+simulated scenes (``fields_s2_2season.py --render-only``) as they are, each date alone for a model
+of one date.  The network answers as it does in `selion map`, so samples lie on the grid that
+objects are found on.  Each is kept in the folder under the network's hash, and asked for once.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,22 +33,83 @@ from odc.geo.geobox import GeoBox
 
 from fields_rgb_vhr import folds, read_chip, split
 from satellite import DISPLAY, Chip, Looks, add_infrared, read_looks, recolour, repaint
+from selion.classes import FTW3
 from selion.evaluation.answers import onto
-from selion.grid import ground_sampling_distance
-from selion.models import load_model
-from selion.prediction import predict
+from selion.grid import ground_sampling_distance, whole
+from selion.models import ModelCard, load_model
+from selion.models.dates.network import ABSENT
+from selion.models.network import build_network
+from selion.models.pixel import TorchSegmenter
+from selion.prediction import plan, predict
 from selion.raster import Raster
-from selion.segmenter import LoadedModel
+from selion.segmenter import InputSpec, LoadedModel, as_model
 
 COARSE = (1.0, 2.5, 4.0)
 """Metres at which an aerial chip is shown."""
 SATELLITE = 10.0
-FULL = 65535
+SCORES = 254
+"""Steps of a stored probability."""
+DATE = ("red", "green", "blue", "nir")
 
 
-def grid_of(shape: tuple[int, int], gsd: float) -> GeoBox:
-    """A grid somewhere in UTM."""
-    return GeoBox(shape, Affine(gsd, 0, 500_000, 0, -gsd, 5_000_000), "EPSG:32631")
+@dataclass(frozen=True)
+class View:
+    """A place as it is shown to a network; what it shows is drawn when it is asked for."""
+
+    name: str
+    kind: str
+    fold: int
+    path: Path
+    gsd: float
+    unseen: bool
+    """Whether the models of the first releases have not been trained on it."""
+    turn: int = 0
+    """Which of several views of the kind, or which date of a scene."""
+
+    @property
+    def dates(self) -> int:
+        """How many dates it has: one of 8-bit colour, or more of digital numbers."""
+        return 2 if "dates" in self.kind else 1
+
+
+def views(chips: Path | None, count: int, scenes: list[Path]) -> Iterator[View]:
+    """All views of all places."""
+    fresh = set(split(chips)[1]) if chips else set()
+    for fold, paths in enumerate(folds(chips) if chips else []):
+        for path in paths:
+            for gsd in COARSE:
+                kind = f"aerial {gsd:g} m"
+                yield View(f"{path.stem}_{gsd:g}m", kind, fold, path, gsd, path in fresh)
+            for kind in ("true colour", "two dates"):
+                for turn in range(count):
+                    name = f"{path.stem}_{kind.replace(' ', '_')}_{turn}"
+                    yield View(name, kind, fold, path, SATELLITE, path in fresh, turn)
+    for k, path in enumerate(scenes):
+        for turn, kind in enumerate(("simulated colour", "simulated colour", "simulated dates")):
+            name = f"{path.parent.name}_{path.stem}_{turn}"
+            yield View(name, kind, k % 5, path, SATELLITE, True, turn)
+
+
+def draw(view: View, looks: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """(band, y, x) image and (y, x) ids."""
+    if view.path.suffix == ".npz":
+        return scene_view(view)
+    chip = _chip(view.path)
+    if view.kind.startswith("aerial"):
+        return aerial(chip, view.gsd)
+    assert looks is not None, "satellite views need --looks"
+    rng = np.random.default_rng([view.turn, view.dates, *view.path.stem.encode()])
+    return as_satellite(chip, _looks(looks), rng, view.dates)
+
+
+@lru_cache(2)
+def _chip(path: Path) -> Chip:
+    return read_chip(path)
+
+
+@lru_cache(1)
+def _looks(folder: Path) -> Looks:
+    return read_looks(folder)
 
 
 def aerial(chip: Chip, gsd: float) -> tuple[np.ndarray, np.ndarray]:
@@ -77,22 +147,127 @@ def as_satellite(
     return image, found.numpy().astype(np.int32)
 
 
-def scene_views(path: Path, bands: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """A simulated scene at 10 m: the pair, or each date in 8-bit colour."""
-    with np.load(path) as scene:
+def scene_view(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """A simulated scene at 10 m: the pair, or one date in 8-bit colour."""
+    with np.load(view.path) as scene:
         image, ids = scene["image"], scene["ids"][1::2, 1::2].astype(np.int32)
-    ids = np.maximum(ids, 0)
-    if bands == 8:
-        return [(image, ids)]
-    return [
-        ((image[date : date + 3] / DISPLAY).round().clip(0, 255).astype(np.uint8), ids)
-        for date in (0, 4)
+    if view.dates == 1:
+        image = image[4 * view.turn : 4 * view.turn + 3]
+        image = (image / DISPLAY).round().clip(0, 255).astype(np.uint8)
+    return image, np.maximum(ids, 0)
+
+
+def bands_of(dates: int) -> tuple[str, ...]:
+    """Names of the bands of one date, or of several."""
+    if dates == 1:
+        return DATE
+    return tuple(f"window_{'abcdefgh'[k]}:{band}" for k in range(dates) for band in DATE)
+
+
+@lru_cache(2)
+def open_network(name: str, dates: int) -> LoadedModel[np.ndarray]:
+    """A packaged model, or a checkpoint for so many dates."""
+    torch.set_num_threads(1)
+    path = Path(name)
+    if path.suffix != ".safetensors":
+        return load_model(name)
+    from safetensors.torch import load_file
+
+    about = json.loads(path.with_suffix(".json").read_text())
+    bands = bands_of(dates)
+    card = ModelCard(
+        path.stem,
+        InputSpec(bands, gsd=tuple(about["gsd"]), window=512, any_order=True),
+        FTW3,
+        architecture=about["architecture"],
+        files={"model.safetensors": key_of(name)},
+    )
+    network = build_network(about["architecture"], len(DATE), len(FTW3))
+    state = {key: value.float() for key, value in load_file(path).items()}
+    network.load_state_dict(state, strict=True)
+    return as_model(TorchSegmenter(card, network, "cpu"))
+
+
+def takes(name: str, view: View) -> bool:
+    """Whether a network can be shown a view."""
+    if Path(name).suffix == ".safetensors":
+        return True
+    return len(load_model(name).inputs.bands) == {1: 3, 2: 8}[view.dates]
+
+
+def prepared(name: str, view: View, image: np.ndarray) -> np.ndarray:
+    """Numbers as the network wants them: a checkpoint gets them scaled, and told what is absent."""
+    if Path(name).suffix != ".safetensors":
+        return image
+    divide = json.loads(Path(name).with_suffix(".json").read_text())["divide"]
+    if view.dates > 1:
+        return (image / divide["numbers"]).astype(np.float32)
+    scaled = (image / divide["bytes"]).astype(np.float32)
+    return np.concatenate([scaled, np.full_like(scaled[:1], ABSENT)])
+
+
+def ask(name: str, view: View, looks: Path | None) -> dict[str, Any]:
+    """Ask a network about a view: probabilities, ids, and the image on the grid of both."""
+    image, ids = draw(view, looks)
+    model = open_network(name, view.dates)
+    grid = GeoBox(image.shape[1:], Affine(view.gsd, 0, 5e5, 0, -view.gsd, 5e6), "EPSG:32631")
+    seen = Raster(prepared(name, view, image), grid, model.inputs.bands)
+    said = predict(seen, model)
+    shown = Raster(image, grid, model.inputs.bands[: len(image)])
+    working = plan(seen, model).working(shown)
+    about = {"kind": view.kind, "fold": view.fold, "unseen": view.unseen}
+    about["gsd"] = ground_sampling_distance(said.grid)
+    return {
+        "probs": (said.values * SCORES).round().astype(np.uint8),
+        "truth": onto(ids, said.grid),
+        "image": working.read(whole(working.grid)).values.astype(image.dtype),
+        "about": np.array(json.dumps(about)),
+    }
+
+
+@lru_cache(16)
+def key_of(name: str) -> str:
+    """Stands for a network's weights."""
+    path = Path(name)
+    if path.suffix != ".safetensors":
+        return str(load_model(name).card.files["model.safetensors"])
+    described = path.with_suffix(".json").read_bytes()
+    return hashlib.sha256(path.read_bytes() + described).hexdigest()
+
+
+def sample(out: Path, name: str, view: View, looks: Path | None) -> Path:
+    """Ask for a sample, unless it is there."""
+    path = out / key_of(name)[:12] / f"{view.name}.npz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez(part, **ask(name, view, looks))
+        part.replace(path)
+    return path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is asked, and about what."""
+    parser.add_argument("--networks", nargs="+", required=True)
+    parser.add_argument("--chips", type=Path)
+    parser.add_argument("--looks", type=Path, help="real scenes, for the colours of satellites")
+    parser.add_argument("--views", type=int, default=3, help="satellite views of each chip")
+    parser.add_argument("--scenes", type=Path, nargs="*", default=[])
+    parser.add_argument("--kinds", nargs="+", help="only these, such as 'aerial 1 m'")
+    parser.add_argument("--processes", type=int, default=2)
+
+
+def make(args: argparse.Namespace, out: Path) -> list[Path]:
+    """Make the samples that are asked for, those that are there already left as they are."""
+    wanted = [
+        (args.networks[view.fold % len(args.networks)], view)
+        for view in views(args.chips, args.views, args.scenes)
+        if not args.kinds or view.kind in args.kinds
     ]
-
-
-def answer(model: LoadedModel, image: np.ndarray, gsd: float) -> Raster:
-    """Ask the network as `selion map` does."""
-    return predict(Raster(image, grid_of(image.shape[1:], gsd), model.inputs.bands), model)
+    wanted = [(name, view) for name, view in wanted if takes(name, view)]
+    with ProcessPoolExecutor(args.processes) as pool:
+        tasks = [pool.submit(sample, out, name, view, args.looks) for name, view in wanted]
+        return [task.result() for task in tasks]
 
 
 def main() -> None:
@@ -100,57 +275,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--chips", type=Path)
-    parser.add_argument("--fold", type=int, help="of the chips; without it all, with their folds")
-    parser.add_argument("--looks", type=Path, help="real scenes, for the colours of satellites")
-    parser.add_argument("--views", type=int, default=3, help="satellite views of each chip")
-    parser.add_argument("--scenes", type=Path, nargs="*", default=[])
+    add_options(parser)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    model = load_model(args.model)
-    bands = len(model.inputs.bands)
-    looks = read_looks(args.looks) if args.looks else None
-    jobs: list[tuple[str, str, int, float, np.ndarray, np.ndarray]] = []
-    for fold, paths in enumerate(folds(args.chips) if args.chips else []):
-        if args.fold not in (None, fold):
-            continue
-        for path in paths:
-            chip = read_chip(path)
-            rng = np.random.default_rng(list(path.stem.encode()))
-            if bands == 3:
-                jobs += [
-                    (f"{path.stem}_{gsd:g}m", f"aerial {gsd:g} m", fold, gsd, *aerial(chip, gsd))
-                    for gsd in COARSE
-                ]
-            if looks:
-                jobs += [
-                    (
-                        f"{path.stem}_s2_{k}",
-                        "satellite",
-                        fold,
-                        SATELLITE,
-                        *as_satellite(chip, looks, rng, 2 if bands == 8 else 1),
-                    )
-                    for k in range(args.views)
-                ]
-    for k, path in enumerate(args.scenes):
-        jobs += [
-            (f"{path.parent.name}_{path.stem}_{n}", "simulated", k % 5, SATELLITE, *view)
-            for n, view in enumerate(scene_views(path, bands))
-        ]
-    fresh = {path.stem for path in split(args.chips)[1]} if args.chips else set()
-    out = {}
-    for name, kind, fold, gsd, image, ids in jobs:
-        said = answer(model, image, gsd)
-        out[f"{name}/probs"] = (said.values * FULL).round().astype(np.uint16)
-        out[f"{name}/truth"] = onto(ids, said.grid)
-        about = {"kind": kind, "fold": fold, "gsd": ground_sampling_distance(said.grid)}
-        about["unseen"] = any(name.startswith(stem) for stem in fresh)
-        out[f"{name}/about"] = np.array(json.dumps(about))
-        print(name, kind, said.values.shape, flush=True)
-    np.savez(args.out, **out)
+    print(len(make(args, args.out)), "samples in", args.out)
 
 
 if __name__ == "__main__":

@@ -1,134 +1,64 @@
-"""Learn the score of fields of a model: ``cut.safetensors`` beside its card.
+"""Learn the score of fields of a model, ``cut.safetensors`` beside its card, and say by five folds
+what it is worth.
 
-    python runs/cut_score.py SAMPLES.npz... --out src/selion/weights/fields-rgb-vhr
+    python runs/cut_score.py checkpoints/cut --networks fold0.safetensors ... fold4.safetensors \\
+        --chips ../shared/data/satellite/vhr_naip_usa --looks ../shared/data/satellite/s2_unlabelled
 
-Each SAMPLES file is written by ``cut_samples.py``: probabilities of places that the network which
-made them has not seen, with the fields drawn there.  Every node of every hierarchy is a sample; its
-truth is how well it covers the field that it covers best, a soft IoU > 0.5.  Five folds by place
-say what the score is worth, and the score that ships has learnt from all.
+One command from networks to tables: it asks them about places that they have not seen
+(``cut_samples.py``, each sample once), builds the hierarchies, learns the score on four folds and
+takes fields on the fifth, and prints object F1, precision, recall and pixel IoU, fold by fold, by
+size and by kind of error, beside the watershed, a watershed of image gradients, and what an oracle
+could choose from the hierarchy of the network and from that of image gradients.  Every node of
+every hierarchy is a sample; its truth is how well it covers the field that it covers best, a soft
+IoU > 0.5.  With ``--out`` the score that ships learns from all places; ``--final`` names the
+network that it is for, if that is not the one of the folds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
+import cut_samples
+from cut_places import (
+    KINDS,
+    LEAST,
+    SIZES,
+    Place,
+    f1,
+    hierarchy,
+    objects_of,
+    overlap,
+    read_places,
+    scores,
+    tally,
+)
 from selion.classes import FTW3
-from selion.fields import InstanceOptions, NodeScore
-from selion.fields.cutting import candidates, grow, worth
+from selion.fields import InstanceOptions, NodeScore, find_instances
+from selion.fields.cutting import candidates
 from selion.fields.hierarchy import best_cut
-from selion.fields.instances import InstanceInput, cut, prepare
 from selion.fields.node_score import CUT, CutSettings
-from selion.fields.nodes import Tree, features
-from selion.fields.seams import AREA, PIXELS, join
-from selion.grid import whole
+from selion.metrics import gradient_watershed
 from selion.models import read_card, write_card
 from selion.models.card import sha256_of
 from selion.raster import Raster
 
-SIZES = (0.5, 2, 8)
-"""Hectares at which fields are counted apart."""
-LEAST = 500.0
-"""Smallest object in m2 that is counted, as `selion evaluate` counts."""
 SOFT = 0.06
 """Width of the step at IoU 0.5: a node at 0.48 is nearly as good as one at 0.52."""
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A hierarchy with what is true of its nodes."""
-
-    name: str
-    kind: str
-    fold: int
-    unseen: bool
-    """Whether the network has not been trained on it."""
-    leaves: np.ndarray
-    """(y, x) leaf of each pixel."""
-    tree: Tree
-    values: np.ndarray
-    """(node, feature) float32."""
-    iou: np.ndarray
-    """(node,) with the field that it covers best."""
-    field: np.ndarray
-    """(node,) which one that is."""
-    truth: np.ndarray
-    """(y, x) ids."""
-
-    @property
-    def area(self) -> np.ndarray:
-        """m2 of every node."""
-        return self.tree.rows[:, AREA] * self.tree.unit
-
-
-def hierarchy(probs: Raster, settings: CutSettings) -> tuple[np.ndarray, Tree]:
-    """Return the leaf of each pixel and the tree, as `selion map --method cut` builds them."""
-    options = InstanceOptions(score=NodeScore.untrained(settings), min_area=LEAST)
-    scene: InstanceInput = prepare(probs, FTW3, "cut", options)
-    labels, block = cut(probs, whole(probs.grid), scene)
-    leaves, tree = grow(join([block], scene.shape[1]), settings, scene.unit)
-    return leaves.pieces[labels - 1], tree
-
-
-def overlap(leaves: np.ndarray, tree: Tree, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return of every node the IoU with the field that it covers best, and which one that is."""
-    count, fields = len(tree.rows) - len(tree.children), int(truth.max()) + 1
-    pairs, sizes = np.unique(leaves.ravel() * fields + truth.ravel(), return_counts=True)
-    inside: list[dict[int, int]] = [{} for _ in range(count)]
-    for pair, size in zip(pairs.tolist(), sizes.tolist(), strict=True):
-        inside[pair // fields][pair % fields] = size
-    area = np.bincount(truth.ravel(), minlength=fields)
-    iou, best = np.zeros(len(tree.rows)), np.zeros(len(tree.rows), np.int64)
-
-    def look(k: int, held: dict[int, int]) -> None:
-        size = sum(held.values())
-        hits = [(part / (area[f] + size - part), f) for f, part in held.items() if f]
-        iou[k], best[k] = max(hits, default=(0.0, 0))
-
-    for k in range(count):
-        look(k, inside[k])
-    for k, (a, b) in enumerate(tree.children.tolist(), count):
-        small, large = sorted((inside[a], inside[b]), key=len)
-        for f, part in small.items():
-            large[f] = large.get(f, 0) + part
-        inside[a] = inside[b] = {}
-        inside.append(large)
-        look(k, large)
-    return iou, best
-
-
-def read_places(path: Path, settings: CutSettings) -> list[Place]:
-    """Build the hierarchies of a file of samples."""
-    places = []
-    with np.load(path) as samples:
-        for name in sorted({key.split("/")[0] for key in samples.files}):
-            probs, truth = samples[f"{name}/probs"], samples[f"{name}/truth"].astype(np.int64)
-            about = json.loads(str(samples[f"{name}/about"]))
-            gsd = about["gsd"]
-            grid = GeoBox(truth.shape, Affine(gsd, 0, 0, 0, -gsd, 0), "EPSG:32631")
-            leaves, tree = hierarchy(Raster(probs, grid, FTW3.names), settings)
-            values = np.concatenate([v for _, v in features(tree, np.arange(tree.count))])
-            places.append(
-                Place(
-                    name,
-                    about["kind"],
-                    about["fold"],
-                    about.get("unseen", False),
-                    leaves,
-                    tree,
-                    values,
-                    *overlap(leaves, tree, truth),
-                    truth,
-                )
-            )
-    return places
+FOUR = 2.776
+"""Student's t for a 95 % interval of a mean over five folds."""
+COLOURS = 3
+"""Bands that image gradients are taken of: those of the first date."""
+Said = list[np.ndarray]
+"""For every place, (node,) probabilities."""
 
 
 def soft(iou: np.ndarray) -> np.ndarray:
@@ -180,99 +110,181 @@ def from_sklearn(model: object, settings: CutSettings) -> NodeScore:
     )
 
 
-def choose(place: Place, said: np.ndarray, settings: CutSettings) -> np.ndarray:
-    """Return the object of each leaf, -1 for none; those that are too small are dropped."""
-    chosen = best_cut(place.tree.children, worth(place.tree, said, settings))
-    return np.where((chosen >= 0) & (place.area[chosen] >= LEAST), chosen, -1)
+def one_fold(places: Sequence[Place], settings: CutSettings, trees: int, fold: int) -> Said:
+    """Learn without a fold; say what is thought of its nodes, nothing of the others."""
+    score = learn([p for p in places if p.fold != fold], settings, trees)
+    return [score.predict(p.values) if p.fold == fold else np.zeros(0) for p in places]
 
 
-def count(place: Place, said: np.ndarray, price: float, land: float) -> np.ndarray:
-    """Return found fields, chosen objects, true fields, pixels of both, pixels of either."""
-    chosen = choose(place, said, CutSettings(price=price, land=land))
-    objects = np.unique(chosen[chosen >= 0])
-    found = np.unique(place.field[objects][place.iou[objects] > 0.5])
-    covered, true = (chosen >= 0)[place.leaves], place.truth > 0
-    fields = len(np.unique(place.truth[true]))
-    return np.array(
-        [len(found), len(objects), fields, (covered & true).sum(), (covered | true).sum()]
-    )
+def by_folds(places: Sequence[Place], settings: CutSettings, trees: int, processes: int) -> Said:
+    """Say of every node what a score thinks that has not learnt from its fold."""
+    numbers = sorted({place.fold for place in places})
+    with ProcessPoolExecutor(processes) as pool:
+        said = list(pool.map(partial(one_fold, places, settings, trees), numbers))
+    return [said[numbers.index(place.fold)][k] for k, place in enumerate(places)]
 
 
-def errors(places: Sequence[Place], said: Sequence[np.ndarray], settings: CutSettings) -> str:
-    """Say what became of the fields that were not found, and which sizes are found.
-
-    Merged: most of the field lies in an object that holds most of another field too.  Split: two
-    objects or more lie mostly within the field.  Missed: less than half of it lies in objects.
-    Shifted: the rest, an object that is too large or too small.  False: an object less than half of
-    which is field.
-    """
-    kinds = dict.fromkeys(("found", "merged", "split", "missed", "shifted", "false"), 0)
-    sizes = np.zeros((len(SIZES) + 1, 2), int)
-    for place, mine in zip(places, said, strict=True):
-        chosen = choose(place, mine, settings)
-        objects = np.unique(chosen, return_inverse=True)[1] + (chosen.min() >= 0)
-        ids, truth = objects[place.leaves], place.truth
-        table = np.zeros((truth.max() + 1, ids.max() + 1), int)
-        np.add.at(table, (truth.ravel(), ids.ravel()), 1)
-        field, whole_ = table.sum(1), table.sum(0)
-        iou = table[1:, 1:] / (field[1:, None] + whole_[None, 1:] - table[1:, 1:])
-        found = (iou > 0.5).any(1) if iou.size else np.zeros(len(field) - 1, bool)
-        holds = table[:, 1:] > 0.5 * field[:, None]
-        mixed = holds[1:].sum(0) > 1
-        within = (table[:, 1:] > 0.5 * whole_[None, 1:])[1:].sum(1)
-        covered = table[1:, 1:].sum(1) >= 0.5 * field[1:]
-        kinds["false"] += int((table[0, 1:] > 0.5 * whole_[1:]).sum())
-        pixel = place.area.max() / place.tree.rows[:, PIXELS].max()
-        for k in np.flatnonzero(field[1:]):
-            size = int(np.searchsorted(SIZES, field[k + 1] * pixel / 1e4))
-            sizes[size] += found[k], 1
-            kind = (
-                "found"
-                if found[k]
-                else "merged"
-                if (holds[k + 1] & mixed).any()
-                else "split"
-                if within[k] > 1
-                else "shifted"
-                if covered[k]
-                else "missed"
-            )
-            kinds[kind] += 1
-    edges = ["0", *map(str, SIZES), "more"]
-    recall = {
-        f"{low} to {high} ha": f"{hit} of {of}"
-        for low, high, (hit, of) in zip(edges, edges[1:], sizes.tolist(), strict=False)
-    }
-    return json.dumps(kinds | recall)
+def oracle(place: Place) -> Counter[str]:
+    """What the best choice among the nodes would find."""
+    return _best(place.tree.children, place.iou, place.truth)
 
 
-def report(
-    places: Sequence[Place], said: Sequence[np.ndarray], price: float, land: float = 0.0
-) -> dict[str, object]:
-    """Score a cut, over all places of each kind, and over those that the network has not seen."""
-    out: dict[str, object] = {}
-    kinds = [(place.kind, False) for place in places]
-    kinds += [(place.kind, True) for place in places if place.unseen]
-    for kind, unseen in sorted(set(kinds)):
-        here = [
-            k
-            for k, place in enumerate(places)
-            if place.kind == kind and (place.unseen or not unseen)
-        ]
-        rows = np.array([count(places[k], said[k], price, land) for k in here])
-        folds = {
-            fold: rows[[places[k].fold == fold for k in here]].sum(0)
-            for fold in sorted({places[k].fold for k in here})
-        }
-        total = rows.sum(0)
-        out[f"{kind}, unseen by the network" if unseen else kind] = {
-            "f1": round(2 * total[0] / (total[1] + total[2]), 3),
-            "precision": round(total[0] / max(total[1], 1), 3),
-            "recall": round(total[0] / total[2], 3),
-            "iou": round(total[3] / total[4], 3),
-            "folds": [round(2 * t[0] / max(t[1] + t[2], 1), 3) for t in folds.values()],
-        }
+def gradient_oracle(place: Place) -> Counter[str]:
+    """What the best choice would find in the hierarchy of image gradients, without any network."""
+    edge = gradient(place.image)
+    pseudo = np.stack([np.zeros_like(edge), 1 - edge, edge])
+    leaves, tree = hierarchy(Raster(pseudo, place.probs.grid, FTW3.names), CutSettings())
+    return _best(tree.children, overlap(leaves, tree, place.truth)[0], place.truth)
+
+
+def _best(children: np.ndarray, iou: np.ndarray, truth: np.ndarray) -> Counter[str]:
+    chosen = best_cut(children, np.where(iou > 0.5, 1.0, -1.0))
+    found = len(np.unique(chosen[chosen >= 0]))
+    fields = len(np.unique(truth[truth > 0]))
+    return Counter(found=found, objects=found, fields=fields)
+
+
+def gradient(image: np.ndarray) -> np.ndarray:
+    """(y, x) strength of the edges of an image, 0..1."""
+    from scipy.ndimage import gaussian_gradient_magnitude
+
+    edge = sum(gaussian_gradient_magnitude(b.astype(np.float32), 1.0) for b in image[:COLOURS])
+    out: np.ndarray = np.clip(edge / max(np.percentile(edge, 98), 1e-6), 0, 1)
     return out
+
+
+def watershed(place: Place) -> np.ndarray:
+    """(y, x) ids by the watershed of the probabilities."""
+    options = InstanceOptions(min_area=LEAST)
+    return find_instances(place.probs, FTW3, "watershed", options).ids.astype(np.int64)
+
+
+def plain(place: Place) -> np.ndarray:
+    """(y, x) ids by the watershed of image gradients; at 10 m, shown twice as large, with the
+    parameters that suit it best there.
+    """
+    settings = {} if place.pixel < 9 else {"sigma": 1.4, "min_area": 80}
+    return gradient_watershed(place.image[:COLOURS].astype(np.float32), **settings)
+
+
+def counted(find: Callable[[Place], np.ndarray], place: Place) -> Counter[str]:
+    """Count what a way of finding objects finds."""
+    return tally(place.truth, find(place), place.pixel)
+
+
+OTHERS: dict[str, Callable[[Place], Counter[str]]] = {
+    "watershed": partial(counted, watershed),
+    "gradient watershed": partial(counted, plain),
+    "oracle's cut": oracle,
+    "oracle's cut of gradients": gradient_oracle,
+}
+
+
+def beside(place: Place) -> dict[str, Counter[str]]:
+    """Count what the other ways find."""
+    return {name: count(place) for name, count in OTHERS.items()}
+
+
+def of_cut(
+    places: Sequence[Place], said: Said, settings: CutSettings
+) -> list[dict[str, Counter[str]]]:
+    """Count what the cut finds."""
+    return [
+        {"cut": tally(place.truth, objects_of(place, mine, settings), place.pixel)}
+        for place, mine in zip(places, said, strict=True)
+    ]
+
+
+def table(places: Sequence[Place], counts: Sequence[dict[str, Counter[str]]]) -> dict[str, dict]:
+    """Kind of imagery and method -> pooled scores, F1 of each fold, errors, sizes."""
+    pooled: dict[tuple[str, str], dict[int, Counter[str]]] = defaultdict(dict)
+    for place, found in zip(places, counts, strict=True):
+        kinds = [place.kind] + ["aerial 1 m, the seven"] * (
+            place.kind == "aerial 1 m" and place.unseen
+        )
+        for kind in kinds:
+            for method, one in found.items():
+                fold = pooled[kind, method]
+                fold[place.fold] = fold.get(place.fold, Counter()) + one
+    out: dict[str, dict] = {}
+    for (kind, method), folds in sorted(pooled.items(), key=lambda item: item[0][0]):
+        total = sum(folds.values(), Counter())
+        each = [f1(folds[fold]) for fold in sorted(folds)]
+        mean, half = np.mean(each), FOUR * np.std(each, ddof=1) / np.sqrt(len(each))
+        row = {name: round(value, 3) for name, value in scores(total).items()}
+        row |= {"folds": [round(value, 3) for value in each], "fields": total["fields"]}
+        row |= {"interval": [round(float(mean + side * half), 3) for side in (-1, 1)]}
+        row |= {"errors": {kind: total[kind] for kind in KINDS}}
+        row |= {"sizes": [f"{total[f'found {k}']} of {total[f'of {k}']}" for k in range(4)]}
+        out.setdefault(kind, {})[method] = row
+    return out
+
+
+def reliability(places: Sequence[Place], said: Said, settings: CutSettings) -> dict[str, object]:
+    """How sure the chosen fields are and how many of them are right; the expected error."""
+    sure, right = chosen_fields(places, said, settings)
+    bins = np.clip((sure * 10).astype(int), 0, 9)
+    rows = [
+        (f"{k / 10:.1f}", int(here.sum()), round(sure[here].mean(), 3), round(right[here].mean(), 3))
+        for k in range(10)
+        if (here := bins == k).any()
+    ]
+    error = sum(count * abs(mean - share) for _, count, mean, share in rows) / len(sure)
+    return {"expected error": round(error, 4), "bins": rows}
+
+
+def chosen_fields(
+    places: Sequence[Place], said: Said, settings: CutSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence of every chosen field, and whether it matches a drawn one."""
+    from cut_places import choose
+
+    sure, right = [], []
+    for place, mine in zip(places, said, strict=True):
+        objects = np.unique(choose(place, mine, settings))
+        objects = objects[objects >= 0]
+        sure.append(mine[objects])
+        right.append(place.iou[objects] > 0.5)
+    return np.concatenate(sure), np.concatenate(right)
+
+
+def markdown(rows: dict[str, dict]) -> str:
+    """The tables of docs/weights.md."""
+    text = ["| imagery | method | F1 | precision | recall | IoU | folds | mean, 95 % interval |"]
+    text += ["|---|---|---:|---:|---:|---:|---|---|"]
+    for kind, methods in rows.items():
+        for method, row in methods.items():
+            low, high = row["interval"]
+            name = f"{kind} ({row['fields']:,} fields)" if method == "cut" else ""
+            text.append(
+                f"| {name} | {method} | {row['f1']:.3f} | {row['precision']:.3f} | "
+                f"{row['recall']:.3f} | {row['iou']:.3f} | "
+                f"{' '.join(f'{v:.3f}' for v in row['folds'])} | "
+                f"{np.mean(row['folds']):.3f} ({low:.3f} to {high:.3f}) |"
+            )
+    edges = ["0", *(f"{size:g}" for size in SIZES), "more"]
+    sizes = [f"{low} to {high} ha" for low, high in zip(edges, edges[1:], strict=False)]
+    text += ["", "| | " + " | ".join([*KINDS, *sizes]) + " |"]
+    text += ["|---|" + "---:|" * (len(KINDS) + len(sizes))]
+    for kind, methods in rows.items():
+        for method in ("cut", "watershed"):
+            row = methods[method]
+            cells = [*(f"{row['errors'][name]:,}" for name in KINDS), *row["sizes"]]
+            text.append(f"| {kind}, {method} | " + " | ".join(cells) + " |")
+    return "\n".join(text)
+
+
+def prices_of(places: Sequence[Place], said: Said, settings: CutSettings) -> dict[str, object]:
+    """F1 of each kind at several prices: whether the price is still the right one."""
+    return {
+        f"{price:g}": {
+            kind: rows["cut"]["f1"]
+            for kind, rows in table(
+                places, of_cut(places, said, replace(settings, price=price))
+            ).items()
+        }
+        for price in (0.3, 0.35, 0.4, 0.45, 0.5)
+    }
 
 
 def main() -> None:
@@ -280,35 +292,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("samples", type=Path, nargs="+")
+    parser.add_argument("work", type=Path, help="samples, hierarchies and tables go here")
+    cut_samples.add_options(parser)
+    parser.add_argument("--final", help="network that the score is for, if not that of the folds")
     parser.add_argument("--out", type=Path, help="folder of a model, whose card then names the cut")
     parser.add_argument("--trees", type=int, default=160)
-    parser.add_argument("--prices", type=float, nargs="+", default=[0.35, 0.4, 0.45])
-    parser.add_argument("--oracle", action="store_true", help="only say what the best cut would be")
     for name in ("smoothing", "depth"):
         parser.add_argument(f"--{name}", type=float, default=getattr(CutSettings(), name))
     args = parser.parse_args()
     settings = CutSettings(args.smoothing, args.depth)
-    places = [place for path in args.samples for place in read_places(path, settings)]
-    nodes = sum(place.tree.count for place in places)
-    print(len(places), "places,", nodes, "nodes; the oracle's cut:", flush=True)
-    print(json.dumps(report(places, [soft(p.iou) for p in places], 0.5)), flush=True)
-    if args.oracle:
-        return
-    said: list[np.ndarray] = [np.zeros(0)] * len(places)
-    for fold in sorted({place.fold for place in places}):
-        score = learn([p for p in places if p.fold != fold], settings, args.trees)
-        for k, place in enumerate(places):
-            if place.fold == fold:
-                said[k] = score.predict(place.values)
-    tables = {price: report(places, said, price, settings.land) for price in args.prices}
-    for price, table in tables.items():
-        print(price, json.dumps(table), flush=True)
-    for kind in sorted({place.kind for place in places}):
-        here = [k for k, place in enumerate(places) if place.kind == kind]
-        print(
-            kind, errors([places[k] for k in here], [said[k] for k in here], settings), flush=True
-        )
+    paths = cut_samples.make(args, args.work / "samples")
+    places = read_places(paths, settings, args.processes)
+    print(len(places), "places,", sum(p.tree.count for p in places), "nodes", flush=True)
+    said = by_folds(places, settings, args.trees, args.processes)
+    with ProcessPoolExecutor(args.processes) as pool:
+        others = list(pool.map(beside, places, chunksize=4))
+    counts = [
+        mine | other
+        for mine, other in zip(of_cut(places, said, settings), others, strict=True)
+    ]
+    rows = table(places, counts)
+    print(markdown(rows), flush=True)
+    sure = reliability(places, said, settings)
+    print(json.dumps({"prices": prices_of(places, said, settings), "reliability": sure}, indent=1))
+    (args.work / "table.json").write_text(json.dumps(rows | {"reliability": sure}, indent=1))
     if args.out:
         learn(places, settings, args.trees).save(args.out / CUT)
         card = read_card(args.out)
