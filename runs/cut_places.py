@@ -1,4 +1,4 @@
-"""Hierarchies over sampled places, what is true of their nodes, and what objects are worth there."""
+"""Hierarchies over sampled places, what is true of their nodes, and what objects are worth."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def keep_place(path: Path, settings: CutSettings) -> Place:
     made = f"{settings}{FEATURES}{[f.name for f in fields(Tree)]}{path.stat().st_mtime_ns}"
     kept = path.with_suffix(f".{hashlib.sha256(made.encode()).hexdigest()[:8]}.pkl")
     if kept.exists():
-        place: Place = pickle.loads(kept.read_bytes())  # noqa: S301 - our own of the run before
+        place: Place = pickle.loads(kept.read_bytes())
         return place
     place = read_place(path, settings)
     kept.write_bytes(pickle.dumps(place))
@@ -174,7 +174,7 @@ def tally(truth: np.ndarray, ids: np.ndarray, pixel: float) -> Counter[str]:
     merged = (holds & (holds.sum(0) > 1)).any(1)
     split = (table[1:, 1:] > 0.5 * size[None, 1:]).sum(1) > 1
     missed = table[1:, 1:].sum(1) < 0.5 * field[1:]
-    fate = np.select([found, merged, split, ~missed], KINDS[:3] + ("shifted",), "missed")
+    fate = np.select([found, merged, split, ~missed], (*KINDS[:3], "shifted"), "missed")
     counts = Counter(fate.tolist())
     counts["false"] = int((table[0, 1:] > 0.5 * size[1:]).sum())
     counts["fields"], counts["objects"] = len(field) - 1, len(size) - 1

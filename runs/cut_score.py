@@ -17,6 +17,7 @@ network that it is for, if that is not the one of the folds.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -28,11 +29,13 @@ from pathlib import Path
 import numpy as np
 
 import cut_samples
+from cut_pictures import write_pictures
 from cut_places import (
     KINDS,
     LEAST,
     SIZES,
     Place,
+    choose,
     f1,
     hierarchy,
     objects_of,
@@ -225,7 +228,12 @@ def reliability(places: Sequence[Place], said: Said, settings: CutSettings) -> d
     sure, right = chosen_fields(places, said, settings)
     bins = np.clip((sure * 10).astype(int), 0, 9)
     rows = [
-        (f"{k / 10:.1f}", int(here.sum()), round(sure[here].mean(), 3), round(right[here].mean(), 3))
+        (
+            f"{k / 10:.1f}",
+            int(here.sum()),
+            round(sure[here].mean(), 3),
+            round(right[here].mean(), 3),
+        )
         for k in range(10)
         if (here := bins == k).any()
     ]
@@ -237,8 +245,6 @@ def chosen_fields(
     places: Sequence[Place], said: Said, settings: CutSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """Confidence of every chosen field, and whether it matches a drawn one."""
-    from cut_places import choose
-
     sure, right = [], []
     for place, mine in zip(places, said, strict=True):
         objects = np.unique(choose(place, mine, settings))
@@ -263,7 +269,7 @@ def markdown(rows: dict[str, dict]) -> str:
                 f"{np.mean(row['folds']):.3f} ({low:.3f} to {high:.3f}) |"
             )
     edges = ["0", *(f"{size:g}" for size in SIZES), "more"]
-    sizes = [f"{low} to {high} ha" for low, high in zip(edges, edges[1:], strict=False)]
+    sizes = [f"{low} to {high} ha" for low, high in itertools.pairwise(edges)]
     text += ["", "| | " + " | ".join([*KINDS, *sizes]) + " |"]
     text += ["|---|" + "---:|" * (len(KINDS) + len(sizes))]
     for kind, methods in rows.items():
@@ -297,6 +303,7 @@ def main() -> None:
     parser.add_argument("--final", help="network that the score is for, if not that of the folds")
     parser.add_argument("--out", type=Path, help="folder of a model, whose card then names the cut")
     parser.add_argument("--trees", type=int, default=160)
+    parser.add_argument("--pictures", type=Path, help="folder for twelve pictures")
     for name in ("smoothing", "depth"):
         parser.add_argument(f"--{name}", type=float, default=getattr(CutSettings(), name))
     args = parser.parse_args()
@@ -308,13 +315,14 @@ def main() -> None:
     with ProcessPoolExecutor(args.processes) as pool:
         others = list(pool.map(beside, places, chunksize=4))
     counts = [
-        mine | other
-        for mine, other in zip(of_cut(places, said, settings), others, strict=True)
+        mine | other for mine, other in zip(of_cut(places, said, settings), others, strict=True)
     ]
     rows = table(places, counts)
     print(markdown(rows), flush=True)
     sure = reliability(places, said, settings)
     print(json.dumps({"prices": prices_of(places, said, settings), "reliability": sure}, indent=1))
+    if args.pictures:
+        write_pictures(places, said, settings, args.pictures)
     (args.work / "table.json").write_text(json.dumps(rows | {"reliability": sure}, indent=1))
     if args.out:
         learn(places, settings, args.trees).save(args.out / CUT)
