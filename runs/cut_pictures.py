@@ -22,7 +22,7 @@ COLOURS = ("red", "green", "blue")
 
 def draw(place: Place, ids: np.ndarray) -> np.ndarray:
     """(y, x, 3) uint8: the image with outlines of the drawn fields and of the chosen ones."""
-    image = Raster(place.image[: len(COLOURS)], place.probs.grid, COLOURS)
+    image = Raster(place.image[: len(COLOURS)], place.grid, COLOURS)
     return picture.compared(image, place.truth, ids, LONGEST)
 
 

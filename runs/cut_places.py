@@ -42,9 +42,9 @@ class Place:
     fold: int
     unseen: bool
     """Whether the models of the first releases have not been trained on it."""
-    probs: Raster
-    image: np.ndarray
-    """(band, y, x) as the network was shown it."""
+    path: Path
+    """The sample."""
+    grid: GeoBox
     leaves: np.ndarray
     """(y, x) leaf of each pixel."""
     tree: Tree
@@ -65,7 +65,20 @@ class Place:
     @property
     def pixel(self) -> float:
         """m2 of a pixel."""
-        return abs(self.probs.grid.resolution.x * self.probs.grid.resolution.y)
+        return abs(self.grid.resolution.x * self.grid.resolution.y)
+
+    @property
+    def probs(self) -> Raster:
+        """Probabilities."""
+        with np.load(self.path) as sample:
+            return Raster(sample["probs"].astype(np.float32) / 254, self.grid, FTW3.names)
+
+    @property
+    def image(self) -> np.ndarray:
+        """(band, y, x) as the network was shown it."""
+        with np.load(self.path) as sample:
+            image: np.ndarray = sample["image"]
+        return image
 
 
 def hierarchy(probs: Raster, settings: CutSettings) -> tuple[np.ndarray, Tree]:
@@ -107,7 +120,7 @@ def overlap(leaves: np.ndarray, tree: Tree, truth: np.ndarray) -> tuple[np.ndarr
 def read_place(path: Path, settings: CutSettings) -> Place:
     """Build the hierarchy of a sample."""
     with np.load(path) as sample:
-        probs, truth, image = sample["probs"], sample["truth"].astype(np.int64), sample["image"]
+        probs, truth = sample["probs"], sample["truth"].astype(np.int64)
         about = json.loads(str(sample["about"]))
     gsd = about["gsd"]
     grid = GeoBox(truth.shape, Affine(gsd, 0, 0, 0, -gsd, 0), "EPSG:32631")
@@ -116,7 +129,8 @@ def read_place(path: Path, settings: CutSettings) -> Place:
     values = np.concatenate([v for _, v in features(tree, np.arange(tree.count))])
     hits = overlap(leaves, tree, truth)
     where = (about["kind"], about["fold"], about["unseen"])
-    return Place(path.stem, *where, raster, image, leaves, tree, values, *hits, truth)
+    small = (leaves.astype(np.int32), tree, values, *hits, truth.astype(np.int32))
+    return Place(path.stem, *where, path, grid, *small)
 
 
 def keep_place(path: Path, settings: CutSettings) -> Place:

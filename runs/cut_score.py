@@ -136,8 +136,8 @@ def gradient_oracle(place: Place) -> Counter[str]:
     """What the best choice would find in the hierarchy of image gradients, without any network."""
     edge = gradient(place.image)
     pseudo = np.stack([np.zeros_like(edge), 1 - edge, edge])
-    leaves, tree = hierarchy(Raster(pseudo, place.probs.grid, FTW3.names), CutSettings())
-    return _best(tree.children, overlap(leaves, tree, place.truth)[0], place.truth)
+    leaves, tree = hierarchy(Raster(pseudo, place.grid, FTW3.names), CutSettings())
+    return _best(tree.children, overlap(leaves, tree, place.truth.astype(np.int64))[0], place.truth)
 
 
 def _best(children: np.ndarray, iou: np.ndarray, truth: np.ndarray) -> Counter[str]:

@@ -357,7 +357,7 @@ def passes(labels, kind, relief, line, top, left, across):  # type: ignore[no-un
 # Compiled: a hash table finds the row of a pair; sorting all pairs of pixels first takes several
 # times as long and another copy of the largest table that there is.
 @njit(cache=True, nogil=True)
-def add_up(found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901
+def add_up(found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Bring the rows of the same two basins together.
 
     Parameters
@@ -378,9 +378,7 @@ def add_up(found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901
         one, other = min(found[k, 0], found[k, 1]), max(found[k, 0], found[k, 1])
         if one == other:
             continue
-        at = _bucket(one, other) & (places - 1)
-        while place[at] >= 0 and not (out[place[at], 0] == one and out[place[at], 1] == other):
-            at = (at + 1) & (places - 1)
+        at = find_row(place, out, one, other)
         row = place[at]
         if row >= 0:
             out[row, 2] = min(out[row, 2], found[k, 2])
@@ -399,11 +397,27 @@ def add_up(found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901
             places *= 2
             place = np.full(places, -1)
             for row in range(used):
-                at = _bucket(out[row, 0], out[row, 1]) & (places - 1)
-                while place[at] >= 0:
-                    at = (at + 1) & (places - 1)
-                place[at] = row
+                place[find_row(place, out, out[row, 0], out[row, 1])] = row
     return out[:used]
+
+
+# Called for every pair; the table has a power of two places, at most half of which are taken.
+@njit(cache=True, nogil=True)
+def find_row(place, rows, one, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Return where a hash table notes the row of a pair of basins, or may: -1 stands there then.
+
+    Parameters
+    ----------
+    place : (p,) int64 ndarray
+        Places of rows, or -1.
+    rows : (n, c) int64 ndarray
+        Its first two columns are the pairs.
+    one, other : int
+    """
+    at = _bucket(one, other) & (place.size - 1)
+    while place[at] >= 0 and not (rows[place[at], 0] == one and rows[place[at], 1] == other):
+        at = (at + 1) & (place.size - 1)
+    return at
 
 
 @njit(cache=True, nogil=True)

@@ -9,14 +9,27 @@ largest summed score are taken (optimal cut of a tree; Kiran and Serra, Pattern 
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from selion.fields import hierarchy, nodes, seams
 from selion.fields.basins import NOTHING, OUTSIDE, smooth
 from selion.fields.node_score import CutSettings, NodeScore
 from selion.fields.seams import AREA, CORE, FIELD, KIND, LINE, PIXELS, SURE, Basins
-from selion.grid import Roi
 
 FULL, HECTARE = 65535, 1e4
+
+
+# Compiled: with arrays each step would be a pass over the block and a temporary of its size.
+@njit(cache=True, nogil=True)
+def _planes(thing, line):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    out = np.empty((4, *thing.shape), np.uint16)
+    for i in range(thing.shape[0]):
+        for j in range(thing.shape[1]):
+            field, edge = np.int64(thing[i, j]), np.int64(line[i, j])
+            stuff = 65535 - min(field + edge, 65535)
+            out[0, i, j], out[1, i, j], out[2, i, j] = field, edge, stuff
+            out[3, i, j] = min(edge + stuff // 2, 65535)
+    return out
 
 
 def planes_of(shares: np.ndarray, thing: int, boundary: int) -> np.ndarray:
@@ -24,40 +37,10 @@ def planes_of(shares: np.ndarray, thing: int, boundary: int) -> np.ndarray:
 
     The strength is the boundary plus half the background, smoothed by one pass of (1 2 1)/4.
     """
-    thing_share = shares[thing]
-    line = shares[boundary] if boundary >= 0 else np.zeros_like(thing_share)
-    stuff = FULL - np.minimum(thing_share.astype(np.uint32) + line, FULL)
-    strength = np.minimum(line + stuff // 2, FULL).astype(np.uint16)
-    return np.stack([thing_share, line, stuff.astype(np.uint16), smooth(strength, 1)])
-
-
-def more_columns(
-    labels: np.ndarray,
-    found: tuple[np.ndarray, np.ndarray],
-    kind: np.ndarray,
-    planes: np.ndarray,
-    core: Roi,
-    shape: tuple[int, int],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Add the columns of the cut to a block's basins and to its pairs of pixels.
-
-    Parameters
-    ----------
-    labels, kind : (y, x) ndarrays
-        Of the block.
-    found : ((n, 7) int64 ndarray, (m, 5) int64 ndarray)
-        Basins, and passes as :func:`selion.fields.basins.passes` lists them.
-    planes : (4, y, x) uint16 ndarray
-        Of :func:`planes_of`.
-    core : Roi
-        Where the block lies in the raster of ``shape``.
-    """
-    rows, pairs = found
-    inside = nodes.sum_pixels(
-        labels, len(rows), kind, planes[:3], core[0].start, core[1].start, shape
-    )
-    beside = nodes.border_values(labels, planes[3], planes[2], len(pairs))
-    return np.concatenate([rows, inside], axis=1), np.concatenate([pairs, beside], axis=1)
+    line = shares[boundary] if boundary >= 0 else np.zeros_like(shares[thing])
+    planes: np.ndarray = _planes(shares[thing], line)
+    planes[3] = smooth(planes[3], 1)
+    return planes
 
 
 def grow(basins: Basins, settings: CutSettings, unit: float) -> tuple[Basins, nodes.Tree]:

@@ -246,6 +246,38 @@ def borders(children, between, around):  # type: ignore[no-untyped-def]  # noqa:
     return outer, inner, top
 
 
+# Compiled: one pass up the tree.
+@njit(cache=True, nogil=True)
+def inside(children, between, pixels):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Say what every node is made of.
+
+    Parameters
+    ----------
+    children, between
+        Of :func:`agglomerate`.
+    pixels : (count + joins,) int64 ndarray
+
+    Returns
+    -------
+    (count + joins, 4) float64 ndarray
+        Basins; pixels of the largest of them; and over all joins inside the largest product of the
+        strength that fell, and of its square, with the pixels of the smaller part.
+    """
+    count = pixels.size - children.shape[0]
+    out = np.zeros((pixels.size, 4))
+    for k in range(count):
+        out[k, 0], out[k, 1] = 1, pixels[k]
+    for k in range(children.shape[0]):
+        a, b = children[k, 0], children[k, 1]
+        fell, small = between[k, 1] / max(between[k, 0], 1), min(pixels[a], pixels[b])
+        row = out[count + k]
+        row[0] = out[a, 0] + out[b, 0]
+        row[1] = max(out[a, 1], out[b, 1])
+        row[2] = max(out[a, 2], out[b, 2], fell * small)
+        row[3] = max(out[a, 3], out[b, 3], fell * fell * small)
+    return out
+
+
 # Compiled: two passes, up the tree and down.
 @njit(cache=True, nogil=True)
 def best_cut(children, worth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201

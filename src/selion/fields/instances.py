@@ -303,16 +303,21 @@ def cut(
         core[1].start,
         scene.shape,
     )
-    found = basins.passes(labels, kind, relief, line, core[0].start, core[1].start, scene.shape[1])
-    found[:, :2] -= 1
-    found = np.column_stack([found[:, :3], np.ones(len(found), np.int64), found[:, 3]])
+    top, left, across = core[0].start, core[1].start, scene.shape[1]
     rims = [kind, relief, line, flow]
     if scene.learnt:
-        from selion.fields import cutting
+        from selion.fields import cutting, nodes
 
         planes = cutting.planes_of(shares, scene.things[0], scene.boundary)[:, here[0], here[1]]
-        rows, found = cutting.more_columns(labels, (rows, found), kind, planes, core, scene.shape)
-        rims += [planes[3], planes[2]]
+        inner = nodes.sum_pixels(labels, count, kind, planes[:3], top, left, scene.shape)
+        rows = np.concatenate([rows, inner], axis=1)
+        beside = planes[3], planes[2]
+        found = nodes.sum_borders(labels, kind, relief, line, *beside, top, left, across)
+        rims += beside
+    else:
+        found = basins.passes(labels, kind, relief, line, top, left, across)
+        found[:, :2] -= 1
+        found = np.column_stack([found[:, :3], np.ones(len(found), np.int64), found[:, 3]])
     block = seams.BasinBlock(core, rows, seams.sum_passes(found), seams.rims_of(labels, *rims))
     if scene.first is None:
         return labels, block

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from selion.fields import hierarchy
+from selion.fields.basins import find_row, name_pass
 from selion.fields.seams import (
     AREA,
     BINS,
@@ -44,27 +45,26 @@ OWN = (
     *(f"weaker_{k}" for k in range(1, BINS)),
     *("inner_strength", "inner_length", "inner_top", "formed"),
     *(f"inner_weaker_{k}" for k in range(1, BINS)),
-    *("swallowed", "persistence", "shared", "share_of_parent"),
+    *("swallowed", "persistence", "shared", "share_of_parent", "share_of_grandparent"),
+    *("boundary_beside", "boundary_along", "background_beside"),
+    *("log_leaves", "largest_leaf", "torn", "torn_hard"),
 )
-OTHERS = (
-    "log_area",
-    "field",
-    "background",
-    "compactness",
-    "fill",
-    "strength",
-    "core",
-    "elongation",
-)
-FEATURES = (
-    *OWN,
-    *(f"{who}_{name}" for who in ("sibling", "parent", "larger", "smaller") for name in OTHERS),
-)
-"""Names of the features: a node's own, and some of its sibling's, its parent's and its two
-parts'."""
+_SHAPE = ("field", "compactness", "fill", "strength")
+_USUAL = ("log_area", "background", "core", "elongation", *_SHAPE)
+OTHERS = {
+    "sibling": (*_USUAL, "formed", "inner_top", "log_width"),
+    "parent": (*_USUAL, "swallowed", "persistence", "inner_top"),
+    "larger": _USUAL,
+    "smaller": _USUAL,
+    "grandparent": (*_SHAPE, "swallowed", "formed", "persistence"),
+}
+"""What is told of a node's neighbours in the tree: its sibling, its parent and that one's, and its
+two parts."""
+FEATURES = (*OWN, *(f"{who}_{name}" for who, names in OTHERS.items() for name in names))
+"""Names of the features: a node's own, and some of its neighbours' in the tree."""
 
 
-# Compiled: thirteen sums in one pass over the pixels.
+# Compiled: thirteen sums in one pass over the pixels, those of a run in one row at a time.
 @njit(cache=True, nogil=True)
 def sum_pixels(labels, count, kind, planes, top, left, shape):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Sum up over each basin what its features are made of.
@@ -89,56 +89,97 @@ def sum_pixels(labels, count, kind, planes, top, left, shape):  # type: ignore[n
     """
     height, width = labels.shape
     out = np.zeros((count, 13), np.int64)
+    sums = np.zeros(6, np.int64)
     for i in range(height):
-        y = np.int64(top + i)
-        for j in range(width):
-            x, row = np.int64(left + j), out[labels[i, j] - 1]
-            row[0] += kind[i, j] == 1
-            row[1] += y == 0 or x == 0 or y == shape[0] - 1 or x == shape[1] - 1
-            row[2] += y
-            row[3] += x
-            row[4] += y * y
-            row[5] += x * x
-            row[6] += x * y
-            for k in range(3):
-                value = np.int64(planes[k, i, j])
-                row[7 + 2 * k] += value
-                row[8 + 2 * k] += (value * value) >> 16
+        y, j = np.int64(top + i), 0
+        edge = y == 0 or y == shape[0] - 1
+        while j < width:
+            here, began, core, rim = labels[i, j], j, np.int64(0), np.int64(0)
+            across, square = np.int64(0), np.int64(0)
+            sums[:] = 0
+            while j < width and labels[i, j] == here:
+                x = np.int64(left + j)
+                core += kind[i, j] == 1
+                rim += edge or x == 0 or x == shape[1] - 1
+                across += x
+                square += x * x
+                for k in range(3):
+                    value = np.int64(planes[k, i, j])
+                    sums[2 * k] += value
+                    sums[2 * k + 1] += (value * value) >> 16
+                j += 1
+            row, length = out[here - 1], np.int64(j - began)
+            row[0] += core
+            row[1] += rim
+            row[2] += y * length
+            row[3] += across
+            row[4] += y * y * length
+            row[5] += square
+            row[6] += y * across
+            for k in range(6):
+                row[7 + k] += sums[k]
     return out
 
 
-# Compiled: in the order of selion.fields.basins.passes, of which these are more columns.
+# Compiled: a hash table finds the row of a pair, as in selion.fields.basins.add_up; the list of all
+# pairs of pixels would be the largest table that there is.
 @njit(cache=True, nogil=True)
-def border_values(labels, strength, stuff, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Return strength and background of every pair of neighbouring pixels in different basins.
+def sum_borders(labels, kind, relief, line, strength, stuff, top, left, across):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Sum up what lies between each two basins that touch.
 
     Parameters
     ----------
-    labels : (y, x) int32 ndarray
+    labels, kind, relief, line : (y, x) ndarrays
+        As for :func:`selion.fields.basins.passes`.
     strength, stuff : (y, x) uint16 ndarray
-        Of each pair the larger counts.
-    count : int
-        How many pairs there are.
+        Strength of a border and background; of each pair of pixels the larger counts.
+    top, left : int
+        Where the block lies in the raster.
+    across : int
+        Width of the raster.
 
     Returns
     -------
-    (count, 2 + BINS) int64 ndarray
-        Columns STRENGTH and further.
+    (n, 7 + BINS) int64 ndarray
+        Columns ONE to HISTOGRAM and further, basins from 0, in the order in which they were met.
     """
     height, width = labels.shape
-    out = np.zeros((count, 2 + BINS), np.int64)
-    at = 0
+    places = 1 << 12
+    place, used = np.full(places, -1), 0
+    out = np.zeros((places // 2 + 1, 7 + BINS), np.int64)
     for i in range(height):
         for j in range(width):
             for down in range(2):
                 y, x = i + down, j + 1 - down
-                if y < height and x < width and labels[i, j] != labels[y, x]:
-                    row = out[at]
-                    row[0] = max(strength[i, j], strength[y, x])
-                    row[1] = max(stuff[i, j], stuff[y, x])
-                    row[2 + ((row[0] * BINS) >> 16)] = 1
-                    at += 1
-    return out
+                if y >= height or x >= width or labels[i, j] == labels[y, x]:
+                    continue
+                upper = line[i, j] if relief[i, j] >= relief[y, x] else line[y, x]
+                rise = np.int64(max(relief[i, j], relief[y, x]))
+                if kind[i, j] != kind[y, x]:
+                    rise, upper = np.int64(65535), True
+                way = name_pass(rise, (np.int64(top) + i) * across + left + j, down)
+                one = np.int64(min(labels[i, j], labels[y, x]) - 1)
+                other = np.int64(max(labels[i, j], labels[y, x]) - 1)
+                at = find_row(place, out, one, other)
+                if place[at] < 0:
+                    place[at] = used
+                    out[used, 0], out[used, 1], out[used, 2] = one, other, way
+                    used += 1
+                row = out[place[at]]
+                row[2] = min(row[2], way)
+                row[3] += 1
+                row[4] += upper
+                strong = np.int64(max(strength[i, j], strength[y, x]))
+                row[5] += strong
+                row[6] += max(stuff[i, j], stuff[y, x])
+                row[7 + ((strong * BINS) >> 16)] += 1
+                if 2 * used > place.size:
+                    longer = np.zeros((2 * out.shape[0], out.shape[1]), np.int64)
+                    longer[:used] = out[:used]
+                    out, place = longer, np.full(2 * place.size, -1)
+                    for k in range(used):
+                        place[find_row(place, out, out[k, 0], out[k, 1])] = k
+    return out[:used].copy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,20 +262,28 @@ def features(tree: Tree, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.nd
     -----
     Border strength is the probability of the boundary plus half that of the background, 0 .. 1.  A
     node is *formed* over the border between its two parts and *swallowed* over the one to its
-    sibling; in between it persists.  Lengths are in pixels, ``log_width`` (2 area / perimeter) and
+    sibling; in between it persists.  It is *torn* as much as the worst of all joins inside it: the
+    strength of the border that fell (*hard*: its square) times the share of the smaller part.
+    ``boundary_beside`` is the boundary within it for each pixel of its border, ``boundary_along``
+    also of borders that fell inside.  Lengths are in pixels, ``log_width`` (2 area / perimeter) and
     ``log_minor`` (minor axis of the ellipse of equal moments) are logarithms of metres.
     """
-    relations = _relations(tree)
+    relations = dict(zip(("parent", "sibling", "larger", "smaller"), _relations(tree), strict=True))
+    parent = relations["parent"]
+    relations["grandparent"] = np.where(parent >= 0, parent[parent], -1)
+    inside = hierarchy.inside(tree.children, tree.between, tree.rows[:, PIXELS])
+    names = list(dict.fromkeys(name for told in OTHERS.values() for name in told))
     # one row more, for those that are not there: -1 is its place
-    shown = np.full((tree.count + 1, len(OTHERS)), np.nan, np.float32)
-    columns = [OWN.index(name) for name in OTHERS]
+    shown = np.full((tree.count + 1, len(names)), np.nan, np.float32)
+    columns = [OWN.index(name) for name in names]
     for k in range(0, tree.count, STEP):
         nodes = np.arange(k, min(k + STEP, tree.count))
-        shown[nodes] = _own(tree, nodes, relations[0])[:, columns]
+        shown[nodes] = _own(tree, nodes, parent, inside)[:, columns]
+    told = [(relations[who], [names.index(n) for n in some]) for who, some in OTHERS.items()]
     for k in range(0, len(wanted), STEP):
         nodes = wanted[k : k + STEP]
-        others = [shown[relation[nodes]] for relation in relations]
-        yield nodes, np.concatenate([_own(tree, nodes, relations[0]), *others], axis=1)
+        others = [shown[relation[nodes]][:, some] for relation, some in told]
+        yield nodes, np.concatenate([_own(tree, nodes, parent, inside), *others], axis=1)
 
 
 def _relations(tree: Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -251,8 +300,11 @@ def _relations(tree: Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return parent, sibling, larger, smaller
 
 
-def _own(tree: Tree, at: np.ndarray, parent: np.ndarray) -> np.ndarray:
-    """Return the (n, len(OWN)) features of some nodes that are about themselves."""
+def _own(tree: Tree, at: np.ndarray, parent: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return the (n, len(OWN)) features of some nodes that are about themselves.
+
+    ``inside`` is what :func:`selion.fields.hierarchy.inside` says of every node.
+    """
     rows, outer, inner = (
         values[at].astype(float) for values in (tree.rows, tree.outer, tree.inner)
     )
@@ -276,6 +328,10 @@ def _own(tree: Tree, at: np.ndarray, parent: np.ndarray) -> np.ndarray:
     inner_weaker = np.cumsum(inner[:, 3:], 1)[:, : BINS - 1] / within[:, None]
     length = outer[:, 0] + rows[:, RIM]
     whole = np.where(has, tree.rows[:, PIXELS][parent[at]], pixels)
+    second = np.where(has, parent[parent[at]], -1)
+    wider = np.where(second >= 0, tree.rows[:, PIXELS][second], whole)
+    beside, along = np.maximum(length, 1) * FULL, np.maximum(length + inner[:, 0], 1) * FULL
+    leaves, largest, torn, hard = inside[at].T
     columns = [
         np.log(area),
         np.log(pixels),
@@ -299,6 +355,14 @@ def _own(tree: Tree, at: np.ndarray, parent: np.ndarray) -> np.ndarray:
         swallowed - formed,
         np.where(has, fell[above, 0] / around, 0.0),
         pixels / whole,
+        pixels / wider,
+        rows[:, LINE] / beside,
+        rows[:, LINE] / along,
+        rows[:, STUFF] / beside,
+        np.log(leaves),
+        largest / pixels,
+        torn / pixels / FULL,
+        hard / pixels / FULL / FULL,
     ]
     return np.stack(columns, 1).astype(np.float32)
 

@@ -179,7 +179,7 @@ def _across(
 def _border_values(found: np.ndarray) -> np.ndarray:
     """Return the columns from STRENGTH on of (2, k) strengths and backgrounds.
 
-    As :func:`selion.fields.nodes.border_values`, along a seam.
+    As :func:`selion.fields.nodes.sum_borders`, along a seam.
     """
     steps = np.arange(BINS) == (found[0] * BINS >> 16)[:, None]
     return np.column_stack([found.T, steps.astype(np.int64)])
