@@ -21,7 +21,7 @@ from selion.fields.cutting import grow, worth
 from selion.fields.hierarchy import best_cut
 from selion.fields.instances import InstanceInput, cut, prepare
 from selion.fields.node_score import CutSettings
-from selion.fields.nodes import FEATURES, Tree, features
+from selion.fields.nodes import FEATURES, Features, Tree
 from selion.fields.seams import AREA, join
 from selion.grid import whole
 from selion.raster import Raster
@@ -126,7 +126,7 @@ def read_place(path: Path, settings: CutSettings) -> Place:
     grid = GeoBox(truth.shape, Affine(gsd, 0, 0, 0, -gsd, 0), "EPSG:32631")
     raster = Raster(probs.astype(np.float32) / 254, grid, FTW3.names)
     leaves, tree = hierarchy(raster, settings)
-    values = np.concatenate([v for _, v in features(tree, np.arange(tree.count))])
+    values = Features(tree)(np.arange(tree.count))
     hits = overlap(leaves, tree, truth)
     where = (about["kind"], about["fold"], about["unseen"])
     small = (leaves.astype(np.int32), tree, values, *hits, truth.astype(np.int32))

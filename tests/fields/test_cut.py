@@ -25,7 +25,7 @@ from selion.fields.cutting import grow, worth
 from selion.fields.hierarchy import agglomerate, best_cut
 from selion.fields.instances import cut, prepare
 from selion.fields.node_score import CutSettings
-from selion.fields.nodes import FEATURES, features
+from selion.fields.nodes import FEATURES, Features
 from selion.fields.seams import join
 from selion.grid import whole
 from selion.models import load_model
@@ -130,7 +130,7 @@ def tree_of(probs, settings=None):
     return (
         leaves.pieces[labels - 1],
         tree,
-        np.concatenate([v for _, v in features(tree, np.arange(tree.count))]),
+        Features(tree)(np.arange(tree.count)),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numba import njit
 
+from selion.cores import usable_cores
 from selion.errors import BadInput, ChecksumMismatch, UnreadableFile
 from selion.fields import nodes
 
 if TYPE_CHECKING:
     from selion.segmenter import Card
 
+TOGETHER = 64
+"""Nodes that go down a tree one after the other."""
 CUT = "cut.safetensors"
 """The file beside a model's card."""
 
@@ -87,9 +91,13 @@ class NodeScore:
 
     def __call__(self, tree: nodes.Tree, wanted: np.ndarray) -> np.ndarray:
         """Return (node,) float64 probabilities, 0 .. 1; 0 for those that are not ``wanted``."""
-        said = np.zeros(tree.count)
-        for some, values in nodes.features(tree, np.flatnonzero(wanted)):
-            said[some] = self.predict(values)
+        said, described = np.zeros(tree.count), nodes.Features(tree)
+        some = np.flatnonzero(wanted)
+        parts = [some[k : k + nodes.STEP] for k in range(0, len(some), nodes.STEP)]
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            found = pool.map(lambda part: self.predict(described(part)), parts)
+            for part, values in zip(parts, found, strict=True):
+                said[part] = values
         return said
 
     def predict(self, values: np.ndarray) -> np.ndarray:
@@ -178,19 +186,22 @@ def _sound(tensors: dict[str, np.ndarray]) -> bool:
     )
 
 
-# Compiled: two million nodes go down some hundred trees each.
+# Compiled: two million nodes go down some hundred trees each; a few at a time, so that they and the
+# tree stay in the fastest memory.  The sums of a node are added in the order of the trees.
 @njit(cache=True, nogil=True)
 def _sum_leaves(values, roots, feature, threshold, left, right, missing_left, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Return (n,) float64 sums of the leaves that the rows of ``values`` reach."""
     out = np.zeros(values.shape[0])
-    for k in range(values.shape[0]):
+    for first in range(0, values.shape[0], TOGETHER):
+        last = min(first + TOGETHER, values.shape[0])
         for root in roots:
-            at = root
-            while feature[at] >= 0:
-                x = values[k, feature[at]]
-                down = missing_left[at] == 1 if np.isnan(x) else x <= threshold[at]
-                at = left[at] if down else right[at]
-            out[k] += value[at]
+            for k in range(first, last):
+                at = root
+                while feature[at] >= 0:
+                    x = values[k, feature[at]]
+                    down = missing_left[at] == 1 if np.isnan(x) else x <= threshold[at]
+                    at = left[at] if down else right[at]
+                out[k] += value[at]
     return out
 
 

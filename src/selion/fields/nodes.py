@@ -6,7 +6,6 @@ so they do not depend on blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +34,8 @@ from selion.fields.seams import (
 )
 
 FULL = 65535.0
-STEP = 1 << 17
-"""Nodes whose features are in memory at a time."""
+STEP = 1 << 15
+"""Nodes whose features are in memory at a time, for each thread."""
 
 OWN = (
     *("log_area", "log_pixels", "core", "rim", "elongation", "fill", "log_minor"),
@@ -145,7 +144,7 @@ def sum_borders(labels, kind, relief, line, strength, stuff, top, left, across):
     """
     height, width = labels.shape
     places = 1 << 12
-    place, used = np.full(places, -1), 0
+    place, used, last = np.full(places, -1), 0, 0
     out = np.zeros((places // 2 + 1, 7 + BINS), np.int64)
     for i in range(height):
         for j in range(width):
@@ -160,12 +159,15 @@ def sum_borders(labels, kind, relief, line, strength, stuff, top, left, across):
                 way = name_pass(rise, (np.int64(top) + i) * across + left + j, down)
                 one = np.int64(min(labels[i, j], labels[y, x]) - 1)
                 other = np.int64(max(labels[i, j], labels[y, x]) - 1)
-                at = find_row(place, out, one, other)
-                if place[at] < 0:
-                    place[at] = used
-                    out[used, 0], out[used, 1], out[used, 2] = one, other, way
-                    used += 1
-                row = out[place[at]]
+                # most often it is the pair that was met last
+                if one != out[last, 0] or other != out[last, 1] or used == 0:
+                    at = find_row(place, out, one, other)
+                    if place[at] < 0:
+                        place[at] = used
+                        out[used, 0], out[used, 1], out[used, 2] = one, other, way
+                        used += 1
+                    last = place[at]
+                row = out[last]
                 row[2] = min(row[2], way)
                 row[3] += 1
                 row[4] += upper
@@ -242,21 +244,12 @@ def _border_columns(passes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(passes[:, [LENGTH, *range(STRENGTH, passes.shape[1])]])
 
 
-def features(tree: Tree, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Describe some nodes, STEP nodes at a time.
+class Features:
+    """What nodes are told apart by.
 
     Parameters
     ----------
     tree : Tree
-    wanted : (k,) int64 ndarray
-        Which nodes.
-
-    Yields
-    ------
-    (n,) int64 ndarray
-        The nodes.
-    (n, len(FEATURES)) float32 ndarray
-        NaN where there is no such neighbour.
 
     Notes
     -----
@@ -268,22 +261,30 @@ def features(tree: Tree, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, np.nd
     also of borders that fell inside.  Lengths are in pixels, ``log_width`` (2 area / perimeter) and
     ``log_minor`` (minor axis of the ellipse of equal moments) are logarithms of metres.
     """
-    relations = dict(zip(("parent", "sibling", "larger", "smaller"), _relations(tree), strict=True))
-    parent = relations["parent"]
-    relations["grandparent"] = np.where(parent >= 0, parent[parent], -1)
-    inside = hierarchy.inside(tree.children, tree.between, tree.rows[:, PIXELS])
-    names = list(dict.fromkeys(name for told in OTHERS.values() for name in told))
-    # one row more, for those that are not there: -1 is its place
-    shown = np.full((tree.count + 1, len(names)), np.nan, np.float32)
-    columns = [OWN.index(name) for name in names]
-    for k in range(0, tree.count, STEP):
-        nodes = np.arange(k, min(k + STEP, tree.count))
-        shown[nodes] = _own(tree, nodes, parent, inside)[:, columns]
-    told = [(relations[who], [names.index(n) for n in some]) for who, some in OTHERS.items()]
-    for k in range(0, len(wanted), STEP):
-        nodes = wanted[k : k + STEP]
-        others = [shown[relation[nodes]][:, some] for relation, some in told]
-        yield nodes, np.concatenate([_own(tree, nodes, parent, inside), *others], axis=1)
+
+    def __init__(self, tree: Tree) -> None:
+        parent, sibling, larger, smaller = _relations(tree)
+        grandparent = np.where(parent >= 0, parent[parent], -1)
+        names = list(dict.fromkeys(name for told in OTHERS.values() for name in told))
+        columns = [OWN.index(name) for name in names]
+        self._tree, self._parent = tree, parent
+        self._inside = hierarchy.inside(tree.children, tree.between, tree.rows[:, PIXELS])
+        # one row more, for those that are not there: -1 is its place
+        self._shown = np.full((tree.count + 1, len(names)), np.nan, np.float32)
+        for k in range(0, tree.count, STEP):
+            nodes = np.arange(k, min(k + STEP, tree.count))
+            self._shown[nodes] = _own(tree, nodes, parent, self._inside)[:, columns]
+        relations = (sibling, parent, larger, smaller, grandparent)
+        self._told = [
+            (relation, [names.index(name) for name in some])
+            for relation, some in zip(relations, OTHERS.values(), strict=True)
+        ]
+
+    def __call__(self, nodes: np.ndarray) -> np.ndarray:
+        """Return (n, len(FEATURES)) float32 of (n,) int64 nodes, NaN for neighbours not there."""
+        own = _own(self._tree, nodes, self._parent, self._inside)
+        others = [self._shown[relation[nodes]][:, some] for relation, some in self._told]
+        return np.concatenate([own, *others], axis=1)
 
 
 def _relations(tree: Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
