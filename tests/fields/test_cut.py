@@ -22,10 +22,10 @@ from selion.fields import (
     score_of,
 )
 from selion.fields.cutting import grow, worth
-from selion.fields.hierarchy import agglomerate, best_cut
+from selion.fields.hierarchy import agglomerate, best_cut, inside
 from selion.fields.instances import cut, prepare
 from selion.fields.node_score import CutSettings
-from selion.fields.nodes import FEATURES, Features
+from selion.fields.nodes import FEATURES, Features, sum_borders
 from selion.fields.seams import join
 from selion.grid import whole
 from selion.models import load_model
@@ -187,6 +187,48 @@ def test_sums_of_nodes_are_those_of_their_pixels():
         assert said["elongation"] == pytest.approx(np.sqrt(high / low), rel=1e-4)
         edge = mask[[0, -1]].sum() + mask[1:-1, [0, -1]].sum()
         assert said["rim"] == pytest.approx(edge / np.sqrt(mask.sum()), rel=1e-5)
+
+
+def test_borders_are_those_of_all_pairs_of_pixels():
+    """More pairs of basins than the table begins with, each counted pixel by pixel."""
+    rng = np.random.default_rng(4)
+    labels = rng.permutation(90 * 90).reshape(90, 90).astype(np.int32) // 2 + 1
+    kind = rng.integers(0, 2, labels.shape).astype(np.uint8)
+    line = rng.random(labels.shape) < 0.5
+    relief, strength, stuff = rng.integers(0, 65536, (3, *labels.shape)).astype(np.uint16)
+    wanted = {}
+    for down, (first, second) in enumerate(
+        [(np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])]
+    ):
+        for i, j in np.argwhere(labels[first] != labels[second]).tolist():
+            here, there = (i, j), (i + down, j + 1 - down)
+            pair = tuple(sorted((int(labels[here]) - 1, int(labels[there]) - 1)))
+            upper = line[here] if relief[here] >= relief[there] else line[there]
+            rise = int(max(relief[here], relief[there]))
+            if kind[here] != kind[there]:
+                rise, upper = 65535, True
+            way = (rise << 46) | (2 * ((i + 7) * 500 + j + 3) + down)
+            strong, beside = (int(max(v[here], v[there])) for v in (strength, stuff))
+            bins = np.arange(4) == strong // 16384
+            row = wanted.setdefault(pair, [way, *[0] * 8])
+            row[0] = min(row[0], way)
+            for k, value in enumerate((1, int(upper), strong, beside, *bins.astype(int))):
+                row[k + 1] += int(value)
+    found = sum_borders(labels, kind, relief, line, strength, stuff, 7, 3, 500)
+    assert len(wanted) > 2**13
+    assert {(a, b): row for a, b, *row in found.tolist()} == wanted
+
+
+def test_a_node_is_torn_by_the_worst_join_inside():
+    # 0 and 1 join over 10, 2 and 3 over 40, both over 20
+    children = np.array([[0, 1], [2, 3], [4, 5]])
+    between = np.array([[1, 10], [2, 80], [1, 20]])
+    pixels = np.array([50, 30, 5, 100, 80, 105, 185])
+    found = inside(children, between, pixels).tolist()
+    assert found[:4] == [[1, 50, 0, 0], [1, 30, 0, 0], [1, 5, 0, 0], [1, 100, 0, 0]]
+    assert found[4] == [2, 50, 10 * 30, 100 * 30]
+    assert found[5] == [2, 100, 40 * 5, 1600 * 5]
+    assert found[6] == [4, 100, 20 * 80, 400 * 80]
 
 
 def test_trees_ask_as_they_are_written():
