@@ -26,9 +26,9 @@ def _planes(thing, line):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN20
     for i in range(thing.shape[0]):
         for j in range(thing.shape[1]):
             field, edge = np.int64(thing[i, j]), np.int64(line[i, j])
-            stuff = 65535 - min(field + edge, 65535)
+            stuff = max(65535 - field - edge, np.int64(0))
             out[0, i, j], out[1, i, j], out[2, i, j] = field, edge, stuff
-            out[3, i, j] = min(edge + stuff // 2, 65535)
+            out[3, i, j] = edge + stuff // 2
     return out
 
 
