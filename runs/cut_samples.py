@@ -4,8 +4,8 @@
     python runs/cut_samples.py samples --networks fold0.safetensors ... fold4.safetensors \\
         --chips ../shared/data/satellite/vhr_naip_usa --looks ../shared/data/satellite/s2_unlabelled
 
-A network is a packaged model, a model's folder, or a checkpoint of the family "dates" with a JSON
-beside it (``architecture``, ``gsd``, ``divide``).  One answers for all places; of five the k-th
+A network is a packaged model, a model's folder, or a checkpoint of the family "dates" with
+``architecture.json`` beside it.  One answers for all places; of five the k-th
 answers for the k-th fold by place, which it has not seen.  Aerial chips are shown as they are, at
 2.5 and 4 m, as Sentinel-2 true colour and as two of its dates, several times in other colours;
 simulated scenes (``fields_s2_2season.py --render-only``) as they are, each date alone for a model
@@ -50,6 +50,10 @@ SATELLITE = 10.0
 SCORES = 254
 """Steps of a stored probability."""
 DATE = ("red", "green", "blue", "nir")
+GSD = (1.65, 4.5)
+"""Metres at which a checkpoint works, finest and coarsest."""
+BYTES, NUMBERS, MOST = 255.0, 3000.0, 3.0
+"""What colours in bytes and digital numbers are divided by, and what these are cut at."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,12 @@ def bands_of(dates: int) -> tuple[str, ...]:
     return tuple(f"window_{'abcdefgh'[k]}:{band}" for k in range(dates) for band in DATE)
 
 
+def described(checkpoint: Path) -> dict[str, Any]:
+    """What lies beside a checkpoint: ``architecture``."""
+    about: dict[str, Any] = json.loads((checkpoint.parent / "architecture.json").read_text())
+    return about
+
+
 @lru_cache(2)
 def open_network(name: str, dates: int) -> LoadedModel[np.ndarray]:
     """A packaged model, or a checkpoint for so many dates."""
@@ -173,11 +183,11 @@ def open_network(name: str, dates: int) -> LoadedModel[np.ndarray]:
         return load_model(name)
     from safetensors.torch import load_file
 
-    about = json.loads(path.with_suffix(".json").read_text())
+    about = described(path)
     bands = bands_of(dates)
     card = ModelCard(
         path.stem,
-        InputSpec(bands, gsd=tuple(about["gsd"]), window=512, any_order=True),
+        InputSpec(bands, gsd=GSD, window=512, any_order=True),
         FTW3,
         architecture=about["architecture"],
         files={"model.safetensors": key_of(name)},
@@ -199,10 +209,9 @@ def prepared(name: str, view: View, image: np.ndarray) -> np.ndarray:
     """Numbers as the network wants them: a checkpoint gets them scaled, and told what is absent."""
     if Path(name).suffix != ".safetensors":
         return image
-    divide = json.loads(Path(name).with_suffix(".json").read_text())["divide"]
     if view.dates > 1:
-        return (image / divide["numbers"]).astype(np.float32)
-    scaled = (image / divide["bytes"]).astype(np.float32)
+        return np.clip(image / NUMBERS, 0, MOST).astype(np.float32)
+    scaled = (image / BYTES).astype(np.float32)
     return np.concatenate([scaled, np.full_like(scaled[:1], ABSENT)])
 
 
@@ -231,8 +240,8 @@ def key_of(name: str) -> str:
     path = Path(name)
     if path.suffix != ".safetensors":
         return str(load_model(name).card.files["model.safetensors"])
-    described = path.with_suffix(".json").read_bytes()
-    return hashlib.sha256(path.read_bytes() + described).hexdigest()
+    shown = f"{described(path)['architecture']}{GSD}{BYTES}{NUMBERS}{MOST}"
+    return hashlib.sha256(path.read_bytes() + shown.encode()).hexdigest()
 
 
 def sample(out: Path, name: str, view: View, looks: Path | None) -> Path:

@@ -10,8 +10,8 @@ takes fields on the fifth, and prints object F1, precision, recall and pixel IoU
 size and by kind of error, beside the watershed, a watershed of image gradients, and what an oracle
 could choose from the hierarchy of the network and from that of image gradients.  Every node of
 every hierarchy is a sample; its truth is how well it covers the field that it covers best, a soft
-IoU > 0.5.  With ``--out`` the score that ships learns from all places; ``--final`` names the
-network that it is for, if that is not the one of the folds.
+IoU > 0.5.  With ``--out`` the score that ships learns from all places, each as the
+network of its fold sees it: what a network says of places that it was trained on is too sure.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ from selion.models import read_card, write_card
 from selion.models.card import sha256_of
 from selion.raster import Raster
 
+CARD = "card.toml"
 SOFT = 0.06
 """Width of the step at IoU 0.5: a node at 0.48 is nearly as good as one at 0.52."""
 FOUR = 2.776
@@ -300,8 +301,7 @@ def main() -> None:
     )
     parser.add_argument("work", type=Path, help="samples, hierarchies and tables go here")
     cut_samples.add_options(parser)
-    parser.add_argument("--final", help="network that the score is for, if not that of the folds")
-    parser.add_argument("--out", type=Path, help="folder of a model, whose card then names the cut")
+    parser.add_argument("--out", type=Path, help="folder of a model; its card then names the cut")
     parser.add_argument("--trees", type=int, default=160)
     parser.add_argument("--pictures", type=Path, help="folder for twelve pictures")
     for name in ("smoothing", "depth"):
@@ -325,10 +325,12 @@ def main() -> None:
         write_pictures(places, said, settings, args.pictures)
     (args.work / "table.json").write_text(json.dumps(rows | {"reliability": sure}, indent=1))
     if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
         learn(places, settings, args.trees).save(args.out / CUT)
+    if args.out and (args.out / CARD).exists():
         card = read_card(args.out)
         card = replace(card, files={**card.files, CUT: sha256_of(args.out / CUT)})
-        write_card(card, args.out / "card.toml")
+        write_card(card, args.out / CARD)
 
 
 if __name__ == "__main__":
