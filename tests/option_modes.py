@@ -159,7 +159,10 @@ EXEMPT = {"stats": {"quiet": "nothing is printed but the result anyhow"}}
 SAMPLED = SimpleNamespace(
     drawn=1, units=2, notes=(), strata=[SimpleNamespace(name="fields", units=2, drawn=1)]
 )
-JOBS = {"selion.models.find_card": None, "selion.imagery.find_seasons": None}
+JOBS = {
+    "selion.models.find_card": lambda name: SimpleNamespace(name=str(name)),
+    "selion.imagery.find_seasons": None,
+}
 """What a plan asks so that its jobs are not refused later."""
 RATE = SimpleNamespace(value=0.5, half_width=0.1)
 ESTIMATED = SimpleNamespace(
