@@ -1,7 +1,7 @@
-"""Fit the interval of cover of `crops-rgb` on what its sisters answered to sources they never saw.
+"""Fit the interval of cover of `crops-wide` on what its sisters answered to sources they never saw.
 
     D=../shared/data/closerange
-    python runs/crops_calibrate.py checkpoints/crops_fit/crops.npz src/selion/weights/crops-rgb \
+    python runs/crops_calibrate.py checkpoints/crops_fit/crops.npz src/selion/weights/crops-wide \
         $D/ews_wheat/images $D/chilli_unlabelled/images
 
 ``crops.npz`` is what `crops_fit.py` writes.  For each source the interval is first fitted on the

@@ -1,4 +1,4 @@
-"""Package what `crops_fit.py` trained: weights, graph, card and fingerprint of `crops-rgb`.
+"""Package what `crops_fit.py` trained: weights, graph, card and fingerprint of `crops-wide`.
 
     python runs/crops_export.py checkpoints/crops_fit/crops.npz src/selion/weights
 
@@ -18,7 +18,7 @@ import torch
 from selion.models import export, load_model, read_card
 from selion.models.network import build_network
 
-CARD = Path(__file__).parent / "cards" / "crops-rgb.toml"
+CARD = Path(__file__).parent / "cards" / "crops-wide.toml"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Train `crops-rgb` on a GPU in minutes, and judge it on what it has not seen.
+"""Train `crops-wide` on a GPU in minutes, and judge it on what it has not seen.
 
     D=../shared/data/closerange
     python runs/crops_pack.py $D/ews_wheat $D/chilli_unlabelled/images checkpoints/crops.npz

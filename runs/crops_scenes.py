@@ -1,4 +1,4 @@
-"""Simulated photographs of crops from above, to train `crops-rgb` on: many species and grounds.
+"""Simulated photographs of crops from above, to train `crops-wide` on: many species and grounds.
 
     python runs/crops_scenes.py sheet.png --count 40          photographs with their masks
 

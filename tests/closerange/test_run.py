@@ -34,7 +34,7 @@ from selion.closerange.model import PhotoModel
 from selion.closerange.rule import ColourRule
 from selion.data.photos import find_photos
 from selion.errors import BadInput, OutputExists, OutputFailed, UnknownName, UnreadableFile
-from selion.models import ModelCard
+from selion.models import ModelCard, packaged_models
 from selion.reports.photographs import write_gallery
 from selion.segmenter import InputSpec
 from selion.simulation.landscape import simulate_photo
@@ -313,10 +313,17 @@ def test_models_by_name(monkeypatch, tmp_path):
         open_model("fields-s2-2season")
     from selion.closerange.model import default_model
 
-    cards = [ModelCard("crops-rgb", InputSpec(("red", "green", "blue")), CROP, folder=tmp_path)]
+    # two ship; the one for hard photographs has to be asked for
+    shipped = [card.name for card in packaged_models() if "crop" in card.classes.names]
+    assert shipped == ["crops-rgb", "crops-wide"]
+    assert default_model() == ("crops-rgb", "")
+    cards = [
+        ModelCard(name, InputSpec(("red", "green", "blue")), CROP, folder=tmp_path)
+        for name in ("crops-wide", "crops-rgb")
+    ]
     monkeypatch.setattr("selion.models.list_models", lambda: cards)
     assert default_model() == ("crops-rgb", "")
-    monkeypatch.setattr("selion.models.list_models", list)
+    monkeypatch.setattr("selion.models.list_models", lambda: cards[:1])
     name, note = default_model()
     assert name == "colour"
     assert "crops-rgb is not installed" in note
@@ -616,3 +623,12 @@ def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
     run = measure_folder(tmp_path / "in", out, MODEL, compute=ONE)
     assert len(run.rows) == 8
     assert run.reused == finished
+
+
+def test_only_the_model_with_a_file_of_photographs_is_calibrated():
+    """Its card names the file, so that a change of it is a wrong checksum."""
+    assert open_model("crops-rgb").known is None
+    known = open_model("crops-wide").known
+    assert known is not None
+    assert known.photographs == 262
+    assert "photographs.json" in open_model("crops-wide").key["files"]
