@@ -108,13 +108,14 @@ def _write_archive(
 
     from selion.pipeline import demo
     from selion.simulation.archive import simulate_archive
+    from selion.store.atomic import write_text
 
     tile = max(size // 2 // 6, 20) * 6
     written = simulate_archive(
         out, seed=seed, centre=centre, tile_px=tile, draw=demo.write_outlines, force=force
     )
     area = out / "area.geojson"
-    area.write_text(json.dumps(dict(written.area)), "utf-8")
+    write_text(area, json.dumps(dict(written.area)), force=True)
     click.echo(f"{len(written.items)} scenes of {len(written.tiles)} tiles; try:", err=True)
     click.echo(
         (
