@@ -14,6 +14,7 @@ import pytest
 
 from selion.errors import OutputExists, OutputFailed
 from selion.store import atomic_folder, atomic_write, check_output
+from selion.store.lock import held, try_hold
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -206,3 +207,21 @@ def test_interrupt_leaves_nothing_at_all(tmp_path):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert names(tmp_path) == []
+
+
+def test_a_lock_has_no_name_before_it_is_held(tmp_path, monkeypatch):
+    """A thread that sweeps must not find the lock of a live folder free, as it once did."""
+    fcntl = pytest.importorskip("fcntl")
+    named = []
+
+    def flock(file, how):
+        named.append((tmp_path / "lock").exists())
+        return kept(file, how)
+
+    kept = fcntl.flock
+    monkeypatch.setattr("selion.store.lock.fcntl.flock", flock)
+    with held(tmp_path / "lock"):
+        assert named == [False]
+        assert not try_hold(tmp_path / "lock")
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    assert try_hold(tmp_path / "lock")

@@ -35,11 +35,16 @@ def locked(file: int) -> Iterator[None]:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Make a file, and hold its lock as long as the block, or this process, lives."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    """Make a file, and hold its lock as long as the block, or this process, lives.
+
+    It gets its name when it is held already: nobody ever sees it free while its process lives.
+    """
+    unborn = path.with_name(f"{path.name}.new")
+    file = os.open(unborn, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if LOCKS:
             fcntl.flock(file, fcntl.LOCK_EX)
+        unborn.replace(path)
         yield
     finally:
         os.close(file)

@@ -42,6 +42,8 @@ LARGEST = 64 * 2**20
 """Bytes of a VRT."""
 DEEPEST = 4
 """VRTs within VRTs."""
+_VARIABLE = re.compile(r'NETCDF:"([^":]+)":\w+')
+"""A variable of a netCDF file, as GDAL names it."""
 _NAMES = frozenset(("SourceFilename", "SourceDataset", "Dataset", "IndexDataset"))
 _CODE = frozenset(("PixelFunctionCode", "SQL", "Algorithm"))
 
@@ -75,7 +77,7 @@ def drivers_of(path: str) -> tuple[str | None, ...]:
         return ("GTI",)
     if remote_scheme(path) is not None:
         return REMOTE_DRIVERS
-    with Path(path).open("rb") as file:
+    with _file_of(path).open("rb") as file:
         head = file.read(512)
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"<", b"{", b"["):
         raise UnreadableFile(
@@ -83,6 +85,12 @@ def drivers_of(path: str) -> tuple[str | None, ...]:
             "give it the ending .vrt; otherwise give the image itself."
         )
     return (None,)
+
+
+def _file_of(path: str) -> Path:
+    """Return the local file of a raster; of a variable of a netCDF file, that file."""
+    inner = _VARIABLE.fullmatch(path)
+    return Path(inner[1] if inner else path)
 
 
 def check_opened(dataset: Any, path: str) -> None:
@@ -97,7 +105,7 @@ def check_opened(dataset: Any, path: str) -> None:
 
 
 def _stay_beside(path: str, files: Iterable[str]) -> None:
-    home = Path(path).absolute().parent
+    home = _file_of(path).absolute().parent
     for name in files:
         if name.startswith("/vsi") or Path(os.path.normpath(Path(name).absolute())).parent != Path(
             os.path.normpath(home)
