@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-ABSENT = -1.0
+from selion.models.dates.absent import ABSENT
+
 IGNORE = 255
 DISPLAY = 14.0
 """Digital numbers (reflectance x 10000) per count of a true-colour product."""

@@ -50,7 +50,7 @@ from fields_draw import (
     read_stock,
     read_unlabelled,
 )
-from selion.models.dates.network import ABSENT, DateSet, _fuse, make_dates
+from selion.models.dates.network import ABSENT, DateSet, fuse_dates, make_dates
 
 BANDS, CLASSES = 4, 3
 SIZES = {
@@ -137,7 +137,7 @@ def look(network: DateSet, groups: list[torch.Tensor]) -> torch.Tensor:
     for fusion, level in zip(network.fusions, levels[1:], strict=True):
         seen = F.avg_pool2d(seen, 2)
         pairs = zip(_groups(level, groups), _groups(seen, groups), strict=True)
-        fused.append(torch.cat([_fuse(fusion, part, share) for part, share in pairs]))
+        fused.append(torch.cat([fuse_dates(fusion, part, share) for part, share in pairs]))
     return network.decoder(fused)
 
 

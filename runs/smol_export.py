@@ -21,21 +21,11 @@ from selion.models.card import ModelCard, sha256_of, write_card
 from selion.models.language import smol
 from selion.models.language.chat import Prompt
 from selion.models.language.gguf import GgufFile
-from selion.models.language.joined import Shape, build, make_processor, write_joined
+from selion.models.language.joined import LAYERS, Shape, build, make_processor, write_joined
 from selion.models.language.smol import WHEEL, small_tokenizer
 from selion.segmenter import InputSpec, Scaling
 from smol_data import CODEC, FRAME, GRID, NAMES, PATCH, SHOWN, question_words
 from smol_model import KINDS
-
-LAYERS = {
-    "q": "self_attn.q_proj",
-    "k": "self_attn.k_proj",
-    "v": "self_attn.v_proj",
-    "o": "self_attn.o_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-    "down": "mlp.down_proj",
-}
 
 
 def write_adapter(held: dict[str, torch.Tensor], folder: Path) -> None:

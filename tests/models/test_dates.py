@@ -144,7 +144,7 @@ def test_a_cloud_over_one_date_leaves_the_other_in_its_place(network):
 
 def test_fusion_by_hand():
     """Two dates, one channel: mean + w (max - mean), by shares of what was there."""
-    from selion.models.dates.network import _fuse
+    from selion.models.dates.network import fuse_dates
 
     half = torch.nn.Conv2d(1, 1, 1, bias=False)
     half.weight.data[:] = 0.5
@@ -157,7 +157,7 @@ def test_fusion_by_hand():
         ((0, 0), 0.0),
     ):
         seen = torch.tensor(shares, dtype=torch.float32).reshape(1, 2, 1, 1, 1)
-        assert float(_fuse(half, dates, seen).detach()) == pytest.approx(wanted, abs=1e-5)
+        assert float(fuse_dates(half, dates, seen).detach()) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_gradients_reach_every_weight_from_batches_of_unlike_dates(network):

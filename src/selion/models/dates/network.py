@@ -55,7 +55,7 @@ class DateSet(nn.Module):
         for fusion, level in zip(self.fusions, levels[1:], strict=True):
             seen = F.avg_pool2d(seen, 2)
             fused.append(
-                _fuse(fusion, level.reshape(views, -1, *level.shape[1:]), seen[:, :, None])
+                fuse_dates(fusion, level.reshape(views, -1, *level.shape[1:]), seen[:, :, None])
             )
         return self.decoder(fused)
 
@@ -69,7 +69,7 @@ def _half(channels: int) -> nn.Conv2d:
     return fusion
 
 
-def _fuse(fusion: nn.Module, dates: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+def fuse_dates(fusion: nn.Module, dates: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     """Return (view, channel, y, x) of (view, date, channel, y, x) features.
 
     ``seen`` is (view, date, 1, y, x), the shares of pixels that were there.

@@ -32,7 +32,7 @@ from selion.models.language.gguf import GgufFile
 
 SHAPE, WEIGHTS = "joined.json", "joined.safetensors"
 """Beside a card: the model's shape, and what was learnt but the adapter."""
-_LAYERS = {
+LAYERS = {
     "q": "self_attn.q_proj",
     "k": "self_attn.k_proj",
     "v": "self_attn.v_proj",
@@ -43,6 +43,7 @@ _LAYERS = {
     "norm1": "input_layernorm",
     "norm2": "post_attention_layernorm",
 }
+"""Short name of a layer of a block -> transformers' name."""
 _TOWER, _BETWEEN = "model.vision_tower.eyes.", "model.multi_modal_projector."
 _BLOCKS, _EMBED = "model.language_model.", "model.language_model.embed_tokens.weight"
 
@@ -155,7 +156,7 @@ def build(shape: Shape, file: GgufFile) -> Any:
     )
     model = LlavaForConditionalGeneration(config)
     held = {
-        f"{_BLOCKS}layers.{layer}.{_LAYERS[name]}.weight": torch.from_numpy(weight)
+        f"{_BLOCKS}layers.{layer}.{LAYERS[name]}.weight": torch.from_numpy(weight)
         for layer in range(shape.blocks)
         for name, weight in smol.layer_weights(file, layer).items()
     }
