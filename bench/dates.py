@@ -116,14 +116,14 @@ def measure(places: Sequence[Place], what: str, model: str, method: str) -> list
         seen = f"{dates} date{'s' * (dates > 1)} of {'RGBN' if bands > 3 else 'RGB'}"
         note = (
             f"precision {one['precision']:.3f}, recall {one['recall']:.3f}, pixel IoU "
-            f"{one['pixel IoU']:.3f}; {len(triples)} maps"
+            f"{one['iou']:.3f}; {len(triples)} maps"
         )
-        rows.append(Row(SECTION, f"{what}: {seen}, F1", one["object F1"], "", note=note))
+        rows.append(Row(SECTION, f"{what}: {seen}, F1", one["f1"], "", note=note))
         print(f"{rows[-1].what:<52} {rows[-1].value:.3f}  {note}", flush=True)
     for more, less in (((1, 4), (1, 3)), ((2, 4), (1, 4)), ((3, 4), (2, 4)), ((5, 4), (2, 4))):
         if more in scores:
             gain, wider = (
-                scores[more][name] - scores[less][name] for name in ("object F1", "pixel IoU")
+                scores[more][name] - scores[less][name] for name in ("f1", "iou")
             )
             told = " above ".join(f"{d} x {'RGBN' if b > 3 else 'RGB'}" for d, b in (more, less))
             rows.append(

@@ -1,7 +1,6 @@
 """``make bench``: ratios measured in one run, printed as one table.
 
-    python bench/run.py                    everything, at the sizes of the issue (about an hour on
-                                           two cores)
+    python bench/run.py                    everything, at full sizes (about an hour on two cores)
     python bench/run.py --quick            small sizes, within a minute or two: does it run, not
                                            what is it worth; what is left out is named
     python bench/run.py --only model,map   some sections

@@ -228,6 +228,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.pictures and not args.networks:
         parser.error("--pictures was given without --networks: pictures are drawn of the folds.")
+    if not (args.folds or args.networks or args.estonia or args.deployment):
+        parser.error("nothing was asked for: give --folds, --networks, --estonia or --deployment.")
     tables, looks, tests = fold_tables(args), {}, {}
     show_folds(tables)
     if args.estonia:

@@ -85,7 +85,7 @@ def numbers() -> str:
 ACCURACY = """Each table stands beside the command that printed it:
 
 * [Weights](weights.md#scores): fields in aerial and Sentinel-2 imagery
-  (`python bench/weights.py DATA`), beside a gradient watershed.
+  (`python bench/weights.py DATA --folds TABLE --estonia`), beside a gradient watershed.
 * [Weights](weights.md#robustness): PRUE's deployment tests
   (`selion evaluate MODEL FOLDER --deployment`).
 * [Weights](weights.md#crops-rgb): crops in photographs (`selion evaluate --pixels`), beside

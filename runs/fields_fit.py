@@ -549,6 +549,8 @@ def main() -> None:
         args.out / f"{args.name}.safetensors",
     )
     (args.out / f"{args.name}.json").write_text(json.dumps(about))
+    architecture = {"family": "dates", "encoder": encoder, "decoder_channels": decoder}
+    (args.out / "architecture.json").write_text(json.dumps({"architecture": architecture}))
     print(args.name, json.dumps(about), flush=True)
 
 

@@ -124,6 +124,99 @@ def test_only_the_same_command_may_replace_what_it_left(tmp_path):
         call(again, "--out", out, "--size", 2)
 
 
+def killed_after(act):
+    """Return what a process does that writes its outputs and dies before it has tidied up."""
+
+    def work(**given):
+        act(**given)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return work
+
+
+def write_folder(out, force, size):
+    with store.atomic_folder(out, force) as made:
+        (made / "points.csv").write_text("a,b\n" * size)
+        (made / "more").mkdir()
+        (made / "more" / "map.txt").write_text("map")
+
+
+def test_what_somebody_wrote_into_the_output_of_a_killed_run_is_not_replaced(tmp_path):
+    out = tmp_path / "sample"
+    in_child(lambda: call(make(tmp_path / "p", killed_after(write_folder)), "--out", out))
+    assert (tmp_path / ".sample.begun").exists()
+    (out / "points.csv").write_text("my answers")
+    with pytest.raises(OutputExists):
+        call(make(tmp_path / "p", write_folder), "--out", out)
+    assert (out / "points.csv").read_text() == "my answers"
+
+
+def test_an_untouched_folder_of_a_killed_run_is_replaced(tmp_path):
+    out = tmp_path / "sample"
+    in_child(lambda: call(make(tmp_path / "p", killed_after(write_folder)), "--out", out))
+    call(make(tmp_path / "p", write_folder), "--out", out)
+    assert [path.name for path in tmp_path.iterdir()] == ["sample"]
+
+
+def test_a_file_that_was_put_there_after_a_kill_is_not_replaced(tmp_path):
+    out = tmp_path / "sample"
+    dying = make(tmp_path / "p", lambda **_: os.kill(os.getpid(), signal.SIGKILL))
+    in_child(lambda: call(dying, "--out", out))
+    out.mkdir()
+    (out / "points.csv").write_text("precious")
+    with pytest.raises(OutputExists):
+        call(make(tmp_path / "p", write_folder), "--out", out)
+    assert (out / "points.csv").read_text() == "precious"
+
+
+def test_a_second_output_of_somebody_else_is_not_replaced(tmp_path):
+    out, other = tmp_path / "out.txt", tmp_path / "out.scores.txt"
+
+    def act(out, force, size):
+        store.write_text(out, str(size), force=force)
+        store.write_text(other, str(size), force=force)
+
+    in_child(lambda: call(make(tmp_path / "p", killed_after(act)), "--out", out))
+    other.write_text("precious")
+    with pytest.raises(OutputExists):
+        call(make(tmp_path / "p", act), "--out", out)
+    assert other.read_text() == "precious"
+
+
+def test_a_forced_run_that_fails_forces_none_after_it(tmp_path):
+    out = tmp_path / "out.txt"
+    out.write_text("mine")
+
+    def fail(**_):
+        raise BadInput("there is no such file")
+
+    with pytest.raises(BadInput):
+        call(make(tmp_path / "p", fail), "--out", out, "--force")
+    with pytest.raises(OutputExists):
+        call(
+            make(tmp_path / "p", lambda out, force, size: store.write_text(out, "x", force)),
+            "--out",
+            out,
+        )
+    assert out.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_what_appears_while_a_command_runs_is_never_replaced(tmp_path):
+    out = tmp_path / "out.txt"
+
+    def slow(out, force, size):
+        with store.atomic_write(out, force) as made:
+            made.write_text("selion")
+            if not out.exists():
+                out.write_text("mine")
+
+    for _ in range(2):
+        with pytest.raises(OutputExists):
+            call(make(tmp_path / "p", slow), "--out", out)
+        assert out.read_text() == "mine"
+
+
 @pytest.mark.parametrize("error", [BadInput("no"), OutputFailed("full"), KeyboardInterrupt()])
 def test_who_is_refused_leaves_nothing(tmp_path, error):
     def act(**_):

@@ -106,7 +106,7 @@ def test_hostile_tables(name, verb, tables, tmp_path, monkeypatch):
     if name in HARMLESS:
         assert done.exit_code == 0, done.exception
     elif verb == "merge" and name not in ("nan", "no id"):
-        assert str(done.exception), "it would be in the map"
+        assert done.exception is not None, "it would be in the map"
 
 
 @pytest.mark.parametrize("verb", VERBS)

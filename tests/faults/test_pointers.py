@@ -5,6 +5,8 @@ it is asked, and a file of this machine whose bytes must not become pixels.
 import geopandas
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -13,7 +15,7 @@ from counting_host import counting_host
 from selion.errors import UnreadableFile
 from selion.grid import whole
 from selion.imagery import catalogue
-from selion.store import create_cog, fingerprint, open_raster
+from selion.store import GeoTiffSource, create_cog, fingerprint, open_raster
 
 GRID = GeoBox((16, 16), Affine(10, 0, 500000, 0, -10, 5000000), "EPSG:32633")
 VALUES = np.arange(1, 257, dtype=np.uint8).reshape(1, 16, 16)[:, ::-1]
@@ -221,3 +223,92 @@ def test_an_image_reads_what_lies_beside_it_and_nothing_else(tmp_path):
     )
     with pytest.raises(UnreadableFile, match="beside"):
         open_raster(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda here: raw(here / "secret").replace("subClass", "subclass"),
+        lambda here: raw(here / "secret").replace("VRTRawRasterBand", "vrtrawrasterband"),
+        lambda here: vrt(f"/vsizip/{here}/a.zip/a.tif").replace("SourceFilename", "sourcefilename"),
+        lambda here: vrt(f"/vsizip/{here}/a.zip/a.tif").replace(
+            "<SourceFilename", '<SourceFilename xmlns="x"'
+        ),
+    ],
+)
+def test_names_are_found_however_gdal_finds_them(tmp_path, text):
+    """GDAL minds neither capitals nor name spaces."""
+    write_image(tmp_path / "a.tif")
+    (tmp_path / "secret").write_bytes(b"root:x:0:0" * 100)
+    (tmp_path / "x.vrt").write_text(text(tmp_path))
+    with pytest.raises(UnreadableFile):
+        open_raster(tmp_path / "x.vrt")
+
+
+@pytest.mark.parametrize("head", [b"BM", b"GIF8 ", b"II*\0"])
+def test_a_vrt_behind_the_first_bytes_of_an_image_is_no_image(tmp_path, head):
+    (tmp_path / "secret").write_bytes(b"root:x:0:0" * 100)
+    (tmp_path / "x.tif").write_bytes(head + raw(tmp_path / "secret").encode())
+    (tmp_path / "x.vrt").write_text(vrt(f"{tmp_path}/x.tif"))
+    for name in ("x.tif", "x.vrt"):
+        with pytest.raises(UnreadableFile):
+            open_raster(tmp_path / name)
+
+
+@pytest.mark.parametrize("outer", ["far", "near"])
+def test_an_image_of_a_server_that_is_a_vrt_is_not_gone_into(tmp_path, host, outer):
+    (tmp_path / "secret").write_bytes(b"root:x:0:0" * 100)
+    (host.folder / "inner.tif").write_text(raw(tmp_path / "secret"))
+    text = vrt(f"{host.url}/inner.tif")
+    if outer == "far":
+        (host.folder / "x.vrt").write_text(text)
+        place = f"{host.url}/x.vrt"
+    else:
+        (tmp_path / "x.vrt").write_text(text)
+        place = tmp_path / "x.vrt"
+    with pytest.raises(UnreadableFile):
+        open_raster(place)
+
+
+@pytest.mark.parametrize("by", ["options", "metadata"])
+def test_a_vrt_of_a_server_names_no_other_server_in_other_ways(host, by):
+    text = vrt("/vsicurl?url=http://127.0.0.2:9/a.tif")
+    if by == "metadata":
+        text = vrt(f"{host.url}/a.tif").replace(
+            "<SRS>",
+            '<Metadata domain="GEOLOCATION"><MDI key="X_DATASET">/vsicurl/http://127.0.0.2:9/x.tif'
+            "</MDI></Metadata><SRS>",
+        )
+    (host.folder / "x.vrt").write_text(text)
+    with pytest.raises(UnreadableFile, match="same server"):
+        open_raster(f"{host.url}/x.vrt")
+
+
+@pytest.mark.parametrize(
+    ("driver", "name"), [("ENVI", "x.dat"), ("EHdr", "x.bil"), ("AAIGrid", "x.asc")]
+)
+def test_images_that_happen_to_begin_like_a_text_are_read(tmp_path, driver, name):
+    """The first pixel is 60, which is the code of '<'; also from within a VRT."""
+    values = np.full((1, 16, 16), 60, np.uint8)
+    values[0, 0, 1:] = np.arange(1, 16)
+    profile = {"width": 16, "height": 16, "count": 1, "dtype": "uint8", "crs": "EPSG:32633"}
+    transform = rasterio.transform.from_origin(500_000, 5_000_000, 10, 10)
+    with rasterio.open(
+        tmp_path / "plain.tif", "w", driver="GTiff", transform=transform, **profile
+    ) as file:
+        file.write(values)
+    rasterio.shutil.copy(tmp_path / "plain.tif", tmp_path / name, driver=driver)
+    for path in (name, "x.vrt"):
+        if path == "x.vrt":
+            rasterio.shutil.copy(tmp_path / name, tmp_path / path, driver="VRT")
+        source = open_raster(tmp_path / path)
+        assert source.read(whole(source.grid)).values[0, 0, :3].tolist() == [60, 1, 2]
+
+
+def test_variables_of_a_netcdf_file_are_read_from_a_vrt_too(tmp_path):
+    write_image(tmp_path / "plain.tif")
+    rasterio.shutil.copy(tmp_path / "plain.tif", tmp_path / "x.nc", driver="netCDF")
+    for place in (f'NETCDF:"{tmp_path}/x.nc":Band1', f"NETCDF:{tmp_path}/x.nc:Band1"):
+        assert GeoTiffSource.open(place).grid.shape == GRID.shape
+        (tmp_path / "x.vrt").write_text(vrt(place.replace('"', "&quot;")))
+        assert open_raster(tmp_path / "x.vrt").grid.shape == GRID.shape

@@ -165,4 +165,6 @@ def test_deployment_scores_of_a_set(place, model):
     found = evaluation.deployment_scores(
         loaded, [sample], size=128, centre=64, families=("radiometry",)
     )
-    assert found
+    assert 0 < found["consistency"] <= 1
+    assert set(found["radiometry"]) >= {"sensitivity"}
+    assert 0 <= found["radiometry"]["sensitivity"] < 1

@@ -2,7 +2,8 @@
 
 A result may have several files, and a process may die between any two of them, or after the last
 one and before it has tidied up.  While a command runs a hidden note beside its output holds what it
-was asked for; who finds the note of the same command may replace what that one left.
+was asked for, and by what the files that it published are known (:mod:`selion.store.witness`).  Who
+finds the note of the same command may replace these, and nothing that others put there or changed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from selion.errors import BadInput, OutputExists
+from selion.store.witness import Identity, Witness, identities, witnessed
 
 ENDING = ".begun"
 UNMARKED = frozenset(
@@ -54,10 +55,11 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
         out = values.get("out")
         if not isinstance(out, Path) or values.get("dry_run"):
             return act(**values)
-        note = Note(out, _key(name, values), values)
+        note = Note(out, _key(name, values))
         note.begin(forced=bool(values["force"]))
         try:
-            done = _going_on(act, note, values)
+            with witnessed(note.witness):
+                done = _going_on(act, note, values)
         except BaseException:
             note.end(failed=True)
             raise
@@ -72,12 +74,13 @@ def _going_on(act: Callable[..., Any], note: Note, values: dict[str, Any]) -> An
     try:
         return act(**values)
     except OutputExists:
-        if not note.earlier or values["force"] or "resume" in values:
+        if values["force"] or "resume" in values or not note.left_untouched():
             raise
     except BadInput:
         if not (note.earlier and values.get("resume") and note.nothing_there()):
             raise
         return act(**(values | {"resume": False}))
+    note.witness.strict = True
     return act(**(values | {"force": True}))
 
 
@@ -92,13 +95,16 @@ class Note:
 
     out: Path
     key: str
-    values: Mapping[str, Any]
     earlier: bool = False
     """Whether the same command was begun before, and not ended."""
-    _since: float = field(default_factory=time.time)
+    witness: Witness = field(init=False)
+    """Who knows what this run and the earlier one published."""
     _made: list[Path] = field(default_factory=list)
     """Folders that were made for the note."""
     _written: bool = False
+
+    def __post_init__(self) -> None:
+        self.witness = Witness(self._record)
 
     @property
     def path(self) -> Path:
@@ -109,15 +115,19 @@ class Note:
     def begin(self, *, forced: bool) -> None:
         """Look for the note of an earlier start, and write one unless a result is there already."""
         with contextlib.suppress(OSError, ValueError):
-            self.earlier = self.path.is_file() and self.path.read_text("utf-8") == self.key
+            key, *lines = self.path.read_text("utf-8").splitlines() if self.path.is_file() else [""]
+            self.earlier = key == self.key
+            if self.earlier:
+                self.witness.known |= set(filter(None, map(_identity, lines)))
             if self.earlier or forced or not os.path.lexists(self.out.expanduser()):
                 self._written = True
                 self._make_folder()
-                self.path.write_text(self.key, "utf-8")
+                if not self.earlier:
+                    self.path.write_text(f"{self.key}\n", "utf-8")
 
     def end(self, *, failed: bool) -> None:
-        """Take the note away; it stays where a failed command left one of its outputs."""
-        if not self._written or (failed and self._left_something()):
+        """Take the note away; it stays where a failed command has published something."""
+        if not self._written or (failed and self.witness.known):
             return
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
@@ -135,14 +145,26 @@ class Note:
         folder.mkdir(parents=True, exist_ok=True)
         self._made += reversed(missing)
 
-    def _left_something(self) -> bool:
-        scores = self.values.get("scores")
-        if os.path.lexists(self.out) or (isinstance(scores, Path) and scores.exists()):
-            return True
-        with contextlib.suppress(OSError):
-            return any(
-                path.name.startswith(f"{self.out.stem}.")
-                and path.stat().st_mtime >= self._since - 2
-                for path in self.out.expanduser().parent.iterdir()
-            )
-        return False
+    def left_untouched(self) -> bool:
+        """Say whether what lies in the place of the output is what the earlier run published."""
+        try:
+            there = identities(self.out.expanduser())
+        except OSError:
+            there = set()  # another output is in the way, which the store looks at
+        return self.earlier and bool(self.witness.known) and there <= self.witness.known
+
+    def _record(self, found: set[Identity]) -> None:
+        """Write down by what files are known that are about to be published."""
+        if self._written:
+            lines = "".join(f"{inode} {size} {changed}\n" for inode, size, changed in found)
+            with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as note:
+                note.write(lines)
+
+
+def _identity(line: str) -> Identity | None:
+    """Read a line of a note; a line that a killed process left half is none."""
+    numbers = line.split()
+    if len(numbers) != 3 or not all(number.isdigit() for number in numbers):
+        return None
+    inode, size, changed = map(int, numbers)
+    return inode, size, changed

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from selion.errors import OutputExists, OutputFailed
 from selion.store.scratch import ASIDE, put_in_place, scratch_folder
+from selion.store.witness import may_replace, told
 
 PART = ".part"
 """Ending of what :func:`replace_bytes` has not finished."""
@@ -69,7 +70,7 @@ def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
         If its folder cannot be written to.
     """
     path = Path(path).expanduser()
-    if os.path.lexists(path) and not force:
+    if os.path.lexists(path) and not (force and may_replace(path)):
         raise _exists(path)
     folder = path.absolute().parent
     while not os.path.lexists(folder) and folder != folder.parent:
@@ -258,7 +259,8 @@ def _publish(temporary: Path, path: Path, force: bool) -> None:
 
     Without force a file that appeared meanwhile is not overwritten.
     """
-    if force:
+    told(temporary)
+    if force and (not os.path.lexists(path) or may_replace(path)):
         temporary.replace(path)
     else:
         _link(temporary, path)
@@ -280,8 +282,9 @@ def _link(temporary: Path, path: Path) -> None:
 
 
 def _publish_folder(made: Path, path: Path, aside: Path, *, force: bool) -> None:
+    told(made)
     if os.path.lexists(path):
-        if not force:
+        if not (force and may_replace(path)):
             raise _exists(path)
         put_in_place(made, path, aside)
     else:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree as ET
 
-from selion.errors import UnreadableFile
+from selion.errors import SelionError, UnreadableFile
 from selion.store.urls import SCHEMES, plain_name, remote_scheme, shown
 
 VRT, INDEX = (".vrt",), (".gti", ".gti.gpkg", ".gti.fgb")
@@ -42,10 +43,19 @@ LARGEST = 64 * 2**20
 """Bytes of a VRT."""
 DEEPEST = 4
 """VRTs within VRTs."""
-_VARIABLE = re.compile(r'NETCDF:"([^":]+)":\w+')
+_VARIABLE = re.compile(r'NETCDF:("?)([^":]+)\1:\w+')
 """A variable of a netCDF file, as GDAL names it."""
-_NAMES = frozenset(("SourceFilename", "SourceDataset", "Dataset", "IndexDataset"))
-_CODE = frozenset(("PixelFunctionCode", "SQL", "Algorithm"))
+_NAMES = frozenset(
+    ("sourcefilename", "sourcedataset", "dataset", "indexdataset", "dempath", "filename")
+)
+_CODE = frozenset(("pixelfunctioncode", "sql", "algorithm"))
+_HEAD = 1024
+"""Bytes at the beginning of a file by which GDAL knows what it is."""
+_TELLTALE = re.compile(
+    rb"<(vrtdataset|gdal_wms|wms_|wmts|ogr|gdaltileindexdataset|tileindex|metadata_)", re.IGNORECASE
+)
+_HEIGHTS = re.compile(r"[ns]\d\d[ew]\d{3}.*\.hgt", re.IGNORECASE)
+"""Names of elevation tiles, which have no head."""
 
 
 def drivers_of(path: str) -> tuple[str | None, ...]:
@@ -78,8 +88,8 @@ def drivers_of(path: str) -> tuple[str | None, ...]:
     if remote_scheme(path) is not None:
         return REMOTE_DRIVERS
     with _file_of(path).open("rb") as file:
-        head = file.read(512)
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"<", b"{", b"["):
+        head = file.read(_HEAD)
+    if _names_others(head):
         raise UnreadableFile(
             f"{path} is a text that names other data, not an image: if it is a VRT that you trust, "
             "give it the ending .vrt; otherwise give the image itself."
@@ -87,15 +97,29 @@ def drivers_of(path: str) -> tuple[str | None, ...]:
     return (None,)
 
 
+def _names_others(head: bytes) -> bool:
+    """Say whether a file that begins so is a text that names other data.
+
+    GDAL looks for its marks anywhere in the head.  A first byte of ``<``, ``{`` or ``[`` alone can
+    be that of a pixel: then not all of them are characters.
+    """
+    if _TELLTALE.search(head):
+        return True
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    begins = text.lstrip()[:1] in (b"<", b"{", b"[")
+    return begins and all(byte >= 32 or byte in b"\t\n\r\f" for byte in text)
+
+
 def _file_of(path: str) -> Path:
     """Return the local file of a raster; of a variable of a netCDF file, that file."""
     inner = _VARIABLE.fullmatch(path)
-    return Path(inner[1] if inner else path)
+    return Path(inner[2] if inner else path)
 
 
 def check_opened(dataset: Any, path: str) -> None:
     """Refuse (UnreadableFile) what GDAL opened with a driver that follows names."""
-    if dataset.driver not in DRIVERS | {"VRT", "GTI"}:
+    listed = shown(path).lower().endswith(VRT + INDEX)
+    if dataset.driver not in DRIVERS and not (listed and dataset.driver in {"VRT", "GTI"}):
         raise UnreadableFile(
             f"{shown(path)} is of a format that is not read ({dataset.driver}): convert it to "
             "GeoTIFF."
@@ -118,27 +142,63 @@ def _stay_beside(path: str, files: Iterable[str]) -> None:
 
 def _check_vrt(path: str, depth: int) -> None:
     root = _parsed(path)
-    if root.tag != "VRTDataset":
+    if _plain(root.tag) != "vrtdataset":
         raise UnreadableFile(f"{shown(path)} is no VRT ({root.tag[:40]}): make it anew.")
-    for element in root.iter():
-        if element.get("subClass") == "VRTRawRasterBand":
+    for parent, element in _elements(root):
+        if any(value.lower() == "vrtrawrasterband" for value in element.attrib.values()):
             raise UnreadableFile(
                 f"{shown(path)} has a band of raw bytes, which could be those of any file: convert "
                 "it to GeoTIFF with the program that made it."
             )
-        if element.tag in _CODE:
+        if _plain(element.tag) in _CODE and parent != "pansharpeningoptions":
             raise UnreadableFile(
                 f"{shown(path)} holds code ({element.tag}), which is not run: convert it to "
                 "GeoTIFF with the program that made it."
             )
-    for name, relative in _named(root):
-        _check_name(name, relative, path, depth)
+    far = [
+        address
+        for name, relative in _named(root)
+        if (address := _check_name(name, relative, path, depth))
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        for address, head in zip(far, pool.map(_head_of, far), strict=True):
+            if _names_others(head):
+                raise _not_allowed(address, path)
+
+
+def _plain(name: str) -> str:
+    """Return the name of an element or attribute as GDAL compares it."""
+    return name.rpartition("}")[2].lower()
+
+
+def _elements(root: ET.Element) -> Iterator[tuple[str, ET.Element]]:
+    """Yield the plain name of the parent, and the element."""
+    yield "", root
+    for parent in root.iter():
+        for element in parent:
+            yield _plain(parent.tag), element
 
 
 def _named(root: ET.Element) -> Iterator[tuple[str, bool]]:
     for element in root.iter():
-        if element.tag in _NAMES and element.text and element.text.strip():
-            yield element.text.strip(), element.get("relativeToVRT") == "1"
+        said = {_plain(key): value for key, value in element.attrib.items()}
+        tag, text = _plain(element.tag), (element.text or "").strip()
+        points = tag in _NAMES or (
+            tag == "mdi" and said.get("key", "").lower().endswith("_dataset")
+        )
+        if points and text:
+            yield text, said.get("relativetovrt") == "1"
+
+
+def _head_of(address: str) -> bytes:
+    """Return the first bytes of a remote file; none if it cannot be read, as GDAL will say."""
+    from selion.store.address import locate, open_bytes
+
+    try:
+        with open_bytes(locate(address)) as file:
+            return bytes(file.read(_HEAD))
+    except (SelionError, OSError):
+        return b""
 
 
 def _parsed(path: str) -> ET.Element:
@@ -167,18 +227,30 @@ def _text(path: str) -> bytes:
         return bytes(file.read())
 
 
-def _check_name(name: str, relative: bool, within: str, depth: int) -> None:
-    """Refuse a name that a file must not have in it."""
+def _check_name(name: str, relative: bool, within: str, depth: int) -> str | None:
+    """Refuse a name that a file must not have in it.
+
+    Return an address whose content is still to be looked at, None if there is none.
+    """
     if _names_vsicurl_options(name):
-        return
+        if remote_scheme(within) is not None:
+            raise _not_allowed(name, within)
+        return None
     plain = plain_name(name)
     if remote_scheme(within) is not None:
-        _check_far(plain, within, depth)
-        return
+        return _check_far(plain, within, depth)
     if remote_scheme(plain) in SCHEMES:
         if shown(plain).lower().endswith(VRT + INDEX):
             _go_down(plain, depth, within)
-        return
+            return None
+        return plain
+    _check_near(plain, relative, within, depth)
+    return None
+
+
+def _check_near(name: str, relative: bool, within: str, depth: int) -> None:
+    """Refuse, within a file of this machine, what is no raster of it."""
+    plain = str(_file_of(name))
     local = Path(within).absolute().parent / plain if relative else Path(plain)
     if plain.startswith(("/vsi", "<", "{")) or (":" in plain and not local.exists()):
         raise _not_allowed(name, within)
@@ -188,10 +260,24 @@ def _check_name(name: str, relative: bool, within: str, depth: int) -> None:
         _go_down(str(local), depth, within)
         return
     with local.open("rb") as file:
-        if not file.read(16).startswith(MAGIC):
-            raise UnreadableFile(
-                f"{within} names {local}, which is no image of a known format: give GeoTIFF files."
-            )
+        head = file.read(_HEAD)
+    if _names_others(head) or not (head.startswith(MAGIC) or _known_by_its_name(local, head)):
+        raise UnreadableFile(
+            f"{within} names {local}, which is no image of a known format: give GeoTIFF files."
+        )
+
+
+def _known_by_its_name(local: Path, head: bytes) -> bool:
+    """Say whether a raster without a head of its own is one: grids of text, heights, raw pixels.
+
+    Raw pixels have a header beside them (ENVI, EHdr), which names no other file.
+    """
+    if head.lower().lstrip().startswith((b"ncols", b"nrows")):
+        return True
+    beside = (local.with_suffix(".hdr"), local.with_name(f"{local.name}.hdr"))
+    return bool(_HEIGHTS.fullmatch(local.name)) or (
+        local.suffix.lower() != ".hdr" and any(path.is_file() for path in beside)
+    )
 
 
 def _names_vsicurl_options(name: str) -> bool:
@@ -203,8 +289,8 @@ def _names_vsicurl_options(name: str) -> bool:
     return keys <= {"url", "pc_url_signing", "pc_collection", "use_head", "empty_dir", "list_dir"}
 
 
-def _check_far(name: str, within: str, depth: int) -> None:
-    """Refuse, within a file of a server, what does not lie on that server."""
+def _check_far(name: str, within: str, depth: int) -> str | None:
+    """Refuse, within a file of a server, what does not lie on that server; as `_check_name`."""
     here = urlsplit(within)
     if name.startswith(("/vsi", "/", "<", "{", "\\")) and remote_scheme(name) is None:
         raise _not_allowed(name, within)
@@ -217,6 +303,8 @@ def _check_far(name: str, within: str, depth: int) -> None:
         raise _not_allowed(name, within)
     if there.path.lower().endswith(VRT + INDEX):
         _go_down(here._replace(path=there.path).geturl(), depth, within)
+        return None
+    return name if remote_scheme(name) else here._replace(path=there.path).geturl()
 
 
 def _go_down(path: str, depth: int, within: str) -> None:
@@ -251,9 +339,11 @@ def _check_index(path: str, depth: int = 0) -> None:
         )
     if path.lower().endswith(".gti"):
         root = _parsed(path)
-        if any(element.tag in _CODE for element in root.iter()):
+        if any(_plain(element.tag) in _CODE for element in root.iter()):
             raise UnreadableFile(f"{path} holds code, which is not run: give the index itself.")
-        for element in root.iter("IndexDataset"):
+        for element in root.iter():
+            if _plain(element.tag) != "indexdataset":
+                continue
             index = Path(path).absolute().parent / (element.text or "").strip()
             if not index.is_file():
                 raise _not_allowed((element.text or "").strip(), path)

@@ -86,7 +86,7 @@ def without_absent(
 
 
 def padded(views: list[np.ndarray]) -> list[np.ndarray]:
-    """Give views of fewer dates dates that are absent, so that all have as many bands."""
+    """Give (dates x bands, y, x) views of fewer dates absent ones, so that all have as many."""
     most = max(len(pixels) for pixels in views)
     return [
         np.pad(pixels, ((0, most - len(pixels)), (0, 0), (0, 0)), constant_values=ABSENT)

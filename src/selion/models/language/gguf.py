@@ -108,7 +108,15 @@ class GgufFile:
         return tuple(self._listed)
 
     def tensor(self, name: str) -> Packed:
-        """Return a tensor by its name."""
+        """Return a tensor by its name.
+
+        Raises
+        ------
+        UnreadableFile
+            If it is packed in a format that is not read.
+        KeyError
+            If the file holds none of that name; see :attr:`names`.
+        """
         shape, number, offset = self._listed[name]
         if number not in _FORMATS:
             raise UnreadableFile(

@@ -91,7 +91,10 @@ def unpermuted(weight: np.ndarray, heads: int) -> np.ndarray:
 
 
 def layer_weights(file: GgufFile, layer: int) -> dict[str, np.ndarray]:
-    """Return the float32 weights of one block: those of :data:`KINDS`, "norm1" and "norm2"."""
+    """Return the float32 weights of one block: those of :data:`KINDS`, "norm1" and "norm2".
+
+    (out, in) matrices in the order of transformers' Llama, (channel,) norms.
+    """
     found = {
         kind: file.tensor(f"blk.{layer}.{name}.weight").unpacked() for kind, name in KINDS.items()
     }

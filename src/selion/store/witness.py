@@ -1,0 +1,70 @@
+"""What a run has published, told apart from what others put in the same place.
+
+A file that gets its final name keeps its inode, size and time of change, so the run that made it,
+or one that goes on after it, knows it again, and knows when somebody else has changed it since.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Identity = tuple[int, int, int]
+"""Inode, bytes, and nanoseconds of the last change of a file."""
+
+
+def identities(path: Path) -> set[Identity]:
+    """Return what a file, or all files below a folder, can be known by; links are not followed.
+
+    Raises
+    ------
+    OSError
+        As it comes.
+    """
+    if path.is_dir() and not path.is_symlink():
+        files = [Path(inner, name) for inner, _, names in os.walk(path) for name in names]
+    else:
+        files = [path]
+    found = (file.lstat() for file in files)
+    return {(state.st_ino, state.st_size, state.st_mtime_ns) for state in found}
+
+
+@dataclass
+class Witness:
+    """Who sees what a run publishes."""
+
+    tell: Callable[[set[Identity]], None]
+    """Called before anything gets its final name."""
+    known: set[Identity] = field(default_factory=set)
+    """What this run, and the one that it goes on after, have published."""
+    strict: bool = False
+    """Whether what others put in place may not be replaced, forced or not."""
+
+
+_present: list[Witness] = []
+
+
+@contextmanager
+def witnessed(witness: Witness) -> Iterator[None]:
+    """Let a witness see what this process publishes within the block."""
+    _present.append(witness)
+    try:
+        yield
+    finally:
+        _present.remove(witness)
+
+
+def told(made: Path) -> None:
+    """Say that a file or folder is about to get its final name."""
+    for witness in _present:
+        found = identities(made)
+        witness.tell(found)
+        witness.known |= found
+
+
+def may_replace(path: Path) -> bool:
+    """Say whether what lies in a place was put there by this run, where a witness minds that."""
+    return all(identities(path) <= witness.known for witness in _present if witness.strict)
