@@ -14,7 +14,9 @@ import pytest
 
 from selion.errors import OutputExists, OutputFailed
 from selion.store import atomic_folder, atomic_write, check_output
+from selion.store.atomic import write_text
 from selion.store.lock import held, try_hold
+from selion.store.scratch import sweep
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -225,3 +227,48 @@ def test_a_lock_has_no_name_before_it_is_held(tmp_path, monkeypatch):
         assert not try_hold(tmp_path / "lock")
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
     assert try_hold(tmp_path / "lock")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_folder_moved_aside_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path, monkeypatch, error
+):
+    """Where two names cannot be swapped in one step, and the second rename fails."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").write_text("precious")
+    monkeypatch.setattr("selion.store.scratch.exchange", lambda *_: False)
+    rename = Path.replace
+
+    def replace(self, target):
+        if self.name == "out" and self.parent.name == "made":
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(error), atomic_folder(out, force=True) as made:
+        (made / "new").write_text("new")
+    assert (out / "old").read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_cannot_be_given_back_is_not_swept(tmp_path, monkeypatch):
+    dead = tmp_path / ".selion-deadbeef"
+    (dead / "aside" / "out").mkdir(parents=True)
+    (dead / "lock").touch()
+
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    assert sweep(tmp_path) == []
+    assert (dead / "aside" / "out").is_dir()
+
+
+def test_files_are_written_where_there_are_no_locks(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("selion.store.lock.fcntl.flock", flock)
+    write_text(tmp_path / "x.txt", "x")
+    assert (tmp_path / "x.txt").read_text() == "x"

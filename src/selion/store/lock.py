@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -43,7 +43,8 @@ def held(path: Path) -> Iterator[None]:
     file = os.open(unborn, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if LOCKS:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(OSError):  # some network file systems have none: nobody holds it then
+                fcntl.flock(file, fcntl.LOCK_EX)
         unborn.replace(path)
         yield
     finally:

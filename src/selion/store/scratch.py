@@ -6,7 +6,6 @@ the next process that writes beside it takes it away, and gives back what it had
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import secrets
@@ -125,8 +124,10 @@ def _take_away(outer: Path) -> bool:
         return False
     for old in (outer / ASIDE).glob("*"):
         if not os.path.lexists(outer.parent / old.name):  # it was killed between two renames
-            with contextlib.suppress(OSError):
+            try:
                 old.replace(outer.parent / old.name)
+            except OSError:
+                return False  # it is the only copy
     _remove(outer)
     return not outer.exists()
 
@@ -146,7 +147,11 @@ def put_in_place(made: Path, path: Path, aside: Path) -> None:
         return
     aside.mkdir(exist_ok=True)
     path.replace(aside / path.name)
-    made.replace(path)
+    try:
+        made.replace(path)
+    except BaseException:  # also an interrupt: the old folder is nobody's to lose
+        (aside / path.name).replace(path)
+        raise
 
 
 def exchange(one: Path, other: Path) -> bool:
