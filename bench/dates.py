@@ -122,9 +122,7 @@ def measure(places: Sequence[Place], what: str, model: str, method: str) -> list
         print(f"{rows[-1].what:<52} {rows[-1].value:.3f}  {note}", flush=True)
     for more, less in (((1, 4), (1, 3)), ((2, 4), (1, 4)), ((3, 4), (2, 4)), ((5, 4), (2, 4))):
         if more in scores:
-            gain, wider = (
-                scores[more][name] - scores[less][name] for name in ("f1", "iou")
-            )
+            gain, wider = (scores[more][name] - scores[less][name] for name in ("f1", "iou"))
             told = " above ".join(f"{d} x {'RGBN' if b > 3 else 'RGB'}" for d, b in (more, less))
             rows.append(
                 Row(SECTION, f"{what}: {told}, F1", gain, "", 0.0, note=f"IoU {wider:+.3f}")

@@ -72,3 +72,16 @@ def test_scripts_import_what_there_is():
             except ModuleNotFoundError:
                 absent.append(f"{script}: from {module} import {name}")
     assert not absent
+
+
+def test_a_model_that_knows_all_gains_nothing_by_dates(monkeypatch, tmp_path):
+    """The truth as every answer: each row of the table of dates is 1, each gain 0."""
+    monkeypatch.syspath_prepend(str(REPO / "bench"))
+    dates = importlib.import_module("dates")
+    monkeypatch.setattr(dates, "found", lambda place, *_: place.truth)
+    places = list(dates.simulated(["europe"], 64))
+    rows = dates.measure(places, "simulated", "oracle", "auto")
+    gains = [row.value for row in rows if " above " in row.what]
+    assert gains == [0.0] * 4
+    assert [row.value for row in rows if " above " not in row.what] == [1.0] * (len(rows) - 4)
+    assert len(rows) > 4

@@ -72,6 +72,10 @@ def test_what_is_looked_at_is_said():
     assert note(two) == "The model looks at the 2 dates of the image together."
     assert note(two[:7]).endswith("together, 1 of them without nir.")
     assert note(dated("abc", COLOURS[:3])).endswith("together, all of them without nir.")
+    # a TIFF whose photometric says red, green, blue, and nothing of the other five
+    silent = note((*COLOURS[:3], *(f"band_{k}" for k in range(4, 9))))
+    assert "Bands 4, 5, 6, 7, 8 of the image do not say what they are and are left out" in silent
+    assert "Band 4 of the image does not say what it is" in note((*COLOURS[:3], "band_4"))
 
 
 @pytest.mark.parametrize(

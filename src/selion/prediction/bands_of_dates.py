@@ -73,7 +73,24 @@ def choose_dates(
     for date, indexes in found.items():
         _check(date, indexes, given, inputs)
     dates = tuple(tuple(indexes) for indexes in found.values())
-    return DateBands(dates, _note(dates, inputs))
+    silent = [k for k, name in enumerate(said) if not name.is_known]
+    return DateBands(dates, " ".join(filter(None, (_note(dates, inputs), _left_out(silent)))))
+
+
+def _left_out(silent: list[int]) -> str:
+    """Say which bands are not looked at: they say nothing, beside others that do."""
+    if not silent:
+        return ""
+    if len(silent) == 1:
+        return (
+            f"Band {silent[0] + 1} of the image does not say what it is and is left out: if it "
+            "belongs to a date, give all bands with --bands, date after date."
+        )
+    numbers = ", ".join(str(k + 1) for k in silent)
+    return (
+        f"Bands {numbers} of the image do not say what they are and are left out: if they belong "
+        "to a date, give all bands with --bands, date after date."
+    )
 
 
 def counts_as_dates(count: int, inputs: InputSpec) -> bool:

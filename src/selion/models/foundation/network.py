@@ -398,9 +398,10 @@ def frozen_timm(
         for key in ("head", "fused", "hidden", "detail", "seen", "trainable")
         if key in options
     }
+    _check_transformer(encoder, options)
+    check_count("seen", own.get("seen", 0), "the encoder", least=0)
     if own.get("seen"):
         options.setdefault("img_size", own["seen"])
-    _check_transformer(encoder, options)
     channels = len(encoder_bands) or bands // 2
     try:
         transformer: Any = timm.create_model(
