@@ -57,7 +57,7 @@ AREAS = {
     "selion.pipeline.cost.estimate_area": COST,
     "selion.world.imagery_map.prepare_mosaics": (job(), MOSAICS),
     "selion.world.imagery_map.map_prepared": mapped,
-    "selion.cli.mapping._print_plan": None,
+    "selion.cli.map_run.print_plan": None,
     "selion.world.map_published": mapped,
     "selion.cli.map_published.PublishedRun._plan": None,
     "selion.world.map_published_fields": lambda *_a, **_k: (Path("out"), frame()),

@@ -29,8 +29,8 @@ class Verb(NamedTuple):
 
 VERBS = {
     "map": Verb("mapping", "map_command", "Map the fields of an image or an area."),
-    "predict": Verb("mapping", "predict_command", "Predict the class probabilities of an image."),
-    "fields": Verb("mapping", "fields_command", "Turn class probabilities into a table of fields."),
+    "predict": Verb("halves", "predict_command", "Predict the class probabilities of an image."),
+    "fields": Verb("halves", "fields_command", "Turn class probabilities into a table of fields."),
     "world": Verb("world", "world_command", "List published maps that 'map --from' takes."),
     "scenes": Verb(
         "imagery",

@@ -1,0 +1,166 @@
+"""A run of the verbs of mapping: what was asked for, its plan, its picture and its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from selion.cli import options as opt
+from selion.cli import running
+from selion.cli.progress import Reporter
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+    from selion.pipeline.maps import MapJob, MapOptions
+    from selion.pipeline.probabilities import RunReport
+    from selion.reports.preview import Preview
+
+
+@dataclass(frozen=True)
+class MapRun:
+    """One run of ``selion map``: what was asked for, and what it has to say."""
+
+    place: running.OutputPlace
+    model: str | None
+    options: MapOptions
+    given: running.RunChoice
+    say: Reporter
+    began: float
+
+    @cached_property
+    def report(self) -> RunReport:
+        """What the run has to say."""
+        from selion.pipeline.probabilities import RunReport
+
+        return RunReport(on_note=self.say.note)
+
+    def finish(self, frame: GeoDataFrame, extra: dict[str, Any]) -> None:
+        """Send the result where it was wanted, and print what there is to say."""
+        from selion.pipeline import maps
+
+        scores = self.options.scores
+        facts = maps.summarise(frame) | extra | ({"scores": str(scores)} if scores else {})
+        conclude(self.report, self.place, facts, self.began, self.given)
+
+
+def conclude(
+    report: RunReport,
+    place: running.OutputPlace,
+    facts: dict[str, Any],
+    began: float,
+    given: running.RunChoice,
+) -> None:
+    """Send the result of a run where it was wanted, and print the summary and the path."""
+    seconds = time.monotonic() - began
+    facts |= running.tell(report, place, seconds, given) | {"seconds": round(seconds, 1)}
+    if report.failed:
+        facts |= {"missing_blocks": len(report.failed), "listed_in": str(report.listed)}
+    opt.print_result(place.publish(report), facts, given, width=16)
+    running.settle(report, place)
+
+
+def print_plan(
+    job: MapJob, say: Reporter, *, as_json: bool, more: dict[str, Any] | None = None
+) -> None:
+    """Print what a run would take, as ``--dry-run`` does."""
+    from selion import prediction
+    from selion.grid import ground_sampling_distance
+    from selion.models.language.network import LanguageSegmenter
+
+    cost = prediction.estimate(job.source, job.model, job.plan)
+    height, width = job.plan.grid.shape
+    gsd = ground_sampling_distance(job.plan.grid)
+    facts = {
+        "image": str(opt.located(job.image)),
+        "model": job.model.card.name,
+        **({"chosen": job.chosen} if job.chosen else {}),
+        "engine": job.model.engine,
+        "working_pixels": [int(height), int(width)],
+        "working_gsd_m": None if gsd is None else round(gsd, 3),
+        "windows": cost.windows,
+        "blocks": cost.blocks,
+        "gigabytes_read": round(cost.gigabytes_read, 3),
+        **(more or {}),
+        "seconds": round(cost.seconds, 1),
+        **(
+            job.model.price(cost.windows).facts(cost.seconds)
+            if isinstance(job.model, LanguageSegmenter)
+            else {}
+        ),
+        "notes": list(job.notes),
+    }
+    if as_json:
+        click.echo(json.dumps({"event": "plan", **facts}))
+        return
+    for note in job.notes:
+        say.note(note)
+    for name, value in facts.items():
+        if name != "notes":
+            click.echo(f"{name:<16} {value}")
+
+
+def preview_place(out: Path, *, wanted: bool) -> Path | None:
+    """Return where the preview of a result lies; None: none is wanted."""
+    from selion.reports.preview import preview_of
+
+    return preview_of(out) if wanted else None
+
+
+def watcher(path: Path | None) -> Preview | None:
+    """Return who draws the preview while blocks finish."""
+    from selion.reports.preview import Preview
+
+    return None if path is None else Preview(path)
+
+
+def drawn(path: Path | None) -> dict[str, str]:
+    """Return the preview as a fact, if there is one."""
+    return {"preview": str(path)} if path is not None and path.is_file() else {}
+
+
+def with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
+    """Write the page of a map, if it is wanted, and return it as a fact."""
+    from selion.pipeline import maps
+    from selion.reports import maps as mapped
+
+    if not wanted:
+        return {}
+    target = out.with_name(f"{out.stem}.report.html")
+    made = {
+        "image": str(opt.located(job.image)),
+        "model": f"{job.model.card.name}: {job.model.card.summary}",
+        "licence": job.model.card.licence,
+    }
+    return {
+        "page": str(
+            mapped.write_report(
+                job.source,
+                frame,
+                target,
+                facts=maps.summarise(frame),
+                notes=job.notes,
+                details=made,
+            )
+        )
+    }
+
+
+def compared(job: MapJob) -> str:
+    """Say how much --fast changes.
+
+    Where a place of the image cannot be read, that is not what stops a map.
+    """
+    from selion.errors import UnreadableFile
+    from selion.pipeline import maps
+
+    try:
+        return maps.compare_precision(job)
+    except UnreadableFile as error:
+        return f"--fast was not compared with float32: {error}"
