@@ -202,6 +202,44 @@ def test_a_forced_run_that_fails_forces_none_after_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
 
 
+@pytest.mark.parametrize(
+    ("name", "stays"), [(".out.merge/part", False), ("out/part", True), ("scores", True)]
+)
+def test_a_note_stays_only_where_a_failed_run_left_something_to_see(tmp_path, name, stays):
+    def fail(**_):
+        store.write_text(tmp_path / name, "x")
+        if not stays:
+            (tmp_path / name).unlink()
+        raise BadInput("no")
+
+    with pytest.raises(BadInput):
+        call(make(tmp_path / "plain", fail), "--out", tmp_path / "out")
+    assert (tmp_path / ".out.begun").exists() == stays
+
+
+def test_work_folders_in_an_output_are_no_one_elses(tmp_path):
+    """Several files of one folder, one after the other, with work beside them."""
+    out = tmp_path / "out"
+
+    def act(out, force, size):
+        names = [out / name for name in "ab"]
+        for name in names:
+            store.check_output(name, force)
+        (out / ".work").mkdir(parents=True, exist_ok=True)
+        (out / ".work" / "ids").write_text("half")
+        for name in names:
+            store.write_text(name, "x", force)
+            if size == 2:
+                (out / ".selion-0123abcd" / "made").mkdir(parents=True)
+                (out / ".selion-0123abcd" / "made" / "b").write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    in_child(lambda: call(make(tmp_path / "p", act), "--out", out, "--size", 2))
+    finishing = make(tmp_path / "p", lambda **given: act(**given | {"size": 1}))
+    call(finishing, "--out", out, "--size", 2)
+    assert (out / "b").read_text() == "x"
+
+
 def test_what_appears_while_a_command_runs_is_never_replaced(tmp_path):
     out = tmp_path / "out.txt"
 

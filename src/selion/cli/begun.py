@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -99,6 +100,8 @@ class Note:
     """Whether the same command was begun before, and not ended."""
     witness: Witness = field(init=False)
     """Who knows what this run and the earlier one published."""
+    _places: set[Path] = field(default_factory=set)
+    """Where they did."""
     _made: list[Path] = field(default_factory=list)
     """Folders that were made for the note."""
     _written: bool = False
@@ -119,6 +122,7 @@ class Note:
             self.earlier = key == self.key
             if self.earlier:
                 self.witness.known |= set(filter(None, map(_identity, lines)))
+                self._places |= set(filter(None, map(_place, lines)))
             if self.earlier or forced or not os.path.lexists(self.out.expanduser()):
                 self._written = True
                 self._make_folder()
@@ -126,8 +130,8 @@ class Note:
                     self.path.write_text(f"{self.key}\n", "utf-8")
 
     def end(self, *, failed: bool) -> None:
-        """Take the note away; it stays where a failed command has published something."""
-        if not self._written or (failed and self.witness.known):
+        """Take the note away; it stays where what a failed command has published can be seen."""
+        if not self._written or (failed and any(map(self._seen, self._places))):
             return
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
@@ -139,6 +143,18 @@ class Note:
         out = self.out.expanduser()
         return not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir())
 
+    def _seen(self, place: Path) -> bool:
+        """Say whether what was published in a place is there, and not in a work folder."""
+        out = self.out.expanduser().absolute()
+        homes = (home for home in (out, out.parent) if place.is_relative_to(home))
+        below = place.relative_to(next(homes, place.parent))
+        if any(part.startswith(".") for part in below.parts):
+            return False
+        try:
+            return bool(identities(place, hidden=False) & self.witness.known)
+        except OSError:
+            return False
+
     def _make_folder(self) -> None:
         folder = self.path.parent
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
@@ -148,15 +164,17 @@ class Note:
     def left_untouched(self) -> bool:
         """Say whether what lies in the place of the output is what the earlier run published."""
         try:
-            there = identities(self.out.expanduser())
+            there = identities(self.out.expanduser(), hidden=False)
         except OSError:
             there = set()  # another output is in the way, which the store looks at
         return self.earlier and bool(self.witness.known) and there <= self.witness.known
 
-    def _record(self, found: set[Identity]) -> None:
-        """Write down by what files are known that are about to be published."""
+    def _record(self, found: set[Identity], place: Path) -> None:
+        """Write down by what files are known that are about to be published, and where."""
+        self._places.add(place)
         if self._written:
             lines = "".join(f"{inode} {size} {changed}\n" for inode, size, changed in found)
+            lines += f"{json.dumps(str(place))}\n"
             with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as note:
                 note.write(lines)
 
@@ -168,3 +186,12 @@ def _identity(line: str) -> Identity | None:
         return None
     inode, size, changed = map(int, numbers)
     return inode, size, changed
+
+
+def _place(line: str) -> Path | None:
+    """Read a line that names a place."""
+    try:
+        place = json.loads(line)
+    except ValueError:
+        return None
+    return Path(place) if isinstance(place, str) else None

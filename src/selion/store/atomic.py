@@ -259,7 +259,7 @@ def _publish(temporary: Path, path: Path, force: bool) -> None:
 
     Without force a file that appeared meanwhile is not overwritten.
     """
-    told(temporary)
+    told(temporary, path)
     if force and (not os.path.lexists(path) or may_replace(path)):
         temporary.replace(path)
     else:
@@ -282,7 +282,7 @@ def _link(temporary: Path, path: Path) -> None:
 
 
 def _publish_folder(made: Path, path: Path, aside: Path, *, force: bool) -> None:
-    told(made)
+    told(made, path)
     if os.path.lexists(path):
         if not (force and may_replace(path)):
             raise _exists(path)

@@ -12,22 +12,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from selion.store.scratch import PREFIX
+
 Identity = tuple[int, int, int]
 """Inode, bytes, and nanoseconds of the last change of a file."""
 
 
-def identities(path: Path) -> set[Identity]:
-    """Return what a file, or all files below a folder, can be known by; links are not followed.
+def identities(path: Path, *, hidden: bool = True) -> set[Identity]:
+    """Return what a file, or the files below a folder, can be known by; links are not followed.
+
+    What is being made in scratch folders is left out, and all hidden files too unless ``hidden``.
 
     Raises
     ------
     OSError
         As it comes.
     """
+    files = [path]
     if path.is_dir() and not path.is_symlink():
-        files = [Path(inner, name) for inner, _, names in os.walk(path) for name in names]
-    else:
-        files = [path]
+        files = []
+        for inner, folders, names in os.walk(path):
+            skipped = PREFIX if hidden else "."
+            folders[:] = [name for name in folders if not name.startswith(skipped)]
+            files += [Path(inner, name) for name in names if hidden or not name.startswith(".")]
     found = (file.lstat() for file in files)
     return {(state.st_ino, state.st_size, state.st_mtime_ns) for state in found}
 
@@ -36,8 +43,8 @@ def identities(path: Path) -> set[Identity]:
 class Witness:
     """Who sees what a run publishes."""
 
-    tell: Callable[[set[Identity]], None]
-    """Called before anything gets its final name."""
+    tell: Callable[[set[Identity], Path], None]
+    """Called with what it is known by and its final name, before anything gets it."""
     known: set[Identity] = field(default_factory=set)
     """What this run, and the one that it goes on after, have published."""
     strict: bool = False
@@ -57,11 +64,11 @@ def witnessed(witness: Witness) -> Iterator[None]:
         _present.remove(witness)
 
 
-def told(made: Path) -> None:
-    """Say that a file or folder is about to get its final name."""
+def told(made: Path, path: Path) -> None:
+    """Say that a file or folder is about to get its final name, ``path``."""
     for witness in _present:
         found = identities(made)
-        witness.tell(found)
+        witness.tell(found, path.absolute())
         witness.known |= found
 
 
