@@ -153,7 +153,8 @@ def test_no_mask_where_there_is_no_step():
 
 
 def test_options_are_checked():
-    for wrong in ({"curve": "x"}, {"reading": "x"}, {"clip": (60.0, 40.0)}, {"bins": 2}):
+    names = [{name: "x"} for name in ("curve", "ground", "reading")]
+    for wrong in (*names, {"clip": (60.0, 40.0)}, {"bins": 2}):
         with pytest.raises(BadInput):
             ThresholdOptions(**wrong)
 

@@ -69,7 +69,8 @@ class DepthChoice(opt.VerbChoice):
     distance: bool
     edge: int
     device: str
-    curve: Literal["contour", "histogram"]
+    curve: Literal["best", "contour", "histogram"]
+    ground: Literal["best", "flat", "tilted"]
     reading: Literal["slope", "knee"]
     clip: float
     refine: bool
@@ -117,12 +118,22 @@ class DepthChoice(opt.VerbChoice):
 )
 @click.option(
     "--curve",
-    type=click.Choice(["contour", "histogram"]),
-    default="contour",
+    type=click.Choice(["best", "contour", "histogram"]),
+    default="best",
     show_default=True,
     help=(
-        "What the sigmoid is fitted to: the mean step along each depth's contour, or the "
-        "gradient-weighted histogram."
+        "What the sigmoid is fitted to: the mean step along each depth's contour, the "
+        "gradient-weighted histogram, or both, and the mask that looks better is kept."
+    ),
+)
+@click.option(
+    "--ground",
+    type=click.Choice(["best", "flat", "tilted"]),
+    default="best",
+    show_default=True,
+    help=(
+        "Whether the camera looked straight down, or the plane of the ground is taken out of the "
+        "depth first; or both are tried."
     ),
 )
 @click.option(
@@ -169,7 +180,9 @@ def depth_command(photos: Path, out: Path, **values: Any) -> None:
     from selion.labelling.pseudo import DepthOptions, label_photos
     from selion.labelling.threshold import ThresholdOptions
 
-    threshold = ThresholdOptions(given.curve, given.reading, (given.clip, 100 - given.clip))
+    threshold = ThresholdOptions(
+        given.curve, given.reading, (given.clip, 100 - given.clip), ground=given.ground
+    )
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         find_photos(photos, skip=(out,))  # a wrong name is told before a network is fetched
         source = _depths(given, say)

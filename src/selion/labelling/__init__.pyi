@@ -1,3 +1,4 @@
+from .choosing import choose_mask as choose_mask
 from .confidence import ConfidenceOptions as ConfidenceOptions
 from .confidence import known_labels as known_labels
 from .depths import ComputedDepths as ComputedDepths

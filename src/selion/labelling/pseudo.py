@@ -28,6 +28,7 @@ from selion.classes import CROP, IGNORE
 from selion.data.photos import PhotoFile, find_photos, read_photo
 from selion.errors import OutputExists, OutputFailed, SelionError
 from selion.grid import photo_grid
+from selion.labelling.choosing import choose_mask
 from selion.labelling.depths import Depths, write_depth
 from selion.labelling.manifest import (
     BAD,
@@ -48,7 +49,7 @@ from selion.labelling.manifest import (
 from selion.labelling.masks import write_mask
 from selion.labelling.postprocess import RefineOptions, refine
 from selion.labelling.quality import covered, judge
-from selion.labelling.threshold import DepthMask, ThresholdOptions, depth_mask
+from selion.labelling.threshold import DepthMask, ThresholdOptions
 from selion.labels import LabelMap
 from selion.progress import OnStep, silent
 
@@ -177,7 +178,7 @@ def _label(
     if why:
         _save(np.ones(image.shape[1:], np.uint8), valid, target)
         return replace(blank, cover=1.0, quality=1.0, routed=FULL, why=why)
-    found = depth_mask(depths(photo, image), options.threshold)
+    found = choose_mask(depths(photo, image), image, options.threshold)
     if options.keep_depth and found.depth is not None:
         write_depth(found.depth, out / DEPTH / f"{photo.key}.png", force=True)
     if found.mask is None or found.depth is None:

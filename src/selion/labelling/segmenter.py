@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from selion.classes import CROP, ClassScheme
-from selion.labelling.threshold import ThresholdOptions, depth_mask
+from selion.labelling.choosing import choose_mask
+from selion.labelling.threshold import ThresholdOptions
 from selion.segmenter import InputSpec, Segmenter, View
 
 WINDOW, MULTIPLE = 518, 14
@@ -69,7 +70,7 @@ class DepthSegmenter:
         image = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
         key = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
         if key not in self._last:
-            found = depth_mask(self.network(image), self.options)
+            found = choose_mask(self.network(image), image, self.options)
             plane = np.full(image.shape[1:], 0.5, np.float32)
             if found.mask is not None and found.depth is not None and found.sigmoid is not None:
                 plane = (

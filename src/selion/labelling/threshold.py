@@ -10,13 +10,17 @@ Two curves can be fitted:
 * ``"histogram"``, the plainest reading: the cumulative histogram of depth in which each pixel
   counts as much as its gradient.  A pixel lies on one side of a step or on the other, so tall
   leaves pull the curve up, and clods of soil, which are many, pull it down.
-* ``"contour"``, the default: for each depth the mean step that its contour runs along.  Contours
+* ``"contour"``: for each depth the mean step that its contour runs along.  Contours
   through the soil meet small steps, contours around plants large ones; in between the curve rises
   as a sigmoid does.  By the coarea formula it is the gradient-weighted histogram divided by the
   plain one, when every step counts for all depths that it passes.  A low leaf counts as a tall one,
   and soil, however rough, does not count by its area.
 
-Which one is better is measured in ``bench/pseudo_masks.py``.
+Which one is better is measured in ``bench/pseudo_masks.py``; by default both are tried, and the
+mask that looks better is kept (:mod:`selion.labelling.choosing`).
+
+Before that the plane of the ground can be taken out.  The inverse depth of a plane is a linear
+function of the pixel's place, so a camera that is tilted adds just that to what a network says.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from typing import Literal
 
 import numpy as np
 from scipy import ndimage
+from scipy.optimize import linprog
 from scipy.special import expit
 
 from selion.errors import BadInput
@@ -42,23 +47,35 @@ USUAL = (0.1, 0.75)
 """The contour curve is read between these shares of the gradient-weighted histogram: below are the
 pits of the soil, above the tips of the tallest leaves, and a few pixels of either must not decide
 what a step is."""
+TILES = 16
+"""The ground is looked for in so many tiles along each side ..."""
+LEAST_TILE = 4
+"""... of at least so many pixels ..."""
+LOW = 10
+"""... at this percentile of each ..."""
+BELOW = 0.2
+"""... as the plane that has this share of the tiles below it: plants are above."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdOptions:
     """How depth becomes a mask."""
 
-    curve: Literal["contour", "histogram"] = "contour"
-    """What the sigmoid is fitted to; see the module."""
+    curve: Literal["best", "contour", "histogram"] = "best"
+    """What the sigmoid is fitted to, see the module; ``"best"``: whichever mask looks better."""
     reading: Literal["slope", "knee"] = "slope"
     """"Maximum gradient change": where the curve is steepest (the largest first derivative), or
     where its slope grows fastest (the largest second one)."""
     clip: tuple[float, float] = (0.0, 100.0)
     """Percentiles of depth that become 0 and 1."""
     bins: int = 256
+    ground: Literal["best", "flat", "tilted"] = "best"
+    """Whether the camera looked straight down, or the plane of the ground is to be taken out;
+    ``"best"``: whichever mask looks better."""
 
     def __post_init__(self) -> None:
-        _among("curve", self.curve, ("contour", "histogram"))
+        _among("curve", self.curve, ("best", "contour", "histogram"))
+        _among("ground", self.ground, ("best", "flat", "tilted"))
         _among("reading", self.reading, ("slope", "knee"))
         if not 0 <= self.clip[0] < self.clip[1] <= 100:
             raise BadInput(
@@ -114,6 +131,8 @@ def depth_mask(depth: np.ndarray, options: ThresholdOptions | None = None) -> De
         Relative inverse depth, as networks give it, or height: larger is nearer to the camera.  Any
         number type.
     options : ThresholdOptions, optional
+        Where they leave the curve or the ground open, ``"contour"`` and ``"flat"`` are taken: to
+        choose is for :func:`selion.labelling.choosing.choose_mask`.
 
     Returns
     -------
@@ -131,12 +150,14 @@ def depth_mask(depth: np.ndarray, options: ThresholdOptions | None = None) -> De
     """
     options = options or ThresholdOptions()
     plane = normalise(depth, options.clip)
+    if plane is not None and options.ground == "tilted":
+        plane = normalise(plane - ground_plane(plane))
     if plane is None:
         return DepthMask(None, None, math.nan, None, "the depth map is constant")
     weights = gradient_weights(plane)
     made = (
         contour_curve(plane, options.bins)
-        if options.curve == "contour"
+        if options.curve != "histogram"
         else histogram_curve(plane, weights, options.bins)
     )
     sigmoid = fit_sigmoid(*made)
@@ -179,6 +200,54 @@ def normalise(depth: np.ndarray, clip: tuple[float, float] = (0.0, 100.0)) -> np
     if high <= low:
         return None
     return np.clip((plane - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def ground_plane(depth: np.ndarray) -> np.ndarray:
+    """Fit a plane to the ground between plants.
+
+    Parameters
+    ----------
+    depth : (y, x) ndarray
+        Larger is nearer.
+
+    Returns
+    -------
+    (y, x) float32 ndarray
+        The plane; zero where the map is too small to tell (under 3 tiles of 4 pixels a side).
+
+    Notes
+    -----
+    Quantile regression (Koenker and Bassett 1978) of a low percentile of each tile, as a linear
+    programme: exact, and what is tall has no more weight than what is hardly above the ground.
+    """
+    count = min(TILES, *(size // LEAST_TILE for size in depth.shape))
+    if count < 3:
+        return np.zeros(depth.shape, np.float32)
+    cells = [np.array_split(np.linspace(-0.5, 0.5, size), count) for size in depth.shape]
+    tiles = (
+        tile for rows in np.array_split(depth, count) for tile in np.array_split(rows, count, 1)
+    )
+    low = np.array([np.percentile(tile, LOW) for tile in tiles], np.float64)
+    y, x = np.meshgrid(*([cell.mean() for cell in side] for side in cells), indexing="ij")
+    places = np.column_stack([np.ones(count**2), y.ravel(), x.ravel()])
+    level, down, right = _quantile_plane(places, low)
+    rows, columns = (np.concatenate(side) for side in cells)
+    found: np.ndarray = (level + down * rows[:, None] + right * columns).astype(np.float32)
+    return found
+
+
+def _quantile_plane(places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the coefficients of the plane with the share ``BELOW`` of the values below it."""
+    count, terms = places.shape
+    above, below = np.full(count, BELOW), np.full(count, 1 - BELOW)
+    solved = linprog(
+        np.concatenate([np.zeros(terms), above, below]),
+        A_eq=np.hstack([places, np.eye(count), -np.eye(count)]),
+        b_eq=values,
+        bounds=[(None, None)] * terms + [(0, None)] * (2 * count),
+    )
+    found: np.ndarray = solved.x[:terms]
+    return found
 
 
 def gradient_weights(depth: np.ndarray) -> np.ndarray:
