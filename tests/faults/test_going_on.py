@@ -15,6 +15,7 @@ from option_walk import Mode
 from selion import store, training
 from selion.cli import begun
 from selion.errors import BadInput, OutputExists, OutputFailed
+from selion.store import lock
 from selion.training import loop, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are forked")
@@ -238,6 +239,27 @@ def test_work_folders_in_an_output_are_no_one_elses(tmp_path):
     finishing = make(tmp_path / "p", lambda **given: act(**given | {"size": 1}))
     call(finishing, "--out", out, "--size", 2)
     assert (out / "b").read_text() == "x"
+
+
+@pytest.mark.skipif(not lock.LOCKS, reason="no file locks")
+def test_one_of_two_that_write_the_same_output_wins_and_the_other_says_so(tmp_path):
+    out, said = tmp_path / "deep" / "out.txt", []
+
+    def slow(out, force, size):
+        if not said:
+            for _ in range(2):
+                with pytest.raises(BadInput, match="being written by another command") as other:
+                    call(make(tmp_path / "p", slow), "--out", out, "--size", len(said))
+                said.append(other)
+            assert (out.parent / ".out.txt.begun").exists()
+        store.write_text(out, "x", force=force)
+
+    call(make(tmp_path / "p", slow), "--out", out)
+    assert out.read_text() == "x"
+    assert [path.name for path in out.parent.iterdir()] == ["out.txt"]
+    with pytest.raises(OutputExists):
+        call(make(tmp_path / "p", slow), "--out", out)
+    assert [path.name for path in out.parent.iterdir()] == ["out.txt"]
 
 
 def test_what_appears_while_a_command_runs_is_never_replaced(tmp_path):

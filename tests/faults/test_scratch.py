@@ -2,12 +2,16 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from fault_runs import in_child
+from selion.closerange.overlay import write_picture
 from selion.errors import OutputFailed
 from selion.store import atomic_folder, atomic_write, files_below, scratch
 
@@ -69,6 +73,59 @@ def test_what_was_moved_aside_comes_back(tmp_path, monkeypatch):
         (made / "new").write_text("new")
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["new"]
+
+
+def test_only_what_is_nothing_but_a_scratch_folder_is_taken_away(tmp_path):
+    """By name, by a free lock, and by all that lies in it; never what somebody made himself."""
+    mine = (".selion-mynotes1", ".selion-0123abcd", ".selion-0123abce", ".selion-0123abcf")
+    for name, inner in zip(mine, ("lock", "notes.txt", "made", "lock"), strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / inner).touch()
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / mine[3] / "notes.txt").touch()
+    dead = tmp_path / ".selion-01234567", tmp_path / ".selion-01234568"
+    for folder in dead:
+        folder.mkdir()
+    (dead[0] / "lock.new").touch()  # it was killed before it held the lock
+    assert scratch.sweep(tmp_path) == list(dead)
+    assert names(tmp_path) == sorted(mine)
+
+
+def test_a_folder_that_was_taken_for_a_dead_ones_is_made_anew(tmp_path, monkeypatch):
+    """Another process may look between the making of a folder and of its lock."""
+    real, seen = os.open, []
+
+    def late(path, *rest, **more):
+        if str(path).endswith("lock.new") and len(seen) < 2:
+            seen.append(path)
+            os.rmdir(os.path.dirname(path))  # noqa: PTH106, PTH120
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", late)
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        temporary.write_text("x")
+    assert len(seen) == 2
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a call of Linux")
+def test_a_picture_that_a_full_disk_has_taken_half_is_refused(tmp_path):
+    """Pillow writes in C and does not look how many bytes were taken."""
+
+    def work():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+        try:
+            write_picture(noise, tmp_path / "a.jpg")
+        except OutputFailed as error:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            return str(error)
+        return "written"
+
+    assert "no space left" in in_child(work)
+    assert names(tmp_path) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a call of Linux")

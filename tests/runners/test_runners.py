@@ -13,7 +13,7 @@ import pytest
 
 from runner_toys import SecondTime, double, moody
 from selion.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
-from selion.runners import RunnerOptions, Serial, in_order, open_runner
+from selion.runners import RunnerOptions, Serial, in_order, open_runner, processes
 from selion.runners.options import SCHEME
 from selion.runners.processes import Processes, WorkerDied
 
@@ -65,7 +65,7 @@ def test_an_error_of_the_whole_run_ends_it_at_once(runner):
 
 
 def test_a_worker_that_dies_is_replaced_and_its_block_done_again(crew, tmp_path):
-    found = list(crew(SecondTime(tmp_path, die=True), range(3)))
+    found = list(crew(SecondTime(tmp_path, how=signal.SIGKILL), range(3)))
     assert sorted((done.result, done.tries) for done in found) == [(0, 2), (1, 2), (2, 2)]
 
 
@@ -88,6 +88,46 @@ def test_workers_killed_while_they_wait_are_replaced(crew):
         os.kill(pid, signal.SIGKILL)
     again = {done.result[1] for done in crew(moody, list("abcdef"))}
     assert not pids & again
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(processes, "LOOK", 0.1)
+    monkeypatch.setattr(processes, "STOPPED_SECONDS", 0.5)
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="the system does not tell")
+@pytest.mark.usefixtures("impatient")
+def test_the_block_of_a_stopped_worker_is_done_by_another(crew, tmp_path):
+    began = time.monotonic()
+    with pytest.warns(UserWarning, match="another one does the block"):
+        found = list(crew(SecondTime(tmp_path, how=signal.SIGSTOP), range(2)))
+    assert sorted((done.result, done.tries) for done in found) == [(0, 2), (1, 2)]
+    assert time.monotonic() - began < 30
+    with pytest.warns(UserWarning, match="SIGSTOP"):
+        found = {done.number: done for done in crew(moody, ["stop", "a"], tries=1)}
+    assert "was stopped (SIGSTOP)" in str(found[0].error)
+    assert found[1].error is None
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="the system does not tell")
+@pytest.mark.usefixtures("impatient")
+def test_workers_stopped_while_they_wait_are_replaced(crew):
+    pids = {done.result[1] for done in crew(moody, list("abcdef"))}
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    again = {done.result[1] for done in crew(moody, list("abcdef"))}
+    assert not pids & again
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="the system does not tell")
+def test_a_worker_that_goes_on_in_time_keeps_its_block(crew, monkeypatch):
+    monkeypatch.setattr(processes, "LOOK", 0.05)
+    run = crew(moody, ["nap", "a"])
+    found = {done.number: done for done in run}
+    assert found[0].tries == 1
+    assert found[0].error is None
 
 
 def test_workers_share_the_cores(crew):

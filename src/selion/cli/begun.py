@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from selion.errors import BadInput, OutputExists
+from selion.store.lock import leased
 from selion.store.witness import Identity, Witness, identities, witnessed
 
 ENDING = ".begun"
@@ -57,15 +58,16 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
         if not isinstance(out, Path) or values.get("dry_run"):
             return act(**values)
         note = Note(out, _key(name, values))
-        note.begin(forced=bool(values["force"]))
-        try:
-            with witnessed(note.witness):
-                done = _going_on(act, note, values)
-        except BaseException:
-            note.end(failed=True)
-            raise
-        note.end(failed=False)
-        return done
+        with note.leased():
+            note.begin(forced=bool(values["force"]))
+            try:
+                with witnessed(note.witness):
+                    done = _going_on(act, note, values)
+            except BaseException:
+                note.end(failed=True)
+                raise
+            note.end(failed=False)
+            return done
 
     call.guards = True  # type: ignore[attr-defined]
     return call
@@ -115,17 +117,54 @@ class Note:
         out = self.out.expanduser()
         return out.with_name(f".{out.name}{ENDING}")
 
+    @contextlib.contextmanager
+    def leased(self) -> Iterator[None]:
+        """Be the only one who writes this output: the note is locked while the command runs.
+
+        Processes that a launcher starts together for one run are one (``RANK``).
+
+        Raises
+        ------
+        BadInput
+            If another process does.
+        """
+        with contextlib.ExitStack() as stack:
+            free = True
+            with contextlib.suppress(OSError, ValueError):  # what cannot be written is said later
+                self._make_folder()
+                if os.environ.get("RANK", "0") == "0":
+                    free = stack.enter_context(leased(self.path))
+                if free:
+                    stack.callback(self._remove_empty)
+            if not free:
+                raise BadInput(
+                    f"{self.out} is being written by another command at present: wait until it has "
+                    "ended, or choose another name."
+                )
+            yield
+
+    def _remove_empty(self) -> None:
+        """Take away a note that nobody has written into."""
+        with contextlib.suppress(OSError):
+            if not self.path.stat().st_size:
+                self._tidy()
+
+    def _tidy(self) -> None:
+        self.path.unlink(missing_ok=True)
+        for folder in reversed(self._made):
+            folder.rmdir()  # only an empty one can go so
+
     def begin(self, *, forced: bool) -> None:
         """Look for the note of an earlier start, and write one unless a result is there already."""
         with contextlib.suppress(OSError, ValueError):
-            key, *lines = self.path.read_text("utf-8").splitlines() if self.path.is_file() else [""]
+            text = self.path.read_text("utf-8") if self.path.is_file() else ""
+            key, *lines = text.splitlines() or [""]
             self.earlier = key == self.key
             if self.earlier:
                 self.witness.known |= set(filter(None, map(_identity, lines)))
                 self._places |= set(filter(None, map(_place, lines)))
             if self.earlier or forced or not os.path.lexists(self.out.expanduser()):
                 self._written = True
-                self._make_folder()
                 if not self.earlier:
                     self.path.write_text(f"{self.key}\n", "utf-8")
 
@@ -134,9 +173,7 @@ class Note:
         if not self._written or (failed and any(map(self._seen, self._places))):
             return
         with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
-            for folder in reversed(self._made):
-                folder.rmdir()  # only an empty one can go so
+            self._tidy()
 
     def nothing_there(self) -> bool:
         """Say whether no file that a person sees is in the folder of the output."""

@@ -334,7 +334,7 @@ def write_marker(path: Path, millimetres: float, *, force: bool = False) -> Path
     image = Image.fromarray(draw_marker(millimetres))
     with store.atomic_write(path, force) as temporary:
         if path.suffix.lower() == ".pdf":
-            image.save(temporary, "PDF", resolution=float(DPI))
+            store.write_picture(temporary, image, "PDF", resolution=float(DPI))
         else:
-            image.save(temporary, "PNG", dpi=(DPI, DPI))
+            store.write_picture(temporary, image, "PNG", dpi=(DPI, DPI))
     return path

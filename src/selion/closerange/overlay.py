@@ -96,7 +96,7 @@ def write_mask(ids: np.ndarray, classes: ClassScheme, path: Path) -> None:
     picture = Image.fromarray(np.ascontiguousarray(ids))
     picture.putpalette(palette(classes))
     with store.atomic_write(path, force=True) as temporary:
-        picture.save(temporary, "PNG", compress_level=3)
+        store.write_picture(temporary, picture, "PNG", compress_level=3)
 
 
 def write_picture(picture: np.ndarray, path: Path, longest: int | None = None) -> None:
@@ -105,4 +105,4 @@ def write_picture(picture: np.ndarray, path: Path, longest: int | None = None) -
     if longest is not None:
         image.thumbnail((longest, longest), Image.Resampling.BOX, reducing_gap=2.0)
     with store.atomic_write(path, force=True) as temporary:
-        image.save(temporary, "JPEG", quality=QUALITY)
+        store.write_picture(temporary, image, "JPEG", quality=QUALITY)

@@ -61,7 +61,7 @@ def write_trimaps(
     """
     pairs = pair_masks(one, other)
     store.check_output(out / AGREEMENT, force)
-    if (out / "masks").exists() and not force:
+    if any(store.files_below(out / "masks")) and not force:
         raise OutputExists(
             f"{out} holds masks already: choose another folder, or replace them with --force."
         )

@@ -179,9 +179,8 @@ def write_depth(depth: np.ndarray, path: Path, *, force: bool = False) -> None:
     from PIL import Image
 
     with store.atomic_write(path, force=force) as temporary:
-        Image.fromarray((np.clip(depth, 0, 1) * 65535).round().astype(np.uint16)).save(
-            temporary, "PNG"
-        )
+        picture = Image.fromarray((np.clip(depth, 0, 1) * 65535).round().astype(np.uint16))
+        store.write_picture(temporary, picture, "PNG")
 
 
 _: tuple[type[Depths], ...] = (ComputedDepths, DepthFolder)

@@ -58,7 +58,7 @@ def _save_palette(ids: np.ndarray, colours: np.ndarray, path: Path) -> None:
 
     image = Image.frombytes("P", (ids.shape[1], ids.shape[0]), np.ascontiguousarray(ids).tobytes())
     image.putpalette(colours.astype(np.uint8).tobytes())
-    image.save(path, "PNG", bits=8)
+    store.write_picture(path, image, "PNG", bits=8)
 
 
 def palette(classes: ClassScheme) -> np.ndarray:

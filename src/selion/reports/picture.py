@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from selion import store
 from selion.classes import ClassScheme
 from selion.grid import Roi, tiles, whole
 from selion.raster import Raster, Source, colour_bands
@@ -254,7 +255,7 @@ def save_png(image: np.ndarray, path: Path) -> None:
     """Write a (y, x, 3) uint8 picture; the caller hands in a temporary name."""
     from PIL import Image
 
-    Image.fromarray(image).save(path, "PNG", compress_level=4)
+    store.write_picture(path, Image.fromarray(image), "PNG", compress_level=4)
 
 
 def data_uri(image: np.ndarray, quality: int = 88) -> str:

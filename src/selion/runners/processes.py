@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -17,10 +19,14 @@ from selion.runners.worker import serve
 
 GRACE_SECONDS = 5.0
 """Seconds that a worker without work gets to end by itself."""
+LOOK = 2.0
+"""Seconds after which busy workers are looked at again."""
+STOPPED_SECONDS = 30.0
+"""Seconds that a worker may be stopped (SIGSTOP) before another one does its block."""
 
 
 class WorkerDied(RuntimeError):
-    """A worker ended in the middle of a block: killed, out of memory, or crashed."""
+    """A worker ended in the middle of a block: killed, stopped, out of memory, or crashed."""
 
 
 @dataclass(eq=False)
@@ -32,6 +38,10 @@ class _Worker:
     payload: bytes = b""
     """The function that it knows."""
     job: Job | None = None
+    stopped_for: float = 0.0
+    """Seconds for which it was seen stopped, this process awake."""
+    looked: float = 0.0
+    """Time (monotonic) of the last look."""
 
     @classmethod
     def started(cls, threads: int) -> _Worker:
@@ -54,10 +64,21 @@ class _Worker:
         except OSError:
             return False
         self.payload, self.job = payload, job
+        self.stopped_for, self.looked = 0.0, time.monotonic()
         return True
 
     def answer(self) -> tuple[Any, BaseException | None]:
-        """Return (result, error); a worker that died is an error."""
+        """Return (result, error); a worker that died, or is stopped for long, is an error."""
+        while not self.pipe.poll(LOOK):
+            if self.is_stuck():
+                self.process.kill()  # it would hold its memory, and go on beside another one
+                self.process.join(GRACE_SECONDS)
+                said = (
+                    "A worker was stopped (SIGSTOP) in the middle of a block, for more than "
+                    f"{STOPPED_SECONDS:g} s, and was ended"
+                )
+                warnings.warn(f"{said}: another one does the block.", stacklevel=2)
+                return None, WorkerDied(f"{said}.")
         try:
             result, error = self.pipe.recv()
         except (EOFError, OSError):
@@ -67,9 +88,32 @@ class _Worker:
             )
         return result, error
 
+    def is_stuck(self) -> bool:
+        """Say whether it was stopped at every look for longer than it may be.
+
+        A time in which this process did not look, as when both were stopped, does not count.
+        """
+        now = time.monotonic()
+        if self.is_stopped():
+            self.stopped_for += min(now - self.looked, 2 * LOOK)
+        else:
+            self.stopped_for = 0.0
+        self.looked = now
+        return self.stopped_for > STOPPED_SECONDS
+
+    def is_stopped(self) -> bool:
+        """Say whether it is stopped now, where the system tells."""
+        if not hasattr(os, "waitid"):
+            return False
+        how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        try:
+            return os.waitid(os.P_PID, self.process.pid, how) is not None
+        except ChildProcessError:  # it has ended
+            return False
+
     def leave(self) -> None:
         self.pipe.close()
-        if self.job is not None:
+        if self.job is not None or self.is_stopped():
             self.process.kill()
         self.process.join(GRACE_SECONDS)
         if self.process.is_alive():
@@ -112,11 +156,11 @@ class Processes:
         try:
             while True:
                 self._hand_out(queue, payload)
-                busy = {worker.pipe: worker for worker in self._running if worker.job is not None}
+                busy = [worker for worker in self._running if worker.job is not None]
                 if not busy and queue.over:
                     return
-                for pipe in wait(list(busy), queue.waiting) if busy else _slept(queue):
-                    done = self._taken(queue, busy[pipe])  # type: ignore[index]  # only pipes were waited for
+                for worker in _ready(busy, queue) if busy else _slept(queue):
+                    done = self._taken(queue, worker)
                     if done is not None:
                         yield done
         finally:
@@ -134,7 +178,7 @@ class Processes:
     def _free(self) -> _Worker:
         """Return a worker without work; start one if there is none."""
         for worker in self._running:
-            if worker.job is None and worker.process.is_alive():
+            if worker.job is None and worker.process.is_alive() and not worker.is_stopped():
                 return worker
         self._dismiss([worker for worker in self._running if worker.job is None])
         self._running.append(_Worker.started(self.threads))
@@ -195,7 +239,14 @@ class Processes:
         self.close()
 
 
-def _slept(queue: WorkQueue) -> list[Connection]:
+def _ready(busy: list[_Worker], queue: WorkQueue) -> list[_Worker]:
+    """Wait until workers have answered or are stuck, or a block may be tried again."""
+    seconds = LOOK if queue.waiting is None else min(queue.waiting, LOOK)
+    answered = wait([worker.pipe for worker in busy], seconds)
+    return [worker for worker in busy if worker.pipe in answered or worker.is_stuck()]
+
+
+def _slept(queue: WorkQueue) -> list[_Worker]:
     """Wait until a block may be tried again; nobody works."""
     time.sleep(queue.waiting or 0.0)
     return []

@@ -5,6 +5,7 @@ from .atomic import atomic_folder as atomic_folder
 from .atomic import atomic_write as atomic_write
 from .atomic import check_output as check_output
 from .atomic import write_csv as write_csv
+from .atomic import write_picture as write_picture
 from .atomic import write_text as write_text
 from .burn import burn as burn
 from .cog import CogSink as CogSink

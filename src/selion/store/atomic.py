@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from selion.errors import OutputExists, OutputFailed
 from selion.store.scratch import ASIDE, put_in_place, scratch_folder
 from selion.store.witness import may_replace, told
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PART = ".part"
 """Ending of what :func:`replace_bytes` has not finished."""
@@ -142,6 +147,30 @@ def write_text(path: str | os.PathLike[str], text: str, force: bool = False) -> 
     """Write a text (UTF-8), all of it or nothing; parameters and errors of :func:`atomic_write`."""
     with atomic_write(path, force) as temporary:
         temporary.write_text(text, "utf-8")
+
+
+def write_picture(path: Path, picture: Image, kind: str, **options: Any) -> None:
+    """Write a picture to a temporary name of a writer above.
+
+    It is encoded in memory: Pillow does not look how much of what it wrote a full disk has taken.
+
+    Parameters
+    ----------
+    path : Path
+    picture : PIL.Image.Image
+    kind : str
+        ``PNG``, ``JPEG`` or ``PDF``.
+    **options
+        Of Pillow's ``save``.
+
+    Raises
+    ------
+    OSError
+        As it comes.
+    """
+    encoded = io.BytesIO()
+    picture.save(encoded, kind, **options)
+    path.write_bytes(encoded.getbuffer())
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import secrets
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from selion.store.lock import LOCKS, held, try_hold
+from selion.store.lock import LOCKS, held, seized, unborn
 
 PREFIX = ".selion-"
 """How the names of such folders begin."""
@@ -24,10 +25,14 @@ LOCK, ASIDE = "lock", "aside"
 """In such a folder: what is locked, and the folder of what a forced output replaces; what is made
 lies beside them under its own name."""
 MADE = "made"
+OURS = re.compile(re.escape(PREFIX) + "[0-9a-f]{8}")
+HOLDS = {LOCK: False, unborn(LOCK): False, MADE: True, ASIDE: True}
+"""What may lie in such a folder, and whether it is a folder; where anything else does it is not
+one, whatever its name."""
+BIRTHS = 5
+"""Times that a folder is made that another process takes for a dead one's before it is held."""
 OFTEN = 60.0
 """Seconds within which a process does not look twice for what others left in the same folder."""
-YOUNG = 3600.0
-"""Seconds for which a folder without a lock is left alone: its process may be about to lock it."""
 _EXCHANGE, _HERE = 2, -100
 """RENAME_EXCHANGE and AT_FDCWD of Linux."""
 _looked: dict[tuple[int, str], float] = {}
@@ -53,14 +58,28 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
     parent = beside.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
-    outer = parent / f"{PREFIX}{secrets.token_hex(4)}"
-    outer.mkdir()
-    try:
-        with held(outer / LOCK):
-            (outer / MADE).mkdir()
-            yield outer / MADE
-    finally:
-        _remove(outer)
+    with ExitStack() as stack:
+        outer = _born(parent, stack)
+        (outer / MADE).mkdir()
+        yield outer / MADE
+
+
+def _born(parent: Path, stack: ExitStack) -> Path:
+    """Make a folder and hold it; it goes when the stack ends."""
+    for last in (*[False] * (BIRTHS - 1), True):
+        outer = parent / f"{PREFIX}{secrets.token_hex(4)}"
+        outer.mkdir()
+        with ExitStack() as one:
+            one.callback(_remove, outer)
+            try:
+                one.enter_context(held(outer / LOCK))
+            except FileNotFoundError:  # who sweeps thought it a dead one's
+                if last:
+                    raise
+                continue
+            stack.enter_context(one.pop_all())
+        return outer
+    raise AssertionError
 
 
 def _remove(outer: Path) -> None:
@@ -105,31 +124,49 @@ def files_below(folder: Path) -> Iterator[Path]:
 def left_behind(parent: Path, *, deep: bool = False) -> list[Path]:
     """Return the hidden folders of outputs in a folder, held or not."""
     try:
-        found = parent.rglob(f"{PREFIX}????????") if deep else parent.glob(f"{PREFIX}????????")
-        return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+        found = parent.rglob(f"{PREFIX}*") if deep else parent.glob(f"{PREFIX}*")
+        return sorted(path for path in found if is_scratch(path))
     except OSError:
         return []
 
 
+def is_scratch(path: Path) -> bool:
+    """Say whether something is such a folder, by its name and by all that lies in it."""
+    if not OURS.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+        return False
+    return all(
+        not one.is_symlink() and one.name in HOLDS and one.is_dir() == HOLDS[one.name]
+        for one in path.iterdir()
+    )
+
+
 def _take_away(outer: Path) -> bool:
-    """Remove one folder whose process is dead; say whether it is gone."""
-    lock = outer / LOCK
+    """Remove one folder whose process is dead; say whether it is gone.
+
+    What is empty is held by nobody yet: whoever is about to makes another one.
+    """
     try:
-        if not lock.exists():
-            if time.time() - outer.stat().st_mtime < YOUNG:
-                return False
-        elif not try_hold(lock):
-            return False
+        locks = [outer / name for name in (LOCK, unborn(LOCK)) if (outer / name).exists()]
+        if not locks:
+            outer.rmdir()
+            return True
+        with seized(locks[0]) as dead:
+            if dead and _given_back(outer):
+                _remove(outer)
     except OSError:
         return False
+    return not outer.exists()
+
+
+def _given_back(outer: Path) -> bool:
+    """Give back what was moved aside; say whether the folder holds no only copy any more."""
     for old in (outer / ASIDE).glob("*"):
         if not os.path.lexists(outer.parent / old.name):  # it was killed between two renames
             try:
                 old.replace(outer.parent / old.name)
             except OSError:
-                return False  # it is the only copy
-    _remove(outer)
-    return not outer.exists()
+                return False
+    return True
 
 
 def put_in_place(made: Path, path: Path, aside: Path) -> None:
