@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selion import store
 from selion.classes import ClassScheme
 from selion.grid import Roi, tiles, whole
 from selion.raster import Raster, Source, colour_bands
@@ -255,7 +254,9 @@ def save_png(image: np.ndarray, path: Path) -> None:
     """Write a (y, x, 3) uint8 picture; the caller hands in a temporary name."""
     from PIL import Image
 
-    store.write_picture(path, Image.fromarray(image), "PNG", compress_level=4)
+    encoded = io.BytesIO()  # Pillow does not look how much of what it wrote a full disk has taken
+    Image.fromarray(image).save(encoded, "PNG", compress_level=4)
+    path.write_bytes(encoded.getbuffer())
 
 
 def data_uri(image: np.ndarray, quality: int = 88) -> str:
