@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 PLAIN_LINE_EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -82,9 +86,14 @@ class Plain:
 
 
 class Bar:
-    """A rich progress bar per stage."""
+    """A rich progress bar per stage, and text that is written where it stays.
 
-    def __init__(self) -> None:
+    Bars are drawn over themselves, so whatever else is written while they are there would be drawn
+    over as well.  They are therefore put away before each line: those of finished stages stay above
+    it, the others come again below it with the next step.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -93,28 +102,100 @@ class Bar:
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
 
-        columns = (
+        self.console = Console(file=stream)
+        self.progress = Progress(
             TextColumn("{task.description:<12}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            TextColumn(
+                "{task.fields[detail]}",
+                table_column=Column(no_wrap=True, overflow="ellipsis"),
+                markup=False,
+            ),
+            console=self.console,
         )
-        self.progress = Progress(
-            *columns, TextColumn("{task.fields[detail]}"), console=Console(stderr=True)
-        )
-        self.tasks: dict[str, int] = {}
+        self.tasks: dict[str, TaskID] = {}
+        self.drawn = False
+        self._lock = threading.RLock()
 
     def note(self, text: str) -> None:
-        """Write a line above the bars."""
-        self.progress.console.print(text, highlight=False, markup=False)
+        """Write a line."""
+        self.put_away()
+        click.echo(text, file=self.console.file)
 
     def step(self, stage: str, done: float, total: float, detail: str = "") -> None:
         """Move the bar of a stage."""
-        if stage not in self.tasks:
-            self.tasks[stage] = self.progress.add_task(stage, total=total, detail=detail)
-        self.progress.update(self.tasks[stage], completed=done, total=total, detail=detail)  # type: ignore[arg-type]
+        with self._lock:
+            if stage not in self.tasks:
+                self.tasks[stage] = self.progress.add_task(stage, total=total, detail=detail)
+            self.progress.update(self.tasks[stage], completed=done, total=total, detail=detail)
+            if not self.drawn:
+                self._draw()
+
+    def put_away(self, *, for_good: bool = False) -> None:
+        """Leave the bars of finished stages where they are; ``for_good``: the others as well."""
+        with self._lock:
+            if not self.drawn:
+                return
+            self.drawn = False
+            left = [task for task in self.progress.tasks if for_good or task.finished]
+            for task in self.progress.tasks:
+                self.progress.update(task.id, visible=task in left)
+            self.progress.live.transient = not left
+            self.progress.stop()
+            for task in left:
+                self.progress.remove_task(task.id)
+            there = {task.id for task in self.progress.tasks}
+            self.tasks = {stage: id_ for stage, id_ in self.tasks.items() if id_ in there}
+
+    def _draw(self) -> None:
+        from rich.live import Live
+
+        for task in self.progress.tasks:
+            self.progress.update(task.id, visible=True)
+        self.progress.live = Live(
+            console=self.console,
+            get_renderable=self.progress.get_renderable,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self.progress.start()
+        self.drawn = True
+
+
+class Beside:
+    """A stream of a terminal, written to once the bars have been put away."""
+
+    def __init__(self, stream: TextIO, bar: Bar) -> None:
+        self._stream, self._bar = stream, bar
+
+    def write(self, text: str) -> int:
+        """Put the bars away, and write."""
+        if text:
+            self._bar.put_away()
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _bars() -> Iterator[Bar]:
+    """Show bars on the terminal; what is written to it meanwhile keeps its place."""
+    out, err = sys.stdout, sys.stderr
+    bar = Bar(err)
+    sys.stderr = Beside(err, bar)  # type: ignore[assignment]
+    if out.isatty():
+        sys.stdout = Beside(out, bar)  # type: ignore[assignment]
+    try:
+        yield bar
+    finally:
+        sys.stdout, sys.stderr = out, err
+        bar.put_away(for_good=True)
 
 
 @contextmanager
@@ -125,8 +206,7 @@ def reporter(*, quiet: bool, as_json: bool) -> Iterator[Reporter]:
     elif quiet:
         yield Silent()
     elif sys.stderr.isatty():
-        bar = Bar()
-        with bar.progress:
+        with _bars() as bar:
             yield bar
     else:
         yield Plain()
