@@ -465,3 +465,41 @@ def test_the_package_runs_as_a_module():
     said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert said.stdout.startswith("selion, version ")
     assert subprocess.run([*command, "no-verb"], capture_output=True, check=False).returncode == 2
+
+
+def left(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def test_a_name_of_another_format_is_refused_before_the_run(here, image, tmp_path):
+    refused(here("predict", image, "-o", tmp_path / "s.png"), "s.png", ".tif")
+    asked = ("map", image, "-o", tmp_path / "f.parquet", "--scores", tmp_path / "s.png")
+    refused(here(*asked), "s.png", ".tif")
+    photo = write(tmp_path / "photo.tif", np.full((3, 64, 64), 9, np.uint8), crs=None, gsd=1.0)
+    asked = ("map", photo, "-o", tmp_path / "x.geojson", "-m", "fields-rgb-vhr", "--scale", "1")
+    refused(here(*asked), "x.geojson", "no CRS", ".gpkg")
+    assert left(tmp_path) == ["photo.tif"], "refused runs leave nothing"
+
+
+def test_the_demo_refuses_what_it_cannot_read_or_write_in_a_sentence(here, tmp_path):
+    refused(here("demo", "-o", tmp_path / "d", "--image", tmp_path / "none.tif"), "does not exist")
+    assert left(tmp_path) == []
+    if Path("/proc/self").exists():  # a folder in which nobody can make another
+        refused(here("demo", "-o", "/proc/x", "--size", "128"), "/proc/x", "another place")
+
+
+def test_a_query_beside_the_map_says_where_the_map_is(capsys, mapped, tmp_path):
+    box = fields.read_fields(mapped[0]).to_crs("EPSG:4326").total_bounds
+    main(["query", "1,1,2,2", str(mapped[0]), "-o", str(tmp_path / "q.parquet")])
+    said = capsys.readouterr()
+    sentence = said.err.splitlines()[0]
+    assert "No field of" in sentence
+    assert "1,1,2,2" in sentence
+    told = [float(text) for text in sentence.partition("within ")[2].split(" ")[0].split(",")]
+    np.testing.assert_allclose(told, box, rtol=1e-3)
+    assert said.out.strip().endswith("q.parquet")
+
+
+def test_nobody_is_told_of_hardware_that_is_not_there(mapped):
+    assert "driver" not in mapped[1].stderr
+    assert "Apple" not in mapped[1].stderr

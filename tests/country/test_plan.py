@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
+import selion
 from option_inputs import PROBE
 from selion import country, imagery
 from selion.country import (
@@ -291,7 +293,7 @@ def test_the_script_does_what_is_not_done_and_notes_what_failed(plan, tmp_path):
         subprocess.run(
             ["sh", str(folder / "run.sh"), "3"],
             check=False,
-            env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+            env={"PATH": f"{program.parent}:/usr/bin:/bin", "SELION_PYTHON": "none"},
         )
     failed = (folder / "failed.txt").read_text().split()
     assert failed
@@ -303,11 +305,26 @@ def test_the_script_does_what_is_not_done_and_notes_what_failed(plan, tmp_path):
     subprocess.run(
         ["sh", str(folder / "run.sh"), "3"],
         check=False,
-        env={"PATH": f"{program.parent}:/usr/bin:/bin"},
+        env={"PATH": f"{program.parent}:/usr/bin:/bin", "SELION_PYTHON": "none"},
     )
     assert [path.read_text() for path in done] == ["done\ntwice\ndone\n"] + ["done\n"] * (
         len(done) - 1
     ), "only a table that lacks blocks is made again"
+
+
+def test_a_job_finds_selion_where_the_plan_was_made_and_says_where_there_is_none(plan, tmp_path):
+    folder = write_plan(plan, tmp_path / "a plan")
+    job = next(folder.glob("jobs/*/job.sh"))
+    finding = job.read_text().partition("\nselion map")[0]
+    path = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(selion.__file__).parents[1])}
+    (job.parent / "try.sh").write_text(f"{finding}\nselion --version\n")
+    command = ["sh", str(job.parent / "try.sh")]
+    done = subprocess.run(command, check=False, env=path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "selion,"), done.stderr
+    nowhere = path | {"SELION_PYTHON": "none"}
+    done = subprocess.run(command, check=False, env=nowhere, capture_output=True, text=True)
+    assert done.returncode == 127
+    assert "SELION_PYTHON" in done.stderr
 
 
 def test_a_probe_that_is_none_is_refused(tmp_path):

@@ -21,6 +21,7 @@ from selion.errors import counted
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
+    from selion.country import Maps
     from selion.store import Place
 
 folder = click.Path(path_type=Path)
@@ -223,8 +224,23 @@ def query_command(
     origin = fields.read_origin(opened.parts[0].path) if opened.parts else None
     fields.write_fields(found.frame, out, origin, force=given.force)
     facts = _summary(found.frame)
+    if found.frame.empty:
+        facts["note"] = _nothing_there(opened, area)
+        if not given.as_json:
+            click.echo(facts.pop("note"), err=True)
     opt.print_result(
         out, facts | found.reading.facts() | {"seconds": round(time.monotonic() - began, 2)}, given
+    )
+
+
+def _nothing_there(maps: Maps, area: str) -> str:
+    """Say that a map has no field in an area, and where it has some."""
+    if maps.box is None:
+        return f"{maps.folder} holds no field at all: the result is empty."
+    where = ",".join(f"{degrees:.5g}" for degrees in maps.box)
+    return (
+        f"No field of {maps.folder} lies in {area.strip()}: the map's fields lie within {where} "
+        "(west,south,east,north). The result is empty."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -252,9 +253,26 @@ def _script(plan: CountryPlan, cell: Cell) -> str:
         'cd "$(dirname "$0")/../.." || exit 1\n'
         f"[ -e {target} ] && [ ! -e {target}{FAILED} ] && exit 0\n"
     )
+    command = shlex.join(command_of(plan, cell))
     return (
-        f"#!/bin/sh\n{go}{shlex.join(command_of(plan, cell))} || {{ echo {cell.name} >> "
-        "failed.txt; exit 1; }\n"
+        f"#!/bin/sh\n{go}{_finding()}{command} || {{ echo {cell.name} >> failed.txt; exit 1; }}\n"
+    )
+
+
+def _finding() -> str:
+    """Return the lines of a script that make ``selion`` a command, wherever they run.
+
+    The Python that made the plan is on no path, as a rule, but it has selion; on another machine
+    what is on the path there is taken.
+    """
+    return (
+        f"python=${{SELION_PYTHON:-{shlex.quote(sys.executable)}}}\n"
+        'if "$python" -m selion --version > /dev/null 2>&1; then\n'
+        '  selion() { "$python" -m selion "$@"; }\n'
+        "elif ! command -v selion > /dev/null; then\n"
+        '  echo "selion was not found, neither in $python nor on the path: install it here, or set '
+        'SELION_PYTHON to the Python that has it." >&2\n'
+        "  exit 127\nfi\n"
     )
 
 

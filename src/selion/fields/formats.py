@@ -135,18 +135,32 @@ points, so no gap opens on the way.  GeoPackage and FlatGeobuf keep the raster's
 opened beside it."""
 
 
-def format_of(path: str | os.PathLike[str]) -> Format:
+def format_of(path: str | os.PathLike[str], *, placed: bool = True) -> Format:
     """Return the format of a file name.
+
+    Parameters
+    ----------
+    path : path
+    placed : bool
+        Whether the fields have a CRS; those of a photograph have none.
 
     Raises
     ------
     UnknownName
         If the ending is not in :data:`FORMATS`.
+    GridMismatch
+        If the format is one of places on Earth, and the fields have none.
     """
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
         raise UnknownName.among("format of fields", ending or "(no ending)", FORMATS)
-    return FORMATS[ending]
+    kind = FORMATS[ending]
+    if kind.only and not placed:
+        raise GridMismatch(
+            f"These fields have no CRS (a photograph?), so {path} cannot be in {kind.crs}: write "
+            ".parquet, .gpkg or .fgb."
+        )
+    return kind
 
 
 def write_fields(

@@ -5,6 +5,7 @@ from .card import write_card as write_card
 from .export import export as export
 from .loading import ENGINES as ENGINES
 from .loading import engines_available as engines_available
+from .loading import engines_lacking as engines_lacking
 from .loading import fetch_model as fetch_model
 from .loading import import_checkpoint as import_checkpoint
 from .loading import load_model as load_model

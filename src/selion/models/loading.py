@@ -70,10 +70,17 @@ ENGINES: dict[str, Engine] = {
 
 def engines_available() -> list[str]:
     """Return the names of the engines that this machine has, the preferred first."""
+    lacking = engines_lacking()
+    return [name for name in ENGINES if name not in lacking]
+
+
+def engines_lacking() -> dict[str, tuple[str, str]]:
+    """Return the engines that this machine has not: name -> (what it lacks, what would help)."""
     blank = ModelCard(
         "any", InputSpec(("red",)), FTW2, architecture={"family": "unet"}, files={WEIGHTS: ""}
     )
-    return [name for name, engine in ENGINES.items() if not engine.lacks(blank)]
+    lacks = {name: engine.lacks(blank) for name, engine in ENGINES.items()}
+    return {name: (lack, ENGINES[name].cure) for name, lack in lacks.items() if lack}
 
 
 def load_model(
@@ -154,16 +161,21 @@ def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
                 f"{ENGINES[engine].cure}, or choose another engine."
             )
         return engine, "; as asked for"
-    lacking: list[str] = []
+    lacking: list[tuple[str, str]] = []
     for name, candidate in ENGINES.items():
         lack = candidate.lacks(card)
         if not lack:
-            return name, f"; {', '.join(lacking)}" if lacking else ""
-        lacking.append(f"{name}: {lack}")
+            worth = [pair for pair in lacking if pair[1] not in (pixel.NO_NVIDIA, pixel.NO_APPLE)]
+            return name, f"; {_listed(worth)}" if worth else ""
+        lacking.append((name, lack))
     raise MissingExtra(
-        f"No engine can run {card.name}: {', '.join(lacking)}; {ENGINES['openvino'].cure} brings "
+        f"No engine can run {card.name}: {_listed(lacking)}; {ENGINES['openvino'].cure} brings "
         "the fastest one for processors."
     )
+
+
+def _listed(lacking: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{name}: {lack}" for name, lack in lacking)
 
 
 def fetch_model(name: str, *, force: bool = False, on_step: OnStep = silent) -> ModelCard:

@@ -177,6 +177,10 @@ def torch_lacks(card: ModelCard) -> str:
     )
 
 
+NO_NVIDIA, NO_APPLE = "no NVIDIA driver", "no Apple processor"
+"""What most machines lack; nobody there needs to be told unless they ask."""
+
+
 def _has_nvidia_driver() -> bool:
     """Look for the driver's library.
 
@@ -192,7 +196,7 @@ def _has_nvidia_driver() -> bool:
 def cuda_lacks(card: ModelCard) -> str:
     """Say why CUDA cannot run a card here; empty if it can."""
     if not _has_nvidia_driver():
-        return "no NVIDIA driver"
+        return NO_NVIDIA
     return torch_lacks(card) or (
         "" if require("torch", "train").cuda.is_available() else "torch sees no CUDA device"
     )
@@ -201,7 +205,7 @@ def cuda_lacks(card: ModelCard) -> str:
 def mps_lacks(card: ModelCard) -> str:
     """Say why Apple's GPU cannot run a card here; empty if it can."""
     if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
-        return "no Apple processor"
+        return NO_APPLE
     return torch_lacks(card) or (
         "" if require("torch", "train").backends.mps.is_available() else "torch sees no MPS device"
     )

@@ -166,6 +166,8 @@ def run_demo(
     """
     began = time.monotonic()
     store.check_output(out / REPORT, force)
+    if image is not None:
+        store.open_raster(image)  # now: a name that is wrong is said before the work
     on_note(f"Simulating {size} x {size} pixels of 10 m, seed {seed} ...")
     scene = simulate(seed, (size, size), 10.0, "europe")
     write_landscape(scene, out / "scene", force=True)

@@ -25,6 +25,7 @@ from selion.pipeline.probabilities import (
     RunReport,
     block_map,
     check_output,
+    check_scores_name,
     conclude,
     journal_in,
     score_blocks,
@@ -156,6 +157,7 @@ def predict_image(
     raised in the end), and tried again by the next run.
     """
     options, told, report = options or MapOptions(), report is not None, report or RunReport()
+    check_scores_name(out)
     force = check_output(out, force)
     _refuse_objects(job)
     with work_folder(out, options.work, report) as folder, open_runner(options.runner) as runner:
@@ -223,7 +225,9 @@ def map_image(
     if options.scores is not None:
         store.check_output(options.scores, force)
     refuse_unused(job.model, options, runner=False)
-    fields.format_of(out)
+    fields.format_of(out, placed=job.plan.grid.crs is not None)
+    if options.scores is not None:
+        check_scores_name(options.scores)
     if watcher is not None:
         watched = watcher.watch(job.source)
         job = replace(job, source=watched) if options.runner.name == "serial" else job
@@ -423,7 +427,7 @@ def fields_from_scores(
     source = store.open_raster(path)
     classes = prediction.score_classes(source, str(path))
     store.check_output(out, force)
-    fields.format_of(out)
+    fields.format_of(out, placed=source.grid.crs is not None)
     report = report or RunReport()
     card = _maker(source, report) if options.method in ("auto", "cut") else None
     if prediction.is_published(source) or _is_like_published(source):

@@ -19,7 +19,7 @@ import numpy as np
 
 from selion import prediction, store
 from selion.cores import usable_cores
-from selion.errors import Incomplete, OutputFailed
+from selion.errors import BadInput, Incomplete, OutputFailed
 from selion.progress import OnNote, unsaid
 from selion.runners import Runner, in_order
 from selion.store.former import take_over
@@ -71,6 +71,15 @@ def check_output(out: Path, force: bool) -> bool:
     force = force or list_of(out).is_file()
     store.check_output(out, force)
     return force
+
+
+def check_scores_name(out: Path) -> None:
+    """Refuse a name for class probabilities that says another format (BadInput): a COG it is."""
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise BadInput(
+            f"Class probabilities were to be written to {out}; they are a COG (GeoTIFF): give a "
+            "name that ends in .tif."
+        )
 
 
 def list_of(out: Path) -> Path:

@@ -264,9 +264,9 @@ def explained(path: Path) -> Iterator[None]:
 
 def _said(error: OSError, path: Path) -> str:
     """Return why an output was not written, and what to do; empty if it is not about the output."""
-    concerns_us = error.filename is None or Path(
-        os.fsdecode(error.filename)
-    ).absolute().is_relative_to(path.absolute().parent)
+    parent = path.absolute().parent
+    named = parent if error.filename is None else Path(os.fsdecode(error.filename)).absolute()
+    concerns_us = named.is_relative_to(parent) or parent.is_relative_to(named)
     if error.errno in FULL:
         return (
             f"because there is no space left ({error.strerror}): free some, or choose another place"
