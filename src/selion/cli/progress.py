@@ -188,9 +188,9 @@ def _bars() -> Iterator[Bar]:
     """Show bars on the terminal; what is written to it meanwhile keeps its place."""
     out, err = sys.stdout, sys.stderr
     bar = Bar(err)
-    sys.stderr = Beside(err, bar)  # type: ignore[assignment]
+    sys.stderr = Beside(err, bar)
     if out.isatty():
-        sys.stdout = Beside(out, bar)  # type: ignore[assignment]
+        sys.stdout = Beside(out, bar)
     try:
         yield bar
     finally:
