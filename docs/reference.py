@@ -11,13 +11,15 @@ from pathlib import Path
 import click
 
 from selion.cli.main import VERBS, cli
+from selion.cli.shown import ALL
 
 TARGET = Path(__file__).with_name("cli.md")
 
 
 def help_of(command: click.Command, name: str) -> str:
-    """Return the help text of one command at a fixed width."""
+    """Return the help text of one command at a fixed width, with all of its options."""
     context = click.Context(command, info_name=name, terminal_width=110, max_content_width=110)
+    context.meta[ALL] = True
     return command.get_help(context).rstrip()
 
 

@@ -343,8 +343,8 @@ MODES = {
     ],
     "query": [Mode("query 12,50,12.011,50.001 {maps} -o out.parquet")],
     "stats": [
-        Mode("stats {maps} --by {units}", skip=("quiet",)),
-        Mode("stats {maps} --by {units} -o out.csv", skip=("quiet",)),
+        Mode("stats {maps} --districts {units}", skip=("quiet",)),
+        Mode("stats {maps} --districts {units} -o out.csv", skip=("quiet",)),
     ],
     "tiles": [Mode("tiles {maps} -o out.pmtiles --max-zoom 10")],
     "crops": [
@@ -480,7 +480,7 @@ MODES = {
         ),
     ],
     "qgis install": [
-        Mode("qgis install --profile profile", {"selion.qgis.install_plugin": "folder"})
+        Mode("qgis install --qgis-profile profile", {"selion.qgis.install_plugin": "folder"})
     ],
     "qgis path": [Mode("qgis path")],
     "qgis style": [Mode("qgis style year/fields.parquet", copies=("year",))],

@@ -182,7 +182,7 @@ def test_stats_of_an_address_is_that_of_the_file(edition, served, bucket, tmp_pa
     tables = []
     for base in (edition, served.url, bucket):
         by = f"{edition if base == bucket else base}/units.geojson"
-        done = run("stats", f"{base}/vector/2025/", "--by", by, "--format", "json")
+        done = run("stats", f"{base}/vector/2025/", "--districts", by, "--format", "json")
         tables.append(json.loads(done.output))
     assert tables[1] == tables[0]
     assert tables[2] == tables[0]
@@ -208,7 +208,12 @@ def test_ids_that_look_like_ours_but_lie_elsewhere_count_where_they_are(tmp_path
     }
     (tmp_path / "units.geojson").write_text(json.dumps(here))
     done = run(
-        "stats", tmp_path / "b.parquet", "--by", tmp_path / "units.geojson", "--format", "json"
+        "stats",
+        tmp_path / "b.parquet",
+        "--districts",
+        tmp_path / "units.geojson",
+        "--format",
+        "json",
     )
     assert json.loads(done.output)[0]["fields"] == 3
 

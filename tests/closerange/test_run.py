@@ -543,7 +543,7 @@ def refusal(capsys, *arguments):
 
 def test_command_line_in_two_processes_is_the_same_table(run, folder, tmp_path, capsys):
     out = tmp_path / "out"
-    given = command(folder, "-o", out, "-m", MODEL, "--gsd", "0.5", "--workers", 2)
+    given = command(folder, "-o", out, "-m", MODEL, "--mm-per-pixel", "0.5", "--workers", 2)
     done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out)

@@ -475,11 +475,11 @@ def test_the_commands_answer(maps, units, tmp_path):
         len(pyogrio.read_dataframe(tmp_path / "some.gpkg", layer="fields")) == facts["fields"] > 50
     )
     assert facts["bytes_read"] < facts["bytes_of_map"]
-    refused = CliRunner().invoke(stats_command, [str(maps.folder), "--name", "district"])
+    refused = CliRunner().invoke(stats_command, [str(maps.folder), "--district-column", "district"])
     assert refused.exit_code == 2
-    assert "--by" in refused.output
-    done = selion("stats", maps.folder, "--by", units, "--format", "csv")
+    assert "--districts" in refused.output
+    done = selion("stats", maps.folder, "--districts", units, "--format", "csv")
     assert done.stdout.splitlines()[1].startswith("west,")
-    done = selion("stats", maps.folder, "--by", tmp_path / "none.geojson")
+    done = selion("stats", maps.folder, "--districts", tmp_path / "none.geojson")
     assert done.returncode == 2
     assert "There is no file" in done.stderr

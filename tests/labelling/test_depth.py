@@ -278,7 +278,7 @@ def test_the_command_line(made, tmp_path, capsys):
             "--depth",
             str(root / "depth"),
             "--keep-depth",
-            "--refine",
+            "--edges-by-depth",
         ]
     )
     said = capsys.readouterr()

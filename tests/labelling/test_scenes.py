@@ -266,7 +266,15 @@ def test_the_verb_takes_bands_and_fails_where_nothing_is_labelled(
             Raster(scene.values[[0, 1, 2, 2]], scene.grid, ("P", "G", "Q", "N")),
             tmp_path / "scenes" / f"{day}.tif",
         )
-    words = ["label", "pseudo", str(tmp_path / "scenes"), "-m", "fine", "--dates", "--no-flips"]
+    words = [
+        "label",
+        "pseudo",
+        str(tmp_path / "scenes"),
+        "-m",
+        "fine",
+        "--average-dates",
+        "--no-flips",
+    ]
     with pytest.raises(SystemExit) as left:
         main([*words, "-o", str(tmp_path / "none")])
     assert left.value.code != 0

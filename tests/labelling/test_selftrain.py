@@ -357,7 +357,7 @@ def test_the_command_line_leaves_a_model_and_three_reports(made, tmp_path, capsy
         str(made / "pseudo"),
         "--labelled",
         str(made / "labelled"),
-        "--least",
+        "--least-quality",
         "0",
     ]
     main([*arguments, "-o", str(tmp_path / "run")])

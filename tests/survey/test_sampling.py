@@ -335,7 +335,7 @@ def test_the_verbs(tmp_path: Path) -> None:
     run = CliRunner()
     words = [str(area), str(path), "-o", str(tmp_path / "s"), "-q"]
     done = run.invoke(
-        sample_command, [*words, "--error", "0.03", "--expected", "0.9", "--least", "20"]
+        sample_command, [*words, "--error", "0.03", "--expected", "0.9", "--least-count", "20"]
     )
     assert done.exit_code == 0, done.output
     assert len(table_of(tmp_path / "s" / "points.csv")) == 100  # .09 / .0009
@@ -353,13 +353,13 @@ def test_the_verbs(tmp_path: Path) -> None:
     facts = json.loads((tmp_path / "r" / "estimates.json").read_text())
     assert sum(s["answered"] for s in facts["strata"]) == 100
     for bad in (
-        ["--error", ".1", "--size", "9"],
+        ["--error", ".1", "--count", "9"],
         ["--expected", ".5"],
         ["--district-column", "x"],
         ["--land-cover", "x.tif"],
         ["--confidence", "a,b"],
         ["--confidence", "0.8,0.6"],
-        ["--size", "20"],
+        ["--count", "20"],
     ):
         done = run.invoke(sample_command, [*words[:-1], "-f", "-o", str(tmp_path / "t"), *bad])
         refused = done.exit_code == 2 or isinstance(done.exception, BadInput)

@@ -267,13 +267,17 @@ STATS_HELP = (
 @click.command("stats", help=STATS_HELP)
 @click.argument("maps", type=opt.place)
 @click.option(
-    "--by",
+    "--districts",
+    "by",
     type=opt.place,
     default=None,
     help="File of administrative units (polygons in any CRS) [default: the map as a whole].",
 )
 @click.option(
-    "--name", default=None, help="Column of the units' names [default: name, NAME or the like]."
+    "--district-column",
+    "name",
+    default=None,
+    help="Column of the units' names [default: name, NAME or the like].",
 )
 @click.option("-o", "--out", type=folder, default=None, help="Write the table: .csv, .json or .md.")
 @click.option(
@@ -295,8 +299,8 @@ def stats_command(
 
     if name is not None and by is None:
         raise click.UsageError(
-            f"The column {name!r} was named, but no file of units that has it: add --by UNITS, or "
-            "leave out --name."
+            f"The column {name!r} was named, but no file of units that has it: add --districts "
+            "UNITS, or leave out --district-column."
         )
     if out is None:
         opt.refuse_given(["force"], opt.NO_FILE)

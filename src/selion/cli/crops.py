@@ -61,7 +61,6 @@ class CropsChoice(opt.VerbChoice):
     ),
 )
 @click.option(
-    "--gsd",
     "--mm-per-pixel",
     "gsd",
     type=positive,
@@ -93,7 +92,8 @@ class CropsChoice(opt.VerbChoice):
 @opt.overlap
 @opt.flips
 @click.option(
-    "--min-area",
+    "--min-pixels",
+    "min_area",
     type=click.IntRange(1),
     default=None,
     help=(

@@ -104,7 +104,8 @@ class DepthChoice(opt.VerbChoice):
 )
 @click.option("--distance", is_flag=True, help="Your depth maps hold distances: larger is farther.")
 @click.option(
-    "--edge",
+    "--network-edge",
+    "edge",
     type=click.IntRange(14),
     default=518,
     show_default=True,
@@ -144,14 +145,16 @@ class DepthChoice(opt.VerbChoice):
     help="Maximum gradient change: the largest first or second derivative.",
 )
 @click.option(
-    "--clip",
+    "--clip-percent",
+    "clip",
     type=click.FloatRange(0, 49),
     default=0.0,
     show_default=True,
     help="Percentile of depth that is cut off at both ends, for maps with outliers.",
 )
 @click.option(
-    "--refine",
+    "--edges-by-depth",
+    "refine",
     is_flag=True,
     help="Drop parts as deep as the soil and draw the edge again by depth.",
 )
@@ -276,7 +279,8 @@ class PseudoChoice(opt.VerbChoice):
 @click.option("-m", "--model", required=True, help="Model name or folder.")
 @out_folder
 @click.option(
-    "--dates",
+    "--average-dates",
+    "dates",
     is_flag=True,
     help="Treat the images in one folder as dates of one place: average their probabilities.",
 )
@@ -463,7 +467,8 @@ class SelftrainChoice(opt.VerbChoice):
     help="Log of `selion label screen` [default: decisions.jsonl in the folder of pseudo-labels].",
 )
 @click.option(
-    "--least",
+    "--least-quality",
+    "least",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
@@ -476,7 +481,8 @@ class SelftrainChoice(opt.VerbChoice):
     help="Share of the windows cut from pseudo-labels [default: images alike].",
 )
 @click.option(
-    "--gsd",
+    "--gsd-range",
+    "gsd",
     type=(float, float),
     default=None,
     help=(

@@ -15,6 +15,7 @@ import click
 
 import selion
 from selion.cli.begun import guarded
+from selion.cli.shown import shown
 from selion.errors import Incomplete, SelionError
 
 
@@ -105,7 +106,7 @@ class Verbs(click.Group):
             return None
         verb = VERBS[cmd_name]
         module = importlib.import_module(f"selion.cli.{verb.module}")
-        return guarded(getattr(module, verb.command), cmd_name)
+        return shown(guarded(getattr(module, verb.command), cmd_name), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the verbs without importing them."""

@@ -90,7 +90,8 @@ class PlanChoice(opt.VerbChoice):
     ),
 )
 @click.option(
-    "--workers",
+    "--cluster-workers",
+    "workers",
     type=click.IntRange(1, 4096),
     default=256,
     show_default=True,

@@ -16,7 +16,8 @@ def qgis_group() -> None:
 
 @qgis_group.command("install")
 @click.option(
-    "--profile",
+    "--qgis-profile",
+    "profile",
     type=click.Path(path_type=Path, file_okay=False),
     default=None,
     help="Folder of a QGIS profile [default: the one that QGIS starts with].",
@@ -51,7 +52,7 @@ def path_command() -> None:
 @qgis_group.command("style")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--by",
+    "--colour-by",
     "name",
     default=None,
     help=(

@@ -27,11 +27,12 @@ from selion.cli.progress import reporter
     help="Edge in pixels.",
 )
 @click.option(
-    "--gsd",
+    "--pixel",
+    "gsd",
     type=click.FloatRange(0.1, 60),
     default=10.0,
     show_default=True,
-    help="Ground sampling distance in metres.",
+    help="Pixel size in metres.",
 )
 @click.option(
     "--style",
@@ -40,7 +41,7 @@ from selion.cli.progress import reporter
     help="smallholder, europe, prairie, pivots, bocage, hamlets, delta, estate or mixed.",
 )
 @click.option(
-    "--image",
+    "--kind",
     "bands",
     type=click.Choice(["s2", "rgb"]),
     default="s2",

@@ -48,7 +48,8 @@ estimate OUT' turns the answers into accuracy and area with intervals."""
 @click.argument("map_", metavar="MAP", type=opt.place)
 @click.option("-o", "--out", type=folder, required=True, help="Folder of the sample.")
 @click.option(
-    "--size",
+    "--count",
+    "size",
     type=click.IntRange(2),
     default=500,
     show_default=True,
@@ -68,7 +69,8 @@ estimate OUT' turns the answers into accuracy and area with intervals."""
     help="With --error: the accuracy that is expected.",
 )
 @click.option(
-    "--least",
+    "--least-count",
+    "least",
     type=click.IntRange(2),
     default=50,
     show_default=True,
@@ -150,7 +152,7 @@ def _options(given: SampleChoice) -> Any:
         return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
     if given.error is not None and typed("size"):
-        raise click.UsageError("--size and --error both say how large the sample is: omit one.")
+        raise click.UsageError("--count and --error both say how large the sample is: omit one.")
     if given.error is None and typed("expected"):
         raise click.UsageError("--expected belongs to --error: add that, or omit it.")
     if given.district_column and given.districts is None:

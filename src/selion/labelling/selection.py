@@ -86,7 +86,7 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
         else _by_decisions(rows, read_decisions(decisions, pseudo / MASKS))
     )
     if not chosen:
-        cure = "lower --least, or screen them" if decisions is None else "screen them"
+        cure = "lower --least-quality, or screen them" if decisions is None else "screen them"
         raise BadInput(
             f"None of the {len(rows)} pseudo-labels of {pseudo} is left ({how}): {cure} with "
             "'selion label screen'."
