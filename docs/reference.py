@@ -39,7 +39,18 @@ def reference() -> str:
     parts = [
         (
             "# Command line\n\nGenerated from the code by `python docs/reference.py`; `make docs` "
-            "checks it.\n"
+            "checks it. All options are listed; `selion VERB --help` leaves out the rare ones, "
+            "`--help-all` shows them. `selion doctor` says which verbs work on a machine, and what "
+            "the others lack.\n\n"
+            "## Completion in the shell\n\n"
+            "Verbs, options, choices, files and the names of models, recipes, datasets, providers "
+            "and editions are completed with the tab key, once this line is in the shell's own "
+            "file:\n\n"
+            "| shell | file | line |\n|---|---|---|\n"
+            '| bash | `~/.bashrc` | `eval "$(_SELION_COMPLETE=bash_source selion)"` |\n'
+            '| zsh | `~/.zshrc` | `eval "$(_SELION_COMPLETE=zsh_source selion)"` |\n'
+            "| fish | `~/.config/fish/completions/selion.fish` | "
+            "`_SELION_COMPLETE=fish_source selion \\| source` |\n"
         ),
         f"```text\n{help_of(cli, 'selion')}\n```\n",
     ]

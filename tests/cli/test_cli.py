@@ -396,8 +396,9 @@ def test_fetch_without_network(tmp_path):
 
 
 def test_doctor():
-    done = selion("doctor", "--json")
-    assert json.loads(done.stdout)["engines"]
+    found = json.loads(selion("doctor", "--json").stdout)
+    assert found["engines"]
+    assert found["verbs"]["map"] == {"works": True, "lacks": [], "install": ""}
 
 
 def test_simulate(tmp_path, here):

@@ -88,7 +88,7 @@ VERBS = {
         "simulate", "simulate_command", "Write a simulated countryside with its truth."
     ),
     "demo": Verb("simulate", "demo_command", "Map a simulated scene and score it."),
-    "doctor": Verb("doctor", "doctor_command", "Show versions, engines and what is installed."),
+    "doctor": Verb("doctor", "doctor_command", "Show which verbs work here, and what others lack."),
 }
 """All that has to be said of a verb outside its own module, in the order of the help."""
 

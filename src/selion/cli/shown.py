@@ -11,6 +11,8 @@ from functools import partial
 
 import click
 
+from selion.cli.completion import completed
+
 FEW = 12
 """Up to as many options a verb has no groups."""
 GROUPS = {
@@ -85,6 +87,7 @@ def shown(command: click.Command, path: str) -> click.Command:
         for name, inner in command.commands.items():
             shown(inner, f"{path} {name}")
         return command
+    completed(command, path)
     if not isinstance(command.format_options, partial):
         command.format_options = partial(_format, command)  # type: ignore[method-assign]
         command.parse_args = partial(  # type: ignore[method-assign]
