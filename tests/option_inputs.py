@@ -191,6 +191,22 @@ def image(folder, inputs):
     return raster(folder / "image.tif", grid, bright + noise, np.uint16, BANDS)
 
 
+def orthomosaic(folder, inputs):
+    """The same fields in bytes, green on brown."""
+    grid = store.open_raster(inputs["scores"]).grid
+    green, brown = (np.array(colour)[:, None, None] for colour in ((60, 160, 50), (140, 110, 80)))
+    colours = ("red", "green", "blue")
+    return raster(folder / "ortho.tif", grid, np.where(IDS > 0, green, brown), np.uint8, colours)
+
+
+def plots(folder, inputs):
+    """The fields as plots of a trial, with names in two columns."""
+    made = geopandas.read_parquet(inputs["year"] / "fields.parquet")[["geometry"]]
+    made["plot"], made["place"] = range(len(made)), [f"p{k}" for k in range(len(made))]
+    made.to_file(folder / "plots.gpkg")
+    return folder / "plots.gpkg"
+
+
 def table_of(folder, name, west, *, east=12.02):
     """A table of square fields, as a job leaves it."""
     lon = np.arange(west, east, 0.002)
@@ -382,6 +398,8 @@ INPUTS = {
         folder, inputs, "dem", lambda _, x: 100.0 + 9.0 * x, np.float32
     ),
     "image": image,
+    "ortho": orthomosaic,
+    "plots": plots,
     "districts": districts,
     "reference": reference,
     "table": lambda folder, _: table_of(folder, "fields", 12.0),

@@ -347,7 +347,18 @@ MODES = {
         Mode("stats {maps} --districts {units} -o out.csv", skip=("quiet",)),
     ],
     "tiles": [Mode("tiles {maps} -o out.pmtiles --max-zoom 10")],
-    "crops": [
+    "crops plots": [
+        Mode("crops plots {ortho} {plots} -o out -m colour --min-area 1"),
+        Mode(
+            "crops plots {ortho} {plots} -o out",
+            {
+                "selion.closerange.measure_plots": SimpleNamespace(
+                    rows=[], untrusted=0, model="", seconds={"wall": 0.0}, notes=()
+                )
+            },
+        ),
+    ],
+    "crops photos": [
         Mode(
             "crops {photos}/photos -o out -m colour --workers 1",
             {"selion.closerange.measure_folder": ONCE},
@@ -652,7 +663,15 @@ OTHERS = {
     "query": {"out": "other.gpkg", "columns": "class"},
     "stats": {"by": "{more_units}", "name": "code", "out": "other.json"},
     "tiles": {"out": "other.pmtiles"},
-    "crops": {
+    "crops plots": {
+        "out": "other",
+        "model": "colour-otsu",
+        "names": "place",
+        "window": "32",
+        "buffer": "20",
+        "min_area": "400",
+    },
+    "crops photos": {
         "out": "other",
         "model": "colour-otsu",
         "gsd": "0.5",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selion.cli import options as opt
+from selion.cli.default_verb import DefaultVerb
+from selion.cli.plots import plots_command
 from selion.cli.progress import reporter
 
 if TYPE_CHECKING:
@@ -38,8 +40,30 @@ class CropsChoice(opt.VerbChoice):
     fast: bool
 
 
-@click.command(
+class FolderOrVerb(DefaultVerb):
+    """``selion crops FOLDER`` measures photographs; ``plots`` is a verb."""
+
+    default = "photos"
+
+
+@click.group(
     "crops",
+    cls=FolderOrVerb,
+    help=(
+        "Measure crops at close range. 'selion crops FOLDER -o OUT' measures the photographs of a "
+        "folder (a folder that is named like a verb: ./plots), 'selion crops photos --help' lists "
+        "its options."
+    ),
+)
+def crops_group() -> None:
+    """Hold the verbs."""
+
+
+crops_group.add_command(plots_command)
+
+
+@crops_group.command(
+    "photos",
     help=(
         "Measure close-range photographs: masks, overlays, cover with its interval, plants and "
         "leaves with their traits, colour indices, and a flag on what not to trust. FOLDER is "

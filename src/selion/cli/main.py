@@ -64,8 +64,8 @@ VERBS = {
     "estimate": Verb("survey", "estimate_command", "Estimate accuracy and area from a sample."),
     "crops": Verb(
         "crops",
-        "crops_command",
-        "Measure close-range photographs.",
+        "crops_group",
+        "Measure close-range photographs, and plots in orthomosaics.",
     ),
     "view": Verb("view", "view_command", "View images, probabilities and fields in the browser."),
     "review": Verb(

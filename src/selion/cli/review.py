@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selion.cli import options as opt
+from selion.cli.default_verb import DefaultVerb
 from selion.cli.progress import reporter
 from selion.cli.serving import serve, serving_options
 
@@ -26,27 +27,9 @@ image = click.option(
 given_map = click.argument("given", metavar="MAP", type=opt.place)
 
 
-class MapOrVerb(click.Group):
-    """``selion review MAP`` opens the page; ``export`` and ``status`` are verbs."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Take what is no verb for a map."""
-        if args and args[0] not in self.commands:
-            args = ["open", *args]
-        return super().resolve_command(ctx, args)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Let the page's options stand before MAP too."""
-        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
-            args = ["open", *args]
-        return super().parse_args(ctx, args)
-
-
 @click.group(
     "review",
-    cls=MapOrVerb,
+    cls=DefaultVerb,
     help=(
         "Review the fields of a map, the most uncertain first: selion review MAP opens the page. "
         "MAP is the table that 'selion map' wrote, or its folder, or the address (https://, s3://) "

@@ -4,6 +4,9 @@ from .marker import write_marker as write_marker
 from .measure import CropOptions as CropOptions
 from .measure import measure_photo as measure_photo
 from .model import open_model as open_model
+from .plot_tables import PlotOptions as PlotOptions
+from .plot_tables import PlotRun as PlotRun
+from .plots import measure_plots as measure_plots
 from .rule import ColourRule as ColourRule
 from .run import CropRun as CropRun
 from .run import measure_folder as measure_folder

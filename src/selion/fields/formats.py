@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import geopandas
 
 
+EPOCH = "1970-01-01T00:00:00Z"
+"""When a file was written of which nobody says it."""
 Writer = Callable[["geopandas.GeoDataFrame", Path, Origin, str | None], None]
 """(fields, file, where they come from, the CRS to bring them to; None: as they are)."""
 
@@ -43,20 +45,29 @@ def _gdal(driver: str, **options: Any) -> Writer:
 def _write_gdal(
     frame: geopandas.GeoDataFrame, path: Path, origin: Origin, driver: str, options: dict[str, Any]
 ) -> None:
+    moment = str(origin.to_dict().get("determination:datetime", EPOCH)).replace("Z", ".000Z")
+    _write_at(moment, frame, path, driver, {"layer": "fields", **options})
+
+
+def _write_at(
+    moment: str,
+    frame: geopandas.GeoDataFrame,
+    path: Path,
+    driver: str,
+    options: dict[str, Any],
+) -> None:
+    """Write a file as if at a moment.
+
+    A GeoPackage holds the time of its writing, and the same polygons should give the same file.
+    """
     import pyogrio
 
-    # One clock for all runs: a GeoPackage holds the time of its writing, and the same fields should
-    # give the same file.
-    moment = str(origin.to_dict().get("determination:datetime", "1970-01-01T00:00:00Z")).replace(
-        "Z", ".000Z"
-    )
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment})
     try:
         pyogrio.write_dataframe(
             frame,
             path,
             driver=driver,
-            layer="fields",
             geometry_type=_geometry_type(frame),
             promote_to_multi=_is_mixed(frame),
             **options,
@@ -75,6 +86,39 @@ def _geometry_type(frame: geopandas.GeoDataFrame) -> str:
 
 def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
     _write_gdal(_projected(frame, crs), path, origin, "GPKG", {})
+    embed_styles(path, "fields", field_styles())
+
+
+def write_layer(
+    rows: Sequence[Mapping[str, Any]],
+    outlines: Sequence[Any],
+    crs: str,
+    path: Path,
+    layer: str,
+    styles: Mapping[str, str],
+) -> None:
+    """Write polygons with their attributes as a GeoPackage with styles.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        One per polygon, all with the same keys.
+    outlines : sequence
+        Polygons.
+    crs, layer : str
+    path : path
+    styles : mapping
+        Name -> QML; QGIS takes the first by itself.
+    """
+    import geopandas
+
+    frame = geopandas.GeoDataFrame(list(rows), geometry=list(outlines), crs=crs)
+    _write_at(EPOCH.replace("Z", ".000Z"), frame, path, "GPKG", {"layer": layer})
+    embed_styles(path, layer, styles)
+
+
+def embed_styles(path: Path, layer: str, styles: Mapping[str, str]) -> None:
+    """Put styles (name -> QML) for a layer into a GeoPackage; QGIS takes the first by itself."""
     columns = (
         "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, "
         "useAsDefault"
@@ -86,9 +130,9 @@ def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: 
             "TEXT, styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, "
             "description TEXT, owner TEXT, ui TEXT, update_time TEXT)"
         )
-        rows = [(name, qml, int(not k)) for k, (name, qml) in enumerate(field_styles().items())]
+        rows = [(layer, name, qml, int(not k)) for k, (name, qml) in enumerate(styles.items())]
         base.executemany(
-            f"INSERT INTO layer_styles ({columns}) VALUES ('', '', 'fields', 'geom', ?, ?, ?)",  # noqa: S608  # constants
+            f"INSERT INTO layer_styles ({columns}) VALUES ('', '', ?, 'geom', ?, ?, ?)",  # noqa: S608  # constants
             rows,
         )
 

@@ -135,6 +135,13 @@ class GeoTiffSource:
             except GDAL_ERRORS as error:
                 raise UnreadableFile(_why_not(path, error)) from error
 
+    @property
+    def says_what_is_valid(self) -> bool:
+        """Whether the file has nodata, an alpha band or a mask band."""
+        layout = self.layout
+        marked = any(missing is not None for missing in self.nodatas)
+        return marked or layout.alpha is not None or layout.masked
+
     def read(self, roi: Roi) -> Raster:
         """Read a region.
 

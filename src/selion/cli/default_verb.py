@@ -1,0 +1,25 @@
+"""A verb that has verbs of its own, and does the usual one when none of them is named."""
+
+from __future__ import annotations
+
+import click
+
+
+class DefaultVerb(click.Group):
+    """``selion VERB ARGUMENT`` does the default; the other verbs are called by their names."""
+
+    default = "open"
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Take what is no verb for an argument of the default one."""
+        if args and args[0] not in self.commands:
+            args = [self.default, *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let the default's options stand before its argument too."""
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)

@@ -1,0 +1,135 @@
+"""The page of a trial: its plots as a map coloured by cover, and every plot with its picture."""
+
+from __future__ import annotations
+
+import statistics
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from selion import store
+from selion.closerange.plot_tables import LAYER, MASK, RUN, STEPS, TABLE
+from selion.fields.style import CIVIDIS
+from selion.reports import page
+
+if TYPE_CHECKING:
+    from selion.closerange.plot_tables import PlotRun
+
+INDEX = "index.html"
+WIDTH = 1000.0
+"""Of the map, in units of its drawing."""
+UNKNOWN = "#d0d0d0"
+MOST = 2000
+"""Plots with pictures on the page; the table has all."""
+
+
+def write_page(run: PlotRun, folder: Path) -> Path:
+    """Write ``index.html`` into the folder of a run; what is there is replaced."""
+    store.write_text(folder / INDEX, to_html(run), force=True)
+    return folder / INDEX
+
+
+def to_html(run: PlotRun) -> str:
+    """Lay a run out as a page."""
+    rows = sorted(run.rows, key=lambda row: (row["trust"] == "yes", row["plot"]))
+    sections = [
+        page.section("The trial", draw_map(run), page.table(["", ""], _facts(run)), _links()),
+        page.section(f"Plots ({len(rows):,})", _grid(rows[:MOST])),
+    ]
+    lead = (
+        f"{len(rows):,} plots of {run.image}, measured with the model {run.model} at "
+        f"{run.gsd * 1000:.3g} mm a pixel."
+    )
+    return page.page("Cover by plot", lead, sections, "selion", wide=True)
+
+
+def colour_of(cover: float | None) -> str:
+    """Return the colour of a plot on the map: five steps, dark to bright; gray without cover."""
+    if cover is None or cover != cover:  # noqa: PLR0124  # NaN is not itself
+        return UNKNOWN
+    return next(colour for colour, high in zip(CIVIDIS, STEPS[1:], strict=True) if cover <= high)
+
+
+def draw_map(run: PlotRun) -> str:
+    """Draw the plots' outlines, filled by cover, with a legend; north is up."""
+    bounds = [plot.outline.bounds for plot in run.plots]
+    west, south = (min(one[k] for one in bounds) for k in (0, 1))
+    east, north = (max(one[k] for one in bounds) for k in (2, 3))
+    unit = WIDTH / max(east - west, north - south, 1e-12)
+    shapes = [
+        _shape(plot.outline, row, (west, north, unit))
+        for plot, row in zip(run.plots, run.rows, strict=True)
+    ]
+    width, height = (east - west) * unit, (north - south) * unit
+    drawing = (
+        f'<svg class="chart" viewBox="-2 -2 {width + 4:.0f} {height + 4:.0f}" role="img" '
+        f'aria-label="Map of {len(shapes)} plots coloured by cover">{"".join(shapes)}</svg>'
+    )
+    names = [f"{low:.0%} to {high:.0%}" for low, high in pairwise(STEPS)]
+    key = page.legend(dict(zip(names, CIVIDIS, strict=True)) | {"not measured": UNKNOWN})
+    return page.chart(drawing, f"Cover: {key}")
+
+
+def _shape(outline: Any, row: dict[str, Any], frame: tuple[float, float, float]) -> str:
+    west, north, unit = frame
+    parts = getattr(outline, "geoms", [outline])
+    path = "".join(
+        "M"
+        + "L".join(f"{(x - west) * unit:.1f} {(north - y) * unit:.1f}" for x, y, *_ in ring.coords)
+        + "Z"
+        for part in parts
+        if part.geom_type == "Polygon"
+        for ring in (part.exterior, *part.interiors)
+    )
+    cover = row.get("cover")
+    said = f"{row['plot']}: {'not measured' if cover is None else f'{cover:.0%}'}"
+    return (
+        f'<path d="{path}" fill="{colour_of(cover)}" stroke="#333" stroke-width="1" '
+        f'fill-rule="evenodd"><title>{escape(said)}</title></path>'
+    )
+
+
+def _facts(run: PlotRun) -> list[list[object]]:
+    covers = [row["cover"] for row in run.rows if row.get("cover") is not None]
+    facts: list[list[object]] = [["model", f"{run.model}: {run.about}"]]
+    if covers:
+        span = f"from {min(covers):.1%} to {max(covers):.1%}"
+        facts.append(["cover", f"median {statistics.median(covers):.1%}, {span}"])
+    doubted = f"{run.untrusted:,} of {len(run.rows):,}"
+    facts.append(["not to be trusted unseen", doubted])
+    facts.append(["left out along each edge", f"{run.options.buffer:g} m"])
+    return facts + [["note", note] for note in run.notes]
+
+
+def _links() -> str:
+    names = (TABLE, LAYER, MASK, RUN)
+    links = ", ".join(f'<a href="{name}">{name}</a>' for name in names)
+    return f"<p>Files: {links}</p>"
+
+
+def _grid(rows: list[dict[str, Any]]) -> str:
+    return f'<div class="grid">{"".join(map(_card, rows))}</div>'
+
+
+def _card(row: dict[str, Any]) -> str:
+    cover = row.get("cover")
+    picture, bar, words = "", "", "<p>not measured</p>"
+    if row.get("picture"):
+        said = escape(f"plot {row['plot']} with outlines around plants", quote=True)
+        place = quote(row["picture"])
+        picture = f'<a href="{place}"><img src="{place}" loading="lazy" alt="{said}"></a>'
+    if cover is not None:
+        low, high = row["cover_low"], row["cover_high"]
+        bar = (
+            f'<div class="bar"><i style="left:{low:.1%};width:{high - low:.1%}"></i><b '
+            f'style="left:{min(cover, 0.992):.1%}"></b></div>'
+        )
+        pieces = f", {row['components']:,} pieces" if "components" in row else ""
+        span = f'<span class="soft">({low:.0%} to {high:.0%})</span>'
+        words = f"<p>cover {cover:.1%} {span}{pieces}</p>"
+    why = f'<p class="why">{escape(row["reasons"])}</p>' if row["reasons"] else ""
+    kind = "yes" if row["trust"] == "yes" else "no"
+    name = f"<p><strong>{escape(row['plot'])}</strong></p>"
+    return f'<div class="card {kind}">{picture}{bar}{name}{words}{why}</div>'

@@ -1,0 +1,325 @@
+"""Plots in an orthomosaic: cover, counts and what is missing, by counting painted pixels."""
+
+import csv
+import json
+import sqlite3
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from click.testing import CliRunner
+from PIL import Image
+from shapely.geometry import Point, Polygon, box
+
+from selion import closerange
+from selion.cli.main import cli
+from selion.closerange import PlotOptions, measure_plots
+from selion.data.plots import read_plots
+from selion.errors import BadInput, OutputExists
+from selion.store import open_raster
+
+GSD = 0.01
+ACROSS, DOWN, WIDE, HIGH, PATH = 5, 4, 120, 80, 20
+"""Plots, their pixels, and the path between them."""
+SOIL, LEAF = (140, 110, 80), (60, 160, 50)
+CRS = "EPSG:32632"
+WEST, NORTH = 500_000.0, 5_300_000.0
+
+
+def paint(seed=0):
+    """An orthomosaic, its leaves, and the number of discs in each plot."""
+    random = np.random.default_rng(seed)
+    height, width = DOWN * (HIGH + PATH) + PATH, ACROSS * (WIDE + PATH) + PATH
+    leaf = np.zeros((height, width), bool)
+    y, x = np.indices(leaf.shape)
+    counts = []
+    for row in range(DOWN):
+        for column in range(ACROSS):
+            top, left = PATH + row * (HIGH + PATH), PATH + column * (WIDE + PATH)
+            count = int(random.integers(0, 6))
+            places = random.permutation(6)[:count]
+            for place in places:
+                cy, cx = top + 20 + 40 * (place // 3), left + 20 + 40 * (place % 3)
+                leaf |= (y - cy) ** 2 + (x - cx) ** 2 <= random.integers(5, 15) ** 2
+            counts.append(count)
+    image = np.where(leaf, np.array(LEAF)[:, None, None], np.array(SOIL)[:, None, None])
+    return image.astype(np.uint8), leaf, counts
+
+
+def corner(row, column):
+    return PATH + row * (HIGH + PATH), PATH + column * (WIDE + PATH)
+
+
+def outlines():
+    shapes = []
+    for row in range(DOWN):
+        for column in range(ACROSS):
+            top, left = corner(row, column)
+            shapes.append(
+                box(
+                    WEST + left * GSD, NORTH - (top + HIGH) * GSD,
+                    WEST + (left + WIDE) * GSD, NORTH - top * GSD,
+                )
+            )  # fmt: skip
+    return shapes
+
+
+def write(path, image, *, crs=CRS, nodata=None, alpha=None, dtype="uint8"):
+    bands = image if alpha is None else np.concatenate([image, alpha[None]])
+    profile = {
+        "driver": "GTiff", "count": len(bands), "height": image.shape[1], "width": image.shape[2],
+        "dtype": dtype, "crs": crs, "transform": Affine(GSD, 0, WEST, 0, -GSD, NORTH),
+        "nodata": nodata, "tiled": True, "blockxsize": 128, "blockysize": 128,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as out:
+        out.write(bands.astype(dtype))
+        if alpha is not None:
+            out.colorinterp = [
+                rasterio.enums.ColorInterp[name] for name in ("red", "green", "blue", "alpha")
+            ]
+    return path
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trial")
+    image, leaf, counts = paint()
+    write(folder / "ortho.tif", image)
+    names = [f"P{k:02d}" for k in range(len(counts))]
+    frame = geopandas.GeoDataFrame(
+        {"plot_id": names, "genotype": ["a", "b"] * 10}, geometry=outlines(), crs=CRS
+    )
+    frame.to_crs(4326).to_file(folder / "plots.geojson", driver="GeoJSON")
+    frame.to_file(folder / "plots.gpkg", driver="GPKG")
+    return folder, image, leaf, counts
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def result(trial, tmp_path_factory):
+    folder, *_ = trial
+    out = tmp_path_factory.mktemp("result") / "out"
+    told = CliRunner().invoke(
+        cli,
+        [
+            "crops",
+            "plots",
+            str(folder / "ortho.tif"),
+            str(folder / "plots.gpkg"),
+            "-o",
+            str(out),
+            "-m",
+            "colour",
+        ],
+    )
+    assert told.exit_code == 0, told.output
+    assert told.stdout.splitlines()[-1] == str(out)
+    return out
+
+
+def test_cover_and_counts_are_those_that_were_painted(trial, result):
+    _, _, leaf, counts = trial
+    rows = rows_of(result / "plots.csv")
+    assert [row["plot"] for row in rows] == [f"P{k:02d}" for k in range(20)]
+    assert [row["genotype"] for row in rows] == ["a", "b"] * 10
+    for k, row in enumerate(rows):
+        top, left = corner(*divmod(k, ACROSS))
+        truth = leaf[top : top + HIGH, left : left + WIDE]
+        assert float(row["cover"]) == pytest.approx(truth.mean(), abs=1e-5)
+        assert int(row["components"]) == counts[k]
+        assert float(row["nodata"]) == 0
+        assert float(row["ground_m2"]) == pytest.approx(HIGH * WIDE * GSD**2, rel=2e-3)
+        assert row["trust"] == "yes"
+        if truth.any():
+            assert float(row["red"]) == LEAF[0]
+            assert float(row["ngrdi"]) == pytest.approx((160 - 60) / (160 + 60), rel=1e-4)
+
+
+def test_mask_layer_page_and_pictures(trial, result):
+    _, _, leaf, _ = trial
+    with rasterio.open(result / "mask.tif") as mask:
+        assert (mask.read(1) == leaf).all()
+    layer = geopandas.read_file(result / "plots.gpkg", layer="plots")
+    assert layer["cover"].tolist() == pytest.approx(
+        [float(row["cover"]) for row in rows_of(result / "plots.csv")], abs=1e-5
+    )
+    with sqlite3.connect(result / "plots.gpkg") as base:
+        ((style,),) = base.execute("SELECT styleQML FROM layer_styles WHERE f_table_name = 'plots'")
+    assert 'attr="cover"' in style
+    page = (result / "index.html").read_text("utf-8")
+    assert page.count("<path d=") == 20
+    assert "P07: " in page
+    with Image.open(result / "plots" / "0008.jpg") as picture:
+        assert picture.width > picture.height
+    facts = json.loads((result / "run.json").read_text("utf-8"))
+    assert facts["plots"] == 20
+
+
+def test_another_crs_a_table_alone_and_a_buffer(trial, tmp_path):
+    folder, _, leaf, _ = trial
+    kept = measure_plots(
+        folder / "ortho.tif", folder / "plots.geojson", tmp_path / "p.csv", "colour",
+        PlotOptions(buffer=0.10),
+    ).rows  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv"]
+    for k, row in enumerate(kept):
+        top, left = corner(*divmod(k, ACROSS))
+        truth = leaf[top + 10 : top + HIGH - 10, left + 10 : left + WIDE - 10]
+        # the corners went through degrees and back: a row of pixels may fall on the other side
+        assert row["cover"] == pytest.approx(truth.mean(), abs=0.02)
+        assert row["pixels"] == pytest.approx(truth.size, rel=0.005)
+
+
+def test_cover_is_of_the_pixels_there_are(trial, tmp_path):
+    folder, image, leaf, _ = trial
+    alpha = np.full(leaf.shape, 255, np.uint8)
+    alpha[:, : PATH + 30] = 0  # a quarter of the first column of plots
+    write(tmp_path / "alpha.tif", image, alpha=alpha)
+    black = np.where(alpha > 0, image, 0)
+    write(tmp_path / "black.tif", black)
+    notes = []
+    for name in ("alpha", "black"):
+        rows = measure_plots(
+            tmp_path / f"{name}.tif", folder / "plots.gpkg", tmp_path / name, "colour",
+            on_note=notes.append,
+        ).rows  # fmt: skip
+        top, left = corner(1, 0)
+        seen = leaf[top : top + HIGH, left + 30 : left + WIDE]
+        assert rows[5]["nodata"] == pytest.approx(0.25, abs=1e-6)
+        assert rows[5]["cover"] == pytest.approx(seen.mean(), abs=1e-6)
+        assert rows[5]["trust"] == "no"
+        assert rows[6]["trust"] == "yes"
+    assert sum("black is taken for no data" in note for note in notes) == 1
+
+
+def test_plots_beside_the_image_are_rows(trial, tmp_path):
+    folder, *_ = trial
+    far = box(WEST - 50, NORTH, WEST - 49, NORTH + 1)
+    half = box(WEST - 0.6, NORTH - 1, WEST + 0.6, NORTH - 0.2)
+    frame = geopandas.GeoDataFrame({"name": ["far", "half"]}, geometry=[far, half], crs=CRS)
+    frame.to_file(tmp_path / "p.gpkg", driver="GPKG")
+    rows = measure_plots(folder / "ortho.tif", tmp_path / "p.gpkg", tmp_path / "o", "colour").rows
+    assert rows[0]["reasons"] == "outside the orthomosaic"
+    assert rows[1]["nodata"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_plants_on_a_shared_edge_are_counted_once(trial, tmp_path):
+    """Plots that touch cut discs in two: those of all plots together are all there are."""
+    folder, _, _, counts = trial
+    middle = WEST + (PATH + 60) * GSD  # through the middle column of discs
+    east = WEST + 10.0
+    bottom = NORTH - 10.0
+    frame = geopandas.GeoDataFrame(
+        {"id": [1, 2]},
+        geometry=[box(WEST, bottom, middle, NORTH), box(middle, bottom, east, NORTH)],
+        crs=CRS,
+    )
+    frame.to_file(tmp_path / "p.gpkg", driver="GPKG")
+    rows = measure_plots(folder / "ortho.tif", tmp_path / "p.gpkg", tmp_path / "o", "colour").rows
+    assert sum(row["components"] for row in rows) == sum(counts)
+
+
+def test_no_seam_of_blocks_or_strips(trial, tmp_path, monkeypatch):
+    folder, _, leaf, _ = trial
+    whole = box(WEST, NORTH - leaf.shape[0] * GSD, WEST + leaf.shape[1] * GSD, NORTH)
+    frame = geopandas.GeoDataFrame({"id": [1]}, geometry=[whole], crs=CRS)
+    frame.to_file(tmp_path / "p.gpkg", driver="GPKG")
+    asked = (folder / "ortho.tif", tmp_path / "p.gpkg")
+    once = measure_plots(*asked, tmp_path / "a.csv").rows[0]
+    monkeypatch.setattr("selion.closerange.plots.STRIP", 7001)
+    strips = measure_plots(*asked, tmp_path / "b.csv").rows[0]
+    numbers = {name: value for name, value in once.items() if not isinstance(value, str)}
+    assert {name: strips[name] for name in numbers} == pytest.approx(numbers, rel=1e-6)
+    assert len(numbers) > 15
+    monkeypatch.setattr("selion.closerange.plots.COUNTED", 1000)
+    large = measure_plots(*asked, tmp_path / "c.csv").rows[0]
+    assert large["cover"] == pytest.approx(once["cover"])
+    assert "components" not in large
+    assert "too large to count" in large["reasons"]
+
+
+def test_multi_part_plots_with_holes(trial, tmp_path):
+    folder, _, leaf, _ = trial
+    ring = Polygon(outlines()[0].exterior.coords, [outlines()[0].buffer(-0.2).exterior.coords])
+    both = ring.union(outlines()[7])
+    frame = geopandas.GeoDataFrame({"id": [1]}, geometry=[both], crs=CRS)
+    frame.to_file(tmp_path / "p.gpkg", driver="GPKG")
+    row = measure_plots(folder / "ortho.tif", tmp_path / "p.gpkg", tmp_path / "o", "colour").rows[0]
+    inside = np.zeros(leaf.shape, bool)
+    top, left = corner(0, 0)
+    inside[top : top + HIGH, left : left + WIDE] = True
+    inside[top + 20 : top + HIGH - 20, left + 20 : left + WIDE - 20] = False
+    top, left = corner(1, 2)
+    inside[top : top + HIGH, left : left + WIDE] = True
+    assert row["cover"] == pytest.approx(leaf[inside].mean(), abs=1e-6)
+
+
+def test_an_interrupted_run_goes_on_and_leaves_nothing(trial, tmp_path, monkeypatch):
+    folder, *_ = trial
+    asked = (folder / "ortho.tif", folder / "plots.gpkg", tmp_path / "out", "colour")
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("selion.closerange.plots._measure", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            measure_plots(*asked)
+    assert not (tmp_path / "out").exists()
+    calls = []
+    monkeypatch.setattr(
+        closerange.rule.ColourRule, "__call__", lambda *_: calls.append(1), raising=True
+    )
+    rows = measure_plots(*asked).rows
+    assert not calls, "finished blocks are not predicted again"
+    assert len(rows) == 20
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(OutputExists):
+        measure_plots(*asked)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda f: f.set_crs(None, allow_override=True), "has no CRS"),
+        (lambda f: f.iloc[:0], "no plots"),
+        (lambda f: f.assign(geometry=[Point(0, 0)] * len(f)), "no polygons"),
+        (lambda f: f.assign(plot_id="x"), "Two plots"),
+    ],
+)
+def test_plots_that_are_none(trial, tmp_path, make, said):
+    folder, *_ = trial
+    frame = make(geopandas.read_file(folder / "plots.gpkg"))
+    frame.to_parquet(tmp_path / "p.parquet")
+    with pytest.raises(BadInput, match=said):
+        read_plots(tmp_path / "p.parquet", open_raster(folder / "ortho.tif").grid)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"crs": None}, "selion crops FOLDER"), ({"dtype": "uint16"}, "gdal_translate")],
+)
+def test_images_that_are_no_orthomosaic(trial, tmp_path, change, said):
+    folder, image, *_ = trial
+    write(tmp_path / "o.tif", image, **change)
+    with pytest.raises(BadInput, match=said):
+        measure_plots(tmp_path / "o.tif", folder / "plots.gpkg", tmp_path / "out", "colour")
+    assert [path.name for path in tmp_path.iterdir()] == ["o.tif"]
+
+
+def test_wrong_options(trial):
+    folder, *_ = trial
+    grid = open_raster(folder / "ortho.tif").grid
+    with pytest.raises(BadInput, match="no column nobody; it has plot_id, genotype"):
+        read_plots(folder / "plots.gpkg", grid, "nobody")
+    with pytest.raises(BadInput, match="leaves nothing of 20 plots"):
+        read_plots(folder / "plots.gpkg", grid, buffer=0.5)
+    for wrong in ({"buffer": -1.0}, {"min_area": 0}, {"scale": 0.0}):
+        with pytest.raises(BadInput):
+            PlotOptions(**wrong)
