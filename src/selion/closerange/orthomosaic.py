@@ -59,7 +59,7 @@ def open_orthomosaic(path: Path | str) -> Orthomosaic:
         If it cannot be opened, or has no place that can be used.
     """
     source: Source = store.open_raster(path)
-    name = str(path)
+    name = store.shown(str(path))
     if source.grid.crs is None:
         raise BadInput(
             f"{name} has no CRS, so plots have no place in it; wanted is an orthomosaic with one. "
