@@ -340,6 +340,7 @@ PUBLIC = {
     "Segmenter",
     "SelionError",
     "Source",
+    "as_raster",
     "compare_years",
     "composite",
     "evaluate",
@@ -350,6 +351,7 @@ PUBLIC = {
     "map_fields",
     "open_raster",
     "predict",
+    "to_dict",
     "to_fields",
     "train",
 }

@@ -47,5 +47,6 @@ def test_docstring_names_every_parameter(name):
 def test_help_shows_the_parameters():
     code = "import selion; help(selion.map_fields)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "map_fields(image: 'AreaLike', out: 'Path | str'" in shown.stdout
+    wanted = "map_fields(image: 'AreaLike | Source | ImageArray', out: 'Path | str | None' = None"
+    assert wanted in shown.stdout
     assert "area_options: 'AreaOptions | None' = None" in shown.stdout

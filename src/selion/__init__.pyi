@@ -34,7 +34,9 @@ from .runners import RunnerOptions as RunnerOptions
 from .sample import Sample as Sample
 from .segmenter import Segmenter as Segmenter
 from .store import RetryPolicy as RetryPolicy
+from .store import as_raster as as_raster
 from .store import open_raster as open_raster
+from .store import to_dict as to_dict
 from .training import Recipe as Recipe
 from .training import train as train
 

@@ -239,3 +239,32 @@ def test_a_torn_file_shows_its_facts_and_says_why_there_is_no_picture(scene, tmp
     assert "96 x 80 pixels" in shown
     assert "not shown" in shown
     assert "cannot be read" in shown
+
+
+def test_work_shows_a_bar_below_the_cell(monkeypatch):
+    import types
+
+    from selion import progress
+    from selion.reports import notebook_bar
+
+    pages, shell = [], types.SimpleNamespace(execution_count=1, kernel=True)
+    handle = types.SimpleNamespace(update=lambda page: pages.append(("again", page.data)))
+
+    def display(page, display_id):
+        pages.append(("first", page.data))
+        return handle if display_id else None
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    monkeypatch.setattr(notebook_bar, "_cells", {})
+    for done in range(101):
+        notebook_bar.step("predict", done, 100, "3 <km2>")
+    notebook_bar.step("objects", 1, 1)
+    assert [kind for kind, _ in pages] == ["first", "again", "again"], "not once a step"
+    assert 'value="1.000"' in pages[-1][1]
+    assert "3 &lt;km2&gt;" in pages[-1][1]
+    assert pages[-1][1].count("<progress") == 2
+    shell.execution_count = 2
+    notebook_bar.step("predict", 1, 1)
+    assert pages[-1][0] == "first", "another cell, another bar"
+    assert progress.usual() is not None

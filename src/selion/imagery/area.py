@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,8 +32,26 @@ if TYPE_CHECKING:
 
     from selion.store import Place
 
-AreaLike = str | os.PathLike[str] | Mapping[str, object] | Sequence[float]
-"""A file of polygons, a box in degrees, or GeoJSON: what :func:`read_area` reads."""
+
+@runtime_checkable
+class PolygonTable(Protocol):
+    """A GeoDataFrame or GeoSeries of geopandas, by what is read of it."""
+
+    @property
+    def crs(self) -> Any:
+        """The CRS of its polygons."""
+
+    @property
+    def geometry(self) -> Any:
+        """Its polygons."""
+
+    def to_crs(self, crs: Any) -> Any:
+        """Return it in another CRS."""
+
+
+AreaLike = str | os.PathLike[str] | Mapping[str, object] | Sequence[float] | PolygonTable
+"""A file of polygons, a table of geopandas, a box in degrees, or GeoJSON: what :func:`read_area`
+reads."""
 SMALLEST = 1e-4
 """km2: one pixel of Sentinel-2."""
 WRAPS = {"EPSG:3857": 40075016.685578488}
@@ -130,7 +148,7 @@ def read_area(given: AreaLike, name: str | None = None) -> Area:
     ----------
     given : path, str, mapping or sequence
         A file of polygons (GeoJSON, GeoPackage, GeoParquet, shapefile, FlatGeobuf ... in any CRS)
-        or the address of one,
+        or the address of one, a GeoDataFrame or GeoSeries,
         ``"west,south,east,north"`` or those four numbers in degrees (west > east: over the
         antimeridian), or GeoJSON as text or mapping (geometry, Feature, FeatureCollection).
     name : str, optional
@@ -149,6 +167,11 @@ def read_area(given: AreaLike, name: str | None = None) -> Area:
     BadInput
         If there is no polygon, nothing of any size, or the numbers cannot be degrees.
     """
+    if isinstance(given, PolygonTable):
+        if given.crs is None:
+            raise BadInput("The table of polygons has no CRS: give it one with set_crs.")
+        shapes = given.geometry.to_crs(LONLAT).__geo_interface__
+        return _area(_from_geojson(shapes, "The table"), name or "area")
     if isinstance(given, Mapping):
         return _area(_from_geojson(given, "The GeoJSON"), name or "area")
     if isinstance(given, str | os.PathLike):

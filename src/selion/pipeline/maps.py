@@ -5,7 +5,9 @@ Stages keep what they have finished in a work folder beside the output.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,10 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import selion
 from selion import fields, models, prediction, store
 from selion.classes import ClassScheme
 from selion.errors import BadInput
+from selion.grid import whole
 from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.choosing import chosen_model
@@ -34,13 +39,15 @@ from selion.pipeline.probabilities import (
 )
 from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
-from selion.raster import Source, image_gsd
+from selion.raster import FileSource, Source, image_gsd
 from selion.runners import Runner, RunnerOptions, Serial, open_runner
 from selion.segmenter import Card, LoadedModel
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
+IN_MEMORY = "an array in memory"
+"""What an image without a name is called."""
 Refine = Callable[["GeoDataFrame"], "GeoDataFrame"]
 """What changes a table before it is written."""
 
@@ -105,13 +112,17 @@ class MapJob:
         return (model, *filter(None, [self.chosen]), *self.plan.notes)
 
 
-def prepare(image: Path | str, model: str | Path | None, options: MapOptions) -> MapJob:
+def prepare(image: Path | str | Source, model: str | Path | None, options: MapOptions) -> MapJob:
     """Open an image, load a model and plan the prediction; nothing is computed yet.
+
+    An image in memory is known by a hash of all of its pixels.
 
     Raises BadInput for options that a model of objects would ignore, and all that opening, loading
     and planning raise.
     """
-    source = store.open_raster(image)
+    source = store.open_raster(image) if isinstance(image, str | os.PathLike) else image
+    if isinstance(source, FileSource):
+        image = source.path
     choice = chosen_model(model, source)
     load = partial(
         load_refined,
@@ -123,13 +134,25 @@ def prepare(image: Path | str, model: str | Path | None, options: MapOptions) ->
     segmenter = load(threads=options.threads)
     refuse_unused(segmenter, options)
     return MapJob(
-        image,
+        IN_MEMORY if isinstance(image, Source) else image,
         source,
         segmenter,
-        prediction.plan(source, segmenter, options.predict, store.fingerprint(image)),
+        prediction.plan(source, segmenter, options.predict, _fingerprint(image)),
         load,
         choice.why,
     )
+
+
+def _fingerprint(image: Path | str | Source) -> str:
+    """Say which content an image has."""
+    if not isinstance(image, Source):
+        return store.fingerprint(image)
+    raster = image.read(whole(image.grid))
+    state = hashlib.blake2b(repr((raster.values.dtype.str, raster.bands)).encode(), digest_size=16)
+    for part in (raster.values, raster.valid):
+        if part is not None:
+            state.update(np.ascontiguousarray(part).data)
+    return state.hexdigest()
 
 
 def _progress(on_step: OnStep) -> prediction.OnProgress:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,21 +18,22 @@ from selion.pipeline.areas import AreaOptions, Survey
 from selion.pipeline.maps import MapOptions, probability_options, refuse_unused
 from selion.pipeline.probabilities import RunReport, check_output, work_folder
 from selion.pipeline.watcher import MapWatcher
-from selion.progress import OnStep, silent
+from selion.progress import OnStep, silent, usual
+from selion.raster import Source
 from selion.runners import RunnerOptions, open_runner
+from selion.store.arrays import ImageArray
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
     from selion.imagery import AreaLike
-    from selion.raster import Source
 
 WHEN = "determination:datetime"
 
 
 def map_fields(
-    image: AreaLike,
-    out: Path | str,
+    image: AreaLike | Source | ImageArray,
+    out: Path | str | None = None,
     model: str | Path | None = None,
     options: MapOptions | None = None,
     *,
@@ -38,16 +41,19 @@ def map_fields(
     area_options: AreaOptions | None = None,
     work: Path | str | None = None,
     force: bool = False,
+    on_step: OnStep | None = None,
 ) -> GeoDataFrame:
     """Map the fields of an image, or of an area in a year: the whole pipeline in one call.
 
     Parameters
     ----------
-    image : path or URL; with ``year`` an area
-        GeoTIFF, COG, VRT, Zarr or photograph; or a file of polygons, a bounding box or GeoJSON
+    image : path, URL, Source, ndarray or xarray.DataArray; with ``year`` an area
+        GeoTIFF, COG, VRT, Zarr or photograph, or one in memory, which :func:`selion.as_raster`
+        tells the place of; or a file of polygons, a GeoDataFrame, a bounding box or GeoJSON
         (:func:`selion.imagery.read_area`).
-    out : path
-        The table: ``.parquet`` (fiboa), ``.gpkg``, ``.fgb``, ``.geojson`` or ``.pmtiles``.
+    out : path, optional
+        The table: ``.parquet`` (fiboa), ``.gpkg``, ``.fgb``, ``.geojson`` or ``.pmtiles``.  None:
+        nothing is written, which is for images of up to 100 million pixels.
     model : str or path, optional
         Name or folder; None takes the packaged model that fits the bands.
     options : MapOptions, optional
@@ -60,6 +66,8 @@ def map_fields(
         Keep finished parts in this folder, as ``options.work``.
     force : bool
         Whether an existing table is replaced.
+    on_step : callable, optional
+        Is told how far the work is; None: in a notebook a bar, elsewhere nobody.
 
     Returns
     -------
@@ -71,7 +79,7 @@ def map_fields(
     SelionError
         One sentence that says what was given, what was wanted and what to do.
     """
-    options, out = options or MapOptions(), Path(out)
+    options, on_step = options or MapOptions(), on_step or usual()
     if work is not None:
         options = replace(options, work=Path(work))
     if year is None:
@@ -80,17 +88,58 @@ def map_fields(
                 f"Options of an area were given, but no year for {image}: give year=2024, or an "
                 "image without them."
             )
-        if not isinstance(image, str | os.PathLike):
-            raise BadInput(
-                f"{image} is an area, not an image: give the year to map, for example year=2024."
-            )
-        image = image if isinstance(image, str) else Path(image)
-        return maps.map_image(maps.prepare(image, model, options), out, options, force=force)[1]
+        job = maps.prepare(_image(image), model, options)
+        with _table(out, job) as path:
+            return maps.map_image(job, path, options, force=force, on_step=on_step)[1]
+    if isinstance(image, Source | ImageArray):
+        raise BadInput(
+            f"A year ({year}) was given with an image: with a year an area is wanted, such as "
+            "polygons; omit it to map this image."
+        )
+    if out is None:
+        raise BadInput(
+            "An area is mapped in parts that are kept beside the table, so that nothing is read "
+            "twice: give out='fields.parquet'."
+        )
+    out = Path(out)
     store.check_output(out, force)
     fields.format_of(out)
     place = areas.work_folder(out, options.work)
-    survey = areas.survey_area(image, year, area_options, work=place)
-    return map_area(survey, out, model, options, force=force).frame
+    survey = areas.survey_area(image, year, area_options, work=place, on_step=on_step)
+    return map_area(survey, out, model, options, force=force, on_step=on_step).frame
+
+
+MOST_PIXELS = 100_000_000
+"""Of an image whose fields are returned without a file: what is finished of it is not kept."""
+
+
+def _image(image: AreaLike | Source | ImageArray) -> Path | str | Source:
+    """Return what :func:`selion.pipeline.maps.prepare` takes."""
+    if isinstance(image, str | os.PathLike):
+        return image if isinstance(image, str) else Path(image)
+    if isinstance(image, Source):
+        return image
+    if isinstance(image, ImageArray):
+        return store.as_raster(image)
+    raise BadInput(
+        f"{image} is an area, not an image: give the year to map, for example year=2024."
+    )
+
+
+@contextmanager
+def _table(out: Path | str | None, job: maps.MapJob) -> Iterator[Path]:
+    """Say where the table is written: where it is wanted, or where it goes afterwards."""
+    if out is not None:
+        yield Path(out)
+        return
+    height, width = job.plan.grid.shape
+    if height * width > MOST_PIXELS:
+        raise BadInput(
+            f"The image has {height:,} x {width:,} working pixels: give out='fields.parquet', so "
+            "that what is finished is kept if the run is interrupted."
+        )
+    with tempfile.TemporaryDirectory(prefix="selion-") as folder:
+        yield Path(folder) / "fields.parquet"
 
 
 def composite(
@@ -101,12 +150,13 @@ def composite(
     area_options: AreaOptions | None = None,
     work: Path | str | None = None,
     force: bool = False,
+    on_step: OnStep | None = None,
 ) -> Source:
     """Write the cloud-free two-season composite of an area in a year, and open it.
 
     Parameters
     ----------
-    area : path, bounding box or GeoJSON
+    area : path, GeoDataFrame, bounding box or GeoJSON
         See :func:`selion.imagery.read_area`.
     out : path
         ``.zarr`` or ``.tif``.
@@ -118,6 +168,8 @@ def composite(
         Keep finished parts in this folder.
     force : bool
         Whether an existing composite is replaced.
+    on_step : callable, optional
+        Is told how far the work is; None: in a notebook a bar, elsewhere nobody.
 
     Returns
     -------
@@ -130,9 +182,13 @@ def composite(
         One sentence that says what was given, what was wanted and what to do.
     """
     out, work = Path(out), None if work is None else Path(work)
+    on_step = on_step or usual()
     composites.check_name(out, force=force)
-    survey = areas.survey_area(area, year, area_options, work=areas.work_folder(out, work))
-    return store.open_raster(composites.write_composite(survey, out, work=work, force=force).path)
+    survey = areas.survey_area(
+        area, year, area_options, work=areas.work_folder(out, work), on_step=on_step
+    )
+    made = composites.write_composite(survey, out, work=work, force=force, on_step=on_step)
+    return store.open_raster(made.path)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from selion import progress
+
 SHOWN = (
     "selion.raster.Raster",
     "selion.store.geotiff.GeoTiffSource",
@@ -22,7 +24,7 @@ SHOWN = (
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Show selion's types in an IPython notebook: a small picture and the facts.
+    """Show selion's types in an IPython notebook, as a small picture and the facts, and its work.
 
     ``import selion`` in a running notebook has done this; where selion was imported before IPython
     was, ``%load_ext selion`` does it.
@@ -35,6 +37,14 @@ def load_ipython_extension(shell: Any) -> None:
     for name in SHOWN:
         module, _, kind = name.rpartition(".")
         formatter.for_type_by_name(module, kind, _html)
+    if hasattr(shell, "kernel"):  # a notebook, which shows a bar; a terminal has its own ways
+        progress.watch(_step)
+
+
+def _step(stage: str, done: float, total: float, detail: str = "", /) -> None:
+    from selion.reports import notebook_bar
+
+    notebook_bar.step(stage, done, total, detail)
 
 
 def _html(thing: Any) -> str | None:
