@@ -242,29 +242,36 @@ def test_a_torn_file_shows_its_facts_and_says_why_there_is_no_picture(scene, tmp
 
 
 def test_work_shows_a_bar_below_the_cell(monkeypatch):
-    import types
-
-    from selion import progress
     from selion.reports import notebook_bar
 
-    pages, shell = [], types.SimpleNamespace(execution_count=1, kernel=True)
-    handle = types.SimpleNamespace(update=lambda page: pages.append(("again", page.data)))
+    pages = []
 
-    def display(page, display_id):
-        pages.append(("first", page.data))
-        return handle if display_id else None
+    def publish(data, *, transient, update):
+        pages.append((transient["display_id"], update, data["text/html"]))
 
-    monkeypatch.setattr("IPython.display.display", display)
-    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    shell = SimpleNamespace(execution_count=1, display_pub=SimpleNamespace(publish=publish))
     monkeypatch.setattr(notebook_bar, "_cells", {})
     for done in range(101):
-        notebook_bar.step("predict", done, 100, "3 <km2>")
-    notebook_bar.step("objects", 1, 1)
-    assert [kind for kind, _ in pages] == ["first", "again", "again"], "not once a step"
-    assert 'value="1.000"' in pages[-1][1]
-    assert "3 &lt;km2&gt;" in pages[-1][1]
-    assert pages[-1][1].count("<progress") == 2
+        notebook_bar.step(shell, "predict", done, 100, "3 <km2>")
+    notebook_bar.step(shell, "objects", 1, 1)
+    assert [update for _, update, _ in pages] == [False, True, True], "not once a step"
+    assert len({name for name, *_ in pages}) == 1
+    assert 'value="1.000"' in checked(pages[-1][2])
+    assert "3 &lt;km2&gt;" in pages[-1][2]
+    assert pages[-1][2].count("<progress") == 2
     shell.execution_count = 2
-    notebook_bar.step("predict", 1, 1)
-    assert pages[-1][0] == "first", "another cell, another bar"
-    assert progress.usual() is not None
+    notebook_bar.step(shell, "predict", 1, 1)
+    assert pages[-1][0] != pages[0][0], "another cell, another bar"
+    assert not pages[-1][1]
+
+
+def test_a_notebook_is_told_of_work_and_a_terminal_is_not(monkeypatch):
+    from selion import progress
+
+    monkeypatch.setattr(progress, "_watching", [])
+    shell = SimpleNamespace(display_formatter=DisplayFormatter())
+    ipython.load_ipython_extension(shell)
+    assert progress.usual() is progress.silent
+    shell.kernel = object()
+    ipython.load_ipython_extension(shell)
+    assert progress.usual() is not progress.silent

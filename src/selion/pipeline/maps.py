@@ -5,9 +5,7 @@ Stages keep what they have finished in a work folder beside the output.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,13 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import selion
 from selion import fields, models, prediction, store
 from selion.classes import ClassScheme
 from selion.errors import BadInput
-from selion.grid import whole
 from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.choosing import chosen_model
@@ -39,15 +34,13 @@ from selion.pipeline.probabilities import (
 )
 from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
-from selion.raster import FileSource, Source, image_gsd
+from selion.raster import Source, image_gsd
 from selion.runners import Runner, RunnerOptions, Serial, open_runner
 from selion.segmenter import Card, LoadedModel
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-IN_MEMORY = "an array in memory"
-"""What an image without a name is called."""
 Refine = Callable[["GeoDataFrame"], "GeoDataFrame"]
 """What changes a table before it is written."""
 
@@ -120,9 +113,7 @@ def prepare(image: Path | str | Source, model: str | Path | None, options: MapOp
     Raises BadInput for options that a model of objects would ignore, and all that opening, loading
     and planning raise.
     """
-    source = store.open_raster(image) if isinstance(image, str | os.PathLike) else image
-    if isinstance(source, FileSource):
-        image = source.path
+    name, source, fingerprint = store.known_image(image)
     choice = chosen_model(model, source)
     load = partial(
         load_refined,
@@ -134,25 +125,13 @@ def prepare(image: Path | str | Source, model: str | Path | None, options: MapOp
     segmenter = load(threads=options.threads)
     refuse_unused(segmenter, options)
     return MapJob(
-        IN_MEMORY if isinstance(image, Source) else image,
+        name,
         source,
         segmenter,
-        prediction.plan(source, segmenter, options.predict, _fingerprint(image)),
+        prediction.plan(source, segmenter, options.predict, fingerprint),
         load,
         choice.why,
     )
-
-
-def _fingerprint(image: Path | str | Source) -> str:
-    """Say which content an image has."""
-    if not isinstance(image, Source):
-        return store.fingerprint(image)
-    raster = image.read(whole(image.grid))
-    state = hashlib.blake2b(repr((raster.values.dtype.str, raster.bands)).encode(), digest_size=16)
-    for part in (raster.values, raster.valid):
-        if part is not None:
-            state.update(np.ascontiguousarray(part).data)
-    return state.hexdigest()
 
 
 def _progress(on_step: OnStep) -> prediction.OnProgress:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from selion import progress
+from selion.progress import watch
 
 SHOWN = (
     "selion.raster.Raster",
@@ -38,13 +39,13 @@ def load_ipython_extension(shell: Any) -> None:
         module, _, kind = name.rpartition(".")
         formatter.for_type_by_name(module, kind, _html)
     if hasattr(shell, "kernel"):  # a notebook, which shows a bar; a terminal has its own ways
-        progress.watch(_step)
+        watch(partial(_step, shell))
 
 
-def _step(stage: str, done: float, total: float, detail: str = "", /) -> None:
+def _step(shell: Any, stage: str, done: float, total: float, detail: str = "", /) -> None:
     from selion.reports import notebook_bar
 
-    notebook_bar.step(stage, done, total, detail)
+    notebook_bar.step(shell, stage, done, total, detail)
 
 
 def _html(thing: Any) -> str | None:

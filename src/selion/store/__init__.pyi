@@ -3,6 +3,7 @@ from .address import RemotePath as RemotePath
 from .address import locate as locate
 from .arrays import ImageArray as ImageArray
 from .arrays import as_raster as as_raster
+from .arrays import known_image as known_image
 from .arrays import to_dict as to_dict
 from .atomic import atomic_folder as atomic_folder
 from .atomic import atomic_write as atomic_write

@@ -5,7 +5,10 @@ xarray is asked by the names of its attributes and not imported.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,11 +18,15 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from selion.errors import BadInput
-from selion.grid import photo_grid
-from selion.raster import Raster
+from selion.grid import photo_grid, whole
+from selion.raster import FileSource, Raster, Source
 from selion.store.gdal import turned_north_up
+from selion.store.identity import fingerprint
+from selion.store.open import open_raster
 from selion.store.valid import valid_pixels
 
+IN_MEMORY = "an array in memory"
+"""What an image without a name is called."""
 COLOURS = ("red", "green", "blue")
 """What three bands of bytes are, as in a file that does not say."""
 MOST_BANDS = 64
@@ -129,6 +136,36 @@ def as_raster(
         valid_pixels(values, names, [missing] * len(values)) if len(names) == len(values) else None
     )
     return Raster(values, grid, names, valid)
+
+
+def known_image(image: Path | str | Source) -> tuple[Path | str, Source, str]:
+    """Open an image, unless it is open.
+
+    Parameters
+    ----------
+    image : path, URL or Source
+
+    Returns
+    -------
+    (path or str, Source, str)
+        Its name, the image, and what says which content it has: :func:`selion.store.fingerprint`,
+        or of one in memory a hash of all of its pixels.
+
+    Raises
+    ------
+    UnreadableFile
+        If it cannot be read.
+    """
+    if isinstance(image, str | os.PathLike):
+        return image, open_raster(image), fingerprint(image)
+    if isinstance(image, FileSource):
+        return image.path, image, fingerprint(image.path)
+    raster = image.read(whole(image.grid))
+    state = hashlib.blake2b(repr((raster.values.dtype.str, raster.bands)).encode(), digest_size=16)
+    for part in (raster.values, raster.valid):
+        if part is not None:
+            state.update(np.ascontiguousarray(part).data)
+    return IN_MEMORY, image, state.hexdigest()
 
 
 def to_dict(raster: Raster) -> dict[str, Any]:
