@@ -504,3 +504,23 @@ def test_a_query_beside_the_map_says_where_the_map_is(capsys, mapped, tmp_path):
 def test_nobody_is_told_of_hardware_that_is_not_there(mapped):
     assert "driver" not in mapped[1].stderr
     assert "Apple" not in mapped[1].stderr
+
+
+def test_warnings_of_what_serves_pages_are_kept_from_people(capsys, monkeypatch):
+    import warnings
+
+    from selion.cli import main as entry
+
+    told = []
+    monkeypatch.setattr(warnings, "showwarning", lambda *given: told.append(str(given[0])))
+    monkeypatch.setattr(sys, "warnoptions", [])
+    entry._warn_in_a_sentence()
+    for name in ("starlette", "rio_tiler", "geopandas"):
+        warnings.showwarning(name, FutureWarning, f"/lib/site-packages/{name}/io.py", 3)
+    ours = str(Path(entry.__file__).with_name("x.py"))
+    warnings.showwarning("look at this", UserWarning, ours, 3)
+    assert told == ["geopandas"]
+    assert capsys.readouterr().err == "Warning: look at this\n"
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    warnings.showwarning("starlette", FutureWarning, "/lib/site-packages/starlette/io.py", 3)
+    assert told[-1] == "starlette"

@@ -148,14 +148,21 @@ def _stop_as_asked() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+PAGES = frozenset(("starlette", "uvicorn", "anyio", "rio_tiler", "morecantile", "maplibre"))
+"""Packages that serve pages; what they warn of is shown where Python is asked to (``-W``)."""
+
+
 def _warn_in_a_sentence() -> None:
-    """Show warnings of ours as one sentence, as errors are; those of the libraries as ever."""
+    """Show warnings of ours as one sentence, as errors are; those of the libraries as ever.
+
+    But nobody who looks at a page is told what its server's libraries tell programmers.
+    """
     ours, before = str(Path(__file__).resolve().parents[1]), warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any) -> None:
         if issubclass(category, UserWarning) and filename.startswith(ours):
             click.echo(f"Warning: {message}", err=True)
-        else:
+        elif sys.warnoptions or not PAGES.intersection(Path(filename).parts):
             before(message, category, filename, *rest)
 
     warnings.showwarning = show  # type: ignore[assignment]

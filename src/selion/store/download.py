@@ -12,9 +12,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from selion.errors import BadInput, ChecksumMismatch, FetchFailed
 from selion.store.former import FORMER, former
@@ -31,20 +33,26 @@ RETRY = RetryPolicy(tries=4, backoff=0.4)
 _LOST = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 
+def _pooch() -> ModuleType:
+    """Import pooch; in a notebook it would warn of bars that it is not asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import pooch
+    return pooch
+
+
 def cache_folder() -> Path:
     """Return where downloads are kept.
 
     The environment's ``SELION_CACHE``, else the platform's cache folder.
     """
-    import pooch
-
+    pooch = _pooch()
     return Path(os.environ.get("SELION_CACHE") or pooch.os_cache("selion")).expanduser()
 
 
 def former_cache_folder() -> Path:
     """Return where downloads were kept under the project's former name."""
-    import pooch
-
+    pooch = _pooch()
     return Path(os.environ.get(former("SELION_CACHE")) or pooch.os_cache(FORMER)).expanduser()
 
 
@@ -113,8 +121,7 @@ def _name(url: str) -> str:
 
 
 def _retrieve(url: str, sha256: str, place: Path, downloader: _Resuming) -> Path:
-    import pooch
-
+    pooch = _pooch()
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel(logging.WARNING)  # it would write to the screen
