@@ -305,6 +305,28 @@ def photos(folder, _):
     return folder
 
 
+def measured(folder, _):
+    """What was measured in photographs of two plots on six days, a few of them in doubt."""
+    head = "file,time,latitude,longitude,trust,reasons,cover,components,overlay\n"
+    lines = [
+        f"{plot}_2024050{day}_{k}.jpg,,50.00{plot[1]},12.0,{'no' if k else 'yes'},,"
+        f"{1 / (1 + 2.0 ** (3 - day)) - 0.02 * k},{day},overlays/{plot}{day}{k}.jpg\n"
+        for plot in ("p1", "p2")
+        for day in range(1, 7)
+        for k in range(2)
+    ]
+    lines.append("IMG_1.jpg,2024-05-03T10:00:00,50.001,12.0,yes,,0.4,3,overlays/i.jpg\n")
+    (folder / "crops.csv").write_text(head + "".join(lines), "utf-8")
+    rows = "".join(f"p1_2024050{day}_0.jpg,q,2024-06-0{day}\n" for day in range(1, 7))
+    (folder / "table.csv").write_text("file,plot,date\n" + rows, "utf-8")
+    boxes = [shapely.box(11.9, 50.0005, 12.1, 50.0015), shapely.box(11.9, 50.0015, 12.1, 50.0025)]
+    named = {"plot": ["a", "b"], "place": ["c", "d"]}
+    places = geopandas.GeoDataFrame(named, geometry=boxes, crs=4326)
+    places.to_file(folder / "places.gpkg")
+    places.iloc[:1].assign(plot="e").to_file(folder / "fewer.gpkg")
+    return folder
+
+
 def pixels(folder, inputs):
     """A plain folder of photographs with masks."""
     shutil.copytree(inputs["photos"] / "photos", folder / "set" / "images")
@@ -413,6 +435,7 @@ INPUTS = {
     "one_country": lambda folder, _: ftw(folder / "ftw", "austria").parent,
     "probe": lambda folder, _: write_probe(PROBE, folder / "probe.json"),
     "photos": photos,
+    "measured": measured,
     "pixels": pixels,
     "dataset": dataset,
     "ftw": published,

@@ -347,6 +347,10 @@ MODES = {
         Mode("stats {maps} --districts {units} -o out.csv", skip=("quiet",)),
     ],
     "tiles": [Mode("tiles {maps} -o out.pmtiles --max-zoom 10")],
+    "crops trial": [
+        Mode("crops trial {measured} -o out --pattern {{plot}}_{{date}}_*"),
+        Mode("crops trial {measured} -o out --plots {measured}/places.gpkg"),
+    ],
     "crops plots": [
         Mode("crops plots {ortho} {plots} -o out -m colour --min-area 1"),
         Mode(
@@ -663,6 +667,13 @@ OTHERS = {
     "query": {"out": "other.gpkg", "columns": "class"},
     "stats": {"by": "{more_units}", "name": "code", "out": "other.json"},
     "tiles": {"out": "other.pmtiles"},
+    "crops trial": {
+        "out": "other",
+        "pattern": "p{{plot}}_{{date}}_*",
+        "table": "{measured}/table.csv",
+        "plots": "{measured}/fewer.gpkg",
+        "names": Given("place", "--plots {measured}/places.gpkg"),
+    },
     "crops plots": {
         "out": "other",
         "model": "colour-otsu",

@@ -13,6 +13,7 @@ from selion.cli import options as opt
 from selion.cli.default_verb import DefaultVerb
 from selion.cli.plots import plots_command
 from selion.cli.progress import reporter
+from selion.cli.trial import trial_command
 
 if TYPE_CHECKING:
     from selion.closerange import CropRun
@@ -41,7 +42,7 @@ class CropsChoice(opt.VerbChoice):
 
 
 class FolderOrVerb(DefaultVerb):
-    """``selion crops FOLDER`` measures photographs; ``plots`` is a verb."""
+    """``selion crops FOLDER`` measures photographs; ``plots`` and ``trial`` are verbs."""
 
     default = "photos"
 
@@ -60,6 +61,7 @@ def crops_group() -> None:
 
 
 crops_group.add_command(plots_command)
+crops_group.add_command(trial_command)
 
 
 @crops_group.command(

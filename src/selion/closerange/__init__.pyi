@@ -10,4 +10,7 @@ from .plots import measure_plots as measure_plots
 from .rule import ColourRule as ColourRule
 from .run import CropRun as CropRun
 from .run import measure_folder as measure_folder
+from .trial import TrialOptions as TrialOptions
+from .trial import read_trial as read_trial
+from .trial_tables import write_trial as write_trial
 from .work import ComputeOptions as ComputeOptions

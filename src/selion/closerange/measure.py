@@ -22,6 +22,7 @@ from selion.closerange.gate import INSTEAD, rule_instead
 from selion.closerange.indices import colour_indices
 from selion.closerange.marker import PAPER, Marker, find_markers
 from selion.closerange.model import RULES, PhotoModel
+from selion.closerange.naming import find_date
 from selion.closerange.rule import ColourRule
 from selion.data.photos import PhotoFile, Picture, read_photo
 from selion.errors import BadInput, EmptyImage
@@ -134,7 +135,7 @@ def measure_photo(
         )
     facts = {
         "file": photo.file,
-        "time": exif.time,
+        "time": exif.time or _day(photo),
         "latitude": exif.latitude,
         "longitude": exif.longitude,
         "camera": exif.camera,
@@ -142,6 +143,12 @@ def measure_photo(
     return Measured(
         facts | row | written, [{"file": photo.file} | piece for piece in pieces], seconds
     )
+
+
+def _day(photo: PhotoFile) -> str:
+    """Return the date that a name holds, for a camera that told none."""
+    day = find_date(photo.file)
+    return day.isoformat() if day else ""
 
 
 @contextmanager

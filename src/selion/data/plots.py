@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput
-from selion.grid import pixel_metres
+from selion.grid import LONLAT, pixel_metres
 
 if TYPE_CHECKING:
     import geopandas
@@ -148,3 +149,39 @@ def _shrunk(shape: Any, grid: GeoBox, buffer: float) -> Any:
     there = affine_transform(shape, metres.to_shapely())
     back: Any = affine_transform(there.buffer(-buffer, join_style="mitre"), (~metres).to_shapely())
     return back
+
+
+def find_plots(
+    path: Path | str, places: Sequence[tuple[float, float]], name: str | None = None
+) -> list[str]:
+    """Return the name of the plot that holds each place; empty where none does.
+
+    Parameters
+    ----------
+    path : path
+        Polygons, as for :func:`read_plots`.
+    places : sequence of (longitude, latitude)
+        Degrees; NaN where it is not known.
+    name : str, optional
+        Column of the names.
+
+    Raises
+    ------
+    UnreadableFile, BadInput
+        As :func:`read_plots`.
+    """
+    import shapely
+
+    frame = store.read_polygons(path)
+    _check(frame, path)
+    column = _name_column(frame, name, path)
+    names = [str(k + 1) for k in range(len(frame))] if column is None else _texts(frame[column])
+    _check_names(names, column, path)
+    shapes = shapely.make_valid(frame.to_crs(LONLAT).geometry.to_numpy())
+    known = [k for k, place in enumerate(places) if np.isfinite(place).all()]
+    found = [""] * len(places)
+    tree = shapely.STRtree(shapes)
+    spots = shapely.points([places[k] for k in known]) if known else []
+    for k, plot in tree.query(spots, predicate="intersects").T[::-1] if known else ():
+        found[known[int(k)]] = names[int(plot)]
+    return found

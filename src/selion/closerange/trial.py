@@ -1,0 +1,256 @@
+"""Photographs of a trial become plots and dates: means with their spread, and growth curves."""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selion.closerange.growth import Growth, fit_growth
+from selion.closerange.indices import NAMES
+from selion.closerange.naming import Pattern, find_date, read_pattern, to_date
+from selion.closerange.tables import PHOTOS
+from selion.data.plots import find_plots
+from selion.errors import BadInput, UnreadableFile
+from selion.progress import OnNote, unsaid
+
+TRAITS = ("cover", "cover_expected", "components", "vegetation_cm2", *NAMES)
+"""Columns of ``crops.csv`` that are averaged, and the covers and counts of classes."""
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrialOptions:
+    """How photographs find their plots; what comes first decides."""
+
+    table: Path | None = None
+    """CSV with columns ``file``, ``plot`` and, where they are known better, ``date``."""
+    pattern: str | None = None
+    """Pattern of names; see :mod:`selion.closerange.naming`."""
+    plots: Path | None = None
+    """Polygons, for photographs that know where they were taken."""
+    names: str | None = None
+    """Column of the polygons' names."""
+    at: float = 0.5
+    """Cover whose date is asked for."""
+    untrusted: bool = False
+    """Whether photographs count of which ``trust`` is no."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.at < 1:
+            raise BadInput(f"The date of a cover of {self.at:g} was asked for; wanted is 0 to 1.")
+        if self.table is None and self.pattern is None and self.plots is None:
+            raise BadInput(
+                "Nothing says which photograph shows which plot: give a pattern of the names, for "
+                "example --pattern 'FPWW022{plot}_RGB1_{date}_*', polygons for photographs with "
+                "GPS (--plots), or a CSV of file and plot (--table)."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPhoto:
+    """A photograph with its place in the trial."""
+
+    row: Mapping[str, str]
+    """Of ``crops.csv``."""
+    plot: str
+    day: date | None
+    source: str
+    """What told the plot: table, name, GPS; empty: nothing."""
+
+    @property
+    def why(self) -> str:
+        """Why it does not count, if it does not."""
+        if not self.plot:
+            return "nothing says which plot"
+        return "" if self.day is not None else "nothing says which date"
+
+
+@dataclass(frozen=True, slots=True)
+class PlotGrowth:
+    """A plot with its curve."""
+
+    plot: str
+    days: tuple[date, ...]
+    cover: tuple[float, ...]
+    """Mean of each date."""
+    spread: tuple[float, ...]
+    """Standard deviation between the photographs of each date; 0 for one."""
+    growth: Growth
+    reached: date | None
+    """When the curve reaches the cover that was asked for."""
+    note: str
+
+    def on(self, day: float) -> date:
+        """Return the date that is so many days after the first."""
+        return self.days[0] + timedelta(days=round(day))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a run."""
+
+    run: Path
+    photos: list[TrialPhoto]
+    means: list[dict[str, Any]]
+    """One row per plot and date, with ``n``, ``left_out``, and mean and spread of each trait."""
+    long: list[dict[str, Any]]
+    """The same, one row per plot, date and trait."""
+    curves: list[PlotGrowth]
+    options: TrialOptions
+
+
+def read_trial(run: Path, options: TrialOptions, *, on_note: OnNote = unsaid) -> Trial:
+    """Bring the photographs of a run together by plot and date.
+
+    Parameters
+    ----------
+    run : path
+        Folder that :func:`selion.closerange.measure_folder` wrote.
+    options : TrialOptions
+    on_note : callable, optional
+
+    Returns
+    -------
+    Trial
+
+    Raises
+    ------
+    UnreadableFile, BadInput
+        If the run cannot be read, or no photograph finds a plot and a date.
+    """
+    rows = _read_csv(run / PHOTOS, "file", f"{run} is no folder that 'selion crops' wrote")
+    photos = _placed(rows, options)
+    lost = [photo for photo in photos if photo.why]
+    if len(lost) == len(photos):
+        raise BadInput(
+            f"None of {len(photos)} photographs finds its plot and date (the first, "
+            f"{photos[0].row['file']}: {photos[0].why}): change the pattern, or give a --table."
+        )
+    if lost:
+        first = ", ".join(photo.row["file"] for photo in lost[:SHOWN])
+        on_note(f"{len(lost)} of {len(photos)} photographs are in no plot or date: {first} ...")
+    means, long = _means(photos, options)
+    return Trial(run, photos, means, long, _curves(means, options.at), options)
+
+
+def _read_csv(path: Path, column: str, otherwise: str) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableFile(f"{otherwise} ({path.name}: {error}).") from error
+    if not rows or column not in rows[0]:
+        raise UnreadableFile(f"{otherwise}: {path} has no rows with a column {column}.")
+    return rows
+
+
+def _placed(rows: Sequence[dict[str, str]], options: TrialOptions) -> list[TrialPhoto]:
+    pattern = None if options.pattern is None else read_pattern(options.pattern)
+    given = _given(options.table, rows)
+    places = [(_number(row.get("longitude")), _number(row.get("latitude"))) for row in rows]
+    near: list[str] = [""] * len(rows)
+    if options.plots is not None:
+        near = find_plots(options.plots, places, options.names)
+    return [
+        _place(row, given.get(row["file"], {}), pattern, gps)
+        for row, gps in zip(rows, near, strict=True)
+    ]
+
+
+def _given(table: Path | None, rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    if table is None:
+        return {}
+    listed = _read_csv(table, "file", f"{table} is no table of file and plot")
+    if "plot" not in listed[0]:
+        raise BadInput(f"{table} has no column plot; wanted are file, plot and, if need be, date.")
+    files = {row["file"] for row in rows}
+    if not any(row["file"] in files for row in listed):
+        raise BadInput(
+            f"No file of {table} (the first: {listed[0]['file']}) is among the photographs (the "
+            f"first: {rows[0]['file']}): files are named as in {PHOTOS}."
+        )
+    return {row["file"]: row for row in listed}
+
+
+def _place(
+    row: Mapping[str, str], given: Mapping[str, str], pattern: Pattern | None, gps: str
+) -> TrialPhoto:
+    named = pattern.read(row["file"]) if pattern is not None else {}
+    plots = (("table", given.get("plot")), ("name", named.get("plot")), ("GPS", gps))
+    source, plot = next(((kind, plot) for kind, plot in plots if plot), ("", ""))
+    dates = (given.get("date"), named.get("date"), row.get("time"))
+    known = (to_date(text) for text in dates if text)
+    day = next((one for one in known if one is not None), None) or find_date(row["file"])
+    return TrialPhoto(row, plot or "", day, source)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _means(
+    photos: Iterable[TrialPhoto], options: TrialOptions
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    groups: dict[tuple[str, date], list[TrialPhoto]] = defaultdict(list)
+    for photo in photos:
+        if photo.day is not None and photo.plot:
+            groups[photo.plot, photo.day].append(photo)
+    means, long = [], []
+    for (plot, day), found in sorted(groups.items()):
+        used = [one for one in found if options.untrusted or one.row.get("trust") == "yes"]
+        head = {"plot": plot, "date": day.isoformat()}
+        mean: dict[str, Any] = head | {"n": len(used), "left_out": len(found) - len(used)}
+        for trait in _traits(found[0].row):
+            values = [value for one in used if math.isfinite(value := _number(one.row.get(trait)))]
+            if not values:
+                continue
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            mean |= {trait: statistics.fmean(values), f"{trait}_sd": spread}
+            ends = {"min": min(values), "max": max(values)}
+            told = {"trait": trait, "n": len(values), "mean": mean[trait], "sd": spread}
+            long.append(head | told | ends)
+        means.append(mean)
+    return means, long
+
+
+def _traits(row: Mapping[str, str]) -> list[str]:
+    classes = [
+        name
+        for name in row
+        if name.startswith(("cover_", "components_")) and name not in {"cover_low", "cover_high"}
+    ]
+    return list(dict.fromkeys([*TRAITS, *classes]))
+
+
+def _curves(means: Iterable[dict[str, Any]], at: float) -> list[PlotGrowth]:
+    plots: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for mean in means:
+        if "cover" in mean:
+            plots[mean["plot"]].append(mean)
+    return [_curve(plot, rows, at) for plot, rows in plots.items()]
+
+
+def _curve(plot: str, rows: Sequence[Mapping[str, Any]], at: float) -> PlotGrowth:
+    days = tuple(date.fromisoformat(row["date"]) for row in rows)
+    cover = tuple(float(row["cover"]) for row in rows)
+    since = np.array([(day - days[0]).days for day in days], np.float64)
+    growth = fit_growth(since, np.array(cover), np.array([row["n"] for row in rows], np.float64))
+    when = growth.day_of(at)
+    reached = days[0] + timedelta(days=round(when)) if abs(when) < 1e4 else None
+    note = growth.why
+    if reached is not None and not days[0] <= reached <= days[-1]:
+        note = "; ".join(filter(None, (note, "the date lies outside those photographed")))
+    spread = tuple(float(row.get("cover_sd") or 0) for row in rows)
+    return PlotGrowth(plot, days, cover, spread, growth, reached, note)

@@ -1,0 +1,82 @@
+"""What is written of a trial: means, long and wide, curves, and which photograph went where."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from selion.closerange.tables import write_table
+from selion.closerange.trial import Trial
+from selion.store.workbook import write_workbook
+
+MEANS, LONG, CURVES, WHERE, BOOK = (
+    "means.csv", "long.csv", "curves.csv", "photographs.csv", "trial.xlsx",
+)  # fmt: skip
+LONG_COLUMNS = ("plot", "date", "trait", "n", "mean", "sd", "min", "max")
+CURVE_COLUMNS = (
+    "plot", "dates", "first", "last", "top", "rate_per_day", "fastest", "reached", "rmse", "note",
+)  # fmt: skip
+WHERE_COLUMNS = ("file", "plot", "date", "from", "counts", "why", "trust", "cover")
+
+
+def write_trial(trial: Trial, folder: Path) -> None:
+    """Write four CSVs and a workbook with the same tables as sheets into a folder."""
+    tables = {
+        MEANS: (mean_columns(trial), trial.means),
+        LONG: (LONG_COLUMNS, trial.long),
+        CURVES: (CURVE_COLUMNS, curve_rows(trial)),
+        WHERE: (WHERE_COLUMNS, _where_rows(trial)),
+    }
+    for name, (columns, rows) in tables.items():
+        write_table(folder / name, columns, rows)
+    write_workbook(folder / BOOK, {Path(name).stem: sheet for name, sheet in tables.items()})
+
+
+def mean_columns(trial: Trial) -> list[str]:
+    """Return the columns of the means, in the order in which they came."""
+    return list(dict.fromkeys(name for row in trial.means for name in row))
+
+
+def curve_rows(trial: Trial) -> list[dict[str, Any]]:
+    """Return one row per plot with what its curve says."""
+    rows = []
+    for one in trial.curves:
+        growth = one.growth
+        fastest = growth.middle if math.isfinite(growth.middle) else None
+        rows.append(
+            {
+                "plot": one.plot,
+                "dates": len(one.days),
+                "first": one.days[0].isoformat(),
+                "last": one.days[-1].isoformat(),
+                "top": growth.top,
+                "rate_per_day": growth.rate,
+                "fastest": None if fastest is None else one.on(fastest).isoformat(),
+                "reached": one.reached.isoformat() if one.reached else None,
+                "rmse": growth.error,
+                "note": one.note,
+            }
+        )
+    return rows
+
+
+def _where_rows(trial: Trial) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": photo.row["file"],
+            "plot": photo.plot,
+            "date": photo.day.isoformat() if photo.day else "",
+            "from": photo.source,
+            "counts": "no" if photo.why or _left_out(trial, photo.row) else "yes",
+            "why": photo.why
+            or (photo.row.get("reasons", "") if _left_out(trial, photo.row) else ""),
+            "trust": photo.row.get("trust", ""),
+            "cover": photo.row.get("cover", ""),
+        }
+        for photo in trial.photos
+    ]
+
+
+def _left_out(trial: Trial, row: Any) -> bool:
+    return not trial.options.untrusted and row.get("trust") != "yes"

@@ -1,0 +1,187 @@
+"""The page of a trial: a growth curve of every plot, sorted as one likes, and the photographs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import date
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+
+from selion import store
+from selion.closerange.trial_tables import BOOK, CURVES, LONG, MEANS, WHERE
+from selion.reports import page
+
+if TYPE_CHECKING:
+    from selion.closerange.trial import PlotGrowth, Trial
+
+INDEX = "index.html"
+WIDTH, HEIGHT, LEFT, BOTTOM = 320, 150, 42, 22
+"""Of a curve, and of its margins."""
+MOST = 2000
+"""Plots on the page; the tables have all."""
+ORDERS = ("by name", "earliest first", "most cover first", "doubtful first")
+NEVER = date.max
+STYLE = "".join(
+    f"#order{k}:checked~.grid .card{{order:var(--o{k})}}" for k in range(len(ORDERS))
+) + (
+    "#sure:checked~.grid .card.no{display:none}.sorts label{margin-right:1.2rem}"
+    ".card svg{display:block;width:100%}"
+)
+
+
+def write_page(trial: Trial, final: Path, folder: Path) -> Path:
+    """Write ``index.html`` into a folder whose final name is given: links start from there."""
+    store.write_text(folder / INDEX, to_html(trial, final), force=True)
+    return folder / INDEX
+
+
+def to_html(trial: Trial, folder: Path) -> str:
+    """Lay a trial out as a page; pictures are those of the run, linked from the folder."""
+    sections = [
+        page.section("What was read", page.table(["", ""], _facts(trial)), _links()),
+        page.section(f"Plots ({len(trial.curves):,})", _plots(trial)),
+    ]
+    pictures = _pictures(trial, folder)
+    if pictures:
+        sections.append(page.section("Photographs", pictures))
+    lead = (
+        "Mean cover of each plot and date, bars of one standard deviation between photographs, and "
+        f"the logistic curve through them; the dotted line is a cover of {trial.options.at:.0%}."
+    )
+    return page.page("Growth by plot", lead, sections, "selion", wide=True)
+
+
+def _facts(trial: Trial) -> list[list[object]]:
+    used = sum(row["n"] for row in trial.means)
+    lost = sum(bool(photo.why) for photo in trial.photos)
+    left = sum(row["left_out"] for row in trial.means)
+    kinds = sorted({photo.source for photo in trial.photos if photo.source})
+    return [
+        ["photographs", f"{used:,} of {len(trial.photos):,} count"],
+        ["plot told by", ", ".join(kinds)],
+        ["without plot or date", f"{lost:,}"],
+        ["left out as not to be trusted", f"{left:,}"],
+        ["plots and dates", f"{len(trial.means):,}"],
+        ["curves without a doubt", f"{sum(not one.note for one in trial.curves):,}"],
+    ]
+
+
+def _links() -> str:
+    names = (MEANS, LONG, CURVES, WHERE, BOOK)
+    links = [f'<a href="{name}">{name}</a>' for name in names]
+    return f"<p>Tables: {', '.join(links)}</p>"
+
+
+def _plots(trial: Trial) -> str:
+    curves = trial.curves[:MOST]
+    keys: tuple[Callable[[PlotGrowth], Any], ...] = (
+        lambda one: one.plot,
+        lambda one: (one.reached or NEVER, one.plot),
+        lambda one: (-one.cover[-1], one.plot),
+        lambda one: (not one.note, one.plot),
+    )
+    places = [_places(curves, key) for key in keys]
+    cards = "".join(
+        _card(one, [place[k] for place in places], trial.options.at) for k, one in enumerate(curves)
+    )
+    choices = "".join(
+        f'<input type="radio" name="order" id="order{k}"{" checked" if not k else ""}> '
+        f'<label for="order{k}">{name}</label> '
+        for k, name in enumerate(ORDERS)
+    )
+    only = '<input type="checkbox" id="sure"> <label for="sure">only without a doubt</label>'
+    return (
+        f'<style>{STYLE}</style><div class="sorts">{choices}{only}'
+        f'<div class="grid">{cards}</div></div>'
+    )
+
+
+def _places(curves: Sequence[PlotGrowth], key: Callable[[PlotGrowth], Any]) -> list[int]:
+    """Return the place of each curve when they are sorted by a key."""
+    places = [0] * len(curves)
+    for place, k in enumerate(sorted(range(len(curves)), key=lambda k: key(curves[k]))):
+        places[k] = place
+    return places
+
+
+def _card(one: PlotGrowth, places: Sequence[int], at: float) -> str:
+    orders = ";".join(f"--o{k}:{place}" for k, place in enumerate(places))
+    reached = f"{at:.0%} on {one.reached.isoformat()}" if one.reached else f"{at:.0%}: not reached"
+    note = f'<p class="why">{escape(one.note)}</p>' if one.note else ""
+    kind = "no" if one.note else "yes"
+    dates = f"{len(one.days)} date{'' if len(one.days) == 1 else 's'}"
+    return (
+        f'<div class="card {kind}" style="{orders}">{draw_curve(one, at)}'
+        f"<p><strong>{escape(one.plot)}</strong> {dates}, last cover "
+        f"{one.cover[-1]:.0%}</p><p>{reached}</p>{note}</div>"
+    )
+
+
+def draw_curve(one: PlotGrowth, at: float) -> str:
+    """Draw the means of a plot, their spread and the curve, from 0 to 100 % of cover."""
+    first, last = one.days[0], one.days[-1]
+    span = max((last - first).days, 1)
+
+    def place(days: float, cover: float) -> tuple[float, float]:
+        x = LEFT + (WIDTH - LEFT - 8) * days / span
+        return x, 6 + (HEIGHT - BOTTOM - 6) * (1 - min(max(cover, 0), 1))
+
+    parts = []
+    for share in (0, 0.5, 1):
+        x, y = place(0, share)
+        parts.append(
+            f'<text x="{LEFT - 4}" y="{y + 4:.0f}" text-anchor="end">{share:.0%}</text>'
+            f'<line x1="{x}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" '
+            'opacity=".15"/>'
+        )
+    _, y = place(0, at)
+    parts.append(
+        f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" '
+        'stroke-dasharray="2 4" opacity=".6"/>'
+    )
+    if np.isfinite(one.growth.top):
+        days = np.linspace(0, span, 60)
+        line = " ".join(
+            "{:.1f},{:.1f}".format(*place(day, value))
+            for day, value in zip(days, one.growth(days), strict=True)
+        )
+        parts.append(f'<polyline points="{line}" fill="none" stroke="#2f8f46" stroke-width="2"/>')
+    for day, cover, spread in zip(one.days, one.cover, one.spread, strict=True):
+        x, y = place((day - first).days, cover)
+        top, low = (place(0, cover + side * spread)[1] for side in (1, -1))
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{low:.1f}" '
+            f'stroke="currentColor" opacity=".5"/><circle cx="{x:.1f}" cy="{y:.1f}" r="3">'
+            f"<title>{day.isoformat()}: {cover:.0%}</title></circle>"
+        )
+    ends = ((LEFT, first, "start"), (WIDTH - 8, last, "end"))
+    parts += [
+        f'<text x="{x}" y="{HEIGHT - 5}" text-anchor="{side}">{day.isoformat()}</text>'
+        for x, day, side in ends[: 1 + (last != first)]
+    ]
+    label = escape(f"Cover of plot {one.plot} over time", quote=True)
+    head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
+    return f"{head}{''.join(parts)}</svg>"
+
+
+def _pictures(trial: Trial, folder: Path) -> str:
+    shown = [photo for photo in trial.photos if photo.row.get("thumb") or photo.row.get("overlay")]
+    shown.sort(key=lambda photo: (photo.plot, photo.day or NEVER, photo.row["file"]))
+    cards = []
+    for photo in shown[:MOST]:
+        place = quote(os.path.relpath(trial.run / photo.row["overlay"], folder))
+        words = f"{photo.plot or 'no plot'}, {photo.day or 'no date'}"
+        said = escape(f"{photo.row['file']}: {words}", quote=True)
+        why = f'<p class="why">{escape(photo.why)}</p>' if photo.why else ""
+        kind = "no" if photo.why else "yes"
+        cards.append(
+            f'<div class="card {kind}"><a href="{place}"><img src="{place}" '
+            f'loading="lazy" alt="{said}"></a><p><strong>{escape(words)}</strong></p>'
+            f"<p>{escape(photo.row['file'])}</p>{why}</div>"
+        )
+    return f'<div class="grid">{"".join(cards)}</div>' if cards else ""
