@@ -363,7 +363,9 @@ def test_real_wheat_is_clean_and_turned_wheat_is_found():
 def test_real_aerial_chips_are_clean_and_shifted_ones_are_found():
     images = sorted((NAIP / "images").glob("*.tif"))[:4]
     data = load_polygons(
-        images, Labelled(NAIP / "fields.parquet"), Chips(512, land=Land(val=0, test=0))
+        images,
+        Labelled(NAIP / "fields.parquet", complete=True),
+        Chips(512, land=Land(val=0, test=0)),
     )
     report = check_dataset(data)
     assert report.faults == (), report.to_text()

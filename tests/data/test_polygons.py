@@ -305,12 +305,12 @@ def scene(tmp_path, size=160):
         for j in range(8)
     ]
     frame_of(squares, klass=[k % 2 for k in range(64)]).to_file(tmp_path / "in" / "fields.gpkg")
-    return tmp_path / "in" / "scene.tif", Labelled(tmp_path / "in" / "fields.gpkg")
+    return tmp_path / "in" / "scene.tif", Labelled(tmp_path / "in" / "fields.gpkg", complete=True)
 
 
 def test_a_dataset_is_read_lazily_or_written_and_says_the_same(tmp_path):
     image, labelled = scene(tmp_path)
-    chips = Chips(32, land=Land(block_km=0.6, val=0.2, test=0.2))
+    chips = Chips(32, land=Land(block_km=0.6, val=0.2, test=0.2, seed=8))
     lazy = load_polygons([image], labelled, chips)
     made = make_dataset([image], labelled, tmp_path / "out", chips, licence="CC0-1.0", group="here")
     data = load_dataset(tmp_path / "out")
@@ -347,7 +347,7 @@ def test_chips_off_the_lattice_fill_what_the_lattice_leaves(tmp_path):
     off = 0
     for seed in range(4):
         data = load_polygons(
-            [image], labelled, Chips(24, land=Land(block_km=0.5, val=0.3, test=0.3, seed=seed))
+            [image], labelled, Chips(24, land=Land(0.5, 0.3, 0.3, seed), fallback=False)
         )
         places = [tuple(map(int, key.split("_")[1:])) for key in data.keys]
         lattice = {*range(0, 136, 24), 136}
@@ -372,7 +372,14 @@ def test_chips_without_labels_are_left_out_on_request(tmp_path):
     assert (within[0].labels.ids == IGNORE).sum() < within[0].labels.ids.size
     one = frame_of([shapely.box(500_000, 5_299_900, 500_100, 5_300_000)])
     one.to_file(tmp_path / "one.gpkg")
-    assert len(load_polygons([image], Labelled(tmp_path / "one.gpkg"), Chips(32, empty=False))) == 1
+    assert (
+        len(
+            load_polygons(
+                [image], Labelled(tmp_path / "one.gpkg", complete=True), Chips(32, empty=False)
+            )
+        )
+        == 1
+    )
 
 
 def test_whole_images_and_images_of_one_name(tmp_path):
@@ -441,10 +448,11 @@ def test_outputs_are_whole_and_others_folders_are_never_replaced(tmp_path):
 def test_empty_splits_and_images_without_polygons_are_said(tmp_path):
     image, _ = scene(tmp_path)
     frame_of([shapely.box(0, 0, 100, 100)]).to_file(tmp_path / "elsewhere.gpkg")
-    data = load_polygons(
-        [image], Labelled(tmp_path / "elsewhere.gpkg"), Chips(64, land=Land(block_km=2000))
-    )
-    assert "scene: no polygon lies on it." in data.problems
+    elsewhere, chips = tmp_path / "elsewhere.gpkg", Chips(64, land=Land(2000), fallback=False)
+    with pytest.raises(UnreadableFile, match="nothing is known of it and it was left out"):
+        load_polygons([image], Labelled(elsewhere), chips)
+    data = load_polygons([image], Labelled(elsewhere, complete=True), chips)
+    assert "scene: no polygon lies on it: all of it is background." in data.problems
     assert any("left val and test empty" in p or "empty" in p for p in data.problems)
 
 
@@ -458,7 +466,7 @@ def test_empty_splits_and_images_without_polygons_are_said(tmp_path):
 def test_real_aerial_chips_burn_to_the_shipped_instances():
     images = sorted((NAIP / "images").glob("*.tif"))[:6]
     for path, sample in zip(
-        images, load_polygons(images, Labelled(NAIP / "fields.parquet")), strict=True
+        images, load_polygons(images, Labelled(NAIP / "fields.parquet", complete=True)), strict=True
     ):
         shipped = store.open_raster(NAIP / "instances" / path.name)
         ids = shipped.read(whole(shipped.grid)).values[0]
@@ -472,7 +480,7 @@ def test_real_aerial_chips_burn_to_the_shipped_instances():
 def test_three_dates_of_the_estonian_tile_fall_into_the_same_splits():
     data = load_polygons(
         sorted(ESTONIA.glob("s2_*.tif")),
-        Labelled(ESTONIA / "fields.parquet"),
+        Labelled(ESTONIA / "fields.parquet", complete=True),
         Chips(64, land=Land(block_km=1, val=0.3, test=0.3)),
     )
     place = {}
@@ -481,7 +489,7 @@ def test_three_dates_of_the_estonian_tile_fall_into_the_same_splits():
     assert len(place) > 3
     assert all(len(splits) == 1 for splits in place.values())
     sample = load_polygons(
-        sorted(ESTONIA.glob("s2_*.tif"))[:1], Labelled(ESTONIA / "fields.parquet")
+        sorted(ESTONIA.glob("s2_*.tif"))[:1], Labelled(ESTONIA / "fields.parquet", complete=True)
     )[0]
     shipped = store.open_raster(ESTONIA / "instances.tif")
     ids = shipped.read(whole(shipped.grid)).values[0]

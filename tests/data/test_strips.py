@@ -44,7 +44,7 @@ def farm(folder, height, width):
         transform=PLACE,
     )
     squares(height, width).to_file(folder / "farm.gpkg", driver="GPKG")
-    return folder / "farm.tif", Labelled(folder / "farm.gpkg")
+    return folder / "farm.tif", Labelled(folder / "farm.gpkg", complete=True)
 
 
 @given(
@@ -153,7 +153,7 @@ def test_where_blocks_leave_nothing_the_sentence_says_what_helps(tmp_path):
             r"split by strips"
         ),
     ):
-        load_polygons([image], labelled, Chips(60, land=Land(0.06, 0.4, 0.2)))
+        load_polygons([image], labelled, Chips(60, land=Land(0.06, 0.4, 0.2), fallback=False))
     with pytest.raises(BadInput, match="leave something for training"):
         Strips(0.8, 0.4)
 
@@ -177,3 +177,59 @@ def test_make_splits_by_strips(tmp_path):
     done = CliRunner().invoke(cli, asked, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert load_dataset(tmp_path / "d").splits == ("train", "val", "test")
+
+
+def test_one_image_falls_back_to_strips_and_says_so(tmp_path):
+    """A block of land of 5 km holds all of a farm: without strips nothing was held out."""
+    farm(tmp_path, 256, 256)
+    asked = ["data", "make", str(tmp_path / "farm.tif"), "-p", str(tmp_path / "farm.gpkg")]
+    asked += ["--size", "64", "-o", str(tmp_path / "d")]
+    done = CliRunner().invoke(cli, asked, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "so each image is parted by strips" in done.output
+    data = load_dataset(tmp_path / "d")
+    assert data.splits == ("train", "val", "test")
+    ends = {}
+    for sample in data:
+        first = tuple(int(v) for v in sample.key.split("_")[1:])
+        for axis in (0, 1):
+            last = first[axis] + sample.image.grid.shape[axis]
+            low, high = ends.get((axis, sample.split), (999, 0))
+            ends[axis, sample.split] = min(low, first[axis]), max(high, last)
+    axis = 0 if ends[0, "train"][1] < 256 else 1
+    assert ends[axis, "val"][0] - ends[axis, "train"][1] == 2 * (256 // 64)
+    asked[-1] += "2"
+    with pytest.raises(BadInput, match="No chip is left for val and test of 16"):
+        CliRunner().invoke(cli, [*asked, "--split-by", "land"], catch_exceptions=False)
+    assert not (tmp_path / "d2").exists()
+    done = CliRunner().invoke(cli, [*asked, "--split-by", "strips", "--seed", "3"])
+    assert done.exit_code == 2
+    assert "not drawn by lot" in done.output
+
+
+def test_land_away_from_all_outlines_is_not_known(tmp_path):
+    """A farm in one corner: its lanes were looked at, the rest of the image was not."""
+    farm(tmp_path, 200, 200)
+    squares(60, 60).to_file(tmp_path / "some.gpkg", driver="GPKG")  # fields of 16 m, lanes of 4 m
+    none = Strips(0.0, 0.0)
+
+    def ids(**said):
+        return load_polygons(
+            [tmp_path / "farm.tif"],
+            Labelled(tmp_path / "some.gpkg", **said),
+            Chips(200, land=none),
+        )
+
+    (sample,) = found = ids()
+    labels = sample.labels.ids
+    assert (labels[2:58, 2:58] != 255).all(), "fields and the lanes between them"
+    assert (labels[18:22, 4:54] == 0).all(), "a lane is background"
+    known = np.zeros((200, 200), bool)
+    known[:61, :61] = True  # the outermost field ends at 58, and a rim of three pixels
+    assert (labels[~known] == 255).all()
+    assert any("lies away from what is outlined" in line for line in found.problems)
+    assert "91% of the land" in " ".join(found.problems)
+    (sample,) = ids(complete=True)
+    assert (sample.labels.ids != 255).all()
+    with pytest.raises(BadInput, match="give one of them"):
+        ids(complete=True, area=tmp_path / "some.gpkg")

@@ -193,13 +193,14 @@ class MakeChoice:
     """Options of ``selion data make``, as they were given."""
 
     area: Path | None
+    complete: bool
     keep: str | None
     boundary: str
     boundary_as: Literal["inside", "line"]
     classes: str
     size: int
     overlap: float
-    split_by: str
+    split_by: Literal["auto", "land", "strips"]
     block_km: float
     val: float
     test: float
@@ -230,6 +231,14 @@ class MakeChoice:
     type=click.Path(path_type=Path),
     default=None,
     help="Polygons outside of which nothing is known; there masks are 255.",
+)
+@click.option(
+    "--complete",
+    is_flag=True,
+    help=(
+        "Every field of the images is outlined: all the rest is background. Without it, what lies "
+        "away from all outlines is not known (255), and images without any are left out."
+    ),
 )
 @click.option(
     "--where",
@@ -276,12 +285,12 @@ class MakeChoice:
 )
 @click.option(
     "--split-by",
-    type=click.Choice(["land", "strips"]),
-    default="land",
+    type=click.Choice(["auto", "land", "strips"]),
+    default="auto",
     show_default=True,
     help=(
         "land: blocks drawn at random, the same for all images; strips: across each image, for "
-        "one or a few small ones."
+        "one or a few small ones; auto: land, or strips where blocks leave a split empty."
     ),
 )
 @click.option(
@@ -329,6 +338,8 @@ def make_command(
 ) -> None:
     """Make a dataset."""
     given = opt.taken(MakeChoice, values)
+    if given.split_by == "strips":
+        opt.refuse_given(["block_km", "seed"], "strips are not drawn by lot")
     from selion.data import make_dataset
 
     labelled, chips = _labelled(polygons, given), _chips(given)
@@ -389,6 +400,7 @@ def _labelled(polygons: Path, given: MakeChoice) -> Labelled:
         keep,
         burning,
         FTW3 if given.classes == "3" else FTW2,
+        given.complete,
     )
 
 
@@ -399,6 +411,9 @@ def _chips(given: MakeChoice) -> Chips | None:
 
     shares = (given.val, given.test)
     land = (
-        Strips(*shares) if given.split_by == "strips" else Land(given.block_km, *shares, given.seed)
+        Strips(*shares, wide=True)
+        if given.split_by == "strips"
+        else Land(given.block_km, *shares, given.seed)
     )
-    return Chips(given.size, given.overlap, land, bool(given.empty))
+    fallback = given.split_by == "auto"
+    return Chips(given.size, given.overlap, land, bool(given.empty), fallback)

@@ -17,8 +17,10 @@ from selion import store
 from selion.classes import IGNORE, ClassScheme
 from selion.data.dataset import Dataset, Entry
 from selion.data.declare import FILE, check_dataset_folder
-from selion.data.polygons import Chips, Labelled, load_polygons
+from selion.data.place import Land
+from selion.data.polygons import Chips, Labelled, load_polygons, lost_splits
 from selion.data.splits import write_splits
+from selion.errors import BadInput
 from selion.grid import whole
 from selion.labels import LabelMap
 from selion.progress import OnStep, silent
@@ -78,12 +80,16 @@ def make_dataset(
     ------
     OutputExists, OutputFailed
         If the folder is there, or cannot be written.
+    BadInput
+        If a split that was asked for would be empty.
     """
     out = Path(out).expanduser()
     check_dataset_folder(out, force)
+    chips = chips or Chips()
     dataset = load_polygons(
-        images, labelled, chips or Chips(), name=name or out.name, licence=licence, group=group
+        images, labelled, chips, name=name or out.name, licence=licence, group=group
     )
+    _check_splits(dataset, chips)
     counts: Counter[str] = Counter()
     objects, rows = 0, []
     with store.atomic_folder(out, force) as folder:
@@ -102,6 +108,22 @@ def make_dataset(
     )
     shares = {key: counts[key] / total for key in (*dataset.classes.names, "unknown")}
     return MadeDataset(out, dict(Counter(row[1] for row in rows)), shares, objects, notes)
+
+
+def _check_splits(dataset: Dataset, chips: Chips) -> None:
+    """Refuse a dataset that cannot be trained on, or not validated, though that was asked for."""
+    lost = lost_splits(dataset.entries, chips.land)
+    if not lost:
+        return
+    ways = (
+        "take smaller blocks of land, another seed, or strips of each image (--split-by auto)"
+        if isinstance(chips.land, Land)
+        else "take smaller chips or a larger image"
+    )
+    raise BadInput(
+        f"No chip is left for {' and '.join(lost)} of {len(dataset):,}: {ways}, or give a share of "
+        "0 for validation (--val 0) or testing (--test 0)."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from selion.data.place import Land
 from selion.data.splits import hashed_split
 from selion.data.stacked import Cut, stack
 from selion.data.strips import Strips
+from selion.data.surroundings import SAID, looked_at, unknown_share
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import Lattice, Roi
 from selion.raster import Source
@@ -33,6 +34,10 @@ Picture = tuple[tuple[str, Path], ...]
 name."""
 CUT = "lie in two splits"
 """What is said of chips that are left out for it."""
+COMPLETE = "--complete (data.complete = true in a recipe)"
+"""How it is said that everything is outlined."""
+REDRAW, DRAWS = 3, 20
+"""From so many images on, other lots are tried where one leaves a split empty, at most so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class Chips:
     left out; strips are cut into chips each by itself."""
     empty: bool = True
     """Whether chips without a field are kept."""
+    fallback: bool = True
+    """Whether images are split by strips across each where blocks of land leave a split empty."""
 
     def __post_init__(self) -> None:
         if self.size < 8:
@@ -60,11 +67,22 @@ class Labelled:
 
     polygons: Path
     area: Path | None = None
-    """Polygons outside of which nothing is known."""
+    """Polygons outside of which nothing is known; inside every field is outlined."""
     keep: tuple[str, str] | None = None
     """Column and value of the rows that are fields."""
     burning: Burning = field(default_factory=Burning)
     classes: ClassScheme = FTW3
+    complete: bool = False
+    """Whether every field of the images is outlined, so that all the rest is background.  Else what
+    lies away from all outlines is not known (:func:`selion.data.surroundings.looked_at`), and
+    neither is an image without any."""
+
+    def __post_init__(self) -> None:
+        if self.complete and self.area is not None:
+            raise BadInput(
+                f"The area {self.area} was given, outside of which nothing is known, and that all "
+                "is outlined: give one of them."
+            )
 
 
 def load_polygons(
@@ -106,19 +124,15 @@ def load_polygons(
     if not images:
         raise BadInput("No image was given: name one at least.")
     pictures = [_picture(image) for image in images]
-    entries: list[Entry] = []
-    problems: list[str] = []
-    for key, picture in zip(_names([picture[0][1] for picture in pictures]), pictures, strict=True):
-        mine, said = _of_image(key, picture, labelled, chips, group)
-        entries += mine
-        problems += [f"{key}: {line}" for line in said]
+    named = dict(zip(_names([picture[0][1] for picture in pictures]), pictures, strict=True))
+    entries, problems = _split(named, labelled, chips, group)
     if not entries:
         why = " ".join(problems) or "they are empty."
         raise UnreadableFile(
             f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: "
             f"{why}{_cure(problems, chips)}"
         )
-    problems += _empty_splits(entries, chips)
+    problems += _unknown_land(named, labelled)
     return Dataset(
         name or labelled.polygons.stem,
         labelled.classes,
@@ -127,6 +141,72 @@ def load_polygons(
         folder=None,
         problems=tuple(problems),
     )
+
+
+def _split(
+    named: Mapping[str, Picture], labelled: Labelled, chips: Chips | None, group: str
+) -> tuple[list[Entry], list[str]]:
+    """Cut images into chips, by other means where those that were asked for leave a split empty."""
+    found = _cut_all(named, labelled, chips, group)
+    if chips is None or not lost_splits(found[0], chips.land):
+        return found
+    if not isinstance(chips.land, Land) or not chips.fallback:
+        return found[0], [*found[1], *_empty_splits(found[0], chips)]
+    lost = " and ".join(lost_splits(found[0], chips.land))
+    for seed in range(chips.land.seed + 1, chips.land.seed + 1 + DRAWS):
+        if len(named) < REDRAW:
+            break
+        drawn = replace(chips, land=replace(chips.land, seed=seed))
+        again = _cut_all(named, labelled, drawn, group)
+        if not lost_splits(again[0], drawn.land) and 2 * _count(again[0], "train") >= len(again[0]):
+            said = f"The lot of seed {chips.land.seed} left {lost} empty: that of seed {seed} "
+            return again[0], [*again[1], f"{said}was taken."]
+    land = Strips(chips.land.val, chips.land.test, wide=True)
+    strips = replace(chips, land=land)
+    entries, problems = _cut_all(named, labelled, strips, group)
+    said = (
+        f"Blocks of {chips.land.block_km:g} km leave {lost} empty, so each image is parted by "
+        "strips with a gap between them: neighbours look alike, so expect scores that flatter; "
+        "fields on another image are the better test."
+    )
+    return entries, [*problems, said, *_empty_splits(entries, strips)]
+
+
+def _cut_all(
+    named: Mapping[str, Picture], labelled: Labelled, chips: Chips | None, group: str
+) -> tuple[list[Entry], list[str]]:
+    entries: list[Entry] = []
+    problems: list[str] = []
+    for key, picture in named.items():
+        mine, said = _of_image(key, picture, labelled, chips, group)
+        entries += mine
+        problems += [f"{key}: {line}" for line in said]
+    return entries, problems
+
+
+def _count(entries: Sequence[Entry], split: str) -> int:
+    return sum(entry.split == split for entry in entries)
+
+
+def _unknown_land(named: Mapping[str, Picture], labelled: Labelled) -> list[str]:
+    """Say how much of the images counts as not known because nothing is outlined near."""
+    if labelled.complete or labelled.area is not None:
+        return []
+    shares = []
+    for picture in named.values():
+        grid = open_picture(picture).grid
+        outlines = _outlines(labelled, grid)
+        if not outlines.frame.empty:
+            shares.append(unknown_share(outlines.area, grid))
+    share = sum(shares) / max(len(shares), 1)
+    if share < SAID:
+        return []
+    return [
+        (
+            f"{share:.0%} of the land lies away from what is outlined and counts as not known; if "
+            f"every field of the images is outlined, say so with {COMPLETE}."
+        )
+    ]
 
 
 def _cure(problems: Sequence[str], chips: Chips | None) -> str:
@@ -186,10 +266,13 @@ def open_piece(picture: Picture, roi: Roi | None) -> Source:
     return source if roi is None else Cut(source, roi)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _outlines(labelled: Labelled, grid: GeoBox) -> Outlines:
     """Read the polygons of an image once for all its chips."""
-    return read_outlines(labelled.polygons, grid, area=labelled.area, keep=labelled.keep)
+    found = read_outlines(labelled.polygons, grid, area=labelled.area, keep=labelled.keep)
+    if labelled.complete or labelled.area is not None:
+        return found
+    return replace(found, area=looked_at(found.frame.geometry, grid))
 
 
 def burn_piece(labelled: Labelled, whole_grid: GeoBox, roi: Roi | None, grid: GeoBox) -> Truth:  # noqa: ARG001  # a truth is asked with the piece's grid
@@ -205,7 +288,15 @@ def _of_image(
     grid = open_picture(picture).grid
     outlines = _outlines(labelled, grid)
     problems = list(outlines.notes)
-    if outlines.frame.empty:
+    if outlines.frame.empty and labelled.complete:
+        problems.append("no polygon lies on it: all of it is background.")
+    elif outlines.frame.empty and labelled.area is None:
+        problems.append(
+            "no polygon lies on it, so nothing is known of it and it was left out; if it shows no "
+            f"field, say so with {COMPLETE}."
+        )
+        return [], problems
+    elif outlines.frame.empty:
         problems.append("no polygon lies on it.")
     if chips is None:
         return [_entry(key, picture, labelled, grid, None, "", group)], problems
@@ -337,29 +428,23 @@ def _wanted(outlines: Outlines, piece: GeoBox, chips: Chips) -> bool:
     return chips.empty or len(outlines.frame.sindex.query(box, predicate="intersects")) > 0
 
 
-def _empty_splits(entries: Sequence[Entry], chips: Chips | None) -> list[str]:
-    if chips is None:
-        return []
+def lost_splits(entries: Sequence[Entry], land: Land | Strips) -> list[str]:
+    """Return the splits that were asked for and have no chip."""
     found = {entry.split for entry in entries}
+    shares = {"train": 1 - land.val - land.test, "val": land.val, "test": land.test}
+    return [name for name, share in shares.items() if share > 1e-9 and name not in found]
+
+
+def _empty_splits(entries: Sequence[Entry], chips: Chips) -> list[str]:
     land = chips.land
-    wanted = [
-        name
-        for name, share in (
-            ("train", 1 - land.val - land.test),
-            ("val", land.val),
-            ("test", land.test),
-        )
-        if share > 0
-    ]
-    lost = [name for name in wanted if name not in found]
+    lost = " and ".join(lost_splits(entries, land))
     if not lost:
         return []
     if isinstance(land, Strips):
-        return [f"No strip was left for {' and '.join(lost)}: the image is too small to be parted."]
-    cure = "take smaller blocks, another seed, or split by strips of the image."
+        return [f"No strip was left for {lost}: the image is too small to be parted."]
     return [
         (
-            f"The lot left {' and '.join(lost)} empty: with blocks of {land.block_km:g} km there "
-            f"are too few; {cure}"
+            f"The lot left {lost} empty: with blocks of {land.block_km:g} km there are too few; "
+            "take smaller blocks, another seed, or split by strips of the image."
         )
     ]

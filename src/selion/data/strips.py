@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 GAP = 1
 """Pixels on either side of a cut that are in no split, so that chips of two splits do not touch."""
+WIDE, THIN = 16, 64
+"""Pixels on either side of a cut where there is room for them: at most these, and at most one in so
+many of the image's side."""
 PERIOD = 12
 """Chips along the image from which on there is more than one strip of each split: a large image is
 not alike all over."""
@@ -31,6 +34,9 @@ class Strips:
 
     val: float = 0.2
     test: float = 0.0
+    wide: bool = False
+    """Whether up to :data:`WIDE` pixels on either side of a cut are in no split, instead of
+    :data:`GAP`: what lies at a cut looks alike on both sides."""
 
     def __post_init__(self) -> None:
         hashed_split("", self.val, self.test)  # says what is wrong with the shares
@@ -61,9 +67,10 @@ class Strips:
         axis = int(np.argmax(np.ptp(boxes, axis=(0, 1))))
         extent, across = int(grid.shape[axis]), slice(0, int(grid.shape[1 - axis]))
         held = _held(boxes, axis, extent)
+        gap = max(GAP, min(WIDE, extent // THIN)) if self.wide else GAP
         found = []
         for start, stop, split in self._cuts(held, max(1, round(extent / (PERIOD * chip)))):
-            along = slice(start + GAP if start else 0, stop - GAP if stop < extent else extent)
+            along = slice(start + gap if start else 0, stop - gap if stop < extent else extent)
             if along.stop > along.start:
                 found.append(((along, across) if axis == 0 else (across, along), split))
         return found

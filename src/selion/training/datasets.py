@@ -138,7 +138,8 @@ def _own_polygons(recipe: Recipe) -> Dataset:
     image, polygons = Path(spec.image).expanduser(), Path(spec.polygons).expanduser()
     area = Path(spec.area).expanduser() if spec.area else None
     classes = FTW3 if is_outlines(recipe.classes) else recipe.classes
-    labelled = Labelled(polygons, area, burning=Burning(width=spec.boundary_width), classes=classes)
+    burning = Burning(width=spec.boundary_width)
+    labelled = Labelled(polygons, area, burning=burning, classes=classes, complete=spec.complete)
     name = f"{image.stem} with {polygons.stem}"
     if not spec.block_km:
         return load_polygons(
@@ -149,7 +150,7 @@ def _own_polygons(recipe: Recipe) -> Dataset:
         for k in range(DRAWS if spec.validation_share else 1)
     )
     drawn = (
-        load_polygons([image], labelled, Chips(recipe.window, land=land), name=name)
+        load_polygons([image], labelled, Chips(recipe.window, land=land, fallback=False), name=name)
         for land in lands
     )
     first = next(drawn)

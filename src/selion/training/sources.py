@@ -121,7 +121,10 @@ class Data:
     dataset."""
     area: str = ""
     """Own polygons: a table of the areas in which every field is outlined; outside of them nothing
-    is known.  Empty: the whole image is complete."""
+    is known."""
+    complete: bool = False
+    """Own polygons: every field of the image is outlined, and all the rest is background.  Without
+    it and without ``area``, what lies away from all outlines is not known."""
     validation_share: float = 0.2
     """Own polygons: share that is kept for validation: of what is outlined, or of the land where
     ``block_km`` is given."""
