@@ -6,6 +6,10 @@ import pytest
 
 from terminal import Screen, seen
 
+NOTE = (
+    "The image's pixels are 10 m on the ground: interpolated up to 5 m (the model was trained on "
+    "5 m pixels), from 578 x 379 to 1156 x 758 pixels."
+)
 VERB = """
 import sys, time, click
 from selion.cli import options as opt
@@ -36,8 +40,8 @@ def test_all_is_there_once_and_the_path_comes_last(columns):
         "mean confidence    0.79",
         "somewhere/fields.parquet",
     ]
-    whole = " ".join(lines)
-    for once in ("A note in between.", "A line in between.", "tile   season", "578 x 379"):
+    whole = " ".join(lines)  # lines break between words
+    for once in ("A note in between.", "A line in between.", "tile   season", NOTE):
         assert whole.count(once) == 1, once
     bars = [re.sub(r"\s+", " ", re.sub("[━╸╺]+", "-", line)) for line in lines if "━" in line]
     assert [bar.split()[0] for bar in bars] == ["predict", "objects"]

@@ -125,7 +125,7 @@ class Bar:
     def note(self, text: str) -> None:
         """Write a line."""
         self.put_away()
-        click.echo(text, file=self.console.file)
+        self.console.print(text, highlight=False, markup=False)
 
     def step(self, stage: str, done: float, total: float, detail: str = "") -> None:
         """Move the bar of a stage."""
