@@ -53,6 +53,8 @@ def test_recipes_datasets_providers_and_editions():
         ("fields",),
         ("query", "area.geojson"),
         ("crops",),
+        ("crops", "photos/", "-o"),
+        ("review",),
         ("change",),
         ("view",),
         ("map", "x.tif", "-o"),

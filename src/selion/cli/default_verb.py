@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class DefaultVerb(click.Group):
@@ -23,3 +24,10 @@ class DefaultVerb(click.Group):
         if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the verbs, and what the default takes: a file or folder."""
+        return [
+            *super().shell_complete(ctx, incomplete),
+            CompletionItem(incomplete, type="file"),
+        ]

@@ -81,7 +81,8 @@ class PlotsChoice(opt.VerbChoice):
 @opt.overlap
 @opt.flips
 @click.option(
-    "--min-area",
+    "--min-pixels",
+    "min_area",
     type=click.IntRange(1),
     default=30,
     show_default=True,

@@ -62,7 +62,8 @@ RARE = {
 """What ``--help`` leaves to ``--help-all`` where there are many options."""
 _RARE = frozenset(" ".join(RARE.values()).split())
 FORMER = {
-    "crops": {"--gsd": "--mm-per-pixel", "--min-area": "--min-pixels"},
+    "crops photos": {"--gsd": "--mm-per-pixel", "--min-area": "--min-pixels"},
+    "crops plots": {"--min-area": "--min-pixels"},
     "label depth": {
         "--refine": "--edges-by-depth",
         "--edge": "--network-edge",
