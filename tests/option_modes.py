@@ -352,7 +352,7 @@ MODES = {
         Mode("crops trial {measured} -o out --plots {measured}/places.gpkg"),
     ],
     "crops plots": [
-        Mode("crops plots {ortho} {plots} -o out -m colour --min-area 1"),
+        Mode("crops plots {ortho} {plots} -o out -m colour --min-pixels 1"),
         Mode(
             "crops plots {ortho} {plots} -o out",
             {

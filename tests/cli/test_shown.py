@@ -49,6 +49,7 @@ MEANINGS = {
     "--model": "a model's name or folder",
     "--groups": "only these",
     "--overwrite": "replace what is there",
+    "--names": "column of the plots' names",
     "--out": "where the result goes",
     "--overlap": "share of a square in common with its neighbour",
     "--page": "also write a page",

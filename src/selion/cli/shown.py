@@ -64,6 +64,7 @@ _RARE = frozenset(" ".join(RARE.values()).split())
 FORMER = {
     "crops photos": {"--gsd": "--mm-per-pixel", "--min-area": "--min-pixels"},
     "crops plots": {"--min-area": "--min-pixels"},
+    "crops trial": {"--table": "--photo-table"},
     "label depth": {
         "--refine": "--edges-by-depth",
         "--edge": "--network-edge",

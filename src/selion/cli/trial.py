@@ -50,7 +50,8 @@ class TrialChoice(opt.VerbChoice):
     ),
 )
 @click.option(
-    "--table",
+    "--photo-table",
+    "table",
     type=click.Path(path_type=Path),
     default=None,
     help="CSV with the columns file, plot and, if need be, date.",
