@@ -45,6 +45,7 @@ MEANINGS = {
     "--layout": "how files lie in a folder",
     "--max-area": "largest field in m2",
     "--method": "how probabilities become objects",
+    "--min-pixels": "smallest plant or leaf in pixels",
     "--min-area": "smallest field, or piece of one, in m2",
     "--model": "a model's name or folder",
     "--groups": "only these",

@@ -30,7 +30,7 @@ class TrialChoice(opt.VerbChoice):
     help=(
         "Bring measured photographs together by plot and date: means with their spread, growth "
         "curves, and the date of a given cover. RUN is the folder that 'selion crops FOLDER' "
-        "wrote. What tells the plot: --table, then --pattern, then --plots."
+        "wrote. What tells the plot: --photo-table, then --pattern, then --plots."
     ),
 )
 @click.argument("run", type=click.Path(path_type=Path))

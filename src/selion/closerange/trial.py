@@ -51,7 +51,7 @@ class TrialOptions:
             raise BadInput(
                 "Nothing says which photograph shows which plot: give a pattern of the names, for "
                 "example --pattern 'FPWW022{plot}_RGB1_{date}_*', polygons for photographs with "
-                "GPS (--plots), or a CSV of file and plot (--table)."
+                "GPS (--plots), or a CSV of file and plot (--photo-table)."
             )
 
 
@@ -133,7 +133,8 @@ def read_trial(run: Path, options: TrialOptions, *, on_note: OnNote = unsaid) ->
     if len(lost) == len(photos):
         raise BadInput(
             f"None of {len(photos)} photographs finds its plot and date (the first, "
-            f"{photos[0].row['file']}: {photos[0].why}): change the pattern, or give a --table."
+            f"{photos[0].row['file']}: {photos[0].why}): change the pattern, or give a "
+            "--photo-table."
         )
     if lost:
         first = ", ".join(photo.row["file"] for photo in lost[:SHOWN])
