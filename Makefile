@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE =
 # uv fetches, unpacks and compiles on all cores; where it finds no index, pip installs the same.
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e $(WANTED) || $(BIN)/python -m pip install -q -c constraints.txt -e $(WANTED)
 
-.PHONY: help setup services demo test test-slow test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
+.PHONY: help setup services demo test test-slow test-faults test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -41,6 +41,9 @@ test: $(V)/.test ## install what the tests need and run them
 
 test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as a language model that learns
 	$(BIN)/python -m pytest -q -m slow
+
+test-faults: $(V)/.test ## put every verb through every fault; the table: docs/reliability.md
+	$(BIN)/python bench/fault_verbs.py --all --places 3 --jobs 2 --page docs/reliability.md
 
 test-services: $(V)/.test services ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
 	SELION_SERVICES_PYTHON=$(SERVICES)/bin/python $(BIN)/python -m pytest -q tests/imagery/test_pgstac.py tests/imagery/test_services_archive.py

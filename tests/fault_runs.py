@@ -3,9 +3,11 @@
 
 A command runs in a forked child, where an audit hook sees each call that changes a file below its
 folder (open for writing, rename, link, mkdir, remove ...; ``os.fsync`` besides).  At one of them
-the child is killed, or the call fails once with an error of the operating system; or no file may
-become larger than so many bytes, which also reaches what C libraries write.  Then the same command
-is given again, and has to come to what a run wrote that nobody disturbed.
+the child is killed or asked to stop, the call fails once or all do from there on, the clock is set
+back, or the folder of the output goes; or no file may become larger than so many bytes, or the
+folder is a small disk (tmpfs), which also reach what C libraries write; or two children do the same
+at once; or the folder has an odd name, or the output that of a link.  Then the same command is
+given again, and has to come to what a run wrote that nobody disturbed.
 """
 
 from __future__ import annotations
@@ -17,19 +19,22 @@ import pickle
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 import option_modes
 from option_walk import ONCE, Inputs, Mode, Outcome, Walk
-from selion.cli.main import system_sentence
+from selion.cli.main import _stop_as_asked, system_sentence
 
 CHANGING = {
     "os.rename": 2,
@@ -43,6 +48,26 @@ CHANGING = {
 """Audit events of calls that change files, and how many of their arguments are paths."""
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EMFILE", "EROFS", "EDQUOT")
+SIGNALS = ("INT", "TERM", "HUP")
+LASTING = {"full": "ENOSPC", "readonly": "EROFS"}
+"""What fails from a call on, until the command ends; on a full disk one may still remove."""
+MOMENTS = ("kill", "steps", *ERRORS, *SIGNALS, *LASTING, "gone", "clock", "EXDEV")
+"""What happens at one of the calls, or from there on."""
+KINDS = (*MOMENTS, "size", "tmpfs", "twice", "names", "link")
+"""``steps`` are kills before and after each file gets its name."""
+SIZES = {"size": (0, 1000, 20_000), "tmpfs": (8, 64, 256)}
+"""Bytes that a file may have; KiB of the disk."""
+NAMES = (
+    "two words",
+    'it\'s "quoted"',
+    "-dash",
+    "caf\u00e9 \u00fc",
+    "cafe\u0301 u\u0308",
+    "a%20b#c?d=e&f",
+    "line\nbreak",
+    "n" * 250,
+)
+"""Of the folder in which a command works."""
 LOGS = (".jsonl",)
 """Endings of files that grow line by line: half of them is what they are for."""
 TIMED = {"run.json"}
@@ -56,9 +81,9 @@ class Fault:
     """What happens to a run, and when."""
 
     kind: str
-    """"kill", the name of an error, or "size"."""
+    """One of :data:`KINDS`."""
     at: int
-    """Number of the call from 1, or the bytes that a file may have."""
+    """Number of the call from 1; of :data:`SIZES` the size, of a name its number from 0."""
 
     def __str__(self) -> str:
         return f"{self.kind}@{self.at}"
@@ -75,11 +100,24 @@ class Ended:
     """A traceback."""
 
 
+@dataclass(frozen=True)
+class Truth:
+    """What a run left that nobody disturbed."""
+
+    whole: dict[str, str]
+    """What a person sees: names, and hashes of contents."""
+    hidden: set[str]
+    """Names of hidden files."""
+
+
 class Child:
     """What is done in a child, before and while the command runs."""
 
-    def __init__(self, here: Path, fault: Fault | None) -> None:
-        self.here, self.fault = os.path.realpath(here), fault
+    def __init__(self, here: Path, fault: Fault | None, kept: tuple[str, ...] = ()) -> None:
+        self.kept = (".cache", *kept)
+        self.here, self.fault = os.path.realpath(here), fault or Fault("", 0)
+        self.done = self.across = False
+        """Whether it has happened; whether the call is about two folders."""
         self.calls: list[str] = []
         self.on = False
 
@@ -112,17 +150,49 @@ class Child:
             with contextlib.suppress(TypeError, ValueError):
                 name = os.path.normpath(Path(os.fsdecode(path)).absolute())
                 if name.startswith((self.here + os.sep, str(Path.cwd()) + os.sep)):
+                    self.across = (
+                        len({Path(os.fsdecode(one)).absolute().parent for one in paths}) > 1
+                    )
                     self._called(what, name)
                     return
 
     def _called(self, what: str, name: str | None) -> None:
         self.calls.append(f"{what} {Path(name).name if name else ''}".strip())
-        if self.fault is None or self.fault.kind == "size" or len(self.calls) != self.fault.at:
-            return
-        if self.fault.kind == "kill":
+        kind, due = self.fault.kind, len(self.calls) - self.fault.at
+        if kind in MOMENTS and due >= 0 and (due == 0 or kind in (*LASTING, "EXDEV")):
+            self._happen(kind, what, name)
+
+    def _happen(self, kind: str, what: str, name: str | None) -> None:
+        if kind in ("kill", "steps"):
             os.kill(os.getpid(), signal.SIGKILL)
-        number = getattr(errno, self.fault.kind)
-        raise OSError(number, os.strerror(number), *([name] if name else []))
+        elif kind in SIGNALS:
+            os.kill(os.getpid(), getattr(signal, f"SIG{kind}"))
+        elif kind == "clock":
+            _set_back()
+        elif kind == "gone":
+            self.on = False
+            for one in Path(self.here).iterdir():
+                if one.name not in self.kept:
+                    shutil.rmtree(one) if one.is_dir() else one.unlink()
+            self.on = True
+        elif kind == "EXDEV":
+            if what in ("rename", "link") and self.across and not self.done:
+                self.done = True
+                _raise(kind, name)
+        elif kind != "full" or what not in ("remove", "rmdir"):
+            _raise(LASTING.get(kind, kind), name)
+
+
+def _raise(kind: str, name: str | None) -> None:
+    number = getattr(errno, kind)
+    raise OSError(number, os.strerror(number), *([name] if name else []))
+
+
+def _set_back(seconds: float = 86_400.0) -> None:
+    """Set the clock back, as far as Python's code reads it."""
+    real, real_ns = time.time, time.time_ns
+    time.time = lambda: real() - seconds
+    time.time_ns = lambda: real_ns() - int(seconds * 1e9)
 
 
 def _joined(home: str, path: Any) -> Any:
@@ -145,10 +215,10 @@ class FaultRuns:
         self.restless: set[str] = set()
         """Files that are another one in each run, faults or not."""
 
-    def fresh(self) -> Path:
+    def fresh(self, called: str = "") -> Path:
         """Return a folder with what the command works on beside its output."""
         self.made += 1
-        here = self.folder / f"{self.made}"
+        here = self.folder / f"{self.made}" / (called or "home")
         here.mkdir(parents=True)
         for name in self.mode.copies:
             source = Path(self.inputs[name])
@@ -161,11 +231,12 @@ class FaultRuns:
         def work() -> Ended:
             patch = pytest.MonkeyPatch()
             patch.setenv("SELION_CACHE", str(here / ".cache"))
-            child = Child(here, fault)
+            child = Child(here, fault, self.mode.copies)
             if fault is not None and fault.kind == "size":
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
                 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
                 resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, hard))
+            _stop_as_asked()
             child.watch()
             child.on = True
             try:
@@ -174,6 +245,8 @@ class FaultRuns:
                 )
             except BaseException as error:  # noqa: BLE001 - it is what is looked for
                 child.on = False
+                if isinstance(error, KeyboardInterrupt | click.Abort):
+                    return Ended(Outcome(130, ("", ""), (), (), (), "stopped"), child.calls)
                 said = system_sentence(error) if isinstance(error, OSError) else ""
                 if said:
                     return Ended(Outcome(2, ("", said), (), (), (), "system"), child.calls)
@@ -183,8 +256,10 @@ class FaultRuns:
 
         return in_child(work)
 
-    def examine(self, faults: Callable[[int], list[Fault]]) -> tuple[dict[str, int], list[str]]:
-        """Put a command through faults, chosen by how many calls it makes.
+    def examine(
+        self, faults: Callable[[list[str]], list[Fault]]
+    ) -> tuple[dict[str, int], list[str]]:
+        """Put a command through faults, chosen by the calls it makes.
 
         Returns
         -------
@@ -203,63 +278,135 @@ class FaultRuns:
             for name in whole
             if whole[name] != twice.get(name) or name.rpartition("/")[2] in TIMED
         }
-        hidden = {name for name in files(truth) if name not in whole}
+        known = Truth(whole, {name for name in files(truth) if name not in whole})
         counts: dict[str, int] = {}
         wrong: list[str] = []
-        for fault in faults(len(quiet.calls)):
+        for fault in faults(quiet.calls):
             counts[fault.kind] = counts.get(fault.kind, 0) + 1
-            called = quiet.calls[fault.at - 1] if fault.kind != "size" else "write"
+            called = quiet.calls[fault.at - 1] if fault.kind in MOMENTS else "write"
             said = f"selion {self.verb} [{self.number}] {fault} ({called})"
-            wrong += [f"{said}: {what}" for what in self._one(fault, called, quiet, whole, hidden)]
+            wrong += [f"{said}: {what}" for what in self._one(fault, called, known)]
         return counts, wrong
 
-    def _one(
-        self, fault: Fault, called: str, quiet: Ended, whole: dict[str, str], hidden: set[str]
-    ) -> list[str]:
-        here = self.fresh()
-        before = visible(here)
-        hurt = self.run(here, fault)
-        wrong = _said_well(hurt, fault)
-        seen = visible(here)
-        succeeded = hurt.outcome is not None and hurt.outcome.code == self.mode.code
+    def _one(self, fault: Fault, called: str, truth: Truth) -> list[str]:
+        if fault.kind == "link":
+            return self._linked(truth)
+        here = self.fresh(NAMES[fault.at] if fault.kind == "names" else "")
+        try:
+            with small_disk(here, fault) as grow:
+                before = visible(here)
+                hurt, *others = self._hurt(here, fault)
+                grow()
+                tidying = called.startswith(("remove", "rmdir")) and fault.kind in MOMENTS
+                tidying |= fault.kind == "readonly"
+                return [
+                    *(what for one in (hurt, *others) for what in _said_well(one, fault)),
+                    *self._half(visible(here), before, truth),
+                    *self._again(
+                        here, [hurt, *others], truth, tidying=tidying, gone=fault.kind == "gone"
+                    ),
+                ]
+        finally:
+            shutil.rmtree(here, ignore_errors=True)
+
+    def _hurt(self, here: Path, fault: Fault) -> list[Ended]:
+        """Run the command with a fault, or two at once."""
+        if fault.kind != "twice":
+            return [self.run(here, fault)]
+        with ThreadPoolExecutor(2) as both:
+            return list(both.map(lambda _: self.run(here), range(2)))
+
+    def _half(self, seen: dict[str, str], before: dict[str, str], truth: Truth) -> list[str]:
         half = [
             name
             for name, body in seen.items()
-            if body not in (whole.get(name), before.get(name))
+            if body not in (truth.whole.get(name), before.get(name))
             and not name.endswith(LOGS)
             and name not in self.restless
         ]
-        if half:
-            wrong.append(f"half of {half[:3]} is visible")
+        return [f"half of {half[:3]} is visible"] if half else []
+
+    def _again(
+        self, here: Path, hurt: list[Ended], truth: Truth, *, tidying: bool, gone: bool
+    ) -> list[str]:
+        """Give the same command again, unless it has succeeded, and look at what there is."""
+        code, wrong = self.mode.code, []
+        succeeded = any(one.outcome is not None and one.outcome.code == code for one in hurt)
         if not succeeded:
             again = self.run(here)
-            assert quiet.outcome is not None
             there = again.outcome is not None and "exists already" in "".join(again.outcome.printed)
-            if again.outcome is None or (again.outcome.code != self.mode.code and not there):
+            if again.outcome is None or (again.outcome.code != code and not there):
                 wrong.append(f"the same command again: {_end(again)}")
-        after = visible(here)
+        after, whole = visible(here), truth.whole
         differ = [
             name
             for name in after.keys() | whole.keys()
             if after.get(name) != whole.get(name)
+            and not (gone and succeeded and name not in after)  # it went after it was there
             and not (name in self.restless and name in after and name in whole)
         ]
         if differ:
-            wrong.append(f"in the end {sorted(differ)[:3]} differ")
-        left = [name for name in files(here) if name not in after and name not in hidden]
-        tidying = succeeded and fault.kind != "size" and called.startswith(("remove", "rmdir"))
-        if left and not tidying:
+            wrong.append(f"in the end {sorted(differ)[:3]} differ ({_end(hurt[0])})")
+        left = [name for name in files(here) if name not in after and name not in truth.hidden]
+        if left and not (succeeded and tidying):  # what could not be removed then
             wrong.append(f"left behind: {sorted(left)[:3]}")
-        shutil.rmtree(here, ignore_errors=True)
         return wrong
+
+    def _linked(self, truth: Truth) -> list[str]:
+        """A link to nowhere in the place of the output: nothing may come to be at its end."""
+        words = self.mode.words.split()
+        if "-o" not in words or "/" in words[words.index("-o") + 1]:
+            return []
+        here = self.fresh()
+        link, end = here / words[words.index("-o") + 1], here.parent / "elsewhere"
+        link.symlink_to(end)
+        ended = self.run(here)
+        wrong = _said_well(ended, Fault("link", 0))
+        if os.path.lexists(end):
+            wrong.append("it wrote where a link leads")
+        if not link.is_symlink():
+            wrong.append("it replaced a link")
+        return wrong
+
+
+@contextlib.contextmanager
+def small_disk(here: Path, fault: Fault) -> Iterator[Callable[[], None]]:
+    """Let a folder be a small disk, if that is the fault; it grows when asked."""
+    if fault.kind != "tmpfs":
+        yield lambda: None
+        return
+    kept = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+    room = sum(map(len, kept.values())) // 1024 + 8 * len(kept) + fault.at
+    _mount("-t", "tmpfs", "-o", f"size={room}k", "none", str(here))
+    try:
+        for path, body in kept.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+        yield lambda: _mount("-o", "remount,size=1g", str(here))
+    finally:
+        subprocess.run(["umount", "-l", str(here)], check=False, capture_output=True)
+
+
+def _mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True, capture_output=True)
+
+
+def can_mount(folder: Path) -> bool:
+    """Say whether this process may have a small disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with small_disk(folder, Fault("tmpfs", 8)):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
 
 
 def _said_well(hurt: Ended, fault: Fault) -> list[str]:
     if hurt.trouble:
         return [f"traceback: {hurt.trouble.strip().splitlines()[-1][:300]}"]
     if hurt.outcome is None:
-        return [] if fault.kind == "kill" else ["it died"]
-    if hurt.outcome.code not in (0, 1, 2, 3):
+        return [] if fault.kind in ("kill", "steps") else ["it died"]
+    if hurt.outcome.code not in (0, 1, 2, 3) + (130,) * (fault.kind in SIGNALS):
         return [f"exit code {hurt.outcome.code}"]
     return []
 
@@ -351,15 +498,27 @@ def ready_inputs(folder: Path, words: str, copies: tuple[str, ...]) -> Inputs:
     return inputs
 
 
-def spread(calls: int, kinds: tuple[str, ...], most: int, start: int = 0) -> list[Fault]:
+def spread(calls: list[str], kinds: tuple[str, ...], most: int, start: int = 0) -> list[Fault]:
     """Choose faults evenly over the calls of a command, each kind at its own places."""
     chosen = []
     for number, kind in enumerate(kinds):
-        if kind == "size":
-            chosen += [Fault("size", size) for size in (0, 1000, 20_000)[: max(most, 1)]]
-            continue
-        step = max(calls / most, 1.0)
-        first = 1 + (start + number) % max(int(step), 1)
-        places = sorted({min(int(first + k * step), calls) for k in range(min(most, calls))})
-        chosen += [Fault(kind, place) for place in places if place >= 1]
+        if kind in SIZES:
+            chosen += [Fault(kind, size) for size in SIZES[kind][: max(most, 1)]]
+        elif kind == "names":
+            chosen += [Fault(kind, one) for one in range(len(NAMES))[: 2 * most]]
+        elif kind in ("twice", "link"):
+            chosen.append(Fault(kind, 0))
+        else:
+            places = range(1, len(calls) + 1)
+            if kind == "steps":
+                named = [n for n in places if calls[n - 1].startswith(("rename", "link"))]
+                places = sorted({n for k in named for n in (k, k + 1) if n <= len(calls)})
+            chosen += [Fault(kind, place) for place in _evenly(places, most, start + number)]
     return chosen
+
+
+def _evenly(places: Sequence[int], most: int, start: int) -> list[int]:
+    step = max(len(places) / most, 1.0)
+    first = start % max(int(step), 1)
+    picked = {min(int(first + k * step), len(places) - 1) for k in range(min(most, len(places)))}
+    return [places[one] for one in sorted(picked)]

@@ -407,7 +407,21 @@ def screened(folder, _):
     return folder
 
 
+def left(folder, _):
+    """What killed runs left: a half-written output, a note, and finished parts."""
+    for name, text in {
+        ".selion-0123abcd/lock": "",
+        ".selion-0123abcd/made/out.tif": "half",
+        ".map.begun": "0a" * 32 + "\n",
+        ".map.selion/scores/0-1_0-1.block": "done",
+    }.items():
+        (folder / "left" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "left" / name).write_text(text)
+    return folder / "left"
+
+
 INPUTS = {
+    "left": left,
     "year": year,
     "later": lambda folder, inputs: year(folder, inputs, LATER, 2024),
     "last": lambda folder, inputs: year(folder, inputs, LAST, 2025),

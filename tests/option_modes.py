@@ -533,6 +533,7 @@ MODES = {
             },
         )
     ],
+    "clean": [Mode("clean left", copies=("left",))],
     "doctor": [Mode("doctor", {"selion.reports.doctor.examine": {"a": 1}})],
 }
 OTHERS = {

@@ -28,7 +28,7 @@ def test_a_verb_survives_faults(verb):
         timeout=300,
         check=False,
     )
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 0, run.stdout + run.stderr
     first = run.stdout.splitlines()[0]
-    assert first.endswith(" faults, 0 wrong"), run.stdout
+    assert " faults, 0 wrong" in first, run.stdout
     assert int(first.split()[1]) >= 2

@@ -20,11 +20,11 @@ from typing import Any
 
 import click
 
-from selion.errors import BadInput, OutputExists
+from selion.errors import BadInput, OutputExists, OutputFailed
+from selion.store.leftovers import NOTE
 from selion.store.lock import leased
 from selion.store.witness import Identity, Witness, identities, witnessed
 
-ENDING = ".begun"
 UNMARKED = frozenset(
     ("force", "resume", "quiet", "as_json", "runner", "workers", "threads", "profile")
 )
@@ -61,7 +61,7 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
         with note.leased():
             note.begin(forced=bool(values["force"]))
             try:
-                with witnessed(note.witness):
+                with witnessed(note.witness), _noticed(out):
                     done = _going_on(act, note, values)
             except BaseException:
                 note.end(failed=True)
@@ -71,6 +71,31 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     call.guards = True  # type: ignore[attr-defined]
     return call
+
+
+@contextlib.contextmanager
+def _noticed(out: Path) -> Iterator[None]:
+    """Say in a sentence that somebody else removes what a command writes.
+
+    Raises
+    ------
+    OutputFailed
+        Instead of an error of the system.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        home = out.expanduser().absolute().parent
+        if error.filename is None or not _inside(error.filename, home):
+            raise
+        raise OutputFailed(
+            f"{os.fsdecode(error.filename)} is gone: something else removed it while {out} was "
+            "being written. Give the same command again."
+        ) from error
+
+
+def _inside(name: str | bytes, home: Path) -> bool:
+    return Path(os.fsdecode(name)).absolute().is_relative_to(home)
 
 
 def _going_on(act: Callable[..., Any], note: Note, values: dict[str, Any]) -> Any:
@@ -115,7 +140,7 @@ class Note:
     def path(self) -> Path:
         """Where it lies."""
         out = self.out.expanduser()
-        return out.with_name(f".{out.name}{ENDING}")
+        return out.with_name(f".{out.name}{NOTE}")
 
     @contextlib.contextmanager
     def leased(self) -> Iterator[None]:

@@ -88,6 +88,7 @@ VERBS = {
         "simulate", "simulate_command", "Write a simulated countryside with its truth."
     ),
     "demo": Verb("simulate", "demo_command", "Map a simulated scene and score it."),
+    "clean": Verb("clean", "clean_command", "Remove what runs that were killed have left."),
     "doctor": Verb("doctor", "doctor_command", "Show which verbs work here, and what others lack."),
 }
 """All that has to be said of a verb outside its own module, in the order of the help."""
@@ -176,6 +177,7 @@ SYSTEM = {
     errno.EACCES: "check the permissions, or choose another place",
     errno.EPERM: "check the permissions, or choose another place",
     errno.EIO: "check the disk",
+    errno.EXDEV: "its file system moves no files between folders, choose another place",
     errno.EMFILE: "close other programs, or raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close other programs",
 }

@@ -22,6 +22,7 @@ from selion.errors import OutputExists, OutputFailed, UnreadableFile
 from selion.store.append_log import AppendLog
 from selion.store.atomic import explained
 from selion.store.former import value_of
+from selion.store.scratch import is_bare
 
 RUN, LINES = "run.json", ".finished.jsonl"
 OUTPUTS = ("mask", "overlay", "thumb")
@@ -166,7 +167,7 @@ def _look(journal: PhotoJournal, *, force: bool) -> None:
     """Take up what is finished, or refuse, or by force clear away."""
     known = _known(journal.folder)
     if known is None:
-        if any(journal.folder.iterdir()) and not force:
+        if not is_bare(journal.folder) and not force:
             raise OutputExists(
                 f"{journal.folder} is there already and holds no run of selion crops: choose a "
                 "new folder, or write into it with --force."

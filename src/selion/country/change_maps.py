@@ -51,6 +51,7 @@ from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.store.address import Place, RemotePath, locate, place_state
 from selion.store.atomic import explained, publish_folder
 from selion.store.parquet import is_table_folder, parquet_schema
+from selion.store.scratch import is_bare
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -292,7 +293,7 @@ def _begin(
     note = folder / "change.json"
     with explained(out):
         held = read_note(note).get("key") if note.is_file() else None
-        if folder.is_dir() and any(folder.iterdir()) and held is None:
+        if folder.is_dir() and not is_bare(folder) and held is None:
             raise OutputFailed(
                 f"The folder {folder} holds something that is not an unfinished comparison: give "
                 "another one with --work."

@@ -51,7 +51,7 @@ from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.former import take_over
 from selion.store.parquet import parquet_schema
-from selion.store.scratch import clear_hidden
+from selion.store.scratch import clear_hidden, is_bare
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -258,7 +258,7 @@ def open_run(
     ).hexdigest()
     note = folder / "merge.json"
     with explained(out):
-        if folder.is_dir() and any(folder.iterdir()) and not _is_ours(note):
+        if folder.is_dir() and not is_bare(folder) and not _is_ours(note):
             raise OutputFailed(
                 f"The folder {folder} holds something that is not an unfinished merge: give "
                 "another one with --work."

@@ -45,7 +45,7 @@ from selion.progress import OnStep, silent
 from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.parquet import parquet_file
-from selion.store.scratch import clear_hidden
+from selion.store.scratch import clear_hidden, is_bare
 from selion.store.urls import shown
 from selion.store.vectors import Bbox, box_around
 
@@ -193,7 +193,7 @@ def _check_folder(out: Path) -> None:
     if out.is_file():
         raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
     store.check_output(out, force=True)
-    if out.is_dir() and any(out.iterdir()) and not (out / "vector").is_dir():
+    if out.is_dir() and not is_bare(out) and not (out / "vector").is_dir():
         raise OutputExists(
             f"{out} holds something that is not a published map (no folder vector): choose another "
             "name."

@@ -52,6 +52,7 @@ from selion.labelling.trimap import (
 from selion.labels import LabelMap
 from selion.progress import OnStep, silent
 from selion.segmenter import Segmenter
+from selion.store.scratch import is_bare
 from selion.training.mixture import Mixture
 from selion.training.plan import origin_of
 
@@ -250,7 +251,7 @@ def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
     store.check_output(path, force=True)
     if path.is_file() and json.loads(path.read_text("utf-8")) == about and not force:
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not is_bare(folder):
         if not force:
             raise OutputExists(
                 f"{folder} holds something else, or a run with another recipe, labels or "

@@ -271,6 +271,11 @@ def _said(error: OSError, path: Path) -> str:
         return (
             f"because there is no space left ({error.strerror}): free some, or choose another place"
         )
+    if error.errno == errno.EXDEV:
+        return (
+            f"({error.strerror}): its file system moves no files between folders; choose another "
+            "place"
+        )
     if error.errno in MANY:
         return (
             f"({error.strerror}): close other programs, or raise the limit of open files (ulimit "

@@ -102,13 +102,13 @@ def sweep(parent: Path) -> list[Path]:
     if not LOCKS or now - _looked.get(place, -OFTEN) < OFTEN:
         return []
     _looked[place] = now
-    return [left for left in left_behind(parent) if _take_away(left)]
+    return [left for left in left_behind(parent) if take_away(left)]
 
 
 def clear_hidden(folder: Path) -> None:
     """Take hidden files and dead processes' folders out of a tree that nobody else writes to."""
     for left in left_behind(folder, deep=True):
-        _take_away(left)
+        take_away(left)
     for left in folder.rglob(".*"):
         if left.is_file():
             left.unlink()
@@ -140,17 +140,29 @@ def is_scratch(path: Path) -> bool:
     )
 
 
-def _take_away(outer: Path) -> bool:
-    """Remove one folder whose process is dead; say whether it is gone.
+def is_bare(folder: Path) -> bool:
+    """Say whether there is nothing in a folder but scratch folders, which a killed run leaves."""
+    return all(map(is_scratch, folder.iterdir()))
 
-    What is empty is held by nobody yet: whoever is about to makes another one.
+
+def lock_of(outer: Path) -> Path | None:
+    """Return what of a scratch folder is locked as long as its process lives, if it is there."""
+    locks = [outer / name for name in (LOCK, unborn(LOCK)) if (outer / name).exists()]
+    return locks[0] if locks else None
+
+
+def take_away(outer: Path) -> bool:
+    """Remove a scratch folder if its process is dead; say whether it is gone.
+
+    What had been moved aside in it is given back.  What is empty is held by nobody yet: whoever is
+    about to makes another one.
     """
     try:
-        locks = [outer / name for name in (LOCK, unborn(LOCK)) if (outer / name).exists()]
-        if not locks:
+        lock = lock_of(outer)
+        if lock is None:
             outer.rmdir()
             return True
-        with seized(locks[0]) as dead:
+        with seized(lock) as dead:
             if dead and _given_back(outer):
                 _remove(outer)
     except OSError:
