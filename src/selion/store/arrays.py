@@ -71,7 +71,7 @@ def as_raster(
     *,
     bands: Sequence[str] | None = None,
     crs: str | None = None,
-    transform: Sequence[float] | None = None,
+    transform: Affine | Sequence[float] | None = None,
     nodata: float | None = None,
 ) -> Raster:
     """Take an array as a raster, which all functions here take.
@@ -88,7 +88,7 @@ def as_raster(
         bytes, else ``band1`` ...
     crs : str, optional
         Anything that pyproj understands; None: what the array says, else it is a photograph.
-    transform : six floats, optional
+    transform : affine.Affine or six floats, optional
         Of ``affine.Affine`` or rasterio: (x, y) of pixel corners, from column and row.
     nodata : float, optional
         Value of pixels that say nothing; numbers that are not finite never do.
@@ -126,7 +126,7 @@ def as_raster(
     if values.dtype.kind not in "uif":
         raise BadInput(f"An array of {values.dtype} was given; wanted are numbers.")
     crs = crs if crs is not None else said.get("crs")
-    placed = Affine(*transform[:6]) if transform is not None else said.get("transform")
+    placed = Affine(*tuple(transform)[:6]) if transform is not None else said.get("transform")
     grid = _grid((values.shape[1], values.shape[2]), crs, placed)
     if grid.crs is not None and grid.transform.e > 0:
         values, grid = values[:, ::-1], turned_north_up(grid)
