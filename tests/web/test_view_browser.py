@@ -184,6 +184,8 @@ def test_layers_and_colours(browser, served):
             "() => document.querySelectorAll('.maplibregl-control-container').forEach(e => "
             "e.remove())"
         )
+        assert page.input_value("#by-f0") == "confidence", "it opens in the colours of doubt"
+        page.select_option("#by-f0", "")
         before = tab.picture()
         page.select_option("#by-f0", "confidence")
         by_confidence = tab.picture()

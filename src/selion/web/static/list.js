@@ -23,7 +23,8 @@ export class LayerList {
   begin() {
     const first = this.state.all.rasters.find((layer) => layer.kind === "colour" && !layer.flat) || this.state.all.rasters[0];
     const fields = this.state.all.fields.find((layer) => !/truth/i.test(layer.label)) || this.state.all.fields[0];
-    for (const layer of [first, fields]) if (layer) this.on[0].set(layer.id, { opacity: 1, by: "" });
+    const sure = fields?.colourings?.some((each) => each.column === "confidence") ? "confidence" : "";
+    for (const layer of [first, fields]) if (layer) this.on[0].set(layer.id, { opacity: 1, by: layer === fields ? sure : "" });
     this.apply();
     this.draw();
   }

@@ -86,6 +86,8 @@ def legend(rendering: Rendering) -> list[list[str]]:
             [rendering.colours[k % len(rendering.colours)], word]
             for k, word in enumerate(rendering.words)
         ]
+    if rendering.note:
+        return [["#9aa3a8", rendering.note]]
     return (
         [[rendering.colours[0], "the more opaque, the more probable"]]
         if rendering.kind == "share"

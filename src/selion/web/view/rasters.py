@@ -334,9 +334,18 @@ def open_geotiff(path: Place) -> RasterFile:
             f"{path.name} cannot be placed on the map: its georeferencing or its CRS is wrong."
         )
     low, high = zooms(box, shape, factor)
-    return RasterFile(
-        path, header, renderings_of(header), box, shape, crs, low, high, block, factor
+    seen = renderings_of(header, lambda: glimpse(path, len(names), shape))
+    return RasterFile(path, header, seen, box, shape, crs, low, high, block, factor)
+
+
+def glimpse(path: Place, count: int, shape: tuple[int, int]) -> np.ndarray:
+    """Read (band, pixel) float values of the middle of a raster; (band, 0) where none is known."""
+    rows, columns = (
+        (max(0, size // 2 - SAMPLE // 2), min(size, size // 2 + SAMPLE // 2)) for size in shape
     )
+    with opened(path) as dataset:
+        values, valid = read_window(dataset, tuple(range(1, count + 1)), (rows, columns))
+    return values[:, valid & np.isfinite(values).all(0)].astype(np.float64)
 
 
 def edge_boxes(bounds: Box, project: Any) -> np.ndarray:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selion.web.view.colours import DateColours, Glimpse, find_colours
+
 CLASS_WORDS = ("class", "label", "cover", "mask", "scl")
 ID_WORDS = ("instance", "object", "field_id", "ids")
 PALETTE = (
@@ -36,6 +38,8 @@ class Rendering:
     """Names of the classes."""
     top: float = 1.0
     """"share": the number that stands for 1."""
+    note: str = ""
+    """How its bands were found, where their names do not say."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,12 @@ class RasterHeader:
     """The file's own colour table, if any."""
 
 
-def renderings_of(header: RasterHeader) -> tuple[Rendering, ...]:
-    """Return the renderings of a raster, the most telling first."""
+def renderings_of(header: RasterHeader, glimpse: Glimpse | None = None) -> tuple[Rendering, ...]:
+    """Return the renderings of a raster, the most telling first.
+
+    ``glimpse`` reads some pixels; it is called only where the bands' names do not say their
+    colours.
+    """
     names, colours = classes_of(header.tags)
     if names and header.bands == names:
         return scores(names, colours, 254.0 if header.dtype == "uint8" else 1.0)
@@ -58,15 +66,9 @@ def renderings_of(header: RasterHeader) -> tuple[Rendering, ...]:
         return (single(header, names, colours),)
     found = [
         rendering
-        for season in seasons(header.bands)
-        for rendering in colour_renderings(header.bands, season)
+        for colours in find_colours(header.bands, glimpse)
+        for rendering in colour_renderings(colours)
     ]
-    if not found:
-        found = (
-            [Rendering("colour", "Colours", "colour", (1, 2, 3))]
-            if len(header.bands) in (3, 4)
-            else []
-        )
     used = {band for rendering in found for band in rendering.bands}
     rest = [k for k in range(1, len(header.bands) + 1) if k not in used][:24]
     return (
@@ -141,32 +143,23 @@ def single(header: RasterHeader, names: Sequence[str], colours: Sequence[str]) -
     return Rendering("band1", header.bands[0].replace("_", " "), "number", (1,))
 
 
-def seasons(bands: Sequence[str]) -> tuple[str, ...]:
-    """Return what stands before the colons of band names, in order; "" where nothing does."""
-    return tuple(dict.fromkeys(band.rpartition(":")[0] for band in bands))
-
-
-def colour_renderings(bands: Sequence[str], season: str) -> list[Rendering]:
-    """Return true and false colours of a season, where it has the bands."""
-    at = {
-        band.rpartition(":")[2].lower(): k
-        for k, band in enumerate(bands, 1)
-        if band.rpartition(":")[0] == season
-    }
-    at = {
-        "red": at.get("r", 0),
-        "green": at.get("g", 0),
-        "blue": at.get("b", 0),
-        "nir": at.get("n", 0),
-    } | at
-    suffix = f" · {season.replace('_', ' ')}" if season else ""
-    slug = "".join(c for c in season if c.isascii() and c.isalnum())[:24]
+def colour_renderings(colours: DateColours) -> list[Rendering]:
+    """Return true and false colours of a date, where it has the bands."""
+    at = colours.bands
+    suffix = f" · {colours.date.replace('_', ' ')}" if colours.date else ""
+    slug = "".join(c for c in colours.date if c.isascii() and c.isalnum())[:24]
     wanted = (
         ("true", "True colour", ("red", "green", "blue")),
         ("false", "False colour (near infrared)", ("nir", "red", "green")),
     )
     return [
-        Rendering(f"{name}{slug}", f"{label}{suffix}", "colour", tuple(at[b] for b in of))
+        Rendering(
+            f"{name}{slug}",
+            f"{label}{suffix}",
+            "colour",
+            tuple(at[b] for b in of),
+            note=f"Colours taken {colours.note}." if colours.note else "",
+        )
         for name, label, of in wanted
-        if all(at.get(b) for b in of)
+        if all(b in at for b in of)
     ]
