@@ -595,3 +595,29 @@ def test_masks_of_0_and_255_are_explained_and_then_read(photos, tmp_path, capsys
     plan = training.plan_training(training.read_recipe(spec))
     assert "classes soil" in plan.notes[0]
     assert set(np.unique(plan.samples[0].labels.ids)) == {0, 1}
+
+
+def test_the_start_stands_beside_the_new_model(run, chips, tmp_path):
+    """Both scored on the same chips, the better one named; few chips are said to be few."""
+    from safetensors.torch import load_file
+
+    folder, _ = run
+    plan = training.plan_training(
+        made(
+            chips,
+            model=Model(TINY, start_from=str(folder), keep_start=1.0),
+            schedule=Schedule(epochs=1, batch=3),
+            validate=Validate(every=0),
+        )
+    )
+    assert any(note.startswith("That is little to learn from: ") for note in plan.notes)
+    result = training.train_plan(plan, tmp_path / "near")
+    # all of the start was kept, so weights and scores are the start's
+    start = load_file(folder / "model" / "model.safetensors")
+    new = load_file(tmp_path / "near" / "model" / "model.safetensors")
+    floats = [name for name in start if start[name].is_floating_point()]
+    assert all((new[name] == start[name]).all() for name in floats)
+    assert result.beside.better == "neither"
+    assert result.beside.scores.keys == result.trained.scores.keys
+    assert "neither is better" in result.notes[0]
+    assert set(result.card.scores) == {"validation", "start_on_validation"}

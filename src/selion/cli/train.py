@@ -162,6 +162,8 @@ def _one(recipe: str, changes: tuple[str, ...], given: TrainChoice, say: Reporte
         found = result.trained.scores
         measured = ", ".join(f"{MEASURES[name]} {found.interval(name)}" for name in found.measures)
         say.note(f"Validation: {measured} ({len(found.keys)} samples).")
+    for note in result.notes:
+        say.note(note)
     say.note(
         f"{result.trained.images_per_second:.3g} windows/s, {result.trained.waited:.1%} of the "
         f"time waited for data; {result.trained.engine}."

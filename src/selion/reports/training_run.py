@@ -93,6 +93,8 @@ def numbers(result: Result) -> dict[str, Any]:
         facts["samples"] = {
             key: counts.tolist() for key, counts in zip(scores.keys, scores.counts, strict=True)
         }
+    if result.beside is not None:
+        facts["start"] = result.beside.to_dict()
     return facts
 
 
@@ -100,7 +102,7 @@ def to_html(result: Result) -> str:
     """Lay a run out as a self-contained page."""
     trained, recipe = result.trained, result.plan.recipe
     sections = [
-        page.section("Scores", *_score_parts(result.trained.scores)),
+        page.section("Scores", *_beside_parts(result), *_score_parts(result.trained.scores)),
         page.section("Curves", *curves(trained.history)),
     ]
     if trained.scores is not None:
@@ -122,6 +124,27 @@ def to_html(result: Result) -> str:
     )
     lead = f"{recipe.summary or recipe.name}. {samples}, {recipe.schedule.epochs} epochs."
     return page.page(f"Training: {recipe.name}", lead, sections, f"selion {selion.__version__}")
+
+
+def _beside_parts(result: Result) -> list[str]:
+    """Show the new model and the one it started from on the same samples."""
+    found = result.beside
+    if found is None:
+        return [page.paragraph(note) for note in result.notes]
+    from selion.training.scoring import MEASURES
+
+    names = [name for name in found.new.measures if name in found.scores.measures]
+    rows: list[list[object]] = [
+        [label, *(scores.value(name) for name in names)]
+        for label, scores in (
+            (f"new: {result.card.name}", found.new),
+            (f"start: {found.name}", found.scores),
+        )
+    ]
+    return [
+        page.paragraph(found.sentence),
+        page.table(["model", *(MEASURES[name] for name in names)], rows),
+    ]
 
 
 def _score_parts(scores: Scores | None) -> list[str]:

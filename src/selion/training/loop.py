@@ -360,7 +360,7 @@ def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> tuple[
     live = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.load_state_dict(weights)
     fast = run.engine.precision == "bfloat16"
-    model = _as_mapped(run.card, network, run.engine.device.type, fast=fast)
+    model = as_mapped(run.card, network, run.engine.device.type, fast=fast)
     try:
         scores = score_samples(
             model,
@@ -376,7 +376,7 @@ def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> tuple[
         network.load_state_dict(live)
 
 
-def _as_mapped(
+def as_mapped(
     card: ModelCard, network: torch.nn.Module, device: str, *, fast: bool
 ) -> LoadedModel[Any]:
     """Return the network as a map would load it: with objects where its card asks for them."""

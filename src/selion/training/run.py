@@ -38,6 +38,7 @@ from selion.training.start import (
 if TYPE_CHECKING:
     import torch
 
+    from selion.training.beside import StartBeside
     from selion.training.loop import Trained
 
 RECIPE, MODEL = "recipe.toml", "model"
@@ -62,6 +63,10 @@ class Result:
     trained: Trained
     card: ModelCard
     """Of the exported model, with its scores and folder."""
+    beside: StartBeside | None = None
+    """What it started from on the same held-out samples, where that could be scored."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user."""
 
 
 def plan_training(recipe: Recipe) -> TrainingPlan:
@@ -103,6 +108,10 @@ def plan_samples(
         ),
         *origin.notes,
     ]
+    if "field" in recipe.classes.names:
+        from selion.training.beside import little_notes
+
+        said += little_notes(samples, validation)
     if not len(validation):
         said.append("There is no validation split: the model will have no scores.")
     start = starts_of(recipe)
@@ -329,18 +338,27 @@ def train_plan(
             data=stamp,
             on_step=on_step,
         )
-    return Result(plan, trained, _export(plan, network, trained, folder))
+    from selion.training.beside import beside_start, kept_near
+
+    trained = kept_near(plan, network, trained)
+    beside, why = beside_start(plan, trained)
+    card = _export(plan, network, trained, folder, beside)
+    said = beside.sentence if beside is not None else why
+    return Result(plan, trained, card, beside, (said,) if said else ())
 
 
 def _export(
-    plan: TrainingPlan, network: torch.nn.Module, trained: Trained, folder: Path
+    plan: TrainingPlan,
+    network: torch.nn.Module,
+    trained: Trained,
+    folder: Path,
+    beside: StartBeside | None,
 ) -> ModelCard:
     """Write the model of a finished run; on a process that does not lead, nothing."""
-    card = (
-        plan.card
-        if trained.scores is None
-        else replace(plan.card, scores={"validation": trained.scores.to_dict()})
-    )
+    scores = {} if trained.scores is None else {"validation": trained.scores.to_dict()}
+    if beside is not None:
+        scores["start_on_validation"] = beside.scores.to_dict()
+    card = replace(plan.card, scores=scores) if scores else plan.card
     if not trained.leads:
         return card
     network.load_state_dict(trained.weights)

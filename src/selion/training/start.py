@@ -57,7 +57,7 @@ def take_weights(network: torch.nn.Module, start_from: str) -> str:
     BadInput
         If nothing fits.
     """
-    theirs, ours = _weights(start_from), network.state_dict()
+    theirs, ours = start_weights(start_from), network.state_dict()
     fitting = {
         name: tensor
         for name, tensor in theirs.items()
@@ -156,7 +156,8 @@ def start_notes(found: Sequence[StartingPoint]) -> list[str]:
     return [f"{'And' if k else 'Starts'} from {point}." for k, point in enumerate(found)]
 
 
-def _weights(start_from: str) -> dict[str, torch.Tensor]:
+def start_weights(start_from: str) -> dict[str, torch.Tensor]:
+    """Read the tensors of a model, or of a run, by name."""
     from safetensors.torch import load_file
 
     folder = Path(start_from).expanduser()
