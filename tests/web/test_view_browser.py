@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from view_scenes import serving, write_crops, write_map
+from view_scenes import frame_of, serving, write_crops, write_map
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install playwright"
@@ -168,7 +168,7 @@ def check_golden(shown, name):
     path = GOLDEN / f"view_{name}.png"
     if os.environ.get("SELION_GOLDEN"):
         GOLDEN.mkdir(exist_ok=True)
-        Image.fromarray(shown.astype(np.uint8)).quantize(64).save(path, optimize=True)
+        Image.fromarray(shown.astype(np.uint8)).quantize(256).save(path, optimize=True)
     golden = np.asarray(Image.open(path).convert("RGB")).astype(int)
     assert shown.shape == golden.shape
     apart = np.abs(shown - golden).max(-1)
@@ -188,9 +188,13 @@ def test_layers_and_colours(browser, served):
         page.select_option("#by-f0", "")
         before = tab.picture()
         page.select_option("#by-f0", "confidence")
+        page.wait_for_selector("#legend svg.bins")
         by_confidence = tab.picture()
         assert np.abs(by_confidence - before).mean() > 5
-        assert page.locator("#legend .ends span").all_inner_texts() == ["0", "0.5", "1"]
+        sure = frame_of(20)["confidence"]
+        ends = (sure.min(), (sure.min() + sure.max()) / 2, sure.max())
+        said = [float(text) for text in page.locator("#legend .ends span").all_inner_texts()]
+        assert said == [pytest.approx(end, abs=0.006) for end in ends], "the ramp fits the data"
         check_golden(by_confidence, "confidence")
         page.select_option("#by-f0", "class")
         page.wait_for_selector("#legend li:has-text('pond')")
@@ -233,6 +237,34 @@ def test_swipe(browser, served):
         page.keyboard.press("c")
         assert page.locator("#right").is_hidden()
         assert not tab.said
+
+
+def test_a_filter_is_drawn_counted_and_linked(browser, served):
+    with Tab(browser, served.url) as tab:
+        page = tab.page
+        page.click(".filter summary")
+        page.fill("#sure-f0", "0.8")
+        kept = int((frame_of(20)["confidence"] >= 0.7995).sum())
+        page.wait_for_selector(f"#count-f0:has-text('{kept} of 400 fields')")
+        tab.still()
+        drawn = "new Set(map.queryRenderedFeatures({ layers: ['f0-fill'] }).map((f) => f.id)).size"
+        assert tab.of_map(drawn) == kept
+        assert tab.complaints() == []
+        with page.expect_download() as saved:
+            page.click("#save-picture")
+        shown = np.asarray(Image.open(saved.value.path()).convert("RGB"))
+        assert np.unique(shown.reshape(-1, 3), axis=0).shape[0] > 50, "the picture holds the map"
+        page.wait_for_function("location.hash.includes('filter=f0')")
+        link = page.url
+        assert not tab.said
+    with Tab(browser, link) as tab:
+        tab.still()
+        assert tab.of_map(drawn) == kept, "a link opens the same view"
+        assert not tab.said
+    with Tab(
+        browser, served.url + "#map=x/1/2&show=<b>*9e9*x|r0-false&filter=f9*a*1*&field=f0/-2"
+    ) as tab:
+        assert not tab.said, "a link that says nonsense opens the page"
 
 
 def test_in_the_dark(browser, served):

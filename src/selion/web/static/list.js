@@ -1,12 +1,6 @@
 // The list of layers, for the left map or the right one, and the legend of what is on.
 
-import { addFields, addRaster, ask, colourOf, remove, setOpacity, stops } from "./map.js";
-
-const make = (tag, properties = {}, ...children) => {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-};
+import { addFields, addRaster, ask, colourOf, make, remove, setOpacity, stops } from "./map.js";
 
 export class LayerList {
   constructor(state, place, legend) {
@@ -20,7 +14,20 @@ export class LayerList {
     for (const radio of document.getElementsByName("side")) radio.addEventListener("change", () => this.turn(Number(radio.value)));
   }
 
+  // What an address says is taken where there are such layers.
+  recall(side, shown) {
+    for (const [id, how] of shown) {
+      const layer = this.entries.find((each) => each.id === id);
+      if (layer) this.on[side].set(id, { ...how, by: layer.colourings?.some((each) => each.column === how.by) ? how.by : "" });
+    }
+    this.on[side].known = true;
+  }
+
   begin() {
+    if (this.on[0].known) {
+      this.apply();
+      return this.draw();
+    }
     const first = this.state.all.rasters.find((layer) => layer.kind === "colour" && !layer.flat) || this.state.all.rasters[0];
     const fields = this.state.all.fields.find((layer) => !/truth/i.test(layer.label)) || this.state.all.fields[0];
     const sure = fields?.colourings?.some((each) => each.column === "confidence") ? "confidence" : "";
@@ -31,7 +38,7 @@ export class LayerList {
 
   // A second map begins as the first, with the other season where there is one.
   mirror() {
-    if (!this.on[1].size) {
+    if (!this.on[1].size && !this.on[1].known) {
       this.on[1] = new Map([...this.on[0]].map(([id, value]) => [id, { ...value }]));
       const shown = this.state.all.rasters.find((layer) => this.on[1].has(layer.id));
       const others = this.state.all.rasters.filter((layer) => layer.kind === "colour" && layer !== shown);
@@ -41,9 +48,18 @@ export class LayerList {
         this.on[1].set(other.id, { opacity: 1, by: "" });
       }
       this.swap();
+      if (shown && other) this.outlines(); // two dates are compared: they are seen through the fields
     }
     this.apply(1);
     this.turn(1);
+  }
+
+  outlines() {
+    for (const side of [0, 1]) for (const layer of this.state.all.fields) {
+      const how = this.on[side].get(layer.id);
+      if (how) how.by = "";
+    }
+    this.apply(0);
   }
 
   // Two years or two models: the right map shows the other table of the same name.
@@ -95,12 +111,25 @@ export class LayerList {
   async paint(map, layer, how) {
     const colouring = layer.colourings.find((each) => each.column === how.by) || null;
     const known = this.words.get(`${layer.id} ${how.by}`);
-    addFields(map, layer, { opacity: how.opacity, colouring, words: known || [], line: LINES[this.state.all.fields.indexOf(layer) % LINES.length] });
+    addFields(map, layer, { opacity: how.opacity, colouring, words: known || [], line: LINES[this.state.all.fields.indexOf(layer) % LINES.length], rule: this.state.filters.rule(layer) });
+    if (colouring?.kind === "numbers" && layer.records && !colouring.spread) {
+      colouring.spread = {};
+      colouring.spread = await ask(`api/spread/${layer.id}?column=${encodeURIComponent(how.by)}`).catch(() => ({}));
+      this.repaint(layer);
+      return this.explain();
+    }
     if (colouring?.kind !== "words" || known) return;
     const told = layer.records ? await ask(`api/values/${layer.id}?column=${encodeURIComponent(how.by)}`).catch(() => ({ values: [] })) : { values: here(map, layer, how.by) };
     this.words.set(`${layer.id} ${how.by}`, told.values);
     if (this.state.maps.includes(map)) this.paint(map, layer, how);
     this.explain();
+  }
+
+  repaint(layer) {
+    this.state.maps.forEach((map, side) => {
+      const how = this.on[side].get(layer.id);
+      if (how && layer.kind === "fields") this.paint(map, layer, how);
+    });
   }
 
   draw() {
@@ -136,6 +165,8 @@ export class LayerList {
     });
     const more = make("div", { className: "more" }, range);
     if (layer.kind === "fields") more.append(this.colours(layer, how));
+    const filter = layer.records && this.state.filters.controls(layer);
+    if (filter) more.append(filter);
     return more;
   }
 
@@ -157,9 +188,17 @@ export class LayerList {
     this.legend.replaceChildren(...(shown.length ? [make("h2", { textContent: "Legend" }), ...shown] : []));
   }
 
+  // For a picture: titles, colours and numbers of what is coloured.
+  told() {
+    return this.entries.filter((layer) => this.on[0].has(layer.id)).flatMap((layer) => {
+      const colouring = layer.colourings?.find((each) => each.column === this.on[0].get(layer.id).by);
+      return colouring?.kind === "numbers" ? [{ title: `${layer.label}, ${colouring.label}`.slice(-44), colours: shades(colouring), ends: labels(colouring) }] : [];
+    });
+  }
+
   lines(layer) {
     const how = this.on[this.side].get(layer.id);
-    if (layer.kind !== "fields") return layer.legend.length ? [make("p", { className: "soft", textContent: layer.label }), list(layer.legend)] : [];
+    if (layer.kind !== "fields") return layer.legend.length || layer.note ? [make("p", { className: "soft", textContent: layer.label }), layer.legend.length ? list(layer.legend) : make("p", { textContent: layer.note })] : [];
     const colouring = layer.colourings.find((each) => each.column === how.by);
     const afar = (layer.records ? layer.detail > 0 : layer.cells) && colouring?.kind !== "numbers" ? [make("p", { className: "soft", textContent: "From afar, cells: the lighter, the more fields." }), patch(AFAR)] : [];
     if (!colouring) return [list([[LINES[this.state.all.fields.indexOf(layer) % LINES.length], `${layer.label}, outlines`]]), ...afar];
@@ -192,12 +231,58 @@ function patch(colours) {
 const list = (pairs) => make("ul", {}, ...pairs.map(([colour, word]) => make("li", {}, patch([colour]), make("span", { textContent: word }))));
 
 function bar(colouring) {
-  const known = stops(colouring);
+  const ends = labels(colouring).map((text) => make("span", { textContent: text }));
+  const part = colouring.spread?.part ? [make("p", { className: "soft", textContent: "Told from a part of the fields." })] : [];
+  return [...bins(colouring), patch(shades(colouring)), make("div", { className: "ends" }, ...ends), ...part];
+}
+
+// Numbers along the bar; it is even in values, but of sizes, which are mostly small, in colours.
+const even = (colouring) => !colouring.log && colouring.spread?.range;
+
+export function labels(colouring) {
   const area = colouring.column === "metrics:area";
-  const said = (value) => (area ? `${+(value / 1e4).toPrecision(2)} ha` : String(+value.toPrecision(3)));
-  const mixed = known.slice(1).flatMap(([, to], k) => [0, 1, 2, 3].map((part) => mix(known[k][1], to, part / 4)));
-  const ends = [known[0], known[2], known[4]].map(([value]) => make("span", { textContent: said(value) }));
-  return [patch(mixed), make("div", { className: "ends" }, ...ends)];
+  const said = (value) => (area ? `${+(value / 1e4).toPrecision(2)} ha` : String(+value.toPrecision(2)));
+  const known = stops(colouring);
+  const [low, high] = even(colouring) || [];
+  return (even(colouring) ? [low, (low + high) / 2, high] : [0, 2, 4].map((k) => known[k][0])).map(said);
+}
+
+const STEPS = 32;
+
+export function shades(colouring) {
+  const known = stops(colouring);
+  const [low, high] = even(colouring) || [];
+  return Array.from({ length: STEPS }, (_, k) => (even(colouring) ? shade(known, low + ((k + 0.5) / STEPS) * (high - low)) : between(known, (4 * (k + 0.5)) / STEPS)));
+}
+
+// The colour of a value, and of a place between the colours of the ramp.
+function shade(known, value) {
+  const at = known.findIndex(([stop]) => stop >= value);
+  if (at <= 0) return known[at ? known.length - 1 : 0][1];
+  const [low, high] = [known[at - 1], known[at]];
+  return mix(low[1], high[1], high[0] > low[0] ? (value - low[0]) / (high[0] - low[0]) : 0);
+}
+
+const between = (known, at) => mix(known[Math.floor(at)][1], known[Math.floor(at) + 1][1], at % 1);
+
+// How many fields have which value, each bin in the colour of its middle.
+function bins(colouring) {
+  const counts = colouring.spread?.counts || [];
+  if (!counts.length || !even(colouring)) return [];
+  const [low, high] = colouring.spread.range;
+  const drawn = document.createElementNS(SVG, "svg");
+  const most = Math.max(...counts);
+  const said = `How many fields have which value, from ${+low.toPrecision(3)} to ${+high.toPrecision(3)}`;
+  for (const [name, value] of [["viewBox", `0 0 ${counts.length} 100`], ["preserveAspectRatio", "none"], ["role", "img"], ["class", "bins"], ["aria-label", said]]) drawn.setAttribute(name, value);
+  const known = stops(colouring);
+  counts.forEach((count, k) => {
+    const height = count ? Math.max(3, (100 * count) / most) : 0;
+    const piece = document.createElementNS(SVG, "rect");
+    const colour = shade(known, low + ((k + 0.5) / counts.length) * (high - low));
+    for (const [name, each] of [["x", k], ["width", 0.9], ["y", 100 - height], ["height", height], ["fill", colour]]) piece.setAttribute(name, each);
+    drawn.append(piece);
+  });
+  return [drawn];
 }
 
 function mix(a, b, share) {

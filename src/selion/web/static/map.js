@@ -18,6 +18,12 @@ export async function ask(path) {
   return table;
 }
 
+export const make = (tag, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
+
 // Pictures and tiles are named by the run of the server that made them, so that the browser keeps none beyond it.
 let run = "";
 export const stamped = (path, version = "") => `${address(path)}?v=${run}${version}`;
@@ -98,7 +104,7 @@ export function addRaster(map, layer, opacity = 1) {
 const parts = (layer) => [`${layer.id}-cells`, `${layer.id}-fill`, `${layer.id}-line`, `${layer.id}-chosen`];
 
 // Fields of api/layers, or any vector tiles of the same form: { id, tiles, bounds, minzoom, maxzoom, inner, colourings }.
-export function addFields(map, layer, { opacity = 1, colouring = null, words = [], line = null } = {}) {
+export function addFields(map, layer, { opacity = 1, colouring = null, words = [], line = null, rule = null } = {}) {
   const [cells, fill, edge, chosen] = parts(layer);
   const metadata = { fields: true };
   if (!map.getSource(layer.id)) {
@@ -114,6 +120,7 @@ export function addFields(map, layer, { opacity = 1, colouring = null, words = [
   map.setPaintProperty(edge, "line-color", colouring ? "rgba(20,28,22,0.75)" : colour);
   map.setPaintProperty(edge, "line-opacity", opacity);
   map.setPaintProperty(edge, "line-width", ["interpolate", ["linear"], ["zoom"], 9, 0.3, 12, 0.8, 16, 2]);
+  for (const part of [fill, edge]) map.setFilter(part, rule);
   const afar = colouring?.kind === "numbers" ? colour : amount();
   map.setPaintProperty(cells, "fill-color", ["case", ["has", "rough"], "#7d8a80", afar]);
   map.setPaintProperty(cells, "fill-opacity", ["*", opacity, ["case", ["has", "rough"], 0.25, ["interpolate", ["linear"], ["log10", ["max", COUNT, 1]], 0, 0.35, 1, 0.6, 2, 0.85]]]);
@@ -125,8 +132,9 @@ const amount = () => ["interpolate", ["linear"], ["log10", ["max", COUNT, 1]], 0
 let ramp = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"];
 export const setRamp = (colours) => { ramp = colours; };
 
-// Where on the ramp a number lies.
-export function stops({ domain: [low, high], log }) {
+// Where on the ramp a number lies: by how the values lie, where that is known.
+export function stops({ domain: [low, high], log, spread }) {
+  if (spread?.stops) return ramp.map((colour, k) => [spread.stops[k], colour]);
   const at = (k) => (log ? Math.exp(Math.log(low) + (Math.log(high) - Math.log(low)) * k) : low + (high - low) * k);
   return ramp.map((colour, k) => [at(k / (ramp.length - 1)), colour]);
 }

@@ -1,13 +1,15 @@
 // The page: one map or two, a list of layers, a search, the record of what was clicked.
 
 import { ask, choose, fieldAt, flyTo, loadLayers, makeMap, refresh, setRamp } from "./map.js";
+import { Filters } from "./filter.js";
 import { LayerList } from "./list.js";
 import { closeRecord, showField, showProblems } from "./panels.js";
 import { Photos } from "./photos.js";
+import * as share from "./share.js";
 import { Swipe } from "./swipe.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { all: null, maps: [], list: null, swipe: null, photos: null, chosen: null };
+const state = { all: null, maps: [], list: null, swipe: null, photos: null, filters: null, chosen: null };
 
 async function begin() {
   state.all = await loadLayers();
@@ -16,6 +18,7 @@ async function begin() {
   state.maps = [left];
   left.on("error", async (event) => say((await event.error?.body?.text?.()) || event.error?.message || "A tile could not be read."));
   state.swipe = new Swipe($("stage"), $("handle"), () => makeMap("right", state.all.bounds, { controls: false, label: "Right map" }), state.maps, onRight);
+  state.filters = new Filters((layer) => { state.list.repaint(layer); keep(); });
   state.list = new LayerList(state, $("layers"), $("legend"));
   $("stage").classList.toggle("flat", [...state.all.rasters, ...state.all.fields].every((layer) => layer.flat));
   state.photos = new Photos(state, $("album"), $("picture-layers"));
@@ -23,12 +26,55 @@ async function begin() {
   $("show-photos").hidden = !state.all.albums.length;
   if (matchMedia("(max-width: 720px)").matches) toggle("side", "show-layers", false);
   watch(left);
+  const told = share.read(location.hash);
+  recall(told);
+  $("save-fields").hidden = !state.all.fields.some((layer) => layer.records);
   left.once("load", () => {
     state.list.begin();
+    again(told);
     if (!state.all.rasters.length && !state.all.fields.length) open("photos", "show-photos");
     left.once("idle", ready);
   });
   follow();
+}
+
+// Take what the address says before anything is drawn ...
+function recall(told) {
+  if (told.view) state.maps[0].jumpTo({ zoom: told.view[0], center: [told.view[2], told.view[1]] });
+  if (told.left) state.list.recall(0, told.left);
+  if (told.right) state.list.recall(1, told.right);
+  for (const [id, column, pair] of told.filters) {
+    const layer = state.all.fields.find((each) => each.id === id && each.colourings.some((one) => one.column === column && one.kind === "numbers"));
+    if (layer) state.filters.of.set(id, { ...state.filters.bounds(layer), [column]: pair });
+  }
+}
+
+// ... and open what it says that was open.
+async function again(told) {
+  if (told.swipe !== null) {
+    state.swipe.toggle();
+    state.swipe.set(told.swipe);
+  }
+  const layer = told.field && state.all.fields.find((each) => each.id === told.field[0] && each.records);
+  if (layer) await ask(`api/record/${layer.id}/${told.field[1]}`).then((record) => show(layer, told.field[1], record), (problem) => say(problem.message));
+}
+
+// The address follows the view.
+function keep() {
+  clearTimeout(keep.later);
+  keep.later = setTimeout(() => share.remember(state), 200);
+}
+
+async function saveFields() {
+  const layer = state.all.fields.find((each) => each.records && state.list.on[0].has(each.id));
+  if (!layer) return say("Show a table of fields first.");
+  say("Writing the fields in view ...");
+  await share.fields(state, layer).then(() => say("The fields in view are saved as selion-fields.gpkg."), (problem) => say(problem.message));
+}
+
+async function copyLink() {
+  share.remember(state);
+  await navigator.clipboard.writeText(location.href).then(() => say("The link to this view is copied; it works on this machine while selion view runs."), () => say("The address of this page is the link to this view."));
 }
 
 function ready() {
@@ -45,11 +91,12 @@ function say(text) {
 function onRight(map) {
   state.maps[1] = map;
   watch(map);
-  map.once("load", () => state.list.mirror());
+  map.once("load", () => { state.list.mirror(); keep(); });
 }
 
 function watch(map) {
   map.on("click", (event) => pick(map, event.point));
+  map.on("moveend", keep);
   map.on("idle", () => { document.body.dataset.idle = String(Number(document.body.dataset.idle || 0) + 1); });
   const canvas = map.getCanvas();
   canvas.addEventListener("focus", () => $("stage").classList.toggle("keyed", canvas.matches(":focus-visible")));
@@ -76,6 +123,7 @@ function show(layer, row, record) {
   state.chosen = { layer, row };
   for (const map of state.maps) choose(map, layer, row);
   showField(layer, record);
+  keep();
 }
 
 function forget() {
@@ -83,6 +131,7 @@ function forget() {
   state.chosen = null;
   state.photos.leave();
   closeRecord();
+  keep();
 }
 
 async function search(event) {
@@ -143,9 +192,9 @@ const KEYS = {
   "/": () => $("wanted").select(),
   l: () => open("side", "show-layers"),
   p: () => state.all.albums.length && open("photos", "show-photos"),
-  c: () => state.swipe.toggle(),
-  "[": () => state.swipe.move(-5),
-  "]": () => state.swipe.move(5),
+  c: () => { state.swipe.toggle(); keep(); },
+  "[": () => { state.swipe.move(-5); keep(); },
+  "]": () => { state.swipe.move(5); keep(); },
   o: () => state.list.other(),
   f: () => flyTo(state.maps[0], state.all.bounds, { padding: 24 }),
   m: () => state.maps[0].getCanvas().focus(),
@@ -155,7 +204,7 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") return forget();
   if (event.ctrlKey || event.metaKey || event.altKey || !state.all || $("keys").open) return;
-  if (event.target.matches("input[type=search], select")) return;
+  if (event.target.matches("input[type=search], input[type=number], select")) return;
   if (/^[1-9]$/.test(event.key)) return state.list.number(Number(event.key));
   const act = KEYS[event.key];
   if (act) {
@@ -170,6 +219,10 @@ $("show-photos").addEventListener("click", () => open("photos", "show-photos"));
 $("compare").addEventListener("click", KEYS.c);
 $("fit").addEventListener("click", KEYS.f);
 $("help").addEventListener("click", KEYS["?"]);
+$("save-picture").addEventListener("click", () => share.picture(state, () => state.list.told()).catch((problem) => say(problem.message)));
+$("save-fields").addEventListener("click", saveFields);
+$("copy-link").addEventListener("click", copyLink);
+$("side").addEventListener("change", keep);
 $("close").addEventListener("click", () => { forget(); state.maps[0].getCanvas().focus(); });
 begin().catch((problem) => say(`The page could not be opened: ${problem.message}`));
 export { state };

@@ -75,7 +75,7 @@ def raster_table(key: str, raster: RasterFile, rendering: Rendering, name: str) 
         "kind": rendering.kind,
         "bounds": to_degrees(raster.box), "flat": raster.crs is None, "minzoom": raster.minzoom,
         "maxzoom": raster.maxzoom, "tiles": f"raster/{key}/{rendering.name}/{{z}}/{{x}}/{{y}}",
-        "legend": legend(rendering),
+        "legend": legend(rendering), "note": rendering.note,
     }  # fmt: skip
 
 
@@ -86,8 +86,6 @@ def legend(rendering: Rendering) -> list[list[str]]:
             [rendering.colours[k % len(rendering.colours)], word]
             for k, word in enumerate(rendering.words)
         ]
-    if rendering.note:
-        return [["#9aa3a8", rendering.note]]
     return (
         [[rendering.colours[0], "the more opaque, the more probable"]]
         if rendering.kind == "share"

@@ -1,7 +1,8 @@
 """The page of ``selion view``: its routes and their answers.
 
 All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``,
-``api/find/LAYER``, ``api/values/LAYER``, ``api/photos/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``,
+``api/find/LAYER``, ``api/values/LAYER``, ``api/spread/LAYER``, ``api/count/LAYER``, ``save/LAYER``,
+``api/photos/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``,
 ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No
 request names a file: layers are named by what :mod:`selion.web.view.discovery` gave them.
 """
@@ -31,6 +32,7 @@ from selion.web.view.discovery import Discovery, FieldsLayer, find
 from selion.web.view.find import find_row
 from selion.web.view.photos import KINDS, drawn
 from selion.web.view.place import read_tile, to_degrees
+from selion.web.view.sift import count, package, read_bounds, spread
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -47,6 +49,8 @@ STATIC = (
     "panels.js",
     "photos.js",
     "swipe.js",
+    "filter.js",
+    "share.js",
 )
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -110,6 +114,9 @@ def view_routes(session: ViewSession) -> list[Any]:
         Route("/api/record/{layer}/{row}", reading(session, record)),
         Route("/api/find/{layer}", reading(session, find_record)),
         Route("/api/values/{layer}", reading(session, values)),
+        Route("/api/spread/{layer}", reading(session, told_spread)),
+        Route("/api/count/{layer}", reading(session, told_count)),
+        Route("/save/{layer}", _bytes(session, saved)),
         Route("/api/photos/{album}", reading(session, photos)),
         Route("/api/photo/{album}/{index}", reading(session, traits)),
         Route("/raster/{layer}/{rendering}/{z}/{x}/{y}", _bytes(session, raster_tile)),
@@ -156,7 +163,8 @@ def _bytes(
             if await request.is_disconnected():
                 return Response(status_code=499)
             try:
-                body, kind, keep = await run_in_threadpool(answer, session, request.path_params)
+                asked = {**request.query_params, **request.path_params}
+                body, kind, keep = await run_in_threadpool(answer, session, asked)
             except SelionError as error:
                 return PlainTextResponse(str(error), status(error), {"cache-control": "no-store"})
         return Response(
@@ -252,6 +260,23 @@ def values(session: ViewSession, parameters: Mapping[str, str]) -> Any:
         if word is not None
     }
     return {"values": sorted(words)[:64]}
+
+
+def told_spread(session: ViewSession, parameters: Mapping[str, str]) -> Any:
+    """Answer how the values of a column lie."""
+    return spread(fields_of(session, parameters["layer"]).fields, parameters.get("column", ""))
+
+
+def told_count(session: ViewSession, parameters: Mapping[str, str]) -> Any:
+    """Answer how many fields lie between bounds."""
+    fields = fields_of(session, parameters["layer"]).fields
+    return count(fields, read_bounds(fields, parameters))
+
+
+def saved(session: ViewSession, parameters: Mapping[str, str]) -> tuple[bytes, str, bool]:
+    """Write the fields between bounds as a GeoPackage."""
+    fields = fields_of(session, parameters["layer"]).fields
+    return package(fields, read_bounds(fields, parameters)), "application/geopackage+sqlite3", False
 
 
 def photos(session: ViewSession, parameters: Mapping[str, str]) -> Any:

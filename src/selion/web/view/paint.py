@@ -63,7 +63,7 @@ def paint_colour(values: np.ndarray, valid: np.ndarray, stretch: np.ndarray) -> 
         np.clip(
             (np.nan_to_num(values.astype(np.float32)) - low) / np.maximum(high - low, 1e-6), 0, 1
         )
-        ** 0.9
+        ** 0.75
     )
     picture = np.moveaxis((shown * 255).round().astype(np.uint8), 0, -1)
     if valid.all():

@@ -146,7 +146,12 @@ def single(header: RasterHeader, names: Sequence[str], colours: Sequence[str]) -
 def colour_renderings(colours: DateColours) -> list[Rendering]:
     """Return true and false colours of a date, where it has the bands."""
     at = colours.bands
-    suffix = f" · {colours.date.replace('_', ' ')}" if colours.date else ""
+    date = (
+        f"date {colours.date}"
+        if colours.date.isdigit() and len(colours.date) < len("2024")
+        else colours.date.replace("_", " ")
+    )
+    suffix = f" · {date}" if date else ""
     slug = "".join(c for c in colours.date if c.isascii() and c.isalnum())[:24]
     wanted = (
         ("true", "True colour", ("red", "green", "blue")),
