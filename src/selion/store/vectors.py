@@ -167,6 +167,23 @@ def read_parquet(path: Place, bbox: Bbox | None = None) -> geopandas.GeoDataFram
     return frame
 
 
+def frame_of_rows(
+    table: pa.Table, geometry: str, crs: str | None, name: str
+) -> geopandas.GeoDataFrame:
+    """Return rows of a GeoParquet file as fields; ``geometry`` is the column of WKB.
+
+    Raises
+    ------
+    UnreadableFile
+        If a geometry is damaged; ``name`` is that of the file.
+    """
+    import geopandas
+
+    data = table.to_pandas(types_mapper=pandas_type)
+    shapes = decoded(data.pop(geometry).to_numpy(), name)
+    return geopandas.GeoDataFrame(data, geometry=shapes, crs=crs)
+
+
 def _near(file: pq.ParquetFile, bbox: Bbox) -> pa.Table:
     """Read the rows whose box touches one, and only row groups that may have some."""
     import pyarrow as pa

@@ -17,7 +17,7 @@ import numpy as np
 
 from selion.errors import BadInput, UnknownName
 from selion.fields import write_fields
-from selion.store.vectors import touching
+from selion.store.vectors import frame_of_rows, touching
 from selion.web.view.chunks import Fields, ParquetFields
 from selion.web.view.cut import rounded
 from selion.web.view.memory import TableFields
@@ -185,12 +185,9 @@ def frame_of(fields: Fields, index: int, rows: np.ndarray) -> Any:
         return fields.frame.iloc[place.first + rows]
     if not isinstance(fields, ParquetFields):
         raise BadInput("The tiles of PMTiles hold no whole fields: open the GeoParquet file.")
-    import geopandas
-
     path = fields.paths[place.file]
     footer = read_footer(path)
     crs = crs_of(footer.geo["columns"][fields.geometry], fields.geometry)
     names = [name for name in footer.schema.names if name != fields.covering]
-    frame = read_groups(path, [place.group], names).take(rows).to_pandas()
-    shapes = geopandas.GeoSeries.from_wkb(frame.pop(fields.geometry), crs=crs)
-    return geopandas.GeoDataFrame(frame, geometry=shapes)
+    table = read_groups(path, [place.group], names).take(rows)
+    return frame_of_rows(table, fields.geometry, crs, path.name)
