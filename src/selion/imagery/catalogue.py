@@ -25,6 +25,7 @@ from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
 
 from selion.errors import SearchFailed
+from selion.store.redirects import watch_redirects
 from selion.store.retry import RetryPolicy
 from selion.store.urls import plain_name, remote_scheme
 
@@ -111,6 +112,7 @@ class _SteadyIO(StacApiIO):
 
     def __init__(self, retry: RetryPolicy) -> None:
         super().__init__(timeout=retry.timeouts, max_retries=retry.urllib3())
+        watch_redirects(self.session)
         self.tries = retry.tries
 
     def request(self, *args: Any, **named: Any) -> str:

@@ -21,6 +21,7 @@ from types import ModuleType
 from selion.errors import BadInput, ChecksumMismatch, FetchFailed
 from selion.store.former import FORMER, former
 from selion.store.lock import LOCKS, locked
+from selion.store.redirects import open_watched
 from selion.store.remote import http_request
 from selion.store.retry import BUSY, RetryPolicy
 
@@ -190,7 +191,7 @@ class _Resuming:
     def _go_on(self, url: str) -> None:
         have, headers = self._asked()
         request = http_request(url, **headers)
-        with urllib.request.urlopen(request, timeout=RETRY.answer) as answer:  # noqa: S310
+        with open_watched(request, RETRY.answer) as answer:
             goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
             if goes_on and not _starts_at(answer.headers.get("Content-Range", ""), have):
                 self.part.unlink(missing_ok=True)

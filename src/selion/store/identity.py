@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from selion.errors import UnreadableFile
+from selion.store.redirects import open_watched
 from selion.store.remote import http_request
 
 SAMPLE = 64 * 1024
@@ -148,7 +149,7 @@ def _of_url(url: str) -> list[Any]:
     """Ask for the first bytes: signed addresses refuse HEAD."""
     request = http_request(url, Range=f"bytes=0-{SAMPLE - 1}")
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        with open_watched(request, 60) as answer:
             size = (answer.headers.get("Content-Range") or "").partition("/")[
                 2
             ] or answer.headers.get("Content-Length")

@@ -89,11 +89,13 @@ class RetryPolicy:
         )
 
     def session(self) -> requests.Session:
-        """Return a session of requests that repeats what is worth it."""
+        """Return a session of requests that repeats what is worth it, and stays in the world."""
         import requests
         from requests.adapters import HTTPAdapter
 
-        session = requests.Session()
+        from selion.store.redirects import watch_redirects
+
+        session = watch_redirects(requests.Session())
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=self.urllib3()))
         return session
