@@ -35,6 +35,7 @@ services: ## get the real stac-fastapi-pgstac and PostgreSQL, where they can be 
 
 demo: $(V)/.core ## install selion and map a simulated scene: demo/report.html
 	$(BIN)/selion demo --force
+	@echo "Open next: demo/report.html in a browser; $(BIN)/selion view demo shows the map, $(BIN)/selion review demo its doubtful fields."
 
 test: $(V)/.test ## install what the tests need and run them
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal

@@ -1,7 +1,6 @@
 """What MkDocs makes besides the pages that lie here.
 
-The Python reference, the numbers of the README, the benchmarks, and the tutorials with what they
-show.
+The Python reference, the benchmarks, and the tutorials with what they show.
 """
 
 from __future__ import annotations
@@ -48,7 +47,6 @@ def on_files(files: Any, *, config: Any) -> Any:
 
     pages = {
         "api.md": api.page(),
-        "numbers.md": numbers(),
         "bench.md": (ROOT / "bench" / "README.md").read_text("utf-8"),
     }
     pages["papers.md"] = (ROOT / "PAPERS.md").read_text("utf-8")
@@ -64,36 +62,6 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     for outside, inside in OUTSIDE.items():
         markdown = markdown.replace(f"]({outside})", f"]({inside})")
     return markdown
-
-
-def numbers() -> str:
-    """Return the numbers of the README.
-
-    They say with which command they were measured, and where the others are.
-    """
-    text = (ROOT / "README.md").read_text("utf-8")
-    found = re.search(
-        r"^## Numbers\n(.*?)(?=^Weights, how|^## |\Z)", text, re.MULTILINE | re.DOTALL
-    )
-    if found is None:
-        message = "README.md has no section '## Numbers': docs/numbers.md is made from it."
-        raise ValueError(message)
-    body = re.sub(r"\]\(docs/", "](", found.group(1)).strip()
-    return f"# Numbers\n\n{body}\n\n## Accuracy\n\n{ACCURACY}"
-
-
-ACCURACY = """Each table stands beside the command that printed it:
-
-* [Weights](weights.md#scores): fields in aerial and Sentinel-2 imagery
-  (`python bench/weights.py DATA --folds TABLE --estonia`), beside a gradient watershed.
-* [Weights](weights.md#robustness): PRUE's deployment tests
-  (`selion evaluate MODEL FOLDER --deployment`).
-* [Weights](weights.md#crops-rgb): crops in photographs (`selion evaluate --pixels`), beside
-  Canopeo's rule.
-* [Language models](language.md): Dice beside the best constant answer and beside shuffled images
-  (`selion train magseg-tiny`).
-* [Benchmarks](bench.md): what each line of `make bench` compares.
-"""
 
 
 def tutorial(path: Path) -> str:
