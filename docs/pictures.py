@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-import selion
-from selion import fields, store
-from selion.grid import whole
+from selion import store
 from selion.pipeline import maps
 from selion.reports import picture
 
