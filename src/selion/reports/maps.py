@@ -16,10 +16,14 @@ import numpy as np
 
 import selion
 from selion import store
+from selion.errors import counted
+from selion.fields.style import CIVIDIS
 from selion.reports import page, picture
+from selion.reports.place import place_facts, scale_bar
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
+    from odc.geo.geobox import GeoBox
 
     from selion.raster import Source
 
@@ -29,6 +33,9 @@ HECTARES = (0, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50)
 """Where the bars of field sizes begin; the last has no end."""
 SURE = (0, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Where the bars of confidence begin."""
+OUTLINE = "#{:02x}{:02x}{:02x}".format(*picture.COLOURS["fields"])
+RAMP = ("#1c0f3a", *CIVIDIS)
+"""Colours of :data:`SURE`, dark to bright."""
 WORDS = {
     "total_ha": "hectares in all",
     "median_ha": "hectares of the median field",
@@ -87,23 +94,27 @@ def to_html(
     shown, step = picture.thumbnail(source, LONGEST)
     factor = max(1, LONGEST // (2 * max(shown.shape[:2]))) if step == 1 else 1
     shown = picture.enlarge(shown, factor)
-    found = picture.draw_outlines(shown, frame, picture.zoomed(source.grid, factor), step)
-    pictures = [
+    grid = picture.zoomed(source.grid, factor)
+    found = picture.draw_outlines(shown, frame, grid, step)
+    compared = page.slider(
         page.Figure(
             picture.data_uri(found),
             "The fields that were found.",
             "The image with the outlines of the fields",
         ),
         page.Figure(picture.data_uri(shown), "The image.", "The image in the colours of its bands"),
-    ]
+        page.legend({"outline of a field": OUTLINE}),
+        scale_bar(source.grid),
+    )
     rows = [
-        [WORDS.get(key, key.replace("_", " ")), value]
+        [WORDS.get(key, key.replace("_", " ")), _written(key, value)]
         for key, value in facts.items()
         if value is not None
     ]
     sections = [
-        page.section("Fields", page.figures(pictures), page.table(["", ""], rows)),
-        page.section("How large, how sure", page.row(_charts(frame))),
+        page.section("Fields", compared, page.table(["", ""], rows)),
+        page.section("Where it is", page.table(["", ""], place_facts(source.grid))),
+        page.section("How large, how sure", page.row([*_sure(frame, shown, grid, step), *_charts(frame)])),
     ]
     if notes:
         sections.append(page.section("Notes", *(page.paragraph(note) for note in notes)))
@@ -115,10 +126,43 @@ def to_html(
         sections.append(page.section("What it was made from", page.table(["", ""], made)))
     return page.page(
         f"Map: {name}",
-        f"{len(frame):,} fields in {' x '.join(f'{n:,}' for n in source.grid.shape)} pixels.",
+        _lead(source, frame),
         sections,
         f"selion {selion.__version__}",
     )
+
+
+def _written(key: str, value: object) -> object:
+    """Write hectares with two digits: square decimetres of a country say nothing."""
+    return f"{value:,.2f}" if key.endswith("_ha") and isinstance(value, float) else value
+
+
+def _lead(source: Source, frame: GeoDataFrame) -> str:
+    """Say how many fields lie on how much land; of a photograph, in how many pixels."""
+    facts = {str(name): str(value) for name, value in place_facts(source.grid)}
+    count = counted(len(frame), "field")
+    if "centre" not in facts:
+        return f"{count} in {facts['pixels']} pixels."
+    return f"{count} on {facts['area shown'].partition(' (')[0]} around {facts['centre']}."
+
+
+def _sure(frame: GeoDataFrame, shown: np.ndarray, grid: GeoBox, step: int) -> list[str]:
+    """Show fields filled by their confidence, with the colours explained."""
+    if not len(frame):
+        return []
+    steps = np.array([*SURE, np.inf])
+    sure = np.nan_to_num(frame["confidence"].to_numpy(float))
+    ranks = np.digitize(sure, steps[1:-1])
+    names = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(SURE)]
+    names.append(f"{SURE[-1]:g} and more")
+    image = picture.fill_fields(shown, frame, grid, [RAMP[k] for k in ranks], step)
+    figure = page.Figure(
+        picture.data_uri(image),
+        "Each field by the confidence of the model: look at the dark ones first.",
+        "The image with the fields filled by confidence",
+    )
+    key = page.legend(dict(zip(names, RAMP, strict=True)))
+    return [f"<div>{page.figures([figure])}<p>Confidence: {key}</p></div>"]
 
 
 def _charts(frame: GeoDataFrame) -> list[str]:

@@ -65,6 +65,23 @@ margin-left:-.5rem;border-radius:50%;border:2px solid var(--soft);background:var
 .years input:focus-visible+label{outline:2px solid var(--accent);outline-offset:2px}
 .years .panel{order:2;width:100%;display:none}
 .years input:checked+label+.panel{display:block}
+.slide{overflow-x:scroll;position:relative;border:1px solid var(--line)}
+.slide::-webkit-scrollbar{height:.9rem;background:var(--line)}
+.slide::-webkit-scrollbar-thumb{background:var(--accent);border-radius:.45rem}
+.slide:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+.slide .wide{position:relative;width:200%;display:flow-root}
+.slide img{position:sticky;left:0;width:50%;max-width:none;border:0}
+.slide .over{position:absolute;inset:0;clip-path:inset(0 50% 0 0)}
+.slide .over img{width:50%}
+.slide .line{position:absolute;top:0;bottom:0;left:calc(50% - 2px);width:3px;background:#fff;
+box-shadow:0 0 3px #000}
+.slide .line::after{content:"◂ ▸";font-style:normal;position:absolute;top:calc(50% - 1.1rem);left:50%;
+margin-left:-1.6rem;width:3.2rem;line-height:2.2rem;border-radius:1.1rem;text-align:center;
+background:#fff;color:#111;box-shadow:0 0 3px #000}
+.slide .half{position:absolute;top:0;left:25%;width:1px;height:1px;scroll-initial-target:nearest}
+.slid{position:relative}.slid .measure{position:absolute;left:.7rem;bottom:1.7rem;min-width:1px;
+border-bottom:3px solid #fff;color:#fff;font-size:.8rem;font-weight:700;text-shadow:0 0 3px #000,
+0 0 3px #000;white-space:nowrap;filter:drop-shadow(0 0 1px #000);pointer-events:none}
 h3{font-size:1.05rem;margin:1rem 0 .4rem}
 @page{margin:14mm}
 @media print{:root{color-scheme:light;--ink:#000;--paper:#fff;--line:#bbb;--soft:#444;
@@ -73,6 +90,9 @@ body{font-size:10pt}main,main.wide{max-width:none;padding:0}.scroll{overflow:vis
 h2{break-after:avoid}figure,tr,.card{break-inside:avoid}
 thead{display:table-header-group}.row{grid-template-columns:repeat(2,1fr)}
 .grid{grid-template-columns:repeat(3,1fr)}
+.slide{overflow:visible;border:0}.slide .wide{width:100%}.slide img,.slide .over img{position:static;
+width:100%;margin-bottom:.5rem}.slide .over{position:static;clip-path:none}.slide .line,
+.slid .measure{display:none}
 .years label{display:none}.years .panel{display:block;break-inside:avoid}
 i,rect,circle,polyline,img{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 table{font-size:9pt}th,td{padding-right:.5rem}}
@@ -189,6 +209,37 @@ def year_slider(name: str, panels: Sequence[tuple[str, str]]) -> str:
     ]
     return (
         f'<div class="years" role="radiogroup" aria-label="{escape(name)}">{"".join(parts)}</div>'
+    )
+
+
+def slider(left: Figure, right: Figure, caption: str, measure: tuple[str, float] | None = None) -> str:
+    """Lay two pictures of one size over each other, with a line to pull from side to side.
+
+    Scrolling the frame sideways moves the line: by finger, by its bar, by the arrow keys, without
+    a script.  Printed, one stands below the other.
+
+    Parameters
+    ----------
+    left, right : Figure
+        What is seen on each side of the line; their captions name the sides.
+    caption : str
+        HTML below both.
+    measure : (str, float), optional
+        Of a scale bar: its words, and its share of the width.
+    """
+    bar = (
+        ""
+        if measure is None
+        else f'<div class="measure" style="width:{measure[1]:.2%}">{escape(measure[0])}</div>'
+    )
+    label = escape(f"Left: {left.caption} Right: {right.caption} Scroll sideways to compare.")
+    return (
+        f'<figure><div class="slid"><div class="slide" tabindex="0" role="group" '
+        f'aria-label="{label}"><div class="wide"><img src="{right.source}" '
+        f'alt="{escape(right.alternative)}"><div class="over"><img src="{left.source}" '
+        f'alt="{escape(left.alternative)}"></div><i class="line"></i><i class="half"></i></div>'
+        f"</div>{bar}</div><figcaption>{escape(left.caption)} | {escape(right.caption)} Pull the "
+        f"bar below the picture, or use the arrow keys. {caption}</figcaption></figure>"
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,6 +153,45 @@ def draw_outlines(
         seen = (rows >= 0) & (columns >= 0) & (rows < canvas.shape[0]) & (columns < canvas.shape[1])
         canvas[rows[seen], columns[seen]] = colour
     return canvas
+
+
+def fill_fields(
+    image: np.ndarray,
+    frame: GeoDataFrame,
+    grid: GeoBox,
+    colours: Sequence[str],
+    step: int = 1,
+    opacity: float = 0.75,
+) -> np.ndarray:
+    """Fill polygons over a picture, each in its colour, with a dark outline.
+
+    Parameters
+    ----------
+    image : (y, x, 3) uint8 ndarray
+        A picture of ``grid`` in which one pixel is ``step`` pixels of the grid.
+    frame : GeoDataFrame
+        Polygons in any CRS; they are brought to the grid's.
+    colours : sequence of str
+        ``#rrggbb``, one per polygon.
+    opacity : float
+        How much of the colour there is, 0 to 1.
+    """
+    from affine import Affine
+    from odc.geo.geobox import GeoBox as Box
+
+    from selion import store
+
+    # a pixel of the picture is the first of each step pixels of the grid
+    small = Box(image.shape[:2], grid.transform * Affine.scale(step), grid.crs)
+    placed = frame if grid.crs is None or frame.crs is None else frame.to_crs(str(grid.crs))
+    outlines = list(placed.geometry.to_numpy())
+    ids = store.burn(outlines, range(1, len(outlines) + 1), small)
+    palette = [(0, 0, 0), *(tuple(bytes.fromhex(colour[1:])) for colour in colours)]
+    found = np.array(palette, np.float32)[ids]
+    canvas = image.astype(np.float32)
+    here = ids > 0
+    canvas[here] = (1 - opacity) * canvas[here] + opacity * found[here]
+    return draw_outlines(canvas.round().astype(np.uint8), frame, grid, step, (24, 24, 24))
 
 
 def _edges_of(geometry: GeoSeries, grid: GeoBox, step: int) -> tuple[np.ndarray, np.ndarray]:
