@@ -8,10 +8,17 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import geopandas
+import numpy as np
 import pytest
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import Geod, Transformer
 
 from report_pages import LEARNT, PAGES
-from selion.reports import page
+from selion.reports import page, picture
+from selion.reports.place import place_facts, scale_bar
 
 VOID = {"meta", "img", "br", "rect", "path", "line", "circle", "polyline", "input"}
 
@@ -65,6 +72,39 @@ def test_colours_are_never_alone():
         page.legend({"kept <5>": "#00ff00"})
         == '<span class="key"><i style="background:#00ff00"></i>kept &lt;5&gt;</span> '
     )
+
+
+def test_place_is_that_of_geodesy():
+    grid = GeoBox((400, 600), Affine(10, 0, 360_000, 0, -10, 5_350_000), "EPSG:32633")
+    facts = dict(place_facts(grid))
+    # by the geodesic polygon of the corners, which none of our code computes
+    turn = Transformer.from_crs("EPSG:32633", "OGC:CRS84", always_xy=True)
+    lon, lat = turn.transform([360e3, 366e3, 366e3, 360e3], [535e4, 535e4, 534.6e4, 534.6e4])
+    area = abs(Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)[0]) / 1e6
+    assert float(facts["area shown"].split()[0]) == pytest.approx(area, abs=0.06)
+    west, south, east, north = map(float, facts["west, south, east, north"].split(", "))
+    assert (west, north) == pytest.approx((min(lon), max(lat)), abs=1e-5)
+    assert (east, south) == pytest.approx((max(lon), min(lat)), abs=1e-5)
+    assert facts["extent"].startswith("6 km west to east, 4 km")
+    assert facts["coordinate system"].endswith("(EPSG:32633)")
+    words, share = scale_bar(grid)
+    assert words == "1 km"
+    assert share == pytest.approx(1 / 6, rel=2e-3)
+
+
+def test_photograph_has_no_place():
+    grid = GeoBox((40, 60), Affine.identity(), None)
+    assert place_facts(grid) == [["pixels", "60 x 40"]]
+    assert scale_bar(grid) is None
+
+
+def test_fields_are_filled_where_they_lie():
+    grid = GeoBox((4, 4), Affine(10, 0, 0, 0, -10, 40), "EPSG:32633")
+    frame = geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 30, 30)], crs="EPSG:32633")
+    image = picture.fill_fields(np.zeros((4, 4, 3), np.uint8), frame, grid, ["#ff0000"], opacity=1)
+    assert image[2, 1].tolist() == [255, 0, 0]
+    assert image[0].max() == 0
+    assert image[3, 3].tolist() == [24, 24, 24]  # its outline runs along this pixel
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +172,14 @@ def test_pages_are_clean_for_axe_in_light_dark_and_on_a_phone(made):
                 tab.emulate_media(color_scheme=scheme)
                 found = axe.Axe().run(tab)
                 assert found.violations_count == 0, f"{name}, {scheme}: {found.generate_report()}"
+            if tab.locator(".slide").count():  # its line follows the arrow keys
+                frame = tab.locator(".slide").first
+                before = frame.evaluate("e => e.scrollLeft")
+                frame.focus()
+                tab.keyboard.press("ArrowRight")
+                tab.wait_for_function(
+                    "b => document.querySelector('.slide').scrollLeft > b", arg=before
+                )
             tab.set_viewport_size({"width": 360, "height": 700})
             assert tab.evaluate("document.documentElement.scrollWidth") <= 360, name
             tab.emulate_media(media="print", color_scheme="dark")

@@ -81,6 +81,8 @@ class ChangeResult:
     """Sentences that the user should read."""
     rule: PixelRule
     """When a pixel has changed."""
+    years: tuple[Year, ...] = ()
+    """What was compared, the earliest first."""
 
 
 REPORT = "report.html"
@@ -221,7 +223,12 @@ class _Comparison:
                 state = next_state(step)
             without_file(step.before.mapped)
         result = ChangeResult(
-            self.out, tuple(steps), pd.concat(tables, ignore_index=True), tuple(notes), self.rule
+            self.out,
+            tuple(steps),
+            pd.concat(tables, ignore_index=True),
+            tuple(notes),
+            self.rule,
+            tuple(years),
         )
         self._conclude(result, years)
         return result

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pyproj import Transformer
 
 import selion
-from selion import store
+from selion import fields, store
 from selion.change.pixels import CHANGES
 from selion.change.run import REPORT
 from selion.change.step import FATES
 from selion.classes import ClassScheme
+from selion.errors import SelionError
+from selion.grid import LONLAT
 from selion.reports import page, picture
+from selion.reports.place import scale_bar
 
 if TYPE_CHECKING:
     from selion.change.run import ChangeResult, StepFiles
+    from selion.change.years import Year
 
 LONGEST = 1100
 """Edge of a map on the page, in pixels."""
 UNKNOWN_COLOUR = "#808080"
+YEAR_COLOURS = ("#e0b13c", "#4a86b8")
+"""Of the fields of the earlier and of the later year, apart for those who see no red or green."""
 TEXTS = {
     "fixed": (
         "A pixel has changed if its probability of cropland (field, or boundary within it) changed "
@@ -69,7 +77,9 @@ def to_html(result: ChangeResult) -> str:
     lead = (
         f"What became of the fields from {labels[0]} to {labels[-1]}, told from {len(labels)} maps."
     )
-    parts = [_step_section(step) for step in result.steps]
+    parts = [
+        _step_section(step, dict(zip(labels, result.years, strict=False))) for step in result.steps
+    ]
     parts.append(
         page.section(
             "How it was told",
@@ -88,7 +98,50 @@ def to_html(result: ChangeResult) -> str:
     )
 
 
-def _step_section(step: StepFiles) -> str:
+def _both_years(step: StepFiles, years: Mapping[str, Year]) -> str:
+    """Lay the fields of both years over each other; nothing where a table cannot be read again."""
+    grid = store.open_raster(step.change).grid
+    height, width = (int(size) for size in grid.shape)
+    thin = max(1, -(-max(height, width) // LONGEST))
+    factor = max(1, LONGEST // (2 * max(height, width))) if thin == 1 else 1
+    shape = (-(-height // thin) * factor, -(-width // thin) * factor)
+    area = grid.extent.boundingbox
+    box = None
+    if grid.crs is not None:
+        turn = Transformer.from_crs(str(grid.crs), LONLAT, always_xy=True)
+        box = turn.transform_bounds(area.left, area.bottom, area.right, area.top)
+    sides = []
+    for label, other, colour in zip(step.years, step.years[::-1], YEAR_COLOURS, strict=True):
+        if label not in years:
+            return ""
+        try:
+            frame = fields.read_fields(years[label].table, box)
+        except SelionError:
+            return ""
+        image = picture.fill_fields(
+            np.full((*shape, 3), 238, np.uint8),
+            frame,
+            picture.zoomed(grid, factor),
+            [colour] * len(frame),
+            thin,
+        )
+        sides.append(
+            page.Figure(
+                picture.data_uri(image),
+                f"Fields of {label}.",
+                f"Fields of {label}, to be compared with {other}",
+            )
+        )
+    key = page.legend(
+        {
+            f"field of {label}": colour
+            for label, colour in zip(step.years, YEAR_COLOURS, strict=True)
+        }
+    )
+    return page.slider(sides[0], sides[1], key, scale_bar(grid))
+
+
+def _step_section(step: StepFiles, years: Mapping[str, Year]) -> str:
     one, other = step.years
     rows = [
         list(row.values())
@@ -123,7 +176,10 @@ def _step_section(step: StepFiles) -> str:
         f"<div>{page.figures([figure])}{legend(scheme)}</div>"
         for figure, scheme in zip(shown_maps, (FATES, CHANGES), strict=True)
     ]
-    return page.section(f"{one} to {other}", page.table(header, shown), page.row(maps), areas)
+    return page.section(
+        f"{one} to {other}",
+        *[page.table(header, shown), _both_years(step, years), page.row(maps), areas],
+    )
 
 
 def legend(classes: ClassScheme) -> str:

@@ -1,6 +1,6 @@
 """The report as a page that needs nothing else.
 
-Tables, charts, and the best, the median and the worst case.
+Tables, charts, and cases, the worst first.
 """
 
 from __future__ import annotations
@@ -41,6 +41,13 @@ KIND_COLOURS = {
     "ignored": "#cfcfcf",
 }
 
+WORST = 6
+"""Samples at the bad end that are shown."""
+TRUTH, FOUND = (
+    "#{:02x}{:02x}{:02x}".format(*picture.COLOURS[name]) for name in ("truth", "fields")
+)
+"""Colours of outlines."""
+
 
 def write_report(
     report: Report, out: Path | str, *, figures: Sequence[page.Figure] = (), force: bool = False
@@ -69,6 +76,11 @@ def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
     """Lay a report out as a self-contained page."""
     header, rows = report.score_table()
     sections = [page.section("Scores", page.table(header, rows), *_warnings(report))]
+    if figures:
+        key = page.legend({"truth": TRUTH, "prediction": FOUND, "both": "#ffffff"})
+        sections.append(
+            page.section("Cases, the worst first", f"<p>{key}</p>", page.figures(figures))
+        )
     if report.settings:
         sections.append(
             page.section(
@@ -76,8 +88,6 @@ def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
                 page.table(["", ""], [[k, setting_text(v)] for k, v in report.settings.items()]),
             )
         )
-    if figures:
-        sections.append(page.section("Best, median and worst case", page.figures(figures)))
     sections += [page.section(run.name, *_run_parts(run)) for run in report.runs]
     for pair, found in (report.comparisons or {}).items():
         sections.append(page.section(f"Difference: {pair}", page.table(*comparison_table(found))))
@@ -193,7 +203,7 @@ def reliability_drawing(bins: Sequence[Mapping[Any, Any]], caption: str) -> str:
 
 
 def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list[page.Figure]:
-    """Show the best, the median and the worst sample by object F1.
+    """Show the worst samples by object F1, the worst first, then the median and the best.
 
     Parameters
     ----------
@@ -212,9 +222,12 @@ def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list
     rows = run.images.dropna(subset=["object_f1"]).sort_values("object_f1", kind="stable")
     if not len(rows):
         return []
-    places = {"Worst": 0, "Median": len(rows) // 2, "Best": len(rows) - 1}
+    last = len(rows) - 1
+    places = [(k, "Worst" if k == 0 else f"Number {k + 1} from below") for k in range(WORST)]
+    places = [(k, name) for k, name in places if k < min(len(rows) // 2, last) or k == 0]
+    places += [(len(rows) // 2, "Median"), (last, "Best")]
     found = []
-    for name, place in places.items():
+    for place, name in places:
         row = rows.iloc[place]
         if row["key"] not in by_key:
             raise BadInput(
@@ -223,7 +236,7 @@ def case_figures(run: RunScores, samples: Sequence[Sample], answer: Any) -> list
         truth, prediction = answer(by_key[row["key"]])
         caption = (
             f"{name}: {row['key']}, object F1 {row['object_f1']:.2f}, pixel IoU "
-            f"{row['pixel_iou']:.2f}. Truth in cyan, prediction in yellow, both in white."
+            f"{row['pixel_iou']:.2f}."
         )
         found.append(
             page.Figure(

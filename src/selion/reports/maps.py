@@ -114,7 +114,9 @@ def to_html(
     sections = [
         page.section("Fields", compared, page.table(["", ""], rows)),
         page.section("Where it is", page.table(["", ""], place_facts(source.grid))),
-        page.section("How large, how sure", page.row([*_sure(frame, shown, grid, step), *_charts(frame)])),
+        page.section(
+            "How large, how sure", page.row([*_sure(frame, shown, grid, step), *_charts(frame)])
+        ),
     ]
     if notes:
         sections.append(page.section("Notes", *(page.paragraph(note) for note in notes)))

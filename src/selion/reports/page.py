@@ -27,7 +27,8 @@ h2{font-size:1.2rem;margin:2rem 0 .6rem;overflow-wrap:anywhere}p{max-width:44rem
 .lead{color:var(--soft)}
 a{color:var(--accent)}a:focus-visible,.scroll:focus-visible{outline:2px solid var(--accent);
 outline-offset:2px}
-figure{margin:0 0 .8rem}figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem;
+figure{margin:0 0 .8rem}.row figure img{width:100%}
+figcaption{color:var(--soft);font-size:.9rem;margin-top:.3rem;
 overflow-wrap:anywhere}
 img{max-width:100%;height:auto;display:block;border:1px solid var(--line);image-rendering:auto}
 .row{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));
@@ -75,13 +76,13 @@ margin-left:-.5rem;border-radius:50%;border:2px solid var(--soft);background:var
 .slide .over img{width:50%}
 .slide .line{position:absolute;top:0;bottom:0;left:calc(50% - 2px);width:3px;background:#fff;
 box-shadow:0 0 3px #000}
-.slide .line::after{content:"◂ ▸";font-style:normal;position:absolute;top:calc(50% - 1.1rem);left:50%;
-margin-left:-1.6rem;width:3.2rem;line-height:2.2rem;border-radius:1.1rem;text-align:center;
-background:#fff;color:#111;box-shadow:0 0 3px #000}
+.slide .line::after{content:"◂ ▸";font-style:normal;position:absolute;left:50%;
+top:calc(50% - 1.1rem);margin-left:-1.6rem;width:3.2rem;line-height:2.2rem;border-radius:1.1rem;
+text-align:center;background:#fff;color:#111;box-shadow:0 0 3px #000}
 .slide .half{position:absolute;top:0;left:25%;width:1px;height:1px;scroll-initial-target:nearest}
-.slid{position:relative}.slid .measure{position:absolute;left:.7rem;bottom:1.7rem;min-width:1px;
-border-bottom:3px solid #fff;color:#fff;font-size:.8rem;font-weight:700;text-shadow:0 0 3px #000,
-0 0 3px #000;white-space:nowrap;filter:drop-shadow(0 0 1px #000);pointer-events:none}
+.slid{position:relative}.slid .measure{position:absolute;left:.7rem;bottom:1.7rem;color:#111;
+background:#fff;border-bottom:4px solid #111;padding:0 .3rem;font-size:.8rem;font-weight:700;
+white-space:nowrap;pointer-events:none}
 h3{font-size:1.05rem;margin:1rem 0 .4rem}
 @page{margin:14mm}
 @media print{:root{color-scheme:light;--ink:#000;--paper:#fff;--line:#bbb;--soft:#444;
@@ -90,8 +91,10 @@ body{font-size:10pt}main,main.wide{max-width:none;padding:0}.scroll{overflow:vis
 h2{break-after:avoid}figure,tr,.card{break-inside:avoid}
 thead{display:table-header-group}.row{grid-template-columns:repeat(2,1fr)}
 .grid{grid-template-columns:repeat(3,1fr)}
-.slide{overflow:visible;border:0}.slide .wide{width:100%}.slide img,.slide .over img{position:static;
-width:100%;margin-bottom:.5rem}.slide .over{position:static;clip-path:none}.slide .line,
+.slide{overflow:visible;border:0}
+.slide .wide{width:100%;display:flex;flex-direction:column-reverse}.slide img,
+.slide .over img{position:static;width:100%;margin-bottom:.5rem}
+.slide .over{position:static;clip-path:none}.slide .line,
 .slid .measure{display:none}
 .years label{display:none}.years .panel{display:block;break-inside:avoid}
 i,rect,circle,polyline,img{print-color-adjust:exact;-webkit-print-color-adjust:exact}
@@ -212,7 +215,9 @@ def year_slider(name: str, panels: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def slider(left: Figure, right: Figure, caption: str, measure: tuple[str, float] | None = None) -> str:
+def slider(
+    left: Figure, right: Figure, caption: str, measure: tuple[str, float] | None = None
+) -> str:
     """Lay two pictures of one size over each other, with a line to pull from side to side.
 
     Scrolling the frame sideways moves the line: by finger, by its bar, by the arrow keys, without

@@ -179,13 +179,13 @@ def fill_fields(
     from affine import Affine
     from odc.geo.geobox import GeoBox as Box
 
-    from selion import store
+    from selion.store.burn import burn
 
     # a pixel of the picture is the first of each step pixels of the grid
     small = Box(image.shape[:2], grid.transform * Affine.scale(step), grid.crs)
     placed = frame if grid.crs is None or frame.crs is None else frame.to_crs(str(grid.crs))
     outlines = list(placed.geometry.to_numpy())
-    ids = store.burn(outlines, range(1, len(outlines) + 1), small)
+    ids = burn(outlines, range(1, len(outlines) + 1), small)
     palette = [(0, 0, 0), *(tuple(bytes.fromhex(colour[1:])) for colour in colours)]
     found = np.array(palette, np.float32)[ids]
     canvas = image.astype(np.float32)

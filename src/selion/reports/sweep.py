@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from selion.training.scoring import MEASURES, STATISTICS, Scores
 
 RECIPE = "recipe"
 """The key that stands for the whole recipe: ``recipe=prue/loss-dice,prue/loss-focal``."""
+LUCK = 0.05
+"""Least p-value, corrected, that is put down to which samples were scored."""
 
 
 @dataclass(frozen=True)
@@ -208,9 +211,27 @@ def text_table(rows: Sequence[Sequence[object]]) -> str:
     )
 
 
+def _place(row: Sequence[object]) -> float:
+    """Sort the best run first; a score that is no number wins nothing."""
+    score = float(str(row[1]))
+    return math.inf if math.isnan(score) else -score
+
+
+def _lead(rows: Sequence[SweepRow], best: Sequence[Sequence[object]]) -> str:
+    """Name the winner, and say whether it is more than luck."""
+    first, winner = rows[0].variant.name, best[0]
+    metric = MEASURES[rows[0].scores.metric]
+    said = f"{len(rows)} runs, differences to {first}. Best {metric}: {winner[0]} with {winner[1]}"
+    if winner[0] == first:
+        return f"{said}, which is the run that the others are compared with."
+    sure = isinstance(winner[5], float) and winner[5] < LUCK
+    return f"{said}; {'more than' if sure else 'this may be'} the luck of the samples."
+
+
 def write_sweep(rows: Sequence[SweepRow], folder: Path) -> Path:
     """Write ``sweep.html`` and ``sweep.json``; what is there is replaced."""
     body = table(rows)
+    best = sorted(body, key=_place)
     facts = [
         {
             "run": row[0],
@@ -234,9 +255,9 @@ def write_sweep(rows: Sequence[SweepRow], folder: Path) -> Path:
         f"them.{few}"
     )
     with store.atomic_write(folder / "sweep.html", force=True) as temporary:
-        section = page.section("Runs", page.table(header(rows), body), luck, links)
+        section = page.section("Runs, the best first", page.table(header(rows), best), luck, links)
         temporary.write_text(
-            page.page("Training sweep", f"{len(rows)} runs, differences to the first.", [section]),
+            page.page("Training sweep", _lead(rows, best), [section]),
             "utf-8",
         )
     return folder / "sweep.html"

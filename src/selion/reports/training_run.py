@@ -28,6 +28,16 @@ REPORT, NUMBERS = "report.html", "report.json"
 SHOWN = 6
 """Samples of the validation split in the report: the worst, the best, and those between, evenly
 spread."""
+SEEN = 640
+"""Edge of a sample on the page in pixels: as wide as its column, so that outlines can be told."""
+SAMPLE_KEY = {
+    name: "#{:02x}{:02x}{:02x}".format(*colour)
+    for name, colour in (
+        ("truth", picture.COLOURS["truth"]),
+        ("answer", picture.COLOURS["fields"]),
+        ("both", (255, 255, 255)),
+    )
+}
 FEW = 5
 """Below so many samples of the validation split, the report warns of its intervals."""
 COLOURS = ("var(--accent)", "#c0642b", "#3a6ea5", "#9a4f96")
@@ -102,13 +112,17 @@ def to_html(result: Result) -> str:
     """Lay a run out as a self-contained page."""
     trained, recipe = result.trained, result.plan.recipe
     sections = [
-        page.section("Scores", *_beside_parts(result), *_score_parts(result.trained.scores)),
-        page.section("Curves", *curves(trained.history)),
+        page.section("Scores", *_beside_parts(result), *_score_parts(result.trained.scores))
     ]
     if trained.scores is not None:
         sections.append(
-            page.section("Samples of the validation split", page.figures(sample_figures(result)))
+            page.section(
+                "Samples of the validation split, the worst first",
+                f"<p>{page.legend(SAMPLE_KEY)}</p>",
+                page.figures(sample_figures(result)),
+            )
         )
+    sections.append(page.section("Curves", *curves(trained.history)))
     sections.append(page.section("How it ran", page.table(["", ""], _facts(result))))
     sections.append(
         page.section(
@@ -318,13 +332,10 @@ def sample_figures(result: Result) -> list[page.Figure]:
         sample = plan.validation[place[k]]
         truth = true_objects(sample, spec)
         predicted = answered_objects(model, sample, spec, truth.shape)
-        caption = (
-            f"{sample.key}: {MEASURES[scores.metric]} {values[k]:.2f}. Truth in cyan, answer in "
-            "yellow, both in white."
-        )
+        caption = f"{sample.key}: {MEASURES[scores.metric]} {values[k]:.2f}."
         figures.append(
             page.Figure(
-                picture.data_uri(picture.compared(sample.image, truth, predicted)),
+                picture.data_uri(picture.compared(sample.image, truth, predicted, SEEN)),
                 caption,
                 f"{sample.key} with true and found outlines",
             )
