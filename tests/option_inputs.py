@@ -407,6 +407,12 @@ def screened(folder, _):
     return folder
 
 
+def places(folder, _):
+    """Names of a person's own."""
+    (folder / "places.csv").write_text("name,lat,lon\nfarm,48.3,13.1\n", "utf-8")
+    return folder / "places.csv"
+
+
 def left(folder, _):
     """What killed runs left: a half-written output, a note, and finished parts."""
     for name, text in {
@@ -449,6 +455,7 @@ INPUTS = {
     "one_country": lambda folder, _: ftw(folder / "ftw", "austria").parent,
     "probe": lambda folder, _: write_probe(PROBE, folder / "probe.json"),
     "photos": photos,
+    "places": places,
     "measured": measured,
     "pixels": pixels,
     "dataset": dataset,

@@ -691,7 +691,7 @@ OTHERS = {
         "print_marker": "other.png",
         "window": "32",
     },
-    "view": {},
+    "view": {"names": "{places}", "basemap": "https://tiles.invalid/{{z}}/{{x}}/{{y}}.png"},
     "review open": {
         "against": "{year}",
         "image": "{image}",

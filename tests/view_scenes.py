@@ -189,9 +189,9 @@ class Served:
 
 
 @contextmanager
-def serving(*paths: Path):
+def serving(*paths: Path, **options):
     """Serve from a thread of this process."""
-    page, found = view_page(paths)
+    page, found = view_page(paths, **options)
     opened, address, _ = server.listen(paths[0])
     running = server.make_server(server.make_app([page], address))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [opened]}, daemon=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selion.web.view.paint import encode
 from view_scenes import frame_of, serving, write_crops, write_map
 
 playwright = pytest.importorskip(
@@ -39,6 +40,8 @@ FLAGS = [
     "--ignore-gpu-blocklist",
 ]
 GOLDEN = Path(__file__).parents[1] / "golden"
+TILE = encode(np.full((256, 256, 3), 120, np.uint8), "RGB", "PNG")
+"""Of a background from elsewhere."""
 STILL = """async () => {
     const { state } = await import('./view.js');
     await Promise.all(state.maps.map(m => m.loaded() && !m.isMoving() ? 0 : m.once('idle')));
@@ -52,6 +55,7 @@ def served(tmp_path_factory):
         patch.setenv("SELION_CACHE", str(folder / "cache"))
         crops, photos = write_crops(folder / "crops", folder / "photos")
         with serving(write_map(folder / "map"), crops, photos) as page:
+            page.folder = folder / "map"
             yield page
 
 
@@ -71,6 +75,12 @@ class Tab:
             viewport={"width": width, "height": height}, reduced_motion="reduce", **context
         )
         self.context.set_default_timeout(120_000)
+        self.context.route(
+            "http://tiles.invalid/**",
+            lambda route: route.fulfill(
+                body=TILE, content_type="image/png", headers={"access-control-allow-origin": "*"}
+            ),
+        )
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.asked: list[str] = []
@@ -254,7 +264,7 @@ def test_a_filter_is_drawn_counted_and_linked(browser, served):
             page.click("#save-picture")
         shown = np.asarray(Image.open(saved.value.path()).convert("RGB"))
         assert np.unique(shown.reshape(-1, 3), axis=0).shape[0] > 50, "the picture holds the map"
-        page.wait_for_function("location.hash.includes('filter=f0')")
+        page.wait_for_function("() => location.hash.includes('filter=f0')")
         link = page.url
         assert not tab.said
     with Tab(browser, link) as tab:
@@ -265,6 +275,37 @@ def test_a_filter_is_drawn_counted_and_linked(browser, served):
         browser, served.url + "#map=x/1/2&show=<b>*9e9*x|r0-false&filter=f9*a*1*&field=f0/-2"
     ) as tab:
         assert not tab.said, "a link that says nonsense opens the page"
+
+
+def test_places_dates_and_a_background(browser, served, tmp_path):
+    names = tmp_path / "names.csv"
+    names.write_text("name,lat,lon\n<img src=x onerror=a()>,48.7,12.3\n<i>imst</i>,48.7,12.4\n")
+    tiles = "http://tiles.invalid/{z}/{x}/{y}.png"
+    with (
+        serving(served.folder, names=names, basemap=tiles) as page_served,
+        Tab(browser, page_served.url) as tab,
+    ):
+        page = tab.page
+        page.fill("#wanted", "im")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#found li")
+        assert page.locator("#found img, #found i").count() == 0, "names are text"
+        assert tab.complaints() == []
+        page.locator("#found button").nth(1).click()
+        assert page.locator("#found").is_hidden()
+        assert abs(tab.of_map("map.getCenter().lat") - 48.7) < 1e-4
+        elsewhere = {url.split("/")[2] for url in tab.asked if url.startswith("http")}
+        assert elsewhere == {f"127.0.0.1:{page_served.address.port}", "tiles.invalid"}
+        page.fill("#wanted", "field-123")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#record:not([hidden]) figure:nth-child(2) img")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('#dates img')].every((i) => i.naturalWidth == 224)"
+        )
+        assert tab.complaints() == []
+        page.click("#on-background")
+        shown = "map.getLayoutProperty('background', 'visibility')"
+        assert tab.of_map(shown) == "none"
 
 
 def test_in_the_dark(browser, served):

@@ -25,13 +25,29 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("paths", nargs=-1, required=True, type=opt.place)
+@click.option(
+    "--names",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Places that the search box knows by name: CSV (name, lat, lon) or GeoJSON.",
+)
+@click.option(
+    "--basemap",
+    metavar="URL",
+    help=(
+        "Tiles under all, as 'https://tiles.example.org/{z}/{x}/{y}.png'; only with it is "
+        "anything loaded from elsewhere."
+    ),
+)
 @serving_options
-def view_command(paths: tuple[Place, ...], port: int, browser: bool) -> None:
+def view_command(
+    paths: tuple[Place, ...], names: Path | None, basemap: str | None, port: int, browser: bool
+) -> None:
     """Serve until the person stops it."""
     from selion.web import server
     from selion.web.view.page import view_page
 
-    page, found = view_page(paths)
+    page, found = view_page(paths, names=names, basemap=basemap)
     opened, address, _running = server.listen(Path(str(paths[0])), port)
     app = server.make_app([page], address)
     for problem in found.problems:

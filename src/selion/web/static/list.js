@@ -1,6 +1,6 @@
 // The list of layers, for the left map or the right one, and the legend of what is on.
 
-import { addFields, addRaster, ask, colourOf, make, remove, setOpacity, stops } from "./map.js";
+import { addBackground, addFields, addRaster, ask, colourOf, make, remove, setOpacity, stops } from "./map.js";
 
 export class LayerList {
   constructor(state, place, legend) {
@@ -10,6 +10,7 @@ export class LayerList {
     this.side = 0;
     this.on = [new Map(), new Map()]; // by side: id of a layer -> { opacity, by }
     this.words = new Map(); // "layer column" -> words
+    this.under = true; // whether the background is shown
     this.entries = [...state.all.fields, ...state.all.rasters];
     for (const radio of document.getElementsByName("side")) radio.addEventListener("change", () => this.turn(Number(radio.value)));
   }
@@ -100,6 +101,7 @@ export class LayerList {
 
   apply(side = 0) {
     const map = this.state.maps[side];
+    if (this.state.all.background) addBackground(map, this.state.all.background, this.under);
     for (const layer of this.entries) {
       const how = this.on[side].get(layer.id);
       if (!how) remove(map, layer);
@@ -140,9 +142,20 @@ export class LayerList {
       groups.get(name).push(layer);
     }
     const focused = document.activeElement?.id;
-    this.place.replaceChildren(...[...groups].map(([name, layers]) => make("fieldset", {}, make("legend", { textContent: name }), ...layers.map((layer) => this.row(layer)))));
+    this.place.replaceChildren(...[...groups].map(([name, layers]) => make("fieldset", {}, make("legend", { textContent: name }), ...layers.map((layer) => this.row(layer)))), ...this.background());
     if (focused) document.getElementById(focused)?.focus();
     this.explain();
+  }
+
+  background() {
+    const { background } = this.state.all;
+    if (!background) return [];
+    const box = make("input", { type: "checkbox", id: "on-background", checked: this.under });
+    box.addEventListener("change", () => {
+      this.under = box.checked;
+      this.state.maps.forEach((_, side) => this.apply(side));
+    });
+    return [make("fieldset", {}, make("legend", { textContent: "Background, from elsewhere" }), make("div", { className: "layer" }, make("label", {}, box, make("span", { textContent: background.host }))))];
   }
 
   row(layer) {

@@ -72,6 +72,28 @@ export function makeMap(container, bounds, { controls = true, label = "Map" } = 
   return map;
 }
 
+// A background from elsewhere lies under all.
+export function addBackground(map, { tiles }, shown) {
+  if (!map.getSource("background")) {
+    map.addSource("background", { type: "raster", tiles: [tiles], tileSize: 256, maxzoom: 19 });
+    map.addLayer({ id: "background", type: "raster", source: "background", paint: { "raster-fade-duration": 0 } }, "graticule");
+  }
+  map.setLayoutProperty("background", "visibility", shown ? "visible" : "none");
+}
+
+// Mark a place that was looked for, and go there.
+export function goTo(map, { lat, lon }) {
+  const data = { type: "Feature", properties: {}, geometry: { type: "Point", coordinates: [lon, lat] } };
+  if (map.getSource("wanted")) map.getSource("wanted").setData(data);
+  else {
+    map.addSource("wanted", { type: "geojson", data });
+    map.addLayer({ id: "wanted", type: "circle", source: "wanted", paint: { "circle-radius": 9, "circle-color": "rgba(0,0,0,0)", "circle-stroke-color": ink().accent, "circle-stroke-width": 3 } });
+  }
+  map.moveLayer("wanted");
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  map.easeTo({ center: [lon, lat], zoom: Math.max(map.getZoom(), 14), duration: still ? 0 : 700 });
+}
+
 export const corners = ([west, south, east, north]) => [[west, south], [east, north]];
 
 export function flyTo(map, bounds, options = {}) {

@@ -10,12 +10,14 @@ function said(name, value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
+const CALLED = { "metrics:area": "size", "metrics:perimeter": "perimeter" };
+
 function rows(columns) {
   return Object.entries(columns).filter(([, value]) => value !== null && value !== "").map(([name, value]) => {
     const row = document.createElement("tr");
     const head = document.createElement("th");
     head.scope = "row";
-    head.textContent = name.replaceAll("_", " ");
+    head.textContent = CALLED[name] || name.replaceAll("_", " ");
     const cell = document.createElement("td");
     cell.textContent = said(name, value);
     row.append(head, cell);
@@ -23,12 +25,25 @@ function rows(columns) {
   });
 }
 
-export function showField(layer, record) {
+// Small pictures of the field; one that cannot be drawn goes away.
+function pictures(shown) {
+  $("dates").replaceChildren(...shown.map(({ url, label }) => {
+    const image = Object.assign(document.createElement("img"), { src: url, alt: `The field, ${label}`, width: 224, height: 224 });
+    const frame = document.createElement("figure");
+    image.addEventListener("error", () => frame.remove());
+    frame.append(image, Object.assign(document.createElement("figcaption"), { textContent: label }));
+    return frame;
+  }));
+}
+
+export function showField(layer, record, shown = []) {
+  pictures(shown);
   $("record-title").textContent = record.columns.id ? `Field ${record.columns.id}` : `Field of ${layer.label}`;
   open(record.columns);
 }
 
 export function showPhoto(about) {
+  pictures([]);
   $("record-title").textContent = about.name;
   open(about.columns);
 }

@@ -1,6 +1,6 @@
 // The page: one map or two, a list of layers, a search, the record of what was clicked.
 
-import { ask, choose, fieldAt, flyTo, loadLayers, makeMap, refresh, setRamp } from "./map.js";
+import { ask, choose, fieldAt, flyTo, goTo, loadLayers, make, makeMap, refresh, setRamp, stamped } from "./map.js";
 import { Filters } from "./filter.js";
 import { LayerList } from "./list.js";
 import { closeRecord, showField, showProblems } from "./panels.js";
@@ -16,7 +16,7 @@ async function begin() {
   setRamp(state.all.ramp);
   const left = makeMap("left", state.all.bounds, { label: "Map: arrow keys move it, plus and minus zoom, Enter chooses what lies under the cross" });
   state.maps = [left];
-  left.on("error", async (event) => say((await event.error?.body?.text?.()) || event.error?.message || "A tile could not be read."));
+  left.on("error", async (event) => say(event.sourceId === "background" ? `The background from ${state.all.background.host} does not answer.` : (await event.error?.body?.text?.()) || event.error?.message || "A tile could not be read."));
   state.swipe = new Swipe($("stage"), $("handle"), () => makeMap("right", state.all.bounds, { controls: false, label: "Right map" }), state.maps, onRight);
   state.filters = new Filters((layer) => { state.list.repaint(layer); keep(); });
   state.list = new LayerList(state, $("layers"), $("legend"));
@@ -34,6 +34,7 @@ async function begin() {
     again(told);
     if (!state.all.rasters.length && !state.all.fields.length) open("photos", "show-photos");
     left.once("idle", ready);
+    if (state.all.background) setTimeout(ready, 4000); // one from elsewhere is not waited for
   });
   follow();
 }
@@ -78,6 +79,7 @@ async function copyLink() {
 }
 
 function ready() {
+  if (document.body.dataset.ready) return;
   document.body.dataset.ready = "1";
   performance.mark("first-map");
 }
@@ -122,8 +124,20 @@ function show(layer, row, record) {
   forget();
   state.chosen = { layer, row };
   for (const map of state.maps) choose(map, layer, row);
-  showField(layer, record);
+  showField(layer, record, layer.records ? dates(layer, row, record.bounds) : []);
   keep();
+}
+
+// The field in true colour at each date, of what covers it.
+function dates(layer, row, bounds) {
+  if (!bounds) return [];
+  const [west, south, east, north] = bounds;
+  const near = state.all.rasters.filter((each) => each.kind === "colour" && !each.flat && each.bounds[0] < east && each.bounds[2] > west && each.bounds[1] < north && each.bounds[3] > south);
+  const natural = near.filter((each) => each.label.startsWith("True colour"));
+  return (natural.length ? natural : near).slice(0, 4).map((each) => {
+    const [, key, rendering] = each.tiles.split("/");
+    return { url: stamped(`chip/${layer.id}/${row}/${key}/${rendering}`), label: each.label.split(" · ")[1] || each.group.split("/").pop() };
+  });
 }
 
 function forget() {
@@ -134,12 +148,33 @@ function forget() {
   keep();
 }
 
+function travel(place) {
+  offer([]);
+  goTo(state.maps[0], place);
+  say(place.name);
+}
+
+// Several places of that name: one is chosen.
+function offer(places) {
+  $("found").hidden = !places.length;
+  $("found").replaceChildren(...places.map((place) => {
+    const button = make("button", { type: "button" }, make("span", { textContent: place.name }), make("span", { className: "soft", textContent: ` ${place.lat.toFixed(3)}, ${place.lon.toFixed(3)}` }));
+    button.addEventListener("click", () => travel(place));
+    return make("li", {}, button);
+  }));
+  if (places.length) say(`${places.length} places.`);
+}
+
 async function search(event) {
   event.preventDefault();
   const wanted = $("wanted").value.trim();
   if (!wanted) return;
   say("Searching ...");
+  offer([]);
   try {
+    const { places } = await ask(`api/place?wanted=${encodeURIComponent(wanted)}`);
+    if (places.length === 1) return travel(places[0]);
+    if (places.length) return offer(places);
     for (const layer of state.all.fields.filter((each) => each.records)) {
       const found = await ask(`api/find/${layer.id}?id=${encodeURIComponent(wanted)}`);
       if (found.row === null) continue;
@@ -148,7 +183,7 @@ async function search(event) {
       if (found.bounds) flyTo(state.maps[0], found.bounds, { padding: 140, maxZoom: 17 });
       return say("");
     }
-    say(`There is no field with the id ${wanted}.`);
+    say(`There is no field with the id ${wanted}${state.all.names ? " and no place of that name" : ""}; coordinates are latitude, longitude.`);
   } catch (problem) {
     say(problem.message);
   }
@@ -202,7 +237,10 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") return forget();
+  if (event.key === "Escape") {
+    if (!$("found").hidden) return offer([]);
+    return forget();
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || !state.all || $("keys").open) return;
   if (event.target.matches("input[type=search], input[type=number], select")) return;
   if (/^[1-9]$/.test(event.key)) return state.list.number(Number(event.key));

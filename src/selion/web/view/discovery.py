@@ -54,6 +54,8 @@ class Discovery:
     problems: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     """What each layer is called on the page."""
+    places: int = 0
+    """Places that are known by name, from a person's own file."""
 
     def summary(self) -> str:
         """Return how much there is, in one sentence."""
@@ -63,7 +65,7 @@ class Discovery:
         return (
             f"{len(self.rasters):,} rasters, {tables:,} tables with {rows:,} fields, {photos:,} "
             "photographs."
-        )
+        ) + (f" {self.places:,} places by name." if self.places else "")
 
     def close(self) -> None:
         """Stop what works in the background."""

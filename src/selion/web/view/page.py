@@ -1,10 +1,11 @@
 """The page of ``selion view``: its routes and their answers.
 
 All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``,
-``api/find/LAYER``, ``api/values/LAYER``, ``api/spread/LAYER``, ``api/count/LAYER``, ``save/LAYER``,
-``api/photos/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``,
-``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No
-request names a file: layers are named by what :mod:`selion.web.view.discovery` gave them.
+``api/find/LAYER``, ``api/values/LAYER``, ``api/spread/LAYER``, ``api/count/LAYER``, ``api/place``,
+``save/LAYER``, ``chip/LAYER/ROW/RASTER/RENDERING``, ``api/photos/ALBUM``,
+``raster/LAYER/RENDERING/Z/X/Y``, ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre
+from the installed package.  No request names a file: layers are named by what
+:mod:`selion.web.view.discovery` gave them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from selion.extras import require
 from selion.store.cache import LruCache
 from selion.web.answers import reading, status
 from selion.web.server import PageModule
+from selion.web.view.background import Background, read_background
+from selion.web.view.chip import chip
 from selion.web.view.chunks import plain
 from selion.web.view.cut import cut_tile
 from selion.web.view.describe import describe
@@ -32,6 +35,7 @@ from selion.web.view.discovery import Discovery, FieldsLayer, find
 from selion.web.view.find import find_row
 from selion.web.view.photos import KINDS, drawn
 from selion.web.view.place import read_tile, to_degrees
+from selion.web.view.places import NamedPoint, find_places, read_places
 from selion.web.view.sift import count, package, read_bounds, spread
 
 if TYPE_CHECKING:
@@ -73,6 +77,8 @@ class ViewSession:
     """What the routes work on."""
 
     found: Discovery
+    names: Sequence[NamedPoint] = ()
+    background: Background | None = None
     cache: LruCache[Hashable, Answer] = field(
         default_factory=lambda: LruCache(MEMORY, lambda made: len(made[0]))
     )
@@ -84,8 +90,13 @@ class ViewSession:
     not cut."""
 
 
-def view_page(paths: Sequence[Place]) -> tuple[PageModule, Discovery]:
+def view_page(
+    paths: Sequence[Place], *, names: Path | None = None, basemap: str | None = None
+) -> tuple[PageModule, Discovery]:
     """Set up the page for files and folders.
+
+    ``names`` is a person's own file of places; ``basemap`` the address of tiles that lie under all,
+    the only thing that is ever loaded from elsewhere.
 
     Raises
     ------
@@ -96,12 +107,24 @@ def view_page(paths: Sequence[Place]) -> tuple[PageModule, Discovery]:
     """
     require("starlette", "web")
     library_folder()
+    background = read_background(basemap) if basemap else None
+    known = read_places(names) if names else ()
     found = find(paths)
+    found.places = len(known)
     if found.rasters:
         threading.Thread(
             target=import_module, args=("rio_tiler.reader",), name="warming", daemon=True
         ).start()
-    return PageModule("view", view_routes(ViewSession(found)), STATIC, POLICY), found
+    policy = policy_with(background.origin) if background else POLICY
+    session = ViewSession(found, known, background)
+    return PageModule("view", view_routes(session), STATIC, policy), found
+
+
+def policy_with(origin: str) -> str:
+    """Return what the page may load when there is a background: its tiles too."""
+    return POLICY.replace("connect-src 'self'", f"connect-src 'self' {origin}").replace(
+        "img-src 'self'", f"img-src 'self' {origin}"
+    )
 
 
 def view_routes(session: ViewSession) -> list[Any]:
@@ -113,6 +136,8 @@ def view_routes(session: ViewSession) -> list[Any]:
         Route("/api/state", reading(session, state)),
         Route("/api/record/{layer}/{row}", reading(session, record)),
         Route("/api/find/{layer}", reading(session, find_record)),
+        Route("/api/place", reading(session, place)),
+        Route("/chip/{layer}/{row}/{raster}/{rendering}", _bytes(session, field_chip)),
         Route("/api/values/{layer}", reading(session, values)),
         Route("/api/spread/{layer}", reading(session, told_spread)),
         Route("/api/count/{layer}", reading(session, told_count)),
@@ -178,7 +203,12 @@ def _bytes(
 
 def layers(session: ViewSession, _parameters: Mapping[str, str]) -> Any:
     """Answer what there is to see."""
-    return {**describe(session.found), "run": session.run}
+    back = session.background
+    under = {"tiles": back.url, "host": back.host} if back else None
+    return {
+        **describe(session.found), "run": session.run, "background": under,
+        "names": len(session.names),
+    }  # fmt: skip
 
 
 def state(session: ViewSession, _parameters: Mapping[str, str]) -> Any:
@@ -240,6 +270,24 @@ def find_record(session: ViewSession, parameters: Mapping[str, str]) -> Any:
         if row is None
         else record(session, {"layer": parameters["layer"], "row": str(row)})
     )
+
+
+def place(session: ViewSession, parameters: Mapping[str, str]) -> Any:
+    """Answer where somebody wants to go."""
+    found = find_places(parameters.get("wanted", "").strip(), session.names)
+    return {"places": [{"name": each.name, "lat": each.lat, "lon": each.lon} for each in found]}
+
+
+def field_chip(session: ViewSession, parameters: Mapping[str, str]) -> tuple[bytes, str, bool]:
+    """Draw a field in a rendering of a raster."""
+    layer, name = parameters["layer"], parameters["raster"]
+    if name not in session.found.rasters:
+        raise UnknownName.among("raster", name[:40], session.found.rasters)
+    fields, raster = fields_of(session, layer).fields, session.found.rasters[name]
+    rendering, row = raster.rendering(parameters["rendering"]), whole(parameters["row"])
+    return *session.cache.get(
+        ("chip", layer, row, name, rendering.name), lambda: chip(fields, row, raster, rendering)
+    ), True
 
 
 def values(session: ViewSession, parameters: Mapping[str, str]) -> Any:
