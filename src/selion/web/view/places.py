@@ -139,10 +139,10 @@ def _of_rows(rows: Sequence[Mapping[str, str]], path: Path) -> list[NamedPoint]:
     heads = list(rows[0]) if rows else []
     known = {str(head).strip().lower(): head for head in heads}
     columns = [
-        next((known[word] for word in words if word in known), None)
+        next((known[word] for word in words if word in known), "")
         for words in (NAMES, LATITUDES, LONGITUDES)
     ]
-    if None in columns:
+    if "" in columns:
         raise BadInput(
             f"{path.name} has the columns {', '.join(map(str, heads))[:120] or 'none'}: wanted are "
             "name, lat and lon (degrees)."
