@@ -54,9 +54,18 @@ class ChosenModel:
     """A sentence; empty where there was nothing to choose between."""
 
 
-def chosen_model(named: str | Path | None, source: Source) -> ChosenModel:
-    """Return the model that was named, or else the packaged one for an image; errors as there."""
-    return ChosenModel(named) if named else choose_model(source.bands, ImageSize.of(source))
+def chosen_model(
+    named: str | Path | None, source: Source, asked: Sequence[int | str] | None = None
+) -> ChosenModel:
+    """Return the model that was named, or else the packaged one for an image; errors as there.
+
+    Bands that were asked for by number decide by how many they are.
+    """
+    if named:
+        return ChosenModel(named)
+    if asked is not None:
+        return choose_model(tuple(f"band{k + 1}" for k in range(len(asked))), ImageSize.of(source))
+    return choose_model(source.bands, ImageSize.of(source))
 
 
 def choose_model(bands: Sequence[str], size: ImageSize) -> ChosenModel:

@@ -6,7 +6,7 @@ Stages keep what they have finished in a work folder beside the output.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.choosing import chosen_model
 from selion.pipeline.land_cover import LandCover, keep_cropland
+from selion.pipeline.opening import found_in, open_dates, planned
 from selion.pipeline.probabilities import (
     RunReport,
     block_map,
@@ -96,25 +97,37 @@ class MapJob:
     """Loads the model again, elsewhere: ``load(threads=...)``."""
     chosen: str = ""
     """Why this model, in a sentence; empty where it was named or is the only one."""
+    look: prediction.Look | None = None
+    """What was found in the image before; None: nobody looked."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that the user should read."""
         card = self.model.card
         model = f"Model {card.name} ({card.licence}), {self.model.engine}."
-        return (model, *filter(None, [self.chosen]), *self.plan.notes)
+        found = () if self.look is None else self.look.said
+        return (model, *filter(None, [self.chosen]), *found, *self.plan.notes, *self.warnings)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may make the map wrong; it stands in the table's metadata too."""
+        return () if self.look is None else tuple(f"Warning: {one}" for one in self.look.warnings)
 
 
-def prepare(image: Path | str | Source, model: str | Path | None, options: MapOptions) -> MapJob:
-    """Open an image, load a model and plan the prediction; nothing is computed yet.
+def prepare(
+    image: Path | str | Source | Sequence[Path | str | Source],
+    model: str | Path | None,
+    options: MapOptions,
+) -> MapJob:
+    """Open an image, look at it, load a model and plan the prediction; nothing is computed yet.
 
-    An image in memory is known by a hash of all of its pixels.
+    Several images are one of several dates; one in memory is known by a hash of all of its pixels.
 
     Raises BadInput for options that a model of objects would ignore, and all that opening, loading
     and planning raise.
     """
-    name, source, fingerprint = store.known_image(image)
-    choice = chosen_model(model, source)
+    opened = open_dates(image if isinstance(image, list | tuple) else [image])
+    choice = chosen_model(model, opened.source, options.predict.bands)
     load = partial(
         load_refined,
         choice.name,
@@ -124,14 +137,8 @@ def prepare(image: Path | str | Source, model: str | Path | None, options: MapOp
     )
     segmenter = load(threads=options.threads)
     refuse_unused(segmenter, options)
-    return MapJob(
-        name,
-        source,
-        segmenter,
-        prediction.plan(source, segmenter, options.predict, fingerprint),
-        load,
-        choice.why,
-    )
+    source, plan, look = planned(opened, segmenter, options.predict)
+    return MapJob(opened.name, source, segmenter, plan, load, choice.why, look)
 
 
 def _progress(on_step: OnStep) -> prediction.OnProgress:
@@ -410,7 +417,7 @@ def _provenance(job: MapJob) -> dict[str, object]:
         "model": {"name": card.name, "files": dict(card.files)}
         | ({"chosen": job.chosen} if job.chosen else {}),
         "image": json.loads(noted) if noted else store.shown(str(job.image)),
-    }
+    } | ({} if job.look is None else found_in(job.look))
 
 
 def fields_from_scores(

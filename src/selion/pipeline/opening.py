@@ -1,0 +1,170 @@
+"""Images opened for a map: one file, or one for each date; looked at, and as the model wants it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selion import prediction, store
+from selion.errors import GridMismatch
+from selion.grid import Roi
+from selion.prediction.band_names import DATES, read_names
+from selion.prediction.look import Understood
+from selion.raster import DerivedSource, Raster, Source
+from selion.segmenter import LoadedModel
+
+DAY = re.compile(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d{3})")
+"""A day in the name of a file."""
+TIMES = ("datetime", "ACQUISITIONDATETIME", "TIFFTAG_DATETIME", "DATE_ACQUIRED")
+"""Tags that say when an image was taken."""
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """An image, or several as one, before a model is chosen."""
+
+    source: Source
+    """With the names that were recognised; numbers are those of the file."""
+    look: prediction.Look
+    fingerprint: str
+    said: tuple[str, ...] = ()
+    """Sentences on how files were joined."""
+    doubts: tuple[str, ...] = ()
+    """Warnings of the same."""
+
+
+@dataclass(frozen=True)
+class JoinedDates(DerivedSource):
+    """Images of one place as one, the bands of the first before those of the second.
+
+    (band, y, x); a pixel is valid where all of them are.
+    """
+
+    others: tuple[Source, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names with the date of each."""
+        return self.names
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That all of them fit in."""
+        return np.result_type(self.source.dtype, *(one.dtype for one in self.others))
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region of all of them."""
+        parts = [one.read(roi) for one in (self.source, *self.others)]
+        valid = None
+        for part in parts:
+            if part.valid is not None:
+                valid = part.valid if valid is None else valid & part.valid
+        values = np.concatenate([part.values.astype(self.dtype, copy=False) for part in parts])
+        return Raster(values, parts[0].grid, self.names, valid, self.tags)
+
+
+def open_dates(images: Sequence[Path | str]) -> OpenedImage:
+    """Open an image, or several of one place as its dates, and look at what they are.
+
+    Raises
+    ------
+    GridMismatch
+        If several do not lie on one grid; the sentence has the command that puts them there.
+    UnreadableFile
+        If one cannot be opened.
+    """
+    first = store.open_raster(images[0])
+    if len(images) == 1:
+        look = prediction.look_at(first)
+        source, _ = prediction.understood(first, look, None)
+        return OpenedImage(source, look, store.fingerprint(images[0]))
+    opened = [first, *(store.open_raster(path) for path in images[1:])]
+    for path, one in zip(images[1:], opened[1:], strict=True):
+        if one.grid != first.grid:
+            raise GridMismatch(_elsewhere(images[0], path, first))
+    named, warned = [], []
+    for one in opened:
+        look = prediction.look_at(one)
+        named.append(prediction.understood(one, look, None)[0])
+        warned += look.warnings
+    days = [_day(path, one) for path, one in zip(images, opened, strict=True)]
+    known = all(days)
+    order = sorted(range(len(days)), key=lambda k: days[k]) if known else list(range(len(days)))
+    labels = tuple(DATES) if len(images) == len(DATES) else tuple(str(k + 1) for k in order)
+    names = tuple(
+        f"{label}:{name.colour or band}"
+        for label, k in zip(labels, order, strict=True)
+        for name, band in zip(read_names(named[k].bands), named[k].bands, strict=True)
+    )
+    joined = JoinedDates(named[order[0]], tuple(named[k] for k in order[1:]), names)
+    listed = ", ".join(f"{Path(images[k]).name}{days[k] and f' ({days[k]})'}" for k in order)
+    said = f"{len(images)} files are {len(images)} dates, the first one first: {listed}."
+    doubts = () if known else (
+        "Neither the names nor the tags of the files say when they were taken: the first is taken "
+        "as the earlier one in the season.",
+    )
+    digest = hashlib.sha256("".join(store.fingerprint(images[k]) for k in order).encode())
+    return OpenedImage(
+        joined, prediction.look_at(joined), digest.hexdigest()[:32], (said,), (*doubts, *warned)
+    )
+
+
+def _elsewhere(first: Path | str, other: Path | str, on: Source) -> str:
+    grid = on.grid
+    left, bottom, right, top = grid.boundingbox.bbox
+    height, width = grid.shape
+    return (
+        f"{other} does not lie on the grid of {first}: put it there with gdalwarp -r bilinear "
+        f"-t_srs {grid.crs} -te {left:g} {bottom:.10g} {right:.10g} {top:.10g} -ts {width} {height} "
+        f"{other} {Path(other).stem}.moved.tif, and give that one."
+    )
+
+
+def _day(path: Path | str, source: Source) -> str:
+    """Return the day of an image as 2024-05-01: by its tags, else its name; empty if unknown."""
+    for name in TIMES:
+        text = source.tags.get(name, "").replace(":", "-", 2)[:10]
+        try:
+            return datetime.fromisoformat(text).date().isoformat()
+        except ValueError:
+            continue
+    found = DAY.search(Path(path).name)
+    return "-".join(found.groups()) if found else ""
+
+
+def planned(
+    opened: OpenedImage, model: LoadedModel[Any], options: prediction.PredictOptions
+) -> tuple[Source, prediction.PredictionPlan, prediction.Look]:
+    """Return the source as the model wants it, the plan of its prediction, and the look."""
+    source, look = opened.source, opened.look
+    base = source.source if isinstance(source, Understood) else source
+    if options.bands is None:
+        source, told = prediction.understood(base, look, model.inputs)
+    else:
+        named = replace(look, bands=look.given)
+        source, told = prediction.understood(base, named, model.inputs)
+    plan = prediction.plan(source, model, options, opened.fingerprint)
+    if isinstance(source, Understood):
+        more = {"look": [source.gains, source.shifts, source.fillers, source.top]}
+        plan = replace(plan, decided=plan.decided | more)
+    chosen = options.gsd is not None or options.scale is not None
+    warned = (*opened.doubts, *told.warnings, *prediction.judged(told, model.inputs, chosen=chosen))
+    return source, plan, replace(told, said=opened.said + told.said, warnings=warned)
+
+
+def found_in(look: prediction.Look) -> dict[str, object]:
+    """Return what a table says of the look at its image, as plain values."""
+    found: dict[str, object] = {}
+    if look.said:
+        found["recognised"] = list(look.said)
+    if look.warnings:
+        found["warnings"] = list(look.warnings)
+    return found

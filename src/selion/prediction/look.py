@@ -1,0 +1,330 @@
+"""A look at an image before it is mapped: what its bands are and what its numbers mean."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from selion.errors import BadInput
+from selion.grid import Roi, ground_sampling_distance
+from selion.prediction.band_names import BandName, read_names, with_dates
+from selion.prediction.band_orders import best_order
+from selion.prediction.bands import STATEMENT
+from selion.prediction.number_kinds import BYTE, NumberKind, kind_of, wanted_numbers
+from selion.raster import DerivedSource, Raster, Source
+from selion.segmenter import InputSpec
+
+PLACES, EDGE = 4, 64
+"""Along each axis so many places, of so many pixels, are looked at."""
+FILLERS = (-9999.0, -32768.0, -32767.0, 65535.0)
+"""Numbers that stand for nothing though the file does not say so, where all bands have them."""
+COARSEST = 3.0
+"""Times that pixels may be enlarged before it is said."""
+TOO_COARSE = 12.0
+"""Times from which a map is refused."""
+REVERSED = 0.2
+"""Share of pixels, much brighter in red than in near infrared, that no land has."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found in an image before it is mapped."""
+
+    given: tuple[str, ...]
+    """Names of its bands, as they are in the file."""
+    bands: tuple[str, ...]
+    """What they are: as the file says, or as the values show."""
+    dates: tuple[str, ...]
+    """Dates of the image, in the order of their first band."""
+    kinds: tuple[NumberKind, ...]
+    """What the numbers of each date are."""
+    of_date: tuple[int, ...]
+    """For each band which date it is of."""
+    gsd: float | None
+    """Edge of a pixel in metres; None: a photograph."""
+    fillers: tuple[float, ...] = ()
+    """Numbers that stand for nothing though the file does not say so."""
+    said: tuple[str, ...] = ()
+    """Sentences on what was recognised."""
+    warnings: tuple[str, ...] = ()
+    """Sentences on what may make a map wrong."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that JSON can hold."""
+        return asdict(self) | {"kinds": [asdict(kind) for kind in self.kinds]}
+
+
+@dataclass(frozen=True)
+class Understood(DerivedSource):
+    """A source with the names and the numbers that a look found; (band, y, x) float32."""
+
+    names: tuple[str, ...] = ()
+    gains: tuple[float, ...] = ()
+    shifts: tuple[float, ...] = ()
+    fillers: tuple[float, ...] = ()
+    top: float | None = None
+    """Numbers above are cut off."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """What the bands are."""
+        return self.names
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 where numbers are converted."""
+        return self.source.dtype if self._plain else np.dtype(np.float32)
+
+    @property
+    def _plain(self) -> bool:
+        return not any(self.shifts) and set(self.gains) <= {1.0} and self.top is None
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region."""
+        part = self.source.read(roi)
+        valid, values = part.valid, part.values
+        for filler in self.fillers:
+            empty = (values == filler).all(0)
+            if empty.any():
+                valid = ~empty if valid is None else valid & ~empty
+        if not self._plain:
+            gains, shifts = (
+                np.asarray(some, np.float32)[:, None, None] for some in (self.gains, self.shifts)
+            )
+            values = values.astype(np.float32) * gains + shifts
+            if self.top is not None:
+                values = np.clip(values, 0, self.top)
+        return Raster(values, part.grid, self.names, valid, part.tags)
+
+
+def look_at(source: Source) -> Look:
+    """Look at an image: names first, then values at places spread over it.
+
+    Parameters
+    ----------
+    source : Source
+        Of which 16 small places are read.
+
+    Returns
+    -------
+    Look
+        Stacks that say what they are by a tag, and images of this program, are believed.
+    """
+    given, gsd = source.bands, ground_sampling_distance(source.grid)
+    if STATEMENT in source.tags or "provenance" in source.tags:
+        return Look(given, given, (), (), (0,) * len(given), gsd)
+    sample, fillers = _sample(source)
+    said, warnings = [], []
+    if fillers:
+        listed = ", ".join(f"{value:g}" for value in fillers)
+        said.append(f"Pixels of {listed} in all bands are taken as missing.")
+    names = given
+    if not any(name.is_known for name in read_names(given)):
+        names, told, warned = _by_values(given, sample)
+        said += told
+        warnings += warned
+    meant = with_dates(read_names(names))
+    dates = tuple(dict.fromkeys(name.date for name in meant if name.is_known)) or ("",)
+    of_date = tuple(dates.index(name.date) if name.date in dates else 0 for name in meant)
+    kinds = tuple(_kind(sample, meant, date) for date in dates)
+    found = Look(given, names, dates, kinds, of_date, gsd, fillers, tuple(said), tuple(warnings))
+    return replace(found, warnings=found.warnings + _order_warnings(sample, meant, dates, kinds))
+
+
+def _sample(source: Source) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Return (band, n) float64 valid numbers, and numbers that stand for nothing."""
+    height, width = source.grid.shape
+    parts = []
+    for y in np.unique(np.linspace(0, max(height - EDGE, 0), PLACES).astype(int)).tolist():
+        for x in np.unique(np.linspace(0, max(width - EDGE, 0), PLACES).astype(int)).tolist():
+            roi = (slice(y, min(y + EDGE, height)), slice(x, min(x + EDGE, width)))
+            part = source.read(roi)
+            values = part.values.astype(np.float64)
+            known = np.isfinite(values).all(0)
+            known &= True if part.valid is None else part.valid
+            parts.append(values[:, known])
+    sample = np.concatenate(parts, axis=1)
+    fillers = tuple(v for v in FILLERS if len(sample) > 1 and (sample == v).all(0).any())
+    for value in fillers:
+        sample = sample[:, ~(sample == value).all(0)]
+    return sample, fillers
+
+
+def _by_values(
+    given: tuple[str, ...], sample: np.ndarray
+) -> tuple[tuple[str, ...], list[str], list[str]]:
+    order, other = best_order(sample)
+    if not other:
+        return given, [], []
+    listed = ", ".join(order)
+    return (
+        order,
+        [f"The bands do not say what they are; by their values they are {listed}."],
+        [
+            f"That the bands are {listed} was concluded from their values: name them, or give "
+            "--bands, if that is wrong."
+        ],
+    )
+
+
+def _kind(sample: np.ndarray, meant: tuple[BandName, ...], date: str) -> NumberKind:
+    own = [k for k, name in enumerate(meant) if name.is_known and name.date == date]
+    if not own:
+        return kind_of(sample.ravel(), None, None)
+    place = {meant[k].colour: k for k in own}
+    red, nir = (sample[place[c]] if c in place else None for c in ("red", "nir"))
+    return kind_of(sample[own].ravel(), red, nir)
+
+
+def _order_warnings(
+    sample: np.ndarray,
+    meant: tuple[BandName, ...],
+    dates: tuple[str, ...],
+    kinds: tuple[NumberKind, ...],
+) -> tuple[str, ...]:
+    """Warn where what is called red is far brighter than what is called near infrared."""
+    found = []
+    for date, kind in zip(dates, kinds, strict=True):
+        place = {
+            name.colour: k for k, name in enumerate(meant) if name.is_known and name.date == date
+        }
+        if not {"red", "nir"} <= place.keys() or kind.name == "bytes":
+            continue
+        gap = (sample[place["red"]] - sample[place["nir"]]) * kind.gain
+        if gap.size and float(np.mean(gap > 1500)) > REVERSED:
+            found.append(
+                f"The band called red{f' of {date}' if date else ''} is much brighter than the one "
+                "called near infrared, as no land is: their names seem to be exchanged; give the "
+                "right order with --bands."
+            )
+    return tuple(found)
+
+
+def understood(source: Source, look: Look, inputs: InputSpec | None) -> tuple[Source, Look]:
+    """Return the source as a model wants it, and the look with what was done.
+
+    Parameters
+    ----------
+    source : Source
+    look : Look
+        At it.
+    inputs : InputSpec, optional
+        Of the model; None: only names are changed, numbers stay.
+
+    Returns
+    -------
+    Source, Look
+        The same source where nothing has to be changed.
+    """
+    wanted = "" if inputs is None else wanted_numbers(inputs)
+    gains, shifts, top = [1.0] * len(look.bands), [0.0] * len(look.bands), None
+    said, warnings = list(look.said), list(look.warnings)
+    kinds = look.kinds or (NumberKind("unknown"),)
+    byte_gain = None
+    if inputs is not None and inputs.byte_divide is not None:
+        byte_gain = max(inputs.scaling.divide) / inputs.byte_divide
+        if {kind.name for kind in kinds} == {"bytes"}:
+            wanted = ""
+    for k, date in enumerate(look.of_date):
+        kind = kinds[date]
+        if wanted == "digital":
+            if kind.name == "bytes" and byte_gain is not None:
+                gains[k] = byte_gain
+            else:
+                gains[k], shifts[k] = kind.gain, kind.shift
+    if wanted == "digital":
+        said += [_told(look, date, kind) for date, kind in zip(look.dates, kinds, strict=True)]
+        warnings += [f"{kind.doubt[:1].upper()}{kind.doubt[1:]}." for kind in kinds if kind.doubt]
+    elif wanted == "bytes" and {kind.name for kind in kinds} != {"bytes"}:
+        gains, shifts = _to_bytes(source, look)
+        top = BYTE
+        said.append(
+            f"The image's numbers ({source.dtype}) were stretched to bytes, which the model was "
+            "trained on."
+        )
+        warnings.append(
+            "The model was trained on bytes, and these were stretched from other numbers by "
+            "percentiles: outlines may be less sure."
+        )
+    elif wanted == "bytes" and source.dtype != np.uint8:
+        top = BYTE
+    told = replace(look, said=tuple(filter(None, said)), warnings=tuple(warnings))
+    made = Understood(source, look.bands, tuple(gains), tuple(shifts), look.fillers, top)
+    if made._plain and made.names == source.bands and not look.fillers:  # noqa: SLF001
+        return source, told
+    return made, told
+
+
+def _told(look: Look, date: str, kind: NumberKind) -> str:
+    if not kind.sentence or kind.name == "unknown":
+        return ""
+    where = f" of {date}" if len(look.dates) > 1 else ""
+    return (
+        f"The numbers{where} are {kind.sentence}: they were brought to digital numbers (10000 is a "
+        "reflectance of 1)."
+    )
+
+
+def _to_bytes(source: Source, look: Look) -> tuple[list[float], list[float]]:
+    sample, _ = _sample(source)
+    if sample.size == 0:
+        return [1.0] * len(look.bands), [0.0] * len(look.bands)
+    known = [k for k, n in enumerate(read_names(look.bands)) if n.colour in {"red", "green", "blue"}]
+    colours = sample[known or list(range(len(sample)))]
+    low, high = (float(v) for v in np.percentile(colours, [1, 99]))
+    if colours.min() >= 0 and 0.6 < high <= 1.0:
+        low, high = 0.0, 1.0
+    gain = BYTE / max(high - low, 1e-9)
+    return [gain] * len(look.bands), [-low * gain] * len(look.bands)
+
+
+def judged(look: Look, inputs: InputSpec, *, chosen: bool) -> tuple[str, ...]:
+    """Return warnings on an image for a model, where a map may look right and be wrong.
+
+    Parameters
+    ----------
+    look : Look
+        At the image.
+    inputs : InputSpec
+        Of the model.
+    chosen : bool
+        Whether the user chose the pixel size (``--gsd``, ``--scale``) himself.
+
+    Raises
+    ------
+    BadInput
+        If pixels are so coarse that no field can be seen in them.
+    """
+    found = []
+    if inputs.gsd is not None and look.gsd is not None:
+        times = look.gsd / inputs.gsd[1]
+        if times > TOO_COARSE and not chosen:
+            raise BadInput(
+                f"The image's pixels are {look.gsd:.3g} m, the model was trained on pixels of up to "
+                f"{inputs.gsd[1]:g} m: fields cannot be seen. Give a finer image, or add --gsd "
+                f"{inputs.gsd[1]:g} to map it nevertheless."
+            )
+        if times > COARSEST:
+            found.append(
+                f"The image's pixels ({look.gsd:.3g} m) are enlarged {times:.1f} times for the "
+                "model: small fields are lost and others joined."
+            )
+    meant = with_dates(read_names(look.bands))
+    have = {name.colour for name in meant if name.is_known}
+    wants = {name.colour for name in read_names(inputs.bands)}
+    if "nir" in have and "nir" not in wants and wants & have:
+        found.append("The image has a near infrared, which the model does not look at.")
+    if look.gsd is not None and look.gsd >= 8 and "nir" not in wants and inputs.gsd is not None:
+        found.append(
+            "One date in colour at such pixels is little to tell fields by, and water may be taken "
+            "for a field: give two dates of the season as two files, spring.tif autumn.tif."
+        )
+    named = {name.date for name in read_names(inputs.bands)}
+    if len(named) > 1 and len(look.dates) > 1 and not named <= set(look.dates):
+        found.append(
+            "The image does not say which of its dates is the earlier one, and a map of them "
+            "exchanged differs: name the bands planting:red ... harvest:nir."
+        )
+    return tuple(found)
