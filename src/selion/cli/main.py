@@ -30,6 +30,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "map": Verb("mapping", "map_command", "Map the fields of an image or an area."),
+    "look": Verb("look", "look_command", "Say what an image's bands and numbers are."),
     "predict": Verb("halves", "predict_command", "Predict the class probabilities of an image."),
     "fields": Verb("halves", "fields_command", "Turn class probabilities into a table of fields."),
     "world": Verb("world", "world_command", "List published maps that 'map --from' takes."),

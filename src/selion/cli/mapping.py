@@ -20,7 +20,8 @@ from selion.cli.world import options as published_options
 AREAS = (".geojson", ".json", ".parquet", ".geoparquet", ".fgb", ".shp")
 """Endings of files that hold polygons, and never pixels."""
 MAP_HELP = """Map the fields of an image (GeoTIFF, COG, VRT, Zarr, photo or URL) as polygons:
-.parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles.
+.parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles. Several images are one place on several dates.
+What bands and numbers are is recognised ('selion look IMAGE').
 
 With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes
 are searched, chosen and composed first; with --imagery quarterly mosaics are read instead; with
@@ -28,7 +29,7 @@ are searched, chosen and composed first; with --imagery quarterly mosaics are re
 
 
 @click.command("map", cls=area.AreaCommand, help=MAP_HELP)
-@click.argument("image")
+@click.argument("image", nargs=-1, required=True)
 @running.out
 @opt.model
 @click.option(
@@ -56,7 +57,7 @@ are searched, chosen and composed first; with --imagery quarterly mosaics are re
 @opt.page
 @opt.run_options
 def map_command(
-    image: str,
+    image: tuple[str, ...],
     out: Path | str,
     model: str | None,
     year: int | None,
@@ -84,8 +85,14 @@ def map_command(
         )
         run = map_run.MapRun(place, model, options, given, say, began)
         published = opt.taken(PublishedChoice, values)
+        place_name = image[0]
+        if len(image) > 1 and (year is not None or published.edition is not None):
+            raise click.UsageError(
+                f"{len(image)} images were given with --year or --from, which want one area: give "
+                "the images alone, or one area."
+            )
         if published.edition is not None:
-            _map_published(image, year, run, published, str(values["crs"]))
+            _map_published(place_name, year, run, published, str(values["crs"]))
             return
         opt.refuse_given(["least_confidence"], "no --from ftw-1e:fields was given")
         if year is None:
@@ -93,15 +100,16 @@ def map_command(
                 raise click.UsageError(
                     f"--imagery {imagery} needs the year to map, for example --year 2024."
                 )
-            _refuse_area(image)
+            for one in image:
+                _refuse_area(one)
             _map_image(image, run)
         elif imagery is not None:
-            _map_mosaics(image, year, imagery, run, opt.taken(area.SearchChoice, values))
+            _map_mosaics(place_name, year, imagery, run, opt.taken(area.SearchChoice, values))
         else:
-            _map_area(image, year, run, opt.taken(area.SearchChoice, values), price)
+            _map_area(place_name, year, run, opt.taken(area.SearchChoice, values), price)
 
 
-def _map_image(image: str, run: map_run.MapRun) -> None:
+def _map_image(image: tuple[str, ...], run: map_run.MapRun) -> None:
     """Map an image."""
     from selion import fields
     from selion.pipeline import maps, probabilities

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.choosing import chosen_model
 from selion.pipeline.land_cover import LandCover, keep_cropland
-from selion.pipeline.opening import found_in, open_dates, planned
+from selion.pipeline.opening import acquired, found_in, open_dates, planned
 from selion.pipeline.probabilities import (
     RunReport,
     block_map,
@@ -613,41 +612,10 @@ def _origin(
 ) -> fields.Origin:
     return fields.Origin(
         options.collection or out.stem,
-        _acquired(options.datetime, source),
+        acquired(options.datetime, source),
         details,
         provenance=provenance,
     )
-
-
-def _acquired(given: str | None, source: Source) -> datetime | None:
-    """Return when the last image was taken: as given, or as the image's tags say.
-
-    None if nobody says.
-    """
-    if given is not None:
-        try:
-            return datetime.fromisoformat(given)
-        except ValueError:
-            raise BadInput(
-                f"The time {given!r} was given for --datetime; wanted is ISO 8601, for example "
-                "2024-08-17T10:20:00Z."
-            ) from None
-    tags = source.tags
-    for name, form in (
-        ("datetime", None),
-        ("ACQUISITIONDATETIME", None),
-        ("TIFFTAG_DATETIME", "%Y:%m:%d %H:%M:%S"),
-    ):
-        try:
-            if name in tags:
-                return (
-                    datetime.strptime(tags[name], form).replace(tzinfo=UTC)
-                    if form
-                    else datetime.fromisoformat(tags[name])
-                )
-        except ValueError:
-            continue
-    return None
 
 
 def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:

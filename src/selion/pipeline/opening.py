@@ -6,15 +6,17 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from selion import prediction, store
-from selion.errors import GridMismatch
+from selion.errors import BadInput, BandMismatch, GridMismatch
 from selion.grid import Roi
+from selion.models import find_card
+from selion.pipeline.choosing import chosen_model
 from selion.prediction.band_names import DATES, read_names
 from selion.prediction.look import Understood
 from selion.raster import DerivedSource, Raster, Source
@@ -160,6 +162,25 @@ def planned(
     return source, plan, replace(told, said=opened.said + told.said, warnings=warned)
 
 
+def advice_of(opened: OpenedImage, model: str | None) -> tuple[str, list[str]]:
+    """Return the model that would map an image, and the warnings that a map would carry.
+
+    Its weights are not loaded.  Where no packaged model takes the bands, the name is empty and the
+    reason is a warning.
+    """
+    try:
+        card = find_card(chosen_model(model, opened.source).name)
+    except BandMismatch as error:
+        return "", [*opened.doubts, *opened.look.warnings, str(error)]
+    base = opened.source.source if isinstance(opened.source, Understood) else opened.source
+    _, told = prediction.understood(base, opened.look, card.inputs)
+    try:
+        judged = prediction.judged(told, card.inputs, chosen=False)
+    except BadInput as error:
+        judged = (str(error),)
+    return card.name, [*opened.doubts, *told.warnings, *judged]
+
+
 def found_in(look: prediction.Look) -> dict[str, object]:
     """Return what a table says of the look at its image, as plain values."""
     found: dict[str, object] = {}
@@ -168,3 +189,34 @@ def found_in(look: prediction.Look) -> dict[str, object]:
     if look.warnings:
         found["warnings"] = list(look.warnings)
     return found
+
+
+def acquired(given: str | None, source: Source) -> datetime | None:
+    """Return when the last image was taken: as given, or as the image's tags say.
+
+    None if nobody says.
+    """
+    if given is not None:
+        try:
+            return datetime.fromisoformat(given)
+        except ValueError:
+            raise BadInput(
+                f"The time {given!r} was given for --datetime; wanted is ISO 8601, for example "
+                "2024-08-17T10:20:00Z."
+            ) from None
+    tags = source.tags
+    for name, form in (
+        ("datetime", None),
+        ("ACQUISITIONDATETIME", None),
+        ("TIFFTAG_DATETIME", "%Y:%m:%d %H:%M:%S"),
+    ):
+        try:
+            if name in tags:
+                return (
+                    datetime.strptime(tags[name], form).replace(tzinfo=UTC)
+                    if form
+                    else datetime.fromisoformat(tags[name])
+                )
+        except ValueError:
+            continue
+    return None

@@ -157,7 +157,17 @@ def _by_values(
 ) -> tuple[tuple[str, ...], list[str], list[str]]:
     order, other = best_order(sample)
     if not other:
-        return given, [], []
+        silent = order and len(given) > 3
+        return (
+            given,
+            [],
+            [
+                "The bands do not say what they are: they are taken in the order of the file, as "
+                f"{', '.join(order)}; name them, or give --bands, if that is wrong."
+            ]
+            if silent
+            else [],
+        )
     listed = ", ".join(order)
     return (
         order,
@@ -218,7 +228,7 @@ def understood(source: Source, look: Look, inputs: InputSpec | None) -> tuple[So
     Source, Look
         The same source where nothing has to be changed.
     """
-    wanted = "" if inputs is None else wanted_numbers(inputs)
+    wanted = "" if inputs is None or not look.kinds else wanted_numbers(inputs)
     gains, shifts, top = [1.0] * len(look.bands), [0.0] * len(look.bands), None
     said, warnings = list(look.said), list(look.warnings)
     kinds = look.kinds or (NumberKind("unknown"),)
@@ -250,7 +260,7 @@ def understood(source: Source, look: Look, inputs: InputSpec | None) -> tuple[So
         )
     elif wanted == "bytes" and source.dtype != np.uint8:
         top = BYTE
-    told = replace(look, said=tuple(filter(None, said)), warnings=tuple(warnings))
+    told = replace(look, said=tuple(filter(None, said)), warnings=tuple(dict.fromkeys(warnings)))
     made = Understood(source, look.bands, tuple(gains), tuple(shifts), look.fillers, top)
     if made._plain and made.names == source.bands and not look.fillers:  # noqa: SLF001
         return source, told
