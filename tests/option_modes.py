@@ -198,6 +198,7 @@ MODES = {
         Mode(f"map {AREA} --year 2025 --from ftw-2e -o out.parquet", AREAS),
         Mode(f"map {AREA} --year 2025 --from ftw-1e:fields -o out.parquet", AREAS),
     ],
+    "look": [Mode("look {image}", {"selion.pipeline.opening.open_dates": ONCE})],
     "predict": [
         Mode(
             "predict {image} -o out.tif",
@@ -551,6 +552,7 @@ OTHERS = {
         "price": Given("2", "--dry-run"),
         "least_confidence": "80",
     },
+    "look": {"model": "fields-s2-2season"},
     "predict": {
         **WINDOWS,
         **{k: MODEL[k] for k in ("model", "refiner", "gpu")},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("image", nargs=-1, required=True)
 @opt.model
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def look_command(image: tuple[str, ...], model: str | None, *, as_json: bool) -> None:
+def look_command(image: tuple[str, ...], model: str | None, as_json: bool) -> None:
     """Open, look, and print."""
     from selion.pipeline.opening import advice_of, open_dates
 

@@ -118,7 +118,7 @@ def _map_image(image: tuple[str, ...], run: map_run.MapRun) -> None:
     if not given.dry_run:
         probabilities.check_output(out, given.force)
         fields.format_of(out)
-    job = maps.prepare(image, run.model, run.options)
+    job = maps.prepare(list(image), run.model, run.options)
     if given.dry_run:
         map_run.print_plan(job, say, as_json=given.as_json)
         return

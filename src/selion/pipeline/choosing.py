@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -64,7 +65,9 @@ def chosen_model(
     if named:
         return ChosenModel(named)
     if asked is not None:
-        return choose_model(tuple(f"band{k + 1}" for k in range(len(asked))), ImageSize.of(source))
+        with suppress(BandMismatch):
+            many = tuple(f"band{k + 1}" for k in range(len(asked)))
+            return choose_model(many, ImageSize.of(source))
     return choose_model(source.bands, ImageSize.of(source))
 
 

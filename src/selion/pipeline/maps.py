@@ -6,7 +6,7 @@ Stages keep what they have finished in a work folder beside the output.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -114,7 +114,7 @@ class MapJob:
 
 
 def prepare(
-    image: Path | str | Source | Sequence[Path | str | Source],
+    image: Path | str | Source | list[Path | str | Source],
     model: str | Path | None,
     options: MapOptions,
 ) -> MapJob:
@@ -125,7 +125,7 @@ def prepare(
     Raises BadInput for options that a model of objects would ignore, and all that opening, loading
     and planning raise.
     """
-    opened = open_dates(image if isinstance(image, list | tuple) else [image])
+    opened = open_dates(image if isinstance(image, list) else [image])
     choice = chosen_model(model, opened.source, options.predict.bands)
     load = partial(
         load_refined,

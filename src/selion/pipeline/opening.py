@@ -32,6 +32,8 @@ TIMES = ("datetime", "ACQUISITIONDATETIME", "TIFFTAG_DATETIME", "DATE_ACQUIRED")
 class OpenedImage:
     """An image, or several as one, before a model is chosen."""
 
+    name: Path | str
+    """Of the file, or the first one."""
     source: Source
     """With the names that were recognised; numbers are those of the file."""
     look: prediction.Look
@@ -73,7 +75,7 @@ class JoinedDates(DerivedSource):
         return Raster(values, parts[0].grid, self.names, valid, self.tags)
 
 
-def open_dates(images: Sequence[Path | str]) -> OpenedImage:
+def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
     """Open an image, or several of one place as its dates, and look at what they are.
 
     Raises
@@ -83,23 +85,25 @@ def open_dates(images: Sequence[Path | str]) -> OpenedImage:
     UnreadableFile
         If one cannot be opened.
     """
-    first = store.open_raster(images[0])
+    known = [store.known_image(image) for image in images]
+    paths, opened = [name for name, *_ in known], [source for _, source, _ in known]
+    first = opened[0]
     if len(images) == 1:
         look = prediction.look_at(first)
         source, _ = prediction.understood(first, look, None)
-        return OpenedImage(source, look, store.fingerprint(images[0]))
-    opened = [first, *(store.open_raster(path) for path in images[1:])]
-    for path, one in zip(images[1:], opened[1:], strict=True):
+        return OpenedImage(paths[0], source, look, known[0][2])
+    for path, one in zip(paths[1:], opened[1:], strict=True):
         if one.grid != first.grid:
-            raise GridMismatch(_elsewhere(images[0], path, first))
-    named, warned = [], []
+            raise GridMismatch(_elsewhere(paths[0], path, first))
+    named: list[Source] = []
+    warned: list[str] = []
     for one in opened:
         look = prediction.look_at(one)
         named.append(prediction.understood(one, look, None)[0])
         warned += look.warnings
-    days = [_day(path, one) for path, one in zip(images, opened, strict=True)]
-    known = all(days)
-    order = sorted(range(len(days)), key=lambda k: days[k]) if known else list(range(len(days)))
+    days = [_day(path, one) for path, one in zip(paths, opened, strict=True)]
+    dated = all(days)
+    order = sorted(range(len(days)), key=lambda k: days[k]) if dated else list(range(len(days)))
     labels = tuple(DATES) if len(images) == len(DATES) else tuple(str(k + 1) for k in order)
     names = tuple(
         f"{label}:{name.colour or band}"
@@ -107,15 +111,26 @@ def open_dates(images: Sequence[Path | str]) -> OpenedImage:
         for name, band in zip(read_names(named[k].bands), named[k].bands, strict=True)
     )
     joined = JoinedDates(named[order[0]], tuple(named[k] for k in order[1:]), names)
-    listed = ", ".join(f"{Path(images[k]).name}{days[k] and f' ({days[k]})'}" for k in order)
+    listed = ", ".join(f"{Path(paths[k]).name}{days[k] and f' ({days[k]})'}" for k in order)
     said = f"{len(images)} files are {len(images)} dates, the first one first: {listed}."
-    doubts = () if known else (
-        "Neither the names nor the tags of the files say when they were taken: the first is taken "
-        "as the earlier one in the season.",
+    doubts = (
+        ()
+        if dated
+        else (
+            (
+                "Neither the names nor the tags of the files say when they were taken: the first "
+                "is taken as the earlier one in the season."
+            ),
+        )
     )
-    digest = hashlib.sha256("".join(store.fingerprint(images[k]) for k in order).encode())
+    digest = hashlib.sha256("".join(known[k][2] for k in order).encode())
     return OpenedImage(
-        joined, prediction.look_at(joined), digest.hexdigest()[:32], (said,), (*doubts, *warned)
+        paths[order[0]],
+        joined,
+        prediction.look_at(joined),
+        digest.hexdigest()[:32],
+        (said,),
+        (*doubts, *warned),
     )
 
 
@@ -125,8 +140,8 @@ def _elsewhere(first: Path | str, other: Path | str, on: Source) -> str:
     height, width = grid.shape
     return (
         f"{other} does not lie on the grid of {first}: put it there with gdalwarp -r bilinear "
-        f"-t_srs {grid.crs} -te {left:g} {bottom:.10g} {right:.10g} {top:.10g} -ts {width} {height} "
-        f"{other} {Path(other).stem}.moved.tif, and give that one."
+        f"-t_srs {grid.crs} -te {left:g} {bottom:.10g} {right:.10g} {top:.10g} -ts {width} "
+        f"{height} {other} {Path(other).stem}.moved.tif, and give that one."
     )
 
 

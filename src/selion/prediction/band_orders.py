@@ -14,7 +14,7 @@ ORDERS = {
 }
 """Orders of one date, the usual one first."""
 SUPERDOVE = ("coastal", "blue", "green1", "green", "yellow", "red", "rededge", "nir")
-SENTINEL = "B01 B02 B03 B04 B05 B06 B07 B08 B8A B09 B10 B11 B12".split()
+SENTINEL = (*(f"B{k:02}" for k in range(1, 9)), "B8A", "B09", "B10", "B11", "B12")
 STACKS = {
     8: (SUPERDOVE,),
     10: (tuple(name for name in SENTINEL if name not in ("B01", "B09", "B10")),),
@@ -56,8 +56,8 @@ def fit_of(order: tuple[str, ...], sample: np.ndarray) -> float:
 def _fit(bands: dict[str, np.ndarray]) -> float:
     red, green, blue = (bands[name] for name in ("red", "green", "blue"))
     score = _together(red, green) + _together(green, blue)
-    level = float(np.median(green)) or 1.0
-    score += float(np.tanh(4 * (np.median(red) - np.median(blue)) / abs(level)))
+    level = float(green.mean()) or 1.0
+    score += float(np.tanh(4 * (red.mean() - blue.mean()) / abs(level)))
     if (nir := bands.get("nir")) is not None:
         score -= (_together(nir, red) + _together(nir, green)) / 2
         index = (nir - red) / np.maximum(np.abs(nir) + np.abs(red), 1e-9)

@@ -75,10 +75,11 @@ class Understood(DerivedSource):
     @property
     def dtype(self) -> np.dtype:
         """float32 where numbers are converted."""
-        return self.source.dtype if self._plain else np.dtype(np.float32)
+        return self.source.dtype if self.is_plain else np.dtype(np.float32)
 
     @property
-    def _plain(self) -> bool:
+    def is_plain(self) -> bool:
+        """Whether numbers stay as they are."""
         return not any(self.shifts) and set(self.gains) <= {1.0} and self.top is None
 
     def read(self, roi: Roi) -> Raster:
@@ -89,7 +90,7 @@ class Understood(DerivedSource):
             empty = (values == filler).all(0)
             if empty.any():
                 valid = ~empty if valid is None else valid & ~empty
-        if not self._plain:
+        if not self.is_plain:
             gains, shifts = (
                 np.asarray(some, np.float32)[:, None, None] for some in (self.gains, self.shifts)
             )
@@ -159,11 +160,13 @@ def _by_values(
     if not other:
         silent = order and len(given) > 3
         return (
-            given,
+            order if len(order) == 4 else given,
             [],
             [
-                "The bands do not say what they are: they are taken in the order of the file, as "
-                f"{', '.join(order)}; name them, or give --bands, if that is wrong."
+                (
+                    "The bands do not say what they are: they are taken in the file's order, as "
+                    f"{', '.join(order)}; name them, or give --bands, if that is wrong."
+                )
             ]
             if silent
             else [],
@@ -173,8 +176,10 @@ def _by_values(
         order,
         [f"The bands do not say what they are; by their values they are {listed}."],
         [
-            f"That the bands are {listed} was concluded from their values: name them, or give "
-            "--bands, if that is wrong."
+            (
+                f"That the bands are {listed} was concluded from their values: name them, or give "
+                "--bands, if that is wrong."
+            )
         ],
     )
 
@@ -196,6 +201,11 @@ def _order_warnings(
 ) -> tuple[str, ...]:
     """Warn where what is called red is far brighter than what is called near infrared."""
     found = []
+    own = [
+        [k for k, name in enumerate(meant) if name.is_known and name.date == date] for date in dates
+    ]
+    if len(own) > 1 and any(np.array_equal(sample[own[0]], sample[rest]) for rest in own[1:]):
+        found.append("Two dates of the image are the same numbers: give two dates of the season.")
     for date, kind in zip(dates, kinds, strict=True):
         place = {
             name.colour: k for k, name in enumerate(meant) if name.is_known and name.date == date
@@ -262,7 +272,7 @@ def understood(source: Source, look: Look, inputs: InputSpec | None) -> tuple[So
         top = BYTE
     told = replace(look, said=tuple(filter(None, said)), warnings=tuple(dict.fromkeys(warnings)))
     made = Understood(source, look.bands, tuple(gains), tuple(shifts), look.fillers, top)
-    if made._plain and made.names == source.bands and not look.fillers:  # noqa: SLF001
+    if made.is_plain and made.names == source.bands and not look.fillers:
         return source, told
     return made, told
 
@@ -281,7 +291,9 @@ def _to_bytes(source: Source, look: Look) -> tuple[list[float], list[float]]:
     sample, _ = _sample(source)
     if sample.size == 0:
         return [1.0] * len(look.bands), [0.0] * len(look.bands)
-    known = [k for k, n in enumerate(read_names(look.bands)) if n.colour in {"red", "green", "blue"}]
+    known = [
+        k for k, n in enumerate(read_names(look.bands)) if n.colour in {"red", "green", "blue"}
+    ]
     colours = sample[known or list(range(len(sample)))]
     low, high = (float(v) for v in np.percentile(colours, [1, 99]))
     if colours.min() >= 0 and 0.6 < high <= 1.0:
@@ -312,7 +324,7 @@ def judged(look: Look, inputs: InputSpec, *, chosen: bool) -> tuple[str, ...]:
         times = look.gsd / inputs.gsd[1]
         if times > TOO_COARSE and not chosen:
             raise BadInput(
-                f"The image's pixels are {look.gsd:.3g} m, the model was trained on pixels of up to "
+                f"The image's pixels are {look.gsd:.3g} m, the model was trained on at most "
                 f"{inputs.gsd[1]:g} m: fields cannot be seen. Give a finer image, or add --gsd "
                 f"{inputs.gsd[1]:g} to map it nevertheless."
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,8 @@ FEW = 60
 """Pixels of dense vegetation below which they say nothing."""
 LANDSAT = (2.75e-5, -0.2)
 """Reflectance per number, and of the number 0, of Landsat's collection 2, level 2."""
+PLAUSIBLE = (1200.0, 16_000.0)
+"""Between these, in digital numbers, lies the 99th percentile of land."""
 NEGATIVE = 0.05
 """Share of numbers below 0 from which something was subtracted."""
 
@@ -56,9 +58,22 @@ def kind_of(values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None) 
     """
     if values.size == 0:
         return NumberKind("unknown")
+    kind = _recognised(values, red, nir)
+    top = float(np.percentile(values, 99)) * kind.gain + kind.shift
+    if kind.doubt or kind.name in ("bytes", "unknown") or PLAUSIBLE[0] <= top <= PLAUSIBLE[1]:
+        return kind
+    return replace(
+        kind,
+        doubt=f"the 99th percentile of the numbers is a reflectance of {top / 10_000:.3g}, which "
+        f"land does not have ({PLAUSIBLE[0] / 10_000:g} to {PLAUSIBLE[1] / 10_000:g}): they may be "
+        "on another scale than the model was trained on",
+    )
+
+
+def _recognised(values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None) -> NumberKind:
     low, middle, high = (float(v) for v in np.percentile(values, [1, 50, 99]))
     whole = bool(np.mean(values == np.round(values)) > 0.99) and high > 2
-    if whole:
+    if whole or low >= 6500:
         return _whole(values, red, nir, low, high)
     if high <= 2.5 and middle <= 1.2:
         return _shifted(
