@@ -20,8 +20,7 @@ from selion.cli.world import options as published_options
 AREAS = (".geojson", ".json", ".parquet", ".geoparquet", ".fgb", ".shp")
 """Endings of files that hold polygons, and never pixels."""
 MAP_HELP = """Map the fields of an image (GeoTIFF, COG, VRT, Zarr, photo or URL) as polygons:
-.parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles. Several images are one place on several dates.
-What bands and numbers are is recognised ('selion look IMAGE').
+.parquet (fiboa), .gpkg, .fgb, .geojson or .pmtiles. Several images are several dates of one place.
 
 With --year IMAGE is an area (polygons in a file, or west,south,east,north): its Sentinel-2 scenes
 are searched, chosen and composed first; with --imagery quarterly mosaics are read instead; with
