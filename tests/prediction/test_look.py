@@ -108,3 +108,59 @@ def test_numbers_that_stand_for_nothing():
     values[:, :, :9] = -9999
     _, made, _ = shown(raster(values))
     np.testing.assert_array_equal(made.read(whole(made.grid)).valid[:, :12].all(0)[8:10], [0, 1])
+
+
+def scene(kinds, shares, haze=0.0):
+    """Covers given by the red, green, blue and near infrared of each: (8, 96, 96) float64."""
+    found = []
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        cover = np.kron(rng.choice(len(kinds), (12, 12), p=shares), np.ones((8, 8), int))
+        found.append(np.array(kinds, float).T[:, cover] * rng.normal(1, 0.08, cover.shape))
+    return np.concatenate(found) + np.tile(np.array([1, 1.4, 2, 0.5]) * haze, 2)[:, None, None]
+
+
+SAND, BRIGHT = (4200, 3200, 2200, 4800), (5000, 4000, 3000, 5600)
+WATER, DEEP = (200, 300, 350, 80), (60, 90, 150, 20)
+JUNGLE, FOREST = (250, 500, 280, 4200), (150, 300, 200, 2200)
+FARM = ((300, 600, 250, 4000), (2000, 1500, 1000, 2700))
+SNOW, GRASS = (9500, 9600, 9700, 8200), (1800, 1500, 1100, 4500)
+ODD = {
+    "desert": (scene((SAND, BRIGHT), (0.5, 0.5)), False),
+    "forest": (scene((FOREST, JUNGLE), (0.5, 0.5)), False),
+    "haze": (scene(FARM, (0.5, 0.5), haze=500), False),
+    "dry grass": (scene((GRASS, SAND), (0.6, 0.4)), True),
+    "snow": (scene((SNOW, FOREST), (0.9, 0.1)), True),
+    "water": (scene((WATER, DEEP), (0.5, 0.5)), True),
+    "night": (scene(((3, 2, 1, 2), (8, 6, 4, 7)), (0.7, 0.3)), True),
+    "nothing": (np.zeros((8, 96, 96)), True),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5, 6, 7], [2, 1, 0, 3, 6, 5, 4, 7]])
+def test_what_is_not_unmistakable_stays_as_it_is(name, order):
+    values, doubtful = ODD[name]
+    digits = np.round(values).astype(np.uint16)
+    found, made, look = shown(raster(digits))
+    np.testing.assert_array_equal(found, digits)
+    assert bool(look.warnings) == doubtful
+    _, made, look = shown(raster(digits[order], tuple(f"band{k}" for k in range(1, 9))))
+    assert look.warnings
+    listed = [name.rpartition(":")[2] for name in made.bands[:4]]
+    assert listed in ([COLOURS[k] for k in order[:4]], ["band1", "band2", "band3", "band4"])
+
+
+def test_numbers_for_a_network_or_a_screen_are_no_reflectances():
+    scaled = (PAIR - PAIR.mean()) / PAIR.std()
+    assert "network" in " ".join(shown(raster(scaled.astype(np.float32)))[2].warnings)
+    screen = np.clip(PAIR / 3500, 0, 1).astype(np.float32)
+    assert "cut off at 1" in " ".join(shown(raster(screen))[2].warnings)
+
+
+def test_a_part_of_a_name_says_its_colour():
+    names = ("R_tci8", "G_tci8", "B_tci8", "NIR_dn")
+    values = np.concatenate([PAIR[:3] // 20, PAIR[3:4]]).astype(np.uint16)
+    look = look_at(raster(values, names))
+    assert look.bands == COLOURS
+    assert "one scale" in look.kinds[0].doubt

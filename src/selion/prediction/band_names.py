@@ -75,6 +75,24 @@ def read_names(names: Sequence[str]) -> tuple[BandName, ...]:
     return tuple(_read(name, landsat) for name in names)
 
 
+def by_parts(names: Sequence[str]) -> tuple[str, ...]:
+    """Return colours where a part of each name says one, as in ``R_tci8``, else the names.
+
+    Only where no name is known as a whole, red, green and blue are among them, and none twice.
+    """
+    if any(name.colour is not None for name in read_names(names)):
+        return tuple(names)
+    colours = []
+    for name in names:
+        parts = (_COLOUR_OF.get(part) for part in re.split(r"[ _.\-/:]+", name.casefold()))
+        found = [part for part in parts if part is not None]
+        colours.append(found[0] if len(found) == 1 else "")
+    named = [colour for colour in colours if colour]
+    if len(set(named)) < len(named) or not {"red", "green", "blue"} <= set(named):
+        return tuple(names)
+    return tuple(colour or name for colour, name in zip(colours, names, strict=True))
+
+
 def _read(name: str, landsat: dict[int, str]) -> BandName:
     text = re.sub(r"\(.*?\)|\d+(\.\d+)?\s*nm", "", name).strip().casefold()
     head, colon, tail = text.rpartition(":")

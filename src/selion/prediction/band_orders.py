@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 ORDERS = {
-    3: (("red", "green", "blue"), ("blue", "green", "red")),
+    3: (("red", "green", "blue"),),
     4: (
         ("red", "green", "blue", "nir"),
         ("blue", "green", "red", "nir"),
@@ -24,6 +24,12 @@ STACKS = {
 """Orders of whole products of one date."""
 CLEAR = 0.15
 """By so much another order has to fit better than the usual one."""
+GREEN, GREENEST = 0.01, 0.05
+"""Shares of vegetation that each date, and the greenest one, has to show another near infrared."""
+SOIL = 50
+"""Pixels of bare soil from which they tell red from blue."""
+REDDER = 0.9
+"""Share of them that is redder than blue, where the bands are what they are called."""
 _COLOUR = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
 
 
@@ -40,17 +46,22 @@ def orders_of(count: int) -> list[tuple[str, ...]]:
     return found + list(STACKS.get(count, ()))
 
 
+def _dated(order: tuple[str, ...], sample: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Return date -> colour -> numbers."""
+    dates: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in zip(order, sample, strict=True):
+        date, _, colour = name.rpartition(":")
+        dates.setdefault(date, {})[_COLOUR.get(colour, colour)] = values
+    return dates
+
+
 def fit_of(order: tuple[str, ...], sample: np.ndarray) -> float:
     """Say how well an order fits a sample of (band, n) numbers; the mean over its dates.
 
     Vegetation reflects the near infrared, which goes its own way; the visible bands go together;
     soils are redder than blue; and bands of one date go together more than those of two.
     """
-    dates: dict[str, dict[str, np.ndarray]] = {}
-    for name, values in zip(order, sample, strict=True):
-        date, _, colour = name.rpartition(":")
-        dates.setdefault(date, {})[_COLOUR.get(colour, colour)] = values
-    return float(np.mean([_fit(bands) for bands in dates.values()]))
+    return float(np.mean([_fit(bands) for bands in _dated(order, sample).values()]))
 
 
 def _fit(bands: dict[str, np.ndarray]) -> float:
@@ -72,15 +83,64 @@ def _together(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def best_order(sample: np.ndarray) -> tuple[tuple[str, ...], bool]:
-    """Return the order that fits best, and whether it is clearly another than the usual one.
+    """Return the order that bands have, and whether it is unmistakably another than the usual one.
 
-    Empty where so many bands have no common order.
+    Empty where so many bands have no common order.  Another one is taken only where it fits better
+    and its signs are there: vegetation for a near infrared elsewhere, bare soil for blue first.
     """
     orders = orders_of(len(sample))
     if not orders or sample.shape[1] < 100:
         return (), False
     fits = [fit_of(order, sample) for order in orders]
-    best = int(np.argmax(fits))
-    if best == 0 or fits[best] - fits[0] < CLEAR:
-        return orders[0], False
-    return orders[best], True
+    for k in np.argsort(fits)[::-1].tolist():
+        if fits[k] - fits[0] < CLEAR:
+            break
+        if _is_unmistakable(orders[k], orders[0], sample):
+            return orders[k], True
+    return orders[0], False
+
+
+def _is_unmistakable(order: tuple[str, ...], usual: tuple[str, ...], sample: np.ndarray) -> bool:
+    dates, others = _dated(order, sample), _dated(usual, sample)
+    greens = [_greenness(bands) for bands in dates.values()]
+    if min(greens) < GREEN or max(greens) < GREENEST:
+        return False
+    if _places(order, "nir") != _places(usual, "nir"):
+        now = [_greenness(bands) for bands in others.values()]
+        if min(now) > min(greens) / 2:
+            return False
+    if all(
+        red < blue for red, blue in zip(_places(order, "red"), _places(order, "blue"), strict=True)
+    ):
+        return True
+    redder = [share for bands in dates.values() if (share := _redness(bands)) is not None]
+    return bool(redder) and min(redder) >= REDDER
+
+
+def _places(order: tuple[str, ...], colour: str) -> list[int]:
+    names = [name.rpartition(":")[2] for name in order]
+    return [k for k, name in enumerate(names) if _COLOUR.get(name, name) == colour]
+
+
+def _greenness(bands: dict[str, np.ndarray]) -> float:
+    """Return the share of vegetation: greener than red, and far brighter in near infrared.
+
+    Water whose bands are reversed is bright in what is called near infrared, and not greener.
+    """
+    nir, seen = bands["nir"], np.maximum(bands["red"], bands["green"])
+    bright = (nir - seen) / np.maximum(np.abs(nir) + np.abs(seen), 1e-9) > 0.3
+    return float(np.mean(bright & (bands["green"] > bands["red"])))
+
+
+def _redness(bands: dict[str, np.ndarray]) -> float | None:
+    """Return the share of bare soil that is redder than blue; None where there is too little.
+
+    Bare soil is bright, and a little brighter in near infrared: neither vegetation nor water.
+    """
+    seen = np.stack([bands[name] for name in ("red", "green", "blue")])
+    total, gap = seen.sum(0), bands["nir"] - seen.max(0)
+    spread = float(np.subtract(*np.percentile(bands["nir"], [95, 5])))
+    soil = (total >= np.percentile(total, 80)) & (gap > 0) & (gap < spread / 4)
+    if soil.sum() < SOIL:
+        return None
+    return float(np.mean(bands["red"][soil] > bands["blue"][soil]))

@@ -9,10 +9,10 @@ import numpy as np
 
 from selion.errors import BadInput
 from selion.grid import Roi, ground_sampling_distance
-from selion.prediction.band_names import BandName, read_names, with_dates
-from selion.prediction.band_orders import best_order
+from selion.prediction.band_names import BandName, by_parts, read_names, with_dates
+from selion.prediction.band_orders import STACKS, best_order
 from selion.prediction.bands import STATEMENT
-from selion.prediction.number_kinds import BYTE, NumberKind, kind_of, wanted_numbers
+from selion.prediction.number_kinds import BYTE, NumberKind, is_bytes, kind_of, wanted_numbers
 from selion.raster import DerivedSource, Raster, Source
 from selion.segmenter import InputSpec
 
@@ -24,6 +24,12 @@ COARSEST = 3.0
 """Times that pixels may be enlarged before it is said."""
 TOO_COARSE = 12.0
 """Times from which a map is refused."""
+UNLIKE = 10.0
+"""Times that near infrared is brighter than colours where they cannot be the same numbers."""
+STRETCHED = (
+    "The model was trained on bytes, and these were stretched from other numbers by percentiles: "
+    "outlines may be less sure."
+)
 REVERSED = 0.2
 """Share of pixels, much brighter in red than in near infrared, that no land has."""
 
@@ -121,15 +127,21 @@ def look_at(source: Source) -> Look:
     if fillers:
         listed = ", ".join(f"{value:g}" for value in fillers)
         said.append(f"Pixels of {listed} in all bands are taken as missing.")
-    names = given
-    if not any(name.is_known for name in read_names(given)):
+    names = by_parts(given)
+    if names != given:
+        said.append(f"The bands {', '.join(given)} are taken as {', '.join(names)}.")
+    if not any(name.is_known for name in read_names(names)):
         names, told, warned = _by_values(given, sample)
         said += told
         warnings += warned
-    meant = with_dates(read_names(names))
+    supposed = names
+    if names == given and len(given) in STACKS and warnings:
+        supposed = best_order(sample)[0]  # the numbers of each date are told by it, not its bands
+    meant = with_dates(read_names(supposed))
     dates = tuple(dict.fromkeys(name.date for name in meant if name.is_known)) or ("",)
     of_date = tuple(dates.index(name.date) if name.date in dates else 0 for name in meant)
-    kinds = tuple(_kind(sample, meant, date) for date in dates)
+    is_byte = source.dtype == np.uint8
+    kinds = tuple(_kind(sample, meant, date, is_byte=is_byte) for date in dates)
     found = Look(given, names, dates, kinds, of_date, gsd, fillers, tuple(said), tuple(warnings))
     return replace(found, warnings=found.warnings + _order_warnings(sample, meant, dates, kinds))
 
@@ -184,13 +196,24 @@ def _by_values(
     )
 
 
-def _kind(sample: np.ndarray, meant: tuple[BandName, ...], date: str) -> NumberKind:
+def _kind(
+    sample: np.ndarray, meant: tuple[BandName, ...], date: str, *, is_byte: bool
+) -> NumberKind:
     own = [k for k, name in enumerate(meant) if name.is_known and name.date == date]
     if not own:
-        return kind_of(sample.ravel(), None, None)
+        return kind_of(sample, None, None, is_byte=is_byte)
     place = {meant[k].colour: k for k in own}
     red, nir = (sample[place[c]] if c in place else None for c in ("red", "nir"))
-    return kind_of(sample[own].ravel(), red, nir)
+    if nir is not None and sample.size and not is_byte:
+        colours = sample[[k for k in own if k != place["nir"]]]
+        if colours.size and is_bytes(colours) and np.median(nir) > UNLIKE * np.median(colours):
+            return NumberKind(
+                "unknown",
+                sentence="bytes in colour, and a near infrared of other numbers",
+                doubt="the colours end at 255 and the near infrared is of other numbers: a model "
+                "of all of them wants them on one scale",
+            )
+    return kind_of(sample[own], red, nir, is_byte=is_byte)
 
 
 def _order_warnings(
@@ -200,6 +223,8 @@ def _order_warnings(
     kinds: tuple[NumberKind, ...],
 ) -> tuple[str, ...]:
     """Warn where what is called red is far brighter than what is called near infrared."""
+    if sample[:1].size == 0:
+        return ("There is no data at the places of the image that were looked at.",)
     found = []
     own = [
         [k for k, name in enumerate(meant) if name.is_known and name.date == date] for date in dates
@@ -212,8 +237,8 @@ def _order_warnings(
         }
         if not {"red", "nir"} <= place.keys() or kind.name == "bytes":
             continue
-        gap = (sample[place["red"]] - sample[place["nir"]]) * kind.gain
-        if gap.size and float(np.mean(gap > 1500)) > REVERSED:
+        red, nir = (sample[place[c]] * kind.gain + kind.shift for c in ("red", "nir"))
+        if red.size and float(np.mean((red - nir > 1500) & (red > 1.5 * nir))) > REVERSED:
             found.append(
                 f"The band called red{f' of {date}' if date else ''} is much brighter than the one "
                 "called near infrared, as no land is: their names seem to be exchanged; give the "
@@ -238,36 +263,28 @@ def understood(source: Source, look: Look, inputs: InputSpec | None) -> tuple[So
     Source, Look
         The same source where nothing has to be changed.
     """
-    wanted = "" if inputs is None or not look.kinds else wanted_numbers(inputs)
-    gains, shifts, top = [1.0] * len(look.bands), [0.0] * len(look.bands), None
-    said, warnings = list(look.said), list(look.warnings)
     kinds = look.kinds or (NumberKind("unknown"),)
+    names = {kind.name for kind in kinds}
+    said, warnings = list(look.said), list(look.warnings)
+    wanted = "" if inputs is None or not look.kinds else wanted_numbers(inputs)
     byte_gain = None
     if inputs is not None and inputs.byte_divide is not None:
         byte_gain = max(inputs.scaling.divide) / inputs.byte_divide
-        if {kind.name for kind in kinds} == {"bytes"}:
-            wanted = ""
-    for k, date in enumerate(look.of_date):
-        kind = kinds[date]
-        if wanted == "digital":
-            if kind.name == "bytes" and byte_gain is not None:
-                gains[k] = byte_gain
-            else:
-                gains[k], shifts[k] = kind.gain, kind.shift
+        wanted = "" if names == {"bytes"} else wanted
+    gains, shifts, top = [1.0] * len(look.bands), [0.0] * len(look.bands), None
     if wanted == "digital":
+        gains, shifts = _to_digital(look, kinds, byte_gain)
         said += [_told(look, date, kind) for date, kind in zip(look.dates, kinds, strict=True)]
         warnings += [f"{kind.doubt[:1].upper()}{kind.doubt[1:]}." for kind in kinds if kind.doubt]
-    elif wanted == "bytes" and {kind.name for kind in kinds} != {"bytes"}:
+    elif wanted == "bytes" and names != {"bytes"}:
         gains, shifts = _to_bytes(source, look)
         top = BYTE
-        said.append(
-            f"The image's numbers ({source.dtype}) were stretched to bytes, which the model was "
-            "trained on."
-        )
-        warnings.append(
-            "The model was trained on bytes, and these were stretched from other numbers by "
-            "percentiles: outlines may be less sure."
-        )
+        if set(gains) != {1.0} or any(shifts):
+            said.append(
+                f"The image's numbers ({source.dtype}) were stretched to bytes, which the model "
+                "was trained on."
+            )
+            warnings.append(STRETCHED)
     elif wanted == "bytes" and source.dtype != np.uint8:
         top = BYTE
     told = replace(look, said=tuple(filter(None, said)), warnings=tuple(dict.fromkeys(warnings)))
@@ -275,6 +292,18 @@ def understood(source: Source, look: Look, inputs: InputSpec | None) -> tuple[So
     if made.is_plain and made.names == source.bands and not look.fillers:
         return source, told
     return made, told
+
+
+def _to_digital(
+    look: Look, kinds: tuple[NumberKind, ...], byte_gain: float | None
+) -> tuple[list[float], list[float]]:
+    """Return gains and shifts of each band; of bytes the model's own gain, where it has one."""
+    of_bands = [kinds[date] for date in look.of_date]
+    gains = [
+        byte_gain if kind.name == "bytes" and byte_gain is not None else kind.gain
+        for kind in of_bands
+    ]
+    return gains, [kind.shift for kind in of_bands]
 
 
 def _told(look: Look, date: str, kind: NumberKind) -> str:
@@ -295,6 +324,8 @@ def _to_bytes(source: Source, look: Look) -> tuple[list[float], list[float]]:
         k for k, n in enumerate(read_names(look.bands)) if n.colour in {"red", "green", "blue"}
     ]
     colours = sample[known or list(range(len(sample)))]
+    if is_bytes(colours):
+        return [1.0] * len(look.bands), [0.0] * len(look.bands)
     low, high = (float(v) for v in np.percentile(colours, [1, 99]))
     if colours.min() >= 0 and 0.6 < high <= 1.0:
         low, high = 0.0, 1.0

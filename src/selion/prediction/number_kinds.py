@@ -9,14 +9,20 @@ import numpy as np
 from selion.segmenter import InputSpec
 
 BYTE, TENTHOUSAND = 255.0, 10_000.0
-DENSE = 2000.0
+DENSE = 2500.0
 """Near infrared minus red, in digital numbers, of dense vegetation: no offset changes it."""
 DARK = (-150.0, 850.0)
 """Between these, in digital numbers, lies the red of dense vegetation (10th percentile)."""
+SURE = (50.0, 700.0)
+"""Between these it lies after an offset was taken out, else nothing is."""
 STEP = 1000.0
 """Offsets are whole multiples of this: 1000 is added since baseline 04.00, or was taken away."""
-FEW = 60
-"""Pixels of dense vegetation below which they say nothing."""
+FEW, SHARE = 60, 0.005
+"""Pixels of dense vegetation, and their share of an image, below which they say nothing."""
+GREEN = 0.1
+"""Share of vegetation that tells bytes from dark digital numbers where the file's type does not."""
+BRIGHT = 6000.0
+"""Median, in digital numbers, above which an image is snow, clouds, or on another scale."""
 LANDSAT = (2.75e-5, -0.2)
 """Reflectance per number, and of the number 0, of Landsat's collection 2, level 2."""
 PLAUSIBLE = (1200.0, 16_000.0)
@@ -30,7 +36,8 @@ class NumberKind:
     """What the numbers of one date are."""
 
     name: str
-    """``digital``, ``reflectance``, ``percent``, ``bytes``, ``landsat``, or ``unknown``."""
+    """``digital``, ``reflectance``, ``percent``, ``bytes``, ``stretched`` (what was made for a
+    screen, from 0 to 1), ``landsat``, or ``unknown``."""
     gain: float = 1.0
     """Digital number = number * gain + shift, where 10000 is a reflectance of 1; of bytes, whose
     stretch nobody says, what brings them to the brightness of farmland."""
@@ -41,15 +48,19 @@ class NumberKind:
     """A warning that goes with the conversion."""
 
 
-def kind_of(values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None) -> NumberKind:
+def kind_of(
+    values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None, *, is_byte: bool
+) -> NumberKind:
     """Say what the numbers of one date are.
 
     Parameters
     ----------
-    values : ndarray
+    values : (band, n) ndarray
         Valid numbers of all its colours, a sample of the whole image.
     red, nir : (n,) ndarray, optional
         Of the same pixels.
+    is_byte : bool
+        Whether the file's type holds nothing but bytes.
 
     Returns
     -------
@@ -58,10 +69,18 @@ def kind_of(values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None) 
     """
     if values.size == 0:
         return NumberKind("unknown")
-    kind = _recognised(values, red, nir)
-    top = float(np.percentile(values, 99)) * kind.gain + kind.shift
-    if kind.doubt or kind.name in ("bytes", "unknown") or PLAUSIBLE[0] <= top <= PLAUSIBLE[1]:
+    kind = _recognised(values, red, nir, is_byte=is_byte)
+    middle, top = np.percentile(values, [50, 99]) * kind.gain + kind.shift
+    if kind.doubt or kind.name in ("bytes", "stretched", "unknown"):
         return kind
+    if PLAUSIBLE[0] <= top <= PLAUSIBLE[1]:
+        if middle <= BRIGHT:
+            return kind
+        return replace(
+            kind,
+            doubt=f"half of the numbers are a reflectance above {middle / 10_000:.2g}: snow, "
+            "clouds, or another scale than the model was trained on",
+        )
     return replace(
         kind,
         doubt=f"the 99th percentile of the numbers is a reflectance of {top / 10_000:.3g}, which "
@@ -70,32 +89,66 @@ def kind_of(values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None) 
     )
 
 
-def _recognised(values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None) -> NumberKind:
+def is_bytes(colours: np.ndarray) -> bool:
+    """Whether colours are whole numbers up to 255, and bright for such."""
+    if colours.size == 0 or colours.min() < 0 or colours.max() > BYTE:
+        return False
+    return bool((colours == np.round(colours)).all()) and float(np.percentile(colours, 99)) > 60
+
+
+def _recognised(
+    values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None, *, is_byte: bool
+) -> NumberKind:
     low, middle, high = (float(v) for v in np.percentile(values, [1, 50, 99]))
+    if is_byte:
+        return _stretched("bytes", middle)
+    if low == high:
+        return NumberKind("unknown", doubt=f"nearly all of the numbers are {middle:g}")
     whole = bool(np.mean(values == np.round(values)) > 0.99) and high > 2
     if whole or low >= 6500:
         return _whole(values, red, nir, low, high)
-    if high <= 2.5 and middle <= 1.2:
-        return _shifted(
-            NumberKind("reflectance", TENTHOUSAND, 0.0, "reflectances from 0 to 1"), red, nir
+    if low < -0.35 and high <= 160:
+        return NumberKind(
+            "unknown",
+            sentence="numbers below 0",
+            doubt=f"the numbers lie from {low:.2g} to {high:.2g}, which no reflectances do: they "
+            "seem to be scaled for a network; give the image as it was",
         )
-    if high <= 160:
-        return _shifted(NumberKind("percent", 100.0, 0.0, "reflectances in percent"), red, nir)
-    return _shifted(NumberKind("digital"), red, nir)
+    if high <= 1 and float(np.mean(values == 1)) > 0.005:
+        return _stretched("stretched", middle)
+    kind = NumberKind("digital")
+    if high <= 2.5 and middle <= 1.2:
+        kind = NumberKind("reflectance", TENTHOUSAND, 0.0, "reflectances from 0 to 1")
+    elif high <= 160:
+        kind = NumberKind("percent", 100.0, 0.0, "reflectances in percent")
+    return _shifted(kind, values, red, nir)
+
+
+def _stretched(name: str, middle: float) -> NumberKind:
+    """Return what was made for a screen: no reflectance is known, the brightness of farmland is."""
+    most, what = (60.0, "bytes") if name == "bytes" else (15_300.0, "numbers cut off at 1")
+    return NumberKind(
+        name,
+        min(2000.0 / max(middle, 1e-9), most),
+        0.0,
+        what,
+        f"{what} hold no reflectances: they were brought to the usual brightness of farmland, and "
+        "the map is less sure than one from digital numbers",
+    )
 
 
 def _whole(
     values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None, low: float, high: float
 ) -> NumberKind:
     if low >= 0 and high <= BYTE:
-        gain = 2000.0 / max(float(np.median(values)), 1.0)
+        green = red is not None and nir is not None and float(np.mean(nir > 1.5 * red))
+        if green and green >= GREEN and high > BYTE / 4:
+            return _stretched("bytes", float(np.median(values)))
         return NumberKind(
-            "bytes",
-            min(gain, 60.0),
-            0.0,
-            "bytes",
-            "bytes hold no reflectances: they were brought to the usual brightness of farmland, "
-            "and the map is less sure than one from digital numbers",
+            "unknown",
+            sentence="numbers up to 255",
+            doubt="the numbers end at 255 though the file could hold more, and no vegetation tells "
+            "whether they are bytes or a very dark image: they stay as they are",
         )
     if low >= 6500 and high > 9000 and _dark(red, nir, DENSE / 10_000 / LANDSAT[0]) is not None:
         dark = _dark(red, nir, DENSE / 10_000 / LANDSAT[0]) or 0.0
@@ -106,7 +159,7 @@ def _whole(
                 LANDSAT[1] * 10_000,
                 "the numbers of Landsat's collection 2 (reflectance = number x 0.0000275 - 0.2)",
             )
-    kind = _shifted(NumberKind("digital"), red, nir)
+    kind = _shifted(NumberKind("digital"), values, red, nir)
     if kind.shift == 0 and float(np.mean(values < 0)) > NEGATIVE:
         return NumberKind(
             "unknown",
@@ -128,10 +181,13 @@ def _dark(red: np.ndarray | None, nir: np.ndarray | None, dense: float) -> float
     if red is None or nir is None:
         return None
     chosen = red[nir - red >= dense]
-    return float(np.percentile(chosen, 10)) if chosen.size >= FEW else None
+    few = max(FEW, SHARE * red.size)
+    return float(np.percentile(chosen, 10)) if chosen.size >= few else None
 
 
-def _shifted(kind: NumberKind, red: np.ndarray | None, nir: np.ndarray | None) -> NumberKind:
+def _shifted(
+    kind: NumberKind, values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None
+) -> NumberKind:
     """Find a whole thousand that was added or taken away, by dense vegetation."""
     dark = _dark(red, nir, DENSE / kind.gain)
     if dark is None:
@@ -140,8 +196,14 @@ def _shifted(kind: NumberKind, red: np.ndarray | None, nir: np.ndarray | None) -
     if DARK[0] <= dark <= DARK[1]:
         return kind
     shift = -STEP * round((dark - 350.0) / STEP)
-    if not DARK[0] <= dark + shift <= DARK[1] or shift == 0 or abs(shift) > 4 * STEP:
-        return kind
+    darkest = float(np.percentile(values, 1, axis=1).min()) * kind.gain
+    sure = SURE[0] <= dark + shift <= SURE[1] and 0 < abs(shift) <= 4 * STEP
+    if not sure or (shift < 0 and darkest + shift < DARK[0]):
+        return replace(
+            kind,
+            doubt=f"dense vegetation has a red of {dark:.0f} where {DARK[0]:.0f} to {DARK[1]:.0f} "
+            "is usual: haze, or an offset that is not known; the numbers stay as they are",
+        )
     done = "added to" if shift < 0 else "taken from"
     told = (
         f"{kind.sentence}, and {abs(shift):g} was {done} the digital numbers (dense vegetation has "
