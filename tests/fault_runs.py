@@ -173,7 +173,7 @@ class Child:
             self.on = False
             for one in Path(self.here).iterdir():
                 if one.name not in self.kept:
-                    shutil.rmtree(one) if one.is_dir() else one.unlink()
+                    _take(one)
             self.on = True
         elif kind == "EXDEV":
             if what in ("rename", "link") and self.across and not self.done:
@@ -181,6 +181,17 @@ class Child:
                 _raise(kind, name)
         elif kind != "full" or what not in ("remove", "rmdir"):
             _raise(LASTING.get(kind, kind), name)
+
+
+def _take(one: Path) -> None:
+    """Remove something, though other threads may be writing to it still."""
+    for _ in range(20):
+        if one.is_dir():
+            shutil.rmtree(one, ignore_errors=True)
+        else:
+            one.unlink(missing_ok=True)
+        if not one.exists():
+            return
 
 
 def _raise(kind: str, name: str | None) -> None:

@@ -512,7 +512,7 @@ MODES = {
             "simulate -o out --archive",
             {
                 "selion.simulation.archive.simulate_archive": lambda out, **_k: (
-                    out.mkdir()
+                    out.mkdir(exist_ok=True)
                     or SimpleNamespace(
                         area={},
                         items=[],

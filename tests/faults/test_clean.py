@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from selion.cli.main import cli
-from selion.store import scratch
+from selion.errors import OutputFailed
+from selion.store import leftovers, scratch
 from selion.store.leftovers import OLD
 
 KEY = "0a" * 32
@@ -104,3 +105,14 @@ def test_what_a_living_process_holds_stays(here):
     assert set(held) < names(here)
     for file in files:
         file.close()
+
+
+def test_what_cannot_be_looked_at_is_said(here, monkeypatch):
+    def refused(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(leftovers, "removed", refused)
+    done = CliRunner().invoke(cli, ["clean"])
+    assert isinstance(done.exception, OutputFailed)
+    assert "left (Input/output error)" in done.stdout
+    assert "2 leftovers could not be removed" in str(done.exception)

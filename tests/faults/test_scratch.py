@@ -6,14 +6,16 @@ import resource
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fault_runs import in_child
+from selion.closerange import run
 from selion.closerange.overlay import write_picture
-from selion.errors import OutputFailed
-from selion.store import atomic_folder, atomic_write, files_below, scratch
+from selion.errors import OutputExists, OutputFailed
+from selion.store import atomic_folder, atomic_write, check_output, files_below, scratch
 
 HOLDS = """
 import sys, time
@@ -165,3 +167,31 @@ def test_files_below_are_those_that_a_person_sees(tmp_path):
         (tmp_path / name).touch()
     found = sorted(path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path))
     assert found == ["a", "c/d"]
+
+
+def test_who_is_refused_because_the_result_is_there_takes_away_what_a_dead_run_left(tmp_path):
+    (tmp_path / "a").touch()
+    dead = tmp_path / ".selion-01234567"
+    (dead / "made").mkdir(parents=True)
+    (dead / "lock").touch()
+    with pytest.raises(OutputExists):
+        check_output(tmp_path / "a")
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_parts_whose_note_somebody_removed_go_with_the_error(tmp_path, there):
+    note = tmp_path / ".out.selion-merge" / "merge.json"
+    (note.parent / "runs").mkdir(parents=True)
+    if there:
+        note.touch()
+    with pytest.raises(OutputFailed), scratch.parts_of(note):
+        raise OutputFailed("no")
+    assert note.parent.exists() == there
+
+
+def test_a_run_of_photographs_whose_masks_somebody_removed_does_not_end_well(tmp_path):
+    (tmp_path / "run.json").touch()
+    lost = SimpleNamespace(folder=tmp_path, rows=[{"mask": "masks/1.png", "overlay": ""}])
+    with pytest.raises(OutputFailed, match=r"1 file of this run .*masks/1.png"):
+        run._check_there(lost)

@@ -23,6 +23,7 @@ import click
 from selion.errors import BadInput, OutputExists, OutputFailed
 from selion.store.leftovers import NOTE
 from selion.store.lock import leased
+from selion.store.scratch import clear_dead
 from selion.store.witness import Identity, Witness, identities, witnessed
 
 UNMARKED = frozenset(
@@ -60,6 +61,8 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
         note = Note(out, _key(name, values))
         with note.leased():
             note.begin(forced=bool(values["force"]))
+            if note.earlier and out.expanduser().is_dir():
+                clear_dead(out.expanduser())
             try:
                 with witnessed(note.witness), _noticed(out):
                     done = _going_on(act, note, values)

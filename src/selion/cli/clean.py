@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from selion.cli import options as opt
+
+if TYPE_CHECKING:
+    from selion.store.leftovers import Leftover
 
 
 @click.command("clean")
@@ -28,24 +32,39 @@ def clean_command(folders: tuple[Path, ...], *, dry_run: bool, work: bool, as_js
     import json
 
     from selion import store
+    from selion.errors import OutputFailed, counted
     from selion.store.leftovers import KINDS, find_leftovers
 
     places = [*(folders or (Path(),)), *filter(Path.is_dir, [store.cache_folder()])]
     found = {left.path.absolute(): left for place in places for left in find_leftovers(place)}
-    rows = []
+    rows, stuck = [], []
     for left in found.values():
         kept = left.kind == "work" and not work
-        gone = not dry_run and not kept and left.remove()
+        gone, why = (False, "") if dry_run or kept else _removed(left)
+        stuck += [left.path] * bool(why)
         rows.append(
             {"path": str(left.path), "kind": left.kind, "bytes": left.size, "removed": gone}
         )
         if not as_json:
-            said = "removed" if gone else "kept (--work removes it)" if kept else "left"
+            said = "removed" if gone else "kept (--work removes it)" if kept else f"left{why}"
             click.echo(f"{left.path}  {left.size / 1e6:,.1f} MB  {KINDS[left.kind]}: {said}")
     if as_json:
         click.echo(json.dumps(rows, indent=2))
-        return
-    click.echo(_sum([row for row in rows if row["removed"]], rows, dry_run=dry_run), err=True)
+    else:
+        click.echo(_sum([row for row in rows if row["removed"]], rows, dry_run=dry_run), err=True)
+    if stuck:
+        raise OutputFailed(
+            f"{counted(len(stuck), 'leftover')} could not be removed, {stuck[0]} first: "
+            "check the disk and the permissions, then give the same command again."
+        )
+
+
+def _removed(left: Leftover) -> tuple[bool, str]:
+    """Remove a leftover; say whether it is gone, and what the system said if it refused."""
+    try:
+        return left.remove(), ""
+    except OSError as error:
+        return False, f" ({error.strerror})"
 
 
 def _sum(gone: list[dict[str, object]], rows: list[dict[str, object]], *, dry_run: bool) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import selion
 from selion import store
-from selion.closerange.journal import PhotoJournal, close_journal, open_journal
+from selion.closerange.journal import OUTPUTS, RUN, PhotoJournal, close_journal, open_journal
 from selion.closerange.measure import CropOptions, Measured
 from selion.closerange.model import PhotoModel, given_name, open_model
 from selion.closerange.tables import write_tables
@@ -27,7 +27,7 @@ from selion.closerange.work import (
 )
 from selion.cores import usable_cores
 from selion.data.photos import PhotoFile, find_photos
-from selion.errors import BadInput
+from selion.errors import BadInput, OutputFailed, counted
 from selion.progress import OnNote, OnStep, silent, unsaid
 
 
@@ -137,6 +137,7 @@ def measure_folder(
         seconds,
     )
     _write(run, journal, workers)
+    _check_there(run)
     if use is not None:
         use(run)
     _check_measured(run)
@@ -231,6 +232,17 @@ def _write(run: CropRun, journal: PhotoJournal, workers: int) -> None:
         "versions": _versions(),
     }  # fmt: skip
     close_journal(journal, facts)
+
+
+def _check_there(run: CropRun) -> None:
+    """Refuse to end well where somebody has removed what this run wrote."""
+    names = [row[name] for row in run.rows for name in OUTPUTS if row.get(name)]
+    gone = [name for name in (RUN, *names) if not (run.folder / name).is_file()]
+    if gone:
+        raise OutputFailed(
+            f"{counted(len(gone), 'file')} of this run are gone ({run.folder / gone[0]} first): "
+            "something else removed them meanwhile. Give the same command again."
+        )
 
 
 def _check_measured(run: CropRun) -> None:

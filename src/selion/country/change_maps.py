@@ -51,7 +51,7 @@ from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.store.address import Place, RemotePath, locate, place_state
 from selion.store.atomic import explained, publish_folder
 from selion.store.parquet import is_table_folder, parquet_schema
-from selion.store.scratch import is_bare
+from selion.store.scratch import is_bare, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +69,7 @@ MAPS, LINEAGE, SUMMARY, DISTRICTS, FACTS = (
 CODES = (*range(1, len(OUTCOMES)), UNKNOWN)
 COUNTS = ("fields_before", "fields_after", "ha_before", "ha_after")
 NO_DISTRICT = "(none)"
+NOTE = "change.json"
 NOT_SEEN = (
     "The tables do not say where each map looked: a field in a place that only one of them covers "
     "counts as appeared or gone."
@@ -164,7 +165,7 @@ def compare_maps(
     )
     sides = _open_sides(before, after)
     run = _begin(sides, units, out, options, None if work is None else Path(work))
-    with explained(out):
+    with explained(out), parts_of(run.folder / NOTE):
         cells = _cells(run, on_step)
         notes = list(run.notes)
         for note in notes:
@@ -290,7 +291,7 @@ def _begin(
         ],
     ]
     key = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
-    note = folder / "change.json"
+    note = folder / NOTE
     with explained(out):
         held = read_note(note).get("key") if note.is_file() else None
         if folder.is_dir() and not is_bare(folder) and held is None:

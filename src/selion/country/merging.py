@@ -51,12 +51,12 @@ from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.former import take_over
 from selion.store.parquet import parquet_schema
-from selion.store.scratch import clear_hidden, is_bare
+from selion.store.scratch import clear_hidden, is_bare, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DONE = "done.json"
+DONE, NOTE = "done.json", "merge.json"
 WHEN = "determination:datetime"
 
 
@@ -125,7 +125,7 @@ def merge_maps(
     store.check_output(out, force)
     opened = open_sources(tables, plan)
     run = open_run(opened.job_tables, out, options, None if work is None else Path(work))
-    with explained(out), _refusing(run.folder, kept=work is not None):
+    with explained(out), parts_of(run.note), _refusing(run.folder, kept=work is not None):
         facts = bring_together(run, on_step) | opened.facts
         target = MapTarget(run.folder, run.schema, run.origin, run.options.level)
         write_map(target, sorted_rows(run), facts, on_step)
@@ -214,6 +214,11 @@ class MergeRun:
     options: MergeOptions
 
     @property
+    def note(self) -> Path:
+        """Says that the folder is ours, and what of."""
+        return self.folder / NOTE
+
+    @property
     def job_tables(self) -> list[JobTable]:
         """The tables, in the order that follows from what is in them."""
         return list(self.territories.job_tables)
@@ -256,7 +261,7 @@ def open_run(
             ]
         ).encode()
     ).hexdigest()
-    note = folder / "merge.json"
+    note = folder / NOTE
     with explained(out):
         if folder.is_dir() and not is_bare(folder) and not _is_ours(note):
             raise OutputFailed(

@@ -45,7 +45,7 @@ from selion.progress import OnStep, silent
 from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.parquet import parquet_file
-from selion.store.scratch import clear_hidden, is_bare
+from selion.store.scratch import clear_hidden, is_bare, parts_of
 from selion.store.urls import shown
 from selion.store.vectors import Bbox, box_around
 
@@ -173,7 +173,7 @@ def publish_maps(
         opened.job_tables, out, wishes, None if work is None else Path(work), ("ftw-2e", year)
     )
     run = replace(run, origin=replace(run.origin, collection=f"{run.origin.collection}-{year}"))
-    with explained(out):
+    with explained(out), parts_of(run.note):
         facts: dict[str, Any] = {"year": year} | bring_together(run, on_step) | opened.facts
         zones = _write_zones(run, year, on_step)
         _publish(run, out, year, zones, options, force)

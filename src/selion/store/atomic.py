@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selion.errors import OutputExists, OutputFailed
-from selion.store.scratch import ASIDE, put_in_place, scratch_folder
+from selion.store.scratch import ASIDE, put_in_place, scratch_folder, sweep
 from selion.store.witness import may_replace, told
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
     """
     path = Path(path).expanduser()
     if os.path.lexists(path) and not (force and may_replace(path)):
+        sweep(path.absolute().parent)  # of a run that was killed when it had its result
         raise _exists(path)
     folder = path.absolute().parent
     while not os.path.lexists(folder) and folder != folder.parent:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selion.store.lock import seized
-from selion.store.scratch import is_scratch, lock_of, take_away
+from selion.store.scratch import is_scratch, lock_of, removed
 
 NOTE = ".begun"
 """Ending of the hidden note of a command that has begun to write ``NAME``: ``.NAME.begun``."""
@@ -56,7 +56,7 @@ class Leftover:
             As it comes.
         """
         if self.kind == "scratch":
-            return take_away(self.path)
+            return removed(self.path)
         with _free(self.path, self.kind) as free:
             if free and self.kind == "work":
                 shutil.rmtree(self.path)

@@ -105,10 +105,15 @@ def sweep(parent: Path) -> list[Path]:
     return [left for left in left_behind(parent) if take_away(left)]
 
 
-def clear_hidden(folder: Path) -> None:
-    """Take hidden files and dead processes' folders out of a tree that nobody else writes to."""
+def clear_dead(folder: Path) -> None:
+    """Take what dead processes left out of a folder and all folders below it."""
     for left in left_behind(folder, deep=True):
         take_away(left)
+
+
+def clear_hidden(folder: Path) -> None:
+    """Take hidden files and dead processes' folders out of a tree that nobody else writes to."""
+    clear_dead(folder)
     for left in folder.rglob(".*"):
         if left.is_file():
             left.unlink()
@@ -145,6 +150,21 @@ def is_bare(folder: Path) -> bool:
     return all(map(is_scratch, folder.iterdir()))
 
 
+@contextmanager
+def parts_of(note: Path) -> Iterator[None]:
+    """Let parts be written within the block into the folder of a note, which says whose it is.
+
+    Where somebody removes that folder meanwhile, what was written since is taken away with the
+    error: without its note nobody could go on from it.
+    """
+    try:
+        yield
+    except BaseException:
+        if not note.exists():
+            shutil.rmtree(note.parent, ignore_errors=True)
+        raise
+
+
 def lock_of(outer: Path) -> Path | None:
     """Return what of a scratch folder is locked as long as its process lives, if it is there."""
     locks = [outer / name for name in (LOCK, unborn(LOCK)) if (outer / name).exists()]
@@ -158,15 +178,29 @@ def take_away(outer: Path) -> bool:
     about to makes another one.
     """
     try:
-        lock = lock_of(outer)
-        if lock is None:
-            outer.rmdir()
-            return True
-        with seized(lock) as dead:
-            if dead and _given_back(outer):
-                _remove(outer)
+        return removed(outer)
     except OSError:
         return False
+
+
+def removed(outer: Path) -> bool:
+    """Do what :func:`take_away` does.
+
+    Raises
+    ------
+    OSError
+        If it cannot be looked at or removed.
+    """
+    lock = lock_of(outer)
+    if lock is None:
+        outer.rmdir()
+        return True
+    with seized(lock) as dead:
+        if dead and _given_back(outer):
+            _remove(outer)
+            if outer.exists():
+                lock.unlink(missing_ok=True)
+                outer.rmdir()
     return not outer.exists()
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selion import store
-from selion.errors import BadInput, SelionError
+from selion.errors import BadInput, OutputFailed, SelionError
 from selion.extras import require
 from selion.web.answers import status
 from selion.web.guard import Application, Guard
@@ -157,13 +157,13 @@ def remember(folder: Path, address: Address) -> None:
     """
     place = _memory(folder)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "w", encoding="utf-8") as out:
-            json.dump({"port": address.port, "token": address.token, "process": os.getpid()}, out)
-        temporary.replace(place)
-    except OSError:
+        with store.atomic_write(place, force=True) as temporary:
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(file, "w", encoding="utf-8") as out:
+                json.dump(
+                    {"port": address.port, "token": address.token, "process": os.getpid()}, out
+                )
+    except (OSError, OutputFailed):
         return
 
 
