@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -164,3 +167,19 @@ def test_a_part_of_a_name_says_its_colour():
     look = look_at(raster(values, names))
     assert look.bands == COLOURS
     assert "one scale" in look.kinds[0].doubt
+
+
+INN = Path(__file__).parents[2] / "../shared/data/satellite/s2_unlabelled/ftw_inn_pair"
+
+
+@pytest.mark.skipif(not INN.exists(), reason="the shared imagery is not here")
+def test_a_real_pair_in_other_numbers_and_orders():
+    with rasterio.open(INN / "s2_pair_8band.tif") as file:
+        pair = file.read(window=((0, 200), (0, 200))).astype(np.float64)
+    for values in (pair, pair / 10_000, pair + 1000, pair - 2000):
+        found, _, look = shown(raster(values.astype(np.float32)))
+        np.testing.assert_allclose(found, pair, atol=2.0)
+        assert not look.warnings
+    for order in ([2, 1, 0, 3, 6, 5, 4, 7], [0, 4, 1, 5, 2, 6, 3, 7]):
+        _, made, _ = shown(raster(pair[order], tuple(f"band{k}" for k in range(1, 9))))
+        assert list(made.bands) == [f"{1 + k // 4}:{COLOURS[k % 4]}" for k in order]
