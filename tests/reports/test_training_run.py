@@ -277,6 +277,7 @@ def test_own_polygons_in_one_command(tmp_path):
         "hardware.threads=1",
         "hardware.workers=0",
         "hardware.precision=float32",
+        "model.keep_start=0.75",
     ]
     changes += [f"data.image={image}", f"data.polygons={tmp_path / 'farm.gpkg'}"]
     sets = [part for change in changes for part in ("--set", change)]
@@ -621,3 +622,108 @@ def test_the_start_stands_beside_the_new_model(run, chips, tmp_path):
     assert result.beside.scores.keys == result.trained.scores.keys
     assert "neither is better" in result.notes[0]
     assert set(result.card.scores) == {"validation", "start_on_validation"}
+
+
+@pytest.fixture(scope="module")
+def good_start(chips, tmp_path_factory):
+    """A start that has learnt the toys, and one of the same shape that has not."""
+    from selion.fields import NodeScore
+    from selion.fields.node_score import CUT, CutSettings
+    from selion.models.card import sha256_of, write_card
+
+    folder = tmp_path_factory.mktemp("starts")
+    schedule = Schedule(epochs=20, batch=3, lr=5e-3, per="step")
+    training.train_plan(
+        training.plan_training(made(chips, schedule=schedule, validate=Validate(every=0))),
+        folder / "good",
+    )
+    training.train_plan(
+        training.plan_training(
+            made(chips, schedule=replace(schedule, epochs=1, lr=1e-6), validate=Validate(every=0))
+        ),
+        folder / "poor",
+    )
+    score = tmp_path_factory.mktemp("score") / CUT
+    NodeScore.untrained(CutSettings()).save(score)
+    for name in ("good", "poor"):
+        card = models.read_card(folder / name / "model")
+        (card.folder / CUT).write_bytes(score.read_bytes())
+        write_card(
+            replace(card, files={**card.files, CUT: sha256_of(score)}), card.folder / "card.toml"
+        )
+    return folder
+
+
+def tuned(chips, start, folder, **parts):
+    """Fine-tune a start: the loss is ruined by default, so that training harms."""
+    parts = {
+        "schedule": Schedule(epochs=2, batch=3, lr=0.5, per="step", shape="constant"),
+        "validate": Validate(every=0),
+    } | parts
+    spec = made(chips, **parts)
+    keep = spec.model.keep_start
+    spec = replace(spec, model=Model(TINY, start_from=str(start), keep_start=keep))
+    return training.train_plan(training.plan_training(spec), folder)
+
+
+def default_f1(folder, samples):
+    """The score of what `selion map` does by itself, found by the public evaluation."""
+    report = selion.evaluate({"it": selion.load_model(folder)}, samples)
+    return report.runs[0].values["object_f1"]
+
+
+def test_the_start_is_better_and_the_command_to_keep_it_is_told(chips, good_start, tmp_path):
+    """Both are compared as their folders map: the start by its learnt score."""
+    result = tuned(chips, good_start / "good", tmp_path / "worse")
+    said = result.notes[0]
+    assert result.beside.better == "start"
+    assert "the start is better" in said
+    assert f"selion map IMAGE -m {good_start / 'good' / 'model'} -o fields.parquet" in said
+    assert training_run.numbers(result)["start"]["method"] == "cut"
+    held = result.plan.validation
+    start, new = result.beside.scores, result.trained.scores
+    assert start.object_f1 == pytest.approx(default_f1(good_start / "good" / "model", held))
+    assert new.object_f1 == pytest.approx(default_f1(tmp_path / "worse" / "model", held))
+    assert ("cut.safetensors" in result.card.files) == (result.beside.new.method == "cut")
+
+
+def test_the_share_is_chosen_on_held_out_chips_and_never_below_the_start(
+    chips, good_start, tmp_path
+):
+    spec = Model(TINY, keep_start="auto")
+    ruined = tuned(chips, good_start / "good", tmp_path / "auto", model=spec)
+    held = ruined.plan.validation
+    before = default_f1(good_start / "good" / "model", held)
+    after = default_f1(tmp_path / "auto" / "model", held)
+    assert after >= before
+    tried = ruined.beside.tried
+    assert {one.share for one in tried} == {0, 0.25, 0.5, 0.75, 1}
+    assert after == pytest.approx(max(one.scores.object_f1 for one in tried))
+    assert ruined.beside.kept
+    assert "what was written is toy itself" in ruined.notes[0]
+    assert "selion map IMAGE -m " in ruined.notes[0]
+    assert "cut.safetensors" in ruined.card.files  # it maps as the start does
+
+
+def test_a_new_model_that_is_better_is_named(chips, good_start, tmp_path):
+    """Here the trained weights alone are the best of what the held-out chips chose from."""
+    result = tuned(
+        chips,
+        good_start / "poor",
+        tmp_path / "gain",
+        model=Model(TINY, keep_start="auto"),
+        schedule=Schedule(epochs=20, batch=3, lr=5e-3, per="step"),
+    )
+    assert result.beside.better == "new"
+    assert "the new model is better" in result.notes[0]
+    assert "chosen on these chips" in result.notes[0]
+    assert "What the held-out chips chose from" in training_run.to_html(result)
+
+
+def test_keep_start_is_a_share_or_auto(chips):
+    spec = to_toml(training.recipe_table(made(chips, model=Model(TINY, keep_start="auto"))))
+    assert 'keep_start = "auto"' in spec
+    assert training.read_recipe("own-polygons").model.keep_start == "auto"
+    assert training.read_recipe("review", ["model.keep_start=0.5"]).model.keep_start == 0.5
+    with pytest.raises(BadInput, match=r"model.keep_start = 'best'; wanted is a number or 'auto'"):
+        training.read_recipe("own-polygons", ["model.keep_start=best"])

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import copy
 import io
+import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,7 @@ from selion.errors import BadInput
 from selion.extras import require
 from selion.models.architectures import check_window, find_family
 from selion.models.assembly import write_model, write_weights
-from selion.models.card import ModelCard
+from selion.models.card import CARD, ModelCard, with_files, write_card
 from selion.models.narrow import narrow, widen
 from selion.store import atomic_folder
 
@@ -40,6 +42,7 @@ def export(
     half: bool = True,
     small: bool = False,
     force: bool = False,
+    besides: Sequence[Path] = (),
 ) -> ModelCard:
     """Write ``model.safetensors``, ``model.onnx`` and ``card.toml``.
 
@@ -60,6 +63,8 @@ def export(
         see :mod:`selion.models.narrow`.
     force : bool
         Replace an existing folder.
+    besides : sequence of path
+        Files that belong to the model, such as a learnt score: copied, and named by the card.
 
     Returns
     -------
@@ -83,6 +88,10 @@ def export(
     network = replace_adaptive_pooling(copy.deepcopy(network).cpu().float().eval())
     with atomic_folder(folder, force) as part:
         card = _write(network, card, part, half=half, small=small)
+        if besides:
+            names = [shutil.copyfile(path, part / path.name).name for path in besides]
+            card = with_files(card, part, (*card.files, *names))
+            write_card(card, part / CARD)
     return replace(card, folder=Path(folder).expanduser())
 
 

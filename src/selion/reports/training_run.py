@@ -147,18 +147,36 @@ def _beside_parts(result: Result) -> list[str]:
         return [page.paragraph(note) for note in result.notes]
     from selion.training.scoring import MEASURES
 
-    names = [name for name in found.new.measures if name in found.scores.measures]
+    new, start = found.new.scores, found.scores
+    names = [name for name in new.measures if name in start.measures]
     rows: list[list[object]] = [
-        [label, *(scores.value(name) for name in names)]
-        for label, scores in (
+        [label, one.method or "-", *(one.scores.value(name) for name in names)]
+        for label, one in (
             (f"new: {result.card.name}", found.new),
-            (f"start: {found.name}", found.scores),
+            (f"start: {found.name}", found.start),
         )
     ]
-    return [
+    parts = [
         page.paragraph(found.sentence),
-        page.table(["model", *(MEASURES[name] for name in names)], rows),
+        page.table(["model", "objects by", *(MEASURES[name] for name in names)], rows),
     ]
+    if not found.tried:
+        return parts
+    tried: list[list[object]] = [
+        [
+            f"{one.share:g}{', the start itself' if one is found.start else ''}",
+            "as it is" if one.card.inputs.gsd is None else _metres(one.card.inputs.gsd),
+            one.method or "-",
+            one.scores.judged,
+        ]
+        for one in found.tried
+    ]
+    head = ["share of the start's weights", "pixels", "objects by", MEASURES[start.metric]]
+    return [*parts, page.paragraph("What the held-out chips chose from:"), page.table(head, tried)]
+
+
+def _metres(gsd: tuple[float, float]) -> str:
+    return f"{gsd[0]:g} to {gsd[1]:g} m"
 
 
 def _score_parts(scores: Scores | None) -> list[str]:

@@ -148,7 +148,11 @@ def fitted(
         spec.optional or None,
         spec.byte_divide,
     )
-    network = Model(dict(card.architecture), start_from=str(card.folder or card.name))
+    network = Model(
+        dict(card.architecture),
+        start_from=str(card.folder or card.name),
+        keep_start=recipe.model.keep_start,
+    )
     working = spec.working_gsd(native)
     crops = recipe.crops
     if not _said(changes, "crops.size") and not crops.size:

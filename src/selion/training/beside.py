@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,60 +13,129 @@ import numpy as np
 from selion import metrics
 from selion.classes import IGNORE
 from selion.errors import SelionError, counted
+from selion.grid import ground_sampling_distance
+from selion.fields.node_score import CUT
 from selion.sample import Sample
-from selion.training.scoring import MEASURES, STATISTICS, Scores, score_samples
+from selion.training.scoring import (
+    MEASURES,
+    STATISTICS,
+    Scores,
+    answers_objects,
+    learnt_score,
+    score_ways,
+)
 
 if TYPE_CHECKING:
     import torch
 
+    from selion.fields import NodeScore
+    from selion.models import ModelCard
+    from selion.segmenter import LoadedModel
     from selion.training.loop import Trained
     from selion.training.plan import Plan
     from selion.training.recipe import Recipe
 
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""Shares of the start's weights that are tried where the held-out chips choose."""
+UNJUDGED = 0.75
+"""The share where no chip is held out that could choose."""
 LITTLE_CHIPS, LITTLE_FIELDS = 20, 100
 """Below so many training chips or fields it is said that they are few."""
 
 
 @dataclass(frozen=True, eq=False)
+class KeptShare:
+    """An average of the start's and the trained weights, as it would map."""
+
+    share: float
+    """Of the start's weights."""
+    card: ModelCard
+    score: NodeScore | None
+    """The start's learnt score, where objects are those of the cut."""
+    scores: Scores
+    method: str
+    """How objects are found, for people; empty where none are looked for."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "share_of_start": self.share,
+            "gsd": None if self.card.inputs.gsd is None else list(self.card.inputs.gsd),
+            "method": self.method,
+            self.scores.metric: round(self.scores.judged, 6) if _finite(self.scores) else None,
+        }
+
+
+@dataclass(frozen=True, eq=False)
 class StartBeside:
-    """The start model on the chips that were held out, and how the new one compares."""
+    """The start model on the chips that were held out, and how the new one compares.
+
+    Both as they map by themselves: by their learnt score of objects, or by the watershed.
+    """
 
     name: str
-    scores: Scores
-    new: Scores
+    use: str
+    """What ``-m`` takes to map with it."""
+    start: KeptShare
+    new: KeptShare
+    tried: tuple[KeptShare, ...] = ()
+    """What the held-out chips chose the new one from; empty where nothing was chosen."""
+
+    @property
+    def scores(self) -> Scores:
+        """What the start scores."""
+        return self.start.scores
 
     @property
     def comparison(self) -> metrics.Comparison:
         """New minus start, by the measure that decides, over the same draws of chips."""
-        judged = self.new.metric
+        judged = self.scores.metric
         return metrics.paired_bootstrap(
-            self.new.rows(judged), self.scores.rows(judged), STATISTICS[judged], draws=1000
+            self.new.scores.rows(judged), self.scores.rows(judged), STATISTICS[judged], draws=1000
         )
 
     @property
     def better(self) -> str:
         """Say which is better by the measure that decides: new, start or neither."""
-        gain = self.new.judged - self.scores.judged
+        gain = self.new.scores.judged - self.scores.judged
         return "neither" if not np.isfinite(gain) or gain == 0 else "new" if gain > 0 else "start"
+
+    @property
+    def kept(self) -> bool:
+        """Whether no average was better, so that what was written is the start itself."""
+        return self.new is self.start
 
     @property
     def sentence(self) -> str:
         """Return both scores, the better one, and what to do, for the user."""
-        judged = self.new.metric
-        found = self.comparison
+        chips = counted(len(self.scores.keys), "held-out chip")
+        measure, ours, theirs = MEASURES[self.scores.metric], _by(self.new), _by(self.start)
+        keep = f"selion map IMAGE -m {shlex.quote(self.use)} -o fields.parquet"
+        cure = "more fields from other places or a lower schedule.lr may help"
+        if self.kept:
+            return (
+                f"On the same {chips} no average of the trained weights and those of {self.name} "
+                f"is above its own {measure} of {self.scores.judged:.3f}{theirs}: what was "
+                f"written is {self.name} itself. Keep mapping with it: {keep}; {cure}."
+            )
         both = (
-            f"On the same {counted(len(self.new.keys), 'held-out chip')} {MEASURES[judged]} is "
-            f"{self.new.judged:.3f} of the new model and {self.scores.judged:.3f} of "
-            f"{self.name}, which it started from"
+            f"On the same {chips} {measure} is {self.new.scores.judged:.3f} of the new model{ours} "
+            f"and {self.scores.judged:.3f} of {self.name}{theirs}, which it started from"
         )
+        if self.tried:
+            both += (
+                f" (the best of {len(self.tried)} was taken, {self.new.share:g} of the start's "
+                "weights, chosen on these chips: chips of a test split would say it without favour)"
+            )
         if self.better == "neither":
             return f"{both}: neither is better."
+        found = self.comparison
         luck = "" if found.low > 0 or found.high < 0 else ", by no more than luck could give"
         if self.better == "new":
             return f"{both}: the new model is better{luck}."
+        auto = "" if self.tried else ' model.keep_start = "auto" falls back to the start;'
         return (
-            f"{both}: the start is better{luck}. Map with -m {self.name}; more fields from other "
-            "places, a lower schedule.lr or a larger model.keep_start may help."
+            f"{both}: the start is better{luck}. Keep mapping with the start: {keep};{auto} {cure}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,70 +143,218 @@ class StartBeside:
         return {
             "name": self.name,
             "scores": self.scores.to_dict(),
+            "method": self.start.method,
+            "new_method": self.new.method,
+            "share_of_start": self.new.share,
+            "tried": [one.to_dict() for one in self.tried],
             "better": self.better,
             "difference": self.comparison.to_dict(),
             "sentence": self.sentence,
         }
 
 
-def kept_near(plan: Plan[Recipe], network: torch.nn.Module, trained: Trained) -> Trained:
-    """Return a run with weights that are averaged with the start's, and with their scores.
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What is exported of a finished run."""
 
-    ``model.keep_start`` is the share of the start; where not all tensors of the network are the
-    start's (another number of bands or classes), nothing is averaged.  Wortsman et al., "Robust
-    fine-tuning of zero-shot models", 2022, with one share instead of a chosen one.
+    trained: Trained
+    """With the weights that are exported, and their scores as they map."""
+    card: ModelCard
+    besides: tuple[Path, ...] = ()
+    """Files of the start that go along: its learnt score of objects."""
+    beside: StartBeside | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """What a run started from, as far as it is here and fits."""
+
+    weights: Mapping[str, torch.Tensor]
+    """Empty where some tensor of the network is not the start's."""
+    model: LoadedModel[Any] | None
+    use: str
+    candidate: KeptShare | None
+    """The start as it maps; None where it cannot be shown the held-out chips."""
+    why: str = ""
+
+
+def settle(plan: Plan[Recipe], network: torch.nn.Module, trained: Trained) -> Settled:
+    """Average a run's weights with the start's, and score both as they map.
+
+    ``model.keep_start`` is the share of the start.  Where it is "auto", the held-out chips choose
+    it among :data:`SHARES` (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022,
+    section 3), the start as it maps among them, so that what is exported is never worse there.
+    They also choose between watershed and the start's learnt score, which goes along if it is at
+    least as good.  Where not all tensors of the network are the start's (another number of bands
+    or classes), nothing is averaged.
     """
-    share, name = plan.recipe.model.keep_start, plan.recipe.model.start_from
-    if not share or not name:
-        return trained
+    keep, name = plan.recipe.model.keep_start, plan.recipe.model.start_from
+    if not name or not trained.leads or (not keep and trained.scores is None):
+        return Settled(trained, plan.card)
+    start = _open_start(plan, trained)
+    if trained.scores is None:
+        share = UNJUDGED if keep == "auto" else float(keep)
+        weights = _averaged(trained, start, share if start.weights else 0.0)
+        card = _told(plan.card, share if start.weights else 0.0, "")
+        return Settled(replace(trained, weights=weights), card, (), None, _said(start.why))
+    tried = _candidates(plan, network, trained, start)
+    best = _best(tried)
+    settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
+    chosen = f", chosen on {counted(len(best.scores.keys), 'chip')}" if keep == "auto" else ""
+    card = _told(best.card, best.share, chosen)
+    besides: tuple[Path, ...] = ()
+    if best.score is not None and start.model is not None and start.model.card.folder is not None:
+        besides = (Path(start.model.card.folder) / CUT,)
+    if start.candidate is None:
+        return Settled(settled, card, besides, None, _said(start.why))
+    beside = StartBeside(
+        start.model.card.name if start.model is not None else name,
+        start.use,
+        start.candidate,
+        best,
+        tried if keep == "auto" and len(tried) > 1 else (),
+    )
+    return Settled(settled, card, besides, beside, (beside.sentence,))
+
+
+def _open_start(plan: Plan[Recipe], trained: Trained) -> _Start:
+    """Load what a run started from, and score it as it maps on what was held out."""
+    from selion.models import load_model
     from selion.training.start import start_weights
 
-    start = start_weights(name)
+    name = plan.recipe.model.start_from
+    inner = Path(name).expanduser() / "model"
+    use = str(inner) if inner.is_dir() else name
+    weights: Mapping[str, torch.Tensor] = {}
+    try:
+        weights = start_weights(name)
+    except (SelionError, OSError) as error:
+        return _Start({}, None, use, None, f"Nothing of {name} was kept: {error}")
     if any(
-        key not in start or start[key].shape != value.shape
+        key not in weights or weights[key].shape != value.shape
         for key, value in trained.weights.items()
     ):
-        return trained
-    weights = {
-        key: (1 - share) * value + share * start[key].to(value)
+        weights = {}
+    if trained.scores is None:
+        return _Start(weights, None, use, None)
+    try:
+        model = load_model(use)
+        score = learnt_score(model, plan.recipe.validate)
+        found = score_ways(model, plan.validation, plan.recipe.validate, (score,))[0]
+    except SelionError as error:
+        why = f"What it started from could not be scored on the same chips: {error}"
+        return _Start(weights, None, use, None, why)
+    if found.keys != trained.scores.keys or found.metric != trained.scores.metric:
+        why = "What it started from answers other chips or classes, and is not compared."
+        return _Start(weights, model, use, None, why)
+    card = replace(plan.card, inputs=model.inputs)
+    method = _method(plan, model, score)
+    return _Start(weights, model, use, KeptShare(1.0, card, score, found, method))
+
+
+def _candidates(
+    plan: Plan[Recipe], network: torch.nn.Module, trained: Trained, start: _Start
+) -> tuple[KeptShare, ...]:
+    """Score what could be exported; the start itself comes first."""
+    from selion.training.loop import as_mapped
+
+    keep = plan.recipe.model.keep_start
+    found: list[KeptShare] = []
+    shares: Sequence[float] = (0.0,)
+    cards = [plan.card]
+    ways: list[NodeScore | None] = [None]
+    if start.weights:
+        shares = SHARES if keep == "auto" else (float(keep),)
+        if start.candidate is not None and _alike(plan.card, start):
+            # by the learnt score first: as good as the watershed is good enough
+            ways = [start.candidate.score, None] if start.candidate.score is not None else [None]
+            if keep == "auto":
+                found, shares = [start.candidate], SHARES[1:]
+                finest = start.candidate.card.inputs.gsd
+                native = plan.card.inputs.gsd is None
+                if native and finest is not None and _resampled(plan, start):
+                    # weights near the start's want its scale, trained ones that of the chips
+                    inputs = replace(plan.card.inputs, gsd=finest)
+                    cards.append(replace(plan.card, inputs=inputs))
+    device = next(network.parameters()).device.type
+    for share in shares:
+        network.load_state_dict(_averaged(trained, start, share))
+        for card in cards:
+            model = as_mapped(card, network, device, fast=False)
+            scores = score_ways(model, plan.validation, plan.recipe.validate, ways)
+            found += [
+                KeptShare(share, card, way, one, _method(plan, model, way))
+                for way, one in zip(ways, scores, strict=True)
+            ]
+    return tuple(found)
+
+
+def _resampled(plan: Plan[Recipe], start: _Start) -> bool:
+    """Say whether the start maps some held-out chip at another scale than the chip's own."""
+    if start.model is None:
+        return False
+    native = (ground_sampling_distance(one.image.grid) for one in plan.validation)
+    return any(start.model.inputs.working_gsd(one) not in (None, one) for one in native)
+
+
+def _alike(card: ModelCard, start: _Start) -> bool:
+    """Say whether a model and its start have the same classes and are fed alike."""
+    if start.model is None:
+        return False
+    ours, theirs = card.inputs, start.model.inputs
+    same = (ours.bands, ours.scaling.divide, ours.scaling.subtract) == (
+        theirs.bands,
+        theirs.scaling.divide,
+        theirs.scaling.subtract,
+    )
+    return same and card.classes.names == start.model.classes.names
+
+
+def _best(tried: Sequence[KeptShare]) -> KeptShare:
+    """Return the first of the best; where nothing can be judged, the one nearest UNJUDGED."""
+    if not any(_finite(one.scores) for one in tried):
+        return min(tried, key=lambda one: (abs(one.share - UNJUDGED), one.score is not None))
+    return max(tried, key=lambda one: one.scores.judged if _finite(one.scores) else -1.0)
+
+
+def _averaged(trained: Trained, start: _Start, share: float) -> dict[str, torch.Tensor]:
+    """Return weights of which a share is the start's; whole numbers stay as they were trained."""
+    if not share or not start.weights:
+        return trained.weights
+    return {
+        key: (1 - share) * value + share * start.weights[key].to(value)
         if value.is_floating_point()
         else value
         for key, value in trained.weights.items()
     }
-    if not trained.leads or not len(plan.validation):
-        return replace(trained, weights=weights)
-    from selion.training.loop import as_mapped
-
-    network.load_state_dict(weights)
-    device = next(network.parameters()).device.type
-    model = as_mapped(plan.card, network, device, fast=False)
-    return replace(
-        trained,
-        weights=weights,
-        scores=score_samples(model, plan.validation, plan.recipe.validate),
-    )
 
 
-def beside_start(plan: Plan[Recipe], trained: Trained) -> tuple[StartBeside | None, str]:
-    """Score what a run started from on what it held out.
+def _told(card: ModelCard, share: float, chosen: str) -> ModelCard:
+    """Write into a card how much of the start is in its weights."""
+    if not share:
+        return card
+    much = "all of" if share == 1 else f"{share:g} of"
+    return replace(card, training=f"{card.training}; {much} the weights are the start's{chosen}")
 
-    None where it started from no model or nothing is held out, or with a sentence where the start
-    cannot be shown those chips.
-    """
-    name = plan.recipe.model.start_from
-    if not name or trained.scores is None or not trained.leads:
-        return None, ""
-    from selion.models import load_model
 
-    inner = Path(name).expanduser() / "model"
-    try:
-        start = load_model(inner if inner.is_dir() else name)
-        found = score_samples(start, plan.validation, plan.recipe.validate)
-    except SelionError as error:
-        return None, f"What it started from could not be scored on the same chips: {error}"
-    if found.keys != trained.scores.keys or found.metric != trained.scores.metric:
-        return None, "What it started from answers other chips or classes, and is not compared."
-    return StartBeside(start.card.name, found, trained.scores), ""
+def _method(plan: Plan[Recipe], model: Any, score: NodeScore | None) -> str:
+    if answers_objects(model):
+        return "its own objects"
+    method = plan.recipe.validate.resolved(model.classes).method
+    return "cut" if score is not None else "" if method == "pixels" else method
+
+
+def _by(one: KeptShare) -> str:
+    return f" (by {one.method})" if one.method else ""
+
+
+def _finite(scores: Scores) -> bool:
+    return bool(np.isfinite(scores.judged))
+
+
+def _said(why: str) -> tuple[str, ...]:
+    return (why,) if why else ()
 
 
 def little_notes(samples: Sequence[Sample], validation: Sequence[Sample]) -> list[str]:

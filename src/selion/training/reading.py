@@ -267,12 +267,23 @@ def _take(hint: Any, value: Any, where: str, key: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast("type", hint), _table(value), where, f"{key}.")
     if origin in (typing.Union, types.UnionType):
-        return _take(next(a for a in arguments if a is not type(None)), value, where, key)
+        return _either([a for a in arguments if a is not type(None)], value, where, key)
     if origin is Literal:
         return _choice(arguments, value)
     if origin is tuple:
         return _several(arguments, value, where, key)
     return _table(value) if origin is not None else _single(hint, value)
+
+
+def _either(kinds: list[Any], value: Any, where: str, key: str) -> Any:
+    """Read a value of the first kind, or one of the words that may stand for it."""
+    words = [word for kind in kinds[1:] for word in typing.get_args(kind)]
+    if value in words:
+        return value
+    try:
+        return _take(kinds[0], value, where, key)
+    except TypeError as error:
+        raise TypeError(" or ".join([str(error), *map(repr, words)])) from error
 
 
 def _several(arguments: tuple[Any, ...], value: Any, where: str, key: str) -> tuple[Any, ...]:

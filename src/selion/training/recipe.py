@@ -84,12 +84,14 @@ class Model:
     start_from: str = ""
     """A model's name, its folder, or the folder of another run: its weights are taken wherever the
     shapes fit."""
-    keep_start: float = 0.0
+    keep_start: float | Literal["auto"] = 0.0
     """Share of the start's weights in those that are exported, where all its tensors fit: few own
-    fields then correct it without making it forget."""
+    fields then correct it without making it forget.  "auto": the share that is best on the
+    validation split, the start itself among them; 0.75 where there is no such split."""
 
     def __post_init__(self) -> None:
-        share("model.keep_start", self.keep_start)
+        if self.keep_start != "auto":
+            share("model.keep_start", self.keep_start)
 
 
 @dataclass(frozen=True)

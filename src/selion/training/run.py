@@ -38,7 +38,7 @@ from selion.training.start import (
 if TYPE_CHECKING:
     import torch
 
-    from selion.training.beside import StartBeside
+    from selion.training.beside import Settled, StartBeside
     from selion.training.loop import Trained
 
 RECIPE, MODEL = "recipe.toml", "model"
@@ -338,31 +338,24 @@ def train_plan(
             data=stamp,
             on_step=on_step,
         )
-    from selion.training.beside import beside_start, kept_near
+    from selion.training.beside import settle
 
-    trained = kept_near(plan, network, trained)
-    beside, why = beside_start(plan, trained)
-    card = _export(plan, network, trained, folder, beside)
-    said = beside.sentence if beside is not None else why
-    return Result(plan, trained, card, beside, (said,) if said else ())
+    found = settle(plan, network, trained)
+    card = write_model(found, network, folder / MODEL)
+    return Result(plan, found.trained, card, found.beside, found.notes)
 
 
-def _export(
-    plan: TrainingPlan,
-    network: torch.nn.Module,
-    trained: Trained,
-    folder: Path,
-    beside: StartBeside | None,
-) -> ModelCard:
+def write_model(found: Settled, network: torch.nn.Module, folder: Path) -> ModelCard:
     """Write the model of a finished run; on a process that does not lead, nothing."""
+    trained, card = found.trained, found.card
     scores = {} if trained.scores is None else {"validation": trained.scores.to_dict()}
-    if beside is not None:
-        scores["start_on_validation"] = beside.scores.to_dict()
-    card = replace(plan.card, scores=scores) if scores else plan.card
+    if found.beside is not None:
+        scores["start_on_validation"] = found.beside.scores.to_dict()
+    card = replace(card, scores=scores) if scores else card
     if not trained.leads:
         return card
     network.load_state_dict(trained.weights)
-    return export(network, card, folder / MODEL, force=True)
+    return export(network, card, folder, force=True, besides=found.besides)
 
 
 def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:

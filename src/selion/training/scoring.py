@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from selion.training.class_mapping import placed
 from selion.training.recipe import Validate
 
 if TYPE_CHECKING:
+    from selion.fields import NodeScore
     from selion.metrics import Interval
     from selion.raster import Raster
 
@@ -168,6 +169,22 @@ def chosen(samples: Sequence[Sample], limit: int) -> list[int]:
     return sorted({int(k) for k in np.linspace(0, len(samples) - 1, limit).round()})
 
 
+def learnt_score(model: Segmenter, spec: Validate) -> NodeScore | None:
+    """Return a model's learnt score of objects, if maps are made by it.
+
+    None where it has none, or where the rules ask for another way than the watershed.
+
+    Raises
+    ------
+    UnreadableFile, ChecksumMismatch
+        See :func:`selion.fields.node_score.score_of`.
+    """
+    if spec.resolved(model.classes).method != "watershed" or answers_objects(model):
+        return None
+    card = as_model(model).card
+    return fields.choose_method("auto", fields.InstanceOptions(), model.classes, card)[1].score
+
+
 def score_samples(
     model: Segmenter, samples: Sequence[Sample], spec: Validate, limit: int = 0, on_done: Any = None
 ) -> Scores:
@@ -180,13 +197,28 @@ def score_samples(
     BadInput
         If a sample has no truth that fits, or there is none.
     """
+    return score_ways(model, samples, spec, (None,), limit, on_done)[0]
+
+
+def score_ways(
+    model: Segmenter,
+    samples: Sequence[Sample],
+    spec: Validate,
+    ways: Sequence[NodeScore | None],
+    limit: int = 0,
+    on_done: Any = None,
+) -> list[Scores]:
+    """Return what :func:`score_samples` does for several ways to objects; predicted is once.
+
+    A way is a learnt score, by which a cut finds objects in place of the watershed, or None.
+    """
     spec = spec.resolved(model.classes)
     rows, keys, groups, confusions = [], [], [], []
     places = chosen(samples, limit)
     for done, k in enumerate(places, 1):
         sample = samples[k]
         try:
-            counts, confusion = _score(model, sample, spec)
+            counts, confusion = _score(model, sample, spec, ways)
         except EmptyImage:
             continue  # nothing was seen there, so nothing can be found
         rows.append(counts)
@@ -205,12 +237,15 @@ def score_samples(
             f"{seen if places else 'give the dataset a validation split.'}"
         )
     complete = tuple(confusions) if len(confusions) == len(keys) else ()
-    return Scores(tuple(keys), tuple(groups), np.array(rows, float), complete, spec.metric)
+    return [
+        Scores(tuple(keys), tuple(groups), np.array(counts, float), complete, spec.metric)
+        for counts in zip(*rows, strict=True)
+    ]
 
 
 def _score(
-    model: Segmenter, sample: Sample, spec: Validate
-) -> tuple[list[float], metrics.Confusion | None]:
+    model: Segmenter, sample: Sample, spec: Validate, ways: Sequence[NodeScore | None]
+) -> tuple[list[list[float]], metrics.Confusion | None]:
     probabilities = None if answers_objects(model) else _predicted(model, sample)
     confusion = None if probabilities is None else _confusion(probabilities, model.classes, sample)
     if confusion is None and "miou" in (spec.metric, "miou" if spec.method == "pixels" else ""):
@@ -221,13 +256,21 @@ def _score(
             "pixels are compared by class, so give it such labels, or validate by objects."
         )
     if spec.method == "pixels" and confusion is not None:
-        return [0, 0, 0, *_covered(confusion, model.classes)], confusion
+        return [[0, 0, 0, *_covered(confusion, model.classes)]] * len(ways), confusion
     truth = true_objects(sample, spec)
-    predicted = (
+    found = (
         own_objects(model, sample, spec, truth.shape)
         if probabilities is None
-        else found_objects(probabilities, model, spec, truth.shape)
+        else found_objects(probabilities, model, spec, truth.shape, score)
+        for score in ways
     )
+    return [_counted(sample, spec, truth, predicted) for predicted in found], confusion
+
+
+def _counted(
+    sample: Sample, spec: Validate, truth: np.ndarray, predicted: np.ndarray
+) -> list[float]:
+    """Return :data:`COLUMNS` of a sample."""
     ignore = sample.ignore
     where = sample.instances or sample.labels  # its grid may be finer than the image's
     pixel = pixel_metres(where.grid if where is not None else sample.image.grid)
@@ -240,7 +283,7 @@ def _score(
         options=metrics.ImageOptions(distances=False),
     )
     objects = metrics.object_scores(image.table, spec.iou, strict=spec.method == "components")
-    return [objects.tp, objects.fp, objects.fn, *image.area], confusion
+    return [objects.tp, objects.fp, objects.fn, *image.area]
 
 
 def _predicted(model: Segmenter, sample: Sample) -> Raster:
@@ -253,10 +296,14 @@ def _predicted(model: Segmenter, sample: Sample) -> Raster:
 def answered_objects(
     model: Segmenter, sample: Sample, spec: Validate, shape: tuple[int, ...]
 ) -> np.ndarray:
-    """Return (y, x) int32 ids of what a model says about a sample, on a grid of ``shape``."""
+    """Return (y, x) int32 ids of what a model says about a sample, on a grid of ``shape``.
+
+    Where it has a learnt score, its objects are those of the cut, as on maps.
+    """
     if answers_objects(model):
         return own_objects(model, sample, spec, shape)
-    return found_objects(_predicted(model, sample), model, spec, shape)
+    score = learnt_score(model, spec)
+    return found_objects(_predicted(model, sample), model, spec, shape, score)
 
 
 def answers_objects(model: Segmenter) -> bool:
@@ -294,11 +341,15 @@ def _covered(confusion: metrics.Confusion, classes: ClassScheme) -> list[float]:
 
 
 def found_objects(
-    probabilities: Raster, model: Segmenter, spec: Validate, shape: tuple[int, ...]
+    probabilities: Raster,
+    model: Segmenter,
+    spec: Validate,
+    shape: tuple[int, ...],
+    score: NodeScore | None = None,
 ) -> np.ndarray:
     """Return (y, x) int32 object ids on a grid of ``shape``.
 
-    For "pixels" the class ids, 0 being ground.
+    For "pixels" the class ids, 0 being ground; with a learnt score those of the cut.
     """
     spec = spec.resolved(model.classes)
     if spec.method == "pixels":
@@ -307,7 +358,9 @@ def found_objects(
     options = fields.InstanceOptions(min_area=MIN_AREA)
     if spec.method == "components":  # PRUE counts what touches, as it is
         options = fields.InstanceOptions(extent="field", min_area=0, max_hole=0)
-    objects = fields.find_instances(probabilities, model.classes, spec.method, options)
+    method = spec.method if score is None else "cut"
+    options = replace(options, score=score)
+    objects = fields.find_instances(probabilities, model.classes, method, options)
     return _onto(objects.ids, shape)
 
 
