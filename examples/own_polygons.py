@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A strip of the image was kept for validation: what is said of the model, is said of that.
     report = selion.evaluate({"mine": model}, trained.plan.validation)
     mapped = selion.map_fields(image, given.out / "fields.gpkg", folder, force=True)
+    for note in trained.notes:  # beside the model that it started from
+        print(note)
     print(f"object F1 {report.runs[0].values['object_f1']:.2f}, {len(mapped)} fields")
 
 

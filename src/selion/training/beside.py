@@ -13,8 +13,8 @@ import numpy as np
 from selion import metrics
 from selion.classes import IGNORE
 from selion.errors import SelionError, counted
-from selion.grid import ground_sampling_distance
 from selion.fields.node_score import CUT
+from selion.grid import ground_sampling_distance
 from selion.sample import Sample
 from selion.training.scoring import (
     MEASURES,
