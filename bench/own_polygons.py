@@ -4,7 +4,7 @@
 
 The chips are the seven of the American ones (1024 px of 1 m, outlined completely) that
 `fields-rgb-vhr` was not trained on.  A fold draws own chips, the packaged recipe `own-polygons` is
-trained on them as a user would (`selion data make`, then `selion train`), and the chips that are
+trained on them as a user would have it (windows of the image, a strip held out), and the chips that are
 left say object F1: of the start, of what was trained alone, of three quarters of the start, and of
 what `model.keep_start = "auto"` writes.  Everything maps as `selion map` does by itself.  Time is
 processor time.  Chips of the test are never held out for the choice.
@@ -19,13 +19,14 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 CHIPS = ROOT.parent / "shared" / "data" / "satellite" / "vhr_naip_usa"
 START = "fields-rgb-vhr"
-KEPT = ("auto", 0.75, 0.0)
+KEPT: tuple[float | Literal["auto"], ...] = ("auto", 0.75, 0.0)
 """Shares of the start's weights; the first is the recipe's own."""
 
 
@@ -108,7 +109,8 @@ def main() -> None:
     args = parser.parse_args()
     if not 1 <= args.own <= 5 or min(args.folds) < 0 or max(args.folds) >= 7 or args.epochs < 1:
         sys.exit("Wanted are 1 to 5 own chips, folds from 0 to 6 and an epoch or more.")
-    rows, pooled = [], {}
+    rows: list[dict[str, Any]] = []
+    pooled: dict[str, list[np.ndarray]] = {}
     for fold in args.folds:
         own = sorted({(fold + 2 * k) % 7 for k in range(args.own)})
         test = [k for k in range(7) if k not in own]
