@@ -4,7 +4,7 @@
 
 The chips are the seven of the American ones (1024 px of 1 m, outlined completely) that
 `fields-rgb-vhr` was not trained on.  A fold draws own chips, the packaged recipe `own-polygons` is
-trained on them as a user would have it (windows of the image, a strip held out), and the chips that are
+trained on their windows, strips held out as for a user, and the chips that are
 left say object F1: of the start, of what was trained alone, of three quarters of the start, and of
 what `model.keep_start = "auto"` writes.  Everything maps as `selion map` does by itself.  Time is
 processor time.  Chips of the test are never held out for the choice.
