@@ -118,7 +118,11 @@ def write_layer(
 
 
 def embed_styles(path: Path, layer: str, styles: Mapping[str, str]) -> None:
-    """Put styles (name -> QML) for a layer into a GeoPackage; QGIS takes the first by itself."""
+    """Put styles (name -> QML) for a layer into a GeoPackage; QGIS takes the first by itself.
+
+    The table is registered as QGIS registers its own: as attributes, in ``gpkg_contents``.  QGIS
+    then offers it as no layer; hidden from all others (``gdal_aspatial``), QGIS would find no style.
+    """
     columns = (
         "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, "
         "useAsDefault"
@@ -134,6 +138,12 @@ def embed_styles(path: Path, layer: str, styles: Mapping[str, str]) -> None:
         base.executemany(
             f"INSERT INTO layer_styles ({columns}) VALUES ('', '', ?, 'geom', ?, ?, ?)",  # noqa: S608  # constants
             rows,
+        )
+        base.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, last_change) SELECT "
+            "'layer_styles', 'attributes', 'layer_styles', last_change FROM gpkg_contents "
+            "WHERE table_name = ?",
+            (layer,),
         )
 
 

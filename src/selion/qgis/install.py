@@ -51,7 +51,7 @@ def find_profile() -> Path:
             return root / "default"
     raise UnreadableFile(
         f"There is no profile of QGIS in {' or '.join(map(str, profile_roots()))}: start QGIS "
-        "once, or give one with --profile."
+        "once, or give one with --qgis-profile."
     )
 
 
