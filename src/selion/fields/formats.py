@@ -121,7 +121,8 @@ def embed_styles(path: Path, layer: str, styles: Mapping[str, str]) -> None:
     """Put styles (name -> QML) for a layer into a GeoPackage; QGIS takes the first by itself.
 
     The table is registered as QGIS registers its own: as attributes, in ``gpkg_contents``.  QGIS
-    then offers it as no layer; hidden from all others (``gdal_aspatial``), QGIS would find no style.
+    then offers it as no layer; hidden from all others too (``gdal_aspatial``), it would find no
+    style.
     """
     columns = (
         "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName, styleQML, "
