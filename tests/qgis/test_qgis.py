@@ -310,7 +310,7 @@ def test_profile_is_the_default_of_the_newest_version(tmp_path, monkeypatch):
     for name in ("XDG_DATA_HOME", "APPDATA"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UnreadableFile, match="--profile"):
+    with pytest.raises(UnreadableFile, match="--qgis-profile"):
         qgis.find_profile()
     for root in reversed(profile_roots()):
         (root / "default").mkdir(parents=True)
