@@ -105,6 +105,7 @@ TRAINED = {
             leads=True, scores=None, images_per_second=1.0, waited=0.0, engine="cpu"
         ),
         card=SimpleNamespace(folder="model"),
+        notes=(),
     ),
     "selion.reports.training_run.numbers": {},
 }
