@@ -22,6 +22,7 @@ from xml.etree import ElementTree as ET
 
 from selion.errors import SelionError, UnreadableFile
 from selion.store.urls import SCHEMES, plain_name, remote_scheme, shown
+from selion.store.vector_pointers import check_driver, check_table_file
 
 VRT, INDEX = (".vrt",), (".gti", ".gti.gpkg", ".gti.fgb")
 """Endings of files that may name others."""
@@ -357,9 +358,11 @@ def _check_rows(path: str, depth: int) -> None:
     import pyogrio.raw
     from pyogrio.errors import DataLayerError, DataSourceError
 
+    check_table_file(Path(path), path)
     try:
         for layer in [str(name) for name in pyogrio.list_layers(path)[:, 0]]:
             about = pyogrio.read_info(path, layer=layer)
+            check_driver(about["driver"], path)
             said = about.get("layer_metadata") or {}
             column = said.get("LOCATION_FIELD", "location")
             names = [str(value) for key, value in said.items() if key.endswith("_DATASET")]

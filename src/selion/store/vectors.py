@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from selion.store.parquet import (
     parquet_file,
     parquet_metadata,
 )
+from selion.store.vector_pointers import check_driver, check_table, check_table_file
 
 if TYPE_CHECKING:
     import geopandas
@@ -73,11 +75,19 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         return _read_parquet(path, bbox)
     import pyogrio
 
-    given = _whole(path) if isinstance(path, RemotePath) else path
+    given: bytes | Path
+    if isinstance(path, RemotePath):
+        given = _whole(path)
+        check_table(given, str(path))
+    else:
+        given = path
+        check_table_file(path, str(path))
     try:
         layers = [str(name) for name in pyogrio.list_layers(given)[:, 0]]
         layer = "fields" if "fields" in layers else 0  # of bytes a layer has no lasting name
-        crs = pyogrio.read_info(given, layer=layer)["crs"]
+        about = pyogrio.read_info(given, layer=layer)
+        check_driver(about["driver"], str(path))
+        crs = about["crs"]
         return pyogrio.read_dataframe(
             given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
         )
