@@ -10,7 +10,7 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from selion.errors import BadInput
+from selion.errors import BadInput, UnreadableFile
 from selion.grid import whole
 from selion.prediction import judged, look_at, understood
 from selion.raster import Raster
@@ -183,3 +183,17 @@ def test_a_real_pair_in_other_numbers_and_orders():
     for order in ([2, 1, 0, 3, 6, 5, 4, 7], [0, 4, 1, 5, 2, 6, 3, 7]):
         _, made, _ = shown(raster(pair[order], tuple(f"band{k}" for k in range(1, 9))))
         assert list(made.bands) == [f"{1 + k // 4}:{COLOURS[k % 4]}" for k in order]
+
+
+def test_a_place_that_cannot_be_read_decides_nothing():
+    class Torn(Raster):
+        def read(self, roi):
+            if roi[0].start == 0 or self.bands[0] == "nothing":
+                raise UnreadableFile("torn")
+            return super().read(roi)
+
+    sound = raster(PAIR)
+    torn = Torn(sound.values, sound.grid, sound.bands)
+    assert look_at(torn).kinds == look_at(sound).kinds
+    with pytest.raises(UnreadableFile, match="torn"):
+        look_at(Torn(sound.values, sound.grid, ("nothing", *NAMES[1:])))

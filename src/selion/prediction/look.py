@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from selion.errors import BadInput
+from selion.errors import BadInput, UnreadableFile
 from selion.grid import Roi, ground_sampling_distance
 from selion.prediction.band_names import BandName, by_parts, read_names, with_dates
 from selion.prediction.band_orders import STACKS, best_order
@@ -147,17 +147,27 @@ def look_at(source: Source) -> Look:
 
 
 def _sample(source: Source) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Return (band, n) float64 valid numbers, and numbers that stand for nothing."""
+    """Return (band, n) float64 valid numbers, and numbers that stand for nothing.
+
+    A place that cannot be read is left out, as its block will be: only where none can be read is
+    that said here.
+    """
     height, width = source.grid.shape
-    parts = []
+    parts, broken = [], None
     for y in np.unique(np.linspace(0, max(height - EDGE, 0), PLACES).astype(int)).tolist():
         for x in np.unique(np.linspace(0, max(width - EDGE, 0), PLACES).astype(int)).tolist():
             roi = (slice(y, min(y + EDGE, height)), slice(x, min(x + EDGE, width)))
-            part = source.read(roi)
+            try:
+                part = source.read(roi)
+            except UnreadableFile as error:
+                broken = error
+                continue
             values = part.values.astype(np.float64)
             known = np.isfinite(values).all(0)
             known &= True if part.valid is None else part.valid
             parts.append(values[:, known])
+    if broken is not None and not parts:
+        raise broken
     sample = np.concatenate(parts, axis=1)
     fillers = tuple(v for v in FILLERS if len(sample) > 1 and (sample == v).all(0).any())
     for value in fillers:
