@@ -108,6 +108,44 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(crew, truth, tmp_
     )
 
 
+class Looked(list):
+    """Blocks that count how many of them are looked at."""
+
+    times = 0
+
+    def __getitem__(self, index):
+        self.times += 1
+        return super().__getitem__(index)
+
+    def __iter__(self):
+        self.times += len(self)
+        return super().__iter__()
+
+
+def test_a_region_is_read_without_a_look_at_the_blocks_that_it_does_not_touch(tmp_path):
+    """Thousands of plots on tens of thousands of blocks would otherwise be hours."""
+    decided = plan(image(), Toy(), PredictOptions(block=10))
+    assert len(decided.blocks) == 900
+    journal = BlockJournal(tmp_path, decided.key)
+    random_ = np.random.default_rng(0)
+    whole = random_.integers(0, 251, (len(decided.classes.names), 300, 300), np.uint8)
+    for rows, columns in decided.blocks:
+        journal.save((rows, columns), whole[:, rows, columns])
+    decided.__dict__["blocks"] = looked = Looked(decided.blocks)
+    source = JournalSource(journal, decided)
+    for rows, columns, touched in (
+        (slice(0, 1), slice(0, 1), 1),
+        (slice(9, 11), slice(299, 300), 2),
+        (slice(10, 20), slice(10, 20), 1),
+        (slice(285, 300), slice(95, 131), 10),
+        (slice(0, 300), slice(290, 300), 30),
+        (slice(10, 10), slice(0, 300), 0),
+    ):
+        looked.times = 0
+        assert np.array_equal(source.stored((rows, columns)), whole[:, rows, columns])
+        assert looked.times <= 2 * touched
+
+
 @pytest.mark.parametrize("who", ["serial", "processes"])
 def test_a_poisoned_block_is_set_aside_and_tried_again_by_the_next_run(who, crew, truth, tmp_path):
     runner = Serial() if who == "serial" else crew

@@ -151,6 +151,18 @@ class PredictionPlan:
         """
         return tiles(self.lattice.shape, self.block)
 
+    def blocks_of(self, roi: Roi) -> list[int]:
+        """Return the indices in :attr:`blocks` of those that a region touches.
+
+        The others are not looked at.
+        """
+        rows, columns = (
+            range(max(span.start, 0) // self.block, -(-min(span.stop, size) // self.block))
+            for span, size in zip(roi, self.lattice.shape, strict=True)
+        )
+        across = -(-self.lattice.shape[1] // self.block)
+        return [row * across + column for row in rows for column in columns]
+
     @cached_property
     def contexts(self) -> Lattice:
         """The lattice of wider images, each half over its neighbour.

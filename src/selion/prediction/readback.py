@@ -74,7 +74,8 @@ class JournalSource:
     def stored(self, roi: Roi) -> np.ndarray:
         """Return the (class, y, x) uint8 scores of a region."""
         values = np.empty((len(self.bands), *roi_shape(roi)), np.uint8)
-        for number, block in enumerate(self.plan.blocks):
+        for number in self.plan.blocks_of(roi):
+            block = self.plan.blocks[number]
             common = overlap(roi, block)
             if common:
                 values[:, *inside(common, roi)] = self._block(number)[:, *inside(common, block)]
