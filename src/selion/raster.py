@@ -16,6 +16,9 @@ from odc.geo.geobox import GeoBox
 from selion.errors import BandMismatch, GridMismatch
 from selion.grid import Roi, ground_sampling_distance
 
+RECOGNISED, DOUBT = "recognised", "doubt"
+"""Tags with a sentence on what a product is, and on what may make a map of it wrong."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Raster:

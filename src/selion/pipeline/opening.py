@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from selion import prediction, store
+from selion.data.stacked import Cut
 from selion.errors import BadInput, BandMismatch, GridMismatch
 from selion.grid import Roi
 from selion.models import find_card
 from selion.pipeline.choosing import chosen_model
 from selion.prediction.band_names import DATES, read_names
 from selion.prediction.look import Understood
-from selion.raster import DerivedSource, Raster, Source
+from selion.raster import DOUBT, RECOGNISED, DerivedSource, Raster, Source
 from selion.segmenter import LoadedModel
 
 DAY = re.compile(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d{3})")
 """A day in the name of a file."""
 TIMES = ("datetime", "ACQUISITIONDATETIME", "TIFFTAG_DATETIME", "DATE_ACQUIRED")
 """Tags that say when an image was taken."""
+EVEN = 1e-3
+"""Share of a pixel by which images may lie apart."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,13 @@ class JoinedDates(DerivedSource):
         """That all of them fit in."""
         return np.result_type(self.source.dtype, *(one.dtype for one in self.others))
 
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Those of the first, with the time of the last; what each one is, is told before."""
+        told = {k: v for k, v in self.source.tags.items() if k not in (RECOGNISED, DOUBT)}
+        last = {k: v for k, v in self.others[-1].tags.items() if k in TIMES}
+        return {k: v for k, v in told.items() if k not in TIMES} | last
+
     def read(self, roi: Roi) -> Raster:
         """Read a region of all of them."""
         parts = [one.read(roi) for one in (self.source, *self.others)]
@@ -87,14 +98,11 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
     """
     known = [store.known_image(image) for image in images]
     paths, opened = [name for name, *_ in known], [source for _, source, _ in known]
-    first = opened[0]
     if len(images) == 1:
-        look = prediction.look_at(first)
-        source, _ = prediction.understood(first, look, None)
+        look = prediction.look_at(opened[0])
+        source, _ = prediction.understood(opened[0], look, None)
         return OpenedImage(paths[0], source, look, known[0][2])
-    for path, one in zip(paths[1:], opened[1:], strict=True):
-        if one.grid != first.grid:
-            raise GridMismatch(_elsewhere(paths[0], path, first))
+    opened, cut = _on_one_grid(paths, opened)
     named: list[Source] = []
     warned: list[str] = []
     for one in opened:
@@ -113,6 +121,7 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
     joined = JoinedDates(named[order[0]], tuple(named[k] for k in order[1:]), names)
     listed = ", ".join(f"{Path(paths[k]).name}{days[k] and f' ({days[k]})'}" for k in order)
     said = f"{len(images)} files are {len(images)} dates, the first one first: {listed}."
+    told = filter(None, (opened[k].tags.get(RECOGNISED) for k in order))
     doubts = (
         ()
         if dated
@@ -129,13 +138,77 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
         joined,
         prediction.look_at(joined),
         digest.hexdigest()[:32],
-        (said,),
+        (said, *told, *filter(None, [cut])),
         (*doubts, *warned),
     )
 
 
+def _on_one_grid(paths: Sequence[Path | str], opened: Sequence[Source]) -> tuple[list[Source], str]:
+    """Return images cut to what all of them show, and a sentence if they had to be.
+
+    Scenes of one place, as Landsat's, may begin some whole pixels apart.
+
+    Raises
+    ------
+    GridMismatch
+        If their pixels do not lie on each other.
+    """
+    first = opened[0].grid
+    if all(one.grid == first for one in opened):
+        return list(opened), ""
+    corners = []
+    for path, one in zip(paths, opened, strict=True):
+        corner = _steps(one.grid, first)
+        if corner is None:
+            raise GridMismatch(_elsewhere(paths[0], path, opened[0]))
+        corners.append(corner)
+    starts = [max(corner[axis] for corner in corners) for axis in (0, 1)]
+    stops = [
+        min(
+            corner[axis] + one.grid.shape[axis] for corner, one in zip(corners, opened, strict=True)
+        )
+        for axis in (0, 1)
+    ]
+    if any(stop <= start for start, stop in zip(starts, stops, strict=True)):
+        raise GridMismatch(
+            f"{' and '.join(Path(path).name for path in paths)} show no place in common: give two "
+            "dates of one place."
+        )
+    cut: list[Source] = [
+        Cut(
+            one,
+            (
+                slice(starts[0] - corner[0], stops[0] - corner[0]),
+                slice(starts[1] - corner[1], stops[1] - corner[1]),
+            ),
+        )
+        for one, corner in zip(opened, corners, strict=True)
+    ]
+    height, width = cut[0].grid.shape
+    return cut, f"The images do not begin alike: the {width} x {height} pixels of all are mapped."
+
+
+def _steps(grid: GeoBox, on: GeoBox) -> tuple[int, int] | None:
+    """Return the row and column, counted on another grid, at which one begins.
+
+    None if they are no whole ones, or pixels or CRS differ.
+    """
+    a, b = grid.transform, on.transform
+    if grid.crs != on.crs or (a.a, a.e) != (b.a, b.e) or grid.crs is None:
+        return None
+    row, column = (a.f - b.f) / b.e, (a.c - b.c) / b.a
+    if max(abs(row - round(row)), abs(column - round(column))) > EVEN:
+        return None
+    return round(row), round(column)
+
+
 def _elsewhere(first: Path | str, other: Path | str, on: Source) -> str:
     grid = on.grid
+    if not Path(other).is_file() and Path(other).exists():
+        return (
+            f"{other} does not lie on the grid of {first}: give two products of the same tile, or "
+            "make a composite of the place with 'selion composite'."
+        )
     left, bottom, right, top = grid.boundingbox.bbox
     height, width = grid.shape
     return (

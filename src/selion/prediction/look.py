@@ -13,7 +13,7 @@ from selion.prediction.band_names import BandName, by_parts, read_names, with_da
 from selion.prediction.band_orders import STACKS, best_order
 from selion.prediction.bands import STATEMENT
 from selion.prediction.number_kinds import BYTE, NumberKind, is_bytes, kind_of, wanted_numbers
-from selion.raster import DerivedSource, Raster, Source
+from selion.raster import DOUBT, RECOGNISED, DerivedSource, Raster, Source
 from selion.segmenter import InputSpec
 
 PLACES, EDGE = 4, 64
@@ -123,7 +123,9 @@ def look_at(source: Source) -> Look:
     if STATEMENT in source.tags or "provenance" in source.tags:
         return Look(given, given, (), (), (0,) * len(given), gsd)
     sample, fillers = _sample(source)
-    said, warnings = [], []
+    said, warnings = (
+        [source.tags[name]] if source.tags.get(name) else [] for name in (RECOGNISED, DOUBT)
+    )
     if fillers:
         listed = ", ".join(f"{value:g}" for value in fillers)
         said.append(f"Pixels of {listed} in all bands are taken as missing.")

@@ -23,6 +23,7 @@ from selion.raster import FileSource, Raster, Source
 from selion.store.gdal import turned_north_up
 from selion.store.identity import fingerprint
 from selion.store.open import open_raster
+from selion.store.products.source import ProductSource
 from selion.store.valid import valid_pixels
 
 IN_MEMORY = "an array in memory"
@@ -157,7 +158,10 @@ def known_image(image: Path | str | Source) -> tuple[Path | str, Source, str]:
         If it cannot be read.
     """
     if isinstance(image, str | os.PathLike):
-        return image, open_raster(image), fingerprint(image)
+        opened = open_raster(image)
+        # of a product all files count, whichever of them was named
+        named = opened.path if isinstance(opened, ProductSource) else image
+        return image, opened, fingerprint(named)
     if isinstance(image, FileSource):
         return image.path, image, fingerprint(image.path)
     raster = image.read(whole(image.grid))

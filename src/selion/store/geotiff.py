@@ -385,7 +385,7 @@ def _colour(colour: ColorInterp, count: int) -> str | None:
 
 
 def _why_not(path: str, error: Exception) -> str:
-    if remote_scheme(path) is None and Path(path).stat().st_size == 0:
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
         return f"{path} is empty (0 bytes): copy it again."
     return f"{shown(path)} cannot be opened as a raster" + _cure(path, error)
 

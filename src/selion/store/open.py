@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from selion.store.cube import CubeSource
     from selion.store.geotiff import GeoTiffSource
     from selion.store.photo import PhotoSource
+    from selion.store.products.source import ProductSource
     from selion.store.retry import RetryPolicy
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
@@ -23,14 +24,15 @@ def open_raster(
     *,
     coarse: float | None = None,
     retry: RetryPolicy | None = None,
-) -> GeoTiffSource | PhotoSource | CubeSource:
+) -> GeoTiffSource | PhotoSource | CubeSource | ProductSource:
     """Open an image, whatever it is.
 
     Parameters
     ----------
     path : str or path
         A GeoTIFF, COG, VRT, GTI or JPEG 2000 file, a ``.zarr`` folder (version 3), a photograph
-        (JPEG, PNG), or the ``https://``, ``s3://``, ``gs://`` or ``az://`` address of a raster.
+        (JPEG, PNG), a product as its agency delivers it (:mod:`selion.store.products`), or the
+        ``https://``, ``s3://``, ``gs://`` or ``az://`` address of a raster.
     coarse : float, optional
         Edge of a pixel, in units of the CRS, that is fine enough: a GeoTIFF is read from its
         smallest overview whose pixels are not larger, and ``grid`` is that overview's.  Photographs
@@ -70,22 +72,32 @@ def open_raster(
     return _open_remote(path, coarse, retry)
 
 
-def _open_local(path: Path, coarse: float | None) -> GeoTiffSource | PhotoSource | CubeSource:
-    if path.is_dir():
-        return _open_folder(path)
+def _open_local(
+    path: Path, coarse: float | None
+) -> GeoTiffSource | PhotoSource | CubeSource | ProductSource:
     if not path.exists():
         raise UnreadableFile(_missing(path))
+    if (path / "zarr.json").is_file():
+        return _open_folder(path)
     if not os.access(path, os.R_OK):
         raise UnreadableFile(f"{path} cannot be read: there is no permission.")
     if path.suffix.lower() in PHONE_ENDINGS:
         raise UnreadableFile(f"{path} is a camera's own format: export it as JPEG or TIFF first.")
     from selion.store.geotiff import GeoTiffSource
     from selion.store.photo import PhotoSource, is_photo
+    from selion.store.products.open import open_product
 
+    product = open_product(path, coarse)
+    if product is not None:
+        return product
+    if path.is_dir():
+        return _open_folder(path)
     return PhotoSource.open(path) if is_photo(path) else GeoTiffSource.open(path, coarse=coarse)
 
 
 def _open_folder(path: Path) -> CubeSource:
+    from selion.store.products.open import WANTED
+
     if not (path / "zarr.json").is_file():
         old = (
             (path / ".zarray").is_file()
@@ -95,7 +107,7 @@ def _open_folder(path: Path) -> CubeSource:
         what = (
             "a Zarr of version 2: rewrite it as version 3"
             if old
-            else "a folder: give one image, or a .zarr folder"
+            else f"a folder: give one image, a .zarr folder, or {WANTED}"
         )
         raise UnreadableFile(f"{path} is {what}.")
     from selion.store.cube import CubeSource

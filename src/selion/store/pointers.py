@@ -21,6 +21,7 @@ from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree as ET
 
 from selion.errors import SelionError, UnreadableFile
+from selion.store.markup import parsed_xml
 from selion.store.urls import SCHEMES, plain_name, remote_scheme, shown
 from selion.store.vector_pointers import check_driver, check_table_file
 
@@ -32,6 +33,9 @@ DRIVERS = frozenset({
     "SRTMHGT", "DTED", "netCDF", "HDF5", "HDF5Image", "GRIB", "PCIDSK",
 })  # fmt: skip
 """Of GDAL: those that read pixels from the file itself and what lies beside it."""
+INNER = ("/vsizip/{", "/vsitar/{")
+"""How the names of rasters in an archive begin: only a product gives them."""
+INNER_DRIVERS = ("JP2OpenJPEG", "GTiff")
 REMOTE_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP")
 """Tried one after the other with an address, whose first bytes nobody has seen."""
 MAGIC = (
@@ -86,6 +90,8 @@ def drivers_of(path: str) -> tuple[str | None, ...]:
     if name.endswith(INDEX):
         _check_index(path)
         return ("GTI",)
+    if path.startswith(INNER):
+        return INNER_DRIVERS
     if remote_scheme(path) is not None:
         return REMOTE_DRIVERS
     with _file_of(path).open("rb") as file:
@@ -130,6 +136,12 @@ def check_opened(dataset: Any, path: str) -> None:
 
 
 def _stay_beside(path: str, files: Iterable[str]) -> None:
+    if path.startswith(INNER):
+        archive = path[: path.rindex("}/") + 2]
+        for name in files:
+            if not name.startswith(archive):
+                raise UnreadableFile(f"{path} wants to read {shown(name)} too: unpack it first.")
+        return
     home = _file_of(path).absolute().parent
     for name in files:
         if name.startswith("/vsi") or Path(os.path.normpath(Path(name).absolute())).parent != Path(
@@ -203,15 +215,7 @@ def _head_of(address: str) -> bytes:
 
 
 def _parsed(path: str) -> ET.Element:
-    text = _text(path)
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise UnreadableFile(f"{shown(path)} defines XML entities, which are not read.")
-    try:
-        return ET.fromstring(text)  # noqa: S314 - no entities are in it
-    except (ET.ParseError, RecursionError, ValueError) as error:
-        raise UnreadableFile(
-            f"{shown(path)} is no XML ({error}): it is truncated; copy it again."
-        ) from error
+    return parsed_xml(_text(path), shown(path))
 
 
 def _text(path: str) -> bytes:

@@ -1,0 +1,54 @@
+"""Products and files of several dates: opened as one image, first date first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from affine import Affine
+
+from product_toys import PLACE, write_raster, write_safe
+from selion.errors import GridMismatch
+from selion.grid import whole
+from selion.pipeline.opening import open_dates
+
+RNG = np.random.default_rng(5)
+FIRST, LAST = (RNG.integers(1100, 5000, (4, 48, 64)).astype(np.uint16) for _ in range(2))
+
+
+def moved(rows, columns):
+    return PLACE["transform"] * Affine.translation(columns, rows)
+
+
+def test_products_are_dates_in_the_order_of_their_days(tmp_path):
+    spring = write_safe(tmp_path, FIRST, "2023-04-20")
+    summer = write_safe(tmp_path, LAST, "2023-08-03")
+    opened = open_dates([summer, spring])
+    values = opened.source.read(whole(opened.source.grid)).values
+    np.testing.assert_array_equal(values, np.concatenate([FIRST, LAST]).astype(np.float32) - 1000)
+    assert opened.source.bands[:4] == tuple(
+        f"window_a:{colour}" for colour in ("red", "green", "blue", "nir")
+    )
+    assert opened.source.tags["datetime"].startswith("2023-08-03")  # of the last image
+    assert "2 dates" in opened.said[0]
+    assert "baseline 05.09" in opened.said[1]
+    before = opened.fingerprint
+    text = summer / "MTD_MSIL2A.xml"
+    text.write_text(text.read_text().replace(">-1000<", ">-900<"))
+    again = open_dates([summer, spring])
+    assert again.fingerprint != before  # other numbers, another key of kept work
+    assert again.source.read(whole(again.source.grid)).values[4, 0, 0] == LAST[0, 0, 0] - 900.0
+
+
+def test_images_that_begin_some_pixels_apart_are_cut_to_what_they_share(tmp_path):
+    first = write_raster(tmp_path / "a_2023-04-20.tif", FIRST, "GTiff")
+    last = write_raster(tmp_path / "b_2023-08-03.tif", LAST, "GTiff", transform=moved(-8, 5))
+    opened = open_dates([first, last])
+    values = opened.source.read(whole(opened.source.grid)).values
+    np.testing.assert_array_equal(values[:4], FIRST[:, :40, 5:])
+    np.testing.assert_array_equal(values[4:], LAST[:, 8:, :59])
+    assert opened.source.grid.transform == moved(0, 5)
+    assert "59 x 40 pixels of all" in " ".join(opened.said)
+    for shift, said in ((moved(0, 100), "no place in common"), (moved(0, 0.5), "gdalwarp")):
+        other = write_raster(tmp_path / "c.tif", LAST, "GTiff", transform=shift)
+        with pytest.raises(GridMismatch, match=said):
+            open_dates([first, other])
