@@ -38,7 +38,7 @@ def counting_host(folder):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         host = f"127.0.0.1:{server.server_address[1]}"
         yield SimpleNamespace(host=host, url=f"http://{host}", asked=asked)
         server.shutdown()

@@ -26,6 +26,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ class Ended:
     calls: list[str] = field(default_factory=list)
     trouble: str = ""
     """A traceback."""
+    modules: list[str] = field(default_factory=list)
+    """What it has imported."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,7 @@ class FaultRuns:
                     return Ended(Outcome(2, ("", said), (), (), (), "system"), child.calls)
                 return Ended(None, child.calls, traceback.format_exc())
             child.on = False
-            return Ended(outcome, child.calls)
+            return Ended(outcome, child.calls, modules=list(sys.modules))
 
         return in_child(work)
 
@@ -281,6 +284,7 @@ class FaultRuns:
         quiet = self.run(truth)
         if quiet.outcome is None or quiet.outcome.code != self.mode.code:
             return {}, [f"selion {self.verb}: {quiet.trouble[-500:] or quiet.outcome}"]
+        imported(quiet.modules)
         other = self.fresh()
         self.run(other)
         whole, twice = visible(truth), visible(other)
@@ -378,6 +382,14 @@ class FaultRuns:
         if not link.is_symlink():
             wrong.append("it replaced a link")
         return wrong
+
+
+def imported(modules: list[str]) -> None:
+    """Import what a child has imported, so that the next ones need not: most of a small run."""
+    for name in modules:
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):
+                import_module(name)
 
 
 @contextlib.contextmanager

@@ -2,16 +2,13 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
 
-from fault_runs import Fault, FaultRuns, in_child, ready_inputs
-from option_inputs import Quick
-from option_walk import Mode
+from fault_runs import in_child
 from selion import store, training
 from selion.cli import begun
 from selion.errors import BadInput, OutputExists, OutputFailed
@@ -19,65 +16,6 @@ from selion.store import lock
 from selion.training import loop, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are forked")
-SCORES = Mode(
-    "map {image} -o out.parquet --scores out.scores.tif",
-    {"selion.pipeline.maps.load_refined": lambda *_a, **_k: Quick()},
-)
-
-
-KILL_AFTER = """
-import pathlib, sys, warnings
-import test_going_on
-warnings.simplefilter("ignore")
-print("wrong:", test_going_on.kill_after(pathlib.Path(sys.argv[1]), sys.argv[2]))
-"""
-
-
-def kill_after(folder, after):
-    """Kill the command at the call after one; say what went wrong, None without such a call."""
-    inputs = ready_inputs(folder / "inputs", SCORES.words, ())
-    runs = FaultRuns("map", 0, SCORES, folder / "runs", inputs)
-
-    def places(calls):
-        assert calls
-        return []
-
-    assert runs.examine(places) == ({}, [])
-    quiet = runs.run(runs.fresh())
-    calls = [call for call in quiet.calls if not call.startswith("open")]
-    if after not in calls:
-        return None
-    number = quiet.calls.index(after) + 2
-    return runs.examine(lambda _: [Fault("kill", number)])[1]
-
-
-@pytest.mark.parametrize(
-    "after", ["rename out.scores.tif", "link out.scores.tif", "link out.parquet"]
-)
-def test_map_goes_on_between_scores_and_table(tmp_path, after):
-    """The call after the one by which a file got its name is where the process dies.
-
-    In a process of its own: what tests before this one left in threads is not forked with it.
-    """
-    here = Path(__file__).parent
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            KILL_AFTER,
-            str(tmp_path),
-            after,
-        ],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here, here.parent)))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    if run.stdout.splitlines()[-1] == "wrong: None":
-        pytest.skip("another way to give a name")
-    assert run.stdout.splitlines()[-1] == "wrong: []"
 
 
 def make(folder, act):

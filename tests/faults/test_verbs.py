@@ -1,34 +1,70 @@
 """A few faults of each kind for a few verbs; all of them: ``python bench/fault_verbs.py``."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import option_modes
+from fault_runs import Fault, FaultRuns, ready_inputs, spread
+from option_inputs import Quick
+from option_walk import Mode
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are forked")
-BENCH = Path(__file__).parents[2] / "bench"
+HERE = Path(__file__).parent
 SAMPLE = {
     "predict": ("kill", "ENOSPC"),
-    "map": ("kill", "EIO"),
+    "map": ("EIO",),
     "query": ("EMFILE", "size"),
     "simulate": ("kill", "ENOSPC"),
 }
+NAMED = ("out.scores.tif", "out.parquet")
+"""What ``map`` publishes, one after the other: it is killed after each of them has its name."""
+SCORES = Mode(
+    "map {image} -o out.parquet --scores out.scores.tif",
+    {"selion.pipeline.maps.load_refined": lambda *_a, **_k: Quick()},
+)
+WORK = """
+import json, pathlib, sys, warnings
+import test_verbs
+warnings.simplefilter("ignore")
+print(json.dumps(test_verbs.sampled(pathlib.Path(sys.argv[1]))))
+"""
 
 
-@pytest.mark.parametrize("verb", SAMPLE)
-def test_a_verb_survives_faults(verb):
+def sampled(folder):
+    """Put the first command of each verb through its faults; say how many, and what went wrong."""
+    found = {}
+    for verb, kinds in SAMPLE.items():
+        mode = SCORES if verb == "map" else option_modes.MODES[verb][0]
+        inputs = ready_inputs(folder / verb / "inputs", mode.words, mode.copies)
+        runs = FaultRuns(verb, 0, mode, folder / verb / "runs", inputs)
+        found[verb] = runs.examine(lambda calls, kinds=kinds: faults(calls, kinds))
+    return found
+
+
+def faults(calls, kinds):
+    named = [f"{how} {name}" for how in ("rename", "link") for name in NAMED]
+    after = [Fault("kill", number + 1) for number, call in enumerate(calls, 1) if call in named]
+    return [*spread(calls, kinds, 1), *after]
+
+
+def test_verbs_survive_faults(tmp_path):
     """In a process of its own: what tests before this one left in threads is not forked with it."""
-    command = (sys.executable, "fault_verbs.py", "--first", "--places", "1", "--verbs", verb)
     run = subprocess.run(
-        [*command, "--kinds", *SAMPLE[verb]],
-        cwd=BENCH,
+        [sys.executable, "-c", WORK, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*sys.path, HERE)))},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert run.returncode == 0, run.stdout + run.stderr
-    first = run.stdout.splitlines()[0]
-    assert " faults, 0 wrong" in first, run.stdout
-    assert int(first.split()[1]) >= 2
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert [wrong for _, wrong in found.values() if wrong] == []
+    for verb, kinds in SAMPLE.items():
+        assert set(found[verb][0]) >= set(kinds), verb
+    assert found["map"][0]["kill"] >= len(NAMED), "it is killed after each name"
