@@ -515,29 +515,56 @@ def test_the_best_of_several_prompts(folders, kind):
     best = best_of_points(network, image, truth, counts=(1, 2, 5), seed=3)
     assert best.mask.shape == truth.shape
     alone = [best_of_points(network, image, truth, counts=(n,), seed=3) for n in (1, 2, 5)]
-    assert best.iou == max(one.iou for one in alone)
-    assert best.iou == pytest.approx((best.mask & truth).sum() / (best.mask | truth).sum())
-    assert len(best.points) in (1, 2, 5)
+    assert best.miou == max(one.miou for one in alone)
+    crop = (best.mask & truth).sum() / (best.mask | truth).sum()
+    rest = (~(best.mask | truth)).sum() / (~(best.mask & truth)).sum()
+    assert best.miou == pytest.approx((crop + rest) / 2)
+    assert len(best.points) in (2, 4, 10)
+
+
+class Asked(Painted):
+    """As many rows are crop as there are points on it; what it was asked is kept."""
+
+    def __init__(self):
+        self.asked = []
+
+    def ask(self, encoded, points, labels, *, several=True):
+        self.asked.append((points[0], labels[0], several))
+        logits = torch.full((1, 3 if several else 1, 20, 20), -5.0)
+        logits[..., : int(labels.sum()), :] = 5.0
+        return logits, torch.tensor([[0.2, 0.9, 0.1]] if several else [[0.4]])
 
 
 def test_the_best_is_kept_by_the_truth():
-    class Erratic(Painted):
-        def ask(self, encoded, points, labels, *, several=True):
-            logits = torch.full((1, 3 if several else 1, 20, 20), -5.0)
-            logits[..., : points.shape[1], :] = 5.0  # as many rows as there are points
-            return logits, torch.tensor([[0.2, 0.9, 0.1]] if several else [[0.4]])
-
     truth = np.zeros((20, 20), bool)
     truth[:4] = True
-    best = best_of_points(Erratic(), np.zeros((3, 20, 20), np.float32), truth)
-    assert (best.iou, len(best.points), best.quality) == (1.0, 4, pytest.approx(0.4))
-    nothing = best_of_points(Erratic(), np.zeros((3, 20, 20), np.float32), np.zeros((20, 20), bool))
+    image = np.zeros((3, 20, 20), np.float32)
+    network = Asked()
+    best = best_of_points(network, image, truth)
+    assert (best.miou, best.inside.sum(), best.quality) == (1.0, 4, pytest.approx(0.4))
+    # of each kind one to ten, on the crop and beside it, never as a question for three answers
+    assert [(len(at), said.sum()) for at, said, _ in network.asked] == [
+        (2 * n, n) for n in range(1, 11)
+    ]
+    assert not any(several for *_, several in network.asked)
+    for at, said, _ in network.asked:
+        assert np.array_equal(truth[at[:, 1].astype(int), at[:, 0].astype(int)], said == 1)
+    # 3 of 4 rows of crop found, and the other 16 with one too many: (3/4 + 16/17) / 2
+    three = best_of_points(Asked(), image, truth, counts=(3,))
+    assert three.miou == pytest.approx((3 / 4 + 16 / 17) / 2)
+    alone = Asked()
+    best_of_points(alone, image, truth, counts=(1, 2), background=False)
+    assert [(len(at), several) for at, _, several in alone.asked] == [(1, True), (2, False)]
+    full = Asked()
+    all_crop = best_of_points(full, image, np.ones((20, 20), bool), counts=(5,))
+    assert (len(full.asked[0][0]), all_crop.miou) == (5, 0.25)  # nothing beside it to point at
+    nothing = best_of_points(Asked(), image, np.zeros((20, 20), bool))
     assert not nothing.mask.any()
-    assert np.isnan(nothing.iou)
+    assert np.isnan(nothing.miou)
     with pytest.raises(GridMismatch, match="one grid"):
-        best_of_points(Erratic(), np.zeros((3, 20, 20), np.float32), np.zeros((20, 21), bool))
+        best_of_points(Asked(), image, np.zeros((20, 21), bool))
     with pytest.raises(BadInput, match="at least one"):
-        best_of_points(Erratic(), np.zeros((3, 20, 20), np.float32), truth, counts=())
+        best_of_points(Asked(), image, truth, counts=())
 
 
 def test_interpolation_here_is_that_of_torch():

@@ -293,8 +293,8 @@ def photo_systems(
     classes : ClassScheme
         Of the comparison; the colour rules stand in it where it is soil and crop.
     oracles : sequence of path
-        Checkpoint folders of SAM, SAM 2 or SAM-HQ: asked with 1 to 10 random points inside the true
-        crop, the best answer kept (DepthCropSeg++, Table VII).
+        Checkpoint folders of SAM, SAM 2 or SAM-HQ: asked with 1 to 10 random points on the true
+        crop and beside it, the best answer kept (DepthCropSeg++, III.A).
     """
     from selion.models import load_model
 
@@ -313,7 +313,7 @@ def photo_systems(
 
 
 def oracle_system(path: Path) -> System:
-    """Answer as a prompted model does that is given points inside the true crop.
+    """Answer as a prompted model does that is given points on the true crop and beside it.
 
     An oracle, as the papers' tables have it.
     """

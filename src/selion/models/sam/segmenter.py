@@ -29,7 +29,8 @@ from selion.segmenter import LoadedModel, View
 
 _EIGHT = np.ones((3, 3), bool)
 COUNTS = tuple(range(1, 11))
-"""Points that are given, DepthCropSeg++, Table VII: 1 to 10 at random, the best answer kept."""
+"""Points of each kind that are given, DepthCropSeg++, III.A: 1 to 10 at random, the best answer
+kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,14 +381,17 @@ class BestMask:
     """(y, x) bool."""
     points: np.ndarray
     """(point, 2) x and y of the prompt that led to it; empty if nothing was asked."""
-    iou: float
-    """With the truth; NaN if nothing was asked."""
+    inside: np.ndarray
+    """(point,) bool: whether the prompt said that the point is crop."""
+    miou: float
+    """Mean IoU of crop and of the rest with the truth, of those that the truth has; NaN if nothing
+    was asked."""
     quality: float
     """The intersection over union that the network itself expected; NaN if nothing was asked."""
 
 
 def prompt_points(truth: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Draw random points inside the crop.
+    """Draw random points inside a mask.
 
     Parameters
     ----------
@@ -429,9 +433,10 @@ def best_of_points(
     truth: np.ndarray,
     *,
     counts: Sequence[int] = COUNTS,
+    background: bool = True,
     seed: int = 0,
 ) -> BestMask:
-    """Ask with random points inside the crop, once for each number of points.
+    """Ask with random points on the crop and beside it, once for each number of points.
 
     The answer that fits the truth best is kept.
 
@@ -443,7 +448,9 @@ def best_of_points(
         Red, green and blue from 0 to 1.
     truth : (y, x) bool ndarray
     counts : ints
-        How many points are given each time.
+        How many points of each kind are given each time.
+    background : bool
+        Whether as many points beside the crop are given, marked as such.
     seed : int
 
     Returns
@@ -460,10 +467,11 @@ def best_of_points(
 
     Notes
     -----
+    DepthCropSeg++, section III.A: 1 to 10 random foreground and background points per image, the
+    best mIoU of each image reported; that there are as many of one kind as of the other is ours.
     An oracle twice over: the points are drawn from the truth, and the truth decides which answer is
-    kept (close-range reference, Table VII; the paper does not say more).  One point gets three
-    answers, of which the one that the network itself thinks best is taken; several points get one,
-    as the authors of Segment Anything advise.
+    kept.  A single point gets three answers, of which the one that the network itself thinks best
+    is taken; several points get one, as the authors of Segment Anything advise.
     """
     if image.shape[1:] != truth.shape:
         raise GridMismatch(
@@ -471,22 +479,27 @@ def best_of_points(
             "must lie on one grid."
         )
     if not truth.any():
-        return BestMask(np.zeros(truth.shape, bool), np.empty((0, 2)), np.nan, np.nan)
+        nothing = np.zeros(truth.shape, bool)
+        return BestMask(nothing, np.empty((0, 2)), np.empty(0, bool), np.nan, np.nan)
     encoded = network.encode(image)
     best: BestMask | None = None
     for n in counts:
-        points = prompt_points(truth, n, seed)
+        on = prompt_points(truth, n, seed)
+        beside = prompt_points(~truth, n, seed) if background and not truth.all() else on[:0]
+        points = np.concatenate([on, beside])
+        inside = np.arange(len(points)) < len(on)
         logits, quality = network.ask(
-            encoded, points[None], np.ones((1, len(points)), np.int64), several=len(points) == 1
+            encoded, points[None], inside[None].astype(np.int64), several=len(points) == 1
         )
         k = int(quality[0].argmax())
         mask = (network.enlarge(encoded, logits[0, k : k + 1]) > 0)[0].cpu().numpy()
-        found = BestMask(mask, points, _iou(mask, truth), float(quality[0, k]))
-        best = found if best is None or found.iou > best.iou else best
+        found = BestMask(mask, points, inside, _miou(mask, truth), float(quality[0, k]))
+        best = found if best is None or found.miou > best.miou else best
     if best is None:
         raise BadInput("No number of points was given: name at least one.")
     return best
 
 
-def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    return float((mask & truth).sum() / (mask | truth).sum())
+def _miou(mask: np.ndarray, truth: np.ndarray) -> float:
+    kinds = [(mask, truth), (~mask, ~truth)]
+    return float(np.mean([(a & b).sum() / (a | b).sum() for a, b in kinds if b.any()]))
