@@ -1,8 +1,6 @@
 """Two and three years, from files to files."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -12,6 +10,7 @@ from odc.geo.geobox import GeoBox
 
 import selion
 from change_scenes import GRID, boxes, write_year
+from command_line import run_here
 from selion import fields, store
 from selion.change import CHANGES, ChangeOptions, OutcomeOptions, sides, step
 from selion.change.pixels import EMPTY, RULES, Scale, classify, compare_pixels, find_rule
@@ -317,20 +316,12 @@ def test_simulated_years_told_from_the_truth(style, tmp_path):
 
 def test_the_verb(pair, tmp_path):
     given, _ = pair
-    call = [
-        sys.executable,
-        "-m",
-        "selion.cli.main",
-        "change",
-        *map(str, given),
-        "-o",
-        str(tmp_path / "out"),
-    ]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    call = ["change", *given, "-o", tmp_path / "out"]
+    done = run_here(*call)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "out" / "report.html")
     assert "split" in done.stderr
-    again = subprocess.run(call, capture_output=True, text=True, check=False)
+    again = run_here(*call)
     assert again.returncode == 2
     assert "--force" in again.stderr
     assert "Traceback" not in again.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,26 +14,13 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from command_line import run_here as selion
 from selion import fields, store
 from selion.cli.main import main
 from selion.grid import whole
 from selion.simulation.landscape import simulate
 
 REPO = Path(__file__).resolve().parents[2]
-
-
-def selion(*arguments, cwd=None, **environment):
-    """Run the command line in a process of its own."""
-    command = [sys.executable, "-m", "selion.cli.main", *map(str, arguments)]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | environment,
-        check=False,
-        timeout=600,
-    )
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ other readers understand.
 import gzip
 import io
 import json
-import subprocess
-import sys
 
 import duckdb
 import geopandas
@@ -24,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmtiles.reader import MemorySource, Reader
 
+from command_line import run_here as selion
 from country_partitions import CRS84, write_table
 from selion import fields
 from selion.cli.country import stats_command
@@ -446,15 +445,6 @@ def test_what_cannot_be_drawn_is_said(frame, maps, tmp_path):
     empty = write_table(frame.head(0), tmp_path / "0.parquet")
     with pytest.raises(BadInput, match="no fields"):
         write_tiles(empty, tmp_path / "x.pmtiles")
-
-
-def selion(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "selion.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_the_commands_answer(maps, units, tmp_path):

@@ -5,7 +5,6 @@ jobs are given.
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import geopandas
@@ -17,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
+from command_line import run_here
 from country_partitions import CRS84, countryside, write_partitions, write_table
 from selion import fields
 from selion.country import MergeOptions, cells, lattice, merge_maps, merging, open_maps
@@ -410,20 +410,11 @@ def test_an_id_that_is_there_twice_gets_a_number(land, tmp_path):
 
 
 def test_the_command_says_what_it_did(partitions, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "selion.cli.main",
-        "merge",
-        *map(str, partitions.paths[:2]),
-        "-o",
-        str(tmp_path / "maps"),
-        "--json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["merge", *partitions.paths[:2], "-o", tmp_path / "maps", "--json"]
+    done = run_here(*command)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["fields"] == open_maps(facts["path"]).rows > 0
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    again = run_here(*command)
     assert again.returncode == 2
     assert "--force" in again.stderr

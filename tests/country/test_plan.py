@@ -4,7 +4,6 @@ all of it hangs on.
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 import selion
+from command_line import run_here
 from option_inputs import PROBE
 from selion import country, imagery
 from selion.country import (
@@ -337,35 +337,13 @@ def test_a_probe_that_is_none_is_refused(tmp_path):
 
 
 def test_without_measured_times_there_is_no_plan(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "selion.cli.main",
-        "plan",
-        "11,47,12,48",
-        "--year",
-        "2024",
-        "-o",
-        str(tmp_path / "plan"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["plan", "11,47,12,48", "--year", 2024, "-o", tmp_path / "plan"]
+    done = run_here(*command)
     assert done.returncode == 2
     assert "--probe" in done.stderr
     write_probe(PROBE, tmp_path / "probe.json")
-    done = subprocess.run(
-        [
-            *command,
-            "--probe-file",
-            str(tmp_path / "probe.json"),
-            "--max-cloud",
-            "40",
-            "--no-balance",
-            "--json",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    probe = ["--probe-file", tmp_path / "probe.json"]
+    done = run_here(*command, *probe, "--max-cloud", 40, "--no-balance", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["jobs"] > 3
     words = json.loads((tmp_path / "plan" / "jobs.json").read_text())[0]["command"]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from command_line import run_here
 from selion.classes import CROP, IGNORE
 from selion.errors import BadInput
 from selion.evaluation.pixels import (
@@ -224,20 +222,15 @@ def test_the_verb_compares_colour_rules(tmp_path):
             (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(values).save(tmp_path / "set" / name / f"p{k}.png")
     command = [
-        sys.executable,
-        "-m",
-        "selion.cli.main",
         "evaluate",
         "--pixels",
-        str(tmp_path / "set"),
+        tmp_path / "set",
         "-o",
-        str(tmp_path / "out"),
+        tmp_path / "out",
         "--boundary-px",
-        "2",
+        2,
     ]
-    ended = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"}
-    )
+    ended = run_here(*command, COLUMNS="200")
     assert ended.returncode == 0, ended.stderr
     found = json.loads((tmp_path / "out" / "pixels.json").read_text())
     rule, nothing = (
@@ -246,6 +239,6 @@ def test_the_verb_compares_colour_rules(tmp_path):
     )
     assert rule > 0.5
     assert nothing < rule
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    again = run_here(*command)
     assert again.returncode == 2
     assert "pixels.json" in again.stderr

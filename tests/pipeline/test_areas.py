@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import shapely
 
+from command_line import run_here as selion
 from selion import fields, imagery, store
 from selion.cli.main import main
 from selion.errors import BadInput, NoScenes, OutputExists, SearchFailed, UnreadableFile
@@ -57,11 +58,6 @@ def survey(area, options):
 def mosaic(survey, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mosaic")
     return composites.write_composite(survey, folder / "valley.zarr", tiles=folder / "tiles")
-
-
-def selion(*arguments, timeout=300):
-    command = [sys.executable, "-m", "selion.cli.main", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def here(capsys, *arguments):

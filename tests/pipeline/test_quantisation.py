@@ -2,13 +2,11 @@
 nearly.
 """
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 
+from command_line import run_here
 from selion import store
 from selion.classes import FTW3
 from selion.errors import BadInput
@@ -158,18 +156,7 @@ def test_too_little_is_refused_and_nothing_is_left(image, model, tmp_path):
 def test_existing_output_is_kept(image, model, tmp_path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "mine.txt").write_text("mine")
-    command = [
-        sys.executable,
-        "-m",
-        "selion.cli.main",
-        "models",
-        "quantise",
-        str(model),
-        str(image),
-        "-o",
-        str(tmp_path / "small"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_here("models", "quantise", model, image, "-o", tmp_path / "small")
     assert done.returncode == 2
     assert "exists" in done.stderr
     assert (tmp_path / "small" / "mine.txt").read_text() == "mine"
