@@ -2,6 +2,7 @@
 
 import json
 
+import geopandas
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -119,3 +120,16 @@ def test_a_damaged_page_is_said(verb, tables, tmp_path, monkeypatch):
     assert "cannot be read" in str(done.exception)
     with pytest.raises(SelionError, match="damaged"):
         fields.read_fields(path)
+
+
+def test_shapes_alone_are_merged(tmp_path):
+    """A GeoParquet of another program has neither ids nor anything else of ours."""
+    shapes = [shapely.box(12, 50, 12.01, 50.01), shapely.box(12.02, 50, 12.03, 50.01)]
+    geopandas.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_parquet(tmp_path / "x.parquet")
+    done = CliRunner().invoke(
+        cli, ["merge", str(tmp_path / "x.parquet"), "-o", str(tmp_path / "m")]
+    )
+    assert done.exit_code == 0, done.exception
+    read = fields.read_fields(tmp_path / "m")
+    assert sorted(read.geometry.bounds["minx"]) == [12, 12.02]
+    assert read["id"].is_unique

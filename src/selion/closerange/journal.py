@@ -81,6 +81,7 @@ class PhotoJournal:
     def add(self, photo: PhotoFile, found: Measured) -> None:
         """Write down a finished photograph, once its mask lies on disk."""
         line = {"stamp": _stamp(photo), "row": found.row, "components": found.components}
+        line["sum"] = _sum(line)
         with self._log.opened() as write:
             write([json.dumps(line)])
 
@@ -90,6 +91,12 @@ def key_of(decided: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decided, sort_keys=True, default=str).encode()).hexdigest()[
         :16
     ]
+
+
+def _sum(line: Mapping[str, Any]) -> str:
+    """Return what tells whether a line is as it was written."""
+    plain = json.dumps({name: line[name] for name in ("stamp", "row", "components")})
+    return hashlib.blake2b(plain.encode(), digest_size=8).hexdigest()
 
 
 def _stamp(photo: PhotoFile) -> str:
@@ -223,8 +230,10 @@ def _read_lines(path: Path) -> Iterator[tuple[str, Measured]]:
     for line in text.splitlines():
         try:
             plain = json.loads(line)
+            if _sum(plain) != plain.get("sum"):
+                continue  # it was changed since: the photograph is measured again
             yield plain["stamp"], Measured(plain["row"], plain["components"])
-        except (ValueError, KeyError, TypeError):  # the end of a killed run
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # a killed run's
             continue
 
 

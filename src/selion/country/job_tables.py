@@ -187,7 +187,9 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
     """
     try:
         names = [str(job["name"]) for job in json.loads((folder / JOBS).read_text("utf-8"))]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if any(name != Path(name).name or name == ".." for name in names):
+            raise ValueError("a name is that of another folder")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder / JOBS} is not a list of jobs ({error!r}): make the plan again."
         ) from error
@@ -296,9 +298,9 @@ def read_job(path: Place) -> JobArea | None:
         if facts.get("core") is None:
             return None
         return JobArea(
-            shape(facts["core"]),
-            shape(feature["geometry"]),
-            None if facts.get("area") is None else shape(facts["area"]),
+            _sound(shape(facts["core"])),
+            _sound(shape(feature["geometry"])),
+            None if facts.get("area") is None else _sound(shape(facts["area"])),
         )
     except (
         OSError,
@@ -307,11 +309,21 @@ def read_job(path: Place) -> JobArea | None:
         IndexError,
         TypeError,
         AttributeError,
+        RecursionError,
         shapely.errors.ShapelyError,
     ) as error:
         raise UnreadableFile(
             f"{path} is not the area of a job ({error}): write the plan again, or delete the file."
         ) from error
+
+
+def _sound(place: Any) -> Any:
+    """Return a place as it is, unless nobody can reckon with it."""
+    import shapely
+
+    if not shapely.is_valid(place) or place.geom_type not in ("Polygon", "MultiPolygon"):
+        raise ValueError(f"{shapely.is_valid_reason(place)}, {place.geom_type}")
+    return place
 
 
 def merged_schema(job_tables: Sequence[JobTable]) -> pa.Schema:

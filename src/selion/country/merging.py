@@ -306,6 +306,7 @@ def _used(schema: pa.Schema, job_tables: list[JobTable]) -> pa.Schema:
 
     there = {name for job_table in job_tables for name in parquet_schema(job_table.path).names} | {
         "bbox",
+        "id",
         "class",
         "metrics:area",
         "metrics:perimeter",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -82,7 +83,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         array: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TokenError, MemoryError, RecursionError) as error:
         raise BadInput(f"{path} cannot be read as an array ({error}): copy it again.") from error
     return array
 

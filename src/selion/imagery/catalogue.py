@@ -47,6 +47,7 @@ FAILURES = (
     KeyError,
     TypeError,
     AttributeError,
+    RecursionError,
 )
 """What pystac-client raises when a server does not answer, or with something that is no catalogue:
 it takes the answer apart without looking."""

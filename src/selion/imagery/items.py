@@ -200,7 +200,7 @@ def _footprint(geometry: object) -> dict[str, object]:
 def _number(value: object) -> float | None:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if number == number else None  # noqa: PLR0124 - NaN
 

@@ -142,7 +142,7 @@ def choose_items(
     shapely.prepare(area.geometry)
     scenes, refused, seen, cloudy = [], [], set(), 0
     for item in items:
-        key = (item.get("collection"), item.get("id"))
+        key = (str(item.get("collection")), str(item.get("id")))
         if key in seen:
             continue
         seen.add(key)

@@ -335,7 +335,7 @@ def read_card(path: str | Path) -> ModelCard:
         raise UnreadableFile(
             f"There is no model card at {path}: give a model's name, or a folder that holds {CARD}."
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} cannot be read as a model card ({error}): give a model's name, or a folder "
             f"that holds {CARD}."
@@ -366,7 +366,7 @@ def read_start(path: Path) -> tuple[StartingPoint, ...]:
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} cannot be read ({error}): it says what the run started from; remove it to go "
             "on without that in the model's card."

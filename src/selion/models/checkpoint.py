@@ -197,6 +197,13 @@ class Checkpoint:
         )
 
 
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # Python says so of some that are cut
+        return False
+
+
 def check_container(path: Path) -> None:
     """Only the zip form can hold tensors apart from the pickle.
 
@@ -219,7 +226,7 @@ def check_container(path: Path) -> None:
             f"{path} is a bare pickle, which can only be read by executing it, so it is refused: "
             "get the weights as safetensors."
         )
-    if not zipfile.is_zipfile(path):
+    if not _is_zip(path):
         raise UnreadableFile(
             f"{path} is not a whole checkpoint (a zip archive was expected): it may be truncated, "
             "or of another kind."

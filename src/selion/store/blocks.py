@@ -238,7 +238,7 @@ class BlockStore:
     def _manifest(self) -> dict[str, Any]:
         try:
             said = json.loads(self.files.get(self.kind.manifest) or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return said if isinstance(said, dict) else {}
 

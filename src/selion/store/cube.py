@@ -367,9 +367,13 @@ def _opened(path: str) -> Any:
 
 def _grid(path: str, said: dict[str, Any], shape: tuple[int, ...]) -> GeoBox:
     transform = said.get("spatial:transform")
-    if transform is None or len(transform) != 6:
+    if not (
+        isinstance(transform, list | tuple)
+        and len(transform) == 6
+        and all(isinstance(part, int | float) and abs(part) < 1e300 for part in transform)
+    ):
         raise UnreadableFile(
-            f"{path} has no georeferencing: wanted is the attribute spatial:transform."
+            f"{path} has no georeferencing: wanted is the attribute spatial:transform, six numbers."
         )
     crs = said.get("proj:code") or said.get("proj:wkt2")
     grid = GeoBox((shape[0], shape[1]), Affine(*transform), CRS(crs) if crs else None)

@@ -181,6 +181,8 @@ def _load(path: Path) -> Table:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path} is not well formed ({error}): correct the line.") from error
+    except RecursionError as error:
+        raise BadInput(f"{path} is nested too deeply: write a recipe.") from error
 
 
 def _change(text: str) -> Table:

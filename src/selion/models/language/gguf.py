@@ -5,6 +5,7 @@ Only what a small Llama needs: plain numbers, and the block formats ``Q8_0`` and
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,14 +86,24 @@ class GgufFile:
         self.path = path
         self.facts: dict[str, Any] = {}
         """What the file says of its model."""
-        self._held = np.memmap(path, np.uint8, "r")
-        self._at = 0
+        try:
+            self._held = np.memmap(path, np.uint8, "r")
+            self._read()
+        except (OSError, ValueError, KeyError, IndexError, struct.error, RecursionError) as error:
+            raise UnreadableFile(
+                f"{path} cannot be read as GGUF ({error}): it is damaged; fetch it again."
+            ) from error
+
+    def _read(self) -> None:
+        path = self.path
         if bytes(self._held[:4]) != b"GGUF":
             raise UnreadableFile(f"{path} is no GGUF file: give one of llama.cpp's.")
         self._at = 4
         version, tensors, facts = self._number(4), self._number(10), self._number(10)
         if version not in (2, 3):
             raise UnreadableFile(f"{path} is GGUF of version {version}; wanted is 2 or 3.")
+        if max(facts, tensors) > len(self._held):
+            raise ValueError(f"{max(facts, tensors):,} entries are announced")
         for _ in range(facts):
             name = self._text()
             self.facts[name] = self._value(self._number(4))
@@ -125,7 +136,9 @@ class GgufFile:
             )
         kind, step = _FORMATS[number], int(self.facts.get("general.alignment", 32))
         first = -(-self._at // step) * step + offset
-        size = int(np.prod(shape)) * _BYTES[kind] // _BLOCK
+        size = math.prod(shape) * _BYTES[kind] // _BLOCK
+        if math.prod(shape) % _BLOCK or first + size > len(self._held):
+            raise UnreadableFile(f"{self.path} is truncated: {name} is not whole; fetch it again.")
         return Packed(kind, shape, np.array(self._held[first : first + size]))
 
     def _number(self, kind: int) -> Any:
@@ -136,6 +149,8 @@ class GgufFile:
 
     def _text(self) -> str:
         size = self._number(10)
+        if self._at + size > len(self._held):
+            raise ValueError(f"a text of {size:,} bytes is announced")
         self._at += size
         return bytes(self._held[self._at - size : self._at]).decode()
 
@@ -145,4 +160,6 @@ class GgufFile:
         if kind != _LIST:
             return self._number(kind)
         inner, count = self._number(4), self._number(10)
+        if self._at + count > len(self._held):
+            raise ValueError(f"a list of {count:,} values is announced")
         return [self._value(inner) for _ in range(count)]
