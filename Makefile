@@ -4,12 +4,14 @@ BIN := $(V)/bin
 BARE := .venv-wheel
 SERVICES := .venv-services
 WORKERS ?= 2
+COUNT ?= 10000
+SEED ?= 0
 # Many short processes run here: each reads the compiled modules that the first one wrote.
 export PYTHONDONTWRITEBYTECODE =
 # uv fetches, unpacks and compiles on all cores; where it finds no index, pip installs the same.
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e $(WANTED) || $(BIN)/python -m pip install -q -c constraints.txt -e $(WANTED)
 
-.PHONY: help setup services demo test test-slow test-faults test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
+.PHONY: help setup services demo test test-slow test-faults test-fuzz test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -45,6 +47,9 @@ test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as 
 
 test-faults: $(V)/.test ## put every verb through every fault; the table: docs/reliability.md
 	$(BIN)/python bench/fault_verbs.py --all --places 3 --jobs 2 --page docs/reliability.md
+
+test-fuzz: $(V)/.test ## give every reader 10,000 hostile inputs (hours; COUNT=200 for a look)
+	$(BIN)/python bench/fuzz.py --count $(COUNT) --seed $(SEED)
 
 test-services: $(V)/.test services ## test the search against the real stac-fastapi-pgstac, where it and PostgreSQL can be had
 	SELION_SERVICES_PYTHON=$(SERVICES)/bin/python $(BIN)/python -m pytest -q tests/imagery/test_pgstac.py tests/imagery/test_services_archive.py

@@ -61,14 +61,17 @@ def again(reader: Reader, number: int, seed: int, work: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--reader", choices=[*READERS, "all"], default="all")
+    parser.add_argument("--reader", default="all", help=f"all, or some of {', '.join(READERS)}")
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="make this input again, and show what it does")
     parser.add_argument("--work", type=Path, help="keep the inputs here")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    names = list(READERS) if given.reader == "all" else [given.reader]
+    names = list(READERS) if given.reader == "all" else given.reader.split(",")
+    unknown = sorted({*names} - {*READERS})
+    if unknown:
+        parser.error(f"there is no reader {unknown[0]}; known: {', '.join(READERS)}")
     if given.only is not None:
         work = given.work or Path(tempfile.mkdtemp())
         again(READERS[names[0]], given.only, given.seed, work)
@@ -83,7 +86,9 @@ def main() -> int:
         print(line(name, counts, time.monotonic() - begin), flush=True)
         show(name, counts)
         sys.stdout.flush()
-        rows.append({"reader": name, **{kind: counts.kinds[kind] for kind in KINDS}, "found": counts.found})
+        rows.append(
+            {"reader": name, **{kind: counts.kinds[kind] for kind in KINDS}, "found": counts.found}
+        )
         bad += sum(map(len, counts.found.values()))
         if given.json:
             given.json.write_text(json.dumps(rows, indent=1))

@@ -33,7 +33,7 @@ WORDS = (
     "", " ", "x", "../../../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "\0",
     "/vsisubfile/0_,/etc/passwd", "/vsizip//etc/passwd", "http://127.0.0.1:9/x.tif", "NaN", "1e999",
     "<img src=x onerror=alert(1)>", "\ud800", "\u202e\u0000", "%s%n%x", "{}", "-1", "a" * 70_000,
-    "True", "null", "2024-13-45T99:99:99Z", "0000-00-00", "EPSG:999999", "UTM", "é\n\r\t", "${HOME}",
+    "True", "null", "2024-13-45T99:99:99Z", "0000-00-00", "EPSG:999999", "UTM", "é\n\r\t", "$HOME",
 )  # fmt: skip
 _DEEP = "deeply nested"
 PASSWD = b"cos\nsystem\n(S'touch CANARY'\ntR."
@@ -58,7 +58,7 @@ def value(chance: random.Random) -> Any:
         lambda: chance.choice((0.5, -0.0, 1e308, float("nan"), float("inf"), -float("inf"))),
         lambda: 10 ** chance.choice((30, 400, 5000)),
         lambda: chance.choice(WORDS),
-        lambda: [],
+        list,
         dict,
         lambda: [[value(chance)]],
         lambda: {chance.choice(WORDS): value(chance)},
@@ -143,12 +143,16 @@ def _change(holder: Any, key: Any, found: list[tuple[Any, Any]], chance: random.
         lambda: holder.__setitem__(key, [held]),
         lambda: holder.__setitem__(key, {"x": held}),
         lambda: holder.__setitem__(key, str(held)),
-        lambda: holder.__setitem__(key, held * chance.choice((2, 50, -1)))
-        if isinstance(held, list | str | int | float) and not isinstance(held, bool)
-        else None,
-        lambda: holder.__setitem__(chance.choice(WORDS), value(chance))
-        if isinstance(holder, dict)
-        else holder.append(value(chance)),
+        lambda: (
+            holder.__setitem__(key, held * chance.choice((2, 50, -1)))
+            if isinstance(held, list | str | int | float) and not isinstance(held, bool)
+            else None
+        ),
+        lambda: (
+            holder.__setitem__(chance.choice(WORDS), value(chance))
+            if isinstance(holder, dict)
+            else holder.append(value(chance))
+        ),
         lambda: holder.__setitem__(key, number(chance)),
     )
     try:
@@ -278,7 +282,7 @@ TIFF_SIZES = (1, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)
 
 
 def _entries(data: bytes, base: int = 0) -> tuple[str, bool, list[tuple[int, int]]]:
-    """Return the order, whether offsets have 64 bits, and where the directories lie, with counts."""
+    """Return the order, if offsets have 64 bits, and where directories lie, with counts."""
     order = "<" if data[base : base + 2] == b"II" else ">"
     big = data[base + 2 : base + 4] in (b"+\0", b"\0+")
     form, size, first = (order + "Q", 20, base + 8) if big else (order + "I", 12, base + 4)
@@ -472,7 +476,9 @@ def sqlite(data: bytes, chance: random.Random) -> bytes:
     """Change cells and the schema of a GeoPackage, or its pages."""
     if chance.random() < 0.3:
         out = bytearray(data)
-        put(out, chance.choice((16, 28, 32, 36, 52, 56, 100, 103, 4096, 4099)), ">H", number(chance))
+        put(
+            out, chance.choice((16, 28, 32, 36, 52, 56, 100, 103, 4096, 4099)), ">H", number(chance)
+        )
         return bytes(out) if chance.random() < 0.5 else noise(data, chance)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.gpkg"
@@ -491,7 +497,9 @@ def sqlite(data: bytes, chance: random.Random) -> bytes:
 
 def _sqlite_step(held: sqlite3.Connection, chance: random.Random) -> None:
     names = [row[0] for row in held.execute("SELECT name FROM sqlite_master WHERE type='table'")]
-    for (trigger,) in held.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
+    for (trigger,) in held.execute(
+        "SELECT name FROM sqlite_master WHERE type='trigger'"
+    ).fetchall():
         held.execute(f'DROP TRIGGER "{trigger}"')
     name = chance.choice([one for one in names if not one.startswith(("sqlite", "rtree"))])
     columns = [row[1] for row in held.execute(f'PRAGMA table_info("{name}")')]
@@ -503,7 +511,9 @@ def _sqlite_step(held: sqlite3.Connection, chance: random.Random) -> None:
         held.execute(f'ALTER TABLE "{name}" RENAME COLUMN "{column}" TO "x{chance.randrange(9)}"')
     elif act == 2:
         held.execute("PRAGMA writable_schema=1")
-        held.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", (chance.choice(WORDS), name))
+        held.execute(
+            "UPDATE sqlite_master SET sql = ? WHERE name = ?", (chance.choice(WORDS), name)
+        )
     elif act == 3:
         held.execute(
             f'CREATE TRIGGER t{chance.randrange(99)} AFTER INSERT ON "{name}" BEGIN '
@@ -555,7 +565,9 @@ def parquet(data: bytes, chance: random.Random) -> bytes:
             out[foot : len(out) - 8] = noise(bytes(out[foot : len(out) - 8]), chance)
         elif act == 2:
             for _ in range(chance.choice((1, 4))):
-                out[foot + chance.randrange(size)] = chance.choice((0, 0x7F, 0xFF, 0x18, 0x15, 0x1C))
+                out[foot + chance.randrange(size)] = chance.choice(
+                    (0, 0x7F, 0xFF, 0x18, 0x15, 0x1C)
+                )
         else:
             out[4:foot] = noise(bytes(out[4:foot]), chance)
         return bytes(out)
@@ -768,8 +780,9 @@ def checkpoint(data: bytes, chance: random.Random) -> bytes:
         members[name] = bytes(300 * 2**20)
     elif act == 4:
         at = chance.randrange(len(members[name]) + 1)
-        operations = (b"cos\nsystem\n", b"R", b"(", b"0" * 50, b"2" * 1000, b"]" * 10_000, b"\x8c\x03abc",
-                      b"\x93", b"\x81", b"b", b"I999999999999\n", b"j\xff\xff\xff\xff")  # fmt: skip
+        operations = (b"cos\nsystem\n", b"R", b"(", b"0" * 50, b"2" * 1000, b"]" * 10_000,
+                      b"\x8c\x03abc", b"\x93", b"\x81", b"b", b"I999999999999\n",
+                      b"j\xff\xff\xff\xff")  # fmt: skip
         members[name] = members[name][:at] + chance.choice(operations) + members[name][at:]
     else:
         members[name] = noise(members[name], chance)

@@ -35,7 +35,7 @@ SECONDS = 20.0
 """For one input."""
 BATCH = 250
 """Inputs of a child."""
-LONGEST = 4000
+LONGEST = 4100
 """Characters of a sentence."""
 
 
@@ -104,7 +104,9 @@ def make_input(reader: Reader, seeds: Path, number: int, seed: int, place: Path)
     return chance
 
 
-def judge(reader: Reader, act: Callable[[Path, Path], Any], place: Path, out: Path) -> tuple[str, Any]:
+def judge(
+    reader: Reader, act: Callable[[Path, Path], Any], place: Path, out: Path
+) -> tuple[str, Any]:
     """Return a kind (answer, refused, or what went wrong) and what is to be said of it."""
     try:
         answer = act(place, out)
@@ -147,17 +149,20 @@ class Watch:
 
     def _look(self, event: str, name: Any) -> None:
         if isinstance(name, str | bytes | os.PathLike):
-            path = os.path.abspath(os.fsdecode(name))
+            path = os.path.abspath(os.fsdecode(name))  # noqa: PTH100 - links are not followed
             if not path.startswith((self.inside, "/dev/null", "/dev/shm/", "/proc/self")) and (
-                "__pycache__" not in path):
+                "__pycache__" not in path
+            ):
                 self.seen.append(f"{event} {path}")
 
 
-def _child(reader: Reader, seeds: Path, first: int, last: int, seed: int, pipe: int, place: Path) -> None:
+def _child(
+    reader: Reader, seeds: Path, first: int, last: int, seed: int, pipe: int, place: Path
+) -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)
     os.dup2(quiet, 1)
-    with open("/proc/self/status", encoding="ascii") as status:
+    with Path("/proc/self/status").open(encoding="ascii") as status:
         held = next(int(line.split()[1]) for line in status if line.startswith("VmData")) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (held + MEMORY, held + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -173,13 +178,13 @@ def _child(reader: Reader, seeds: Path, first: int, last: int, seed: int, pipe: 
         out = place / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        before = sorted(os.listdir(place))
+        before = {path.name for path in place.iterdir()}
         act = chance.choice(list(reader.judges))
         os.write(pipe, f"{json.dumps([number])}\n".encode())
         watch.on, watch.seen = True, []
         kind, said = judge(reader, act, place / "input", out)
         watch.on = False
-        beside = set(os.listdir(place)) - {*before, "cache"}
+        beside = {path.name for path in place.iterdir()} - {*before, "cache"}
         if watch.seen or beside:
             kind, said = "outside", f"{watch.seen[:2]} {sorted(beside)[:2]}"
         elif kind == "answer" and reader.checked and repr(said) not in sound:
@@ -293,7 +298,9 @@ def _batch(
             os.close(hear)
             _child(reader, seeds, first, last, seed, tell, place)
         except BaseException:  # noqa: BLE001 - it is the harness that failed
-            os.write(tell, f"{json.dumps([-1, 'harness', traceback.format_exc()[-900:]])}\n".encode())
+            os.write(
+                tell, f"{json.dumps([-1, 'harness', traceback.format_exc()[-900:]])}\n".encode()
+            )
             os._exit(1)
         os._exit(0)
     os.close(tell)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from fuzz_pool import Reader, run_verb
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput
 
 CLASSES = ("background", "field", "boundary")
 
@@ -37,11 +37,13 @@ def seed(folder: Path, name: str, *given: Path) -> Path:
 
 
 def only(place: Path, pattern: str = "*") -> Path:
-    return sorted(path for path in place.glob(pattern) if not path.name.startswith("."))[0]
+    return min(path for path in place.glob(pattern) if not path.name.startswith("."))
 
 
 def digest(*arrays) -> str:
-    return hashlib.sha256(b"".join(np.ascontiguousarray(one).tobytes() for one in arrays)).hexdigest()
+    return hashlib.sha256(
+        b"".join(np.ascontiguousarray(one).tobytes() for one in arrays)
+    ).hexdigest()
 
 
 # rasters
@@ -79,11 +81,12 @@ def read_raster(place: Path, _out: Path):
 
 def map_image(place: Path, out: Path):
     from option_inputs import Quick
-
-    import selion.pipeline.maps as maps
+    from selion.pipeline import maps
 
     maps.load_refined = lambda *_a, **_k: Quick()
-    return run_verb(["map", str(only(place)), "-o", str(out / "f.parquet"), "--bands", "1,2,3,1", "--quiet"])
+    return run_verb(
+        ["map", str(only(place)), "-o", str(out / "f.parquet"), "--bands", "1,2,3,1", "--quiet"]
+    )
 
 
 def plan_map(place: Path, out: Path):
@@ -193,7 +196,11 @@ def read_archive(place: Path, _out: Path):
 
     archive = pmtiles.open_archive(only(place))
     low, high = archive.zooms
-    return [len(archive.tile(z, x, x)) for z in range(low, min(high, low + 3) + 1) for x in (0, 2**z // 2)]
+    return [
+        len(archive.tile(z, x, x))
+        for z in range(low, min(high, low + 3) + 1)
+        for x in (0, 2**z // 2)
+    ]
 
 
 # texts
@@ -202,19 +209,29 @@ def read_archive(place: Path, _out: Path):
 def items(folder: Path) -> None:
     from stac_items import item
 
-    found = [item(tile="32UPC", box=(11.9, 49.9, 12.9, 50.9), time=f"2024-05-{day:02}T10:00:00Z") for day in (1, 5)]
+    found = [
+        item(tile="32UPC", box=(11.9, 49.9, 12.9, 50.9), time=f"2024-05-{day:02}T10:00:00Z")
+        for day in (1, 5)
+    ]
     for one in found:
         for asset in one["assets"].values():
             asset["href"] = "https://example.org/" + asset["href"]
     (seed(folder, "feature") / "x.json").write_text(json.dumps(found[0]))
-    (seed(folder, "features") / "x.json").write_text(json.dumps({"type": "FeatureCollection", "features": found}))
+    (seed(folder, "features") / "x.json").write_text(
+        json.dumps({"type": "FeatureCollection", "features": found})
+    )
     place = seed(folder, "catalogue")
     for number, one in enumerate(found):
         (place / f"item{number}.json").write_text(json.dumps(one))
+    links = [{"rel": "item", "href": f"./item{k}.json"} for k in range(2)]
+    about = {"stac_version": "1.0.0", "description": "x", "license": "x"}
+    extent = {
+        "spatial": {"bbox": [[11, 49, 13, 51]]},
+        "temporal": {"interval": [["2024-01-01T00:00:00Z", None]]},
+    }
     collection = {
-        "type": "Collection", "id": "sentinel-2-l2a", "stac_version": "1.0.0", "description": "x", "license": "x",
-        "extent": {"spatial": {"bbox": [[11, 49, 13, 51]]}, "temporal": {"interval": [["2024-01-01T00:00:00Z", None]]}},
-        "links": [{"rel": "item", "href": f"./item{k}.json"} for k in range(2)] + [{"rel": "child", "href": "./catalog.json"}],
+        **about, "type": "Collection", "id": "sentinel-2-l2a", "extent": extent,
+        "links": [*links, {"rel": "child", "href": "./catalog.json"}],
     }  # fmt: skip
     (place / "collection.json").write_text(json.dumps(collection))
     catalog = {"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "x",
@@ -272,7 +289,9 @@ def cards(folder: Path) -> None:
 
     found = sorted(Path(registry.__file__).parents[1].joinpath("weights").rglob("*.toml"))
     for path in found[:6]:
-        (seed(folder, f"{path.parent.name}-{path.stem}") / "card.toml").write_bytes(path.read_bytes())
+        (seed(folder, f"{path.parent.name}-{path.stem}") / "card.toml").write_bytes(
+            path.read_bytes()
+        )
 
 
 def read_card(place: Path, _out: Path):
@@ -295,7 +314,10 @@ def journals(folder: Path) -> None:
     held = BlockJournal(place, "key")
     rng = np.random.default_rng(0)
     for k in range(3):
-        held.save((slice(0, 20), slice(20 * k, 20 * k + 20)), rng.integers(0, 255, (3, 20, 20)).astype(np.uint8))
+        held.save(
+            (slice(0, 20), slice(20 * k, 20 * k + 20)),
+            rng.integers(0, 255, (3, 20, 20)).astype(np.uint8),
+        )
 
 
 def read_blocks(place: Path, _out: Path):
@@ -313,11 +335,35 @@ def read_blocks(place: Path, _out: Path):
 def photographed(folder: Path) -> None:
     made = inputs(folder)
     place = seed(folder, "run", made["photos"] / "photos")
-    run_verb(["crops", str(place / "photos"), "-o", str(place / "out"), "-m", "colour", "--workers", "1", "--quiet"])
+    run_verb(
+        [
+            "crops",
+            str(place / "photos"),
+            "-o",
+            str(place / "out"),
+            "-m",
+            "colour",
+            "--workers",
+            "1",
+            "--quiet",
+        ]
+    )
 
 
 def crops_again(place: Path, _out: Path):
-    run_verb(["crops", str(place / "photos"), "-o", str(place / "out"), "-m", "colour", "--workers", "1", "--quiet"])
+    run_verb(
+        [
+            "crops",
+            str(place / "photos"),
+            "-o",
+            str(place / "out"),
+            "-m",
+            "colour",
+            "--workers",
+            "1",
+            "--quiet",
+        ]
+    )
     return (place / "out" / "crops.csv").read_text()
 
 
@@ -361,7 +407,11 @@ def tensors(folder: Path) -> None:
 
     from selion.training.checkpoint import save_state
 
-    save_state(seed(folder, "s") / "x.safetensors", {"a": torch.ones(3, 4), "b": torch.zeros(2)}, {"epoch": 1})
+    save_state(
+        seed(folder, "s") / "x.safetensors",
+        {"a": torch.ones(3, 4), "b": torch.zeros(2)},
+        {"epoch": 1},
+    )
 
 
 def read_tensors(place: Path, _out: Path):
@@ -455,7 +505,9 @@ def read_mask(place: Path, _out: Path):
 
 
 def csvs(folder: Path) -> None:
-    (seed(folder, "answers") / "points.csv").write_text("id,reference,x\na,field,1\nb,other,2\nc,,3\n")
+    (seed(folder, "answers") / "points.csv").write_text(
+        "id,reference,x\na,field,1\nb,other,2\nc,,3\n"
+    )
     (seed(folder, "splits") / "splits.csv").write_text("key,split\na,train\nb,val\nc,test\n")
 
 
@@ -496,7 +548,8 @@ READERS = {
                (read_table, read_polygons, query, tiles, merge, review_status, view_table)),
         Reader("geopackage", tables(".gpkg"), ("*.gpkg",), (read_table, read_polygons, read_place)),
         Reader("flatgeobuf", tables(".fgb"), ("*.fgb",), (read_table, read_polygons, read_place)),
-        Reader("geojson", tables(".geojson"), ("*.geojson",), (read_table, read_polygons, read_place)),
+        Reader("geojson", tables(".geojson"), ("*.geojson",),
+               (read_table, read_polygons, read_place)),
         Reader("pmtiles", tables(".pmtiles"), ("*.pmtiles",), (read_archive,)),
         Reader("stac", items, ("*.json",), (find_items,)),
         Reader("recipe", recipes, ("*.toml",), (read_recipe,)),

@@ -37,6 +37,12 @@ _ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+:/{1,3}|/vsi[a-z0-9_]+[/?])[^\
 _ACCOUNT = re.compile(r"^((?:/vsi[a-z0-9_]+/)?(?:[^:/]+:/{1,3})?)[^/]*@")
 _ASKED = re.compile(r"(?<=url: )(/[^\s?]*)\?\S*")
 """How requests names an address whose server did not answer."""
+LONGEST = 4000
+"""Characters of a message."""
+_LONG = re.compile(r"(\S{300})\S{700,}(\S{100})")
+"""What is longer than any path."""
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Commands to a terminal, and halves of characters, which cannot be printed."""
 
 
 def without_secrets(text: str) -> str:
@@ -59,14 +65,25 @@ def _plain(found: re.Match[str]) -> str:
     return _ACCOUNT.sub(r"\1", address) + (end.group() if end else mark)
 
 
+def _sentence(text: str) -> str:
+    """Return a message as one line that can be printed anywhere, whatever was quoted in it.
+
+    What a file holds may have line breaks, commands for a terminal, or a hundred thousand letters.
+    """
+    line = re.sub(r"[\t\n\r\f\v]+", " ", without_secrets(text)).strip()
+    line = _LONG.sub(r"\1...\2", _UNPRINTABLE.sub("?", line))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 400]} ... {line[-390:]}"
+
+
 class SelionError(Exception):
     """Root of the tree: catch it and you have caught all that selion raises on purpose.
 
-    Its message holds no signature and no password of an address, whoever put it together.
+    Its message is one line, and holds no signature and no password of an address, whoever put it
+    together.
     """
 
     def __init__(self, *said: object) -> None:
-        super().__init__(*(without_secrets(one) if isinstance(one, str) else one for one in said))
+        super().__init__(*(_sentence(one) if isinstance(one, str) else one for one in said))
 
 
 class BadInput(SelionError):

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from selion.errors import BandMismatch, GridMismatch
+from selion.errors import BadInput, BandMismatch, GridMismatch
 from selion.grid import Roi, ground_sampling_distance
 
 RECOGNISED, DOUBT = "recognised", "doubt"
@@ -181,7 +181,17 @@ def image_gsd(source: Source) -> float | None:
     and None for a photograph.
     """
     noted = source.tags.get("image_gsd")
-    return float(noted) if noted else ground_sampling_distance(source.grid)
+    if not noted:
+        return ground_sampling_distance(source.grid)
+    try:
+        metres = float(noted)
+    except ValueError:
+        metres = 0.0
+    if not 0 < metres < np.inf:
+        raise BadInput(
+            f"The tag image_gsd of a raster is {noted!r}; wanted are metres: make the raster again."
+        )
+    return metres
 
 
 class Sink(Protocol):

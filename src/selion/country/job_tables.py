@@ -187,12 +187,12 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
     """
     try:
         names = [str(job["name"]) for job in json.loads((folder / JOBS).read_text("utf-8"))]
-        if any(name != Path(name).name or name == ".." for name in names):
-            raise ValueError("a name is that of another folder")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder / JOBS} is not a list of jobs ({error!r}): make the plan again."
         ) from error
+    if any(name != Path(name).name or name == ".." for name in names):
+        raise UnreadableFile(f"{folder / JOBS} names jobs that lie elsewhere: make the plan again.")
     tables = {name: folder / "jobs" / name / "fields.parquet" for name in names}
     done = [path for path in tables.values() if path.is_file()]
     if not done:
@@ -385,6 +385,18 @@ def measured(table: pa.Table) -> pa.Table:
     return table
 
 
+def _cast(values: pa.ChunkedArray, column: pa.Field) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    try:
+        return values.cast(column.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise BadInput(
+            f"Column {column.name} of a table is {values.type} ({error}); wanted is {column.type}: "
+            "write it so first."
+        ) from error
+
+
 def conformed(table: pa.Table, schema: pa.Schema, moment: Any = None) -> pa.Table:
     """Return a table with exactly the columns of a schema.
 
@@ -396,7 +408,7 @@ def conformed(table: pa.Table, schema: pa.Schema, moment: Any = None) -> pa.Tabl
     arrays = []
     for column in schema:
         values = (
-            table[column.name].cast(column.type)
+            _cast(table[column.name], column)
             if column.name in table.column_names
             else pa.nulls(len(table), column.type)
         )

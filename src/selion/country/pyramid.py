@@ -172,6 +172,8 @@ def _read(tables: list[pa.Table]) -> _Chunk:
     import shapely
 
     table = pa.concat_tables(tables)
+    if table.schema.get_field_index("geometry") < 0:
+        raise BadInput("The map has no column geometry: write it again with 'selion merge'.")
     check_polygons(table["geometry"], "The map")
     geometries = decoded(table["geometry"].to_numpy(), "The map")
     parts, owner = shapely.get_parts(geometries, return_index=True)

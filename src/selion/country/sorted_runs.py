@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,8 +45,9 @@ def boxes_of(table: pa.Table) -> np.ndarray:
     """
     import pyarrow as pa
 
-    kind = table.schema.field("bbox").type
-    if not pa.types.is_struct(kind) or not set(SIDES) <= {field.name for field in kind}:
+    at = table.schema.get_field_index("bbox")
+    kind: Any = table.schema.field(at).type if at >= 0 else "nothing"
+    if at < 0 or not pa.types.is_struct(kind) or not set(SIDES) <= {field.name for field in kind}:
         raise BadInput(
             f"The column bbox of a table holds {kind}; wanted are {', '.join(SIDES)}: write the "
             "table again with 'selion map' or 'selion merge'."

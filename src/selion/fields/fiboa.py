@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selion.errors import BadInput
 from selion.fields.memory import give_back
 from selion.fields.schema import COLUMNS, Origin
 from selion.store.address import locate
@@ -170,9 +171,15 @@ def _arrow(
     """Build the columns of some rows."""
     import pyarrow as pa
 
-    arrays = [
-        pa.array(plain[field.name], field.type, from_pandas=True) for field in list(schema)[:-2]
-    ]
+    try:
+        arrays = [
+            pa.array(plain[field.name], field.type, from_pandas=True) for field in list(schema)[:-2]
+        ]
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadInput(
+            f"A column of the fields holds something else than it should ({error}): correct it, or "
+            "leave it out."
+        ) from error
     parts = [pa.array(bounds[:, k]) for k in range(4)]
     box = pa.StructArray.from_arrays(parts, fields=list(schema.field("bbox").type))
     return pa.table([*arrays, box, outlines], schema=schema)

@@ -19,6 +19,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -152,7 +153,10 @@ def parse_line(line: bytes) -> Action | Header | None:
         table = json.loads(line)
         if table.get("selion", table.get(FORMER)) == "review":
             return Header(str(table["map"]), int(table["fields"]), str(table["fingerprint"]))
-        return read_action(table, str(table["time"]))
+        time = str(table["time"])
+        if not 1970 <= datetime.fromisoformat(time).year < 2200:
+            return None
+        return read_action(table, time)
     except (
         ValueError,
         KeyError,

@@ -102,7 +102,10 @@ class ReviewedMap:
                 "Some fields of the map share an id: write it again with 'selion map', whose ids "
                 "say where."
             )
-        if any(not 0 < len(name) <= LONGEST or not name.isprintable() for name in self.ids):
+        if any(
+            not isinstance(name, str) or not 0 < len(name) <= LONGEST or not name.isprintable()
+            for name in self.ids
+        ):
             raise BadInput(
                 f"Some ids of the map are empty, longer than {LONGEST} characters or not "
                 "printable: give its polygons short unique ids."

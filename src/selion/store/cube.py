@@ -294,15 +294,27 @@ class CubeSource:
                 f"{path} is not a single array of (band, y, x): give the array inside it."
             )
         said = dict(array.attrs)
-        bands = tuple(said.get("bands") or (f"band{k + 1}" for k in range(array.shape[0])))
-        nodata = said.get("nodata")
+        bands = said.get("bands") or [f"band{k + 1}" for k in range(array.shape[0])]
+        tags, nodata = said.get("tags") or {}, said.get("nodata")
+        if (
+            not isinstance(bands, list)
+            or len(bands) != array.shape[0]
+            or not all(isinstance(name, str) for name in bands)
+        ):
+            raise UnreadableFile(
+                f"{path} has {array.shape[0]} bands, and other names for them: write it again."
+            )
+        if not isinstance(tags, dict) or not isinstance(nodata, int | float | None):
+            raise UnreadableFile(
+                f"{path} says what are no tags, or no value of nodata: write it again."
+            )
         return cls(
             path=path,
             grid=_grid(path, said, array.shape[1:]),
-            bands=bands,
+            bands=tuple(bands),
             dtype=np.dtype(array.dtype),
             nodata=None if nodata is None else float(nodata),
-            tags=dict(said.get("tags") or {}),
+            tags={str(key): str(value) for key, value in tags.items()},
             _array=array,
         )
 
@@ -359,7 +371,15 @@ def _opened(path: str) -> Any:
 
     try:
         return zarr.open(path, mode="r", zarr_format=3)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise UnreadableFile(
             f"{path} cannot be opened as a Zarr of version 3 ({error}): write it again."
         ) from error

@@ -41,6 +41,10 @@ class TablePart:
     bytes: int | None = None
 
 
+def _damaged(place: Place, error: Exception) -> DamagedTable:
+    return DamagedTable(f"{place} cannot be read ({error}): it is damaged; copy or write it again.")
+
+
 @contextmanager
 def parquet_file(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file; of a remote one only what is read travels.
@@ -60,6 +64,7 @@ def parquet_file(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
     DamagedTable
         If it is damaged, also where that shows within the block only.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not isinstance(place, RemotePath):
@@ -69,9 +74,9 @@ def parquet_file(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
             except OSError as error:
                 if error.errno is not None or isinstance(error, SelionError):
                     raise
-                raise DamagedTable(
-                    f"{place} cannot be read ({error}): it is damaged; copy or write it again."
-                ) from error
+                raise _damaged(place, error) from error
+            except pa.ArrowException as error:
+                raise _damaged(place, error) from error
         return
     # one request for the columns of a row group, not one for each
     options = {"pre_buffer": True} | options

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,18 @@ KINDS = (
     "GeometryCollection",
 )  # fmt: skip
 """What WKB calls 1, 2, 3 ..."""
+POLYGON = b"\x01\x03\0\0\0"
+"""How nearly all WKB of fields begins."""
+DEEPEST = 1000
+"""Geometries within a geometry that may hold others."""
+_HOLDS_OTHERS = re.compile(
+    rb"\x01[\x04-\x07]\0\0[\0\x20\x40\x60\x80\xa0\xc0\xe0]|\0[\0\x20\x40\x60\x80\xa0\xc0\xe0]\0\0[\x04-\x07]"
+    rb"|\x01(?:[\xec-\xef]\x03|[\xd4-\xd7]\x07|[\xbc-\xbf]\x0b)\0\0"
+    rb"|\0\0\0(?:\x03[\xec-\xef]|\x07[\xd4-\xd7]|\x0b[\xbc-\xbf])",
+    re.DOTALL,
+)
+"""How WKB of several points, lines or polygons, or of a collection, begins, in both byte orders,
+with or without heights, measures and an SRID."""
 Bbox = tuple[float, float, float, float]
 """West, south, east, north."""
 WHOLE_FILES = (".gpkg", ".fgb", ".geojson", ".json", ".gml", ".kml")
@@ -74,6 +87,8 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path, bbox)
     import pyogrio
+    from pyproj.exceptions import ProjError
+    from shapely.errors import GEOSException
 
     given: bytes | Path
     if isinstance(path, RemotePath):
@@ -91,10 +106,27 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         return pyogrio.read_dataframe(
             given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
         )
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+    except (
+        *_gdal_failures(),
+        GEOSException,
+        ProjError,
+        UnicodeDecodeError,
+        UnboundLocalError,
+    ) as error:
         raise UnreadableFile(
             f"{path} cannot be read as fields ({error}): check that the file is whole."
         ) from error
+
+
+def _gdal_failures() -> tuple[type[Exception], ...]:
+    """Return what pyogrio raises at files that are not what they say."""
+    from pyogrio import errors
+
+    return tuple(
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    )
 
 
 def _whole(address: RemotePath) -> bytes:
@@ -164,13 +196,20 @@ def read_parquet(path: Place, bbox: Bbox | None = None) -> geopandas.GeoDataFram
         If it is no GeoParquet file.
     """
     import geopandas
+    import pyarrow as pa
 
     metadata = read_metadata(path)
     covered = "covering" in metadata["geo"]["columns"]["geometry"]
     with parquet_file(path) as file:
         table = _near(file, bbox) if bbox is not None and covered else file.read()
-    data = table.to_pandas(types_mapper=pandas_type)
-    geometry = decoded(data.pop("geometry").to_numpy(), str(path))
+    try:
+        data = table.to_pandas(types_mapper=pandas_type)
+        wkb = data.pop("geometry").to_numpy()
+    except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UnreadableFile(
+            f"{path} is not a table as its metadata say ({error!r}): write it again."
+        ) from error
+    geometry = decoded(wkb, str(path))
     data = data.drop(columns=["bbox"], errors="ignore")
     frame = geopandas.GeoDataFrame(data, geometry=geometry, crs=file_crs(path))
     frame.attrs["collection"] = metadata["collection"]
@@ -267,6 +306,25 @@ def said_box(geometry: Mapping[str, Any]) -> Bbox | None:
     return sides[0], sides[1], sides[half], sides[half + 1]
 
 
+def check_depth(wkb: Iterable[Any], name: str) -> None:
+    """Refuse geometries in geometries in geometries: GEOS would read them until its stack ends.
+
+    Raises
+    ------
+    UnreadableFile
+        If a geometry of the table ``name`` holds too many that hold others.
+    """
+    for value in wkb:
+        if (
+            isinstance(value, bytes)
+            and _HOLDS_OTHERS.match(value)
+            and len(_HOLDS_OTHERS.findall(value)) > DEEPEST
+        ):
+            raise UnreadableFile(
+                f"{name} holds a geometry of more than {DEEPEST:,} nested ones: give polygons."
+            )
+
+
 def decoded(wkb: np.ndarray, name: str) -> np.ndarray:
     """Return (n,) geometries of their WKB.
 
@@ -277,6 +335,7 @@ def decoded(wkb: np.ndarray, name: str) -> np.ndarray:
     """
     import shapely
 
+    check_depth(wkb, name)
     try:
         shapes: np.ndarray = shapely.from_wkb(wkb)
     except (shapely.errors.GEOSException, TypeError) as error:
@@ -296,6 +355,7 @@ def check_polygons(geometry: pa.ChunkedArray, name: str) -> None:
     BadInput
         If a row has none, or one of another kind; ``name`` is that of the table.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if geometry.null_count:
@@ -303,7 +363,10 @@ def check_polygons(geometry: pa.ChunkedArray, name: str) -> None:
             f"{name} has {geometry.null_count:,} rows without geometry: leave them out, and give "
             "a table of fields."
         )
+    if not (pa.types.is_binary(geometry.type) or pa.types.is_large_binary(geometry.type)):
+        raise BadInput(f"{name} holds {geometry.type} as geometry: wanted is WKB.")
     heads = pc.unique(pc.binary_slice(geometry, 0, 5)).to_pylist()
+    check_depth(geometry.to_pylist() if len(heads) > 1 or heads[:1] != [POLYGON] else (), name)
     others = sorted({_kind(head) for head in heads} - {"Polygon", "MultiPolygon"})
     if others:
         raise BadInput(
@@ -341,15 +404,16 @@ def read_metadata(path: Place) -> dict[str, Any]:
     import pyarrow as pa
 
     try:
-        found = parquet_metadata(path).metadata or {}
+        footer = parquet_metadata(path)
+        found = footer.metadata or {}
         geo = json.loads(found[b"geo"])
-        geo["columns"][geo["primary_column"]]
+        geo["columns"][geo["primary_column"]].get("crs")
         collection = json.loads(found.get(b"collection", b"{}"))
     except (OSError, pa.ArrowInvalid) as error:
         raise UnreadableFile(
             f"{path} cannot be read as Parquet ({error}): check that the file is there and whole."
         ) from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} is a Parquet file without proper GeoParquet metadata: write it with selion, "
             "geopandas or GDAL 3.5 or later."
@@ -358,6 +422,13 @@ def read_metadata(path: Place) -> dict[str, Any]:
         raise BadInput(
             f"{path} keeps its geometry in a column called {geo['primary_column']!r}; wanted is "
             "'geometry'."
+        )
+    names = footer.schema.to_arrow_schema().names
+    wrong = [name for name in ("geometry", *names) if names.count(name) != 1]
+    if wrong:
+        raise BadInput(
+            f"{path} has {names.count(wrong[0])} columns called {wrong[0]!r}; wanted is one: write "
+            "the table again."
         )
     return {"geo": geo, "collection": collection}
 

@@ -25,6 +25,8 @@ PACKAGED = Path(__file__).parents[1] / "recipes"
 DECIDING = (("loss", "kind"), ("model", "architecture", "family"))
 """Where these are named anew, what was inherited beside them is dropped: the options of another
 loss or family would make no sense."""
+DEEPEST = 50
+"""Tables within tables of a recipe."""
 SHOWN = 3
 """Changed values in the summary of a recipe that has none."""
 Table = dict[str, Any]
@@ -171,9 +173,21 @@ def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
+def _shallow(table: Table) -> Table:
+    """Return a table whose tables in tables come to an end soon."""
+    waiting: list[tuple[Any, int]] = [(table, 0)]
+    while waiting:
+        held, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise RecursionError
+        inner = held.values() if isinstance(held, dict) else held if isinstance(held, list) else ()
+        waiting += [(one, depth + 1) for one in inner]
+    return table
+
+
 def _load(path: Path) -> Table:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return _shallow(tomllib.loads(path.read_text("utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableFile(
             f"{path} cannot be read as a recipe ({error}): give a TOML file, or one of "

@@ -304,10 +304,11 @@ def open_parquet(paths: Sequence[Place]) -> ParquetFields:
         footers = list(pool.map(read_footer, paths))
     geo, schema = footers[0].geo, footers[0].schema
     name = str(geo.get("primary_column", "geometry"))
-    about = geo["columns"].get(name)
+    columns = geo.get("columns")
+    about = columns.get(name) if isinstance(columns, dict) else None
     if (
         not isinstance(about, dict)
-        or name not in schema.names
+        or schema.get_field_index(name) < 0
         or about.get("encoding", "WKB") != "WKB"
         or not is_binary(schema.field(name).type)
     ):

@@ -59,7 +59,8 @@ def covering_of(about: Mapping[str, Any], schema: pa.Schema) -> str | None:
         name = str(about["covering"]["bbox"]["xmin"][0])
     except (KeyError, TypeError, IndexError, AttributeError):
         name = "bbox"
-    kind = schema.field(name).type if name in schema.names else None
+    at = schema.get_field_index(name)  # two of a name are none
+    kind = schema.field(at).type if at >= 0 else None
     sides = (
         [kind.field(side).type for side in SIDES if kind.get_field_index(side) >= 0]
         if kind is not None and pa.types.is_struct(kind)

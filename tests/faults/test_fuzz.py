@@ -1,0 +1,176 @@
+"""Hostile inputs, by format: a few of each reader here, ten thousand with ``make test-fuzz``.
+
+What the long runs found stays below, each as the smallest input that did it.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import shapely
+
+from option_inputs import table_of
+from selion import errors, fields, store
+from selion.closerange.journal import LINES, PhotoJournal, _read_lines
+from selion.closerange.measure import Measured
+from selion.country.job_tables import finished_jobs
+from selion.data.photos import PhotoFile
+from selion.data.values import read_array
+from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.models.card import read_card
+from selion.models.checkpoint import Checkpoint
+from selion.models.language.gguf import GgufFile
+from selion.training.reading import read_recipe
+
+QUICK = ("zarr", "vrt", "geojson", "geopackage", "pmtiles", "stac", "onnx", "array", "csv")
+FUZZ = Path(__file__).parents[2] / "bench" / "fuzz.py"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are bounded by limits of Linux")
+def test_a_few_hostile_inputs_of_some_readers(tmp_path):
+    """In a process of its own, because it forks."""
+    told = tmp_path / "rows.json"
+    words = ["--reader", ",".join(QUICK), "--count", "25", "--seed", "7", "--json", str(told)]
+    done = subprocess.run(
+        [sys.executable, str(FUZZ), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(told.read_text())
+    assert [row["reader"] for row in rows] == list(QUICK)
+    for row in rows:
+        assert row["answer"] + row["refused"] == 25, row
+        assert row["refused"], "nothing was hostile"
+
+
+def changed(path, act):
+    table = pq.read_table(path)
+    pq.write_table(act(table), path)
+    return path
+
+
+def with_geometry(table, wkb):
+    import pyarrow as pa
+
+    at = table.schema.get_field_index("geometry")
+    return table.set_column(at, "geometry", pa.array([wkb] * len(table), pa.binary()))
+
+
+@pytest.mark.parametrize(
+    "head", [b"\1\7\0\0\0", b"\1\6\0\0\0", b"\1\7\0\0\x20", b"\1\xef\3\0\0", b"\0\0\0\0\7"]
+)
+def test_geometries_nested_without_end_are_refused(head, tmp_path):
+    """GEOS reads one within the other until its stack, and with it the process, ends."""
+    one = b"\0\0\0\1" if head[0] == 0 else b"\1\0\0\0"
+    srid = b"\0\0\0\0" if head[4] == 0x20 else b""
+    wkb = (head + srid + one) * 20_000
+    path = changed(table_of(tmp_path, "x", 12.0), lambda table: with_geometry(table, wkb))
+    for read in (store.read_polygons, fields.read_fields):
+        with pytest.raises(UnreadableFile, match="nested"):
+            read(path)
+
+
+def test_honest_multipolygons_are_read(tmp_path):
+    many = shapely.MultiPolygon([shapely.box(k, 0, k + 0.5, 1) for k in range(2000)])
+    wkb = shapely.to_wkb(many)
+    path = changed(table_of(tmp_path, "x", 12.0), lambda table: with_geometry(table, wkb))
+    assert store.read_polygons(path).geometry.iloc[0].equals(many)
+
+
+def test_two_columns_of_a_name_are_refused(tmp_path):
+    def twice(table):
+        return table.append_column("geometry", table["geometry"])
+
+    path = changed(table_of(tmp_path, "x", 12.0), twice)
+    with pytest.raises(BadInput, match="2 columns called 'geometry'"):
+        store.read_polygons(path)
+
+
+def test_a_changed_line_of_measured_photographs_is_measured_again(tmp_path):
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(b"x")
+    file = PhotoFile(photo, "a.jpg", "a")
+    journal = PhotoJournal(tmp_path, {})
+    journal.begin()
+    journal.add(file, Measured({"cover": 0.25}, []))
+    path = tmp_path / LINES
+    assert [found.row for _, found in _read_lines(path)] == [{"cover": 0.25}]
+    path.write_text(path.read_text().replace("0.25", "0.75"))
+    assert list(_read_lines(path)) == []
+    path.write_text("[" * 100_000 + "\n" + '{"sum": 1}\n[]\n3\n')
+    assert list(_read_lines(path)) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["x = " + "[" * 100_000, "x = " + "[" * 200 + "]" * 200, "a." * 300 + "a = 1"]
+)
+def test_tables_in_tables_in_tables_are_no_recipe_and_no_card(text, tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    for read in (read_recipe, read_card):
+        with pytest.raises(SelionError):
+            read(path)
+
+
+@pytest.mark.parametrize("names", [["../../elsewhere"], ["/etc"], [".."]])
+def test_a_plan_names_jobs_of_its_own(names, tmp_path):
+    (tmp_path / "jobs.json").write_text(json.dumps([{"name": name} for name in names]))
+    with pytest.raises(UnreadableFile, match="lie elsewhere"):
+        finished_jobs(tmp_path)
+
+
+def test_arrays_that_announce_too_much_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    data = (tmp_path / "x.npy").read_bytes()
+    for old, new in ((b"(3,), }  ", b"(3**9,)}"), (b"(3,), }            ", b"(999999999999999,)}"),
+                     (b"{'descr'", b"((((((((")):  # fmt: skip
+        (tmp_path / "x.npy").write_bytes(data.replace(old, new))
+        with pytest.raises(BadInput, match="cannot be read as an array"):
+            read_array(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"GGUF",
+        b"GGUF\3\0\0\0" + b"\xff" * 16,
+        b"GGUF\3\0\0\0" + bytes(8) + b"\1" + bytes(7) + b"\xff" * 8,
+    ],
+)
+def test_damaged_gguf_files_are_refused(body, tmp_path):
+    (tmp_path / "x.gguf").write_bytes(body)
+    with pytest.raises(UnreadableFile):
+        GgufFile(tmp_path / "x.gguf")
+
+
+def test_a_cut_zip_is_no_checkpoint(tmp_path):
+    (tmp_path / "x.ckpt").write_bytes(
+        b"PK\3\4"
+        + bytes(40)
+        + b"PK\6\6"
+        + bytes(60)
+        + b"PK\6\7"
+        + bytes(16)
+        + b"PK\5\6"
+        + b"\xff" * 18
+    )
+    with pytest.raises(SelionError):
+        Checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("a\nb\r\nc", "a b c"),
+        ("\x1b[2Jgone \x07", "?[2Jgone ?"),
+        ("\u202efdp.exe", "?fdp.exe"),
+        ("x" * 5000 + " ends", "x" * 300 + "..." + "x" * 100 + " ends"),
+    ],
+)
+def test_a_message_is_one_line_whatever_it_quotes(said, shown):
+    assert str(BadInput(said)) == shown
+    assert len(str(BadInput("word " * 5000))) <= errors.LONGEST
