@@ -83,11 +83,12 @@ bench: $(V)/.test ## print the benchmark table (ratios in one run)
 structure: $(V)/.core ## draw the packages and what they import: docs/structure.svg
 	$(BIN)/python bench/structure.py --svg docs/structure.svg
 
-wheel: $(V)/.core ## build the wheel, install it into a bare environment and run the demo from there
+wheel: $(V)/.core ## build the wheel with its bill of materials, try it in a bare environment
 	rm -rf dist $(BARE)
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .
 	$(PY) -m venv $(BARE)
-	$(BARE)/bin/python -m pip install -q -c constraints.txt dist/selion-*.whl
+	$(BARE)/bin/python -m pip install -q -c constraints.txt --report $(BARE)/report.json dist/selion-*.whl
+	$(BARE)/bin/python .ci/bill_of_materials.py $(BARE)/report.json dist/selion-*.whl
 	$(BARE)/bin/python .ci/check_wheel.py dist/selion-*.whl
 
 constraints: $(V)/.test ## resolve the versions anew, for every platform, without addresses

@@ -27,6 +27,8 @@ def main() -> None:
     absent = [
         what for what, start in WANTED.items() if not any(n.startswith(start) for n in inside)
     ]
+    if not any(name.endswith(".dist-info/sboms/selion.cdx.json") for name in inside):
+        absent.append("bill of materials")
     if absent:
         sys.exit(f"{sys.argv[1]} lacks: {', '.join(absent)}.")
     command = Path(sys.executable).with_name("selion")

@@ -54,6 +54,10 @@ def with_text_boxes(table):
     return table.set_column(number, "bbox", pa.array(["x"] * len(table)))
 
 
+def other_type(table, name, values):
+    return table.set_column(table.schema.get_field_index(name), name, pa.array(values))
+
+
 HOSTILE = {
     "crs text": said(crs="EPSG:banana"),
     "crs dict": said(crs={"a": 1}),
@@ -73,6 +77,9 @@ HOSTILE = {
             shapely.Polygon([(12, 50), (12.001, np.nan), (12.002, 50), (12, 50)])
         )
     ),
+    "ids in lists": lambda table: other_type(table, "id", [["a"]] * len(table)),
+    "area as text": lambda table: other_type(table, "metrics:area", ["x"] * len(table)),
+    "class in lists": lambda table: other_type(table, "class", [[1.0]] * len(table)),
     "no id": lambda table: table.drop_columns(["id"]),
 }
 HARMLESS = {"bbox short", "bbox text", "bbox nan"}

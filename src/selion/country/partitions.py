@@ -18,7 +18,7 @@ import numpy as np
 
 from selion.country.row_groups import RowGroupWriter
 from selion.errors import UnreadableFile
-from selion.fields.schema import Origin
+from selion.fields.schema import Origin, check_columns
 from selion.grid import is_lonlat
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
 from selion.store.former import is_ours, take_over
@@ -31,6 +31,7 @@ from selion.store.parquet import (
     not_found,
     parquet_file,
     parquet_metadata,
+    parquet_schema,
 )
 from selion.store.vectors import Bbox, box_around, crs_text, file_box, read_metadata
 
@@ -254,7 +255,10 @@ def check_table(path: Place, geometry: Mapping[str, Any]) -> None:
     ------
     UnreadableFile
         If it is not in longitude and latitude, or has no column of boxes.
+    BadInput
+        If a column of ours holds something else than it should.
     """
+    check_columns(parquet_schema(path), str(path))
     crs = crs_text(geometry, str(path))
     if crs is None or not is_lonlat(crs):
         raise UnreadableFile(

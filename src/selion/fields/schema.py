@@ -14,6 +14,7 @@ from selion.store.former import value_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 VECOREL = "https://vecorel.org/specification/v0.1.0/schema.yaml"
 FIBOA = "https://fiboa.org/specification/v0.3.0/schema.yaml"
@@ -136,6 +137,23 @@ class Origin:
             method,
             provenance if isinstance(provenance, Mapping) else None,
         )
+
+
+def check_columns(schema: pa.Schema, name: str) -> None:
+    """Refuse (BadInput) a table ``name`` whose columns of ours are of types without a meaning."""
+    import pyarrow as pa
+
+    numbers = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal, pa.types.is_null)
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+    times = (pa.types.is_timestamp, pa.types.is_date)
+    meant = {"float": numbers, "string": (*texts, *numbers), "time": (*texts, *times, *numbers)}
+    for column in COLUMNS:
+        at = schema.get_field_index(column.name)
+        if at >= 0 and not any(fits(schema.field(at).type) for fits in meant[column.kind]):
+            raise BadInput(
+                f"Column {column.name} of {name} is {schema.field(at).type}; wanted is "
+                f"{column.kind}: write it so first."
+            )
 
 
 def confidences_of(frame: pd.DataFrame) -> np.ndarray | None:

@@ -293,9 +293,8 @@ class CubeSource:
             raise UnreadableFile(
                 f"{path} is not a single array of (band, y, x): give the array inside it."
             )
-        said = dict(array.attrs)
+        said = _attributes(path, array)
         bands = said.get("bands") or [f"band{k + 1}" for k in range(array.shape[0])]
-        tags, nodata = said.get("tags") or {}, said.get("nodata")
         if (
             not isinstance(bands, list)
             or len(bands) != array.shape[0]
@@ -304,17 +303,13 @@ class CubeSource:
             raise UnreadableFile(
                 f"{path} has {array.shape[0]} bands, and other names for them: write it again."
             )
-        if not isinstance(tags, dict) or not isinstance(nodata, int | float | None):
-            raise UnreadableFile(
-                f"{path} says what are no tags, or no value of nodata: write it again."
-            )
         return cls(
             path=path,
             grid=_grid(path, said, array.shape[1:]),
             bands=tuple(bands),
             dtype=np.dtype(array.dtype),
-            nodata=None if nodata is None else float(nodata),
-            tags={str(key): str(value) for key, value in tags.items()},
+            nodata=said["nodata"],
+            tags=said["tags"],
             _array=array,
         )
 
@@ -383,6 +378,19 @@ def _opened(path: str) -> Any:
         raise UnreadableFile(
             f"{path} cannot be opened as a Zarr of version 3 ({error}): write it again."
         ) from error
+
+
+def _attributes(path: str, array: Any) -> dict[str, Any]:
+    """Return what a cube says of itself: ``tags`` are texts, ``nodata`` is a number or None."""
+    try:
+        said = dict(array.attrs)
+        tags = {str(key): str(value) for key, value in dict(said.get("tags") or {}).items()}
+        nodata = None if said.get("nodata") is None else float(said["nodata"])  # also "NaN"
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UnreadableFile(
+            f"{path} says of itself what cannot be read ({error}): write it again."
+        ) from error
+    return said | {"tags": tags, "nodata": nodata}
 
 
 def _grid(path: str, said: dict[str, Any], shape: tuple[int, ...]) -> GeoBox:
