@@ -21,10 +21,13 @@ from selion.country.job_tables import finished_jobs
 from selion.data.photos import PhotoFile
 from selion.data.values import read_array
 from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.imagery.items import BrokenItem, scene_of
+from selion.imagery.providers import find_provider
 from selion.models.card import read_card
 from selion.models.checkpoint import Checkpoint
 from selion.models.language.gguf import GgufFile
 from selion.training.reading import read_recipe
+from stac_items import item
 
 QUICK = ("zarr", "vrt", "geojson", "geopackage", "pmtiles", "stac", "onnx", "array", "csv")
 FUZZ = Path(__file__).parents[2] / "bench" / "fuzz.py"
@@ -105,7 +108,13 @@ def test_a_changed_line_of_measured_photographs_is_measured_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["x = " + "[" * 100_000, "x = " + "[" * 200 + "]" * 200, "a." * 300 + "a = 1"]
+    "text",
+    [
+        "x = " + "[" * 100_000,
+        "x = " + "[" * 200 + "]" * 200,
+        "a." * 300 + "a = 1",
+        "[" + "a." * 200_000 + "a]",
+    ],
 )
 def test_tables_in_tables_in_tables_are_no_recipe_and_no_card(text, tmp_path):
     path = tmp_path / "x.toml"
@@ -174,3 +183,12 @@ def test_a_cut_zip_is_no_checkpoint(tmp_path):
 def test_a_message_is_one_line_whatever_it_quotes(said, shown):
     assert str(BadInput(said)) == shown
     assert len(str(BadInput("word " * 5000))) <= errors.LONGEST
+
+
+@pytest.mark.parametrize("far", [1e300, 1e9, 10**400])
+def test_footprints_beyond_the_globe_are_refused_at_once(far):
+    """They were cut at each turn around the globe, which never came to an end."""
+    ring = [[12, 50], [far, 50], [13, 51], [12, 50]]
+    made = item() | {"geometry": {"type": "Polygon", "coordinates": [ring]}}
+    with pytest.raises(BrokenItem, match="footprint"):
+        scene_of(made, find_provider("earth-search"))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 AREA = "area.geojson"
 """Beside the table of a job: where it looked, and in its properties ``core``, what it answers for,
 and ``area``, what its fields touch."""
+LONGEST = 200
+"""Characters of a job's name."""
 JOBS = "jobs.json"
 """In the folder of a plan: its jobs."""
 BATCH = 50_000
@@ -191,7 +193,7 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
         raise UnreadableFile(
             f"{folder / JOBS} is not a list of jobs ({error!r}): make the plan again."
         ) from error
-    if any(name != Path(name).name or name == ".." for name in names):
+    if any(name != Path(name).name or name == ".." or len(name) > LONGEST for name in names):
         raise UnreadableFile(f"{folder / JOBS} names jobs that lie elsewhere: make the plan again.")
     tables = {name: folder / "jobs" / name / "fields.parquet" for name in names}
     done = [path for path in tables.values() if path.is_file()]
@@ -309,6 +311,7 @@ def read_job(path: Place) -> JobArea | None:
         IndexError,
         TypeError,
         AttributeError,
+        OverflowError,
         RecursionError,
         shapely.errors.ShapelyError,
     ) as error:

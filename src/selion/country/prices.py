@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selion.errors import BadInput, UnknownName, UnreadableFile
+from selion.store.plain import toml_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def read_prices(path: Path | str | None = None) -> Prices:
                 "packaged one."
             )
         try:
-            given = tomllib.loads(path.read_text("utf-8"))
+            given = toml_table(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise UnreadableFile(
                 f"{path} is not a price sheet ({error}): copy the packaged prices.toml and change "

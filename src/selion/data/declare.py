@@ -18,6 +18,7 @@ from selion import store
 from selion.classes import ALU, CROP, CROP_WEED, FTW2, FTW3, ORGANS, ClassScheme
 from selion.data.dataset import Dataset, Entry
 from selion.errors import BadInput, UnknownName, UnreadableFile
+from selion.store.plain import toml_table
 
 T = TypeVar("T")
 SCHEMES: Mapping[str, ClassScheme] = {
@@ -166,7 +167,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         If it is missing or no TOML.
     """
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return toml_table(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UnreadableFile(f"{path} cannot be read as TOML ({error}): correct it.") from error
 

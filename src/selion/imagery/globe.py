@@ -148,6 +148,11 @@ def normalised(geometry: object) -> np.ndarray:
     """Return the (n,) valid polygons of any GeoJSON-like footprint, cut at the antimeridian.
 
     Empty if there are none.
+
+    Raises
+    ------
+    BadInput
+        If its coordinates are no longitudes and latitudes.
     """
     import shapely
     from shapely.geometry import shape
@@ -155,5 +160,11 @@ def normalised(geometry: object) -> np.ndarray:
     polygons = polygons_of(np.array([shapely.force_2d(shape(geometry))]))
     if not len(polygons):
         return polygons
+    furthest = np.abs(shapely.get_coordinates(polygons)).max(axis=0)
+    if not (furthest <= (LIMIT, 90 + 1e-6)).all():
+        raise BadInput(
+            f"Coordinates reach {furthest[0]:.6g} and {furthest[1]:.6g}; wanted are longitudes and "
+            "latitudes in degrees."
+        )
     unwrapped = np.array([unwrap(polygon)[0] for polygon in polygons])
     return cut(repaired(unwrapped)[0])

@@ -189,6 +189,8 @@ def _footprint(geometry: object) -> dict[str, object]:
         KeyError,
         AttributeError,
         IndexError,
+        OverflowError,
+        RecursionError,
     ) as error:
         raise BrokenItem(f"its footprint cannot be read ({error})") from error
     if not len(polygons):

@@ -17,6 +17,7 @@ from selion.errors import BadInput, ChecksumMismatch, UnknownName, UnreadableFil
 from selion.models.toml import to_toml
 from selion.segmenter import InputSpec, Scaling
 from selion.store.former import is_ours
+from selion.store.plain import toml_table
 
 CARD, GRAPH, WEIGHTS = "card.toml", "model.onnx", "model.safetensors"
 """The files of a model's folder: the card, the graph, and the weights that the graph points
@@ -328,14 +329,14 @@ def read_card(path: str | Path) -> ModelCard:
     path = Path(path)
     path = path / CARD if path.is_dir() else path
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml_table(path.read_text(encoding="utf-8"))
         if is_ours(table.get("format"), "selion", path):
             table["format"] = "selion"
     except (FileNotFoundError, NotADirectoryError):
         raise UnreadableFile(
             f"There is no model card at {path}: give a model's name, or a folder that holds {CARD}."
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UnreadableFile(
             f"{path} cannot be read as a model card ({error}): give a model's name, or a folder "
             f"that holds {CARD}."
@@ -365,8 +366,8 @@ def read_start(path: Path) -> tuple[StartingPoint, ...]:
         If it holds something else.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        table = toml_table(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UnreadableFile(
             f"{path} cannot be read ({error}): it says what the run started from; remove it to go "
             "on without that in the model's card."

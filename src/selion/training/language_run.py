@@ -328,16 +328,14 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
 
 def _check_same(path: Path, recipe: LanguageRecipe) -> None:
     """Refuse to go on with another recipe than the one that a run began with."""
-    import tomllib
+    from selion.store.plain import toml_table
 
     if not path.is_file():
         raise BadInput(
             f"{path.parent} holds no run to resume: omit --resume, or give the folder of one."
         )
     was = {
-        key: value
-        for key, value in tomllib.loads(path.read_text("utf-8")).items()
-        if key not in FREE
+        key: value for key, value in toml_table(path.read_text("utf-8")).items() if key not in FREE
     }
     now = {key: value for key, value in recipe_table(recipe).items() if key not in FREE}  # type: ignore[arg-type]
     changed = [f"{key} was {a!r} and is now {b!r}" for key, a, b in changed_keys(was, now)]

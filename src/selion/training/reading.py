@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import tomllib
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from selion.classes import ClassScheme
 from selion.data.declare import SCHEMES
 from selion.errors import BadInput, UnknownName, UnreadableFile
+from selion.store.plain import toml_table
 from selion.training.language_recipe import LanguageRecipe
 from selion.training.recipe import Recipe
 
@@ -25,8 +27,6 @@ PACKAGED = Path(__file__).parents[1] / "recipes"
 DECIDING = (("loss", "kind"), ("model", "architecture", "family"))
 """Where these are named anew, what was inherited beside them is dropped: the options of another
 loss or family would make no sense."""
-DEEPEST = 50
-"""Tables within tables of a recipe."""
 SHOWN = 3
 """Changed values in the summary of a recipe that has none."""
 Table = dict[str, Any]
@@ -58,9 +58,10 @@ def find_recipe(name: str | Path, beside: Path | None = None) -> Path:
     places = [beside / given] if beside else [given]
     if not given.is_absolute():
         places.append(PACKAGED / given)
-    for path in (*places, *(p.with_name(f"{p.name}.toml") for p in places)):
-        if path.is_file():
-            return path
+    with contextlib.suppress(OSError, ValueError):  # what no file can be called
+        for path in (*places, *(p.with_name(f"{p.name}.toml") for p in places)):
+            if path.is_file():
+                return path
     raise UnknownName.among("recipe", str(name), list_recipes())
 
 
@@ -173,21 +174,9 @@ def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _shallow(table: Table) -> Table:
-    """Return a table whose tables in tables come to an end soon."""
-    waiting: list[tuple[Any, int]] = [(table, 0)]
-    while waiting:
-        held, depth = waiting.pop()
-        if depth > DEEPEST:
-            raise RecursionError
-        inner = held.values() if isinstance(held, dict) else held if isinstance(held, list) else ()
-        waiting += [(one, depth + 1) for one in inner]
-    return table
-
-
 def _load(path: Path) -> Table:
     try:
-        return _shallow(tomllib.loads(path.read_text("utf-8")))
+        return toml_table(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableFile(
             f"{path} cannot be read as a recipe ({error}): give a TOML file, or one of "
@@ -195,8 +184,6 @@ def _load(path: Path) -> Table:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path} is not well formed ({error}): correct the line.") from error
-    except RecursionError as error:
-        raise BadInput(f"{path} is nested too deeply: write a recipe.") from error
 
 
 def _change(text: str) -> Table:
@@ -207,7 +194,7 @@ def _change(text: str) -> Table:
             f"The change {text!r} was given; wanted is key=value, for example schedule.lr=3e-4."
         )
     try:
-        found: Any = tomllib.loads(f"x = {value.strip()}")["x"]
+        found: Any = toml_table(f"x = {value.strip()}")["x"]
     except tomllib.TOMLDecodeError:
         found = value.strip()
     for part in reversed(key.strip().split(".")):
