@@ -17,6 +17,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import ProjError
 
 from selion.errors import BadInput, GridMismatch
 
@@ -200,10 +201,19 @@ def pixel_metres(grid: GeoBox) -> tuple[float, float] | None:
     return abs(south) / step_y, abs(east) / step_x
 
 
+def _transformer(crs: str, target: str) -> Transformer:
+    """Return what brings points of a CRS elsewhere; GridMismatch where PROJ knows no way."""
+    try:
+        return Transformer.from_crs(CRS.from_user_input(crs), target, always_xy=True)
+    except ProjError as error:
+        raise GridMismatch(
+            f"PROJ knows no way from the CRS {crs[:80]} to longitude and latitude: assign the "
+            "right one, for example with gdal_edit."
+        ) from error
+
+
 def _lonlat(grid: GeoBox, points: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    to_lonlat = Transformer.from_crs(
-        CRS.from_user_input(str(grid.crs)), "EPSG:4326", always_xy=True
-    )
+    to_lonlat = _transformer(str(grid.crs), "EPSG:4326")
     lons, lats = to_lonlat.transform([p[0] for p in points], [p[1] for p in points])
     if not all(math.isfinite(v) for v in (*lons, *lats)):
         raise GridMismatch(
@@ -234,7 +244,7 @@ def metres_per_unit(crs: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         If the points cannot be placed on the globe.
     """
     source = CRS.from_user_input(crs)
-    to_lonlat = Transformer.from_crs(source, "OGC:CRS84", always_xy=True)
+    to_lonlat = _transformer(crs, "OGC:CRS84")
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     step = (
         STEP * 6371008.8 / source.axis_info[0].unit_conversion_factor

@@ -83,7 +83,15 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         array: np.ndarray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, TokenError, MemoryError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TokenError,
+        MemoryError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise BadInput(f"{path} cannot be read as an array ({error}): copy it again.") from error
     return array
 

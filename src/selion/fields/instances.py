@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from selion.classes import ClassScheme
-from selion.errors import BadInput, BandMismatch, UnknownName
+from selion.errors import BadInput, BandMismatch, GridMismatch, UnknownName
 from selion.fields import seams
 from selion.fields.shares import FULL, shares_of
 from selion.fields.vote_options import VoteOptions
@@ -200,6 +200,10 @@ def prepare(
         )
     grid = probs.grid
     areas, unit = pixel_areas(grid)
+    if not 1e-9 < unit < 1e15:
+        raise GridMismatch(
+            f"A pixel of the probabilities has {unit:.3g} m2: check their CRS and geotransform."
+        )
     least = options.min_area
     if least is None:
         least = default_min_area(image_gsd(probs))

@@ -73,7 +73,16 @@ _STORAGES = {
     "torch.ShortStorage": "i2",
 }
 _CLASS = re.compile(r"[A-Z][A-Za-z0-9]*")
-_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, EOFError, OSError, OverflowError)
+_DAMAGED = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    OSError,
+    OverflowError,
+    NotImplementedError,
+)
 
 
 @dataclass(frozen=True, slots=True)
