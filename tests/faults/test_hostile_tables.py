@@ -77,6 +77,9 @@ HOSTILE = {
             shapely.Polygon([(12, 50), (12.001, np.nan), (12.002, 50), (12, 50)])
         )
     ),
+    "ids of nothing": lambda table: other_type(
+        table, "id", pa.array([None] * len(table), pa.string())
+    ),
     "ids in lists": lambda table: other_type(table, "id", [["a"]] * len(table)),
     "area as text": lambda table: other_type(table, "metrics:area", ["x"] * len(table)),
     "class in lists": lambda table: other_type(table, "class", [[1.0]] * len(table)),

@@ -65,6 +65,12 @@ def write_parquet(
         "geo": json.dumps(_geo(drawn, frame.crs if crs is None else crs)),
         "collection": json.dumps(collection),
     }
+    empty = [field.name for field in fields if not field.nullable and plain[field.name].hasnans]
+    if empty:
+        raise BadInput(
+            f"Some fields have no {empty[0]}, which each must have: fill it in, or merge the table "
+            "first with 'selion merge', which does."
+        )
     schema = pa.schema([*fields, *_drawn_fields()], metadata=metadata)
     # "id" as a dictionary would only repeat itself; the geometry neither.
     dictionary = [name for name in schema.names if name == "class"]

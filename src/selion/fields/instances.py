@@ -207,7 +207,7 @@ def prepare(
     least = options.min_area
     if least is None:
         least = default_min_area(image_gsd(probs))
-    small = int(np.ceil(max(least, options.join_area) / unit))
+    small = int(min(np.ceil(max(least, options.join_area) / unit), 2**62))
     flat = method == "components"
     learnt = _score(options).settings if method == "cut" else None
     if learnt and len(classes.things) > 1:

@@ -205,7 +205,15 @@ def read_parquet(path: Place, bbox: Bbox | None = None) -> geopandas.GeoDataFram
     try:
         data = table.to_pandas(types_mapper=pandas_type)
         wkb = data.pop("geometry").to_numpy()
-    except (pa.ArrowException, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (
+        pa.ArrowException,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise UnreadableFile(
             f"{path} is not a table as its metadata say ({error!r}): write it again."
         ) from error

@@ -134,12 +134,19 @@ class GgufFile:
                 f"{self.path} holds {name} in the format {number}; wanted is one of "
                 f"{', '.join(_FORMATS.values())}."
             )
-        kind, step = _FORMATS[number], int(self.facts.get("general.alignment", 32))
+        kind, step = _FORMATS[number], self._alignment
         first = -(-self._at // step) * step + offset
         size = math.prod(shape) * _BYTES[kind] // _BLOCK
         if math.prod(shape) % _BLOCK or first + size > len(self._held):
             raise UnreadableFile(f"{self.path} is truncated: {name} is not whole; fetch it again.")
         return Packed(kind, shape, np.array(self._held[first : first + size]))
+
+    @property
+    def _alignment(self) -> int:
+        said = self.facts.get("general.alignment", 32)
+        if not isinstance(said, int) or not 0 < said <= 2**20:
+            raise UnreadableFile(f"{self.path} is aligned to {said!r} bytes: fetch it again.")
+        return said
 
     def _number(self, kind: int) -> Any:
         code = _PLAIN[kind]
