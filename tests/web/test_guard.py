@@ -4,6 +4,7 @@ decision.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import stat
@@ -342,3 +343,25 @@ def test_where_the_address_cannot_be_kept(tmp_path, monkeypatch):
 
 def test_the_log_is_where_it_belongs(served):
     assert not (served.pseudo / LOG).exists() or read_decisions(served.pseudo) == {}
+
+
+def test_a_server_that_stops_answers_who_still_sends():
+    """A slow sender left a traceback on the terminal of whoever stopped the server."""
+    told = []
+
+    async def receive():
+        raise asyncio.CancelledError
+
+    async def send(message):
+        told.append(message)
+
+    headers = {
+        "host": "127.0.0.1:9", "content-type": "application/json", "x-selion": "1",
+        "content-length": "9",
+    }  # fmt: skip
+    scope = {
+        "type": "http", "method": "POST", "path": "/secret/x", "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    asyncio.run(Guard(None, 9, "secret")(scope, receive, send))
+    assert [message.get("status") for message in told] == [503, None]

@@ -18,6 +18,7 @@ browser, by every web page that they visit.  So:
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -85,7 +86,11 @@ class Guard:
             await refuse(refusal, send)
             return
         if scope["method"] == "POST":
-            body = await self._whole_body(receive)
+            try:
+                body = await self._whole_body(receive)
+            except asyncio.CancelledError:  # the server stops while somebody still sends
+                await refuse(Refusal(503, "The server stops."), send)
+                return
             if body is None:
                 await refuse(
                     Refusal(413, f"The request has more than {self.largest_body:,} bytes."), send
