@@ -227,7 +227,7 @@ def warmed(reader: Reader, seeds: Path, place: Path) -> None:
         code = 1
         try:
             os.close(hear)
-            place.mkdir(exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
             seeds.mkdir(parents=True, exist_ok=True)
             os.environ["SELION_CACHE"] = str(place / "cache")
             os.chdir(place)

@@ -33,7 +33,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+:/{1,3}|/vsi[a-z0-9_]+[/?])[^\s'\"<>`]*")
+_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{1,30}:/{1,3}|/vsi[a-z0-9_]+[/?])[^\s'\"<>`]*")
 _ACCOUNT = re.compile(r"^((?:/vsi[a-z0-9_]+/)?(?:[^:/]+:/{1,3})?)[^/]*@")
 _ASKED = re.compile(r"(?<=url: )(/[^\s?]*)\?\S*")
 """How requests names an address whose server did not answer."""
@@ -70,6 +70,8 @@ def _sentence(text: str) -> str:
 
     What a file holds may have line breaks, commands for a terminal, or a hundred thousand letters.
     """
+    if len(text) > 5 * LONGEST:  # first, so that this takes no time; no address is cut at its front
+        text = f"{text[: 3 * LONGEST]} ... {text[-LONGEST:].partition(' ')[2]}"
     line = re.sub(r"[\t\n\r\f\v]+", " ", without_secrets(text)).strip()
     line = _LONG.sub(r"\1...\2", _UNPRINTABLE.sub("?", line))
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 400]} ... {line[-390:]}"

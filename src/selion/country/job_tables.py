@@ -260,7 +260,9 @@ def _total(path: Place) -> Sequence[float]:
 
     with parquet_file(path, pre_buffer=False) as file:
         found = [
-            shapely.total_bounds(shapely.from_wkb(batch["geometry"].to_numpy(zero_copy_only=False)))
+            shapely.total_bounds(
+                decoded(batch["geometry"].to_numpy(zero_copy_only=False), str(path))
+            )
             for batch in file.iter_batches(BATCH, columns=["geometry"])
         ]
     low, high = (

@@ -17,6 +17,7 @@ from selion.country.sorted_runs import boxes_of
 from selion.country.zone_files import COLUMNS, index_schema, read_index, zone_name, zone_schema
 from selion.errors import UnreadableFile
 from selion.imagery.target import zone_numbers
+from selion.store.vectors import readable_shapes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,7 +137,7 @@ def _values(table: pa.Table, zone: int, ids: set[str]) -> Iterator[tuple[str, in
     fresh = set(names) - ids
     yield "ids are there more than once.", len(names) - len(fresh)
     ids |= fresh
-    shapes = shapely.from_wkb(table["geometry"].to_numpy(), on_invalid="ignore")
+    shapes = readable_shapes(table["geometry"].to_numpy())
     empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
     yield "outlines are empty or cannot be read.", int(empty.sum())
     yield "outlines are not valid.", int((~shapely.is_valid(shapes[~empty])).sum())

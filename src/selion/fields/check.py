@@ -14,7 +14,7 @@ import numpy as np
 
 from selion.fields.schema import COLUMNS, FIBOA, METHODS, VECOREL, Column
 from selion.store.parquet import SIDES
-from selion.store.vectors import read_metadata
+from selion.store.vectors import read_metadata, readable_shapes
 
 
 def check_fiboa(path: str | os.PathLike[str]) -> list[str]:
@@ -124,7 +124,7 @@ def _outlines(table: Any) -> Iterator[str]:
 
     if "geometry" not in table.column_names or not len(table):
         return
-    geometries = shapely.from_wkb(table["geometry"].to_numpy(), on_invalid="ignore")
+    geometries = readable_shapes(table["geometry"].to_numpy())
     missing = shapely.is_missing(geometries) | shapely.is_empty(geometries)
     if missing.any():
         yield f"{missing.sum()} geometries are empty or cannot be read."

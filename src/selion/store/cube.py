@@ -298,7 +298,7 @@ class CubeSource:
         if (
             not isinstance(bands, list)
             or len(bands) != array.shape[0]
-            or not all(isinstance(name, str) for name in bands)
+            or not all(isinstance(name, str | int) for name in bands)
         ):
             raise UnreadableFile(
                 f"{path} has {array.shape[0]} bands, and other names for them: write it again."
@@ -306,7 +306,7 @@ class CubeSource:
         return cls(
             path=path,
             grid=_grid(path, said, array.shape[1:]),
-            bands=tuple(bands),
+            bands=tuple(map(str, bands)),
             dtype=np.dtype(array.dtype),
             nodata=said["nodata"],
             tags=said["tags"],

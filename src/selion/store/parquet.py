@@ -76,6 +76,8 @@ def parquet_file(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
                     raise
                 raise _damaged(place, error) from error
             except pa.ArrowException as error:
+                if isinstance(error, (MemoryError, pa.ArrowCancelled)):
+                    raise
                 raise _damaged(place, error) from error
         return
     # one request for the columns of a row group, not one for each

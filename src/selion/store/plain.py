@@ -10,7 +10,8 @@ DEEPEST = 50
 """Tables and lists within each other."""
 LARGEST = 8 * 2**20
 """Characters of a text; the largest of ours has a few thousand."""
-_LONG_KEY = re.compile(r"(?<![\w\"'-])(?:[\w\"'-]+[ \t]*\.[ \t]*){50}")
+_PART = r"""(?>[A-Za-z0-9_-]+|'[^'\n]{0,2000}'|"(?:[^"\\\n]|\\.){0,2000}")"""
+_LONG_KEY = re.compile(rf"(?<![\w\\-])(?:{_PART}[ \t]*\.[ \t]*){{{DEEPEST}}}")
 
 
 def toml_table(text: str) -> dict[str, Any]:

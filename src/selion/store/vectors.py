@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import struct
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -35,18 +35,11 @@ KINDS = (
     "GeometryCollection",
 )  # fmt: skip
 """What WKB calls 1, 2, 3 ..."""
-POLYGON = b"\x01\x03\0\0\0"
-"""How nearly all WKB of fields begins."""
 DEEPEST = 1000
 """Geometries within a geometry that may hold others."""
-_HOLDS_OTHERS = re.compile(
-    rb"\x01[\x04-\x07]\0\0[\0\x20\x40\x60\x80\xa0\xc0\xe0]|\0[\0\x20\x40\x60\x80\xa0\xc0\xe0]\0\0[\x04-\x07]"
-    rb"|\x01(?:[\xec-\xef]\x03|[\xd4-\xd7]\x07|[\xbc-\xbf]\x0b)\0\0"
-    rb"|\0\0\0(?:\x03[\xec-\xef]|\x07[\xd4-\xd7]|\x0b[\xbc-\xbf])",
-    re.DOTALL,
-)
-"""How WKB of several points, lines or polygons, or of a collection, begins, in both byte orders,
-with or without heights, measures and an SRID."""
+_POINT, _LINES, _POLYGON = 1, (2, 8), 3
+SHALLOW = 9 * DEEPEST
+"""Bytes of WKB that cannot be nested more deeply."""
 Bbox = tuple[float, float, float, float]
 """West, south, east, north."""
 WHOLE_FILES = (".gpkg", ".fgb", ".geojson", ".json", ".gml", ".kml")
@@ -320,17 +313,62 @@ def check_depth(wkb: Iterable[Any], name: str) -> None:
     Raises
     ------
     UnreadableFile
-        If a geometry of the table ``name`` holds too many that hold others.
+        If a geometry of the table ``name`` is nested so.
     """
-    for value in wkb:
-        if (
-            isinstance(value, bytes)
-            and _HOLDS_OTHERS.match(value)
-            and len(_HOLDS_OTHERS.findall(value)) > DEEPEST
-        ):
-            raise UnreadableFile(
-                f"{name} holds a geometry of more than {DEEPEST:,} nested ones: give polygons."
-            )
+    if any(map(_is_deep, wkb)):
+        raise UnreadableFile(
+            f"{name} holds a geometry of more than {DEEPEST:,} nested ones: give polygons."
+        )
+
+
+def readable_shapes(wkb: np.ndarray) -> np.ndarray:
+    """Return (n,) geometries of their WKB; None where it is damaged or nested without end."""
+    import shapely
+
+    sound = [None if _is_deep(value) else value for value in wkb]
+    shapes: np.ndarray = shapely.from_wkb(np.array(sound, object), on_invalid="ignore")
+    return shapes
+
+
+def _is_deep(wkb: Any) -> bool:
+    """Whether more than :data:`DEEPEST` geometries lie within each other, by their headers."""
+    if not isinstance(wkb, bytes) or len(wkb) <= SHALLOW:
+        return False
+    at, order, waiting = 0, "<", [1]
+    try:
+        while 0 < len(waiting) <= DEEPEST:
+            if not waiting[-1]:
+                waiting.pop()
+                continue
+            waiting[-1] -= 1
+            order = {0: ">", 1: "<"}.get(wkb[at], order)
+            at, parts = _after(wkb, at + 1, order)
+            if parts is not None:
+                waiting.append(parts)
+    except (struct.error, IndexError):  # damaged: GEOS says so
+        return False
+    return bool(waiting)
+
+
+def _after(wkb: bytes, at: int, order: str) -> tuple[int, int | None]:
+    """Return where a geometry ends; of one that holds others where they begin, and their number."""
+    code, count = struct.unpack_from(f"{order}II", wkb, at)
+    if code & 0x20000000:  # a CRS first
+        at += 4
+        (count,) = struct.unpack_from(f"{order}I", wkb, at + 4)
+    kind, more = code % 0x10000 % 1000, code % 0x10000 // 1000
+    height, measure = code >> 31 or more in (1, 3), code >> 30 & 1 or more in (2, 3)
+    point = 16 + 8 * bool(height) + 8 * bool(measure)
+    at += 8
+    if kind == _POINT:
+        return at - 4 + point, None
+    if kind in _LINES:
+        return at + point * count, None
+    if kind != _POLYGON:
+        return at, count
+    for _ in range(count):
+        at += 4 + point * struct.unpack_from(f"{order}I", wkb, at)[0]
+    return at, None
 
 
 def decoded(wkb: np.ndarray, name: str) -> np.ndarray:
@@ -374,7 +412,6 @@ def check_polygons(geometry: pa.ChunkedArray, name: str) -> None:
     if not (pa.types.is_binary(geometry.type) or pa.types.is_large_binary(geometry.type)):
         raise BadInput(f"{name} holds {geometry.type} as geometry: wanted is WKB.")
     heads = pc.unique(pc.binary_slice(geometry, 0, 5)).to_pylist()
-    check_depth(geometry.to_pylist() if len(heads) > 1 or heads[:1] != [POLYGON] else (), name)
     others = sorted({_kind(head) for head in heads} - {"Polygon", "MultiPolygon"})
     if others:
         raise BadInput(
@@ -485,7 +522,7 @@ def file_box(path: Place) -> Bbox | None:
         boxes = np.array([group_box(file.metadata, group, covering) for group in groups])
         if not np.isfinite(boxes).all():
             tables = (file.read_row_group(group, ["geometry"]) for group in groups)
-            shapes = (shapely.from_wkb(table["geometry"].to_numpy()) for table in tables)
+            shapes = (decoded(table["geometry"].to_numpy(), str(path)) for table in tables)
             boxes = np.concatenate([shapely.bounds(part) for part in shapes])
             boxes = boxes[np.isfinite(boxes).all(axis=1)]
     return box_around(boxes) if len(boxes) else None

@@ -21,6 +21,7 @@ from selion.grid import LONLAT, Roi, pad_roi
 from selion.imagery import Area
 from selion.pipeline.cover_tiles import covers_near
 from selion.pipeline.land_cover import LandCover
+from selion.store.vectors import decoded
 from selion.survey.design import CLASSES, SampleOptions, Stratum
 
 if TYPE_CHECKING:
@@ -73,7 +74,6 @@ def fields_of(path: Place) -> FieldsNear:
 
 def _merged(maps: country.Maps) -> FieldsNear:
     import pandas as pd
-    import shapely
 
     from selion.country.lookup import opened
 
@@ -84,7 +84,7 @@ def _merged(maps: country.Maps) -> FieldsNear:
 
     def near(boxes: Sequence[Box]) -> tuple[np.ndarray, np.ndarray | None]:
         tables = list(country.scan(maps, boxes, named))
-        shapes = [shapely.from_wkb(table["geometry"].to_numpy()) for table in tables]
+        shapes = [decoded(table["geometry"].to_numpy(), "The map") for table in tables]
         found = np.concatenate([np.empty(0, object), *shapes])
         if not named:
             return found, None

@@ -136,8 +136,8 @@ class GgufFile:
             )
         kind, step = _FORMATS[number], self._alignment
         first = -(-self._at // step) * step + offset
-        size = math.prod(shape) * _BYTES[kind] // _BLOCK
-        if math.prod(shape) % _BLOCK or first + size > len(self._held):
+        size, rest = divmod(math.prod(shape) * _BYTES[kind], _BLOCK)
+        if rest or first + size > len(self._held):
             raise UnreadableFile(f"{self.path} is truncated: {name} is not whole; fetch it again.")
         return Packed(kind, shape, np.array(self._held[first : first + size]))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from selion.errors import BadInput
+from selion.store.vectors import readable_shapes
 from selion.web.view.chunks import Fields, place_of, row_box
 from selion.web.view.paint import encode, paint
 from selion.web.view.place import EARTH, Box
@@ -65,7 +66,7 @@ def rings(fields: Fields, wkb: bytes, shown: Box) -> list[list[tuple[float, floa
     """Return the outlines of a field in pixels of the picture."""
     import shapely
 
-    shape = shapely.from_wkb(wkb, on_invalid="ignore")
+    shape = readable_shapes(np.array([wkb], object))[0]
     if shape is None:
         return []
     west, _, east, north = shown

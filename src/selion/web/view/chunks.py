@@ -17,7 +17,7 @@ from selion.errors import UnreadableFile
 from selion.store.address import Place
 from selion.store.cache import LruCache
 from selion.store.parquet import SIDES
-from selion.store.vectors import group_box
+from selion.store.vectors import group_box, readable_shapes
 from selion.web.view.parquet_footers import (
     columns_of,
     covering_of,
@@ -285,11 +285,7 @@ def boxed(shapes: Any) -> np.ndarray:
     import shapely
 
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(
-            shapely.bounds(
-                shapely.from_wkb(shapes.to_numpy(zero_copy_only=False), on_invalid="ignore")
-            )
-        )
+        return np.asarray(shapely.bounds(readable_shapes(shapes.to_numpy(zero_copy_only=False))))
 
 
 def open_parquet(paths: Sequence[Place]) -> ParquetFields:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from selion.fields.mvt import EXTENT, TileLayer, encode_layer, flatten
-from selion.store.vectors import touching
+from selion.store.vectors import readable_shapes, touching
 from selion.web.view.cells import MOST, Overview
 from selion.web.view.chunks import Chunk, Fields
 from selion.web.view.place import Box, Projection, WebTile
@@ -111,8 +111,7 @@ def shapes_of(picked: Picked, project: Projection, tile: WebTile) -> np.ndarray:
     import shapely
 
     wkb = picked.chunk.shapes.take(picked.rows).to_numpy(zero_copy_only=False)
-    shapes = shapely.from_wkb(wkb, on_invalid="ignore")
-    shapes = shapely.force_2d(shapes)
+    shapes = shapely.force_2d(readable_shapes(wkb))
     shapes[~np.isin(shapely.get_type_id(shapes), (3, 6))] = None
     west, _, _, north = tile.box
 
