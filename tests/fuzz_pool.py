@@ -178,21 +178,27 @@ def _child(
         out = place / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        before = {path.name for path in place.iterdir()}
+        before = _files(place)
         act = chance.choice(list(reader.judges))
         os.write(pipe, f"{json.dumps([number])}\n".encode())
         watch.on, watch.seen = True, []
         kind, said = judge(reader, act, place / "input", out)
         watch.on = False
-        beside = {path.name for path in place.iterdir()} - {*before, "cache"}
+        beside = _files(place) - before
         if watch.seen or beside:
             kind, said = "outside", f"{watch.seen[:2]} {sorted(beside)[:2]}"
         elif kind == "answer" and reader.checked and repr(said) not in sound:
             kind, said = "wrong", repr(said)[:200]
         for left in beside:
-            shutil.rmtree(place / left, ignore_errors=True)
+            (place / left).unlink(missing_ok=True)
         key = str(said)[:400] if kind not in ("answer", "refused") else ""
         os.write(pipe, f"{json.dumps([number, kind, key])}\n".encode())
+
+
+def _files(place: Path) -> set[str]:
+    """Return the files beside an input, but for what may be written."""
+    found = {path.relative_to(place) for path in place.rglob("*") if not path.is_dir()}
+    return {str(path) for path in found if not {"out", "cache"} & {*path.parts}}
 
 
 def answers_of(reader: Reader, seeds: Path, place: Path) -> set[str]:
