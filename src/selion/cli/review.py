@@ -15,7 +15,7 @@ from selion.cli.serving import serve, serving_options
 if TYPE_CHECKING:
     from selion.review.opened import MapFiles
     from selion.store import Place
-    from selion.web.review import ReviewSession
+    from selion.web.review_shown import ReviewSession
     from selion.web.server import PageModule
 
 image = click.option(

@@ -9,7 +9,8 @@
      "seconds": 0.8, "time": "2025-06-01T09:30:20.000Z"}
 
 ``on`` names the fields and the version of each that the person saw; the first is the one that is
-acted on.  Coordinates are in the CRS of the map's file.  A line that is torn (the machine stopped
+acted on, and of ``accept``, ``reject`` and ``unsure`` all are: many fields, one action, one undo.
+Coordinates are in the CRS of the map's file.  A line that is torn (the machine stopped
 while it was written) counts as not written.
 """
 
@@ -28,7 +29,7 @@ from selion.errors import BadInput, UnknownName
 from selion.store.former import FORMER
 
 ACCEPT, REJECT, UNSURE, UNDO = "accept", "reject", "unsure", "undo"
-SPLIT, MERGE, MOVE, INSERT, DROP, RESHAPE, ADD = (
+SPLIT, MERGE, MOVE, INSERT, DROP, RESHAPE, ADD, PAINT, ERASE = (
     "split",
     "merge",
     "move",
@@ -36,7 +37,13 @@ SPLIT, MERGE, MOVE, INSERT, DROP, RESHAPE, ADD = (
     "drop",
     "reshape",
     "add",
+    "paint",
+    "erase",
 )
+WORDS = (ACCEPT, REJECT, UNSURE)
+"""What is said of many fields at once."""
+BRUSHES = (PAINT, ERASE)
+"""What has a width."""
 KINDS = {
     ACCEPT: (0, 0),
     REJECT: (0, 0),
@@ -48,9 +55,9 @@ KINDS = {
     INSERT: (3, 3),
     DROP: (1, 1),
 }
-KINDS |= {RESHAPE: (3, 2000), ADD: (3, 2000)}
+KINDS |= {RESHAPE: (3, 20_000), ADD: (3, 20_000), PAINT: (1, 2000), ERASE: (1, 2000)}
 """Kind -> least and most points: a line (split); from, to (move); both ends of the edge and the
-vertex (insert, drop); the ring (reshape, add)."""
+vertex (insert, drop); the rings (reshape, add); the stroke of a brush (paint, erase)."""
 MOST_FIELDS = 400
 """Fields that one action may name."""
 LONGEST = 120
@@ -75,6 +82,12 @@ class Action:
     """Action that no longer counts."""
     seconds: float = 0.0
     """Time that it took."""
+    width: tuple[float, ...] = ()
+    """Of a brush: its reach along x and along y in units of the coordinates, which differ in
+    degrees."""
+    rings: tuple[tuple[int, ...], ...] = ()
+    """Of an outline that is more than one ring: of each part how many of the points are its
+    exterior, and how many each of its holes."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -87,6 +100,8 @@ class Action:
             )
         if not all(math.isfinite(value) for point in self.points for value in point):
             raise BadInput("A coordinate is not a finite number: draw it again.")
+        self._check_width()
+        self._check_rings()
         fewest, many = {
             ADD: (0, 0),
             UNDO: (0, 0),
@@ -94,11 +109,30 @@ class Action:
             MOVE: (1, MOST_FIELDS),
             INSERT: (1, MOST_FIELDS),
             DROP: (1, MOST_FIELDS),
+            **dict.fromkeys(WORDS, (1, MOST_FIELDS)),
         }.get(self.kind, (1, 1))
         if not fewest <= len(self.on) <= many or "" in self.on:
             raise BadInput(
                 f"'{self.kind}' names {len(self.on)} fields; wanted are "
                 f"{fewest if fewest == many else f'{fewest} to {many}'}."
+            )
+
+    def _check_width(self) -> None:
+        wanted = 2 if self.kind in BRUSHES else 0
+        if len(self.width) != wanted or not all(0 < w < math.inf for w in self.width):
+            raise BadInput(
+                f"'{self.kind}' has {len(self.width)} widths; wanted are {wanted}, above 0."
+            )
+
+    def _check_rings(self) -> None:
+        if not self.rings:
+            return
+        sizes = [size for part in self.rings for size in part]
+        good = self.kind in (RESHAPE, ADD) and all(self.rings) and min(sizes) >= 3
+        if not good or sum(sizes) != len(self.points):
+            raise BadInput(
+                f"The rings of '{self.kind}' do not fit its {len(self.points)} points: each part "
+                "has a ring or more, of three points or more."
             )
 
     @property
@@ -117,6 +151,8 @@ class Action:
         table |= ({"points": [list(p) for p in self.points]} if self.points else {}) | (
             {"undo": self.undo} if self.undo else {}
         )
+        table |= {"width": list(self.width)} if self.width else {}
+        table |= {"rings": [list(part) for part in self.rings]} if self.rings else {}
         return json.dumps(
             table | {"person": self.person, "seconds": self.seconds, "time": self.time},
             ensure_ascii=False,
@@ -191,6 +227,8 @@ def read_action(table: Mapping[str, Any], time: str) -> Action:
         **texts,
         on=_fields(table.get("on", {})),
         points=_points(table.get("points", [])),
+        width=_width(table.get("width", [])),
+        rings=_rings(table.get("rings", [])),
         seconds=round(float(min(seconds, 3600.0)), 3),
         time=time,
     )
@@ -213,6 +251,22 @@ def _fields(value: Any) -> dict[str, int]:
             "were seen."
         )
     return dict(value)
+
+
+def _width(value: Any) -> tuple[float, ...]:
+    good = isinstance(value, list | tuple) and len(value) <= 2
+    if not good or not all(type(v) in (int, float) and 0 < v < 1e12 for v in value):
+        raise BadInput("'width' of an action is two finite numbers above 0.")
+    return tuple(float(v) for v in value)
+
+
+def _rings(value: Any) -> tuple[tuple[int, ...], ...]:
+    most = max(most for _, most in KINDS.values())
+    if not isinstance(value, list | tuple) or not all(isinstance(p, list | tuple) for p in value):
+        raise BadInput("'rings' of an action is a list of lists of whole numbers.")
+    if not all(type(size) is int and 0 < size <= most for part in value for size in part):
+        raise BadInput("'rings' of an action is a list of lists of whole numbers.")
+    return tuple(tuple(part) for part in value)
 
 
 def _points(value: Any) -> tuple[tuple[float, float], ...]:

@@ -47,9 +47,14 @@ class Ranking:
     """Name of a sign -> (n,) float32; what is not known is 0."""
     missing: Sequence[Any] = ()
     """Outlines that only the other map has, the largest first, in the CRS of this one."""
+    confidence: np.ndarray | None = None
+    """(n,) by position in the table, 0 to 1; None where the map says none."""
 
     def reasons(self, row: int) -> list[str]:
-        """Say in words why a field is doubtful, the strongest sign first."""
+        """Say in words why a field is doubtful, the strongest sign first.
+
+        Of confidence the number itself is told, so that one number means one thing.
+        """
         found = sorted(
             (
                 (float(values[row]), name)
@@ -58,7 +63,12 @@ class Ranking:
             ),
             reverse=True,
         )
-        return [f"{WORDS[name]} ({value:.0%})" for value, name in found]
+        return [self._said(name, row) for _, name in found]
+
+    def _said(self, name: str, row: int) -> str:
+        if name != "confidence" or self.confidence is None:
+            return WORDS[name]
+        return f"{WORDS[name]}: its confidence is {self.confidence[row]:.0%}"
 
 
 WORDS = {
@@ -103,7 +113,8 @@ def rank(
     if against is not None:
         signs["other"], missing = compare(frame, against)
     doubt = 1 - np.prod([1 - np.clip(values, 0, 1) for values in signs.values()], axis=0)
-    return Ranking(np.argsort(-doubt, kind="stable"), doubt.astype(np.float32), signs, missing)
+    order = np.argsort(-doubt, kind="stable")
+    return Ranking(order, doubt.astype(np.float32), signs, missing, confidences_of(frame))
 
 
 def _unsure(frame: geopandas.GeoDataFrame) -> np.ndarray:

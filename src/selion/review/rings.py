@@ -39,6 +39,22 @@ def shape_of(rings: Rings) -> Any:
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
 
 
+def parts_of(points: np.ndarray, sizes: Sequence[Sequence[int]] = ()) -> Rings:
+    """Cut (n, 2) points into rings; all of them are one ring where no ``sizes`` are given.
+
+    Parameters
+    ----------
+    points : (n, 2) float64 ndarray
+    sizes : sequence of sequence of int
+        Of each part how many points its exterior and its holes have.
+    """
+    if not sizes:
+        return [[points]]
+    ends = np.cumsum([size for part in sizes for size in part])[:-1]
+    rings = iter(np.split(points, ends))
+    return [[next(rings) for _ in part] for part in sizes]
+
+
 def find_vertex(rings: Rings, point: np.ndarray, reach: float) -> tuple[int, int, int] | None:
     """Return (part, ring, position) of the vertex at a point, the nearest within ``reach``.
 

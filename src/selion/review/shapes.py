@@ -23,6 +23,8 @@ THINNEST = 0.002
 OVERLAP = 1e-6
 """Share of the smaller of two fields by which they may lie over each other more than before:
 rounding, no more."""
+BLUNT = 0.03
+"""Share of a brush's reach by which its rounded ends may be cut short."""
 Shapes = Mapping[str, Any]
 """Field id -> Polygon or MultiPolygon."""
 
@@ -102,15 +104,22 @@ def merge(one: Any, other: Any, reach: float) -> Any:
     return _sound(united, "The united field")
 
 
-def drawn(points: np.ndarray, others: Sequence[Any], reach: float) -> Any:
+def drawn(
+    points: np.ndarray,
+    others: Sequence[Any],
+    reach: float,
+    sizes: Sequence[Sequence[int]] = (),
+) -> Any:
     """Make a polygon of an outline that was drawn, without the land of other fields.
 
     Parameters
     ----------
     points : (n, 2) float64 ndarray
-        The ring, open or closed.
+        The ring, open or closed; or several rings.
     others : sequence of Polygon
         Fields that keep their land.
+    sizes : sequence of sequence of int
+        Where there are several rings: of each part how many points each ring has.
 
     Raises
     ------
@@ -119,22 +128,111 @@ def drawn(points: np.ndarray, others: Sequence[Any], reach: float) -> Any:
     """
     import shapely
 
-    ring = (
-        points[:-1] if len(points) > 1 and np.hypot(*(points[0] - points[-1])) <= reach else points
-    )
-    if len(ring) < 3:
-        raise BadInput(f"An outline of {len(ring)} points was drawn: wanted are three or more.")
-    shape = _sound(shapely.Polygon(ring), "The outline")
+    parts = [[_opened(ring, reach) for ring in part] for part in r.parts_of(points, sizes)]
+    few = min(len(ring) for part in parts for ring in part)
+    if few < 3:
+        raise BadInput(f"An outline of {few} points was drawn: wanted are three or more.")
+    shape = _sound(r.shape_of(parts), "The outline")
     near = [other for other in others if shapely.intersects(shape, other)]
     if not near:
         return shape
-    left = shapely.get_parts(shapely.difference(shape, shapely.union_all(near)))
-    kept = [part for part in left if part.area > max(SMALLEST * reach**2, THINNEST * shape.area)]
+    kept = _worthy(shapely.difference(shape, shapely.union_all(near)), shape.area, reach)
     if not kept or max(part.area for part in kept) < 0.01 * shape.area:
         raise BadInput("Another field lies there already: nothing is left of the outline.")
-    return _sound(
-        max(kept, key=lambda part: (part.area, part.bounds)), "What is left of the outline"
-    )
+    kept.sort(key=lambda part: (-part.area, part.bounds))
+    return _sound(_united(kept[: len(parts)]), "What is left of the outline")
+
+
+def _opened(ring: np.ndarray, reach: float) -> np.ndarray:
+    return ring[:-1] if len(ring) > 1 and np.hypot(*(ring[0] - ring[-1])) <= reach else ring
+
+
+def _worthy(shape: Any, of: float, reach: float) -> list[Any]:
+    """Return the parts of a shape that are no slivers beside an area."""
+    import shapely
+
+    least = max(SMALLEST * reach**2, THINNEST * of)
+    return [
+        part
+        for part in shapely.get_parts(shape)
+        if shapely.get_type_id(part) == 3 and part.area > least
+    ]
+
+
+def _united(parts: Sequence[Any]) -> Any:
+    import shapely
+
+    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
+
+
+def stroke(points: np.ndarray, width: Sequence[float]) -> Any:
+    """Return the land under the stroke of a brush.
+
+    Parameters
+    ----------
+    points : (n, 2) float64 ndarray
+        Where its middle went.
+    width : (float, float)
+        Its reach along x and along y.
+    """
+    import shapely
+
+    scale = np.asarray(width, np.float64)
+    way = points / scale
+    line = shapely.Point(way[0]) if len(way) == 1 else shapely.LineString(way)
+    round_one = shapely.simplify(shapely.buffer(line, 1.0, quad_segs=8), BLUNT)
+    return shapely.transform(round_one, lambda xy: xy * scale)
+
+
+def painted(shape: Any, under: Any, others: Sequence[Any], reach: float) -> Any:
+    """Give a field the land under a brush, but for that of other fields.
+
+    Raises
+    ------
+    BadInput
+        If the brush did not touch the field, or nothing new was under it.
+    """
+    import shapely
+
+    if not shapely.intersects(shape, under):
+        raise BadInput("The brush did not touch the field: begin on it.")
+    near = [other for other in others if shapely.intersects(under, other)]
+    land = shapely.difference(under, shapely.union_all(near)) if near else under
+    made = _filled(shapely.union(shape, land), shape, reach)
+    kept = [part for part in shapely.get_parts(made) if shapely.intersection(part, shape).area > 0]
+    if sum(part.area for part in kept) - shape.area <= SMALLEST * reach**2:
+        raise BadInput("Nothing new was under the brush: that land is this field's, or another's.")
+    return _sound(_united(kept), "The outline")
+
+
+def erased(shape: Any, under: Any, reach: float) -> Any:
+    """Take the land under a brush from a field.
+
+    Raises
+    ------
+    BadInput
+        If the brush did not touch the field, or nothing is left of it.
+    """
+    import shapely
+
+    if shapely.intersection(shape, under).area <= SMALLEST * reach**2:
+        raise BadInput("The brush did not touch the field: nothing was taken away.")
+    parts = _worthy(shapely.difference(shape, under), shape.area, reach)
+    if not parts:
+        raise BadInput("Nothing would be left of the field: say that it is none (r) instead.")
+    return _sound(_united(parts), "What is left of the field")
+
+
+def _filled(shape: Any, old: Any, reach: float) -> Any:
+    """Fill holes that the brush has left by mistake: those that are slivers."""
+    import shapely
+
+    least = max(SMALLEST * reach**2, THINNEST * old.area)
+    made = []
+    for part in shapely.get_parts(shape):
+        holes = [ring for ring in part.interiors if shapely.Polygon(ring).area > least]
+        made.append(shapely.Polygon(part.exterior, holes))
+    return shapely.union_all(made)
 
 
 def move(

@@ -284,31 +284,51 @@ class ReviewState:
         if acted is None:
             return self._added(action, mark)
         if action.kind in SIMPLE:
-            return {acted.id: replace(acted, status=SIMPLE[action.kind], **mark)}
-        if action.kind == a.SPLIT:
-            return self._split(acted, action, mark)
-        if action.kind == a.MERGE:
-            return self._merged(acted, action, mark)
-        if action.kind == a.RESHAPE:
-            others = [
-                f.shape
-                for f in self.near(acted.shape.envelope.union(_hull(action.xy)))
-                if f.id != acted.id
-            ]
-            return {
-                acted.id: replace(
-                    acted,
-                    shape=shapes.drawn(action.xy, others, self.mapped.reach),
-                    status=_touched(acted),
-                    **mark,
-                )
-            }
-        return self._bent(acted, action, mark)
+            return self._said(action, mark)
+        ways = {
+            a.SPLIT: self._split,
+            a.MERGE: self._merged,
+            a.RESHAPE: self._redrawn,
+            a.PAINT: self._brushed,
+            a.ERASE: self._brushed,
+        }
+        return ways.get(action.kind, self._bent)(acted, action, mark)
+
+    def _redrawn(
+        self, acted: Field, action: Action, mark: dict[str, Any]
+    ) -> dict[str, Field | None]:
+        """Give a field another outline, without the land of others."""
+        where = acted.shape.envelope.union(_hull(action.xy))
+        others = [f.shape for f in self.near(where) if f.id != acted.id]
+        shape = shapes.drawn(action.xy, others, self.mapped.reach, action.rings)
+        return {acted.id: replace(acted, shape=shape, status=_touched(acted), **mark)}
+
+    def _said(self, action: Action, mark: dict[str, Any]) -> dict[str, Field | None]:
+        """Say one word of all fields that are named."""
+        made: dict[str, Field | None] = {}
+        for name in action.on:
+            one = self.get(name)
+            if one is None or one.status == MERGED:
+                raise BadInput("One of the fields was united with another: load them again.")
+            made[name] = replace(one, status=SIMPLE[action.kind], **mark)
+        return made
+
+    def _brushed(
+        self, acted: Field, action: Action, mark: dict[str, Any]
+    ) -> dict[str, Field | None]:
+        """Give land to a field, or take some away, under the stroke of a brush."""
+        reach = self.mapped.reach
+        stroke = shapes.stroke(action.xy, action.width)
+        if action.kind == a.ERASE:
+            shape = shapes.erased(acted.shape, stroke, reach)
+        else:
+            others = [f.shape for f in self.near(stroke) if f.id != acted.id]
+            shape = shapes.painted(acted.shape, stroke, others, reach)
+        return {acted.id: replace(acted, shape=shape, status=_touched(acted), **mark)}
 
     def _added(self, action: Action, mark: dict[str, Any]) -> dict[str, Field | None]:
-        shape = shapes.drawn(
-            action.xy, [f.shape for f in self.near(_hull(action.xy))], self.mapped.reach
-        )
+        others = [f.shape for f in self.near(_hull(action.xy))]
+        shape = shapes.drawn(action.xy, others, self.mapped.reach, action.rings)
         name = self._new_id(action, 1)
         return {name: Field(name, shape, status=ADDED, **mark)}
 

@@ -8,34 +8,33 @@ page names what it sends.  All coordinates on the wire are pixels of the map's i
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from selion import fields, store
 from selion.errors import BadInput, SelionError
 from selion.extras import require
-from selion.fields.schema import confidences_of
 from selion.prediction import ScoreSource, score_classes
 from selion.progress import OnStep, silent
 from selion.review import actions as a
 from selion.review import rings
 from selion.review.log import ReviewLog
-from selion.review.order import Ranking, rank
-from selion.review.state import DOUBTED, UNDECIDED, Field, ReviewedMap, ReviewOutcome
+from selion.review.order import rank
+from selion.review.state import DOUBTED, UNDECIDED, ReviewedMap, ReviewOutcome
 from selion.store.append_log import now
 from selion.web.answers import JSON, reading, whole_number, writing
 from selion.web.review_frame import Frame
+from selion.web.review_overview import overview
+from selion.web.review_shown import OTHER, ReviewSession, ReviewView, aspect_of, shown
 from selion.web.screening import check_batch, check_person
 from selion.web.server import PageModule
 
 if TYPE_CHECKING:
-    import geopandas
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -44,52 +43,21 @@ if TYPE_CHECKING:
 
 STATIC = (
     "review/review.html", "review/review.css", "review/begin.js", "review/stage.js",
-    "review/tools.js", "review/queue.js", "review/beside.js", "screen.css", "link.js", "marks.js",
+    "review/tools.js", "review/queue.js", "review/beside.js", "review/overview.js",
+    "review/snap.js", "screen.css", "link.js", "marks.js",
 )  # fmt: skip
 LEASE = 120.0
 """Seconds for which what one person was handed is not handed to another."""
 MOST = 16
 """Fields that are handed out at once."""
-NEAR = 300
-"""Neighbours that are drawn at most."""
 SNAP = 0.5
 """Pixels within which a vertex that the page names is found."""
+SAME = 1e-3
+"""Pixels within which a point that was drawn is a corner that the page showed."""
 HALF = 0.5
 """Doubt from which on a field stands before the outlines that only the other map has."""
 SHOWS = ("undecided", "unsure", "all")
 BOX = re.compile(r"(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})_(-?\d{1,9})\.png")
-OTHER = "other:"
-"""Ids of outlines that only the other map has begin with this."""
-
-
-@dataclass
-class ReviewSession:
-    """What the routes work on."""
-
-    title: str
-    log: ReviewLog
-    frame: Frame
-    ranking: Ranking
-    person: str
-    """Name that the page begins with."""
-    facts: geopandas.GeoDataFrame
-    """The map as it was."""
-    against: Any = None
-    """Tree of the other map's outlines."""
-    handed: dict[str, tuple[str, float]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    pages: tuple[tuple[str, str], ...] = ()
-    """Name and title of the other pages of the same server; where one is "view", its map is shown
-    beside the field."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewView:
-    """What a person wants to see around a field."""
-
-    wide: int = 1
-    """Each further one is twice as wide."""
-    aspect: float = 1.0
 
 
 def open_session(
@@ -161,6 +129,7 @@ def review_page(session: ReviewSession, policy: str = "") -> PageModule:
         Route("/api/state", reading(session, state, session.log.lock)),
         Route("/api/queue", reading(session, queue, session.log.lock)),
         Route("/api/field", reading(session, one_field, session.log.lock)),
+        Route("/api/overview", reading(session, overview, session.log.lock)),
         Route("/api/act", writing(session, act, session.log.lock), methods=["POST"]),
         Route("/chip/{layer}/{box}", _chip(session)),
     ]
@@ -212,9 +181,9 @@ def queue(session: ReviewSession, parameters: Mapping[str, str]) -> JSON:
         raise BadInput(f"'{show[:20]}' cannot be shown; known: {', '.join(SHOWS)}.")
     session.log.sync()
     found, end, held = _hand(session, person, show, after, size)
-    view = ReviewView(aspect=_aspect(parameters))
+    view = ReviewView(aspect=aspect_of(parameters))
     return {
-        "items": [item for name in found if (item := _shown(session, name, view))],
+        "items": [item for name in found if (item := shown(session, name, view))],
         "after": end,
         "held": held,
         "counts": session.log.state.counts(),
@@ -280,171 +249,12 @@ def one_field(session: ReviewSession, parameters: Mapping[str, str]) -> JSON:
     united.
     """
     session.log.sync()
-    found = _shown(
+    found = shown(
         session,
         parameters.get("id", "")[: a.LONGEST],
-        ReviewView(min(max(whole_number(parameters.get("wide"), 1), 1), 6), _aspect(parameters)),
+        ReviewView(min(max(whole_number(parameters.get("wide"), 1), 1), 6), aspect_of(parameters)),
     )
     return {"item": found, "counts": session.log.state.counts()}
-
-
-def _aspect(parameters: Mapping[str, Any]) -> float:
-    """Return how many times as wide as high the page's view is; 1 where it does not say."""
-    try:
-        value = float(parameters.get("aspect", 1))
-    except (TypeError, ValueError, OverflowError):
-        return 1.0
-    return min(max(value, 0.4), 2.5) if math.isfinite(value) else 1.0
-
-
-def _shown(session: ReviewSession, name: str, view: ReviewView) -> JSON | None:
-    """Describe a field, or an outline that only the other map has, with what lies around it."""
-    import shapely
-
-    if name.startswith(OTHER):
-        number = whole_number(name.removeprefix(OTHER), len(session.ranking.missing))
-        if number >= len(session.ranking.missing):
-            return None
-        shape = shapely.get_parts(session.ranking.missing[number])[0]
-        about: dict[str, Any] = {
-            "id": name,
-            "version": 0,
-            "status": "other",
-            "reasons": ["only the other map has a field here"],
-            "doubt": None,
-        }
-    else:
-        one = session.log.state.get(name)
-        if one is None or one.status == "merged":
-            return None
-        shape, about = one.shape, _about(session, one)
-    box = session.frame.box_of(
-        session.frame.to_pixels(shapely.get_coordinates(shape)), view.wide, view.aspect
-    )
-    around = _around(session, name, shape, box)
-    shown = rings.noded(
-        shape, [other.shape for other in around if other.there], session.log.mapped.reach
-    )
-    near = _neighbours(session, shape, around)
-    about["place"] = session.frame.degrees(shape.bounds)
-    return {
-        **about,
-        "box": box,
-        "parts": _pixels(session, shown),
-        "near": near,
-        "other": _other(session, box),
-    }
-
-
-def _neighbours(session: ReviewSession, shape: Any, around: list[Field]) -> list[JSON]:
-    """Describe fields around a shape.
-
-    Whether they touch it and so follow its vertices, and whether they share an edge and so can be
-    united with it.
-    """
-    import shapely
-
-    reach = session.log.mapped.reach
-    band = shapely.buffer(shapely.boundary(shape), 2 * reach)
-    found: list[JSON] = []
-    for one in around:
-        touches = one.there and bool(shapely.dwithin(one.shape, shape, reach))
-        joins = (
-            touches
-            and shapely.length(shapely.intersection(shapely.boundary(one.shape), band)) > 20 * reach
-        )
-        parts = _pixels(session, one.shape)
-        found.append(
-            {
-                "id": one.id,
-                "version": one.version,
-                "status": one.status,
-                "touches": touches,
-                "joins": bool(joins),
-                "parts": parts,
-            }
-        )
-    return found
-
-
-def _around(
-    session: ReviewSession, name: str, shape: Any, box: tuple[int, int, int, int]
-) -> list[Field]:
-    """Return the fields in a box, those that touch the shape first."""
-    import shapely
-
-    seen = _seen(session, box)
-    around = [other for other in session.log.state.near(seen, rejected=True) if other.id != name]
-    if len(around) > NEAR:
-        away = shapely.distance(np.array([other.shape for other in around], dtype=object), shape)
-        around = [around[k] for k in np.argsort(away, kind="stable")[:NEAR]]
-    return around
-
-
-def _seen(session: ReviewSession, box: tuple[int, int, int, int]) -> Any:
-    """Return a box of pixels as a polygon in the map's coordinates."""
-    import shapely
-
-    left, top, right, bottom = box
-    height, width = session.frame.grid.shape
-    x, y = (
-        np.clip([left, right, right, left], -width, 2 * width),
-        np.clip([top, top, bottom, bottom], -height, 2 * height),
-    )
-    return shapely.Polygon(session.frame.to_map(np.column_stack([x, y]).astype(float)))
-
-
-def _other(session: ReviewSession, box: tuple[int, int, int, int]) -> list[Any]:
-    if session.against is None:
-        return []
-    seen = _seen(session, box)
-    rows = session.against.query(seen, predicate="intersects")[:NEAR]
-    return [_pixels(session, session.against.geometries[row]) for row in rows]
-
-
-def _pixels(session: ReviewSession, shape: Any) -> list[list[list[list[float]]]]:
-    """Return the rings of a shape in pixels: part, ring, point, (x, y)."""
-    return [
-        [np.round(session.frame.to_pixels(ring), 4).tolist() for ring in part]
-        for part in rings.rings_of(shape)
-    ]
-
-
-def _about(session: ReviewSession, one: Field) -> dict[str, Any]:
-    row = session.log.mapped.row(one.id)
-    row = (
-        row
-        if row is not None
-        else next(
-            (r for name in one.origin if (r := session.log.mapped.row(name)) is not None), None
-        )
-    )
-    area = fields.measure(
-        np.array([one.shape], dtype=object),
-        None if session.facts.crs is None else session.facts.crs.to_wkt(),
-    )[0][0]
-    sure = confidences_of(session.facts)
-    confidence = np.nan if row is None or sure is None else float(sure[row])
-    said = [
-        session.log.state.applied[name].action
-        for name in session.log.state.standing.get(one.id, [])[-6:]
-    ]
-    return {
-        "id": one.id,
-        "row": row if one.id in session.log.mapped.ids else None,
-        "version": one.version,
-        "status": one.status,
-        "person": one.person,
-        "time": one.time,
-        "area": round(float(area), 1),
-        "unit": "px2" if session.facts.crs is None else "m2",
-        "confidence": None if np.isnan(confidence) else round(confidence, 3),
-        "doubt": None if row is None else round(float(session.ranking.doubt[row]), 3),
-        "reasons": [] if row is None else session.ranking.reasons(row),
-        "said": [
-            {"kind": action.kind, "person": action.person, "time": action.time} for action in said
-        ],
-    }
 
 
 def act(session: ReviewSession, parameters: JSON) -> JSON:
@@ -459,21 +269,26 @@ def act(session: ReviewSession, parameters: JSON) -> JSON:
     )
     if action.points:
         pixels = np.asarray(action.points)
-        action = a.read_action(
-            {
-                **parameters,
-                "person": action.person,
-                "points": _placed(session, action, pixels).tolist(),
-            },
-            action.time,
-        )
+        placed = _placed(session, action, pixels)
+        width = _reach(session, pixels[0], action.width)
+        action = replace(action, points=tuple(map(tuple, placed.tolist())), width=width)
     outcome = session.log.act(action)
     return {
         "done": outcome.done,
         "why": outcome.why,
-        "fields": _after(session, action, outcome, ReviewView(aspect=_aspect(parameters))),
+        "fields": _after(session, action, outcome, ReviewView(aspect=aspect_of(parameters))),
         "counts": session.log.state.counts(),
     }
+
+
+def _reach(session: ReviewSession, at: np.ndarray, width: tuple[float, ...]) -> tuple[float, ...]:
+    """Return how far a brush of so many pixels reaches along x and along y of the map."""
+    if not width:
+        return ()
+    angles = np.linspace(0, 2 * np.pi, 33)
+    ring = at + np.column_stack([np.cos(angles), np.sin(angles)]) * np.asarray(width)
+    x, y = np.ptp(session.frame.to_map(ring), axis=0) / 2
+    return float(x), float(y)
 
 
 def _placed(session: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.ndarray:
@@ -484,6 +299,8 @@ def _placed(session: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.
     import shapely
 
     made = session.frame.to_map(pixels)
+    if action.kind in (a.RESHAPE, a.ADD):
+        return _snapped(session, made, pixels)
     named = {a.MOVE: 1, a.DROP: 1, a.INSERT: 2}.get(action.kind, 0)
     one = session.log.sync().get(action.field) if named else None
     if one is None:
@@ -497,6 +314,24 @@ def _placed(session: ReviewSession, action: a.Action, pixels: np.ndarray) -> np.
         nearest = int(np.argmin(away[k]))
         if away[k, nearest] <= SNAP:
             made[k] = corners[nearest]
+    made[named:] = _snapped(session, made[named:], pixels[named:])
+    return made
+
+
+def _snapped(session: ReviewSession, made: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Make points that lie on a corner of a field, as the page rounds it, that very corner."""
+    import shapely
+
+    if not len(made):
+        return made
+    hull = shapely.MultiPoint(made).convex_hull
+    near = session.log.sync().near(hull, session.log.mapped.reach)
+    corners = shapely.get_coordinates([one.shape for one in near])
+    if not len(corners):
+        return made
+    tree = shapely.STRtree(shapely.points(session.frame.to_pixels(corners)))
+    own, found = tree.query_nearest(shapely.points(pixels), max_distance=SAME, all_matches=False)
+    made[own] = corners[found]
     return made
 
 
@@ -513,19 +348,10 @@ def _after(
     names = sorted(
         names, key=lambda name: name not in outcome.changed and name not in outcome.stale
     )[:MOST]
-    if action.kind in (a.ACCEPT, a.REJECT, a.UNSURE) and outcome.done:
-        one = session.log.state.get(action.field)
-        return (
-            []
-            if one is None
-            else [
-                {
-                    "id": one.id,
-                    "version": one.version,
-                    "status": one.status,
-                    "person": one.person,
-                    "time": one.time,
-                }
-            ]
-        )
-    return [item for name in names if (item := _shown(session, name, view)) is not None]
+    if action.kind in a.WORDS and outcome.done:
+        said = (one for name in action.on if (one := session.log.state.get(name)) is not None)
+        words = ("id", "version", "status", "person", "time")
+        return [{word: getattr(one, word) for word in words} for one in said]
+    if len(action.on) > 1 and action.kind in a.WORDS:
+        names = list(outcome.stale)[:MOST]
+    return [item for name in names if (item := shown(session, name, view)) is not None]

@@ -6,7 +6,7 @@ Chips are cut from it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, GridMismatch
-from selion.raster import colour_bands
 from selion.reports.picture import stretch
 from selion.store.cache import LruCache
 from selion.web.pictures import png_bytes
+from selion.web.view.colours import find_colours
 
 if TYPE_CHECKING:
     import geopandas
@@ -39,7 +39,14 @@ FAR = 2.0
 """A point lies at most so many image sizes away from the image."""
 PLAIN = 10.0
 """Metres of a pixel of the grid under fields that have no image."""
-"""Metres of a pixel where there is no image."""
+ROOM = 1.1
+"""Around a field stay so many times its own size, on each side ..."""
+LEAST = 40.0
+"""... and so many pixels at least: a small field is judged by what lies around it."""
+EDGE = 0.06
+"""Share of a box that stays free around a field at the rim of the image."""
+SEEN = 128
+"""Pixels of the sides of the piece that tells which bands are which, where names do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Frame:
         if image is not None:
             source = store.open_raster(image)
             self.grid: GeoBox = source.grid
-            self.layers = tuple(layers_of(image, source.bands))
+            self.layers = tuple(layers_of(image, source))
         else:
             self.grid = _plain_grid(frame)
         if scores is not None:
@@ -128,17 +135,20 @@ class Frame:
     def box_of(self, pixels: np.ndarray, wide: int = 1, aspect: float = 1.0) -> Box:
         """Return what to show around points.
 
-        Their box with its surroundings, so many times as wide as high, in whole pixels.
+        Their box with its surroundings, so many times as wide as high, in whole pixels.  At the
+        rim of the image it is pushed inside, where there is something to see.
         """
         low, high = pixels.min(0), pixels.max(0)
         shape = np.array([aspect, 1.0])
-        reach = shape * max(float(((high - low) / shape).max()) * 0.8, 24.0) * 2.0 ** (wide - 1)
+        reach = shape * max(float(((high - low) / shape).max()) * ROOM, LEAST) * 2.0 ** (wide - 1)
         middle = (low + high) / 2
         step = _step(2 * float(reach.max()))
         corners = (
             np.concatenate([np.floor((middle - reach) / step), np.ceil((middle + reach) / step)])
             * step
         )
+        size = np.array(self.grid.shape[::-1], float)
+        corners += np.tile(_push(corners[:2], corners[2:], size, (low, high), step), 2)
         left, top, right, bottom = (int(v) for v in np.clip(corners, -(2**31), 2**31))
         return left, top, right, bottom
 
@@ -206,6 +216,24 @@ class Frame:
         return self._sources[path, step]
 
 
+def _push(
+    low: np.ndarray,
+    high: np.ndarray,
+    size: np.ndarray,
+    kept: tuple[np.ndarray, np.ndarray],
+    step: int,
+) -> np.ndarray:
+    """Return (x, y) by which a box moves so that it shows an image and not what lies beside it.
+
+    Points from ``kept[0]`` to ``kept[1]`` stay in it.
+    """
+    free = size - (high - low)
+    moved = np.clip(low, np.minimum(free, 0), np.maximum(free, 0))
+    rim = EDGE * (high - low)  # what is looked at does not stand at the very rim, nor under it
+    moved = np.clip(moved, np.ceil(kept[1] + rim) - (high - low), np.floor(kept[0] - rim))
+    return np.floor(moved / step) * step - low
+
+
 def _step(edge: float) -> int:
     """Return how many pixels of the image become one where a box is large."""
     step = 1
@@ -214,39 +242,40 @@ def _step(edge: float) -> int:
     return step
 
 
-def layers_of(image: Place, bands: Sequence[str]) -> list[Layer]:
+def layers_of(image: Place, source: Source) -> list[Layer]:
     """Return the ways to look at an image.
 
-    True colour of each date, and false colour where there is near infrared.
+    True colour of each date, and false colour of the last that has near infrared.
     """
-    dates = (
-        list(dict.fromkeys(name.rpartition(":")[0] for name in bands))
-        if any(":" in name for name in bands)
-        else [""]
-    )
+
+    def glimpse() -> np.ndarray:
+        return _middle(source)
+
+    dates = find_colours(source.bands, glimpse)
+    if not dates:
+        return [Layer("colour1", "Image", image, (0, 0, 0))]
     found = []
-    for k, date in enumerate(dates):
-        names = tuple(name if name.rpartition(":")[0] == date else "" for name in bands)
-        title = "Colour" if len(dates) == 1 else f"Colour, date {k + 1}"
-        found.append(
-            Layer(
-                f"colour{k + 1}",
-                title,
-                image,
-                colour_bands(names) if date else colour_bands(tuple(bands)),
-            )
-        )
-    last = dates[-1]
-    near = [
-        k
-        for k, name in enumerate(bands)
-        if name.rpartition(":")[2].lower() in ("nir", "nir08", "b08")
-        and name.rpartition(":")[0] == last
-    ]
+    for k, date in enumerate(dates, 1):
+        title = "Colour" if len(dates) == 1 else f"Colour, date {k}"
+        red, green, blue = (date.bands[colour] - 1 for colour in ("red", "green", "blue"))
+        found.append(Layer(f"colour{k}", title, image, (red, green, blue)))
+    near = [date.bands for date in dates if "nir" in date.bands]
     if near:
-        red, green, _ = found[-1].bands
-        found.append(Layer("infrared", "Infrared", image, (near[0], red, green)))
+        nir, red, green = (near[-1][colour] - 1 for colour in ("nir", "red", "green"))
+        found.append(Layer("infrared", "Infrared", image, (nir, red, green)))
     return found
+
+
+def _middle(source: Source) -> np.ndarray:
+    """Read (band, pixel) float values of the middle of an image; none where it is empty."""
+    rows, columns = (
+        slice(max(0, size // 2 - SEEN // 2), min(size, size // 2 + SEEN // 2))
+        for size in source.grid.shape
+    )
+    part = source.read((rows, columns))
+    values = part.values.reshape(len(part.values), -1).astype(np.float64)
+    known = np.isfinite(values).all(0)
+    return values[:, known if part.valid is None else known & part.valid.ravel()]
 
 
 def _of_scores(scores: Place) -> list[Layer]:

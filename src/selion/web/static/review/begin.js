@@ -3,6 +3,7 @@
 import { Link } from "../link.js";
 import { $, Clock, say, storage, unique } from "../marks.js";
 import { Beside } from "./beside.js";
+import { Overview } from "./overview.js";
 import { Queue } from "./queue.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
@@ -10,11 +11,11 @@ import { Tools } from "./tools.js";
 const STATUS = { undecided: "not decided yet", accepted: "accepted", rejected: "not a field", corrected: "corrected", unsure: "unsure", added: "added", other: "in the other map only" };
 const DONE = {
   accept: "accepted", reject: "not a field", unsure: "unsure", split: "split", merge: "united", move: "vertex moved", insert: "vertex added", drop: "vertex taken out",
-  reshape: "redrawn", add: "added",
+  reshape: "redrawn", add: "added", paint: "painted", erase: "erased",
 };
 const SIMPLE = ["accept", "reject", "unsure"];
-const TOOLS = ["split", "merge", "edit", "reshape", "add"];
-const KEYS = { a: "accept", r: "reject", q: "unsure", s: "split", m: "merge", e: "edit", o: "reshape", n: "add", u: "undo", z: "undo", j: "next", k: "back" };
+const TOOLS = ["split", "merge", "edit", "reshape", "add", "paint", "erase"];
+const KEYS = { a: "accept", r: "reject", q: "unsure", s: "split", m: "merge", e: "edit", o: "reshape", n: "add", b: "paint", x: "erase", u: "undo", z: "undo", j: "next", k: "back" };
 
 let name = "";
 let layers = [];
@@ -24,6 +25,7 @@ const stage = new Stage($("view"));
 const link = new Link(tellLink);
 const queue = new Queue(link, person, () => stage.aspect);
 const tools = new Tools(stage, act, say);
+const overview = new Overview({ link, person, clock, say, open: openOne, layer: () => stage.layer, counts: showCounts });
 const beside = new Beside($("map"), $("beside"), say);
 queue.onCounts = showCounts;
 
@@ -39,8 +41,8 @@ function showCounts(counts) {
   const n = (value) => value.toLocaleString("en");
   $("progress").max = counts.total;
   $("progress").value = counts.decided;
-  const more = ["rejected", "corrected", "added", "unsure"].filter((key) => counts[key]).map((key) => `${n(counts[key])} ${key}`);
-  $("counts").textContent = [`${n(counts.decided)} of ${n(counts.total)} decided`, ...more].join(", ");
+  const more = ["accepted", "rejected", "corrected", "added", "unsure"].filter((key) => counts[key]).map((key) => `${n(counts[key])} ${key}`);
+  $("counts").textContent = `${n(counts.decided)} of ${n(counts.total)} decided` + (more.length ? `: ${more.join(", ")}` : "");
 }
 
 function show(item) {
@@ -48,7 +50,7 @@ function show(item) {
   tools.end();
   $("pair").hidden = !item;
   $("empty").hidden = Boolean(item);
-  for (const button of document.querySelectorAll(".words button")) button.disabled = !item && !["undo", "back"].includes(button.dataset.do);
+  for (const button of document.querySelectorAll("#single .words button")) button.disabled = !item && !["undo", "back"].includes(button.dataset.do);
   if (!item) {
     const held = queue.held ? ` ${queue.held} are on somebody else's screen: look again later.` : "";
     $("empty").textContent = queue.show === "undecided" ? `Nothing is left to decide.${held}` : `Nothing is ${queue.show === "all" ? "left" : "unsure"}.${held}`;
@@ -69,7 +71,7 @@ function describe(item) {
   $("state").textContent = `${STATUS[item.status]}${by}`;
   $("reasons").replaceChildren(...(item.reasons.length ? item.reasons : ["nothing speaks against it"]).map((text) => element("li", text)));
   const area = item.area === undefined ? null : item.unit === "m2" ? `${(item.area / 10000).toLocaleString("en", { maximumFractionDigits: 2 })} ha` : `${Math.round(item.area).toLocaleString("en")} px`;
-  const facts = [["Area", area], ["Confidence", item.confidence], ["Doubt", item.doubt]].filter(([, value]) => value !== null && value !== undefined);
+  const facts = [["Area", area], ["Confidence", item.confidence === null || item.confidence === undefined ? null : `${Math.round(100 * item.confidence)}%`]].filter(([, value]) => value !== null && value !== undefined);
   $("facts").replaceChildren(...facts.flatMap(([key, value]) => [element("dt", key), element("dd", value)]));
   $("past").replaceChildren(...(item.said || []).map((each) => element("li", `${each.person}: ${DONE[each.kind]}, ${each.time.slice(0, 16).replace("T", " ")}`)));
 }
@@ -115,7 +117,7 @@ async function act(kind, given = {}) {
     if (queue.current !== item) return;
   }
   const on = given.on?.() ?? { [item.id]: item.version };
-  const sent = link.send("api/act", { id: unique(), kind, person: name, on, points: given.points || [], seconds: Math.round(clock.take() * 1000) / 1000, aspect: stage.aspect });
+  const sent = link.send("api/act", { id: unique(), kind, person: name, on, points: given.points || [], width: given.width || [], seconds: Math.round(clock.take() * 1000) / 1000, aspect: stage.aspect });
   if (!SIMPLE.includes(kind)) return shown(kind, sent);
   item.pending = sent.then((table) => settle(kind, table, item), (problem) => { item.pending = null; say(problem.message, 8); });
   item.status = { accept: "accepted", reject: "rejected", unsure: "unsure" }[kind];
@@ -143,17 +145,28 @@ async function shown(kind, sent) {
     else say(kind === "undo" ? "Taken back." : DONE[kind][0].toUpperCase() + DONE[kind].slice(1) + ".", 2);
     const first = table.fields.find((one) => one.parts);
     show(first ? queue.visit(first) : queue.current);
-    if (mode === "edit" && ["move", "insert", "drop"].includes(kind) && table.done) tools.begin("edit");
+    if (mode === kind || (mode === "edit" && ["move", "insert", "drop"].includes(kind) && table.done)) tools.begin(mode);
   } catch (problem) {
     say(problem.message, 8);
     if (queue.current) show(queue.current);
-    if (mode === "edit") tools.begin("edit");
+    if (mode === "edit" || mode === kind) tools.begin(mode);
   }
 }
 
 async function undo() {
   await turned(link.idle());
+  if (overview.shown) return undoMany();
   await shown("undo", link.send("api/act", { id: unique(), kind: "undo", person: name, on: {}, points: [], seconds: clock.take(), aspect: stage.aspect }));
+}
+
+async function undoMany() {
+  try {
+    const table = await link.send("api/act", { id: unique(), kind: "undo", person: name, on: {}, points: [], seconds: clock.take() });
+    say(table.done ? "Taken back." : table.why, 4);
+  } catch (problem) {
+    say(problem.message, 8);
+  }
+  await overview.load();
 }
 
 // Further out than the piece that was cut: a larger one is asked for.
@@ -189,6 +202,36 @@ function look(which) {
   stage.layer = layers[which].name;
   $("layer").selectedIndex = which;
   if (stage.item) stage.picture();
+  if (overview.shown) overview.draw();
+}
+
+function view(many) {
+  for (const part of document.querySelectorAll(".for-all")) part.hidden = !many;
+  for (const part of document.querySelectorAll(".for-one")) part.hidden = many;
+  $("many").setAttribute("aria-pressed", String(many));
+}
+
+// From one field to many, and back to the one that was opened.
+async function toggleOverview() {
+  const opening = !overview.shown;
+  tools.end();
+  await turned(link.idle());
+  view(opening);
+  document.body.dataset.ready = "";
+  if (!opening) return restart();
+  await overview.load();
+  document.body.dataset.ready = "overview";
+  ($("tiles").firstElementChild || $("all-show")).focus();
+}
+
+async function openOne(id) {
+  const answer = await turned(link.get("api/field", { id, aspect: 1.4 }));
+  if (!answer.item) return say("This field is not there any more.", 5);
+  view(false);
+  queue.restart();
+  const whole = await turned(link.get("api/field", { id, aspect: stage.aspect }));
+  show(queue.visit(whole.item));
+  stage.svg.focus();
 }
 
 function bare() {
@@ -200,7 +243,18 @@ function key(event) {
   const press = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const onButton = event.target.matches("button") && ["Enter", " "].includes(event.key);
   if (onButton) return;
+  if (overview.shown) {
+    if (press === "g") toggleOverview();
+    else if (["a", "r", "q"].includes(press) && !event.repeat) overview.act(KEYS[press]);
+    else if (press === "u" || press === "z") undo();
+    else if (press === "j" || press === "k") overview.turn(press === "j" ? 1 : -1);
+    else if (press === "c") overview.chooseAll();
+    else if (press === "?") $("help").showModal();
+    else return;
+    return event.preventDefault();
+  }
   if (tools.key(event)) event.preventDefault();
+  else if (press === "g") toggleOverview();
   else if (KEYS[press] && !event.repeat) run(KEYS[press]);
   else if (press === "v") beside.toggle();
   else if (press === "?") $("help").showModal();
@@ -231,10 +285,13 @@ function setName(given) {
 
 function listen() {
   addEventListener("keydown", key);
-  for (const button of document.querySelectorAll(".words button")) button.onclick = () => run(button.dataset.do);
+  for (const button of document.querySelectorAll("#single .words button")) button.onclick = () => run(button.dataset.do);
   $("ask").onclick = () => $("help").showModal();
   $("person").onclick = async () => { setName(await askName(name)); restart(); };
   $("show").onchange = () => { queue.show = $("show").value; restart(); };
+  $("many").onclick = toggleOverview;
+  $("undo-many").onclick = undo;
+  $("snap").onchange = () => { tools.snaps = $("snap").checked; };
   $("layer").onchange = () => look($("layer").selectedIndex);
   $("lines").onchange = bare;
   $("larger").onclick = () => stage.item && stage.zoom(1.5);

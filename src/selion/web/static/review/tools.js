@@ -1,5 +1,6 @@
 // Drawing: a line to split by, an outline, a vertex that moves, a neighbour to unite with; by pointer, by touch and by keys alike.
 
+import { snap } from "./snap.js";
 import { make } from "./stage.js";
 
 const WORDS = {
@@ -8,14 +9,19 @@ const WORDS = {
   edit: "Vertices: drag one, or the middle of an edge; double-click takes one out.",
   reshape: "Redraw: click the points of the whole outline, then Enter.",
   add: "Add: click the points of the missing field, then Enter.",
+  paint: "Brush: paint the land that belongs to the field. [ and ] change its size.",
+  erase: "Eraser: paint over what does not belong to the field. [ and ] change its size.",
 };
+const DRAWN = ["split", "reshape", "add"];
+const BRUSHES = ["paint", "erase"];
+const REACH = 10; // pixels of the screen within which a point goes to a corner or an edge
 const NEAR = 0.02; // pixels of the image within which two points are one
 const same = (a, b) => Math.abs(a[0] - b[0]) < NEAR && Math.abs(a[1] - b[1]) < NEAR;
 const moved = (parts, at, to) => parts.map((part) => part.map((ring) => ring.map((point) => (same(point, at) ? to : point))));
 
 export class Tools {
   constructor(stage, act, say) {
-    Object.assign(this, { stage, act, say, mode: "", points: [], cursor: null, chosen: null, drag: null });
+    Object.assign(this, { stage, act, say, mode: "", points: [], cursor: null, chosen: null, drag: null, brush: 14, snaps: true });
     stage.onResize = () => this.draw();
     const svg = stage.svg;
     svg.addEventListener("pointerdown", (event) => this.down(event));
@@ -28,14 +34,14 @@ export class Tools {
   begin(mode) {
     this.mode = this.mode === mode ? "" : mode;
     this.points = [];
-    this.chosen = this.cursor = this.drag = null;
-    this.stage.lines();
+    this.chosen = this.cursor = this.drag = this.hover = null;
+    if (this.stage.item) this.stage.lines();
     const place = document.getElementById("tool");
     place.hidden = !this.mode;
     place.textContent = WORDS[this.mode] || "";
-    this.stage.svg.classList.toggle("drawing", ["split", "reshape", "add", "edit"].includes(this.mode));
+    this.stage.svg.classList.toggle("drawing", [...DRAWN, "edit", ...BRUSHES].includes(this.mode));
     this.stage.svg.classList.toggle("choosing", this.mode === "merge");
-    for (const button of document.querySelectorAll(".words button")) {
+    for (const button of document.querySelectorAll("#single .words button")) {
       if (button.dataset.do in WORDS) button.setAttribute("aria-pressed", button.dataset.do === this.mode);
     }
     this.draw();
@@ -63,7 +69,8 @@ export class Tools {
     if (this.mode === "edit") this.drawCorners(group, unit);
     if (this.mode === "merge") this.drawNumbers(group, unit);
     const line = this.drag?.line || this.points;
-    if (line.length) {
+    if (BRUSHES.includes(this.mode)) this.drawBrush(group, unit, line);
+    else if (line.length) {
       const closed = this.mode !== "split" && line.length > 2 ? [...line, line[0]] : line;
       make("polyline", { class: "draft", points: closed.map((p) => p.join(",")).join(" ") }, group);
       for (const [x, y] of line) make("circle", { class: "middle", cx: x, cy: y, r: 4 * unit }, group);
@@ -72,6 +79,13 @@ export class Tools {
       const [x, y] = this.cursor;
       make("path", { class: "cross", d: `M${x - 12 * unit} ${y}h${24 * unit}M${x} ${y - 12 * unit}v${24 * unit}` }, group);
     }
+  }
+
+  drawBrush(group, unit, line) {
+    const wide = 2 * this.brush * unit;
+    if (line.length) make("polyline", { class: `stroke ${this.mode}`, points: [...line, line.at(-1)].map((p) => p.join(",")).join(" "), "stroke-width": wide }, group);
+    const at = this.hover || this.cursor;
+    if (at) make("circle", { class: "brush", cx: at[0], cy: at[1], r: wide / 2 }, group);
   }
 
   drawCorners(group, unit) {
@@ -102,6 +116,7 @@ export class Tools {
     const at = this.stage.at(event);
     this.drag = { from: at, last: [event.clientX, event.clientY], far: false, pointer: event.pointerId };
     if (this.mode === "edit") Object.assign(this.drag, this.grab(event, at));
+    if (BRUSHES.includes(this.mode)) this.drag.line = [...this.points, at];
   }
 
   // The vertex or the middle of an edge under the pointer; a finger is thick.
@@ -118,13 +133,14 @@ export class Tools {
   }
 
   move(event) {
+    if (BRUSHES.includes(this.mode)) return this.stroke(event);
     if (!this.drag || event.pointerId !== this.drag.pointer) return;
     const at = this.stage.at(event);
     const step = [event.clientX - this.drag.last[0], event.clientY - this.drag.last[1]];
     if (Math.hypot(...step) > 4) this.drag.far = true;
     if (!this.drag.far) return;
-    if (this.drag.corner !== undefined) this.bend(this.drag.corner, at);
-    else if (this.drag.edge !== undefined) this.fold(this.drag.edge, at);
+    if (this.drag.corner !== undefined) this.bend(this.drag.corner, this.near(at, event, this.corners[this.drag.corner].point));
+    else if (this.drag.edge !== undefined) this.fold(this.drag.edge, this.near(at, event));
     else if (this.mode === "split" && !this.points.length) {
       this.drag.line = [this.drag.from, at];
       this.draw();
@@ -133,6 +149,23 @@ export class Tools {
       this.stage.pan(step[0] * unit, step[1] * unit);
       this.drag.last = [event.clientX, event.clientY];
     }
+  }
+
+  stroke(event) {
+    const at = this.stage.at(event);
+    this.hover = event.pointerType === "touch" ? null : at;
+    const line = event.pointerId === this.drag?.pointer ? this.drag.line : null;
+    const last = line?.at(-1);
+    if (last && line.length < 1900 && Math.hypot(at[0] - last[0], at[1] - last[1]) > (this.brush / 4) * this.stage.unit) line.push(at);
+    this.draw();
+  }
+
+  // Where a point goes that is drawn here: to a corner or an edge of another field, unless Alt is held.
+  near(at, event = {}, mine = null) {
+    if (!this.snaps || event.altKey) return at;
+    const there = this.stage.item.near.filter((one) => one.status !== "rejected").flatMap((one) => one.parts.flat());
+    const others = mine ? there.filter((ring) => !ring.some((point) => same(point, mine))) : there;
+    return snap(at, others, REACH * this.stage.unit).at;
   }
 
   bend(corner, to) {
@@ -157,15 +190,16 @@ export class Tools {
     this.drag = null;
     if (!drag) return;
     const at = this.stage.at(event);
-    if (drag.far && drag.corner !== undefined) this.finishMove(drag.corner, at);
-    else if (drag.far && drag.edge !== undefined) this.finishInsert(drag.edge, at);
+    if (BRUSHES.includes(this.mode)) this.finish(drag.line);
+    else if (drag.far && drag.corner !== undefined) this.finishMove(drag.corner, this.near(at, event, this.corners[drag.corner].point));
+    else if (drag.far && drag.edge !== undefined) this.finishInsert(drag.edge, this.near(at, event));
     else if (drag.far && drag.line) this.finish([drag.from, at]);
-    else if (!drag.far) this.click(at, drag);
+    else if (!drag.far) this.click(["reshape", "add"].includes(this.mode) ? this.near(at, event) : at, drag);
   }
 
   click(at, drag = {}) {
     if (this.mode === "edit" && drag.corner !== undefined) this.choose(drag.corner);
-    else if (["split", "reshape", "add"].includes(this.mode)) {
+    else if ([...DRAWN, ...BRUSHES].includes(this.mode)) {
       this.points.push(at);
       this.draw();
     } else if (this.mode === "merge") {
@@ -210,11 +244,14 @@ export class Tools {
   }
 
   finish(points) {
-    const least = this.mode === "split" ? 2 : 3;
+    const brush = BRUSHES.includes(this.mode);
+    const least = brush ? 1 : this.mode === "split" ? 2 : 3;
     if (points.length < least) return this.say(`${least} points at least: click them first.`);
     const kind = this.mode;
-    this.end();
-    this.act(kind, { points, on: kind === "add" ? () => ({}) : undefined });
+    const reach = this.brush * this.stage.unit;
+    if (brush) this.points = [];
+    else this.end();
+    this.act(kind, { points, on: kind === "add" ? () => ({}) : undefined, width: brush ? [reach, reach] : undefined });
   }
 
   unite(other) {
@@ -239,6 +276,7 @@ export class Tools {
     else if (event.key === " ") this.click(this.cursor || centre(this.stage.item.parts));
     else if (number) this.unite(number);
     else if (this.mode === "merge" && /^[1-9]$/.test(event.key)) this.say("There is no neighbour of that number.");
+    else if (BRUSHES.includes(this.mode) && (event.key === "[" || event.key === "]")) this.resize(event.key === "]" ? 1.25 : 0.8);
     else if (this.mode === "edit" && (event.key === "[" || event.key === "]")) this.turn(event.key === "]" ? 1 : -1);
     else if (this.mode === "edit" && event.key === "i" && this.chosen !== null) this.halve();
     else if (this.mode === "edit" && ["Delete", "Backspace"].includes(event.key) && this.chosen !== null) this.drop(this.chosen);
@@ -247,6 +285,11 @@ export class Tools {
       this.draw();
     } else return false;
     return true;
+  }
+
+  resize(by) {
+    this.brush = Math.min(Math.max(this.brush * by, 3), 120);
+    this.draw();
   }
 
   turn(by) {
@@ -273,7 +316,8 @@ export class Tools {
 
   enter() {
     if (this.mode === "edit" && this.chosen !== null && this.cursor) this.finishMove(this.chosen, this.cursor);
-    else if (["split", "reshape", "add"].includes(this.mode)) this.finish(this.points);
+    else if (BRUSHES.includes(this.mode) && !this.points.length) this.end();
+    else if ([...DRAWN, ...BRUSHES].includes(this.mode)) this.finish(this.points);
     else if (this.mode === "edit") this.end();
   }
 }
