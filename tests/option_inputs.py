@@ -400,6 +400,22 @@ def reviewed(folder, _):
     return made
 
 
+def annotated(folder, inputs):
+    """What a tool exported of that map: an outline is gone."""
+    from selion import review
+
+    files = review.find_map(inputs["reviewed"])
+
+    def draw(box):
+        return np.full((box[3] - box[1], box[2] - box[0], 3), 99, np.uint8)
+
+    table = review.send_annotations(files, folder / "coco", "coco", draw).table
+    text = json.loads(table.read_text())
+    text["annotations"].pop()
+    table.write_text(json.dumps(text))
+    return table
+
+
 def screened(folder, _):
     """Photographs and pseudo-labels to screen."""
     write_scene(folder, 3)
@@ -465,6 +481,7 @@ INPUTS = {
     "far_truth": lambda folder, inputs: truth(folder, inputs, "EPSG:4326"),
     "polygons": polygons,
     "reviewed": reviewed,
+    "annotated": annotated,
     "screened": screened,
 }
 __all__ = ["INPUTS", "Quick", "frame", "job", "masks_of", "replace"]

@@ -394,6 +394,12 @@ MODES = {
             copies=("reviewed",),
         )
     ],
+    "review annotations": [
+        Mode("review annotations reviewed -o out", copies=("reviewed",)),
+    ],
+    "review import": [
+        Mode("review import reviewed {annotated} --person Ada", copies=("reviewed",)),
+    ],
     "review status": [Mode("review status {reviewed}")],
     "train": [
         Mode("train fields-s2-2season", TRAINED),
@@ -704,6 +710,8 @@ OTHERS = {
         "port": "8123",
     },
     "review export": {"out": "other", "image": "{image}"},
+    "review annotations": {"out": "other", "image": "{image}", "size": "40"},
+    "review import": {"person": "Ben", "image": "{image}"},
     "label pseudo": {
         "out": "other",
         "model": "other",

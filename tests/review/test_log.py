@@ -18,7 +18,7 @@ from review_scenes import Hand, across, middle, open_log, write_map
 from selion import review
 from selion.errors import BadInput, OutputFailed, UnreadableFile
 from selion.review.actions import Action, parse_line, read_action
-from selion.review.state import people
+from selion.review.log import people
 from selion.store.append_log import now
 
 

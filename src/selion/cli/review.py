@@ -24,6 +24,8 @@ image = click.option(
     default=None,
     help="The image of the map, if the map does not name it.",
 )
+PROBLEMS = 10
+"""Sentences on what could not be taken over that are printed at most."""
 given_map = click.argument("given", metavar="MAP", type=opt.place)
 
 
@@ -229,6 +231,112 @@ def export_command(
     click.echo(str(done.table))
 
 
+@review_group.command(
+    "annotations",
+    help=(
+        "Write the fields and pictures of the image for a tool that draws: COCO's JSON (CVAT, "
+        "FiftyOne) or Label Studio's."
+    ),
+)
+@given_map
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder: images/ and instances.json, or tasks.json and config.xml.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["coco", "label-studio"]),
+    default="coco",
+    show_default=True,
+    help="What the tool reads.",
+)
+@image
+@click.option(
+    "--size",
+    type=click.IntRange(16, 8192),
+    default=1024,
+    show_default=True,
+    help="Edge of a picture in pixels at most.",
+)
+@click.option(
+    "--masks", is_flag=True, help="Masks (RLE, brush) instead of polygons: rounded to pixels."
+)
+@opt.force
+def annotations_command(
+    given: Place,
+    out: Path,
+    form: str,
+    image: Place | None,
+    size: int,
+    *,
+    masks: bool,
+    force: bool,
+) -> None:
+    """Hand fields to another tool."""
+    from selion import review
+    from selion.web.review_frame import Frame
+
+    files = review.find_map(given, image)
+    frame = Frame(files.read(), files.image, None)
+    first = frame.layers[0].name if frame.layers else ""
+    done = review.send_annotations(
+        files, out, form, lambda box: frame.picture(first, box), size=size, masks=masks, force=force
+    )
+    click.echo(
+        f"{done.outlines:,} outlines on {_pictures(done.pictures)}.  What the tool exports comes "
+        f"back with: selion review import {given} EXPORTED.json --person NAME",
+        err=True,
+    )
+    click.echo(str(done.table))
+
+
+@review_group.command(
+    "import",
+    help=(
+        "Take what was drawn in CVAT, Label Studio or another tool (JSON of COCO or Label Studio) "
+        "into the log of the review: outlines that changed, are gone or are new; the others count "
+        "as accepted. All of it can be taken back."
+    ),
+)
+@given_map
+@click.argument("drawn", metavar="JSON", type=click.Path(path_type=Path))
+@click.option("--person", required=True, help="Name recorded with each action.")
+@image
+@click.option(
+    "--accept/--leave",
+    default=True,
+    show_default=True,
+    help="Whether fields that came back as they went count as accepted.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+def import_command(
+    given: Place,
+    drawn: Path,
+    person: str,
+    image: Place | None,
+    *,
+    accept: bool,
+    dry_run: bool,
+) -> None:
+    """Take fields back from another tool."""
+    from selion import review
+    from selion.web.screening import check_person
+
+    files = review.find_map(given, image)
+    done = review.receive_annotations(
+        files, drawn, check_person(person), accept=accept, try_only=dry_run
+    )
+    for problem in done.problems[:PROBLEMS]:
+        click.echo(problem, err=True)
+    if len(done.problems) > PROBLEMS:
+        click.echo(f"... and {len(done.problems) - PROBLEMS:,} more.", err=True)
+    parts = ", ".join(f"{count:,} {name}" for name, count in done.counts.items())
+    click.echo(f"{_pictures(done.pictures)}{' (nothing is written)' if dry_run else ''}: {parts}.")
+
+
 @review_group.command("status", help="Show the progress of a review, and who did what.")
 @given_map
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -267,6 +375,10 @@ def status_command(given: Place, as_json: bool) -> None:
         click.echo(
             f"{state.skipped:,} lines of the log are damaged or do not fit and were skipped."
         )
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'' if count == 1 else 's'}"
 
 
 def _said(counts: dict[str, int]) -> str:

@@ -1,4 +1,6 @@
 from .actions import Action as Action
+from .exchange import receive_annotations as receive_annotations
+from .exchange import send_annotations as send_annotations
 from .export import corrected as corrected
 from .export import export_review as export_review
 from .finetune import FOLDER as FOLDER
@@ -6,6 +8,7 @@ from .finetune import plan_from_review as plan_from_review
 from .labels import LabelOptions as LabelOptions
 from .labels import write_labels as write_labels
 from .log import ReviewLog as ReviewLog
+from .log import people as people
 from .log import replay as replay
 from .opened import MapFiles as MapFiles
 from .opened import find_map as find_map
@@ -13,4 +16,3 @@ from .order import rank as rank
 from .state import ReviewedMap as ReviewedMap
 from .state import ReviewOutcome as ReviewOutcome
 from .state import ReviewState as ReviewState
-from .state import people as people

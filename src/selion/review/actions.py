@@ -55,9 +55,11 @@ KINDS = {
     INSERT: (3, 3),
     DROP: (1, 1),
 }
-KINDS |= {RESHAPE: (3, 20_000), ADD: (3, 20_000), PAINT: (1, 2000), ERASE: (1, 2000)}
+KINDS |= {RESHAPE: (3, 2000), ADD: (3, 2000), PAINT: (1, 2000), ERASE: (1, 2000)}
 """Kind -> least and most points: a line (split); from, to (move); both ends of the edge and the
 vertex (insert, drop); the rings (reshape, add); the stroke of a brush (paint, erase)."""
+MOST_RINGED = 20_000
+"""Points of an outline of several rings, which no hand has drawn."""
 MOST_FIELDS = 400
 """Fields that one action may name."""
 LONGEST = 120
@@ -93,6 +95,7 @@ class Action:
         if self.kind not in KINDS:
             raise UnknownName.among("action", str(self.kind)[:40], KINDS)
         least, most = KINDS[self.kind]
+        most = MOST_RINGED if self.rings else most
         if not least <= len(self.points) <= most:
             raise BadInput(
                 f"{len(self.points)} points were given for '{self.kind}'; wanted are "
@@ -226,7 +229,7 @@ def read_action(table: Mapping[str, Any], time: str) -> Action:
     return Action(
         **texts,
         on=_fields(table.get("on", {})),
-        points=_points(table.get("points", [])),
+        points=_points(table.get("points", []), ringed=bool(table.get("rings"))),
         width=_width(table.get("width", [])),
         rings=_rings(table.get("rings", [])),
         seconds=round(float(min(seconds, 3600.0)), 3),
@@ -261,7 +264,7 @@ def _width(value: Any) -> tuple[float, ...]:
 
 
 def _rings(value: Any) -> tuple[tuple[int, ...], ...]:
-    most = max(most for _, most in KINDS.values())
+    most = MOST_RINGED
     if not isinstance(value, list | tuple) or not all(isinstance(p, list | tuple) for p in value):
         raise BadInput("'rings' of an action is a list of lists of whole numbers.")
     if not all(type(size) is int and 0 < size <= most for part in value for size in part):
@@ -269,8 +272,8 @@ def _rings(value: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(part) for part in value)
 
 
-def _points(value: Any) -> tuple[tuple[float, float], ...]:
-    most = max(most for _, most in KINDS.values())
+def _points(value: Any, *, ringed: bool) -> tuple[tuple[float, float], ...]:
+    most = MOST_RINGED if ringed else max(most for _, most in KINDS.values())
     if not isinstance(value, list | tuple) or len(value) > most:
         raise BadInput(f"'points' of an action is a list of at most {most:,} points.")
     for point in value:

@@ -152,3 +152,19 @@ def replay(frame: geopandas.GeoDataFrame, path: Path) -> ReviewState:
         elif entry is None and line.strip():
             state.skipped += 1
     return state
+
+
+def people(state: ReviewState) -> dict[str, dict[str, float]]:
+    """Return what each person did.
+
+    Actions by kind that stand, all of them as ``actions``, and the minutes that they took.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, applied in state.applied.items():
+        action = applied.action
+        mine = found.setdefault(action.person, {"actions": 0, "minutes": 0.0})
+        mine["actions"] += 1
+        mine["minutes"] = round(mine["minutes"] + action.seconds / 60, 4)
+        if name not in state.undone:
+            mine[action.kind] = mine.get(action.kind, 0) + 1
+    return found

@@ -160,6 +160,22 @@ class Frame:
         BadInput
             If there is no such layer, or the box is none.
         """
+        layer = self._checked(name, box)
+        left, top, right, bottom = box
+
+        def make() -> bytes:
+            with self._lock:
+                return png_bytes(self._drawn(layer, box, _step(max(right - left, bottom - top))))
+
+        return self._chips.get((name, box), make)
+
+    def picture(self, name: str, box: Box) -> np.ndarray:
+        """Draw a piece in the image's own pixels, (y, x, 3) uint8; errors as of :meth:`chip`."""
+        layer = self._checked(name, box)
+        with self._lock:
+            return self._drawn(layer, box, 1)
+
+    def _checked(self, name: str, box: Box) -> Layer:
         left, top, right, bottom = box
         if not (0 < right - left <= LARGEST and 0 < bottom - top <= LARGEST):
             raise BadInput(
@@ -169,17 +185,11 @@ class Frame:
         layer = next((each for each in self.layers if each.name == name), None)
         if layer is None:
             raise BadInput(f"There is no layer {name[:20]!r}.")
+        return layer
 
-        def make() -> bytes:
-            with self._lock:
-                return png_bytes(self._drawn(layer, box))
-
-        return self._chips.get((name, box), make)
-
-    def _drawn(self, layer: Layer, box: Box) -> np.ndarray:
+    def _drawn(self, layer: Layer, box: Box, step: int) -> np.ndarray:
         """Read and stretch a box of the image's pixels; grey outside of the image."""
         left, top, right, bottom = box
-        step = _step(max(right - left, bottom - top))
         source = self._source(layer.path, step)
         # probabilities may be finer than the image
         scale = source.grid.shape[1] / self.grid.shape[1]
