@@ -10,7 +10,6 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
-
 from click.testing import CliRunner
 from PIL import Image
 

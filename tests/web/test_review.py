@@ -462,3 +462,70 @@ def test_ids_must_tell_fields_apart(folder):
         fields.write_fields(frame, folder / "fields.parquet", fields.Origin("toy"), force=True)
         with pytest.raises(BadInput, match=why):
             open_session(review.find_map(folder))
+
+
+def test_the_overview_in_pages_and_words_about_many(folder):
+    with serving(folder, person="Ada") as served:
+        first = served.ask("api/overview?size=8&order=sure").table
+        second = served.ask("api/overview?size=8&order=sure&after=8").table
+        assert (first["total"], first["after"], second["after"]) == (20, 8, 16)
+        sure = [item["confidence"] for item in first["items"] + second["items"]]
+        assert sure == sorted(sure, reverse=True)
+        assert len({item["id"] for item in first["items"] + second["items"]}) == 16
+        for item in first["items"]:
+            left, top, right, bottom = item["box"]
+            xs, ys = np.array(item["parts"][0][0]).T
+            # the field is on its picture, also at the rim of the image
+            assert left <= xs.min() < xs.max() <= right
+            assert top <= ys.min() < ys.max() <= bottom
+        large = served.ask("api/overview?order=large").table["items"]
+        areas = [item["area"] for item in large]
+        assert areas == sorted(areas, reverse=True)
+        on = {item["id"]: item["version"] for item in first["items"]}
+        done = served.act("accept", None, "many-001", on=on).table
+        assert (done["done"], done["counts"]["accepted"]) == (True, 8)
+        assert {one["id"] for one in done["fields"]} == set(on)
+        assert lines(folder) == 2  # one line for all
+        assert served.ask("api/overview").table["total"] == 12
+        assert served.ask("api/overview?show=accepted").table["total"] == 8
+        late = served.act("reject", None, "many-002", "Ben", on=on).table
+        assert not late["done"]
+        assert "Ada changed these fields meanwhile" in late["why"]
+        assert served.act("undo", None, "undo-001").table["counts"]["accepted"] == 0
+        for wrong in ("order=best", "show=good"):
+            assert served.ask(f"api/overview?{wrong}").status == 400
+
+
+def test_a_brush_reaches_as_far_as_it_is_drawn(folder):
+    """Ten metres a pixel, a map in degrees: a disc of three pixels has 28 of them."""
+    with serving(folder, person="Ada") as served:
+        item = served.items()[0]
+        xs, ys = np.array(item["parts"][0][0]).T
+        middle = [float(xs.min() + xs.max()) / 2, float(ys.min() + ys.max()) / 2]
+        done = served.act("erase", item, "brush-001", points=[middle], width=[3, 3]).table
+        assert done["done"]
+        taken = item["area"] - next(f for f in done["fields"] if f["id"] == item["id"])["area"]
+        assert taken == pytest.approx(np.pi * 9 * 100, rel=0.02)
+        assert served.act("paint", item, "brush-002", points=[middle], width=[3]).status == 400
+        for width in ([3, 3, 3], [-1, 1], "a", [1e300, 1]):
+            given = {"points": [middle], "width": width}
+            assert served.act("erase", item, "brush-003", **given).status == 400
+
+
+def test_points_on_corners_that_were_shown_are_those_corners(folder):
+    """An outline drawn along its neighbours leaves no gap: the corners are theirs to the bit."""
+    with serving(folder, person="Ada") as served:
+        items = served.items(size=16)
+        item = next(one for one in items if len([n for n in one["near"] if n["touches"]]) >= 5)
+        ring = item["parts"][0][0]
+        gone = served.act("reject", item, "corner-01").table["fields"][0]
+        table = served.act("reshape", gone, "corner-02", points=ring).table
+        assert table["done"]
+        log = open_log(folder)
+        made = log.state.get(item["id"]).shape
+        near = [other.shape for other in log.state.near(made, 1e-7) if other.id != item["id"]]
+        import shapely
+
+        known = set(map(tuple, shapely.get_coordinates(near).tolist()))
+        shared = [tuple(point) in known for point in shapely.get_coordinates(made).tolist()]
+        assert sum(shared) >= 4

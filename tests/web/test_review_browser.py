@@ -388,3 +388,57 @@ def test_readable_clean_and_quiet(browser, folder):
                 else:
                     assert tab.page.locator("nav a").get_attribute("href") == "../view/"
                 assert tab.said == []
+
+
+def test_many_at_once_and_the_brush(browser, folder):
+    """Overview by keys and mouse, one line for all, one undo; a stroke of the brush; both clean."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="axe is not installed: pip install axe-playwright-python",
+    ).Axe()
+    with process(folder, "--person", "Ada", "--no-map") as served:
+        for scheme, width in (("light", 1280), ("dark", 390)):
+            with Tab(browser, served.url, color_scheme=scheme, bypass_csp=True) as tab:
+                tab.page.set_viewport_size({"width": width, "height": 844})
+                tab.ready()
+                tab.page.keyboard.press("g")
+                tab.page.wait_for_selector('body[data-ready="overview"]')
+                tab.page.keyboard.press(" ")  # the first has the focus
+                tab.page.keyboard.press("ArrowRight")
+                tab.page.keyboard.press("ArrowRight")
+                tab.page.keyboard.press(" ")
+                names = tab.page.locator("#tiles [aria-pressed=true]").evaluate_all(
+                    "all => all.map(one => one.dataset.id)"
+                )
+                assert len(names) == 2
+                assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+                found = axe.run(tab.page)
+                assert found.violations_count == 0, found.generate_report()
+                tab.page.keyboard.press("a")
+                tab.page.wait_for_selector("#said:has-text('2 accepted')")
+                tab.saved()
+                assert set(actions(folder)[-1].on) == set(names)
+                tab.page.keyboard.press("u")
+                tab.page.wait_for_selector("#said:has-text('Taken back')")
+                tab.page.locator("#tiles .tile").first.focus()
+                tab.page.keyboard.press("Enter")
+                tab.page.wait_for_selector("#overview", state="hidden")
+                shown = tab.ready()
+                person = Person(tab)
+                ring = np.array(person.item["ring"])
+                tab.page.keyboard.press("x")
+                found = axe.run(tab.page)
+                assert found.violations_count == 0, found.generate_report()
+                middle = (ring.min(0) + ring.max(0)) / 2
+                tab.page.mouse.move(*middle)
+                tab.page.mouse.down()
+                tab.page.mouse.move(middle[0] + 3, middle[1], steps=3)
+                tab.page.mouse.up()
+                tab.ready(shown)
+                tab.saved()
+                assert actions(folder)[-1].kind == "erase"
+                tab.page.keyboard.press("Escape")
+                tab.page.keyboard.press("u")
+                tab.page.wait_for_selector("#said:has-text('Taken back')")
+                tab.saved()
+                assert tab.said == []

@@ -7,8 +7,8 @@ Each is an action of the log, so that it can be taken back, and nothing of other
 
 from __future__ import annotations
 
+import hashlib
 import json
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -210,7 +210,7 @@ def receive_annotations(
     pictures = [one for one in read_annotations(path, frame) if one.outlines]
     log = ReviewLog(files.log, mapped, files.table.name)
     found = compare(pictures, frame, log)
-    hand = _Hand(log, person, frame, try_only)
+    hand = _Hand(log, person, frame, hashlib.sha256(path.read_bytes()), try_only)
     hand.say(a.REJECT, "rejected", found.gone)
     # who gives land away does so first: drawn outlines leave others their land
     for name in found.givers:
@@ -230,8 +230,12 @@ def receive_annotations(
 class _Hand:
     """A person who acts on the log, all at once."""
 
-    def __init__(self, log: ReviewLog, person: str, frame: PixelFrame, try_only: bool) -> None:
+    def __init__(
+        self, log: ReviewLog, person: str, frame: PixelFrame, seed: hashlib._Hash, try_only: bool
+    ) -> None:
         self.log, self.person, self.frame, self.try_only = log, person, frame, try_only
+        self.seed = seed
+        self.seed.update(f"{person} {log.state.count}".encode())
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
 
@@ -269,9 +273,9 @@ class _Hand:
         drawn = () if points is None else tuple((float(x), float(y)) for x, y in points)
         name = ", ".join(names[:3]) or "an outline without a name"
         try:
-            action = a.Action(
-                uuid.uuid4().hex[:16], kind, seen, self.person, now(), drawn, rings=sizes
-            )
+            self.seed.update(b".")
+            name_of = self.seed.hexdigest()[:16]
+            action = a.Action(name_of, kind, seen, self.person, now(), drawn, rings=sizes)
             outcome = self.log.act(action)
         except BadInput as error:
             self.problems.append(f"{name} was not {word}: {error}")

@@ -23,7 +23,7 @@ THINNEST = 0.002
 OVERLAP = 1e-6
 """Share of the smaller of two fields by which they may lie over each other more than before:
 rounding, no more."""
-BLUNT = 0.03
+BLUNT = 0.01
 """Share of a brush's reach by which its rounded ends may be cut short."""
 Shapes = Mapping[str, Any]
 """Field id -> Polygon or MultiPolygon."""
