@@ -46,7 +46,7 @@ class Outline:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class AnnotatedPicture:
     """A box of the map's image with what is drawn on it."""
 
     name: str
@@ -69,7 +69,7 @@ class Picture:
         return shapely.box(*self.box)
 
 
-def picture_at(name: str, size: tuple[int, int], image: tuple[int, int]) -> Picture:
+def picture_at(name: str, size: tuple[int, int], image: tuple[int, int]) -> AnnotatedPicture:
     """Find where a picture lies on the image.
 
     Parameters
@@ -89,7 +89,7 @@ def picture_at(name: str, size: tuple[int, int], image: tuple[int, int]) -> Pict
     short = PurePosixPath(name.replace("\\", "/")).name.partition("?")[0]
     found = PLACE.search(short)
     if found is None and size == image:
-        return Picture(short, 0, 0, *size)
+        return AnnotatedPicture(short, 0, 0, *size)
     if found is None:
         raise BadInput(
             f"{short!r} of {size[0]} x {size[1]} pixels is not the map's image of {image[0]} x "
@@ -102,10 +102,10 @@ def picture_at(name: str, size: tuple[int, int], image: tuple[int, int]) -> Pict
             f"{short!r} has {size[0]} x {size[1]} pixels and would lie beyond the map's image of "
             f"{image[0]} x {image[1]}: it was made of another image, or changed in size."
         )
-    return Picture(short, left, top, *size)
+    return AnnotatedPicture(short, left, top, *size)
 
 
-def cut(name: str, state: ReviewState, frame: PixelFrame, size: int) -> Iterator[Picture]:
+def cut(name: str, state: ReviewState, frame: PixelFrame, size: int) -> Iterator[AnnotatedPicture]:
     """Cut an image into pictures with the fields on them, as they are now.
 
     Parameters
@@ -129,7 +129,7 @@ def cut(name: str, state: ReviewState, frame: PixelFrame, size: int) -> Iterator
             if part.area > 0:
                 moved = shifted(part, -columns.start, -rows.start)
                 found.append(Outline(moved, name_of, status))
-        yield Picture(
+        yield AnnotatedPicture(
             f"{name}_x{columns.start:05}_y{rows.start:05}.png",
             columns.start,
             rows.start,

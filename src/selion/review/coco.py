@@ -13,16 +13,23 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput
-from selion.review.annotations import LABEL, Outline, Picture, outline_of, picture_at, sound_outline
+from selion.review.annotations import (
+    LABEL,
+    AnnotatedPicture,
+    Outline,
+    outline_of,
+    picture_at,
+    sound_outline,
+)
 from selion.review.masks import coco_runs, coco_text, read_coco
 
 
-def to_coco(pictures: Sequence[Picture], *, masks: bool = False) -> dict[str, Any]:
+def to_coco(pictures: Sequence[AnnotatedPicture], *, masks: bool = False) -> dict[str, Any]:
     """Write pictures as a table for JSON.
 
     Parameters
     ----------
-    pictures : sequence of Picture
+    pictures : sequence of AnnotatedPicture
     masks : bool
         Whether all outlines are written as masks (RLE), which rounds them to pixels.
     """
@@ -50,7 +57,9 @@ def to_coco(pictures: Sequence[Picture], *, masks: bool = False) -> dict[str, An
     }
 
 
-def _annotation(outline: Outline, picture: Picture, *, masks: bool) -> dict[str, Any] | None:
+def _annotation(
+    outline: Outline, picture: AnnotatedPicture, *, masks: bool
+) -> dict[str, Any] | None:
     import shapely
 
     shape = outline.shape
@@ -95,7 +104,7 @@ def burnt(shape: Any, size: tuple[int, int]) -> np.ndarray:
     return store.burn([shape], [1], GeoBox(size, Affine.identity(), None)) > 0
 
 
-def from_coco(table: Mapping[str, Any], image: tuple[int, int]) -> list[Picture]:
+def from_coco(table: Mapping[str, Any], image: tuple[int, int]) -> list[AnnotatedPicture]:
     """Read pictures with what was drawn on them.
 
     Parameters
@@ -126,9 +135,9 @@ def from_coco(table: Mapping[str, Any], image: tuple[int, int]) -> list[Picture]
         ) from error
 
 
-def _picture(one: Mapping[str, Any], outlines: tuple[Outline, ...], image: Any) -> Picture:
+def _picture(one: Mapping[str, Any], outlines: tuple[Outline, ...], image: Any) -> AnnotatedPicture:
     place = picture_at(str(one["file_name"]), (int(one["width"]), int(one["height"])), image)
-    return Picture(place.name, place.left, place.top, place.width, place.height, outlines)
+    return AnnotatedPicture(place.name, place.left, place.top, place.width, place.height, outlines)
 
 
 def _outline(annotation: Mapping[str, Any], picture: Mapping[str, Any]) -> Outline | None:

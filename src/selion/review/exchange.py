@@ -21,7 +21,7 @@ from selion import store
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.review import actions as a
 from selion.review import rings
-from selion.review.annotations import Outline, Picture, PixelFrame, cut, polygonal, shifted
+from selion.review.annotations import AnnotatedPicture, Outline, PixelFrame, cut, polygonal, shifted
 from selion.review.coco import burnt, from_coco, to_coco
 from selion.review.label_studio import CONFIG, from_label_studio, to_label_studio
 from selion.review.log import ReviewLog, replay
@@ -147,7 +147,7 @@ def _frame(files: MapFiles) -> PixelFrame:
     return PixelFrame(store.open_raster(files.image).grid, files.read().crs)
 
 
-def read_annotations(path: Path, frame: PixelFrame) -> list[Picture]:
+def read_annotations(path: Path, frame: PixelFrame) -> list[AnnotatedPicture]:
     """Read a file of COCO or of Label Studio, whichever it is.
 
     Raises
@@ -289,7 +289,7 @@ COUNTED = ("accepted", "reshaped", "rejected", "added", "same")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AnnotationComparison:
     """What a tool's pictures say of fields; outlines in pixels of the image."""
 
     same: list[str]
@@ -306,7 +306,9 @@ class Comparison:
     """Outlines of all fields as they are in the log."""
 
 
-def compare(pictures: Sequence[Picture], frame: PixelFrame, log: ReviewLog) -> Comparison:
+def compare(
+    pictures: Sequence[AnnotatedPicture], frame: PixelFrame, log: ReviewLog
+) -> AnnotationComparison:
     """Hold pictures against a map as it is in its log; parameters of their own, nothing is done."""
     import shapely
 
@@ -338,7 +340,7 @@ def compare(pictures: Sequence[Picture], frame: PixelFrame, log: ReviewLog) -> C
             for k in tree.query(old[name], predicate="intersects")
         )
     ]
-    return Comparison(same, drawn, givers, gone, new, old)
+    return AnnotationComparison(same, drawn, givers, gone, new, old)
 
 
 def _whole(parts: Sequence[Any]) -> Any:
@@ -351,13 +353,13 @@ def _whole(parts: Sequence[Any]) -> Any:
 
 
 def _by_field(
-    pictures: Sequence[Picture], old: Mapping[str, Any], known: set[str]
+    pictures: Sequence[AnnotatedPicture], old: Mapping[str, Any], known: set[str]
 ) -> dict[str, list[Any]]:
     """Gather outlines by field, in pixels of the image; those of none are under ""."""
     import shapely
 
     found: dict[str, list[Any]] = {}
-    lost: list[tuple[Picture, Outline]] = []
+    lost: list[tuple[AnnotatedPicture, Outline]] = []
     for picture in pictures:
         for outline in picture.outlines:
             if outline.field in known:
@@ -375,7 +377,7 @@ def _by_field(
     return found
 
 
-def _placed(picture: Picture, outline: Outline, old: Any) -> Any:
+def _placed(picture: AnnotatedPicture, outline: Outline, old: Any) -> Any:
     """Put an outline where its picture lies; a mask that is that of a field is the field."""
     if outline.masked and old is not None:
         sent = polygonal(old.intersection(picture.area))

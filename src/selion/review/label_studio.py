@@ -16,8 +16,8 @@ from selion.errors import BadInput
 from selion.review.annotations import (
     LABEL,
     PARTED,
+    AnnotatedPicture,
     Outline,
-    Picture,
     outline_of,
     picture_at,
     sound_outline,
@@ -35,13 +35,13 @@ CONFIG = f"""<View>
 
 
 def to_label_studio(
-    pictures: Sequence[Picture], *, masks: bool = False, prefix: str = ""
+    pictures: Sequence[AnnotatedPicture], *, masks: bool = False, prefix: str = ""
 ) -> list[dict[str, Any]]:
     """Write pictures as tasks for JSON.
 
     Parameters
     ----------
-    pictures : sequence of Picture
+    pictures : sequence of AnnotatedPicture
     masks : bool
         Whether all outlines are written as brushes, which rounds them to pixels.
     prefix : str
@@ -63,7 +63,7 @@ def to_label_studio(
     ]
 
 
-def _regions(picture: Picture, *, masks: bool) -> list[dict[str, Any]]:
+def _regions(picture: AnnotatedPicture, *, masks: bool) -> list[dict[str, Any]]:
     import shapely
 
     found = []
@@ -95,7 +95,9 @@ def _regions(picture: Picture, *, masks: bool) -> list[dict[str, Any]]:
     return found
 
 
-def from_label_studio(tasks: Sequence[Mapping[str, Any]], image: tuple[int, int]) -> list[Picture]:
+def from_label_studio(
+    tasks: Sequence[Mapping[str, Any]], image: tuple[int, int]
+) -> list[AnnotatedPicture]:
     """Read tasks with what was drawn on them; those that nobody has answered are left out.
 
     Parameters
@@ -119,7 +121,7 @@ def from_label_studio(tasks: Sequence[Mapping[str, Any]], image: tuple[int, int]
         ) from error
 
 
-def _answered(task: Mapping[str, Any], image: tuple[int, int]) -> Picture | None:
+def _answered(task: Mapping[str, Any], image: tuple[int, int]) -> AnnotatedPicture | None:
     answers = [one for one in task["annotations"] if not one.get("was_cancelled")]
     if not answers:
         return None
@@ -140,7 +142,9 @@ def _answered(task: Mapping[str, Any], image: tuple[int, int]) -> Picture | None
         Outline(_joined(shapes), "" if key.startswith("\0") else key, masked=key in masked)
         for key, shapes in parts.items()
     ]
-    return Picture(place.name, place.left, place.top, place.width, place.height, tuple(outlines))
+    return AnnotatedPicture(
+        place.name, place.left, place.top, place.width, place.height, tuple(outlines)
+    )
 
 
 def _named(region: Mapping[str, Any]) -> str:
