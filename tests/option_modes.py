@@ -505,6 +505,7 @@ MODES = {
     "qgis install": [
         Mode("qgis install --qgis-profile profile", {"selion.qgis.install_plugin": "folder"})
     ],
+    "qgis package": [Mode("qgis package")],
     "qgis path": [Mode("qgis path")],
     "qgis style": [Mode("qgis style year/fields.parquet", copies=("year",))],
     "simulate": [
@@ -766,6 +767,13 @@ OTHERS = {
         "seed": "3",
     },
     "qgis install": {"profile": "other"},
+    "qgis package": {
+        "out": "other.zip",
+        "repository": "https://code.example.org/us",
+        "tracker": "https://code.example.org/problems",
+        "homepage": "https://code.example.org/",
+        "email": "us@fields.org",
+    },
     "qgis style": {"name": "size"},
     "simulate": {
         "size": "64",

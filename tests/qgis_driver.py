@@ -77,6 +77,56 @@ def restyled(path: str, qml: str) -> dict:
     }
 
 
+class Window:
+    """What the plugin asks of QGIS' window."""
+
+    def __init__(self) -> None:
+        self.layer, self.menu, self.told, self.refreshed = None, [], [], []
+
+    def mainWindow(self) -> None:  # noqa: N802  # QGIS' names
+        return None
+
+    def activeLayer(self) -> object:  # noqa: N802
+        return self.layer
+
+    def addCustomActionForLayerType(self, action, menu, kind, everywhere) -> None:  # noqa: N802
+        self.menu.append(action)
+
+    def removeCustomActionForLayerType(self, action) -> None:  # noqa: N802
+        self.menu.remove(action)
+
+    def messageBar(self) -> Window:  # noqa: N802
+        return self
+
+    layerTreeView = messageBar  # noqa: N815
+
+    def pushWarning(self, title: str, text: str) -> None:  # noqa: N802
+        self.told.append(text)
+
+    def refreshLayerSymbology(self, name: str) -> None:  # noqa: N802
+        self.refreshed.append(name)
+
+
+def clicked(path: str, bare: str) -> dict:
+    """What the menu of a layer does, entry by entry; and with a layer that lacks a column."""
+    import selion_provider
+
+    window = Window()
+    plugin = selion_provider.classFactory(window)
+    plugin.initProcessing = lambda: None  # the provider is there already
+    plugin.initGui()
+    window.layer = QgsVectorLayer(path, "fields", "ogr")
+    looks = []
+    for action in window.menu:
+        action.trigger()
+        looks.append(window.layer.renderer().type())
+    window.layer = QgsVectorLayer(bare, "bare", "ogr")
+    window.menu[0].trigger()
+    titles = [action.text() for action in window.menu]
+    plugin.unload()
+    return {"menu": titles, "looks": looks, "refused": window.told, "left": len(window.menu)}
+
+
 def run(step: dict) -> dict:
     import processing
 
@@ -98,7 +148,7 @@ def run(step: dict) -> dict:
 def main() -> None:
     plugins, steps, answers = sys.argv[1:]
     sys.path[:0] = [PLUGINS, plugins]
-    application = QgsApplication([], False)
+    application = QgsApplication([], True)
     application.initQgis()
     from processing.core.Processing import Processing
 
@@ -111,6 +161,8 @@ def main() -> None:
     found = [
         drawn(step["draw"])
         if "draw" in step
+        else clicked(*step["menu"])
+        if "menu" in step
         else restyled(*step["restyle"])
         if "restyle" in step
         else run(step)

@@ -5,6 +5,7 @@ where there is one (``make test-qgis``).
 from __future__ import annotations
 
 import ast
+import configparser
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -305,6 +307,61 @@ def test_install_does_not_overwrite_what_is_not_ours(profile, tmp_path):
         qgis.install_plugin(tmp_path / "nowhere")
 
 
+def test_the_zip_keeps_the_rules_of_the_repository(tmp_path):
+    """As its validator has them: one folder, LICENSE, metadata, addresses, nothing compiled."""
+    links = {name: f"https://code.example.org/{name}" for name in ("repository", "tracker")}
+    words = [word for name, value in links.items() for word in (f"--{name}", value)]
+    words += ["--homepage", "https://example.org/", "--email", "us@fields.org", "--portable"]
+    given = ["qgis", "package", "-o", str(tmp_path / "p.zip"), *words]
+    done = CliRunner().invoke(cli, given)
+    assert done.exit_code == 0, done.output
+    assert "needs" not in done.output
+    with zipfile.ZipFile(tmp_path / "p.zip") as made:
+        assert made.testzip() is None
+        names = made.namelist()
+        texts = {name: made.read(name) for name in names}
+    assert {name.split("/")[0] for name in names} == {"selion_provider"}
+    assert not [name for name in names if ".." in name or ".pyc" in name or "__pycache__" in name]
+    files = {name.partition("/")[2] for name in names}
+    assert {"__init__.py", "metadata.txt", "LICENSE", "icon.svg"} <= files
+    assert command.FOUND not in files  # no path of this machine
+    assert str(Path.home()).encode() not in b"".join(texts.values())
+    root = Path(__file__).parents[2]
+    assert texts["selion_provider/LICENSE"] == (root / "LICENSE").read_bytes()
+    parser = configparser.ConfigParser()  # with interpolation, as there
+    parser.optionxform = str
+    parser.read_string(texts["selion_provider/metadata.txt"].decode())
+    found = dict(parser["general"])
+    for name in ("name", "description", "version", "qgisMinimumVersion", "author", "about"):
+        assert found[name].strip(), name
+    assert {name: found[name] for name in links} == links
+    assert (found["homepage"], found["email"]) == ("https://example.org/", "us@fields.org")
+    assert "/" not in found["author"]
+    assert sum(map(len, texts.values())) < 25_000_000
+    again = qgis.package_plugin(
+        tmp_path / "q.zip",
+        qgis.Links(**links, homepage="https://example.org/", email="us@fields.org"),
+        portable=True,
+    )
+    assert again.path.read_bytes() == (tmp_path / "p.zip").read_bytes()
+
+
+def test_a_zip_for_this_machine_says_what_publishing_lacks(tmp_path):
+    done = CliRunner().invoke(cli, ["qgis", "package", "-o", str(tmp_path / "p.zip")])
+    assert "it needs: email, tracker, repository, homepage, --portable" in done.output
+    with zipfile.ZipFile(tmp_path / "p.zip") as made:
+        made.extractall(tmp_path / "there")
+    assert command.read_command("", tmp_path / "there" / "selion_provider")[0] == sys.executable
+    with pytest.raises(OutputExists):
+        qgis.package_plugin(tmp_path / "p.zip")
+    with pytest.raises(BadInput, match=r"\.zip"):
+        qgis.package_plugin(tmp_path / "p.tar")
+    with pytest.raises(BadInput, match="https"):
+        qgis.Links(tracker="bugs")
+    with pytest.raises(BadInput, match="email"):
+        qgis.Links(email="nobody")
+
+
 def test_profile_is_the_default_of_the_newest_version(tmp_path, monkeypatch):
     monkeypatch.delenv("QGIS_CUSTOM_CONFIG_PATH", raising=False)
     for name in ("XDG_DATA_HOME", "APPDATA"):
@@ -320,6 +377,11 @@ def test_profile_is_the_default_of_the_newest_version(tmp_path, monkeypatch):
 
 
 # --- styles ---
+
+
+def test_the_plugin_has_the_styles_of_files():
+    for name, text in style.field_styles().items():
+        assert (PROVIDER / f"{name}.qml").read_text() == text
 
 
 def test_styles_are_well_formed_and_cover_every_number():
@@ -469,13 +531,22 @@ def test_real_qgis_reads_every_style(scene, tmp_path):
     frame = fields.read_fields(scene / "truth.parquet")
     # a GeoPackage would draw with the style within it
     fields.write_fields(frame.assign(confidence=0.85), tmp_path / "t.fgb")
+    frame[["geometry"]].to_file(tmp_path / "bare.fgb")
     texts = style.field_styles()
     for name, text in texts.items():
         (tmp_path / f"{name}.qml").write_text(text)
     answers = drive(
         tmp_path,
-        [{"restyle": [str(tmp_path / "t.fgb"), str(tmp_path / f"{name}.qml")]} for name in texts],
+        [
+            *({"restyle": [str(tmp_path / "t.fgb"), str(tmp_path / f"{n}.qml")]} for n in texts),
+            {"menu": [str(tmp_path / "t.fgb"), str(tmp_path / "bare.fgb")]},
+        ],
     )["steps"]
+    *answers, menu = answers
+    assert menu["menu"] == ["Colour by confidence", "Colour by size", "Outlines only"]
+    assert menu["looks"] == ["graduatedSymbol", "graduatedSymbol", "singleSymbol"]
+    assert menu["refused"] == ["bare has no column 'confidence', which this style shows."]
+    assert menu["left"] == 0
     assert [a["good"] for a in answers] == [True] * 3
     assert [a["renderer"] for a in answers] == [
         "singleSymbol",

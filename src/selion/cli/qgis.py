@@ -41,6 +41,49 @@ def install_command(profile: Path | None, *, force: bool) -> None:
     click.echo(str(folder))
 
 
+@qgis_group.command("package")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("selion_provider.zip"),
+    show_default=True,
+    help="The zip.",
+)
+@click.option("--repository", default="", help="Address of the source code, for publishing.")
+@click.option("--tracker", default="", help="Address where problems are reported.")
+@click.option("--homepage", default="", help="Address of the home page.")
+@click.option("--email", default="", help="Of the author.")
+@click.option(
+    "--portable",
+    is_flag=True,
+    help="Do not note this environment's command: for other machines, and for publishing.",
+)
+@opt.force
+def package_command(
+    out: Path,
+    repository: str,
+    tracker: str,
+    homepage: str,
+    email: str,
+    *,
+    portable: bool,
+    force: bool,
+) -> None:
+    """Write the plugin as a zip for QGIS' Install from ZIP, or for a repository of plugins."""
+    from selion import qgis
+
+    links = qgis.Links(repository, tracker, homepage, email)
+    done = qgis.package_plugin(out, links, portable=portable, force=force)
+    click.echo("In QGIS: Plugins > Manage and Install Plugins > Install from ZIP.", err=True)
+    lacking = [*done.lacking, *([] if portable else ["--portable"])]
+    if lacking:
+        click.echo(
+            f"Before it is published in the repository of QGIS plugins it needs: {', '.join(lacking)}.", err=True
+        )
+    click.echo(str(done.path))
+
+
 @qgis_group.command("path")
 def path_command() -> None:
     """Print where the plugin lies in this installation."""
