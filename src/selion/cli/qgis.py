@@ -78,9 +78,8 @@ def package_command(
     click.echo("In QGIS: Plugins > Manage and Install Plugins > Install from ZIP.", err=True)
     lacking = [*done.lacking, *([] if portable else ["--portable"])]
     if lacking:
-        click.echo(
-            f"Before it is published in the repository of QGIS plugins it needs: {', '.join(lacking)}.", err=True
-        )
+        names = ", ".join(lacking)
+        click.echo(f"Before QGIS' repository of plugins takes it, it needs: {names}.", err=True)
     click.echo(str(done.path))
 
 
