@@ -194,6 +194,13 @@ def test_what_was_drawn_there_becomes_actions(files):
     assert state.status(lost_name(files, lost)) == "accepted"
     exported = review.corrected(files.read(), state)
     assert set(exported["review:person"].dropna()) == {"Ada"}
+    again = returned(files, table)  # the tool's file, once more; then with more work in it
+    assert again.counts | {"same": 0} == dict.fromkeys(again.counts, 0)
+    assert again.problems == ()
+    drawn["segmentation"] = [[64, 0, 67, 0, 67, 12, 64, 12]]
+    left["segmentation"] = [[4, 4, 18, 4, 18, 16, 4, 16]]
+    more = returned(files, table)
+    assert (more.counts["reshaped"], more.counts["added"], more.problems) == (2, 0, ())
 
 
 def lost_name(files, annotation):
@@ -262,7 +269,7 @@ def test_names_say_where_pictures_lie():
         ("[1]", "neither"),
         ('[{"data": {}}]', "Label Studio"),
         ('{"images": [{}], "annotations": []}', "no COCO"),
-        ('{"images": [], "annotations": [{"image_id": 1}]}', "no COCO"),
+        ('{"images": [], "annotations": [{"image_id": 1}]}', "names picture 1"),
     ],
 )
 def test_what_is_no_file_of_a_tool(files, text, message):
@@ -309,3 +316,119 @@ def test_the_command_line_there_and_back(files):
     assert open_log(folder).state.count == 0
     assert "20 accepted" in CliRunner().invoke(cli, back).output
     assert open_log(folder).state.counts()["accepted"] == 20
+
+
+def test_what_others_did_meanwhile_stands(files):
+    """Bob works after the pictures were made; Ada's file is as it went, but for one that he saw."""
+    _, table = sent(files, "coco", size=30)
+    log = open_log(files.table.parent)
+    bob, ids = Hand(log, "Bob"), [str(name) for name in log.mapped.ids]
+    ring = shapely.get_coordinates(log.state.get(ids[0]).shape)[:-1]
+    middle = ring.mean(0)
+    assert bob.act("reshape", ids[0], (middle + 0.8 * (ring - middle)).tolist()).done
+    assert bob.act("reject", ids[1]).done
+    assert bob.act("accept", ids[2]).done
+    (free,) = PixelFrame(store.open_raster(files.image).grid, files.read().crs).to_map(
+        [shapely.box(0.5, 17, 3, 27)]
+    )
+    assert bob.act("add", "", shapely.get_coordinates(free)[:-1].tolist()).done
+    before = {name: log.state.get(name) for name in (*ids[:3], *log.state.changed)}
+    assert len(before) == 4
+    table["annotations"] = [
+        one for one in table["annotations"] if one["attributes"]["field"] != ids[2]
+    ]
+    tried = returned(files, table, try_only=True)
+    done = returned(files, table)
+    assert done == tried
+    assert done.counts == {"accepted": 17, "reshaped": 0, "rejected": 0, "added": 0, "same": 2}
+    assert len(done.problems) == 1
+    assert "Bob" in done.problems[0]
+    assert ids[2] in done.problems[0]
+    state = open_log(files.table.parent).state
+    assert {name: state.get(name) for name in before} == before
+
+
+def test_only_fields_are_taken(files):
+    _, table = sent(files, "coco")
+    table["categories"].append({"id": 2, "name": "tree"})
+    pond = {"image_id": 1, "category_id": 2, "segmentation": [[64, 0, 67, 0, 67, 9, 64, 9]]}
+    table["annotations"].append({"id": 99, **pond})
+    done = returned(files, table, try_only=True)
+    assert done.counts["added"] == 0
+    assert "1 outline of 'tree'" in done.problems[0]
+    table["categories"] = [{"id": 1, "name": "crop"}, {"id": 2, "name": "tree"}]
+    with pytest.raises(BadInput, match=r"'crop', 'tree': which.*'field'"):
+        returned(files, table)
+    table["categories"], table["annotations"] = [{"id": 2, "name": "parcel"}], [{"id": 9, **pond}]
+    done = returned(files, table, try_only=True)
+    assert done.counts["added"] == 1
+    assert "'parcel'" in done.problems[0]
+    _, tasks = sent(files, "label-studio")
+    tasks = answered(tasks)
+    tasks[0]["annotations"][0]["result"][3]["value"]["polygonlabels"] = ["tree"]
+    assert "1 outline of 'tree'" in returned(files, tasks, try_only=True).problems[0]
+
+
+def test_empty_pictures_are_said(files):
+    _, table = sent(files, "coco", size=30)
+    one = table["images"][0]
+    table["annotations"] = [a for a in table["annotations"] if a["image_id"] != one["id"]]
+    (problem,) = returned(files, table, try_only=True).problems
+    assert "1 picture without any outline" in problem
+    assert one["file_name"] in problem
+
+
+def test_what_is_drawn_over_the_rim_ends_there(files):
+    _, table = sent(files, "coco")
+    width, height = table["images"][0]["width"], table["images"][0]["height"]
+    ring = [width - 3, 0, 1e6, 0, 1e6, height, width - 3, height]
+    beside = [1e6, 0, 2e6, 0, 2e6, 9]
+    drawn = {"image_id": 1, "category_id": 1}
+    table["annotations"] += [{"segmentation": [ring], **drawn}, {"segmentation": [beside], **drawn}]
+    done = returned(files, table)
+    assert done.counts["added"] == 1
+    assert "beside its picture" in done.problems[0]
+    (name,) = set(open_log(files.table.parent).state.changed) - set(files.read()["id"])
+    made = geopandas.GeoSeries(
+        [open_log(files.table.parent).state.get(name).shape], crs=files.read().crs
+    )
+    assert made.to_crs("EPSG:32633").area.item() == pytest.approx(300 * height, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"segmentation": {"size": "whole", "counts": [1 << 62] * 4 + ["all"]}}, "damaged"),
+        ({"segmentation": {"size": "whole", "counts": [10**40]}}, "damaged"),
+        ({"segmentation": [[0, 0, 1e300, 0, 1e300, 1e300]]}, "far beyond"),
+        ({"segmentation": [[0, 0, 10**400, 0, 1, 1]]}, "no COCO"),
+        ({"segmentation": [[0, 0, None, 0, 1, 1]]}, "no COCO|points is none"),
+        ({"segmentation": [[0, 0, 1, 0, 1]]}, "no COCO"),
+        ({"segmentation": [[0, 0, 1, 0]]}, "three or more"),
+        ({"image_id": 7}, "names picture 7"),
+        ({"images": 2}, "twice"),
+        ({"width": 1e999}, "no COCO"),
+    ],
+)
+def test_hostile_tables(files, given, message):
+    _, table = sent(files, "coco")
+    image, one = table["images"][0], table["annotations"][0]
+    if given.pop("images", 0):
+        table["images"].append(dict(image))
+    image["width"] = given.pop("width", image["width"])
+    one |= given
+    if isinstance(one["segmentation"], dict):
+        size = [image["height"], image["width"]]
+        runs = [size[0] * size[1] if n == "all" else n for n in one["segmentation"]["counts"]]
+        one["segmentation"] = {"size": size, "counts": runs}
+    with pytest.raises(BadInput, match=message):
+        returned(files, table)
+    assert open_log(files.table.parent).state.count == 0
+
+
+def test_what_crosses_itself_is_put_right(files):
+    _, table = sent(files, "coco")
+    bow = [64, 0, 67, 9, 67, 0, 64, 9]
+    table["annotations"].append({"image_id": 1, "category_id": 1, "segmentation": [bow]})
+    done = returned(files, table)
+    assert (done.counts["added"], done.problems) == (1, ())

@@ -1,7 +1,9 @@
 """Fields as outlines on pictures, in pixels, as tools for drawing know them.
 
-A picture is a box of the map's image, and its name says which: ``NAME_x00512_y01024.png`` begins at
-column 512 and row 1024.  What has a name of its own and the image's size is the whole image.
+A picture is a box of the map's image, and its name says which: ``NAME_x00512_y01024_n7.png`` begins
+at column 512 and row 1024, and shows the fields after seven actions of the log, so that what others
+do later is not taken for the work of who draws.  What has a name of its own and the image's size is
+the whole image.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 
     from selion.review.state import ReviewState
 
-PLACE = re.compile(r"_x(\d{1,7})_y(\d{1,7})\.[A-Za-z]{2,5}$")
+PLACE = re.compile(r"_x(\d{1,7})_y(\d{1,7})(?:_n(\d{1,9}))?\.[A-Za-z]{2,5}$")
 LABEL = "field"
+FARTHEST = 1e7
+"""Pixels from a picture's corner within which all of an outline lies."""
 PARTED = "~"
 """Between a field's id and the number of its part, where parts need names of their own."""
 
@@ -43,6 +47,8 @@ class Outline:
     """What was decided of it so far."""
     masked: bool = False
     """Whether it was drawn as a mask, along pixels."""
+    label: str = ""
+    """What the tool calls it; empty where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,10 @@ class AnnotatedPicture:
     width: int
     height: int
     outlines: tuple[Outline, ...] = ()
+    count: int | None = None
+    """Actions of the log that it shows; None where its name does not say."""
+    labels: tuple[str, ...] = ()
+    """All names for outlines that its file has."""
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -102,7 +112,8 @@ def picture_at(name: str, size: tuple[int, int], image: tuple[int, int]) -> Anno
             f"{short!r} has {size[0]} x {size[1]} pixels and would lie beyond the map's image of "
             f"{image[0]} x {image[1]}: it was made of another image, or changed in size."
         )
-    return AnnotatedPicture(short, left, top, *size)
+    count = None if found[3] is None else int(found[3])
+    return AnnotatedPicture(short, left, top, *size, count=count)
 
 
 def cut(name: str, state: ReviewState, frame: PixelFrame, size: int) -> Iterator[AnnotatedPicture]:
@@ -130,12 +141,13 @@ def cut(name: str, state: ReviewState, frame: PixelFrame, size: int) -> Iterator
                 moved = shifted(part, -columns.start, -rows.start)
                 found.append(Outline(moved, name_of, status))
         yield AnnotatedPicture(
-            f"{name}_x{columns.start:05}_y{rows.start:05}.png",
+            f"{name}_x{columns.start:05}_y{rows.start:05}_n{state.count}.png",
             columns.start,
             rows.start,
             columns.stop - columns.start,
             rows.stop - rows.start,
             tuple(found),
+            state.count,
         )
 
 
@@ -240,6 +252,11 @@ def sound_outline(rings: Sequence[Any]) -> Any:
         points = np.asarray(ring, np.float64).reshape(-1, 2)
         if len(points) < 3 or not np.isfinite(points).all():
             raise BadInput(f"An outline of {len(points)} points is none: wanted are three or more.")
+        if np.abs(points).max() > FARTHEST:
+            raise BadInput(
+                f"An outline goes to {np.abs(points).max():.3g} pixels, far beyond any picture: "
+                "the file is damaged, or has other units."
+            )
         made.append(shapely.Polygon(points))
     whole = [shape if shape.is_valid else shapely.make_valid(shape) for shape in made]
     return polygonal(shapely.union_all(whole) if len(whole) > 1 else whole[0])

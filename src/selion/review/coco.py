@@ -7,6 +7,7 @@ One category.  Outlines are polygons; one with a hole, which COCO's polygons can
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,13 +122,20 @@ def from_coco(table: Mapping[str, Any], image: tuple[int, int]) -> list[Annotate
     """
     try:
         images = {one["id"]: one for one in table["images"]}
+        if len(images) < len(table["images"]):
+            raise BadInput("An id of 'images' is there twice: each picture has its own.")
+        labels = {one["id"]: str(one["name"]) for one in table.get("categories") or []}
         drawn: dict[Any, list[Outline]] = {number: [] for number in images}
         for annotation in table["annotations"]:
-            found = _outline(annotation, images[annotation["image_id"]])
+            number = annotation["image_id"]
+            if number not in images:
+                raise BadInput(f"An annotation names picture {number}, which is not in 'images'.")
+            found = _outline(annotation, images[number], labels)
             if found is not None:
-                drawn[annotation["image_id"]].append(found)
-        return [_picture(one, tuple(drawn[number]), image) for number, one in images.items()]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+                drawn[number].append(found)
+        pictures = [_picture(one, tuple(drawn[number]), image) for number, one in images.items()]
+        return [replace(one, labels=tuple(labels.values())) for one in pictures]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadInput(
             f"The file is no COCO table that can be read ({type(error).__name__}: {error}): wanted "
             "are 'images' with id, file_name, width and height, and 'annotations' with image_id "
@@ -137,10 +145,12 @@ def from_coco(table: Mapping[str, Any], image: tuple[int, int]) -> list[Annotate
 
 def _picture(one: Mapping[str, Any], outlines: tuple[Outline, ...], image: Any) -> AnnotatedPicture:
     place = picture_at(str(one["file_name"]), (int(one["width"]), int(one["height"])), image)
-    return AnnotatedPicture(place.name, place.left, place.top, place.width, place.height, outlines)
+    return replace(place, outlines=outlines)
 
 
-def _outline(annotation: Mapping[str, Any], picture: Mapping[str, Any]) -> Outline | None:
+def _outline(
+    annotation: Mapping[str, Any], picture: Mapping[str, Any], labels: Mapping[Any, str]
+) -> Outline | None:
     segmentation = annotation["segmentation"]
     masked = isinstance(segmentation, Mapping)
     if masked:
@@ -157,4 +167,5 @@ def _outline(annotation: Mapping[str, Any], picture: Mapping[str, Any]) -> Outli
         return None
     known = annotation.get("attributes") or {}
     name = str(known.get("field") or "")
-    return Outline(shape, name, masked=masked) if shape.area > 0 else None
+    label = labels.get(annotation.get("category_id"), "")
+    return Outline(shape, name, masked=masked, label=label) if shape.area > 0 else None

@@ -21,8 +21,9 @@ from selion import store
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.review import actions as a
 from selion.review import rings
-from selion.review.annotations import AnnotatedPicture, Outline, PixelFrame, cut, polygonal, shifted
-from selion.review.coco import burnt, from_coco, to_coco
+from selion.review.annotations import AnnotatedPicture, PixelFrame, cut, polygonal
+from selion.review.coco import from_coco, to_coco
+from selion.review.compared import compare, only_fields
 from selion.review.label_studio import CONFIG, from_label_studio, to_label_studio
 from selion.review.log import ReviewLog, replay
 from selion.review.state import UNDECIDED, ReviewedMap
@@ -34,14 +35,6 @@ if TYPE_CHECKING:
 FORMS = ("coco", "label-studio")
 NAMES = {"coco": "instances.json", "label-studio": "tasks.json"}
 IMAGES = "images"
-SHIFTED = 0.02
-"""Pixels by which an outline may come back shifted and be the same: tools round coordinates."""
-ALIKE = 0.5
-"""Intersection over union from which on an outline without a name is a field that was sent."""
-VISIBLE = 4.0
-"""Pixels, squared, of a field that must lie on a picture for its absence there to mean anything."""
-JOINT = 1e-7
-"""Pixels to which parts of a field are rounded where they meet at the rim of a picture."""
 LARGEST = 1 << 29
 """Bytes of a file that is read at most."""
 Draw = Callable[[tuple[int, int, int, int]], np.ndarray]
@@ -204,13 +197,17 @@ def receive_annotations(
     Notes
     -----
     Pictures without any outline say nothing: a tool exports those that nobody has opened as well.
-    A field that lies on pictures that are not in the file too keeps its part there.
+    A field that lies on pictures that are not in the file too keeps its part there.  What others
+    did since the pictures were made stands; the picture's name says when that was.
     """
     frame, mapped = _frame(files), ReviewedMap.of(files.read())
-    pictures = [one for one in read_annotations(path, frame) if one.outlines]
+    pictures, notes = only_fields(read_annotations(path, frame))
     log = ReviewLog(files.log, mapped, files.table.name)
-    found = compare(pictures, frame, log)
+    found = compare(pictures, frame, log.sync(), person)
     hand = _Hand(log, person, frame, hashlib.sha256(path.read_bytes()), try_only)
+    hand.problems += notes
+    for name, who in found.others:
+        hand.problems.append(f"{name} was left as it is: {who} changed it since it was sent.")
     hand.say(a.REJECT, "rejected", found.gone)
     # who gives land away does so first: drawn outlines leave others their land
     for name in found.givers:
@@ -238,6 +235,9 @@ class _Hand:
         self.seed.update(f"{person} {log.state.count}".encode())
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
+        state = log.state  # what was compared: whoever is quicker from here on is not overwritten
+        self.seen = {str(name): 0 for name in state.mapped.ids}
+        self.seen |= {name: one.version for name, one in state.changed.items()}
 
     def say(self, kind: str, word: str, names: Sequence[str]) -> None:
         """Say one word of fields."""
@@ -268,8 +268,7 @@ class _Hand:
     ) -> bool:
         if self.try_only:
             return True
-        state = self.log.sync()
-        seen = {name: one.version for name in names if (one := state.get(name)) is not None}
+        seen = {name: self.seen[name] for name in names}
         drawn = () if points is None else tuple((float(x), float(y)) for x, y in points)
         name = ", ".join(names[:3]) or "an outline without a name"
         try:
@@ -282,119 +281,10 @@ class _Hand:
             return False
         if not outcome.done:
             self.problems.append(f"{name} was not {word}: {outcome.why}")
-        return outcome.done
+            return False
+        now_ = (self.log.state.get(name) for name in outcome.changed)
+        self.seen |= {one.id: one.version for one in now_ if one is not None}
+        return True
 
 
 COUNTED = ("accepted", "reshaped", "rejected", "added", "same")
-
-
-@dataclass(frozen=True)
-class AnnotationComparison:
-    """What a tool's pictures say of fields; outlines in pixels of the image."""
-
-    same: list[str]
-    """Fields that came back as they are."""
-    drawn: dict[str, Any]
-    """Fields with another outline."""
-    givers: list[str]
-    """Those of ``drawn`` whose land is another's now."""
-    gone: list[str]
-    """Fields that are not on the pictures any more."""
-    new: list[Any]
-    """Outlines that are none of the fields."""
-    old: dict[str, Any]
-    """Outlines of all fields as they are in the log."""
-
-
-def compare(
-    pictures: Sequence[AnnotatedPicture], frame: PixelFrame, log: ReviewLog
-) -> AnnotationComparison:
-    """Hold pictures against a map as it is in its log; parameters of their own, nothing is done."""
-    import shapely
-
-    state = log.sync()
-    old = {name: shape for name, shape, _ in frame.fields(state)}
-    seen = shapely.union_all([picture.area for picture in pictures])
-    named = _by_field(pictures, old, {str(name) for name in state.mapped.ids} | set(state.changed))
-    new = named.pop("", [])
-    same, drawn, gone = [], {}, []
-    for name, shape in old.items():
-        beyond = polygonal(shapely.difference(shape, seen))
-        if name in named:
-            now_ = _whole([*named[name], *([beyond] if beyond.area else [])])
-            if shape.symmetric_difference(now_).area <= SHIFTED * shape.length:
-                same.append(name)
-            else:
-                drawn[name] = now_
-        elif beyond.area < VISIBLE and shape.area - beyond.area > 0:
-            gone.append(name)
-    drawn |= {name: _whole(parts) for name, parts in named.items() if name not in old}
-    tree = shapely.STRtree(list(drawn.values()))
-    names = list(drawn)
-    givers = [
-        name
-        for name in drawn
-        if name in old
-        and any(
-            names[k] != name and drawn[names[k]].intersection(old[name]).area > SHIFTED
-            for k in tree.query(old[name], predicate="intersects")
-        )
-    ]
-    return AnnotationComparison(same, drawn, givers, gone, new, old)
-
-
-def _whole(parts: Sequence[Any]) -> Any:
-    """Join the parts of a field that lie on several pictures."""
-    import shapely
-
-    if len(parts) == 1:
-        return parts[0]
-    return polygonal(shapely.union_all(list(parts), grid_size=JOINT))
-
-
-def _by_field(
-    pictures: Sequence[AnnotatedPicture], old: Mapping[str, Any], known: set[str]
-) -> dict[str, list[Any]]:
-    """Gather outlines by field, in pixels of the image; those of none are under ""."""
-    import shapely
-
-    found: dict[str, list[Any]] = {}
-    lost: list[tuple[AnnotatedPicture, Outline]] = []
-    for picture in pictures:
-        for outline in picture.outlines:
-            if outline.field in known:
-                placed = _placed(picture, outline, old.get(outline.field))
-                found.setdefault(outline.field, []).append(placed)
-            else:
-                lost.append((picture, outline))
-    names = [name for name in old if name not in found]
-    tree = shapely.STRtree([old[name] for name in names])
-    for picture, outline in lost:
-        shape = shifted(outline.shape, picture.left, picture.top)
-        near = [names[k] for k in tree.query(shape, predicate="intersects")]
-        name = _most_alike(picture.area, shape, {name: old[name] for name in near})
-        found.setdefault(name, []).append(_placed(picture, outline, old.get(name)))
-    return found
-
-
-def _placed(picture: AnnotatedPicture, outline: Outline, old: Any) -> Any:
-    """Put an outline where its picture lies; a mask that is that of a field is the field."""
-    if outline.masked and old is not None:
-        sent = polygonal(old.intersection(picture.area))
-        size = (picture.height, picture.width)
-        seen = burnt(shifted(sent, -picture.left, -picture.top), size) if sent.area else None
-        if seen is not None and np.array_equal(seen, burnt(outline.shape, size)):
-            return sent
-    return shifted(outline.shape, picture.left, picture.top)
-
-
-def _most_alike(seen: Any, shape: Any, near: Mapping[str, Any]) -> str:
-    """Return the field that an outline without a name is; "" for none."""
-    best, who = ALIKE, ""
-    for name, whole in near.items():
-        part = whole.intersection(seen)
-        common = part.intersection(shape).area
-        alike = common / max(part.area + shape.area - common, 1e-9)
-        if alike >= best:
-            best, who = alike, name
-    return who

@@ -8,6 +8,7 @@ parts.  Of what comes back the last annotation counts that was not cancelled.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,9 @@ def from_label_studio(
     """
     try:
         return [made for task in tasks if (made := _answered(task, image)) is not None]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (
+        KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError
+    ) as error:  # fmt: skip
         raise BadInput(
             f"The file is no export of Label Studio that can be read ({type(error).__name__}: "
             f"{error}): export it as 'JSON' (not 'JSON-MIN'), with 'data.image' and 'annotations'."
@@ -131,20 +134,31 @@ def _answered(task: Mapping[str, Any], image: tuple[int, int]) -> AnnotatedPictu
     if regions:
         size = int(regions[0]["original_width"]), int(regions[0]["original_height"])
     place = picture_at(str(data["image"]), size, image)
-    parts: dict[str, list[Any]] = {}
-    masked: set[str] = set()
+    parts: dict[tuple[str, str], list[Any]] = {}
+    masked: set[tuple[str, str]] = set()
     for number, region in enumerate(regions):
         shape = _shape(region, size)
         if shape is not None and shape.area > 0:
-            parts.setdefault(_named(region) or f"\0{number}", []).append(shape)
-            masked |= {_named(region)} if "rle" in region["value"] else set()
+            key = _named(region) or f"\0{number}", _label(region)
+            parts.setdefault(key, []).append(shape)
+            masked |= {key} if "rle" in region["value"] else set()
     outlines = [
-        Outline(_joined(shapes), "" if key.startswith("\0") else key, masked=key in masked)
-        for key, shapes in parts.items()
+        Outline(
+            _joined(shapes),
+            "" if name.startswith("\0") else name,
+            masked=(name, label) in masked,
+            label=label,
+        )
+        for (name, label), shapes in parts.items()
     ]
-    return AnnotatedPicture(
-        place.name, place.left, place.top, place.width, place.height, tuple(outlines)
-    )
+    return replace(place, outlines=tuple(outlines))
+
+
+def _label(region: Mapping[str, Any]) -> str:
+    """Return what a region is called; empty where nothing was chosen."""
+    kinds = ("polygonlabels", "brushlabels", "labels")
+    value = region["value"]
+    return next((str(value[kind][0]) for kind in kinds if value.get(kind)), "")
 
 
 def _named(region: Mapping[str, Any]) -> str:

@@ -154,6 +154,18 @@ def replay(frame: geopandas.GeoDataFrame, path: Path) -> ReviewState:
     return state
 
 
+def as_of(state: ReviewState, count: int) -> ReviewState:
+    """Return a map as it was after so many actions; as it is now, where there are no more."""
+    if count >= state.count:
+        return state
+    earlier = ReviewState(state.mapped)
+    for applied in state.applied.values():
+        if earlier.count >= count:
+            break
+        earlier.take(applied.action)
+    return earlier
+
+
 def people(state: ReviewState) -> dict[str, dict[str, float]]:
     """Return what each person did.
 

@@ -37,15 +37,14 @@ def coco_mask(runs: Sequence[int], shape: Sequence[int]) -> np.ndarray:
     BadInput
         If they are not those of a mask of that shape.
     """
-    counts = np.asarray(list(runs), np.int64)
     height, width = _shape(shape)
-    if (counts < 0).any() or counts.sum() != height * width:
+    if any(run < 0 for run in runs) or sum(runs) != height * width:  # ints that cannot overflow
         raise BadInput(
-            f"A mask of {height} x {width} pixels has runs of {int(counts.sum()):,} in all: its "
-            "'counts' are damaged."
+            f"A mask of {height} x {width} pixels has runs of another number in all: its 'counts' "
+            "are damaged."
         )
-    values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape((height, width), order="F")
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, np.array(runs, np.int64)).reshape((height, width), order="F")
 
 
 def coco_text(runs: Sequence[int]) -> str:
