@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -87,4 +89,97 @@ def packed(folder: Path, *, within=True) -> Path:
         for one in sorted(folder.rglob("*")):
             if one.is_file():
                 file.write(one, one.relative_to(folder.parent if within else folder))
+    return path
+
+
+MTL = {
+    "PRODUCT_CONTENTS": {"PROCESSING_LEVEL": "L2SP"},
+    "IMAGE_ATTRIBUTES": {
+        "SPACECRAFT_ID": "LANDSAT_8",
+        "DATE_ACQUIRED": "",
+        "SCENE_CENTER_TIME": "10:05:21.6634220Z",
+    },
+    "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS": {
+        f"REFLECTANCE_{what}_BAND_{k}": number
+        for k in range(1, 8)
+        for what, number in (("MULT", "2.75e-05"), ("ADD", "-0.2"))
+    },
+    "LEVEL1_RADIOMETRIC_RESCALING": {
+        f"REFLECTANCE_{what}_BAND_{k}": number
+        for k in range(1, 8)
+        for what, number in (("MULT", "2.0000E-05"), ("ADD", "-0.100000"))
+    },
+}
+
+
+def write_landsat(
+    parent: Path,
+    numbers: np.ndarray,
+    day="2023-08-03",
+    *,
+    form="txt",
+    number=8,
+    qa: np.ndarray | None = None,
+    **place,
+) -> Path:
+    """Write a Landsat scene of (4, y, x) red, green, blue and near infrared as uint16."""
+    short = day.replace("-", "")
+    kind = {8: "LC", 9: "LC", 5: "LT", 7: "LE"}[number]
+    scene = f"{kind}0{number}_L2SP_192027_{short}_20230915_02_T1"
+    root = parent / scene
+    bands = (4, 3, 2, 5) if number > 7 else (3, 2, 1, 4)
+    for k, values in zip(bands, numbers, strict=True):
+        write_raster(root / f"{scene}_SR_B{k}.TIF", values.astype(np.uint16), "GTiff", **place)
+    if qa is not None:
+        write_raster(root / f"{scene}_QA_PIXEL.TIF", qa.astype(np.uint16), "GTiff", **place)
+    groups = MTL | {"IMAGE_ATTRIBUTES": MTL["IMAGE_ATTRIBUTES"] | {"DATE_ACQUIRED": day}}
+    if form == "json":
+        text = json.dumps({"LANDSAT_METADATA_FILE": groups})
+    elif form == "xml":
+        inner = "".join(
+            f"<{group}>{''.join(f'<{k}>{v}</{k}>' for k, v in values.items())}</{group}>"
+            for group, values in groups.items()
+        )
+        text = f"<LANDSAT_METADATA_FILE>{inner}</LANDSAT_METADATA_FILE>"
+    else:
+        lines = ["GROUP = LANDSAT_METADATA_FILE"]
+        for group, values in groups.items():
+            lines += [f"  GROUP = {group}"]
+            lines += [
+                f'    {k} = "{v}"' if ":" in v else f"    {k} = {v}" for k, v in values.items()
+            ]
+            lines += [f"  END_GROUP = {group}"]
+        text = "\n".join([*lines, "END_GROUP = LANDSAT_METADATA_FILE", "END"])
+    if form:
+        (root / f"{scene}_MTL.{form}").write_text(text)
+    return root
+
+
+def in_tar(folder: Path) -> Path:
+    """Put the files of a folder into a .tar, as USGS does."""
+    path = folder.with_suffix(".tar")
+    with tarfile.open(path, "w") as file:
+        for one in sorted(folder.iterdir()):
+            file.add(one, one.name)
+    return path
+
+
+def write_planet(
+    parent: Path, values: np.ndarray, kind="AnalyticMS_SR_8b", coefficients=(), udm2=None, **place
+) -> Path:
+    """Write a PlanetScope image of (4 or 8, y, x) in its product's order."""
+    scene = "20230720_101530_12_2461_3B"
+    path = parent / f"{scene}_{kind}.tif"
+    write_raster(path, values.astype(np.uint16), "GTiff", nodata=0, **place)
+    if udm2 is not None:
+        write_raster(parent / f"{scene}_udm2.tif", udm2.astype(np.uint8), "GTiff", **place)
+    if coefficients:
+        bands = "".join(
+            f"<ps:bandSpecificMetadata><ps:bandNumber>{k}</ps:bandNumber>"
+            f"<ps:reflectanceCoefficient>{one}</ps:reflectanceCoefficient>"
+            "</ps:bandSpecificMetadata>"
+            for k, one in enumerate(coefficients, 1)
+        )
+        text = f'<a xmlns:ps="http://schemas.planet.com/ps/v1">{bands}</a>'
+        (parent / f"{scene}_{kind}_metadata.xml").write_text(text)
     return path

@@ -197,3 +197,25 @@ def test_a_place_that_cannot_be_read_decides_nothing():
     assert look_at(torn).kinds == look_at(sound).kinds
     with pytest.raises(UnreadableFile, match="torn"):
         look_at(Torn(sound.values, sound.grid, ("nothing", *NAMES[1:])))
+
+
+@pytest.mark.parametrize(
+    ("names", "tag"),
+    [
+        (("band1", "band2", "band3", "band4"), "665,560,490,842"),
+        (("B1", "B2", "B3", "B4"), "665,560,490,835"),  # B4 is no red here
+        (("650 nm", "560 nm", "480 nm", "0.86 micrometers"), ""),
+        (("S2A_2023_red", "S2A_2023_green", "S2A_2023_blue", "S2A_2023_nir"), ""),
+    ],
+)
+def test_wavelengths_and_parts_of_names_say_what_bands_are(names, tag):
+    source = raster(PAIR[:4], names)
+    look = look_at(Raster(source.values, source.grid, names, None, {"wavelengths": tag}))
+    assert look.bands == COLOURS
+
+
+def test_days_in_names_are_dates():
+    names = tuple(f"2023-0{m}-01_{c}" for m in (4, 8) for c in ("B04", "B03", "B02", "B08"))
+    look = look_at(raster(PAIR, names))
+    assert look.dates == ("2023-04-01", "2023-08-01")
+    assert look.bands[4] == "2023-08-01:red"

@@ -19,6 +19,7 @@ from selion.errors import BadInput, BandMismatch, GridMismatch
 from selion.grid import Roi
 from selion.models import find_card
 from selion.pipeline.choosing import chosen_model
+from selion.prediction.band_meanings import TAG
 from selion.prediction.band_names import DATES, read_names
 from selion.prediction.look import Understood
 from selion.raster import DOUBT, RECOGNISED, DerivedSource, Raster, Source
@@ -71,7 +72,7 @@ class JoinedDates(DerivedSource):
     @property
     def tags(self) -> Mapping[str, str]:
         """Those of the first, with the time of the last; what each one is, is told before."""
-        told = {k: v for k, v in self.source.tags.items() if k not in (RECOGNISED, DOUBT)}
+        told = {k: v for k, v in self.source.tags.items() if k not in (RECOGNISED, DOUBT, TAG)}
         last = {k: v for k, v in self.others[-1].tags.items() if k in TIMES}
         return {k: v for k, v in told.items() if k not in TIMES} | last
 

@@ -17,7 +17,7 @@ COLOURS = {
 OTHERS = {
     "numbers": "b1 b01 b5 b05 b6 b06 b7 b07 b8a b9 b09 b10 b11 b12",
     "words": "coastal rededge rededge1 rededge2 rededge3 swir swir1 swir2 swir16 swir22 thermal",
-    "layers": "scl aot wvp nir09 yellow",
+    "layers": "scl aot wvp nir09 yellow green1 greeni coastalblue",
 }
 """Names of other bands: they are none of the four colours, and say so."""
 DATES = {
@@ -73,24 +73,6 @@ def read_names(names: Sequence[str]) -> tuple[BandName, ...]:
     numbers = {int(found[1]) for name in names if (found := LANDSAT.search(name))}
     landsat = OLD_LANDSAT if 1 in numbers and 5 not in numbers else NEW_LANDSAT
     return tuple(_read(name, landsat) for name in names)
-
-
-def by_parts(names: Sequence[str]) -> tuple[str, ...]:
-    """Return colours where a part of each name says one, as in ``R_tci8``, else the names.
-
-    Only where no name is known as a whole, red, green and blue are among them, and none twice.
-    """
-    if any(name.colour is not None for name in read_names(names)):
-        return tuple(names)
-    colours = []
-    for name in names:
-        parts = (_COLOUR_OF.get(part) for part in re.split(r"[ _.\-/:]+", name.casefold()))
-        found = [part for part in parts if part is not None]
-        colours.append(found[0] if len(found) == 1 else "")
-    named = [colour for colour in colours if colour]
-    if len(set(named)) < len(named) or not {"red", "green", "blue"} <= set(named):
-        return tuple(names)
-    return tuple(colour or name for colour, name in zip(colours, names, strict=True))
 
 
 def _read(name: str, landsat: dict[int, str]) -> BandName:

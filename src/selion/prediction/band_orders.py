@@ -22,6 +22,13 @@ STACKS = {
     13: (tuple(SENTINEL),),
 }
 """Orders of whole products of one date."""
+CAMERAS = {
+    5: ("blue", "green", "red", "rededge", "nir"),
+    6: ("blue", "green", "red", "nir", "swir1", "swir2"),
+    7: ("coastal", "blue", "green", "red", "nir", "swir1", "swir2"),
+    11: tuple(name for name in SENTINEL if name not in ("B09", "B10")),
+}
+"""Orders that are usual, and that no values confirm: of cameras with a red edge, of Landsat."""
 CLEAR = 0.15
 """By so much another order has to fit better than the usual one."""
 GREEN, GREENEST = 0.01, 0.05
@@ -98,6 +105,28 @@ def best_order(sample: np.ndarray) -> tuple[tuple[str, ...], bool]:
         if _is_unmistakable(orders[k], orders[0], sample):
             return orders[k], True
     return orders[0], False
+
+
+def likely_order(sample: np.ndarray) -> tuple[str, ...]:
+    """Return the order that bands have most likely, for a picture; empty where there is none.
+
+    Unlike :func:`best_order` it may be wrong: nothing is concluded from it.
+
+    Parameters
+    ----------
+    sample : (band, n) ndarray
+        Of no pixels: the usual order.
+    """
+    count = len(sample)
+    orders = orders_of(count) or [CAMERAS.get(count, ())]
+    if not orders[0] and count % 4 == 0 and count:
+        each = likely_order(sample[:4])
+        return tuple(f"{date}:{name}" for date in range(1, count // 4 + 1) for name in each)
+    if sample.shape[1] < 100 or len(orders) == 1:
+        return orders[0]
+    fits = [fit_of(order, sample) for order in orders]
+    best = int(np.argmax(fits))
+    return orders[best] if fits[best] - fits[0] >= CLEAR else orders[0]
 
 
 def _is_unmistakable(order: tuple[str, ...], usual: tuple[str, ...], sample: np.ndarray) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import Roi, ground_sampling_distance
-from selion.prediction.band_names import BandName, by_parts, read_names, with_dates
+from selion.prediction.band_meanings import TAG, named_by_meaning
+from selion.prediction.band_names import BandName, read_names, with_dates
 from selion.prediction.band_orders import STACKS, best_order
 from selion.prediction.bands import STATEMENT
 from selion.prediction.number_kinds import BYTE, NumberKind, is_bytes, kind_of, wanted_numbers
@@ -129,9 +130,9 @@ def look_at(source: Source) -> Look:
     if fillers:
         listed = ", ".join(f"{value:g}" for value in fillers)
         said.append(f"Pixels of {listed} in all bands are taken as missing.")
-    names = by_parts(given)
+    names = named_by_meaning(given, source.tags.get(TAG, ""))
     if names != given:
-        said.append(f"The bands {', '.join(given)} are taken as {', '.join(names)}.")
+        said.append(f"The bands {_few(given)} are taken as {_few(names)}.")
     if not any(name.is_known for name in read_names(names)):
         names, told, warned = _by_values(given, sample)
         said += told
@@ -146,6 +147,11 @@ def look_at(source: Source) -> Look:
     kinds = tuple(_kind(sample, meant, date, is_byte=is_byte) for date in dates)
     found = Look(given, names, dates, kinds, of_date, gsd, fillers, tuple(said), tuple(warnings))
     return replace(found, warnings=found.warnings + _order_warnings(sample, meant, dates, kinds))
+
+
+def _few(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:12])
+    return shown if len(names) <= 12 else f"{shown}, ..."
 
 
 def _sample(source: Source) -> tuple[np.ndarray, tuple[float, ...]]:

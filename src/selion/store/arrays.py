@@ -159,17 +159,24 @@ def known_image(image: Path | str | Source) -> tuple[Path | str, Source, str]:
     """
     if isinstance(image, str | os.PathLike):
         opened = open_raster(image)
-        # of a product all files count, whichever of them was named
-        named = opened.path if isinstance(opened, ProductSource) else image
-        return image, opened, fingerprint(named)
+        return image, opened, _state(opened, image)
     if isinstance(image, FileSource):
-        return image.path, image, fingerprint(image.path)
+        return image.path, image, _state(image, image.path)
     raster = image.read(whole(image.grid))
     state = hashlib.blake2b(repr((raster.values.dtype.str, raster.bands)).encode(), digest_size=16)
     for part in (raster.values, raster.valid):
         if part is not None:
             state.update(np.ascontiguousarray(part).data)
     return IN_MEMORY, image, state.hexdigest()
+
+
+def _state(source: Source, path: str | os.PathLike[str]) -> str:
+    """Return the fingerprint of what a source reads: of a product all files count."""
+    if not isinstance(source, ProductSource):
+        return fingerprint(path)
+    states = [fingerprint(one) for one in (source.path, *source.more)]
+    told = hashlib.sha256("".join(states).encode()).hexdigest()[:32]
+    return states[0] if len(states) == 1 else told
 
 
 def to_dict(raster: Raster) -> dict[str, Any]:

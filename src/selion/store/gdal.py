@@ -153,6 +153,27 @@ def _crs_of(dataset: Any, name: str) -> CRS | None:
         ) from error
 
 
+def wavelengths_of(dataset: Any) -> list[float | None]:
+    """Return the nanometres in the middle of each band, as GDAL or ENVI's header say them."""
+    return [_wavelength(dataset, k) for k in dataset.indexes]
+
+
+def _wavelength(dataset: Any, band: int) -> float | None:
+    said = {key.lower(): value for key, value in dataset.tags(band).items()}
+    said |= {k.lower(): v for k, v in dataset.tags(band, ns="IMAGERY").items()}
+    micrometres = said.get("central_wavelength_um")
+    unit = said.get("wavelength_units", "").lower()
+    try:
+        if micrometres is not None:
+            return float(micrometres) * 1000
+        length = float(said["wavelength"])
+    except (KeyError, ValueError):
+        return None
+    if unit.startswith("micro") or unit in ("um", "µm"):
+        return length * 1000
+    return length if unit.startswith("nano") or unit == "nm" or length > 100 else length * 1000
+
+
 def gdal_version() -> str:
     """Return the version of the GDAL that rasterio brought."""
     from rasterio import __gdal_version__

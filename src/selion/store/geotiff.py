@@ -28,6 +28,7 @@ from selion.store.gdal import (
     open_quietly,
     said_of,
     turned_north_up,
+    wavelengths_of,
 )
 from selion.store.pointers import check_opened, drivers_of
 from selion.store.regions import checked_region
@@ -315,7 +316,7 @@ def _described(
         bands=_names(dataset, indexes),
         dtype=dtype,
         nodata=nodatas[0],
-        tags=dict(dataset.tags()),
+        tags=dict(dataset.tags()) | _wavelengths(dataset, indexes),
         descriptions=tuple(dataset.descriptions[k - 1] for k in indexes),
         nodatas=nodatas,
         layout=_Layout(indexes, alpha, masked, flipped, overview, dataset.driver),
@@ -368,6 +369,13 @@ def _names(dataset: Any, indexes: Sequence[int]) -> tuple[str, ...]:
         text or (colour if colour and once[colour] == 1 else f"band{k}")
         for k, text, colour in zip(indexes, descriptions, colours, strict=True)
     )
+
+
+def _wavelengths(dataset: Any, indexes: Sequence[int]) -> dict[str, str]:
+    """Return a tag with the nanometres of each band, with commas, if there are any."""
+    lengths = wavelengths_of(dataset)
+    told = ["" if lengths[k - 1] is None else f"{lengths[k - 1]:g}" for k in indexes]
+    return {"wavelengths": ",".join(told)} if any(told) else {}
 
 
 def _colour(colour: ColorInterp, count: int) -> str | None:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from selion.errors import UnreadableFile
 from selion.store.products.folder import PACKED, ProductFolder
+from selion.store.products.landsat import METADATA as LANDSAT
+from selion.store.products.landsat import is_landsat, open_landsat
+from selion.store.products.planet import open_planet
 from selion.store.products.sentinel2 import METADATA, is_sentinel2, open_sentinel2
 from selion.store.products.source import ProductSource
 
 ARCHIVES = (".zip", ".tar")
-WANTED = "a Sentinel-2 .SAFE folder or its .zip"
+WANTED = "a Sentinel-2 .SAFE folder or its .zip, or a Landsat level 2 folder or .tar"
 
 
 def open_product(path: Path, coarse: float | None = None) -> ProductSource | None:
@@ -40,10 +43,16 @@ def open_product(path: Path, coarse: float | None = None) -> ProductSource | Non
                 f"{path} is packed, and would have to be unpacked for each of its pixels: unpack "
                 "it, and give the folder or the .tar that is in it."
             )
-        return None
+        if LANDSAT.fullmatch(path.name):
+            parent = path.absolute().parent
+            scene = path.name.rpartition("_MTL")[0]
+            return open_landsat(ProductFolder(parent), str(parent), coarse, scene)
+        return open_planet(path, coarse)
     folder = ProductFolder(path)
     if is_sentinel2(folder):
         return open_sentinel2(folder, str(path), coarse)
+    if is_landsat(folder):
+        return open_landsat(folder, str(path), coarse)
     if path.is_dir():
         return None
     shown = ", ".join(list(folder.sizes)[:3]) or "nothing"

@@ -80,6 +80,8 @@ class ProductSource:
     mask: ProductMask | None = None
     missing: float | None = 0.0
     """The number that stands for nothing."""
+    more: tuple[str, ...] = ()
+    """Files beside ``path`` that decide what is read."""
 
     @property
     def grid(self) -> GeoBox:

@@ -20,7 +20,7 @@ import numpy as np
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.extras import require
 from selion.store.address import Place, RemotePath, open_bytes
-from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly
+from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, wavelengths_of
 from selion.store.urls import gdal_name, unsigned
 from selion.web.view.paint import empty, paint
 from selion.web.view.parquet_footers import in_short
@@ -384,9 +384,12 @@ def check_head(dataset: Any, path: Place) -> None:
 
 
 def named(dataset: Any) -> tuple[str | None, ...]:
-    """Return what the bands are called: by the file, else by their colours."""
+    """Return what the bands are called: by the file, their wavelengths, else their colours."""
     if any(dataset.descriptions):
         return tuple(dataset.descriptions)
+    lengths = wavelengths_of(dataset)
+    if any(lengths):
+        return tuple(None if length is None else f"{length:g} nm" for length in lengths)
     colours = [interpretation.name for interpretation in dataset.colorinterp]
     return tuple(
         colour if colour in ("red", "green", "blue", "nir") else None for colour in colours
