@@ -24,10 +24,10 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from pystac_client.warnings import PystacClientWarning
 
-from selion.errors import SearchFailed
+from selion.errors import SearchFailed, UnreadableFile
 from selion.store.redirects import watch_redirects
 from selion.store.retry import RetryPolicy
-from selion.store.urls import plain_name, remote_scheme
+from selion.store.urls import plain_name, remote_scheme, shown
 
 if TYPE_CHECKING:
     from selion.imagery.providers import Provider
@@ -37,6 +37,8 @@ PAGE = 100
 """Items that are asked for at once."""
 LARGEST = 200_000
 """Documents of a static catalogue after which we give up."""
+LONGEST = 16 * 2**20
+"""Bytes of an item."""
 FAILURES = (
     APIError,
     ClientTypeError,
@@ -103,6 +105,54 @@ def ask(provider: Provider, query: Query, retry: RetryPolicy) -> Iterator[Item]:
         raise SearchFailed(_why(provider, error, retry)) from error
     finally:
         io.session.close()
+
+
+def read_item(address: str, retry: RetryPolicy | None = None) -> dict[str, Any]:
+    """Read one item, from a file or an address, with absolute addresses of its assets.
+
+    A server's item names nothing of this machine.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is no item, or too long for one.
+    SearchFailed
+        If a server does not answer.
+    """
+    retry = retry or RetryPolicy()
+    try:
+        if _is_url(address):
+            io = _SteadyIO(retry)
+            try:
+                found = io.read_json(address)
+            finally:
+                io.session.close()
+        else:
+            with Path(address).expanduser().open("rb") as file:
+                text = file.read(LONGEST + 1)
+            if len(text) > LONGEST:
+                raise ValueError(f"it has more than {LONGEST:,} bytes")
+            found = json.loads(text)
+    except FileNotFoundError as error:
+        raise UnreadableFile(f"{address} does not exist: check the name.") from error
+    except FAILURES as error:
+        if _is_url(address):
+            raise SearchFailed(
+                f"{shown(address)} does not answer with a STAC item ({_short(error)}): check the "
+                "address and the network."
+            ) from error
+        raise UnreadableFile(f"{address} is no STAC item ({_short(error)}).") from error
+    if not isinstance(found, dict) or found.get("type") != "Feature" or "stac_version" not in found:
+        kind = found.get("type") if isinstance(found, dict) else type(found).__name__
+        raise UnreadableFile(
+            f"{shown(address)} is no STAC item (it is of type {kind!r}): give one item or an image."
+        )
+    if not isinstance(found.get("properties"), dict) or not isinstance(found.get("id"), str):
+        raise UnreadableFile(f"{shown(address)} is a STAC item without an id or properties.")
+    place = address if _is_url(address) else str(Path(address).expanduser().absolute())
+    item = _elsewhere(found, place) if _is_url(address) else found
+    assets = _absolute(item.get("assets"), place)
+    return {**item, "assets": assets if isinstance(assets, dict) else {}}
 
 
 class _SteadyIO(StacApiIO):

@@ -56,7 +56,7 @@ def scene_of(item: Mapping[str, Any], provider: Provider) -> Scene:
     return Scene(
         id=item["id"],
         tile=_tile(first.get("tile"), said, item["id"], sensor),
-        time=_time(said),
+        time=time_of(said),
         provider=provider.name,
         hrefs={band: asset["href"] for band, asset in assets.items()},
         footprint=_footprint(item.get("geometry")),
@@ -166,7 +166,14 @@ def _tile(given: object, said: Mapping[str, Any], name: str, sensor: Sensor) -> 
     raise BrokenItem(f"it names no {sensor.tiling} tile")
 
 
-def _time(said: Mapping[str, Any]) -> datetime:
+def time_of(said: Mapping[str, Any]) -> datetime:
+    """Return when an item was taken, UTC, by its properties.
+
+    Raises
+    ------
+    BrokenItem
+        If they do not say.
+    """
     text = said.get("datetime") or said.get("start_datetime")
     try:
         moment = datetime.fromisoformat(str(text))

@@ -17,6 +17,7 @@ from selion import prediction, store
 from selion.data.stacked import Cut
 from selion.errors import BadInput, BandMismatch, GridMismatch
 from selion.grid import Roi
+from selion.imagery.item import is_item, open_item
 from selion.models import find_card
 from selion.pipeline.choosing import chosen_model
 from selion.prediction.band_meanings import TAG
@@ -97,7 +98,9 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
     UnreadableFile
         If one cannot be opened.
     """
-    known = [store.known_image(image) for image in images]
+    known = [
+        store.known_image(open_item(str(image)) if is_item(image) else image) for image in images
+    ]
     paths, opened = [name for name, *_ in known], [source for _, source, _ in known]
     if len(images) == 1:
         look = prediction.look_at(opened[0])

@@ -174,7 +174,8 @@ def _state(source: Source, path: str | os.PathLike[str]) -> str:
     """Return the fingerprint of what a source reads: of a product all files count."""
     if not isinstance(source, ProductSource):
         return fingerprint(path)
-    states = [fingerprint(one) for one in (source.path, *source.more)]
+    files = source.more if source.state else (source.path, *source.more)
+    states = [*filter(None, [source.state]), *(fingerprint(one) for one in files)]
     told = hashlib.sha256("".join(states).encode()).hexdigest()[:32]
     return states[0] if len(states) == 1 else told
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -11,9 +12,16 @@ from odc.geo.geobox import GeoBox
 from selion.errors import GridMismatch
 from selion.grid import Roi
 from selion.raster import DOUBT, RECOGNISED, Raster, Source
-from selion.store.geotiff import GeoTiffSource
 from selion.store.regions import checked_region
 from selion.store.valid import combine, valid_pixels
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A source that holds a file open."""
+
+    def close(self) -> None:
+        """Close it; the next read opens it again."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class ProductBand:
 
     name: str
     """Its colour."""
-    source: GeoTiffSource
+    source: Source
     index: int = 0
     """Of the file's bands."""
     gain: float = 1.0
@@ -34,7 +42,7 @@ class ProductBand:
 class ProductMask:
     """The band of a product that says which pixels show the ground."""
 
-    source: GeoTiffSource
+    source: Source
     codes: frozenset[int] = frozenset()
     """Hidden are pixels that have one of these numbers,"""
     bits: int = 0
@@ -82,6 +90,8 @@ class ProductSource:
     """The number that stands for nothing."""
     more: tuple[str, ...] = ()
     """Files beside ``path`` that decide what is read."""
+    state: str = ""
+    """What its content is known by, where ``path`` does not tell."""
 
     @property
     def grid(self) -> GeoBox:
@@ -147,7 +157,8 @@ class ProductSource:
     def close(self) -> None:
         """Close this thread's files; the next read opens them again."""
         for part in self.parts:
-            part.source.close()
+            if isinstance(part.source, Closing):
+                part.source.close()
 
 
 def checked_product(source: ProductSource, masked: str) -> ProductSource:
