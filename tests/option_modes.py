@@ -729,6 +729,7 @@ OTHERS = {
         "labelled": "{dataset}",
         "root": "{ftw}",
         "decisions": "log.jsonl",
+        "sure": "0.8",
         "share": "0.3",
         "gsd": "1 2",
         "changes": "schedule.epochs=2",

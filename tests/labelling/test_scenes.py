@@ -102,7 +102,7 @@ def test_more_dates_know_more_and_what_is_known_is_right(country):
         known = found.ids != IGNORE
         right.append(((found.ids == truth) & known).mean())
         wrong_known = (found.ids[known] != truth[known]).mean()
-        everything = (predicted_labels(used[0], Reader()).ids != truth).mean()
+        everything = (predicted_labels(used[0], Reader())[0].ids != truth).mean()
         assert wrong_known < everything
     assert right[1] > right[0] + 0.05
     with pytest.raises(GridMismatch, match="the first date"):
@@ -223,7 +223,7 @@ def test_labels_lie_on_the_grid_that_the_model_works_on_where_it_is_finer(countr
     assert label_dates(
         [photo], FINE, SceneOptions(predict=PredictOptions(scale=2.0))
     ).ids.shape == (128, 128)
-    assert predicted_labels(scene, FINE, grid=found.grid).grid == found.grid
+    assert predicted_labels(scene, FINE, grid=found.grid)[0].grid == found.grid
 
 
 def test_a_student_sees_the_bands_that_the_teacher_saw(country, tmp_path):

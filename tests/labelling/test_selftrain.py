@@ -12,8 +12,9 @@ import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from PIL import Image
+from safetensors.numpy import load_file
 
-from selion import store
+from selion import store, training
 from selion.classes import CROP, FTW3, IGNORE, ClassScheme
 from selion.errors import BadInput, OutputExists, UnreadableFile
 from selion.grid import photo_grid, whole
@@ -197,6 +198,69 @@ def test_the_trimap_erases_where_label_and_model_differ_and_spares_what_it_must(
         assert (after[key] == wanted).all(), key
         assert found[key].share == pytest.approx((ids == said).mean())
     assert len((tmp_path / "agreement.csv").read_text().splitlines()) == 7
+
+
+class Graded(Half):
+    """The same, in quarters from left to right: sure, doubtful, doubtful, sure."""
+
+    def __call__(self, views):
+        sure = np.array([0.95, 0.6, 0.6, 0.95], np.float32)
+        right = super().__call__(views)[:, 1] > 0.5
+        likely = np.stack(
+            [
+                np.broadcast_to(
+                    sure[np.arange(v.roi[1].start, v.roi[1].stop) * 4 // SIZE[1] % 4],
+                    v.pixels.shape[1:],
+                )
+                for v in views
+            ]
+        )
+        crop = np.where(right, likely, 1 - likely)
+        return np.stack([1 - crop, crop], 1)
+
+
+def test_what_the_first_stage_doubts_is_not_known_where_that_is_asked(made, tmp_path):
+    asked = TrimapOptions(sure=0.8)
+    plan = plan_selftraining(recipe(), keep_pseudo(made / "pseudo", least=0.0), asked)
+    found = make_trimaps(plan, Graded(), tmp_path)
+    said = np.zeros(SIZE, np.uint8)
+    said[:, SIZE[1] // 2 :] = 1
+    doubtful = slice(SIZE[1] // 4, 3 * SIZE[1] // 4)
+    before = {e.key: e.open().labels.ids for e in plan.training.entries}
+    after = {e.key: e.open().labels.ids for e in trimapped(plan, tmp_path).entries}
+    for key in ("pseudo/p5", "pseudo/p8", "pseudo/p11"):
+        wanted = np.where(before[key] == said, before[key], IGNORE)
+        wanted[:, doubtful] = IGNORE
+        assert (after[key] == wanted).all(), key
+        # what they agree on is told whatever it is sure of
+        assert found[key].share == pytest.approx((before[key] == said).mean())
+    with pytest.raises(BadInput, match=r"sure = 1\.5"):
+        TrimapOptions(sure=1.5)
+
+
+@pytest.mark.parametrize("fine_tune", [False, True])
+def test_the_second_stage_begins_anew_or_where_the_first_ended(made, tmp_path, fine_tune):
+    """With steps of no length in the second stage, what it starts from is what it leaves."""
+    short = recipe(schedule=Schedule(epochs=1, batch=2, lr=1e-2, per="step", weight_decay=0.0))
+    kept = keep_pseudo(made / "pseudo", least=0.0)
+
+    def run(asked, folder, **how):
+        if folder.name == "stage-2":
+            still = replace(asked.recipe.schedule, lr=1e-12, floor=0.0)
+            asked = replace(asked, recipe=replace(asked.recipe, schedule=still))
+        return training.train_plan(asked, folder, **how)
+
+    folder = self_train(plan_selftraining(short, kept, fine_tune=fine_tune), tmp_path, run).parent
+    first, second = (
+        load_file(folder / f"stage-{stage}" / "model" / "model.safetensors") for stage in (1, 2)
+    )
+    learnt = [name for name in first if "running" not in name and "tracked" not in name]
+    moved = max(float(np.abs(first[name] - second[name]).max()) for name in learnt)
+    assert (moved < 1e-6) is fine_tune
+    assert json.loads((folder / "selftrain.json").read_text()).get("fine_tune", False) is fine_tune
+    if fine_tune:
+        with pytest.raises(OutputExists, match="another recipe"):
+            self_train(plan_selftraining(short, kept), folder)
 
 
 def test_what_cannot_be_joined_is_refused(made, tmp_path):

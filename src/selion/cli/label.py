@@ -436,6 +436,8 @@ class SelftrainChoice(opt.VerbChoice):
     gsd: tuple[float, float] | None
     trimap_human: bool
     trimap_full: bool
+    sure: float
+    fine_tune: bool
     changes: tuple[str, ...]
 
 
@@ -493,6 +495,18 @@ class SelftrainChoice(opt.VerbChoice):
 @click.option("--trimap-human", is_flag=True, help="Also let the first stage erase human labels.")
 @click.option("--trimap-full", is_flag=True, help="Also let it erase masks that are all crop.")
 @click.option(
+    "--sure",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Least probability that the first stage must give a label it agrees with.",
+)
+@click.option(
+    "--fine-tune",
+    is_flag=True,
+    help="Let the second stage go on from the first one's weights, not from the recipe's start.",
+)
+@click.option(
     "--set",
     "changes",
     multiple=True,
@@ -519,8 +533,9 @@ def selftrain_command(recipe: str, pseudo: Path, out: Path, **values: Any) -> No
         plan = plan_selftraining(
             read_recipe(recipe, [*given.changes, *named]),
             keep_pseudo(pseudo, log, given.least),
-            TrimapOptions(given.trimap_human, given.trimap_full),
+            TrimapOptions(given.trimap_human, given.trimap_full, given.sure),
             DrawOptions(given.share, given.gsd),
+            fine_tune=given.fine_tune,
         )
         for note in plan.notes:
             say.note(note)

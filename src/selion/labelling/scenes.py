@@ -242,15 +242,28 @@ def predicted_labels(
     model: Segmenter,
     options: PredictOptions | None = None,
     grid: GeoBox | None = None,
-) -> LabelMap:
+    sure: Sequence[float] = (0.0,),
+) -> list[LabelMap]:
     """Return what a model says of an image, on the image's grid or another one of its extent.
 
-    The likeliest class, 255 where the image has no data.
+    Parameters
+    ----------
+    source : Source
+    model : Segmenter
+    options : PredictOptions, optional
+    grid : GeoBox, optional
+    sure : sequence of float
+        Least probabilities of the likeliest class.
+
+    Returns
+    -------
+    list of LabelMap
+        One for each of ``sure``: the likeliest class, 255 where it is less probable than that and
+        where the image has no data.
     """
     said = average([prediction.predict(source, model, options=options)])
-    return known_labels(
-        said, _plain(model.classes), grid or source.grid, ConfidenceOptions(sure=0.0)
-    )
+    plain, target = _plain(model.classes), grid or source.grid
+    return [known_labels(said, plain, target, ConfidenceOptions(sure=least)) for least in sure]
 
 
 def _plain(classes: ClassScheme) -> ClassScheme:

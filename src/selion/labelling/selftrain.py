@@ -17,7 +17,9 @@ References
 ----------
 DepthCropSeg++, section on two-stage self-training.  The paper does not say whether human labels are
 trimapped too; by default they are not, nor are masks that are all crop, because both would be
-erased just where the model is wrong.
+erased just where the model is wrong.  It says of the second stage that the model "is fine-tuned"
+(II.C) and that the supervision is used "to retrain" it (II.E): by default stage 2 begins where the
+recipe does, with ``fine_tune`` where stage 1 ended.
 """
 
 from __future__ import annotations
@@ -71,6 +73,13 @@ class TrimapOptions:
     human: bool = False
     full: bool = False
     """Masks that are all crop."""
+    sure: float = 0.0
+    """Least probability that the first stage must give a label it agrees with (section IV,
+    "confidence-guided filtering"); what it is less sure of becomes 255 too."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sure <= 1:
+            raise BadInput(f"sure = {self.sure:g} was given; wanted is a probability.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,8 @@ class SelfTraining:
     options: TrimapOptions = TrimapOptions()
     drawn: DrawOptions = DrawOptions()
     notes: tuple[str, ...] = ()
+    fine_tune: bool = False
+    """Stage 2 goes on from stage 1's weights."""
 
     def erasable(self, entry: Entry) -> bool:
         """Say whether the trimap may erase labels of a sample."""
@@ -123,6 +134,8 @@ def plan_selftraining(
     kept: Selection,
     options: TrimapOptions | None = None,
     drawn: DrawOptions | None = None,
+    *,
+    fine_tune: bool = False,
 ) -> SelfTraining:
     """Join human labels and pseudo-labels.
 
@@ -134,6 +147,8 @@ def plan_selftraining(
     kept : Selection
     options : TrimapOptions, optional
     drawn : DrawOptions, optional
+    fine_tune : bool
+        Let stage 2 go on from stage 1's weights instead of the recipe's start.
 
     Raises
     ------
@@ -173,7 +188,14 @@ def plan_selftraining(
     name = f"{human.name} and pseudo-labels" if len(human) else "pseudo-labels"
     joined = replace(human, name=name, entries=(*human.entries, *kept.entries))
     return SelfTraining(
-        recipe, joined, validation, kept, options or TrimapOptions(), drawn, tuple(notes)
+        recipe,
+        joined,
+        validation,
+        kept,
+        options or TrimapOptions(),
+        drawn,
+        tuple(notes),
+        fine_tune,
     )
 
 
@@ -233,19 +255,30 @@ def self_train(
     train_stage(stage_plan(plan, plan.training, 1), folder / STAGE_1, run, on_step)
     model = models.load_model(folder / STAGE_1 / MODEL)
     make_trimaps(plan, model, folder / TRIMAP, on_step)
-    train_stage(
-        stage_plan(plan, trimapped(plan, folder / TRIMAP), 2), folder / STAGE_2, run, on_step
-    )
+    second = stage_plan(_second_start(plan, folder), trimapped(plan, folder / TRIMAP), 2)
+    train_stage(second, folder / STAGE_2, run, on_step)
     return _publish(folder)
+
+
+def _second_start(plan: SelfTraining, folder: Path) -> SelfTraining:
+    """Let the second stage begin where the first one ended, where that is wished."""
+    if not plan.fine_tune:
+        return plan
+    start = replace(plan.recipe.model, pretrained="", start_from=str(folder / STAGE_1))
+    return replace(plan, recipe=replace(plan.recipe, model=start))
 
 
 def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
     """Make the folder, or see that it holds the same run; with force another one is removed."""
-    about = {
+    trimap = asdict(plan.options)
+    if not plan.options.sure:  # runs that were begun before there was a choice go on
+        del trimap["sure"]
+    about: dict[str, Any] = {
         "recipe": train.recipe_table(plan.recipe),
-        "trimap": asdict(plan.options),
+        "trimap": trimap,
         "samples": stamp(plan.training),
     }
+    about |= {"fine_tune": True} if plan.fine_tune else {}
     about |= {"drawn": asdict(plan.drawn)} if plan.drawn != DrawOptions() else {}
     path, about = folder / ABOUT, json.loads(json.dumps(about))
     store.check_output(path, force=True)
@@ -356,12 +389,14 @@ def _second_pass(
         return None
     labels = in_scheme(sample.labels, model)
     try:
-        said = predicted_labels(sample.image, model, grid=labels.grid)
+        said, sure = predicted_labels(
+            sample.image, model, grid=labels.grid, sure=(0.0, plan.options.sure)
+        )
     except EmptyImage:
         return None
     target = trimap_path(folder, entry.key, labels)
     if plan.erasable(entry) and not target.is_file():
-        write_mask(agree(labels, said), target, force=True)
+        write_mask(agree(labels, sure), target, force=True)
     return measure_agreement(labels, said)
 
 

@@ -75,7 +75,10 @@ def _scope(plan: SelfTraining) -> str:
         )
         if not erased
     ]
-    return f"Kept as they were: {' and '.join(kept)}." if kept else "No label was kept as it was."
+    said = f"Kept as they were: {' and '.join(kept)}." if kept else "No label was kept as it was."
+    if plan.options.sure:
+        said += f" Stage 1 had to be sure by {plan.options.sure:g} at least."
+    return f"{said} Stage 2 went on from stage 1's weights." if plan.fine_tune else said
 
 
 def _links() -> str:
