@@ -83,6 +83,7 @@ MEANINGS = {
     "--workers": "what works at once on this machine or cluster",
     "--year": "the year of the fields",
     "--browser": "open the page",
+    "--sure": "least probability of a model's answer that counts as known",
 }
 """What a name means that more than one verb has; each verb's own help says it in its own words."""
 SAID = {
