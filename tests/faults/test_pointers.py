@@ -2,6 +2,8 @@
 it is asked, and a file of this machine whose bytes must not become pixels.
 """
 
+import contextlib
+
 import geopandas
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from selion.errors import UnreadableFile
 from selion.grid import whole
 from selion.imagery import catalogue
 from selion.store import GeoTiffSource, create_cog, fingerprint, open_raster
+from selion.store.gdal import gdal_settings
+from selion.web.view import rasters
 
 GRID = GeoBox((16, 16), Affine(10, 0, 500000, 0, -10, 5000000), "EPSG:32633")
 VALUES = np.arange(1, 257, dtype=np.uint8).reshape(1, 16, 16)[:, ::-1]
@@ -223,6 +227,70 @@ def test_an_image_reads_what_lies_beside_it_and_nothing_else(tmp_path):
     )
     with pytest.raises(UnreadableFile, match="beside"):
         open_raster(tmp_path / "a.tif")
+
+
+ELSEWHERE = "/vsicurl/{url}/a.tif"
+
+
+def overviews_within(path, place):
+    """An ordinary TIFF that says in itself where its overviews are."""
+    write_image(path)
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as image:
+        image.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=place)
+
+
+def overviews_in_a_note(path, place):
+    write_image(path)
+    path.with_name(f"{path.name}.aux.xml").write_text(
+        '<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">'
+        f"{place}</MDI></Metadata></PAMDataset>"
+    )
+
+
+def overviews_beside(path, place):
+    write_image(path)
+    path.with_name(f"{path.name}.ovr").write_text(vrt(place))
+
+
+def mask_beside(path, place):
+    write_image(path)
+    path.with_name(f"{path.name}.msk").write_text(vrt(place))
+
+
+@pytest.mark.parametrize(
+    "make", [overviews_within, overviews_in_a_note, overviews_beside, mask_beside]
+)
+@pytest.mark.parametrize("coarse", [None, 100.0])
+def test_an_image_asks_no_server_for_its_overviews(tmp_path, host, make, coarse):
+    make(tmp_path / "x.tif", ELSEWHERE.format(url=host.url))
+    with pytest.raises(UnreadableFile, match=r"overviews|names other data"):
+        open_raster(tmp_path / "x.tif", coarse=coarse)
+    with contextlib.suppress(UnreadableFile), rasters.opened(tmp_path / "x.tif") as shown:
+        assert shown.overviews(1) == []
+    assert host.asked == []
+
+
+def test_an_image_of_a_server_opens_nothing_else(tmp_path, host):
+    write_image(tmp_path / "mine.tif")
+    for name, place in (("far", ELSEWHERE.format(url=host.url)), ("near", tmp_path / "mine.tif")):
+        overviews_within(host.folder / f"{name}.tif", str(place))
+        with pytest.raises(UnreadableFile, match="overviews"):
+            open_raster(f"{host.url}/{name}.tif", coarse=100.0)
+    assert {path for path, _ in host.asked} == {"/far.tif", "/near.tif"}
+
+
+def test_only_the_image_itself_may_be_asked_for(host):
+    """Whatever a format may think of: GDAL opens no other file of a server in these settings."""
+    name = f"/vsicurl/{host.url}/a.tif"
+    for reach in ("", f"/vsicurl/{host.url}/b.tif"):
+        with (
+            gdal_settings(remote=bool(reach), reach=reach),
+            pytest.raises(rasterio.errors.RasterioIOError),
+        ):
+            rasterio.open(name)
+    assert host.asked == []
+    with gdal_settings(remote=True, reach=name), rasterio.open(name) as image:
+        assert image.width == 16
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,19 @@
 """What signs an address stands in nothing that is written or said."""
 
+import base64
 import pickle
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from counting_host import counting_host
 from option_inputs import INPUTS, Quick
 from option_walk import Inputs
+from secret_walk import SecretWalk, in_files, mark
 from selion import errors, store
+from selion.cli import main as command_line
 from selion.cli.main import cli
 from selion.errors import SelionError, without_secrets
 
@@ -27,8 +32,12 @@ KINDS = [
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    inputs = Inputs(tmp_path_factory.mktemp("inputs"), INPUTS)
+def inputs(tmp_path_factory):
+    return Inputs(tmp_path_factory.mktemp("inputs"), INPUTS)
+
+
+@pytest.fixture(scope="module")
+def host(inputs):
     with counting_host(inputs["image"].parent) as served:
         yield served.host
 
@@ -95,3 +104,55 @@ def test_what_opened_it_says_no_secret(place, host):
     for shown in (store.shown(given), str(store.locate(given)), repr(store.locate(given))):
         assert SECRET not in shown
         assert "image.tif" in shown
+
+
+@pytest.mark.parametrize(("verb", "forms"), [("scenes", ("SAS",)), ("view", ("GDAL's options",))])
+def test_a_verb_keeps_secrets(verb, forms, inputs, tmp_path, monkeypatch):
+    """All verbs in all forms: ``python bench/planted.py``."""
+    with counting_host(inputs.folder) as served:
+        walk = SecretWalk(tmp_path, inputs, served.host, monkeypatch)
+        count, leaks = walk.examine(verb, forms)
+    assert count > 1
+    assert not leaks, "\n".join(leaks)
+
+
+def test_what_is_planted_is_found(tmp_path):
+    table = pa.table({"a": [f"x {mark(3)}"] * 99})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    (tmp_path / ".hidden").write_bytes(base64.b64encode(f"me:{mark(15)}".encode()))
+    (tmp_path / mark(4)).write_text("")
+    (tmp_path / "clean").write_text("nothing")
+    assert in_files(tmp_path) == [".hidden", "a.parquet", mark(4)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "map {image} -o out.parquet --collection http://me:S3CR3T@example.org/x",
+        "map {image} -o http://me:S3CR3T@example.org/out.parquet",
+        "map {image} -o s3://bucket/out.parquet?key=S3CR3T",
+        "map {image} -o out.parquet --vote http://example.org/x?sig=S3CR3T",
+        "map {image} -o out.parquet --engine http://example.org/x?sig=S3CR3T",
+        "plan 12,50,12.1,50.1 --year 2024 -o out --land-cover https://example.org/x?sig=S3CR3T",
+        "merge {image} -o out --layout ftw-2e --year 2024 --address https://a:S3CR3T@example.org/x",
+        "models show https://example.org/x?sig=S3CR3T",
+    ],
+)
+def test_an_address_with_a_key_is_refused_where_it_would_be_kept(
+    words, host, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command_line, "_stop_as_asked", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(words.format(image=f"http://{host}/image.tif").split())
+    said = "".join(capsys.readouterr())
+    assert ended.value.code == 2
+    assert "example.org" in said or "s3://bucket" in said
+    assert SECRET not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_defect_of_ours_says_no_secret(capsys):
+    problem = ValueError("no https://me:S3CR3T@example.org/a.tif?sig=S3CR3T here")
+    command_line._trace_without_secrets(type(problem), problem, None)
+    assert capsys.readouterr().err == "ValueError: no https://example.org/a.tif here\n"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +17,9 @@ import click
 
 import selion
 from selion.cli.begun import guarded
+from selion.cli.private import private
 from selion.cli.shown import shown
-from selion.errors import Incomplete, SelionError
+from selion.errors import Incomplete, SelionError, without_secrets
 
 
 class Verb(NamedTuple):
@@ -108,7 +111,8 @@ class Verbs(click.Group):
             return None
         verb = VERBS[cmd_name]
         module = importlib.import_module(f"selion.cli.{verb.module}")
-        return shown(guarded(getattr(module, verb.command), cmd_name), cmd_name)
+        command = private(getattr(module, verb.command), cmd_name)
+        return shown(guarded(command, cmd_name), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the verbs without importing them."""
@@ -194,6 +198,11 @@ def system_sentence(error: OSError) -> str:
     return f"{place} could not be read or written ({error.strerror}): {cure}."
 
 
+def _trace_without_secrets(*problem: Any) -> None:
+    """Print what a defect of ours leaves, without the signatures and passwords of addresses."""
+    click.echo(without_secrets("".join(traceback.format_exception(*problem))), err=True, nl=False)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
@@ -201,12 +210,15 @@ def main(arguments: list[str] | None = None) -> None:
     """
     _stop_as_asked()
     _warn_in_a_sentence()
+    sys.excepthook = _trace_without_secrets
     try:
         cli.main(arguments, prog_name="selion", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as problem:
-        problem.show()
+        said = io.StringIO()
+        problem.show(file=said)
+        click.echo(without_secrets(said.getvalue()), err=True, nl=False)
         sys.exit(2)
     except Incomplete as problem:
         click.echo(f"Incomplete: {problem}", err=True)

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selion.cli import options as opt
+from selion.cli.private import LocalPath
 from selion.cores import usable_cores
+from selion.errors import without_secrets
 
 if TYPE_CHECKING:
     from selion.pipeline.probabilities import RunReport
@@ -35,7 +37,15 @@ class Anywhere(click.ParamType):
         from selion.store import is_object_url
 
         if not is_object_url(value):
-            return Path(value)
+            checked: Path = LocalPath(path_type=Path).convert(value, param, ctx)
+            return checked
+        if without_secrets(str(value)) != str(value):
+            self.fail(
+                f"{without_secrets(str(value))} was given with a key in it, which would be "
+                "written down: keys are read from the environment (AWS_ACCESS_KEY_ID, ...).",
+                param,
+                ctx,
+            )
         if not str(value).partition("://")[2].partition("/")[0]:
             self.fail(
                 f"{value} names no bucket: wanted is for example s3://BUCKET/PREFIX.", param, ctx

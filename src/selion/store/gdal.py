@@ -50,15 +50,29 @@ _filters = threading.RLock()
 
 @contextmanager
 def gdal_settings(
-    *, remote: bool, retry: RetryPolicy | None = None, **more: str | int
+    *, remote: bool, retry: RetryPolicy | None = None, reach: str | None = "", **more: str | int
 ) -> Iterator[None]:
     """Hold our settings for GDAL in this thread.
 
     What the user set in the process' environment wins.
+
+    Parameters
+    ----------
+    remote : bool
+        Whether something of a server is read.
+    retry : RetryPolicy, optional
+        With a server.
+    reach : str or None
+        GDAL's name of the only file of any server that it may open, whatever a file says (the
+        overviews of a TIFF may be "elsewhere"); empty: none; None: all, for a list of files that
+        was looked through.
+    more : str or int
+        Others.
     """
     settings = {
         **LOCAL,
         **({**REMOTE, **gdal_clouds(), **(retry or READING).gdal()} if remote else {}),
+        **({} if reach is None else {"CPL_VSIL_CURL_ALLOWED_FILENAME": reach or "nothing"}),
         **more,
     }
     with rasterio.Env(**{key: value for key, value in settings.items() if key not in os.environ}):

@@ -9,6 +9,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from selion.store.gdal import (
     turned_north_up,
     wavelengths_of,
 )
-from selion.store.pointers import check_opened, drivers_of
+from selion.store.pointers import check_opened, drivers_of, is_list
 from selion.store.regions import checked_region
 from selion.store.retry import RetryPolicy
 from selion.store.urls import gdal_name, remote_scheme, shown
@@ -115,7 +116,7 @@ class GeoTiffSource:
             If its grid is rotated or it has none.
         """
         path = os.fspath(path)
-        with gdal_settings(remote=remote_scheme(path) is not None, retry=retry):
+        with _settings(path, retry):
             try:
                 with _opened(path) as dataset:
                     level = None if coarse is None else _overview(dataset, coarse)
@@ -163,7 +164,7 @@ class GeoTiffSource:
             If the file ends too early, or a server does not answer.
         """
         roi = checked_region(roi, self.grid, shown(self.path))
-        with gdal_settings(remote=remote_scheme(self.path) is not None, retry=self.retry):
+        with _settings(self.path, self.retry):
             try:
                 values, mask = self._pixels(self._handle(), roi)
             except GDAL_ERRORS as error:
@@ -211,7 +212,7 @@ class GeoTiffSource:
         int
             Compressed bytes of the file's blocks, as its head tells; 0 for a format that does not.
         """
-        with gdal_settings(remote=remote_scheme(self.path) is not None, retry=self.retry):
+        with _settings(self.path, self.retry):
             dataset = self._handle()
             height, width = dataset.block_shapes[self.layout.indexes[0] - 1]
             wanted = {
@@ -254,6 +255,16 @@ class GeoTiffSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _handles=threading.local())
+
+
+def _settings(path: str, retry: RetryPolicy | None) -> AbstractContextManager[None]:
+    """Hold the settings for a raster, which reaches only itself unless it is a list of others."""
+    remote = remote_scheme(path) is not None
+    return gdal_settings(
+        remote=remote,
+        retry=retry,
+        reach=None if is_list(path) else gdal_name(path) if remote else "",
+    )
 
 
 def _opened(path: str) -> Any:

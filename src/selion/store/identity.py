@@ -115,7 +115,7 @@ def _sources(path: Path) -> list[str]:
 
     try:
         with (
-            gdal_settings(remote=False),
+            gdal_settings(remote=False, reach=None),
             open_quietly(str(path), driver=drivers_of(str(path))[0]) as dataset,
         ):
             others = sorted(name for name in dataset.files if Path(name) != path)

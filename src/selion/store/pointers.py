@@ -30,7 +30,7 @@ VRT, INDEX = (".vrt",), (".gti", ".gti.gpkg", ".gti.fgb")
 DRIVERS = frozenset({
     "GTiff", "COG", "LIBERTIFF", "SNAP_TIFF", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JPEG",
     "PNG", "WEBP", "BMP", "GIF", "BIGGIF", "HFA", "ENVI", "EHdr", "AAIGrid", "GRASSASCIIGrid",
-    "SRTMHGT", "DTED", "netCDF", "HDF5", "HDF5Image", "GRIB", "PCIDSK",
+    "SRTMHGT", "DTED", "netCDF", "HDF5", "HDF5Image", "GRIB",
 })  # fmt: skip
 """Of GDAL: those that read pixels from the file itself and what lies beside it."""
 INNER = ("/vsizip/{", "/vsitar/{")
@@ -41,7 +41,7 @@ REMOTE_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP")
 MAGIC = (
     b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP", b"\xffO\xffQ", b"\x89PNG",
     b"\xff\xd8\xff", b"RIFF", b"BM", b"GIF8", b"EHFA_HEADER_TAG", b"\x89HDF", b"CDF\1", b"CDF\2",
-    b"CDF\5", b"PCIDSK",
+    b"CDF\5",
 )  # fmt: skip
 """How rasters begin that a VRT may name."""
 LARGEST = 64 * 2**20
@@ -59,6 +59,8 @@ _HEAD = 1024
 _TELLTALE = re.compile(
     rb"<(vrtdataset|gdal_wms|wms_|wmts|ogr|gdaltileindexdataset|tileindex|metadata_)", re.IGNORECASE
 )
+_BESIDE = (".ovr", ".msk", ".OVR", ".MSK")
+"""Endings, behind the name of a raster, of files that GDAL opens with whatever fits them."""
 _HEIGHTS = re.compile(r"[ns]\d\d[ew]\d{3}.*\.hgt", re.IGNORECASE)
 """Names of elevation tiles, which have no head."""
 
@@ -94,14 +96,29 @@ def drivers_of(path: str) -> tuple[str | None, ...]:
         return INNER_DRIVERS
     if remote_scheme(path) is not None:
         return REMOTE_DRIVERS
-    with _file_of(path).open("rb") as file:
-        head = file.read(_HEAD)
-    if _names_others(head):
+    if _names_others(_head(_file_of(path))):
         raise UnreadableFile(
             f"{path} is a text that names other data, not an image: if it is a VRT that you trust, "
             "give it the ending .vrt; otherwise give the image itself."
         )
+    for ending in _BESIDE:
+        beside = Path(f"{path}{ending}")
+        if beside.is_file() and _names_others(_head(beside)):
+            raise UnreadableFile(
+                f"{beside} is a text that names other data, and GDAL would follow it when it reads "
+                f"{path}: remove it."
+            )
     return (None,)
+
+
+def is_list(path: str) -> bool:
+    """Say whether a raster is a file that may name others."""
+    return shown(path).lower().endswith(VRT + INDEX)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD)
 
 
 def _names_others(head: bytes) -> bool:
@@ -125,14 +142,27 @@ def _file_of(path: str) -> Path:
 
 def check_opened(dataset: Any, path: str) -> None:
     """Refuse (UnreadableFile) what GDAL opened with a driver that follows names."""
-    listed = shown(path).lower().endswith(VRT + INDEX)
-    if dataset.driver not in DRIVERS and not (listed and dataset.driver in {"VRT", "GTI"}):
+    if dataset.driver not in DRIVERS and not (is_list(path) and dataset.driver in {"VRT", "GTI"}):
         raise UnreadableFile(
             f"{shown(path)} is of a format that is not read ({dataset.driver}): convert it to "
             "GeoTIFF."
         )
+    check_overviews(dataset, shown(path))
     if remote_scheme(path) is None and dataset.driver in DRIVERS:
         _stay_beside(path, dataset.files)
+
+
+def check_overviews(dataset: Any, name: str) -> None:
+    """Refuse (UnreadableFile) a raster that says that its overviews are elsewhere.
+
+    To be called before GDAL is asked for them, or for the files of the raster.
+    """
+    for place in dataset.tags(ns="OVERVIEWS").values():
+        if not re.fullmatch(r":::BASE:::[^/\\:]+", place):
+            raise UnreadableFile(
+                f"{name} says that its overviews are in {shown(place)[:120]}, which does not lie "
+                "beside it: write it anew with gdal_translate."
+            )
 
 
 def _stay_beside(path: str, files: Iterable[str]) -> None:
@@ -264,8 +294,7 @@ def _check_near(name: str, relative: bool, within: str, depth: int) -> None:
     if local.name.lower().endswith(VRT + INDEX):
         _go_down(str(local), depth, within)
         return
-    with local.open("rb") as file:
-        head = file.read(_HEAD)
+    head = _head(local)
     if _names_others(head) or not (head.startswith(MAGIC) or _known_by_its_name(local, head)):
         raise UnreadableFile(
             f"{within} names {local}, which is no image of a known format: give GeoTIFF files."

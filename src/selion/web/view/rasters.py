@@ -21,6 +21,7 @@ from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.extras import require
 from selion.store.address import Place, RemotePath, open_bytes
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, wavelengths_of
+from selion.store.pointers import check_overviews
 from selion.store.urls import gdal_name, unsigned
 from selion.web.view.paint import empty, paint
 from selion.web.view.parquet_footers import in_short
@@ -240,11 +241,14 @@ def opened(path: Place) -> Iterator[Any]:
         If it is none, or corrupt.
     """
     remote = isinstance(path, RemotePath)
+    name = gdal_name(os.fspath(path))
+    only = name if remote else ""
     try:
         with (
-            gdal_settings(remote=remote, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
-            open_quietly(gdal_name(os.fspath(path)), driver="GTiff") as dataset,
+            gdal_settings(remote=remote, reach=only, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
+            open_quietly(name, driver="GTiff") as dataset,
         ):
+            check_overviews(dataset, path.name)
             yield dataset
     except (*GDAL_ERRORS, OSError, ValueError, OverflowError, MemoryError) as error:
         cure = (
