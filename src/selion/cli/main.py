@@ -216,9 +216,9 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as problem:
-        said = io.StringIO()
-        problem.show(file=said)
-        click.echo(without_secrets(said.getvalue()), err=True, nl=False)
+        usage = io.StringIO()
+        problem.show(file=usage)
+        click.echo(without_secrets(usage.getvalue()), err=True, nl=False)
         sys.exit(2)
     except Incomplete as problem:
         click.echo(f"Incomplete: {problem}", err=True)

@@ -45,7 +45,7 @@ def private(command: click.Command, verb: str) -> click.Command:
             local.__class__ = LocalPath
             param.type = local
         elif kind is click.types.StringParamType and (verb in KEPT or param.name not in ADDRESSES):
-            param.type = Word()
+            param.type = PlainWord()
     return command
 
 
@@ -65,7 +65,7 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Word(click.types.StringParamType):
+class PlainWord(click.types.StringParamType):
     """A name or a value."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
