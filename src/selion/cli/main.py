@@ -8,7 +8,6 @@ import io
 import os
 import signal
 import sys
-import traceback
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -200,6 +199,8 @@ def system_sentence(error: OSError) -> str:
 
 def _trace_without_secrets(*problem: Any) -> None:
     """Print what a defect of ours leaves, without the signatures and passwords of addresses."""
+    import traceback
+
     click.echo(without_secrets("".join(traceback.format_exception(*problem))), err=True, nl=False)
 
 
