@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from selion import fields
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.fields import mvt
 from selion.store import pmtiles
 from selion.store.vectors import touching
 from selion.web import server
 from selion.web.view import cells, chunks, cut, page, place, rasters, renderings
 from selion.web.view import find as record_search
-from selion.web.view.describe import archive_box
+from selion.web.view.describe import archive_box, describe
 from selion.web.view.discovery import find
+from selion.web.view.photos import drawn, paired
 from view_scenes import (
     CORNER,
     UTM,
@@ -575,6 +576,9 @@ class TestPage:
         )
         assert served.ask("photo/p0/1/thumb").headers["content-type"] == "image/jpeg"
         assert served.ask("api/photos/p0?after=2").status == 200
+        first, *_ = served.table("api/photos/p0?order=cover")["photos"]
+        assert float(first["cover"]) == max(float(p["cover"]) for p in listed["photos"])
+        assert served.table("api/pairs/p0/p0")["pairs"][2]["difference"] == 0
 
     def test_what_may_be_loaded(self, served):
         policy = served.ask("").headers["content-security-policy"]
@@ -595,7 +599,8 @@ class TestPage:
             "raster/r9/true/3/0/0", "api/record/f0/99999999999999999999", "api/record/f0/-1",
             "api/record/f0/1e5", "api/record/f0/400", "api/values/f0?column=geometry",
             "api/photos/p7", "api/photos/p0?after=-4", "photo/p0/99/photo", "photo/p0/0/mask",
-            "api/find/f0", "fields/f0/3/%D9%A3/0",
+            "api/find/f0", "fields/f0/3/%D9%A3/0", "api/photos/p0?order=best",
+            "api/pairs/p0/p9", "api/pairs/p0/p0?order=worst",
         ],
     )  # fmt: skip
     def test_bad_requests_get_one_sentence(self, served, path):
@@ -675,6 +680,36 @@ def test_a_table_of_crops_points_nowhere_else(tmp_path):
     assert album.photos[1].picture is None
     assert album.photos[2].mask is not None
     assert not album.photos[2].bare, "the photographs' folder was not given"
+
+
+def test_photographs_in_an_order_and_two_runs_side_by_side(tmp_path):
+    """By hand: the doubted first, then wide bands; runs that differ most; what one lacks."""
+    rows = {
+        "one": ["a,yes,0.5,0.45,0.55", "b,no,0.2,0.2,0.2", "c,yes,0.9,0.5,0.95", "d,yes,,,"],
+        "two": ["c,yes,0.1,0,1", "a,yes,0.45,0.4,0.5", "x,yes,0.4,0.4,0.4", "d,yes,0.1,0,1"],
+    }
+    for run, lines in rows.items():
+        write_crops(tmp_path / run, tmp_path / f"{run}-photos", 1)
+        table = ["file,trust,cover,cover_low,cover_high,width,height,overlay"]
+        table += [f"{line},160,120,overlays/leaf0.jpg" for line in lines]
+        (tmp_path / run / "crops.csv").write_text("\n".join(table))
+    found = find([tmp_path / "one", tmp_path / "two"])
+    one, two = found.albums.values()
+    for order, names in (("doubt", "bcad"), ("cover", "cabd"), ("name", "abcd")):
+        assert "".join(p["name"] for p in one.listed(0, order=order)) == names
+    assert [p["index"] for p in one.listed(1, 2, "doubt")] == [2, 0]
+    told = paired(one, two, 0)
+    assert [(p["one"]["name"], p["difference"]) for p in told["pairs"]] == [
+        ("d", None), ("c", 0.8), ("a", 0.05),
+    ]  # fmt: skip
+    assert [p["other"]["index"] for p in told["pairs"]] == [3, 0, 1]
+    assert (told["count"], told["alone"]) == (3, [1, 1])
+    assert [p["one"]["name"] for p in paired(one, two, 1, 1, "cover")["pairs"]] == ["a"]
+    for wrong in ("best", ""):
+        with pytest.raises(UnknownName):
+            one.listed(0, order=wrong)
+    assert [album["label"] for album in describe(found)["albums"]] == ["one", "two"]
+    assert drawn(one.photos[0], "tile")[1] == "image/jpeg"
 
 
 def test_photographs_beside_a_map_and_beside_their_own_crops(tmp_path):

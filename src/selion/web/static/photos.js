@@ -1,9 +1,11 @@
-// Photographs of the close-range side: a list, and one of them flat on the map with its mask and traits.
+// Photographs of the close-range side: a grid of all, in an order, or two runs side by side; and one of them flat on the map with its mask and traits.
 
-import { addPicture, ask, flyTo, removePicture, stamped } from "./map.js";
+import { addPicture, ask, flyTo, make, removePicture, stamped } from "./map.js";
 import { showPhoto } from "./panels.js";
 
 const LAYERS = [["photo", "Photograph", 1], ["shade", "What is no crop, darker", 0.45], ["outline", "Outline of the mask", 1]];
+const ORDERS = { doubt: "doubtful first", cover: "largest cover first", name: "by name" };
+const percent = (value) => `${(100 * value).toFixed(1)} %`;
 
 export class Photos {
   constructor(state, place, controls) {
@@ -14,32 +16,111 @@ export class Photos {
     this.begun = false;
     this.flat = document.getElementById("stage").classList.contains("flat");
     this.opacity = new Map(LAYERS.map(([kind, , value]) => [kind, value]));
+    this.albums = state.all.albums;
+    this.measured = this.albums.filter((album) => album.measured);
+    this.pair = ["", ""];
+    this.order = this.measured.length ? "doubt" : "name";
   }
 
   async begin() {
     if (this.begun) return;
     this.begun = true;
-    for (const album of this.state.all.albums) await this.more(album, 0);
+    this.tools();
+    await this.fill();
   }
 
-  async more(album, after) {
-    const { photos, count } = await ask(`api/photos/${album.id}?after=${after}`);
-    this.place.append(...photos.map((photo) => this.shot(album, photo)));
-    const next = after + photos.length;
-    if (next >= count || !photos.length) return;
-    const button = Object.assign(document.createElement("button"), { textContent: `${(count - next).toLocaleString("en")} more` });
-    button.addEventListener("click", async () => { button.remove(); await this.more(album, next); });
-    this.place.append(button);
+  // Over the whole stage, or a list beside it.
+  spread(wide) {
+    const panel = this.place.parentElement;
+    panel.classList.toggle("wide", wide);
+    document.getElementById("wide").setAttribute("aria-pressed", String(wide));
+    for (const map of this.state.maps) map.resize();
   }
 
-  shot(album, photo) {
-    const button = Object.assign(document.createElement("button"), { className: "shot" });
-    const image = Object.assign(document.createElement("img"), { src: stamped(`photo/${album.id}/${photo.index}/thumb`), alt: "", loading: "lazy" });
-    const traits = [photo.cover && `cover ${(100 * photo.cover).toFixed(1)} %`, photo.trust === "no" && "look at it", photo.time].filter(Boolean).join(" · ");
-    const text = document.createElement("span");
-    text.append(photo.name, document.createElement("br"), Object.assign(document.createElement("span"), { className: "soft", textContent: traits }));
-    button.append(image, text);
-    button.addEventListener("click", () => this.show(album, photo.index));
+  tools() {
+    const wide = make("button", { id: "wide", type: "button", textContent: "Grid" });
+    wide.setAttribute("aria-pressed", String(this.place.parentElement.classList.contains("wide")));
+    wide.addEventListener("click", () => this.spread(!this.place.parentElement.classList.contains("wide")));
+    const tools = [wide];
+    if (this.measured.length) tools.push(this.orders());
+    if (this.measured.length > 1) tools.push(this.choice(0, "Run"), this.choice(1, "beside"));
+    document.getElementById("photo-tools").replaceChildren(...tools);
+  }
+
+  orders() {
+    const chosen = make("select", { id: "photo-order" }, ...Object.entries(ORDERS).map(([value, text]) => new Option(text, value, false, value === this.order)));
+    if (this.measured.length > 1) chosen.append(new Option("runs differ most first", "difference"));
+    chosen.addEventListener("change", () => { this.order = chosen.value; this.fill(); });
+    return make("label", {}, make("span", { textContent: "Order" }), chosen);
+  }
+
+  choice(side, text) {
+    const none = new Option(side ? "none" : "all", "");
+    const chosen = make("select", { id: `photo-run-${side}` }, none, ...this.measured.map((album) => new Option(album.label, album.id)));
+    chosen.addEventListener("change", () => {
+      this.pair[side] = chosen.value;
+      const both = this.pair[0] && this.pair[1] && this.pair[0] !== this.pair[1];
+      if (side && both) document.getElementById("photo-order").value = this.order = "difference";
+      this.fill();
+    });
+    return make("label", {}, make("span", { textContent: text }), chosen);
+  }
+
+  // Two runs side by side, one of them, or all albums one after another.
+  async fill() {
+    const asked = this.asked = Symbol("asked");
+    const current = () => asked === this.asked;
+    const [one, other] = this.pair.map((id) => this.albums.find((album) => album.id === id));
+    const order = this.order === "difference" && !(one && other && one !== other) ? "doubt" : this.order;
+    this.place.replaceChildren();
+    if (one && other && one !== other) return this.couples(one, other, order, 0, current);
+    for (const album of one ? [one] : other ? [other] : this.albums) {
+      if (!one && !other && this.albums.length > 1) this.place.append(make("h2", { textContent: album.label }));
+      await this.more(album, album.measured ? order : "name", 0, current);
+    }
+  }
+
+  async more(album, order, after, current) {
+    const { photos, count } = await ask(`api/photos/${album.id}?after=${after}&order=${order}`);
+    if (!current()) return;
+    const rest = this.rest(count - after - photos.length, photos.length, () => this.more(album, order, after + photos.length, current));
+    const shots = photos.map((photo) => this.shot(album, photo));
+    if (this.next) this.next.replaceWith(...shots, ...rest);
+    else this.place.append(...shots, ...rest);
+    this.next = null;
+  }
+
+  async couples(one, other, order, after, current) {
+    const { pairs, count, alone } = await ask(`api/pairs/${one.id}/${other.id}?after=${after}&order=${order}`);
+    if (!current()) return;
+    const lost = alone[0] + alone[1];
+    const note = after || (count && !lost) ? [] : [make("p", { className: "soft whole", textContent: count ? `${lost.toLocaleString("en")} photographs are in one of the runs only.` : "The two runs have no photograph in common." })];
+    const rest = this.rest(count - after - pairs.length, pairs.length, () => this.couples(one, other, order, after + pairs.length, current));
+    const drawn = pairs.map((pair) => {
+      const apart = pair.difference === null ? "one of them has no cover" : `cover differs by ${percent(pair.difference)}`;
+      return make("div", { className: "couple", role: "group", ariaLabel: pair.one.name }, make("p", {}, make("strong", { textContent: pair.one.name }), ` ${apart}`), this.shot(one, pair.one, one.label), this.shot(other, pair.other, other.label));
+    });
+    if (this.next) this.next.replaceWith(...note, ...drawn, ...rest);
+    else this.place.append(...note, ...drawn, ...rest);
+    this.next = null;
+  }
+
+  // A button for what is not shown yet.
+  rest(left, got, load) {
+    if (left <= 0 || !got) return [];
+    const button = make("button", { type: "button", className: "whole", textContent: `${left.toLocaleString("en")} more` });
+    button.addEventListener("click", () => { this.next = button; load(); });
+    return [button];
+  }
+
+  shot(album, photo, named = photo.name) {
+    const band = photo.cover_low && photo.cover_high ? ` (${Math.round(100 * photo.cover_low)} to ${Math.round(100 * photo.cover_high)} %)` : "";
+    const traits = [photo.cover && `cover ${percent(photo.cover)}${band}`, photo.time].filter(Boolean).join(" · ");
+    const text = make("span", {}, named, make("br"), make("span", { className: "soft", textContent: traits }));
+    if (photo.trust === "no") text.append(make("br"), make("span", { className: "doubted", textContent: photo.reasons || "look at it" }));
+    const image = make("img", { src: stamped(`photo/${album.id}/${photo.index}/tile`), alt: "", loading: "lazy" });
+    const button = make("button", { type: "button", className: "shot" }, image, text);
+    button.addEventListener("click", () => { this.spread(false); this.show(album, photo.index); });
     return button;
   }
 

@@ -32,7 +32,11 @@ async function begin() {
   left.once("load", () => {
     state.list.begin();
     again(told);
-    if (!state.all.rasters.length && !state.all.fields.length) open("photos", "show-photos");
+    if (!state.all.rasters.length && !state.all.fields.length) {
+      $("photos").classList.add("wide");
+      toggle("side", "show-layers", false);
+      open("photos", "show-photos");
+    }
     left.once("idle", ready);
     if (state.all.background) setTimeout(ready, 4000); // one from elsewhere is not waited for
   });

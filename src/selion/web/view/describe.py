@@ -35,9 +35,15 @@ def describe(found: Discovery) -> dict[str, Any]:
     archives = [
         archive_table(key, archive, found.names[key]) for key, archive in found.archives.items()
     ]
+    called = [found.names[key] for key in found.albums]
     albums = [
-        {"id": key, "label": found.names[key], "count": len(album.photos)}
-        for key, album in found.albums.items()
+        {
+            "id": key,
+            "label": name if called.count(name) == 1 else f"{album.folder.parent.name}/{name}",
+            "count": len(album.photos),
+            "measured": any(photo.cover is not None for photo in album.photos),
+        }
+        for (key, album), name in zip(found.albums.items(), called, strict=True)
     ]
     placed = [
         around(layer.fields.boxes) for layer in found.fields.values() if not layer.fields.flat

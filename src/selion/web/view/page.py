@@ -3,7 +3,7 @@
 All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``,
 ``api/find/LAYER``, ``api/values/LAYER``, ``api/spread/LAYER``, ``api/count/LAYER``, ``api/place``,
 ``save/LAYER``, ``chip/LAYER/ROW/RASTER/RENDERING``, ``api/photos/ALBUM``,
-``raster/LAYER/RENDERING/Z/X/Y``, ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre
+``api/pairs/ALBUM/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``, ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre
 from the installed package.  No request names a file: layers are named by what
 :mod:`selion.web.view.discovery` gave them.
 """
@@ -33,7 +33,7 @@ from selion.web.view.cut import cut_tile
 from selion.web.view.describe import describe
 from selion.web.view.discovery import Discovery, FieldsLayer, find
 from selion.web.view.find import find_row
-from selion.web.view.photos import KINDS, drawn
+from selion.web.view.photos import KINDS, Album, drawn, paired
 from selion.web.view.place import read_tile, to_degrees
 from selion.web.view.places import NamedPoint, find_places, read_places
 from selion.web.view.sift import count, package, read_bounds, spread
@@ -143,6 +143,7 @@ def view_routes(session: ViewSession) -> list[Any]:
         Route("/api/count/{layer}", reading(session, told_count)),
         Route("/save/{layer}", _bytes(session, saved)),
         Route("/api/photos/{album}", reading(session, photos)),
+        Route("/api/pairs/{album}/{other}", reading(session, pairs)),
         Route("/api/photo/{album}/{index}", reading(session, traits)),
         Route("/raster/{layer}/{rendering}/{z}/{x}/{y}", _bytes(session, raster_tile)),
         Route("/fields/{layer}/{z}/{x}/{y}", _bytes(session, fields_tile)),
@@ -327,19 +328,36 @@ def saved(session: ViewSession, parameters: Mapping[str, str]) -> tuple[bytes, s
     return package(fields, read_bounds(fields, parameters)), "application/geopackage+sqlite3", False
 
 
+def album_of(session: ViewSession, name: str) -> Album:
+    """Return an album.
+
+    Raises
+    ------
+    UnknownName
+        If there is none of that name.
+    """
+    if name not in session.found.albums:
+        raise UnknownName.among("album", name[:40], session.found.albums)
+    return session.found.albums[name]
+
+
 def photos(session: ViewSession, parameters: Mapping[str, str]) -> Any:
-    """Answer a part of the list of photographs."""
-    if parameters["album"] not in session.found.albums:
-        raise UnknownName.among("album", parameters["album"][:40], session.found.albums)
-    album = session.found.albums[parameters["album"]]
-    return {"photos": album.listed(whole(parameters.get("after", "0"))), "count": len(album.photos)}
+    """Answer a part of the list of photographs, in an order."""
+    album = album_of(session, parameters["album"])
+    after, order = whole(parameters.get("after", "0")), parameters.get("order", "name")
+    return {"photos": album.listed(after, order=order), "count": len(album.photos)}
+
+
+def pairs(session: ViewSession, parameters: Mapping[str, str]) -> Any:
+    """Answer a part of what two runs have in common, side by side."""
+    one, other = (album_of(session, parameters[name]) for name in ("album", "other"))
+    order = parameters.get("order", "difference")
+    return paired(one, other, whole(parameters.get("after", "0")), order=order)
 
 
 def traits(session: ViewSession, parameters: Mapping[str, str]) -> Any:
     """Answer what is known of a photograph."""
-    if parameters["album"] not in session.found.albums:
-        raise UnknownName.among("album", parameters["album"][:40], session.found.albums)
-    found = session.found.albums[parameters["album"]].photo(whole(parameters["index"]))
+    found = album_of(session, parameters["album"]).photo(whole(parameters["index"]))
     about = {"size": found.size, "mask": found.mask is not None, "bare": found.bare}
     return {
         "name": found.name,

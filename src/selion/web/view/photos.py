@@ -6,13 +6,14 @@ The folder of ``selion crops`` with its masks and traits, or any photographs.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.web.pictures import BROKEN, Large, check_size, make_large, read_photo, sign
 from selion.web.view.paint import encode
 from selion.web.view.place import PIXEL, Box
@@ -20,11 +21,12 @@ from selion.web.view.place import PIXEL, Box
 TABLE = "crops.csv"
 MOST = 200_000
 """Rows of a table that are read."""
-EDGE, THUMB = 2400, 160
-"""Longest edge in pixels of a photograph, and of its small picture."""
-KINDS = ("photo", "shade", "outline", "thumb")
+EDGE, THUMB, TILE = 2400, 160, 360
+"""Longest edge in pixels of a photograph, of its small picture, and of that in a grid."""
+KINDS = ("photo", "shade", "outline", "thumb", "tile")
+ORDERS = ("doubt", "cover", "name")
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-SHOWN = ("cover", "trust", "reasons", "components", "exg", "time")
+SHOWN = ("cover", "cover_low", "cover_high", "trust", "reasons", "components", "exg", "time")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,30 @@ class ViewedPhoto:
     """Whether ``picture`` is the photograph itself."""
     mask: Path | None
     traits: Mapping[str, str]
+    tile: Path | None = None
+    """What the run drew over it, small."""
+
+    def trait(self, name: str) -> float:
+        """Return a number of the table; NaN where it has none."""
+        try:
+            return float(self.traits.get(name, "nan"))
+        except ValueError:
+            return math.nan
+
+    @property
+    def cover(self) -> float | None:
+        """Share of the photograph that is crop; None where the table does not say."""
+        found = self.trait("cover")
+        return found if math.isfinite(found) else None
+
+    @property
+    def doubt(self) -> tuple[bool, float]:
+        """What to look at: whether nothing speaks against it, and the width of its band, below 0.
+
+        The lowest comes first.
+        """
+        band = self.trait("cover_high") - self.trait("cover_low")
+        return self.traits.get("trust", "yes") == "yes", -band if math.isfinite(band) else 0.0
 
     @property
     def box(self) -> Box:
@@ -66,14 +92,78 @@ class Album:
             raise BadInput(f"There is no photograph {index:,}: load the page again.")
         return self.photos[index]
 
-    def listed(self, after: int, count: int = 60) -> list[dict[str, Any]]:
-        """Return what the list of the page shows."""
-        rows = list(enumerate(self.photos))[max(after, 0) :][:count]
-        return [
-            {"index": k, "name": p.name, "mask": p.mask is not None}
-            | {c: p.traits[c] for c in SHOWN if p.traits.get(c)}
-            for k, p in rows
-        ]
+    def listed(self, after: int, count: int = 60, order: str = "name") -> list[dict[str, Any]]:
+        """Return what the list of the page shows.
+
+        Raises
+        ------
+        UnknownName
+            If there is no such order.
+        """
+        return [self.told(k) for k in self.ordered(order)[max(after, 0) :][:count]]
+
+    def told(self, index: int) -> dict[str, Any]:
+        """Return what the list says of one photograph."""
+        photo = self.photos[index]
+        return {"index": index, "name": photo.name, "mask": photo.mask is not None} | {
+            c: photo.traits[c] for c in SHOWN if photo.traits.get(c)
+        }
+
+    def ordered(self, order: str) -> list[int]:
+        """Return the numbers of all photographs, in an order; equal ones by name."""
+        if order not in ORDERS:
+            raise UnknownName.among("order of photographs", order[:20], ORDERS)
+        keys: dict[str, Callable[[ViewedPhoto], Any]] = {
+            "name": lambda _: 0,
+            "doubt": lambda photo: photo.doubt,
+            "cover": lambda photo: -1.0 if photo.cover is None else -photo.cover - 2,
+        }
+        return sorted(
+            range(len(self.photos)),
+            key=lambda k: (keys[order](self.photos[k]), self.photos[k].name),
+        )
+
+
+def paired(
+    one: Album, other: Album, after: int, count: int = 60, order: str = "difference"
+) -> dict[str, Any]:
+    """Return the photographs that two runs have in common, by name, side by side.
+
+    Parameters
+    ----------
+    order : str
+        ``difference``: those first in whose cover the runs differ most, and those before all that
+        one of them has no cover for; or one of :data:`ORDERS`, of the first run.
+
+    Raises
+    ------
+    UnknownName
+        If there is no such order.
+    """
+    places = {photo.name: k for k, photo in enumerate(other.photos)}
+    common = [(k, places[one.photos[k].name]) for k in one.ordered("name")
+              if one.photos[k].name in places]  # fmt: skip
+    apart = {k: differing(one.photos[k], other.photos[j]) for k, j in common}
+    if order == "difference":
+        common.sort(key=lambda pair: -(2.0 if (d := apart[pair[0]]) is None else d))
+    else:
+        rank = {k: place for place, k in enumerate(one.ordered(order))}
+        common.sort(key=lambda pair: rank[pair[0]])
+    return {
+        "pairs": [
+            {"one": one.told(k), "other": other.told(j), "difference": apart[k]}
+            for k, j in common[max(after, 0) :][:count]
+        ],
+        "count": len(common),
+        "alone": [len(one.photos) - len(common), len(other.photos) - len(common)],
+    }
+
+
+def differing(one: ViewedPhoto, other: ViewedPhoto) -> float | None:
+    """Return by how much two covers of a photograph differ; None where one is not known."""
+    if one.cover is None or other.cover is None:
+        return None
+    return round(abs(one.cover - other.cover), 4)
 
 
 def within(path: Path, roots: Sequence[Path]) -> Path | None:
@@ -122,12 +212,18 @@ def photo_of(
     found = next(
         (real for root in roots if (real := within(root / traits["file"], roots)) is not None), None
     )
-    overlay, mask = (
+    overlay, mask, tile = (
         within(folder / traits[key], (folder,)) if key in traits else None
-        for key in ("overlay", "mask")
+        for key in ("overlay", "mask", "thumb")
     )
     return ViewedPhoto(
-        traits["file"], (width, height), found or overlay, found is not None, mask, traits
+        traits["file"],
+        (width, height),
+        found or overlay,
+        found is not None,
+        mask,
+        traits,
+        tile or overlay,
     )
 
 
@@ -171,6 +267,8 @@ def size_of(path: Path) -> tuple[int, int] | None:
 
 def drawn(photo: ViewedPhoto, kind: str) -> tuple[bytes, str]:
     """Return a picture of a photograph; what cannot be read becomes a picture that says so."""
+    if kind == "tile" and (shown := photo.tile or photo.picture) is not None:
+        return small(shown, stamp(shown), TILE), "image/jpeg"
     if photo.picture is None:
         return sign(
             640, "This photograph is not in the folders that were given: name its folder too."
@@ -209,9 +307,9 @@ def plain(picture: Path, _stamp: tuple[int, ...]) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def small(picture: Path, _stamp: tuple[int, ...]) -> bytes:
+def small(picture: Path, _stamp: tuple[int, ...], edge: int = THUMB) -> bytes:
     """Draw a small picture."""
-    return jpeg(picture, THUMB)
+    return jpeg(picture, edge)
 
 
 def jpeg(picture: Path, edge: int) -> bytes:
