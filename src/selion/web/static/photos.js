@@ -97,7 +97,7 @@ export class Photos {
     const note = after || (count && !lost) ? [] : [make("p", { className: "soft whole", textContent: count ? `${lost.toLocaleString("en")} photographs are in one of the runs only.` : "The two runs have no photograph in common." })];
     const rest = this.rest(count - after - pairs.length, pairs.length, () => this.couples(one, other, order, after + pairs.length, current));
     const drawn = pairs.map((pair) => {
-      const apart = pair.difference === null ? "one of them has no cover" : `cover differs by ${percent(pair.difference)}`;
+      const apart = pair.difference === null ? "one of them has no cover" : `cover differs by ${(100 * pair.difference).toFixed(1)} points`;
       return make("div", { className: "couple", role: "group", ariaLabel: pair.one.name }, make("p", {}, make("strong", { textContent: pair.one.name }), ` ${apart}`), this.shot(one, pair.one, one.label), this.shot(other, pair.other, other.label));
     });
     if (this.next) this.next.replaceWith(...note, ...drawn, ...rest);

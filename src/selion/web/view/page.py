@@ -3,9 +3,9 @@
 All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``,
 ``api/find/LAYER``, ``api/values/LAYER``, ``api/spread/LAYER``, ``api/count/LAYER``, ``api/place``,
 ``save/LAYER``, ``chip/LAYER/ROW/RASTER/RENDERING``, ``api/photos/ALBUM``,
-``api/pairs/ALBUM/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``, ``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre
-from the installed package.  No request names a file: layers are named by what
-:mod:`selion.web.view.discovery` gave them.
+``api/pairs/ALBUM/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``, ``fields/LAYER/Z/X/Y``,
+``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No request names a file: layers
+are named by what :mod:`selion.web.view.discovery` gave them.
 """
 
 from __future__ import annotations

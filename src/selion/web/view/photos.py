@@ -18,7 +18,7 @@ from selion.web.pictures import BROKEN, Large, check_size, make_large, read_phot
 from selion.web.view.paint import encode
 from selion.web.view.place import PIXEL, Box
 
-TABLE = "crops.csv"
+TABLE, THUMBS = "crops.csv", "thumbs"
 MOST = 200_000
 """Rows of a table that are read."""
 EDGE, THUMB, TILE = 2400, 160, 360
@@ -212,10 +212,11 @@ def photo_of(
     found = next(
         (real for root in roots if (real := within(root / traits["file"], roots)) is not None), None
     )
-    overlay, mask, tile = (
+    overlay, mask = (
         within(folder / traits[key], (folder,)) if key in traits else None
-        for key in ("overlay", "mask", "thumb")
+        for key in ("overlay", "mask")
     )
+    tile = within(folder / THUMBS / overlay.name, (folder,)) if overlay else None
     return ViewedPhoto(
         traits["file"],
         (width, height),
