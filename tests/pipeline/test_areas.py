@@ -150,16 +150,14 @@ def test_tiles_and_their_index_are_kept(mosaic, survey):
         assert store.open_raster(path).read((slice(0, 8), slice(0, 8))).values.shape[0] == 5
 
 
-@pytest.mark.parametrize(("method", "least"), [("watershed", 0.01), ("auto", 0.03)])
-def test_the_map_has_no_seam(archive, survey, tmp_path, method, least):
-    """Fields over tile and zone edges are one polygon each, as in the map of an image that never
-    was in tiles.
-
-    The cut takes an object or leaves it, so a little noise moves whole fields in and out: the area
-    of all is as noisy as its least sure fields.
+@pytest.fixture(scope="module")
+def cloudless(archive, tmp_path_factory):
+    """The same land without clouds: its archive and survey, where maps of it keep what they made,
+    and where its mosaic without tiles is written.
     """
+    folder = tmp_path_factory.mktemp("cloudless")
     clear = simulate_archive(
-        tmp_path / "clear",
+        folder / "clear",
         archive.options,
         n_dates=2,
         clouds=(0.0, 0.0),
@@ -170,17 +168,28 @@ def test_the_map_has_no_seam(archive, survey, tmp_path, method, least):
     plain = areas.survey_area(
         dict(clear.area), 2024, areas.AreaOptions(provider=str(clear.catalogue))
     )
-    options = maps.MapOptions(work=tmp_path / "work", method=method)
+    return clear, plain, folder / "work", folder / "truth.zarr"
+
+
+@pytest.mark.parametrize(("method", "least"), [("watershed", 0.01), ("auto", 0.03)])
+def test_the_map_has_no_seam(cloudless, tmp_path, method, least):
+    """Fields over tile and zone edges are one polygon each, as in the map of an image that never
+    was in tiles.
+
+    The cut takes an object or leaves it, so a little noise moves whole fields in and out: the area
+    of all is as noisy as its least sure fields.
+    """
+    clear, plain, work, truth = cloudless
+    options = maps.MapOptions(work=work, method=method)
     found = run.map_area(plain, tmp_path / "found.parquet", options=options).frame
-    grid = store.open_raster(next((tmp_path / "work").glob("area-*/mosaic-*.zarr"))).grid
-    imagery.write_mosaic(
-        imagery.Mosaic([_truth_sheet(clear, season) for season in ("window_a", "window_b")], grid),
-        tmp_path / "truth.zarr",
-    )
+    grid = store.open_raster(next(work.glob("area-*/mosaic-*.zarr"))).grid
+    if not truth.exists():
+        sheets = [_truth_sheet(clear, season) for season in ("window_a", "window_b")]
+        imagery.write_mosaic(imagery.Mosaic(sheets, grid), truth)
     wanted = run.map_fields(
-        tmp_path / "truth.zarr",
+        truth,
         tmp_path / "wanted.parquet",
-        options=maps.MapOptions(method=method),
+        options=maps.MapOptions(work=work.with_name("wanted"), method=method),
     )
     wanted = wanted[wanted.geometry.intersects(shapely.union_all(plain.area.on(grid)))]
     edges = _tile_edges(clear, found.crs)
