@@ -5,7 +5,7 @@ python docs/pictures.py ../shared/data inn evaluating  # some
 
 Imagery is Sentinel-2 (contains modified Copernicus Sentinel data) and NAIP (USDA, public domain);
 photographs are simulated. The folder docs/pictures holds what this writes, and what
-docs/gallery.py photographs of pages.
+runs/gallery.py photographs of pages.
 """
 
 from __future__ import annotations

@@ -571,6 +571,17 @@ def test_command_line_says_what_it_did(folder, tmp_path, capsys):
     )
 
 
+def test_a_folder_called_photos_is_that_folder(tmp_path, monkeypatch, capsys):
+    """And not the verb of the same name: it is what most people call it."""
+    photo(tmp_path / "photos" / "a.png", shape=(32, 40))
+    monkeypatch.chdir(tmp_path)
+    main(["crops", "photos", "-o", "out", "-m", "colour", "-q"])
+    assert capsys.readouterr().out.strip() == "out"
+    assert len(read(tmp_path / "out" / "crops.csv")) == 1
+    (tmp_path / "photos").rename(tmp_path / "plots")
+    assert "selion crops FOLDER -o OUT" in refusal(capsys, "photos", "-o", "other")
+
+
 def test_command_line_prints_a_marker_and_says_what_is_missing(tmp_path, capsys):
     main(["crops", "--print-marker", str(tmp_path / "m.png"), "--marker", "20"])
     assert capsys.readouterr().out.strip() == str(tmp_path / "m.png")

@@ -18,6 +18,7 @@ from selion.cli.main import main
 from selion.errors import BadInput, UnknownName
 from selion.grid import whole
 from selion.models.toml import to_toml
+from selion.progress import silent
 from selion.reports import sweep, training_run
 from selion.training.datasets import open_samples
 from selion.training.recipe import (
@@ -654,7 +655,7 @@ def good_start(chips, tmp_path_factory):
     return folder
 
 
-def tuned(chips, start, folder, **parts):
+def tuned(chips, start, folder, on_step=silent, **parts):
     """Fine-tune a start: the loss is ruined by default, so that training harms."""
     parts = {
         "schedule": Schedule(epochs=2, batch=3, lr=0.5, per="step", shape="constant"),
@@ -663,7 +664,7 @@ def tuned(chips, start, folder, **parts):
     spec = made(chips, **parts)
     keep = spec.model.keep_start
     spec = replace(spec, model=Model(TINY, start_from=str(start), keep_start=keep))
-    return training.train_plan(training.plan_training(spec), folder)
+    return training.train_plan(training.plan_training(spec), folder, on_step=on_step)
 
 
 def default_f1(folder, samples):
@@ -690,9 +691,27 @@ def test_the_start_is_better_and_the_command_to_keep_it_is_told(chips, good_star
 def test_the_share_is_chosen_on_held_out_chips_and_never_below_the_start(
     chips, good_start, tmp_path
 ):
-    spec = Model(TINY, keep_start="auto")
-    ruined = tuned(chips, good_start / "good", tmp_path / "auto", model=spec)
+    spec, told = Model(TINY, keep_start="auto"), []
+    ruined = tuned(
+        chips,
+        good_start / "good",
+        tmp_path / "auto",
+        lambda *said: told.append(said),
+        model=spec,
+    )
     held = ruined.plan.validation
+    # the start and each share are looked at chip by chip, and whoever waits is told
+    steps = [said[1:] for said in told if said[0] == "compare"]
+    wanted = [(done, len(held), "toy itself") for done in range(1, len(held) + 1)]
+    assert steps[: len(held)] == wanted
+    shares = steps[len(held) :]
+    assert [done for done, _, _ in shares] == list(range(1, shares[-1][1] + 1))
+    assert list(dict.fromkeys(what for *_, what in shares)) == [
+        "0.75 of the start",
+        "0.5 of the start",
+        "0.25 of the start",
+        "0 of the start",
+    ]
     before = default_f1(good_start / "good" / "model", held)
     after = default_f1(tmp_path / "auto" / "model", held)
     assert after >= before

@@ -264,6 +264,10 @@ def test_what_a_review_recipe_takes_from_the_model(tiny_model, tmp_path):
         training.read_recipe("review", ["crops.size=64"]), card, ["crops.size=64"], tmp_path, 10.0
     )
     assert ours.window == 64
+    # how near to the start it stays is the recipe's to say, and the model's own name the start
+    for changes, kept in (([], "auto"), (["model.keep_start=0.5"], 0.5)):
+        near = fitted(training.read_recipe("review", changes), card, changes, tmp_path, 10.0)
+        assert (near.model.keep_start, near.model.start_from) == (kept, str(card.folder))
     with pytest.raises(BadInput, match="cannot be trained on fields"):
         fitted(training.read_recipe("review"), models.find_card("crops-rgb"), (), tmp_path)
 

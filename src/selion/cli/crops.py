@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Failed photographs that are named at the end; all are in ``failed.csv``."""
 positive = click.FloatRange(min=0, min_open=True)
+NAMESAKE = "photos"
+"""What the verb is called, and the folder of most people's photographs too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class CropsChoice(opt.VerbChoice):
 class FolderOrVerb(DefaultVerb):
     """``selion crops FOLDER`` measures photographs; ``plots`` and ``trial`` are verbs."""
 
-    default = "photos"
+    default = NAMESAKE
 
 
 @click.group(
@@ -52,8 +54,8 @@ class FolderOrVerb(DefaultVerb):
     cls=FolderOrVerb,
     help=(
         "Measure crops at close range. 'selion crops FOLDER -o OUT' measures the photographs of a "
-        "folder (a folder that is named like a verb: ./plots), 'selion crops photos --help' lists "
-        "its options."
+        "folder (a folder that is named like another verb: ./plots), 'selion crops photos --help' "
+        "lists its options."
     ),
 )
 def crops_group() -> None:
@@ -65,7 +67,7 @@ crops_group.add_command(trial_command)
 
 
 @crops_group.command(
-    "photos",
+    NAMESAKE,
     help=(
         "Measure close-range photographs: masks, overlays, cover with its interval, plants and "
         "leaves with their traits, colour indices, and a flag on what not to trust. FOLDER is "
@@ -169,6 +171,8 @@ def crops_command(
         click.echo(str(write_marker(print_marker, given.marker or 50.0, force=given.force)))
         if folder is None:
             return
+    if folder is None and out is not None and Path(NAMESAKE).is_dir():
+        folder = Path(NAMESAKE)  # 'selion crops photos -o out': who types this means the folder
     if folder is None or out is None:
         raise click.UsageError(
             "Wanted are a folder of photographs and the folder of the results: selion crops FOLDER "

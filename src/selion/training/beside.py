@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from selion.classes import IGNORE
 from selion.errors import SelionError, counted
 from selion.fields.node_score import CUT
 from selion.grid import ground_sampling_distance
+from selion.progress import OnStep, silent
 from selion.sample import Sample
 from selion.training.scoring import (
     MEASURES,
@@ -179,7 +181,12 @@ class _Start:
     why: str = ""
 
 
-def settle(plan: Plan[Recipe], network: torch.nn.Module, trained: Trained) -> Settled:
+def settle(
+    plan: Plan[Recipe],
+    network: torch.nn.Module,
+    trained: Trained,
+    on_step: OnStep = silent,
+) -> Settled:
     """Average a run's weights with the start's, and score both as they map.
 
     ``model.keep_start`` is the share of the start.  Where it is "auto", the held-out chips choose
@@ -192,13 +199,13 @@ def settle(plan: Plan[Recipe], network: torch.nn.Module, trained: Trained) -> Se
     keep, name = plan.recipe.model.keep_start, plan.recipe.model.start_from
     if not name or not trained.leads or (not keep and trained.scores is None):
         return Settled(trained, plan.card)
-    start = _open_start(plan, trained)
+    start = _open_start(plan, trained, on_step)
     if trained.scores is None:
         share = UNJUDGED if keep == "auto" else float(keep)
         weights = _averaged(trained, start, share if start.weights else 0.0)
         card = _told(plan.card, share if start.weights else 0.0, "")
         return Settled(replace(trained, weights=weights), card, (), None, _said(start.why))
-    tried = _candidates(plan, network, trained, start)
+    tried = _candidates(plan, network, trained, start, on_step)
     best = _best(tried)
     settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
     chosen = f", chosen on {counted(len(best.scores.keys), 'chip')}" if keep == "auto" else ""
@@ -218,7 +225,7 @@ def settle(plan: Plan[Recipe], network: torch.nn.Module, trained: Trained) -> Se
     return Settled(settled, card, besides, beside, (beside.sentence,))
 
 
-def _open_start(plan: Plan[Recipe], trained: Trained) -> _Start:
+def _open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> _Start:
     """Load what a run started from, and score it as it maps on what was held out."""
     from selion.models import load_model
     from selion.training.start import start_weights
@@ -241,7 +248,8 @@ def _open_start(plan: Plan[Recipe], trained: Trained) -> _Start:
     try:
         model = load_model(use)
         score = learnt_score(model, plan.recipe.validate)
-        found = score_ways(model, plan.validation, plan.recipe.validate, (score,))[0]
+        told = partial(_tell, on_step, f"{model.card.name} itself", (0, 1))
+        found = score_ways(model, plan.validation, plan.recipe.validate, (score,), on_done=told)[0]
     except SelionError as error:
         why = f"What it started from could not be scored on the same chips: {error}"
         return _Start(weights, None, use, None, why)
@@ -254,7 +262,11 @@ def _open_start(plan: Plan[Recipe], trained: Trained) -> _Start:
 
 
 def _candidates(
-    plan: Plan[Recipe], network: torch.nn.Module, trained: Trained, start: _Start
+    plan: Plan[Recipe],
+    network: torch.nn.Module,
+    trained: Trained,
+    start: _Start,
+    on_step: OnStep,
 ) -> tuple[KeptShare, ...]:
     """Score what could be exported; the start itself comes first."""
     from selion.training.loop import as_mapped
@@ -278,16 +290,23 @@ def _candidates(
                     inputs = replace(plan.card.inputs, gsd=finest)
                     cards.append(replace(plan.card, inputs=inputs))
     device = next(network.parameters()).device.type
-    for share in shares:
+    looks = [(share, card) for share in shares for card in cards]
+    for number, (share, card) in enumerate(looks):
         network.load_state_dict(_averaged(trained, start, share))
-        for card in cards:
-            model = as_mapped(card, network, device, fast=False)
-            scores = score_ways(model, plan.validation, plan.recipe.validate, ways)
-            found += [
-                KeptShare(share, card, way, one, _method(plan, model, way))
-                for way, one in zip(ways, scores, strict=True)
-            ]
+        model = as_mapped(card, network, device, fast=False)
+        told = partial(_tell, on_step, f"{share:g} of the start", (number, len(looks)))
+        scores = score_ways(model, plan.validation, plan.recipe.validate, ways, on_done=told)
+        found += [
+            KeptShare(share, card, way, one, _method(plan, model, way))
+            for way, one in zip(ways, scores, strict=True)
+        ]
     return tuple(found)
+
+
+def _tell(on_step: OnStep, what: str, of: tuple[int, int], done: int, total: int) -> None:
+    """Report a held-out chip of one of several models that are compared."""
+    number, models = of
+    on_step("compare", number * total + done, models * total, what)
 
 
 def _resampled(plan: Plan[Recipe], start: _Start) -> bool:

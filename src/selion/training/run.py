@@ -340,7 +340,7 @@ def train_plan(
         )
     from selion.training.beside import settle
 
-    found = settle(plan, network, trained)
+    found = settle(plan, network, trained, on_step)
     card = write_model(found, network, folder / MODEL)
     return Result(plan, found.trained, card, found.beside, found.notes)
 
