@@ -2,6 +2,7 @@
 referee's list.
 """
 
+import itertools
 import tomllib
 from dataclasses import replace
 
@@ -236,6 +237,22 @@ def test_bad_polygons_are_repaired_dropped_and_counted_on_a_grid_too(tmp_path):
         "1 of 2 polygons hold no pixel centre" in line
         for line in evaluate_files([ids], tmp_path / "tiny.gpkg", QUICK).problems
     )
+
+
+def test_a_truth_in_degrees_needs_no_warning_of_another_library(tmp_path, recwarn):
+    """Ratios of areas are the same in degrees: nothing is said about them."""
+    grid = GeoBox((96, 96), Affine(1e-4, 0, -90.0, 0, -1e-4, 42.0), "EPSG:4326")
+    ids = raster(tmp_path / "ids.tif", regular_grid((96, 96), 48), grid)
+    edges = [-90.0, -90.0 + 48e-4, -90.0 + 96e-4]
+    boxes = [
+        shapely.box(west, south - 48e-4, east, south)
+        for west, east in itertools.pairwise(edges)
+        for south in (42.0, 42.0 - 48e-4)
+    ]
+    geopandas.GeoDataFrame(geometry=boxes, crs="EPSG:4326").to_file(tmp_path / "four.gpkg")
+    report = evaluate_files([tmp_path / "four.gpkg"], ids, QUICK)
+    assert report.runs[0].values["object_f1"] == 1
+    assert not [str(one.message) for one in recwarn if "geographic" in str(one.message)]
 
 
 def test_values_that_are_no_ids_are_refused(tmp_path):

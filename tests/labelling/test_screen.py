@@ -345,6 +345,10 @@ def test_links_that_lead_out_are_left_out(tmp_path):
     }
     assert found.outside == 2
     assert any("links that lead out" in note for note in found.notes)
+    for path in photos.rglob("img_*.jpg"):
+        path.unlink()
+    with pytest.raises(BadInput, match=r"has a photograph .* links that lead out of their folder"):
+        queue.list_items(photos, pseudo / "masks")
 
 
 def test_folders_that_cannot_be_used(tmp_path):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import shapely
 
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.fields.schema import confidences_of
@@ -156,7 +157,9 @@ def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
     broken = ~shapes.is_valid & shapes.notna() & ~shapes.is_empty
     if broken.any():
         frame = frame.set_geometry(shapes.where(~broken, shapes.make_valid()))
-    usable = frame.geometry.notna() & ~frame.geometry.is_empty & (frame.geometry.area > 0)
+    # areas are compared with 0 and with each other alone, so degrees will do
+    wide = shapely.area(frame.geometry.to_numpy()) > 0
+    usable = frame.geometry.notna() & ~frame.geometry.is_empty & wide
     counted = {
         "invalid polygons were repaired": int(broken.sum()),
         "rows without an area were left out": int((~usable).sum()),
@@ -201,13 +204,10 @@ def overlaps(
     one, other = shapes.sindex.query(shapes, predicate="intersects")
     keep = one < other
     one, other = one[keep], other[keep]
-    common = (
-        shapes.iloc[one]
-        .reset_index(drop=True)
-        .intersection(shapes.iloc[other].reset_index(drop=True), align=False)
-        .area.to_numpy()
-    )
-    smaller = np.minimum(shapes.area.to_numpy()[one], shapes.area.to_numpy()[other])
+    polygons = shapes.to_numpy()
+    common = shapely.area(shapely.intersection(polygons[one], polygons[other]))
+    areas = shapely.area(polygons)  # compared with each other alone, so degrees will do
+    smaller = np.minimum(areas[one], areas[other])
     pairs = int((common > 1e-3 * smaller).sum())
     return [f"{name}: {pairs:,} pairs of polygons overlap; {what}."] if pairs else []
 

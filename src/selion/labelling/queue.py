@@ -125,9 +125,10 @@ def list_items(photos: Path, masks: Path, table: Path | None = None) -> Listing:
             )
             found.append(item)
     if not found:
+        left = "links that lead out of their folder are left alone: copy the files, or name theirs"
         raise BadInput(
             f"No mask in {masks} has a photograph of the same name in {photos}: wanted are PNG "
-            "masks named like the photographs."
+            f"masks named like the photographs{f' ({links} {left})' if links else ''}."
         )
     return Listing(tuple(sorted(found, key=lambda item: item.key)), lonely, links)
 
