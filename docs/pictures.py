@@ -93,7 +93,9 @@ def mapping(data: Path, work: Path) -> None:
     sure = np.clip((fields["confidence"].to_numpy() - 0.4) / 0.6, 0, 1)
     ramp = [_ramp(float(value)) for value in sure]
     filled = picture.fill_fields(plain, fields, grid, ramp, opacity=0.7)
-    save(beside(plain, picture.draw_outlines(_dimmed(plain, 0.8), fields, grid), filled), "mapping")
+    part = (slice(420, 860), slice(480, 920))  # one pixel of the chip is one of the picture
+    lined = picture.draw_outlines(_dimmed(plain, 0.8), fields, grid)
+    save(beside(plain[part], lined[part], filled[part]), "mapping", 1340)
 
 
 def _ramp(value: float) -> str:
@@ -192,7 +194,7 @@ def scale(data: Path, work: Path) -> None:
     left = picture.draw_outlines(left, cut, grid)
     right = picture.fill_fields(base, crossing, grid, ["#1fbf5f"] * len(crossing), opacity=0.55)
     right = picture.draw_outlines(right, fields, grid)
-    print(f"scale: {len(crossing)} of {len(fields)} fields lie across blocks of {block} pixels")
+    print(f"scale: {len(crossing)} of {len(fields)} fields lie across squares of 1.28 km")
     part = (slice(0, 2 * block + 100), slice(0, 2 * block + 60))
     save(beside(_ruled(left, block)[part], _ruled(right, block)[part]), "scale")
 
@@ -283,7 +285,7 @@ def labelling(_data: Path, work: Path) -> None:
     from selion.labelling import ComputedDepths, DepthOptions, label_photos
     from selion.simulation.landscape import simulate_photo
 
-    photo = simulate_photo(7003, (330, 440))
+    photo = simulate_photo(7010, (330, 440))
     pixels = np.moveaxis(photo.image.values, 0, -1)
     (work / "photos").mkdir(exist_ok=True)
     Image.fromarray(pixels).save(work / "photos" / "a.png")

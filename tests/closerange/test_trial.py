@@ -168,6 +168,32 @@ def test_means_and_curves_of_each_plot(tmp_path):
     assert counted.means[0]["cover"] == pytest.approx((3 * low + 0.9) / 4)
 
 
+def test_no_date_is_told_beyond_the_photographs_and_what_was_left_out_is(tmp_path):
+    """A plot whose full canopy nobody trusted: its curve is that of its youth, and says so."""
+    grown = [(0, 0.05), (10, 0.07), (20, 0.10), (30, 0.15), (40, 0.50), (50, 0.80)]
+    rows = [
+        {
+            "file": f"T0099_{FIRST + timedelta(days=day):%Y%m%d}_0.jpg",
+            "cover": cover,
+            "trust": "yes" if cover < 0.3 else "no",
+        }
+        for day, cover in grown
+    ]
+    run = write_run(tmp_path / "run", rows)
+    young = {one.plot: one for one in read_trial(run, PATTERN).curves}["0099"]
+    assert young.growth.day_of(0.5) > 31  # the curve goes on, but nobody was there
+    assert (young.reached, young.fastest) == (None, None)
+    assert "a cover of 50% lies outside the dates photographed: no date is told" in young.note
+    assert (
+        "2 later dates were left out, as none of their photographs is to be trusted (cover 50% to "
+        "80%): --untrusted counts them" in young.note
+    )
+    told = TrialOptions(pattern="T{plot}_{date}_*", untrusted=True)
+    whole = {one.plot: one for one in read_trial(run, told).curves}["0099"]
+    assert FIRST + timedelta(days=36) <= whole.reached <= FIRST + timedelta(days=44)
+    assert "left out" not in whole.note
+
+
 def test_a_table_goes_before_names_and_gps_comes_last(tmp_path):
     here = {"file": "IMG_7.jpg", "latitude": "48.0001", "longitude": "11.0001"}
     run = write_run(tmp_path / "run", [here | {"time": "2018-03-05T10:00:00"}])

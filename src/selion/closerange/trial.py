@@ -86,12 +86,11 @@ class PlotGrowth:
     """Standard deviation between the photographs of each date; 0 for one."""
     growth: Growth
     reached: date | None
-    """When the curve reaches the cover that was asked for."""
+    """When the curve reaches the cover that was asked for, if that is between the first date and
+    the last."""
+    fastest: date | None
+    """When it grew fastest, if that is between them too."""
     note: str
-
-    def on(self, day: float) -> date:
-        """Return the date that is so many days after the first."""
-        return self.days[0] + timedelta(days=round(day))
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def read_trial(run: Path, options: TrialOptions, *, on_note: OnNote = unsaid) ->
         first = ", ".join(photo.row["file"] for photo in lost[:SHOWN])
         on_note(f"{len(lost)} of {len(photos)} photographs are in no plot or date: {first} ...")
     means, long = _means(photos, options)
-    return Trial(run, photos, means, long, _curves(means, options.at), options)
+    return Trial(run, photos, means, long, _curves(means, photos, options.at), options)
 
 
 def _read_csv(path: Path, column: str, otherwise: str) -> list[dict[str, str]]:
@@ -235,23 +234,53 @@ def _traits(row: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys([*TRAITS, *classes]))
 
 
-def _curves(means: Iterable[dict[str, Any]], at: float) -> list[PlotGrowth]:
+def _curves(
+    means: Iterable[dict[str, Any]], photos: Sequence[TrialPhoto], at: float
+) -> list[PlotGrowth]:
     plots: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    lost: dict[str, list[str]] = defaultdict(list)
     for mean in means:
-        if "cover" in mean:
-            plots[mean["plot"]].append(mean)
-    return [_curve(plot, rows, at) for plot, rows in plots.items()]
+        counts = "cover" in mean
+        (plots if counts else lost)[mean["plot"]].append(mean if counts else mean["date"])
+    return [
+        _curve(plot, rows, at, _later(plot, rows[-1]["date"], lost[plot], photos))
+        for plot, rows in plots.items()
+    ]
 
 
-def _curve(plot: str, rows: Sequence[Mapping[str, Any]], at: float) -> PlotGrowth:
+def _later(plot: str, last: str, lost: Sequence[str], photos: Sequence[TrialPhoto]) -> str:
+    """Say how many dates after the last one that counts were left out as a whole."""
+    later = [day for day in lost if day > last]
+    found = [
+        _number(photo.row.get("cover"))
+        for photo in photos
+        if photo.plot == plot and photo.day is not None and photo.day.isoformat() in later
+    ]
+    if not found:
+        return ""
+    dates = "1 later date was" if len(later) == 1 else f"{len(later)} later dates were"
+    return (
+        f"{dates} left out, as none of their photographs is to be trusted (cover "
+        f"{min(found):.0%} to {max(found):.0%}): --untrusted counts them"
+    )
+
+
+def _curve(plot: str, rows: Sequence[Mapping[str, Any]], at: float, later: str) -> PlotGrowth:
     days = tuple(date.fromisoformat(row["date"]) for row in rows)
     cover = tuple(float(row["cover"]) for row in rows)
     since = np.array([(day - days[0]).days for day in days], np.float64)
     growth = fit_growth(since, np.array(cover), np.array([row["n"] for row in rows], np.float64))
     when = growth.day_of(at)
-    reached = days[0] + timedelta(days=round(when)) if abs(when) < 1e4 else None
-    note = growth.why
-    if reached is not None and not days[0] <= reached <= days[-1]:
-        note = "; ".join(filter(None, (note, "the date lies outside those photographed")))
+    reached, fastest = (_between(days, day) for day in (when, growth.middle))
+    beyond = f"a cover of {at:.0%} lies outside the dates photographed: no date is told"
+    notes = (growth.why, beyond if math.isfinite(when) and reached is None else "", later)
     spread = tuple(float(row.get("cover_sd") or 0) for row in rows)
-    return PlotGrowth(plot, days, cover, spread, growth, reached, note)
+    note = "; ".join(filter(None, notes))
+    return PlotGrowth(plot, days, cover, spread, growth, reached, fastest, note)
+
+
+def _between(days: Sequence[date], since: float) -> date | None:
+    """Return the date so many days after the first; None outside first and last."""
+    span = (days[-1] - days[0]).days
+    inside = math.isfinite(since) and 0 <= round(since) <= span
+    return days[0] + timedelta(days=round(since)) if inside else None

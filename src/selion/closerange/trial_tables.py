@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,6 @@ def curve_rows(trial: Trial) -> list[dict[str, Any]]:
     rows = []
     for one in trial.curves:
         growth = one.growth
-        fastest = growth.middle if math.isfinite(growth.middle) else None
         rows.append(
             {
                 "plot": one.plot,
@@ -52,7 +50,7 @@ def curve_rows(trial: Trial) -> list[dict[str, Any]]:
                 "last": one.days[-1].isoformat(),
                 "top": growth.top,
                 "rate_per_day": growth.rate,
-                "fastest": None if fastest is None else one.on(fastest).isoformat(),
+                "fastest": one.fastest.isoformat() if one.fastest else None,
                 "reached": one.reached.isoformat() if one.reached else None,
                 "rmse": growth.error,
                 "note": one.note,

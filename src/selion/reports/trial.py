@@ -111,7 +111,9 @@ def _places(curves: Sequence[PlotGrowth], key: Callable[[PlotGrowth], Any]) -> l
 
 def _card(one: PlotGrowth, places: Sequence[int], at: float) -> str:
     orders = ";".join(f"--o{k}:{place}" for k, place in enumerate(places))
-    reached = f"{at:.0%} on {one.reached.isoformat()}" if one.reached else f"{at:.0%}: not reached"
+    reached = f"{at:.0%}: on none of the dates photographed, nor between"
+    if one.reached:
+        reached = f"{at:.0%} on {one.reached.isoformat()}"
     note = f'<p class="why">{escape(one.note)}</p>' if one.note else ""
     kind = "no" if one.note else "yes"
     dates = f"{len(one.days)} date{'' if len(one.days) == 1 else 's'}"
