@@ -1,4 +1,4 @@
-"""Make ``docs/world-seams.png`` and ``docs/world-history.png`` anew from a finished example.
+"""Make ``world-seams.webp`` and ``world-history.webp`` in ``docs/pictures`` from a finished example.
 
 ``python examples/world.py --tile 512 -o out && python docs/world_picture.py out``.
 """
@@ -20,11 +20,10 @@ from PIL import Image, ImageDraw
 from selion.simulation.published.plan import LONLAT
 from selion.world import open_probabilities
 
-HERE = Path(__file__).parent
+TARGET = Path(__file__).with_name("pictures")
 WIDE = 560
 """Pixels of each half of a picture."""
-COLOURS = 128
-"""A palette: a fraction of the bytes; with fewer the red of small places is lost."""
+QUALITY = 50
 OUTCOMES = {
     "split": (230, 126, 34),
     "merged": (142, 68, 173),
@@ -139,7 +138,7 @@ def main() -> None:
     """Write the pictures."""
     example = Path(sys.argv[1])
     for name, drawn in (("world-seams", seams(example)), ("world-history", history(example))):
-        drawn.quantize(COLOURS, dither=Image.Dither.NONE).save(HERE / f"{name}.png", optimize=True)
+        drawn.save(TARGET / f"{name}.webp", quality=QUALITY, method=6)
 
 
 if __name__ == "__main__":
