@@ -30,7 +30,7 @@ from selion import store
 from selion.pipeline import maps
 from selion.reports import picture
 
-TARGET = Path(__file__).with_name("pictures")
+TARGET = Path(__file__).resolve().with_name("pictures")
 LARGEST = 100_000
 """Bytes of a picture."""
 PAIR = Path("satellite/s2_unlabelled/ftw_inn_pair/s2_pair_8band.tif")
@@ -214,8 +214,7 @@ def _ruled(image: np.ndarray, step: int) -> np.ndarray:
 
 def country(_data: Path, work: Path) -> None:
     """Draw the jobs of a simulated country, and the one map that they were merged to."""
-    sys.path.insert(0, str(TARGET.parents[1] / "examples"))
-    example = importlib.import_module("country")
+    example = _example("country")
     if not (work / "country" / "maps").exists():
         example.main(["-o", str(work / "country")])
     pieces = sorted((work / "country" / "plan" / "jobs").glob("*/fields.parquet"))
@@ -227,7 +226,26 @@ def country(_data: Path, work: Path) -> None:
     coloured = [(part, [tint[k % len(tint)]] * len(part)) for k, part in enumerate(parts)]
     halves = [_plain(merged.total_bounds, coloured, 110)]
     halves.append(_plain(merged.total_bounds, [(merged, ["#3f7d4a"] * len(merged))], 255))
-    save(beside(*halves), "country")
+    save(beside(*halves)[:330], "country")
+
+
+def _example(name: str) -> Any:
+    """Import a program of the folder examples."""
+    sys.path.insert(0, str(TARGET.parents[1] / "examples"))
+    return importlib.import_module(name)
+
+
+def qgis(data: Path, work: Path) -> None:
+    """Have QGIS draw the GeoPackage of an aerial image, by the style that it finds there."""
+    path = (data / CHIPS / "images" / "naip_40.1638_-89.9943.tif").resolve()
+    (work / "qgis").mkdir(exist_ok=True)
+    with contextlib.chdir(work / "qgis"):
+        if not Path("fields.gpkg").exists():
+            _command("map", str(path), "-o", "fields.gpkg", "-q")
+        example = _example("gis")
+        if not example.drawn(example.PYTHON, path):
+            raise SystemExit(f"{example.PYTHON} knows no QGIS: apt-get install qgis.")
+        save(np.asarray(Image.open("qgis.png").convert("RGB")), "qgis", 760)
 
 
 def _plain(bounds: Any, layers: list[Any], alpha: int, wide: int = 440) -> np.ndarray:
@@ -345,7 +363,7 @@ PICTURES: dict[str, Callable[[Path, Path], None]] = {
     each.__name__: each
     for each in (
         *(inn, mapping, evaluating, accuracy, scale, country, crops, encoders, labelling),
-        *(language, adapter, prompts),
+        *(language, adapter, prompts, qgis),
     )
 }
 

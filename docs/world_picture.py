@@ -1,4 +1,4 @@
-"""Make ``world-seams.webp`` and ``world-history.webp`` in ``docs/pictures`` from a finished example.
+"""Make ``world-seams.webp`` and ``world-history.webp`` in ``docs/pictures`` from an example.
 
 ``python examples/world.py --tile 512 -o out && python docs/world_picture.py out``.
 """

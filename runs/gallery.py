@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ STILL = """async () => {
 COMMAND = "import sys; from selion.cli.main import main; main(sys.argv[1:])"
 NAIP = "{data}/satellite/vhr_naip_usa/images/naip_39.6679_-95.4288.tif"
 """A chip that no training saw."""
+PAIR = "{data}/satellite/s2_unlabelled/ftw_inn_pair/s2_pair_8band.tif"
 YEARS = "{data}/satellite/vhr_naip_timeseries_nd"
 WHEAT = "{data}/closerange/ews_wheat/images"
 PLOTS = ("FPWW0220032", "FPWW0220078", "FPWW0280001", "FPWW0280008")
@@ -52,7 +54,7 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "naip": ("map", NAIP, "-o", "naip/fields.parquet", "--scores", "naip/fields.scores.tif"),
     "inn": (
         "map",
-        "{data}/satellite/s2_unlabelled/ftw_inn_pair/s2_pair_8band.tif",
+        PAIR,
         *("-o", "inn/fields.parquet", "--scores", "inn/fields.scores.tif", "--page"),
     ),
     "2014": (
@@ -88,8 +90,15 @@ class Page:
     """What is scrolled to the top of the window."""
 
 
+MINE = "{data}/satellite/vhr_naip_usa/images/naip_40.1638_-89.9943.tif"
+RESULTS["mine"] = (
+    *("train", "own-polygons", "-o", "mine", "--set", f"data.image={MINE}"),
+    *("--set", "data.polygons={data}/satellite/vhr_naip_usa/fields.parquet"),
+    *("--set", "schedule.epochs=3", "--set", "hardware.workers=0"),
+)
+RESULTS["quick"] = ("reproduce", "prue", "--table", "1", "--quick", "-o", "quick")
 PAGES = {
-    "view": Page(("inn",), ("view", "inn"), 'body[data-ready="1"]'),
+    "view": Page(("inn",), ("view", "inn", PAIR), 'body[data-ready="1"]'),
     "review": Page(("naip",), ("review", "naip", "--person", "Ada"), "body"),
     "map": Page(("inn",), "inn/fields.report.html"),
     "evaluation": Page(("naip", "evaluation"), "evaluation/report.html"),
@@ -97,10 +106,28 @@ PAGES = {
     "crops": Page(("wheat",), "wheat/index.html"),
     "trial": Page(("wheat", "trial"), "trial/index.html"),
     "plots": Page(("plots",), "plots/index.html"),
+    "training": Page(("mine",), "mine/report.html"),
+    "notebook": Page((), "notebook.html"),
+    "reproduce": Page(("quick",), "quick/report.html"),
     "screening": Page(
         ("wheat",), ("label", "screen", "photos", "wheat/masks", "--person", "Ada"), "body"
     ),
 }
+
+
+def write_notebook(data: Path) -> None:
+    """Write what two cells of a notebook show."""
+    import selion
+
+    cells = (
+        ('selion.open_raster("naip.tif")', selion.open_raster(MINE.format(data=data))),
+        ('selion.load_model("fields-rgb-vhr")', selion.load_model("fields-rgb-vhr")),
+    )
+    shown = "".join(
+        f"<pre>{escape(code)}</pre><div>{each._repr_html_()}</div>" for code, each in cells
+    )
+    style = "body{font:15px sans-serif;margin:1.2rem}pre{background:#eee;padding:.6rem}"
+    Path("notebook.html").write_text(f"<style>{style}</style>{shown}", "utf-8")
 
 
 def make(name: str, data: Path) -> None:
@@ -189,13 +216,15 @@ def main() -> None:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = driver.chromium.launch(executable_path=chromium, args=list(FLAGS))
         for name in given.names or PAGES:
+            if name == "notebook":
+                write_notebook(data)
             for need in PAGES[name].needs:
                 make(need, data)
             shown = PAGES[name].shown
             if isinstance(shown, str):
                 photograph(browser, name, Path(shown).resolve().as_uri())
                 continue
-            with served(shown) as address:
+            with served(tuple(word.format(data=data) for word in shown)) as address:
                 photograph(browser, name, address)
         browser.close()
 

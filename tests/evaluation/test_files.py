@@ -73,6 +73,22 @@ def test_what_is_found_where_nobody_mapped_is_not_false(tmp_path):
         evaluate_files([prediction], truth, QUICK, extent=tmp_path / "area.tif")
 
 
+def test_a_map_of_one_place_against_the_truth_of_many_is_not_scored_in_silence(tmp_path):
+    """942 polygons of 28 farms and the map of one: an F1 of 0.05 said nothing of the map."""
+    whole_, third = squares(tmp_path / "all.gpkg"), tmp_path / "third.gpkg"
+    squares(third, keep=lambda k: k < 12)  # the upper third of 36
+    beyond = [line for line in evaluate_files([third], whole_, QUICK).problems if "beyond" in line]
+    assert beyond == [
+        (
+            "third: truth: 18 of 36 polygons lie beyond the rectangle around what the map found and "
+            "count as missed: if only a part was mapped, name the area of both with --extent."
+        )
+    ]  # the fourth row of six touches the third
+    said = evaluate_files([whole_], third, QUICK).problems
+    assert "prediction: 18 of 36 polygons lie beyond the rectangle around the truth" in said[0]
+    assert not evaluate_files([third], third, QUICK).problems
+
+
 def test_truth_outside_its_extent_is_counted(tmp_path):
     truth = geopandas.read_file(squares(tmp_path / "truth.gpkg"))
     found = score_fields(truth, truth, extent=shapely.box(600000, 5299680, 600960, 5300000))

@@ -34,7 +34,7 @@ Picture = tuple[tuple[str, Path], ...]
 name."""
 CUT = "lie in two splits"
 """What is said of chips that are left out for it."""
-COMPLETE = "--complete (data.complete = true in a recipe)"
+COMPLETE = "--complete (in training with --set data.complete=true)"
 """How it is said that everything is outlined."""
 REDRAW, DRAWS = 3, 20
 """From so many images on, other lots are tried where one leaves a split empty, at most so many."""

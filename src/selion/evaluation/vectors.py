@@ -94,6 +94,8 @@ def score_fields(
         for name, shapes in (("truth", real), ("prediction", said))
         for line in overlaps(name, shapes)
     ]
+    if extent is None:
+        problems += apart("truth", real, said) + apart("prediction", said, real)
     table = overlap_of(real, said, extent)
     both = float(table.shared.sum())
     area = (
@@ -210,6 +212,36 @@ def overlaps(
     smaller = np.minimum(areas[one], areas[other])
     pairs = int((common > 1e-3 * smaller).sum())
     return [f"{name}: {pairs:,} pairs of polygons overlap; {what}."] if pairs else []
+
+
+APART = 0.1
+"""Share of one side's polygons that may lie beyond the other side before it is said."""
+
+
+def apart(name: str, shapes: GeoSeries, other: GeoSeries) -> list[str]:
+    """Say how many polygons of a side lie beyond the rectangle around the other side.
+
+    They count as missed or as false, although perhaps nobody mapped or looked there.
+    """
+    if not len(shapes) or not len(other):
+        return []
+    west, south, east, north = other.total_bounds
+    edges = shapes.bounds.to_numpy().T
+    beyond = (edges[0] > east) | (edges[2] < west) | (edges[1] > north) | (edges[3] < south)
+    count = int(beyond.sum())
+    if count <= APART * len(shapes):
+        return []
+    those, what = (
+        ("what the map found", "as missed: if only a part was mapped")
+        if name == "truth"
+        else ("the truth", "as false: if nobody looked there")
+    )
+    return [
+        (
+            f"{name}: {count:,} of {len(shapes):,} polygons lie beyond the rectangle around {those} "
+            f"and count {what}, name the area of both with --extent."
+        )
+    ]
 
 
 def overlap_of(

@@ -103,7 +103,8 @@ class MapJob:
     def notes(self) -> tuple[str, ...]:
         """Sentences that the user should read."""
         card = self.model.card
-        model = f"Model {card.name} ({card.licence}), {self.model.engine}."
+        licence = card.licence or "no licence stated"
+        model = f"Model {card.name} ({licence}), {self.model.engine}."
         found = () if self.look is None else self.look.said
         return (model, *filter(None, [self.chosen]), *found, *self.plan.notes, *self.warnings)
 
