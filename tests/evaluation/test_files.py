@@ -80,8 +80,8 @@ def test_a_map_of_one_place_against_the_truth_of_many_is_not_scored_in_silence(t
     beyond = [line for line in evaluate_files([third], whole_, QUICK).problems if "beyond" in line]
     assert beyond == [
         (
-            "third: truth: 18 of 36 polygons lie beyond the rectangle around what the map found and "
-            "count as missed: if only a part was mapped, name the area of both with --extent."
+            "third: truth: 18 of 36 polygons lie beyond the rectangle around what the map found "
+            "and count as missed: if only a part was mapped, name the area of both with --extent."
         )
     ]  # the fourth row of six touches the third
     said = evaluate_files([whole_], third, QUICK).problems

@@ -26,7 +26,11 @@ def test_without_a_folder_it_is_found_by_its_name(tmp_path, monkeypatch):
     told = CliRunner().invoke(cli, ["models", "import", str(onnx), "--like", "ftw-2e"])
     assert told.exit_code == 0, told.output
     card = models.find_card("ftw-2e")
-    assert str(card.folder) == told.output.strip()
+    assert str(card.folder) == told.stdout.strip()
+    assert (
+        "Weights are those of unet_balanced.onnx, of which nobody checked where they come from; "
+        "name, bands, scaling, licence and training data are those of ftw-2e" in told.stderr
+    )
     assert card.inputs.bands == BANDS
     assert card.inputs.gsd == (2.5, 2.5)
     assert card.sha256 == card.files["model.onnx"] == sha256_of(onnx)

@@ -214,7 +214,18 @@ def import_command(
     from selion import models
 
     card = models.find_card(like) if like else None
-    click.echo(str(models.import_checkpoint(checkpoint, out, card, half=half, force=force).folder))
+    made = models.import_checkpoint(checkpoint, out, card, half=half, force=force)
+    told = (
+        f"name, bands, scaling, licence and training data are those of {like}, as --like says"
+        if like
+        else "licence and training data are left open, as it does not say them"
+    )
+    click.echo(
+        f"Weights are those of {checkpoint.name}, of which nobody checked where they come from; "
+        f"{told}.",
+        err=True,
+    )
+    click.echo(str(made.folder))
 
 
 @models_group.command(

@@ -238,8 +238,8 @@ def apart(name: str, shapes: GeoSeries, other: GeoSeries) -> list[str]:
     )
     return [
         (
-            f"{name}: {count:,} of {len(shapes):,} polygons lie beyond the rectangle around {those} "
-            f"and count {what}, name the area of both with --extent."
+            f"{name}: {count:,} of {len(shapes):,} polygons lie beyond the rectangle around "
+            f"{those} and count {what}, name the area of both with --extent."
         )
     ]
 
