@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(mapped)} fields, {hectares:.1f} ha: {given.out / 'fields.parquet'}")
 
 
-def write_countryside(path: Path) -> Path:
+def write_countryside(path: Path, edge: int = 256) -> Path:
     """Write what an aerial camera with pixels of 2 m would see of fields that do not exist."""
-    image = simulate(5, (256, 256), 2.0, "europe", bands="rgb").image
+    image = simulate(5, (edge, edge), 2.0, "europe", bands="rgb").image
     with create_cog(path, image.grid, image.bands, image.values.dtype, force=True) as sink:
         sink.write(whole(image.grid), image.values)
     return path

@@ -49,11 +49,12 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = arguments(main.__doc__ or "", "hour-gis")
     parser.add_argument("image", nargs="?", type=Path)
     parser.add_argument("--qgis", default=PYTHON, help="A Python that knows QGIS; '': none.")
+    parser.add_argument("--edge", type=int, default=256, help="Pixels of what is simulated.")
     asked = parser.parse_args(given)
     image = None if asked.image is None else asked.image.resolve()
     with Hour(asked.out, pages=asked.pages) as hour:
         if image is None:
-            image = write_countryside(Path("aerial.tif"))
+            image = write_countryside(Path("aerial.tif"), asked.edge)
         hour.run("look", image)
         hour.run("map", image, "-o", "fields.gpkg", "--dry-run")
         hour.run("map", image, "-o", "fields.gpkg", shows=["fields.preview.png"])

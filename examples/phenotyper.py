@@ -35,13 +35,15 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--pattern", default="{plot}_{date}", help="How photographs are named.")
     parser.add_argument("--model", default="crops-rgb")
     parser.add_argument("--edge", type=int, default=240, help="Pixels of what is simulated.")
+    parser.add_argument("--workers", type=int, default=2, help="Photographs measured at once.")
     asked = parser.parse_args(given)
     photos = None if asked.photos is None else asked.photos.resolve()
     with Hour(asked.out, pages=asked.pages) as hour:
         if photos is None:
             photos = write_season(Path("photos"), asked.edge)
         hour.run(
-            "crops", photos, "-o", "measured", "-m", asked.model, shows=["measured/index.html"]
+            *("crops", photos, "-o", "measured", "-m", asked.model, "-j", asked.workers),
+            shows=["measured/index.html"],
         )
         hour.run("crops", "trial", "measured", "-o", "trial", code=2)  # nothing says which plot
         hour.run(

@@ -90,7 +90,8 @@ class Page:
     """What is scrolled to the top of the window."""
 
 
-MINE = "{data}/satellite/vhr_naip_usa/images/naip_40.1638_-89.9943.tif"
+MINE = "{data}/satellite/vhr_naip_usa/images/naip_40.2497_-91.9641.tif"
+"""Another chip that no training saw."""
 RESULTS["mine"] = (
     *("train", "own-polygons", "-o", "mine", "--set", f"data.image={MINE}"),
     *("--set", "data.polygons={data}/satellite/vhr_naip_usa/fields.parquet"),
@@ -105,7 +106,7 @@ PAGES = {
     "change": Page(("2014", "2020", "change"), "change/report.html"),
     "crops": Page(("wheat",), "wheat/index.html"),
     "trial": Page(("wheat", "trial"), "trial/index.html"),
-    "plots": Page(("plots",), "plots/index.html"),
+    "plots": Page(("plots",), "plots/index.html", top="section svg"),
     "training": Page(("mine",), "mine/report.html"),
     "notebook": Page((), "notebook.html"),
     "reproduce": Page(("quick",), "quick/report.html"),
@@ -118,13 +119,14 @@ PAGES = {
 def write_notebook(data: Path) -> None:
     """Write what two cells of a notebook show."""
     import selion
+    from selion.reports import notebook
 
     cells = (
         ('selion.open_raster("naip.tif")', selion.open_raster(MINE.format(data=data))),
         ('selion.load_model("fields-rgb-vhr")', selion.load_model("fields-rgb-vhr")),
     )
     shown = "".join(
-        f"<pre>{escape(code)}</pre><div>{each._repr_html_()}</div>" for code, each in cells
+        f"<pre>{escape(code)}</pre><div>{notebook.html(each)}</div>" for code, each in cells
     )
     style = "body{font:15px sans-serif;margin:1.2rem}pre{background:#eee;padding:.6rem}"
     Path("notebook.html").write_text(f"<style>{style}</style>{shown}", "utf-8")

@@ -1,9 +1,11 @@
 """The examples run as they are handed out, on simulated data."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import selion
 from selion.fields import read_fields
@@ -11,8 +13,14 @@ from selion.fields import read_fields
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
+SHARED = {"hour"}
+"""Is used by others, and no program."""
+
+
 def run(name, *arguments):
     """Run an example in this process, which has imported most of what it needs."""
+    if str(EXAMPLES) not in sys.path:
+        sys.path.append(str(EXAMPLES))  # where Python itself looks when a program of it is run
     spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -22,8 +30,8 @@ def run(name, *arguments):
 def test_every_example_is_run_here_and_named_in_the_list():
     text = Path(__file__).read_text("utf-8")
     listed = (EXAMPLES / "README.md").read_text("utf-8")
-    names = [path.stem for path in EXAMPLES.glob("*.py")]
-    assert len(names) == 5
+    names = {path.stem for path in EXAMPLES.glob("*.py")} - SHARED
+    assert len(names) == 9
     for name in names:
         assert f'run("{name}"' in text
         assert f"examples/{name}.py" in listed
@@ -87,3 +95,54 @@ def test_world(tmp_path, capsys):
     for outcome in ("split", "merged", "appeared", "gone", "not seen"):
         assert table[outcome][1] >= 0.85
         assert table[outcome][2] >= 0.95
+
+
+def seen(folder):
+    """Return the pictures of an hour by name; none is empty."""
+    pictures = sorted(path for path in folder.glob("[0-9][0-9]-*.png"))
+    for path in pictures:
+        with Image.open(path) as image:
+            assert image.width == 960
+            assert image.height > 50
+            assert len(image.convert("RGB").getcolors(1 << 20)) > 8
+    return [path.stem for path in pictures]
+
+
+def test_the_first_hour_of_a_phenotyper(tmp_path, capsys):
+    small = ("--no-pages", "--model", "colour", "--edge", 48, "--workers", 1)
+    run("phenotyper", "-o", tmp_path, *small)
+    assert seen(tmp_path) == ["01-crops", "02-crops", "03-crops", "04-crops"]
+    said = capsys.readouterr()
+    assert "Nothing says which photograph shows which plot" in said.err
+    assert "plots and dates  10" in said.err
+    assert (tmp_path / "plots" / "plots.gpkg").is_file()
+
+
+def test_the_first_hour_of_a_gis_person(tmp_path, capsys):
+    run("gis", "-o", tmp_path, "--no-pages", "--qgis", "", "--edge", 64)
+    assert seen(tmp_path) == ["01-look", "02-map", "03-map", "04-map"]
+    said = capsys.readouterr()
+    assert "styles in the file: fields, confidence, size" in said.out
+    assert "fields.gpkg exists already" in said.err
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what the libraries of training say is not ours
+def test_the_first_hour_of_an_agronomist(tmp_path, capsys):
+    pytest.importorskip("torch")
+    run("agronomist", "-o", tmp_path, "--no-pages")
+    assert seen(tmp_path)[1:4] == ["02-train", "03-models", "04-map"]
+    said = capsys.readouterr().err
+    assert "held-out chip" in said  # the start stands beside the new model
+    assert "compare: " in said
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_first_hour_of_a_scientist(tmp_path, capsys):
+    pytest.importorskip("segmentation_models_pytorch")
+    run("scientist", "-o", tmp_path, "--no-pages", "--backbone", "mobilenet_v2", "--edge", 96)
+    assert seen(tmp_path)[1] == "02-models"
+    said = capsys.readouterr().err
+    assert "of which nobody checked where they come from" in said
+    assert "object F1" in said

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import shapely
 
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.fields.schema import confidences_of
@@ -159,8 +158,8 @@ def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
     broken = ~shapes.is_valid & shapes.notna() & ~shapes.is_empty
     if broken.any():
         frame = frame.set_geometry(shapes.where(~broken, shapes.make_valid()))
-    # areas are compared with 0 and with each other alone, so degrees will do
-    wide = shapely.area(frame.geometry.to_numpy()) > 0
+    # areas are compared with 0 alone, so degrees will do
+    wide = frame.geometry.set_crs(None, allow_override=True).area > 0
     usable = frame.geometry.notna() & ~frame.geometry.is_empty & wide
     counted = {
         "invalid polygons were repaired": int(broken.sum()),
@@ -206,10 +205,14 @@ def overlaps(
     one, other = shapes.sindex.query(shapes, predicate="intersects")
     keep = one < other
     one, other = one[keep], other[keep]
-    polygons = shapes.to_numpy()
-    common = shapely.area(shapely.intersection(polygons[one], polygons[other]))
-    areas = shapely.area(polygons)  # compared with each other alone, so degrees will do
-    smaller = np.minimum(areas[one], areas[other])
+    shapes = shapes.set_crs(None, allow_override=True)  # only compared: degrees will do
+    common = (
+        shapes.iloc[one]
+        .reset_index(drop=True)
+        .intersection(shapes.iloc[other].reset_index(drop=True), align=False)
+        .area.to_numpy()
+    )
+    smaller = np.minimum(shapes.area.to_numpy()[one], shapes.area.to_numpy()[other])
     pairs = int((common > 1e-3 * smaller).sum())
     return [f"{name}: {pairs:,} pairs of polygons overlap; {what}."] if pairs else []
 
