@@ -240,8 +240,10 @@ def _curves(
     plots: dict[str, list[dict[str, Any]]] = defaultdict(list)
     lost: dict[str, list[str]] = defaultdict(list)
     for mean in means:
-        counts = "cover" in mean
-        (plots if counts else lost)[mean["plot"]].append(mean if counts else mean["date"])
+        if "cover" in mean:
+            plots[mean["plot"]].append(mean)
+        else:
+            lost[mean["plot"]].append(mean["date"])
     return [
         _curve(plot, rows, at, _later(plot, rows[-1]["date"], lost[plot], photos))
         for plot, rows in plots.items()
