@@ -79,7 +79,7 @@ LAYERS = (
     ),
     layer(
         "workflows",
-        "world survey country evaluation change pipeline review closerange papers",
+        "world survey country evaluation change pipeline review closerange papers verification",
         "survey > country pipeline review",
         "country > change pipeline",
         "world > pipeline change",

@@ -542,6 +542,7 @@ MODES = {
             },
         )
     ],
+    "verify": [Mode("verify {table}")],
     "clean": [Mode("clean left", copies=("left",))],
     "doctor": [Mode("doctor", {"selion.reports.doctor.examine": {"a": 1}})],
 }

@@ -58,7 +58,7 @@ def test_only_the_same_command_may_replace_what_it_left(tmp_path):
     call(again, "--out", out, "--size", 2)
     assert [given["force"] for given in seen] == [False, True]
     assert out.read_text() == "4"
-    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out.txt", "out.txt.manifest.json"}
     with pytest.raises(OutputExists):
         call(again, "--out", out, "--size", 2)
 
@@ -94,7 +94,7 @@ def test_an_untouched_folder_of_a_killed_run_is_replaced(tmp_path):
     out = tmp_path / "sample"
     in_child(lambda: call(make(tmp_path / "p", killed_after(write_folder)), "--out", out))
     call(make(tmp_path / "p", write_folder), "--out", out)
-    assert [path.name for path in tmp_path.iterdir()] == ["sample"]
+    assert {path.name for path in tmp_path.iterdir()} == {"sample", "sample.manifest.json"}
 
 
 def test_a_file_that_was_put_there_after_a_kill_is_not_replaced(tmp_path):
@@ -194,10 +194,10 @@ def test_one_of_two_that_write_the_same_output_wins_and_the_other_says_so(tmp_pa
 
     call(make(tmp_path / "p", slow), "--out", out)
     assert out.read_text() == "x"
-    assert [path.name for path in out.parent.iterdir()] == ["out.txt"]
+    assert {path.name for path in out.parent.iterdir()} == {"out.txt", "out.txt.manifest.json"}
     with pytest.raises(OutputExists):
         call(make(tmp_path / "p", slow), "--out", out)
-    assert [path.name for path in out.parent.iterdir()] == ["out.txt"]
+    assert {path.name for path in out.parent.iterdir()} == {"out.txt", "out.txt.manifest.json"}
 
 
 def test_what_appears_while_a_command_runs_is_never_replaced(tmp_path):

@@ -20,12 +20,14 @@ from typing import Any
 
 import click
 
-from selion.errors import BadInput, OutputExists, OutputFailed
+from selion.errors import BadInput, Incomplete, OutputExists, OutputFailed
 from selion.store.leftovers import NOTE
 from selion.store.lock import leased
 from selion.store.scratch import clear_dead
 from selion.store.witness import Identity, Witness, identities, witnessed
 
+WORDS = "selion.words"
+"""Where the context of a command keeps the words that it was given."""
 UNMARKED = frozenset(
     ("force", "resume", "quiet", "as_json", "runner", "workers", "threads", "profile")
 )
@@ -44,8 +46,20 @@ def guarded(command: click.Command, path: str) -> click.Command:
         return command
     names = {param.name for param in command.params}
     if {"out", "force"} <= names and not _is_guarded(command):
+        _keep_words(command)
         command.callback = _guarding(command.callback, path)  # type: ignore[arg-type]
     return command
+
+
+def _keep_words(command: click.Command) -> None:
+    """Let the context of a command keep the words that it was given."""
+    usual = command.parse_args
+
+    def parse(ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = list(args)
+        return list(usual(ctx, args))
+
+    command.parse_args = parse  # type: ignore[method-assign]
 
 
 def _is_guarded(command: click.Command) -> bool:
@@ -66,6 +80,11 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
             try:
                 with witnessed(note.witness), _noticed(out):
                     done = _going_on(act, note, values)
+                note.seal(complete=True)
+            except Incomplete:
+                note.seal(complete=False)
+                note.end(failed=True)
+                raise
             except BaseException:
                 note.end(failed=True)
                 raise
@@ -202,6 +221,12 @@ class Note:
             return
         with contextlib.suppress(OSError):
             self._tidy()
+
+    def seal(self, *, complete: bool) -> None:
+        """Write the manifest of what was made."""
+        from selion.cli.sealed import seal
+
+        seal(self.out, self._places, self.witness, complete=complete)
 
     def nothing_there(self) -> bool:
         """Say whether no file that a person sees is in the folder of the output."""

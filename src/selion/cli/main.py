@@ -91,6 +91,7 @@ VERBS = {
         "simulate", "simulate_command", "Write a simulated countryside with its truth."
     ),
     "demo": Verb("simulate", "demo_command", "Map a simulated scene and score it."),
+    "verify": Verb("verify", "verify_command", "Verify a result: nothing changed, nothing broken."),
     "clean": Verb("clean", "clean_command", "Remove what runs that were killed have left."),
     "doctor": Verb("doctor", "doctor_command", "Show which verbs work here, and what others lack."),
 }

@@ -17,6 +17,7 @@ from selion.cli import options as opt
 from selion.cli.private import LocalPath
 from selion.cores import usable_cores
 from selion.errors import without_secrets
+from selion.store.atomic import write_text
 
 if TYPE_CHECKING:
     from selion.pipeline.probabilities import RunReport
@@ -213,13 +214,8 @@ def tell(report: RunReport, place: OutputPlace, seconds: float, given: RunChoice
         return {}
     stages = {name: round(spent, 3) for name, spent in report.stages.seconds.items()}
     path = place.out.with_name(f"{place.out.name}.profile.json")
-    path.write_text(
-        json.dumps(
-            {"seconds": round(seconds, 3), "stages": stages, "cores": usable_cores()}, indent=1
-        )
-        + "\n",
-        "utf-8",
-    )
+    told = {"seconds": round(seconds, 3), "stages": stages, "cores": usable_cores()}
+    write_text(path, json.dumps(told, indent=1) + "\n", force=True)
     if not (given.as_json or given.quiet):
         click.echo(
             (

@@ -43,6 +43,7 @@ from selion.classes import ClassScheme
 from selion.data.dataset import Dataset
 from selion.data.declare import FILE, Declaration, declaration, read_declaration, read_toml
 from selion.errors import BadInput, UnknownName, UnreadableFile
+from selion.store.witness import used_folder
 
 Loader = Callable[[Declaration, Path, ClassScheme | None, int], Dataset]
 GENERAL = {
@@ -134,18 +135,15 @@ def load_dataset(
     path = Path(given).expanduser()
     named = isinstance(given, str) and given in _catalogue()
     if named and (root is not None or path.is_dir()):
-        dataset = _load(
-            find_dataset(str(given)),
-            Path(path if root is None else root).expanduser(),
-            classes,
-            boundary,
-        )
+        path = Path(path if root is None else root).expanduser()
+        dataset = _load(find_dataset(str(given)), path, classes, boundary)
     elif named:
         raise UnreadableFile(_not_here(find_dataset(str(given))))
     elif path.is_dir():
         dataset = _load_folder(path, classes, boundary)
     else:
         raise _unknown(given)
+    used_folder(path)
     return dataset.select(split, groups)
 
 

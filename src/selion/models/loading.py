@@ -25,6 +25,7 @@ from selion.models.objects import fetch_checkpoint, load_on_torch, tell_bytes
 from selion.models.registry import cache_folder, find_card
 from selion.progress import OnStep, silent
 from selion.segmenter import InputSpec, LoadedModel
+from selion.store.witness import used_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,10 @@ def load_model(
     if threads is not None and threads < 1:
         raise BadInput(f"{threads} threads were asked for; wanted is 1 or more.")
     card = find_card(name)
-    return _format_of(card).load(card, engine, fast=fast, threads=threads)
+    model: LoadedModel[Any] = _format_of(card).load(card, engine, fast=fast, threads=threads)
+    known = {"name": card.name, "files": dict(card.files)}
+    used_model(dict(model.identity) | known, card.folder)
+    return model
 
 
 def _load_graph(

@@ -93,6 +93,24 @@ def byte_size(path: str | os.PathLike[str]) -> int:
     return int(size)
 
 
+def describe_remote(url: str) -> tuple[int | None, str]:
+    """Return what a server calls an address's content: its bytes, and its ETag or time of change.
+
+    Raises
+    ------
+    UnreadableFile
+        If the server does not answer.
+    """
+    from selion.store.urls import SCHEMES, plain_name, remote_scheme
+
+    url = plain_name(url)
+    scheme = remote_scheme(url)
+    if scheme not in SCHEMES:
+        raise UnreadableFile(f"{url} is no address that is read: give an http or object address.")
+    tag, size, changed = (_of_url(url) if scheme in ("http", "https") else _of_object(url))[:3]
+    return int(size) if str(size).isdigit() else None, str(tag or changed or "")
+
+
 def _of_list(path: Path) -> Iterable[object]:
     """Look at a file, and at what it points to, here and on servers."""
     from selion.store.urls import plain_name, remote_scheme

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selion.store.lock import seized
+from selion.store.manifest import ENDING, is_orphan
 from selion.store.scratch import is_scratch, lock_of, removed
 
 NOTE = ".begun"
@@ -25,6 +26,7 @@ KINDS = {
     "scratch": "a half-written output",
     "note": "the note of a command that was killed",
     "download": "what has arrived of a download",
+    "manifest": "the manifest of a result that is gone",
     "work": "finished parts, from which the same command goes on",
 }
 """Kinds of leftovers, and what they are."""
@@ -110,6 +112,7 @@ def _free(path: Path, kind: str) -> Iterator[bool]:
         "scratch": lambda: lock_of(path),
         "note": lambda: path,
         "download": lambda: path.with_name(f"{path.name.partition(PARTIAL)[0]}.lock"),
+        "manifest": lambda: path.with_name(f".{path.name.removesuffix(ENDING)}{NOTE}"),
         "work": lambda: path.with_name(f"{path.name.rpartition('.')[0]}{NOTE}"),
     }[kind]()
     if lock is not None and lock.exists():
@@ -134,6 +137,8 @@ def _kind_of_file(path: Path) -> str:
         return ""
     if _DOWNLOAD.fullmatch(path.name):
         return "download"
+    if is_orphan(path):
+        return "manifest"
     return "note" if path.name.startswith(".") and path.name.endswith(NOTE) and _noted(path) else ""
 
 

@@ -7,10 +7,11 @@ or one that goes on after it, knows it again, and knows when somebody else has c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from selion.store.scratch import PREFIX
 
@@ -49,6 +50,10 @@ class Witness:
     """What this run, and the one that it goes on after, have published."""
     strict: bool = False
     """Whether what others put in place may not be replaced, forced or not."""
+    models: list[tuple[Mapping[str, Any], Path | None]] = field(default_factory=list)
+    """What decides the answers of the models that were loaded, and where they lie."""
+    folders: set[Path] = field(default_factory=set)
+    """Datasets that were opened."""
 
 
 _present: list[Witness] = []
@@ -62,6 +67,19 @@ def witnessed(witness: Witness) -> Iterator[None]:
         yield
     finally:
         _present.remove(witness)
+
+
+def used_model(identity: Mapping[str, Any], folder: Path | None) -> None:
+    """Say what decides the answers of a model that has been loaded, and where it lies."""
+    for witness in _present:
+        if (identity, folder) not in witness.models:
+            witness.models.append((identity, folder))
+
+
+def used_folder(folder: Path) -> None:
+    """Say that a dataset has been opened."""
+    for witness in _present:
+        witness.folders.add(folder)
 
 
 def told(made: Path, path: Path) -> None:

@@ -1,0 +1,48 @@
+"""``selion verify``: whether a result is what its run made, and can be trusted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from selion.cli import options as opt
+
+
+@click.command("verify")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--again", is_flag=True, help="Run its command again aside, and compare the bytes.")
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="M2",
+    help="Area that two fields may share.",
+)
+@opt.as_json
+@click.pass_context
+def verify_command(
+    ctx: click.Context, result: Path, *, again: bool, overlap: float, as_json: bool
+) -> None:
+    """Verify RESULT, a file or folder that a verb wrote.
+
+    That no byte of it was changed, that outlines are sound and lie beside one another, that its
+    files agree, what it was made from, and whether that would make it again here.  Exit code 1 if
+    something differs.
+    """
+    from selion.verification import verify
+
+    found = verify(result, again=again, tolerance=overlap)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2))
+    else:
+        for check in found.checks:
+            where = f"{check.where}: " if check.where else ""
+            for text in check.said:
+                click.echo(f"{check.status:<12} {check.name:<11} {where}{text}")
+        said = "Nothing differs." if found.holds else "Something differs."
+        click.echo(f"{result}: {said}", err=True)
+    if not found.holds:
+        ctx.exit(1)

@@ -1,0 +1,121 @@
+"""How the outlines of a table lie to each other, and whether each is sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import geopandas
+
+CHUNK = 50_000
+"""Outlines whose neighbours are looked for at once."""
+TOLERANCE = 1.0
+"""m2 (px2 of a photograph) that two fields may share: coordinates are rounded where a table is
+projected, and neighbours share their edges."""
+SHOWN = 3
+"""Fields that a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What was found."""
+
+    outlines: int
+    empty: tuple[str, ...]
+    """Names of fields without geometry, or of an empty one."""
+    invalid: tuple[str, ...]
+    """Those whose rings cross or touch themselves, with a reason."""
+    overlaps: tuple[str, ...]
+    """Pairs that share more than the tolerance, the largest first."""
+    largest: float
+    """The largest area that two fields share, in m2 or px2."""
+
+    def faults(self, tolerance: float = TOLERANCE) -> Iterator[str]:
+        """Yield a sentence for each kind of fault."""
+        for what, found in (
+            ("have no geometry", self.empty),
+            ("are not valid", self.invalid),
+            (f"pairs overlap by more than {tolerance:g} m2 (px2 of a photograph)", self.overlaps),
+        ):
+            if found:
+                more = ", ..." if len(found) > SHOWN else ""
+                yield f"{len(found):,} {what}: {', '.join(found[:SHOWN])}{more}."
+
+
+def examine_topology(frame: geopandas.GeoDataFrame, tolerance: float = TOLERANCE) -> Topology:
+    """Look for empty and broken outlines, and for fields that lie on one another.
+
+    Parameters
+    ----------
+    frame : GeoDataFrame
+        With ``id``, else its index names the fields.
+    tolerance : float
+        m2 that two fields may share; px2 without a CRS.
+
+    Returns
+    -------
+    Topology
+    """
+    import shapely
+
+    names = (frame["id"] if "id" in frame else frame.index.to_series()).astype(str).to_numpy()
+    shapes = frame.geometry.to_numpy()
+    bare = shapely.is_missing(shapes) | shapely.is_empty(shapes)
+    sound = shapely.is_valid(shapes)
+    why = shapely.is_valid_reason(shapes[~bare & ~sound])
+    broken = [f"{name} ({text})" for name, text in zip(names[~bare & ~sound], why, strict=True)]
+    left, right, areas = _overlaps(shapes, bare | ~sound, _square_metres(frame), tolerance)
+    order = np.argsort(-areas, kind="stable")
+    pairs = [f"{names[left[k]]} and {names[right[k]]} ({areas[k]:,.1f})" for k in order]
+    return Topology(
+        len(frame),
+        tuple(names[bare]),
+        tuple(broken),
+        tuple(pairs),
+        float(areas.max(initial=0.0)),
+    )
+
+
+def _overlaps(
+    shapes: np.ndarray, left_out: np.ndarray, scale: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return pairs of rows that share more than the tolerance, and how much."""
+    import shapely
+
+    kept = np.flatnonzero(~left_out)
+    tree = shapely.STRtree(shapes[kept])
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for start in range(0, len(kept), CHUNK):
+        rows = kept[start : start + CHUNK]
+        one, other = tree.query(shapes[rows], predicate="intersects")
+        one, other = rows[one], kept[other]
+        first = one < other
+        one, other = one[first], other[first]
+        # most neighbours share edges only, which is seen without cutting
+        inner = ~shapely.touches(shapes[one], shapes[other])
+        one, other = one[inner], other[inner]
+        area = shapely.area(shapely.intersection(shapes[one], shapes[other])) * scale[one]
+        large = area > tolerance
+        found.append((one[large], other[large], area[large]))
+    if not found:
+        return np.empty(0, int), np.empty(0, int), np.empty(0)
+    one, other, areas = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return one, other, areas
+
+
+def _square_metres(frame: geopandas.GeoDataFrame) -> np.ndarray:
+    """Return how many m2 a unit of area is where each field lies; 1 in a photograph."""
+    crs = frame.crs
+    if crs is None:
+        return np.ones(len(frame))
+    per_unit = float(crs.axis_info[0].unit_conversion_factor)
+    if not crs.is_geographic:
+        return np.full(len(frame), per_unit**2)
+    bounds = frame.geometry.bounds
+    latitude = np.deg2rad((bounds["miny"] + bounds["maxy"]).to_numpy() / 2)
+    scale: np.ndarray = np.nan_to_num((6_371_008.8 * per_unit) ** 2 * np.cos(latitude))
+    return scale

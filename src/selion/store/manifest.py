@@ -1,0 +1,305 @@
+"""What a result is: the sum of each of its files, and what they were made from and by.
+
+A manifest lies beside the result, ``NAME.manifest.json``, and holds its own digest; whatever is
+changed afterwards, also in the manifest, is noticed by whoever reads it again.  The same run writes
+the same bytes: there is no time in it, nor who did the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selion.errors import UnreadableFile
+from selion.store.atomic import atomic_write
+
+ENDING = ".manifest.json"
+LONGEST = 255
+"""Bytes that a name may have."""
+KIND = "selion manifest"
+WHOLE = 4 * 2**30
+"""Bytes up to which an input is read whole; of a larger one, or a larger folder, only samples."""
+SAMPLE = 64 * 1024
+PLACES = 64
+"""Bytes of a sample of a large input, and how many there are, evenly spread from first to last."""
+LOOKED_INTO = 4096
+"""Files of a large folder of which the first bytes are read; of the others the size."""
+AT_ONCE = 4
+"""Files that are read at once: hashing lets other threads run."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSum:
+    """A file by its content."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputSum:
+    """Something that a result was made from."""
+
+    name: str
+    """As it was given, without signature and password."""
+    kind: str
+    """``file``, ``folder`` or ``address``."""
+    bytes: int | None = None
+    sha256: str = ""
+    """Of the content; of a folder that of its list of files and their sums."""
+    sampled: bool = False
+    """Whether it was too large to be read whole, and the sum is that of samples."""
+    etag: str = ""
+    """What the server of an address calls this version of it."""
+    path: str = ""
+    """Where it lies, from the manifest's folder."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a result."""
+
+    result: str
+    """Name of the file or folder, beside the manifest."""
+    command: tuple[str, ...] = ()
+    """Words after ``selion``, without those that decide nothing; empty where none made it."""
+    secret: bool = False
+    """Whether the command had signatures or passwords, which are not in it."""
+    where: str = "."
+    """Where the command was given, from the manifest's folder."""
+    complete: bool = True
+    """False if blocks could not be done."""
+    files: Mapping[str, FileSum] = field(default_factory=dict)
+    """Of the whole result, by their place from the manifest's folder."""
+    inputs: tuple[InputSum, ...] = ()
+    models: tuple[Mapping[str, Any], ...] = ()
+    """What decides the answers of each model that was used, as it says itself."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """All that decides something, also where it was not given."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Return it as it is written."""
+        table = json.loads(json.dumps({"what": KIND, "version": 1, **asdict(self)}))
+        table["digest"] = _digest(table)
+        return _text(table)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str) -> Manifest:
+        """Read one, every byte of which has to be as it was written.
+
+        Parameters
+        ----------
+        content : bytes
+        name : str
+            For messages.
+
+        Raises
+        ------
+        UnreadableFile
+            If it is none, or was changed.
+        """
+        try:
+            table = json.loads(content)
+            told = table.pop("digest")
+            kind, version = table.pop("what"), table.pop("version")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UnreadableFile(
+                f"{name} is no manifest of selion, or it is damaged: restore it, or make the "
+                "result again."
+            ) from error
+        whole = {"what": kind, "version": version, **table}
+        if kind != KIND or told != _digest(whole) or content != _text({**whole, "digest": told}):
+            raise UnreadableFile(
+                f"{name} was changed after it was written: its own digest does not hold; restore "
+                "it, or make the result again."
+            )
+        try:
+            table["files"] = {key: FileSum(**value) for key, value in table["files"].items()}
+            table["inputs"] = tuple(InputSum(**value) for value in table["inputs"])
+            table["command"], table["models"] = tuple(table["command"]), tuple(table["models"])
+            return cls(**table)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise UnreadableFile(
+                f"{name} is a manifest of another version of selion: verify with the version that "
+                "wrote it."
+            ) from error
+
+
+def manifest_of(result: Path) -> Path:
+    """Return where the manifest of a file or folder lies; a long name is cut, and told apart."""
+    name, most = result.name.encode(), LONGEST - len(ENDING)
+    if len(name) > most:
+        told = hashlib.sha256(name).hexdigest()[:8]
+        return result.with_name(f"{name[: most - 9].decode(errors='ignore')}-{told}{ENDING}")
+    return result.with_name(f"{result.name}{ENDING}")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises
+    ------
+    UnreadableFile
+        If it cannot be read, is none, or was changed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableFile(
+            f"{path} cannot be read ({error.strerror}): check the name."
+        ) from error
+    return Manifest.from_bytes(content, str(path))
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest in one step; that of an earlier run is replaced.
+
+    Raises
+    ------
+    OutputFailed
+        If it cannot be written.
+    """
+    with atomic_write(path, force=True) as temporary:
+        temporary.write_bytes(manifest.to_bytes())
+
+
+def files_below(place: Path) -> Iterator[Path]:
+    """Yield a file, or the files below a folder that are not hidden, nor manifests of others."""
+    if place.is_file():
+        yield place
+    for inner, folders, names in os.walk(place):
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        for name in names:
+            path = Path(inner, name)
+            if not (name.startswith(".") or name.endswith(ENDING)) and path.is_file():
+                yield path
+
+
+def is_manifest(path: Path) -> bool:
+    """Say whether a file is a manifest, sound or not."""
+    if not path.name.endswith(ENDING) or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return f'"{KIND}"'.encode() in file.read(2**20)
+
+
+def is_orphan(path: Path) -> bool:
+    """Say whether a file is a sound manifest of a result of which no file is there any more."""
+    if not is_manifest(path):
+        return False
+    try:
+        manifest = read_manifest(path)
+    except UnreadableFile:
+        return False
+    names = (manifest.result, *manifest.files)
+    return not any(os.path.lexists(path.parent / name) for name in names)
+
+
+def sum_files(paths: Sequence[Path]) -> list[FileSum]:
+    """Return the sums of files, read whole.
+
+    Raises
+    ------
+    OSError
+        As it comes.
+    """
+    if len(paths) == 1:
+        return [_sum(paths[0])]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(_sum, paths))
+
+
+def sum_input(path: Path, name: str, beside: Path, left_out: Iterable[Path] = ()) -> InputSum:
+    """Return what a file or folder is, for a manifest.
+
+    Parameters
+    ----------
+    path : path
+        A file or folder that is there.
+    name : str
+        As it was given.
+    beside : path
+        The manifest's folder.
+    left_out : iterable of path
+        Files and folders below a folder that do not belong to it; hidden ones never do.
+
+    Raises
+    ------
+    OSError
+        As it comes.
+    """
+    place = Path(os.path.relpath(path.absolute(), beside.absolute())).as_posix()
+    if path.is_dir():
+        skipped = {one.absolute() for one in left_out}
+        files = sorted(_visible(path.absolute(), skipped))
+        size = sum(file.stat().st_size for file in files)
+        each = -(-len(files) // LOOKED_INTO)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            if size <= WHOLE:
+                sums = list(pool.map(_sum, files))
+            else:
+                places = [int(number % each == 0) for number in range(len(files))]
+                sums = list(pool.map(_sampled, files, places))
+        digest = hashlib.sha256()
+        for file, one in zip(files, sums, strict=True):
+            line = [file.relative_to(path.absolute()).as_posix(), one.bytes, one.sha256]
+            digest.update(json.dumps(line).encode() + b"\n")
+        return InputSum(name, "folder", size, digest.hexdigest(), size > WHOLE, path=place)
+    size = path.stat().st_size
+    one = _sum(path) if size <= WHOLE else _sampled(path, PLACES)
+    return InputSum(name, "file", one.bytes, one.sha256, size > WHOLE, path=place)
+
+
+def sum_address(url: str, name: str) -> InputSum:
+    """Return what a server says of an address, for a manifest; nothing where it does not answer."""
+    from selion.store.identity import describe_remote
+
+    try:
+        size, etag = describe_remote(url)
+    except UnreadableFile:
+        size, etag = None, ""
+    return InputSum(name, "address", size, etag=etag)
+
+
+def _visible(folder: Path, skipped: set[Path]) -> Iterator[Path]:
+    """Yield the files below a folder that are not hidden, nor manifests, nor left out."""
+    for inner, folders, names in os.walk(folder):
+        folders[:] = [
+            one for one in folders if not one.startswith(".") and Path(inner, one) not in skipped
+        ]
+        for name in names:
+            path = Path(inner, name)
+            if not name.startswith(".") and path not in skipped and not name.endswith(ENDING):
+                yield path
+
+
+def _sum(path: Path) -> FileSum:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        return FileSum(stream.tell(), digest.hexdigest())
+
+
+def _sampled(path: Path, places: int) -> FileSum:
+    """Return the size of a file, and the sum of its size and of samples of its content."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for place in range(places):
+            file.seek(max(size - SAMPLE, 0) * place // max(places - 1, 1))
+            digest.update(file.read(SAMPLE))
+    return FileSum(size, digest.hexdigest())
+
+
+def _digest(table: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_text(table)).hexdigest()
+
+
+def _text(table: Mapping[str, Any]) -> bytes:
+    return (json.dumps(table, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()

@@ -1,0 +1,184 @@
+"""Whether a result says what it was made from, and whether that would make it again here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from selion import models
+from selion.errors import SelionError, counted
+from selion.store.manifest import InputSum, Manifest, sum_files, sum_input
+from selion.store.urls import remote_scheme
+from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, judged
+
+TIMED = (".profile.json", "run.json", "log.jsonl", "seconds.json")
+"""Ends of the names of files that say how long a run took."""
+EVENTS = "events.out"
+
+
+def check_provenance(manifest: Manifest) -> Check:
+    """Say whether a manifest holds all that a result should say of its making."""
+    faults = [
+        *([] if manifest.complete else ["Blocks are missing in it: give the same command again."]),
+        *([] if manifest.command else ["It does not say by which command it was made."]),
+        *([] if manifest.versions.get("selion") else ["It does not say by which version."]),
+        *(
+            f"Of the input {one.name} nothing but the name is known: its server said nothing."
+            for one in manifest.inputs
+            if not (one.sha256 or one.etag or one.bytes is not None)
+        ),
+    ]
+    names = ", ".join(str(one.get("name")) for one in manifest.models)
+    parts = [
+        counted(len(manifest.inputs), "input"),
+        *([f"model {names}"] if names else []),
+        counted(len(manifest.options), "option"),
+        f"selion {manifest.versions.get('selion', '')}",
+    ]
+    looked = f"selion {' '.join(manifest.command)}; {', '.join(parts)}."
+    return judged("provenance", faults, looked)
+
+
+def check_repeatable(manifest: Manifest, folder: Path, versions: Mapping[str, str]) -> Check:
+    """Say whether the same command would be given the same here: inputs, models, versions.
+
+    A change of an input or a version is no fault of the result, so nothing differs by it; what is
+    said is that the same bytes cannot be promised, and why.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    folder : path
+        That of the manifest.
+    versions : mapping
+        Those here.
+    """
+    why = [
+        *(text for one in manifest.inputs for text in _input_faults(one, folder)),
+        *(text for one in manifest.models for text in _model_faults(one)),
+        *_version_faults(manifest.versions, versions),
+    ]
+    if manifest.secret:
+        why.append("The command had a signature or a password, which is not kept.")
+    if why:
+        return Check("repeatable", UNKNOWN, ("Other bytes are possible here.", *why))
+    sampled = [one.name for one in manifest.inputs if one.sampled]
+    more = (f"Only samples of {', '.join(sampled)} were compared.",) if sampled else ()
+    said = "Inputs, models and versions are the same here: the command gives the same bytes."
+    return Check("repeatable", HOLDS, (said, *more))
+
+
+def _input_faults(one: InputSum, folder: Path) -> Iterator[str]:
+    if one.kind == "address":
+        yield f"The input {one.name} lies on a server, which was not asked."
+        return
+    place = folder / one.path
+    try:
+        if not (place.is_file() or place.is_dir()):
+            yield f"The input {one.name} is not there any more ({place})."
+        elif one.kind != ("folder" if place.is_dir() else "file"):
+            yield f"The input {one.name} was a {one.kind} and is none any more."
+        elif sum_input(place, one.name, folder, (folder / "x",)).sha256 != one.sha256:
+            yield f"The input {one.name} is another one than when the result was made."
+    except OSError as error:
+        yield f"The input {one.name} cannot be read ({error.strerror})."
+
+
+def _model_faults(known: Mapping[str, Any]) -> Iterator[str]:
+    name = str(known.get("name"))
+    try:
+        card = models.find_card(name)
+    except (SelionError, OSError):
+        yield f"The model {name} is not on this machine."
+        return
+    if dict(card.files) != dict(known.get("files", {})):
+        yield f"The model {name} is another one here: its files have other sums."
+        return
+    try:
+        here = models.load_model(card.folder or name).identity
+    except SelionError as error:
+        yield f"The model {name} cannot be loaded here: {error}"
+        return
+    then, now = known.get("engine"), here.get("engine")
+    if then != now:
+        yield f"The model {name} ran on {then}; here it runs on {now}."
+
+
+def _version_faults(then: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
+    for name, version in then.items():
+        if name == "code":
+            if here.get(name) != version and here.get("selion") == then.get("selion"):
+                yield "The code of selion is another one, though its version is the same."
+        elif here.get(name) != version:
+            yield f"{name} was {version} and is {here.get(name, 'not installed')}."
+
+
+def check_again(manifest: Manifest, folder: Path) -> Check:
+    """Run the command into a temporary folder, and compare every byte.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    folder : path
+        That of the manifest.
+    """
+    if manifest.secret or not manifest.command:
+        return Check("again", UNKNOWN, ("The command is not known whole: it cannot be run.",))
+    home = (folder / manifest.where).resolve()
+    if not home.is_dir():
+        return Check("again", UNKNOWN, (f"{home}, where it was given, is not there.",))
+    with tempfile.TemporaryDirectory(prefix="selion-verify-") as place:
+        words = list(_words(manifest, folder.resolve(), home, Path(place)))
+        run = subprocess.run(  # noqa: S603 - our own command line, words of a manifest
+            (sys.executable, "-m", "selion", *words),
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode:
+            said = run.stderr.strip().splitlines() or [f"exit code {run.returncode}"]
+            return Check("again", DIFFERS, (f"The command fails here: {said[-1]}",))
+        return _compared(manifest, Path(place))
+
+
+def _words(manifest: Manifest, folder: Path, home: Path, place: Path) -> Iterator[str]:
+    """Yield the words of a command that writes elsewhere."""
+    made = {folder / name: place / _aside(name) for name in manifest.files}
+    out = ["--out", str(place / manifest.result)]
+    placed = False
+    for word in manifest.command:
+        if word == "--" and not placed:
+            yield from out
+            placed = True
+        path = Path(os.path.normpath(home / word)) if word and not remote_scheme(word) else None
+        yield str(made[path]) if path in made else word
+    if not placed:
+        yield from out
+
+
+def _compared(manifest: Manifest, place: Path) -> Check:
+    faults, untold = [], []
+    for name, wanted in manifest.files.items():
+        timed = name.endswith(TIMED) or EVENTS in name
+        found = place / _aside(name)
+        if timed:
+            untold.append(name)
+        elif not found.is_file():
+            faults.append(f"The same command does not make {name} here.")
+        elif sum_files([found]) != [wanted]:
+            faults.append(f"The same command makes another {name} here.")
+    more = f"; not compared, because they tell the time: {', '.join(untold)}" if untold else ""
+    looked = f"The same command makes the same {len(manifest.files) - len(untold)} files{more}."
+    return judged("again", faults, looked)
+
+
+def _aside(name: str) -> str:
+    """Return a place within a folder also for a file that lies outside of the result's."""
+    inside = Path(name).parts and ".." not in Path(name).parts and not Path(name).is_absolute()
+    return name if inside else f"elsewhere/{Path(name).name}"

@@ -1,0 +1,124 @@
+"""Verify a result: find its manifest, and look at all that it is and was made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from selion.errors import BadInput, UnreadableFile
+from selion.fields.topology import TOLERANCE
+from selion.store.leftovers import NOTE
+from selion.store.manifest import ENDING, Manifest, files_below, manifest_of, read_manifest
+from selion.store.versions import deciding_versions
+from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, VerifiedResult
+from selion.verification.repeat import check_again, check_provenance, check_repeatable
+from selion.verification.sums import check_sums, inner_manifests
+from selion.verification.tables import ENDINGS, check_table
+
+
+def verify(
+    path: str | os.PathLike[str], *, again: bool = False, tolerance: float = TOLERANCE
+) -> VerifiedResult:
+    """Verify a result: that nothing was changed, that it is sound, and what it was made from.
+
+    Parameters
+    ----------
+    path : path
+        A file or folder that a verb of selion wrote, or its manifest.
+    again : bool
+        Whether the command is run again, into a temporary folder, and its files compared byte by
+        byte.
+    tolerance : float
+        Area that two fields may share, in m2 on the ground (px2 in a photograph).
+
+    Returns
+    -------
+    VerifiedResult
+        Each check holds, differs, or could not be made; results within a folder that have their own
+        manifests, such as the jobs of a plan, are verified too.
+
+    Raises
+    ------
+    BadInput
+        If neither the result nor its manifest is there, or the tolerance is negative.
+    """
+    if not tolerance >= 0:
+        raise BadInput(f"A tolerance of {tolerance} m2 was given; wanted is 0 or more.")
+    path = Path(path).expanduser()
+    result, place = _places(path)
+    if not (os.path.lexists(result) or place.is_file()):
+        raise UnreadableFile(
+            f"There is no result {result}: give the file or folder that a verb wrote."
+        )
+    return VerifiedResult(result, tuple(_checks(result, place, again, tolerance)))
+
+
+def _places(path: Path) -> tuple[Path, Path]:
+    """Return the places of a result and of its manifest, whichever was given."""
+    if not path.name.endswith(ENDING):
+        return path, manifest_of(path)
+    try:
+        return path.with_name(read_manifest(path).result), path
+    except UnreadableFile:  # said as a check
+        return path.with_name(path.name.removesuffix(ENDING)), path
+
+
+def _checks(result: Path, place: Path, again: bool, tolerance: float) -> Iterator[Check]:
+    yield from _unfinished(result)
+    manifest = None
+    if place.is_file():
+        try:
+            manifest = read_manifest(place)
+        except UnreadableFile as error:
+            yield Check("manifest", DIFFERS, (str(error),))
+        else:
+            yield Check("manifest", HOLDS, (f"{place.name} is as it was written.",))
+    else:
+        text = (
+            f"There is no {place.name}: an older selion, or a library call, wrote this; whether "
+            "files were changed, and what they were made from, is not known."
+        )
+        yield Check("manifest", UNKNOWN, (text,))
+    folder = result.absolute().parent
+    if manifest is not None:
+        yield check_sums(manifest, folder)
+    inner = inner_manifests(result) if result.is_dir() else []
+    yield from _contents(result, manifest, inner, tolerance)
+    if manifest is not None:
+        yield check_provenance(manifest)
+        yield check_repeatable(manifest, folder, deciding_versions())
+        if again:
+            yield check_again(manifest, folder)
+    elif again:
+        yield Check("again", UNKNOWN, ("Without a manifest the command is not known.",))
+    for one in inner:
+        name = one.relative_to(result.parent).as_posix().removesuffix(ENDING)
+        for check in verify(one, again=again, tolerance=tolerance).checks:
+            yield replace(check, where=f"{name}: {check.where}" if check.where else name)
+
+
+def _unfinished(result: Path) -> Iterator[Check]:
+    """Say that the command that wrote a result has not come to its end."""
+    note = result.with_name(f".{result.name}{NOTE}")
+    if note.is_file() and note.stat().st_size:
+        text = "The command that writes it was stopped or is running: give the same command again."
+        yield Check("finished", DIFFERS, (text,))
+
+
+def _contents(
+    result: Path, manifest: Manifest | None, inner: list[Path], tolerance: float
+) -> Iterator[Check]:
+    """Look into each file of a result."""
+    folder = result.absolute().parent
+    if manifest is not None:
+        files = [folder / name for name in manifest.files]
+    else:
+        skipped = {one.parent.absolute() for one in inner}
+        files = [one.absolute() for one in sorted(files_below(result))]
+        files = [one for one in files if not skipped & set(one.parents)]
+    for path in files:
+        if path.is_file() and path.suffix.lower() in ENDINGS:
+            name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+            yield from check_table(path, name, tolerance)

@@ -1,0 +1,82 @@
+"""The files of a result against its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from selion.errors import UnreadableFile, counted
+from selion.store.manifest import (
+    ENDING,
+    Manifest,
+    files_below,
+    is_manifest,
+    read_manifest,
+    sum_files,
+)
+from selion.verification.checks import Check, judged
+
+
+def check_sums(manifest: Manifest, folder: Path) -> Check:
+    """Compare each file with its sum, and look for files that do not belong to the result.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    folder : path
+        That of the manifest.
+    """
+    size = sum(one.bytes for one in manifest.files.values())
+    looked = f"{counted(len(manifest.files), 'file')}, {size / 1e6:,.1f} MB, all as written."
+    return judged("sums", _faults(manifest, folder), looked)
+
+
+def _faults(manifest: Manifest, folder: Path) -> Iterator[str]:
+    there = {name: folder / name for name in manifest.files if (folder / name).is_file()}
+    for name in manifest.files:
+        if name not in there:
+            yield f"{name} is missing."
+    known = {path.resolve() for path in there.values()}
+    for path in sorted(_strangers(folder / manifest.result, known)):
+        yield f"{path.relative_to(folder).as_posix()} does not belong to this result."
+    try:
+        sums = sum_files(list(there.values()))
+    except OSError as error:
+        yield f"{error.filename} cannot be read ({error.strerror})."
+        return
+    for name, found in zip(there, sums, strict=True):
+        wanted = manifest.files[name]
+        if found.bytes != wanted.bytes:
+            yield f"{name} has {found.bytes:,} bytes and had {wanted.bytes:,}: it was changed."
+        elif found.sha256 != wanted.sha256:
+            yield (
+                f"{name} was changed: its sha256 is {found.sha256[:16]}... and was "
+                f"{wanted.sha256[:16]}...."
+            )
+
+
+def _strangers(result: Path, known: set[Path]) -> Iterator[Path]:
+    """Yield files in the folder of a result that are neither its own nor other results'."""
+    if not result.is_dir():
+        return
+    others = {
+        (place.parent / name).resolve()
+        for place in inner_manifests(result)
+        for name in _files_of(place)
+    }
+    for path in files_below(result):
+        if path.resolve() not in known | others:
+            yield path
+
+
+def inner_manifests(folder: Path) -> list[Path]:
+    """Return the manifests of results within the folder of a result, such as a plan's jobs."""
+    found = folder.rglob(f"*{ENDING}")
+    return sorted(path for path in found if is_manifest(path))
+
+
+def _files_of(place: Path) -> Iterable[str]:
+    try:
+        return read_manifest(place).files
+    except UnreadableFile:  # said where it is verified itself
+        return ()
