@@ -108,7 +108,7 @@ class Outcome:
     code: int
     printed: tuple[str, str]
     written: tuple[tuple[str, str], ...]
-    """Names and contents of files; not of manifests, which hold all options and so prove nothing."""
+    """Names and contents of files; manifests hold all options anyhow, so they prove nothing."""
     asked: tuple[str, ...]
     watched: tuple[str, ...]
     error: str = ""

@@ -18,8 +18,10 @@ from click.testing import CliRunner
 from selion import fields
 from selion.cli.begun import guarded
 from selion.cli.main import cli
+from selion.errors import UnreadableFile
 from selion.fields.topology import examine_topology
 from selion.store import atomic_folder, write_text
+from selion.store.leftovers import find_leftovers
 from selion.store.manifest import manifest_of, read_manifest
 from selion.verification import verify
 from selion.verification.sums import check_sums
@@ -91,8 +93,10 @@ def test_a_flipped_bit_of_the_manifest_is_found(copied):
     whole = place.read_bytes()
     for offset in [*range(0, len(whole), 41), len(whole) - 1]:
         place.write_bytes(flipped(place, offset))
-        assert not verify(copied).holds, offset
-        place.write_bytes(whole)
+        with pytest.raises(UnreadableFile, match="manifest|changed"):
+            read_manifest(place)
+    found = verify(copied).checks
+    assert next(check for check in found if check.name == "manifest").status == "differs"
 
 
 def test_a_file_too_many_or_too_few_is_found(copied):
@@ -247,3 +251,16 @@ def test_again_runs_the_command_and_compares_the_bytes(made, monkeypatch):
     monkeypatch.setattr("selion.verification.repeat.subprocess.run", here)
     found = next(check for check in verify(made, again=True).checks if check.name == "again")
     assert found.status == "holds", found
+
+
+def test_the_manifest_of_a_result_that_is_gone_is_a_leftover(tmp_path):
+    copying("-o", tmp_path / "a.txt")
+    assert not list(find_leftovers(tmp_path))
+    for name in ("a.txt", "a.report.html"):
+        (tmp_path / name).unlink()
+    assert [left.kind for left in find_leftovers(tmp_path)] == ["manifest"]
+
+
+def test_a_name_may_be_as_long_as_names_may(tmp_path):
+    copying("-o", tmp_path / ("n" * 240 + ".txt"))
+    assert verify(tmp_path / ("n" * 240 + ".txt")).holds

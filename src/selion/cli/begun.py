@@ -226,7 +226,9 @@ class Note:
         """Write the manifest of what was made."""
         from selion.cli.sealed import seal
 
-        seal(self.out, self._places, self.witness, complete=complete)
+        context = click.get_current_context(silent=True)
+        words = [] if context is None else context.meta.get(WORDS, [])
+        seal(self.out, words, self._places, self.witness, complete=complete)
 
     def nothing_there(self) -> bool:
         """Say whether no file that a person sees is in the folder of the output."""

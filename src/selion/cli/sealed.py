@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from selion.cli.begun import WORDS
 from selion.store.manifest import (
     ENDING,
     InputSum,
@@ -39,13 +38,17 @@ UNDECIDING = frozenset(
 """Options that decide nothing of what is in the files."""
 
 
-def seal(out: Path, places: Iterable[Path], witness: Witness, *, complete: bool) -> Path | None:
+def seal(
+    out: Path, words: list[str], places: Iterable[Path], witness: Witness, *, complete: bool
+) -> Path | None:
     """Write the manifest of what the command that is running has made.
 
     Parameters
     ----------
     out : path
         Its output.
+    words : list of str
+        It was given.
     places : iterable of path
         What it, and the one that it went on after, published; absolute.
     witness : Witness
@@ -72,10 +75,10 @@ def seal(out: Path, places: Iterable[Path], witness: Witness, *, complete: bool)
         return None  # somebody else's file
     named = dict(_named(context))
     files = _files_of(out, places, set(named.values()))
-    words, secret = _shown(command_words(context, context.meta.get(WORDS, [])))
+    said, secret = _shown(command_words(context, words))
     manifest = Manifest(
         out.name,
-        tuple(words),
+        tuple(said),
         secret=secret,
         where=Path(os.path.relpath(Path.cwd(), out.parent)).as_posix(),
         complete=complete,
@@ -159,9 +162,9 @@ def _named(context: click.Context) -> Iterator[tuple[str, Path | str]]:
         ):
             continue
         for text in _raw(context.params.get(str(param.name))):
-            for found in filter(None, map(_there, (text, *_tails(text)))):
-                yield text, found
-                break
+            found = [there for one in (text, *_tails(text)) if (there := _there(one)) is not None]
+            if found:
+                yield text, found[0]
 
 
 def _raw(value: Any) -> Iterator[str]:

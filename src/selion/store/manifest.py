@@ -18,8 +18,10 @@ from typing import Any
 
 from selion.errors import UnreadableFile
 from selion.store.atomic import atomic_write
+from selion.store.leftovers import MANIFEST
 
-ENDING = ".manifest.json"
+ENDING = MANIFEST
+"""Of its name."""
 LONGEST = 255
 """Bytes that a name may have."""
 KIND = "selion manifest"
