@@ -93,7 +93,7 @@ def test_a_flipped_bit_of_the_manifest_is_found(copied):
     whole = place.read_bytes()
     for offset in [*range(0, len(whole), 41), len(whole) - 1]:
         place.write_bytes(flipped(place, offset))
-        with pytest.raises(UnreadableFile, match="manifest|changed"):
+        with pytest.raises(UnreadableFile, match="manifest"):
             read_manifest(place)
     found = verify(copied).checks
     assert next(check for check in found if check.name == "manifest").status == "differs"

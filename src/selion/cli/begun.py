@@ -72,7 +72,7 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
         out = values.get("out")
         if not isinstance(out, Path) or values.get("dry_run"):
             return act(**values)
-        note = Note(out, _key(name, values))
+        note = Note(out, _key(name, values), name)
         with note.leased():
             note.begin(forced=bool(values["force"]))
             if note.earlier and out.expanduser().is_dir():
@@ -145,6 +145,7 @@ class Note:
 
     out: Path
     key: str
+    verb: str = ""
     earlier: bool = False
     """Whether the same command was begun before, and not ended."""
     witness: Witness = field(init=False)
@@ -228,7 +229,7 @@ class Note:
 
         context = click.get_current_context(silent=True)
         words = [] if context is None else context.meta.get(WORDS, [])
-        seal(self.out, words, self._places, self.witness, complete=complete)
+        seal(self.out, (self.verb, words), self._places, self.witness, complete=complete)
 
     def nothing_there(self) -> bool:
         """Say whether no file that a person sees is in the folder of the output."""

@@ -39,7 +39,12 @@ UNDECIDING = frozenset(
 
 
 def seal(
-    out: Path, words: list[str], places: Iterable[Path], witness: Witness, *, complete: bool
+    out: Path,
+    asked: tuple[str, list[str]],
+    places: Iterable[Path],
+    witness: Witness,
+    *,
+    complete: bool,
 ) -> Path | None:
     """Write the manifest of what the command that is running has made.
 
@@ -47,8 +52,8 @@ def seal(
     ----------
     out : path
         Its output.
-    words : list of str
-        It was given.
+    asked : (str, list of str)
+        The verb, and the words that it was given.
     places : iterable of path
         What it, and the one that it went on after, published; absolute.
     witness : Witness
@@ -75,7 +80,7 @@ def seal(
         return None  # somebody else's file
     named = dict(_named(context))
     files = _files_of(out, places, set(named.values()))
-    said, secret = _shown(command_words(context, words))
+    said, secret = _shown(command_words(context, *asked))
     manifest = Manifest(
         out.name,
         tuple(said),
@@ -92,31 +97,29 @@ def seal(
     return target
 
 
-def command_words(context: click.Context, words: list[str], **instead: str) -> list[str]:
+def command_words(context: click.Context, verb: str, words: list[str]) -> list[str]:
     """Return a command in one way to write it, without what decides nothing.
 
     Parameters
     ----------
     context : click.Context
+    verb : str
     words : list of str
-        After the name of the verb.
-    **instead
-        Other values of parameters; ``out`` is among the words only if it is given here.
+        After the verb.
     """
     command = context.command
     given, _, _ = command.make_parser(context).parse_args(list(words))
-    verb = context.command_path.split()[1:]
     options, arguments = list[str](), list[str]()
     for param in command.params:
         name = str(param.name)
-        value = instead.get(name, given.get(name))
-        if name not in instead and (name not in given or name in UNDECIDING or _unset(value)):
+        value = given.get(name)
+        if name in UNDECIDING or _unset(value):
             continue
         if isinstance(param, click.Argument):
             arguments += _texts(value)
         else:
             options += _option(param, value)
-    return [*verb, *options, *(["--"] if arguments else []), *arguments]
+    return [*verb.split(), *options, *(["--"] if arguments else []), *arguments]
 
 
 def _unset(value: Any) -> bool:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selion.store.lock import seized
+from selion.store.manifest import ENDING, is_orphan
 from selion.store.scratch import is_scratch, lock_of, removed
 
 NOTE = ".begun"
 """Ending of the hidden note of a command that has begun to write ``NAME``: ``.NAME.begun``."""
-MANIFEST = ".manifest.json"
-"""Ending of what is known of a result, beside it."""
 PARTIAL = ".part"
 """Ending of the hidden file of what has arrived of a download."""
 WORKS = (".selion", ".selion-merge")
@@ -113,7 +112,7 @@ def _free(path: Path, kind: str) -> Iterator[bool]:
         "scratch": lambda: lock_of(path),
         "note": lambda: path,
         "download": lambda: path.with_name(f"{path.name.partition(PARTIAL)[0]}.lock"),
-        "manifest": lambda: path.with_name(f".{path.name.removesuffix(MANIFEST)}{NOTE}"),
+        "manifest": lambda: path.with_name(f".{path.name.removesuffix(ENDING)}{NOTE}"),
         "work": lambda: path.with_name(f"{path.name.rpartition('.')[0]}{NOTE}"),
     }[kind]()
     if lock is not None and lock.exists():
@@ -138,10 +137,8 @@ def _kind_of_file(path: Path) -> str:
         return ""
     if _DOWNLOAD.fullmatch(path.name):
         return "download"
-    if path.name.endswith(MANIFEST):
-        from selion.store.manifest import is_orphan
-
-        return "manifest" if is_orphan(path) else ""
+    if is_orphan(path):
+        return "manifest"
     return "note" if path.name.startswith(".") and path.name.endswith(NOTE) and _noted(path) else ""
 
 

@@ -11,16 +11,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from selion.errors import UnreadableFile
 from selion.store.atomic import atomic_write
-from selion.store.leftovers import MANIFEST
 
-ENDING = MANIFEST
+ENDING = ".manifest.json"
 """Of its name."""
 LONGEST = 255
 """Bytes that a name may have."""
@@ -214,6 +212,8 @@ def sum_files(paths: Sequence[Path]) -> list[FileSum]:
     """
     if len(paths) == 1:
         return [_sum(paths[0])]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(_sum, paths))
 
@@ -237,6 +237,8 @@ def sum_input(path: Path, name: str, beside: Path, left_out: Iterable[Path] = ()
     OSError
         As it comes.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     place = Path(os.path.relpath(path.absolute(), beside.absolute())).as_posix()
     if path.is_dir():
         skipped = {one.absolute() for one in left_out}
