@@ -101,6 +101,7 @@ def test_processes_give_the_same_bytes_and_a_profile(image, alone, tmp_path, cap
     assert "network" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "f.parquet",
+        "f.parquet.manifest.json",
         "f.parquet.profile.json",
         "s.tif",
     ], "nothing else is left"
