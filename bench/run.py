@@ -124,6 +124,8 @@ SECTIONS = {
     ),
     "faults": Section("", "--moments 2", costs=15),
     "fault_verbs": Section("", "--verbs query --places 1", costs=10),
+    "planted": Section("", "--verbs scenes --forms SAS", costs=5),
+    "pointing": Section("", "", costs=10),
     "country": Section("", "--fields 20000 --tiles 20000", costs=17, needs=("duckdb",)),
     "change": Section("{work}/change", "{work}/change_quick --quick"),
 }

@@ -22,6 +22,7 @@ from selion.errors import BadInput, UnreadableFile
 from selion.grid import Roi, check_north_up, overlap, roi_shape
 from selion.raster import Raster, Sink, Source
 from selion.store.atomic import atomic_folder
+from selion.store.links import check_links
 from selion.store.regions import checked_bands, checked_block, checked_nodata, checked_region
 from selion.store.valid import valid_pixels
 
@@ -288,6 +289,7 @@ class CubeSource:
             If it is no Zarr v3 array of (band, y, x), or says nothing about its place.
         """
         path = os.fspath(path)
+        check_links(Path(path))
         array = _opened(path)
         if getattr(array, "ndim", 0) != 3:
             raise UnreadableFile(

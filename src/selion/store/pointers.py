@@ -21,6 +21,7 @@ from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree as ET
 
 from selion.errors import SelionError, UnreadableFile
+from selion.store.hdf_pointers import check_hdf
 from selion.store.markup import parsed_xml
 from selion.store.urls import SCHEMES, plain_name, remote_scheme, shown
 from selion.store.vector_pointers import check_driver, check_table_file
@@ -101,6 +102,7 @@ def drivers_of(path: str) -> tuple[str | None, ...]:
             f"{path} is a text that names other data, not an image: if it is a VRT that you trust, "
             "give it the ending .vrt; otherwise give the image itself."
         )
+    check_hdf(_file_of(path), path)
     for ending in _BESIDE:
         beside = Path(f"{path}{ending}")
         if beside.is_file() and _names_others(_head(beside)):
@@ -294,6 +296,7 @@ def _check_near(name: str, relative: bool, within: str, depth: int) -> None:
     if local.name.lower().endswith(VRT + INDEX):
         _go_down(str(local), depth, within)
         return
+    check_hdf(local, str(local))
     head = _head(local)
     if _names_others(head) or not (head.startswith(MAGIC) or _known_by_its_name(local, head)):
         raise UnreadableFile(

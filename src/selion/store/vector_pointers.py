@@ -6,7 +6,12 @@ is called, and goes wherever that text says: to any file of this machine, and to
 
 from __future__ import annotations
 
+import io
+import json
+import mmap
 import re
+import zipfile
+import zlib
 from pathlib import Path
 
 from selion.errors import UnreadableFile
@@ -24,31 +29,106 @@ _TELLTALE = re.compile(
     rb'|"gdal_streamed_alg"',
     re.IGNORECASE,
 )
-_MAGIC = (b"SQLite format 3\0", b"fgb\3", b"PK\3\4", b"\0\0\x27\x0a", b"PMTiles")
+_MAGIC = (b"SQLite format 3\0", b"fgb\3", b"\0\0\x27\x0a", b"PMTiles")
 """Of files that are no text."""
+_ZIP = b"PK\3\4"
+_MEMBERS, _UNPACKED = 1000, 2 * 2**30
+"""Files within an archive, and their bytes."""
+_BLANK = 1024
+_CRS = re.compile(rb"[\"']crs[\"']", re.IGNORECASE)
+_SHORT, _LONGEST = 512, 2**16
+"""Bytes of the coordinate system of a GeoJSON, usually and at most."""
+_LETTER = re.compile(rb"\\u00[4-7][0-9a-fA-F]")
+Text = bytes | mmap.mmap
 
 
-def check_table(head: bytes, name: str) -> None:
+def check_table(body: Text, name: str) -> None:
     """Refuse a table that names other data.
 
     Parameters
     ----------
-    head : bytes
-        How the file begins, or all of it.
+    body : bytes or mmap
+        The whole file.
     name : str
         For the message.
 
     Raises
     ------
     UnreadableFile
-        If it is the text of a virtual table, a service or an algorithm.
+        If it is the text of a virtual table, a service or an algorithm, says that its coordinate
+        system is to be asked for at an address, or is an archive that holds one that does.
     """
-    head = head[:_HEAD]
-    if not head.startswith(_MAGIC) and _TELLTALE.search(head):
+    import pyogrio
+
+    # what a WFS has answered names the address of its schema, and is read without it
+    pyogrio.set_gdal_config_options({"GML_DOWNLOAD_SCHEMA": "NO"})
+    if body[:4] == _ZIP:
+        _check_archive(body, name)
+    elif not body[:16].startswith(_MAGIC):
+        _check_text(body, name)
+
+
+def _check_text(body: Text, name: str) -> None:
+    if _TELLTALE.search(body[:_HEAD]):
         raise UnreadableFile(
             f"{name} is a text that names other data, not a table of polygons: give the table "
             "itself, for example as .parquet, .gpkg, .fgb or .geojson."
         )
+    if body[:_BLANK].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return
+    if _LETTER.search(body):
+        raise UnreadableFile(
+            f"{name} spells letters as numbers (\\u0063 for c), by which it can hide what it says: "
+            "write it anew, for example with ogr2ogr."
+        )
+    if any(_is_asked(body, found.end()) for found in _CRS.finditer(body)):
+        raise UnreadableFile(
+            f"{name} says that its coordinate system is to be asked for at an address, which is "
+            "not done: give it the system's name (for example EPSG:4326), or write it anew "
+            "with ogr2ogr -a_srs."
+        )
+
+
+def _is_asked(body: Text, start: int) -> bool:
+    """Say whether what follows the word ``crs`` of a JSON is an address; or cannot be told."""
+    found = None
+    for longest in (_SHORT, _LONGEST):
+        rest = body[start : start + longest].decode("latin-1").lstrip()
+        if rest and rest[0] in ",]}":
+            return False  # it was no name of anything
+        rest = rest[1:].lstrip() if rest[:1] == ":" else ""
+        if rest and rest[0] in "\"'[tfn-0123456789":
+            return False
+        found = found or _pairs(rest)
+    return found is None or any(
+        name.lower() == "type" and str(value).lower() in ("link", "url") for name, value in found
+    )
+
+
+def _pairs(text: str) -> list[tuple[str, object]] | None:
+    """Return all names and values of the object with which a text begins; None if it does not."""
+    found: list[tuple[str, object]] = []
+    try:
+        json.JSONDecoder(object_pairs_hook=found.extend).raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+def _check_archive(body: Text, name: str) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(body[:])) as archive:
+            members = [one for one in archive.infolist() if not one.is_dir()]
+            if len(members) > _MEMBERS or sum(one.file_size for one in members) > _UNPACKED:
+                raise UnreadableFile(f"{name} holds too much: unpack it and give the table itself.")
+            for one in members:
+                inner = archive.read(one)
+                if inner[:4] != _ZIP and not inner.startswith(_MAGIC):
+                    _check_text(inner, f"{name} ({one.filename[:80]})")
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise UnreadableFile(
+            f"{name} is an archive that cannot be read ({error}): copy it again."
+        ) from error
 
 
 def check_table_file(path: Path, name: str) -> None:
@@ -61,12 +141,14 @@ def check_table_file(path: Path, name: str) -> None:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            if not file.read(1):
+                return  # GDAL says so
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body:
+                check_table(body, name)
     except OSError as error:
         raise UnreadableFile(
             f"{name} cannot be read ({error.strerror}): check its permissions."
         ) from error
-    check_table(head, name)
 
 
 def check_driver(driver: str, name: str) -> None:

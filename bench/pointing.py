@@ -1,0 +1,71 @@
+"""Files that point elsewhere: how many requests each form makes each reader send.
+
+    python bench/pointing.py --json rows.json
+
+A host counts what it is asked while images and tables of ``tests/pointing_forms.py`` are read that
+name it, and a file of another folder has pixels of one value that must not come out.  Wanted is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+from table import Row, save
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import pointing_forms as forms
+from counting_host import counting_host
+
+SECTION = "Files that point elsewhere"
+
+
+def main() -> None:
+    """Make, read and count."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rows = []
+    for kind, makers, readers in (
+        ("image", forms.RASTERS, forms.RASTER_READERS),
+        ("table", forms.TABLES, forms.TABLE_READERS),
+    ):
+        print(f"| {kind} | " + " | ".join(readers) + " |\n|---" + "|---" * len(readers) + "|")
+        for form, (name, make) in makers.items():
+            counts = [count(name, make, read) for read in readers.values()]
+            print(
+                f"| {form} | " + " | ".join(f"{n} ({how})" for n, how in counts) + " |", flush=True
+            )
+            asked = sum(n for n, _ in counts)
+            rows.append(Row(SECTION, f"{kind}: {form}", asked, "requests", 0, at_most=True))
+    print(f"\n{sum(int(row.value or 0) for row in rows)} requests, {len(rows)} forms")
+    if given.json:
+        save(rows, given.json)
+    sys.exit(any(row.value for row in rows))
+
+
+def count(name: str, make: forms.Make, read: object) -> tuple[int, str]:
+    """Return how often the host was asked, and whether the file was read or refused."""
+    with tempfile.TemporaryDirectory() as work:
+        served, here, far = (Path(work, part) for part in ("served", "here", "far"))
+        for folder in (served, here, far):
+            folder.mkdir()
+        forms.image(served / "a.tif", forms.SECRET)
+        forms.image(far / "secret.tif", forms.SECRET)
+        with counting_host(served) as host:
+            make(here / name, host.url, far / "secret.tif")
+            host.asked.clear()
+            how, answer = forms.outcome(read, here / name)  # type: ignore[arg-type]
+            shown = forms.shows(answer)
+            return len(host.asked) + 1000 * shown, "another file!" if shown else how
+
+
+if __name__ == "__main__":
+    main()
