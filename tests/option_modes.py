@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from option_inputs import INPUTS, PROBE, Quick, QuickObjects, frame, job
 from option_walk import ONCE, Given, Mode
 from selion.closerange import CropRun
+from selion.store import atomic_folder
 
 __all__ = ["EXEMPT", "INPUTS", "MODES", "OTHERS"]
 
@@ -42,6 +43,15 @@ def mapped(*_args, **kwargs):
     if kwargs.get("use"):
         kwargs["use"](made)
     return made
+
+
+def archived(out, *, force, **_asked):
+    """An archive that is published as a real one is, without its scenes."""
+    with atomic_folder(out, force) as made:
+        (made / "catalog.json").write_text("{}")
+    return SimpleNamespace(
+        items=[], tiles=[], options=SimpleNamespace(year=2024), catalogue=out / "catalog.json"
+    )
 
 
 SURVEY = SimpleNamespace(rows=list, refused=(), notes=(), options=SimpleNamespace(target=5))
@@ -519,16 +529,7 @@ MODES = {
         Mode(
             "simulate -o out --archive",
             {
-                "selion.simulation.archive.simulate_archive": lambda out, **_k: (
-                    out.mkdir(exist_ok=True)
-                    or SimpleNamespace(
-                        area={},
-                        items=[],
-                        tiles=[],
-                        options=SimpleNamespace(year=2024),
-                        catalogue="c",
-                    )
-                )
+                "selion.simulation.archive.simulate_archive": archived,
             },
         ),
     ],

@@ -104,19 +104,15 @@ def simulate_command(
 def _write_archive(
     out: Path, seed: int, size: int, centre: tuple[float, float], *, force: bool
 ) -> None:
-    """Write an archive, and its area as GeoJSON beside the catalogue."""
-    import json
-
+    """Write an archive, and say how it is mapped."""
     from selion.pipeline import demo
     from selion.simulation.archive import simulate_archive
-    from selion.store.atomic import write_text
 
     tile = max(size // 2 // 6, 20) * 6
     written = simulate_archive(
         out, seed=seed, centre=centre, tile_px=tile, draw=demo.write_outlines, force=force
     )
     area = out / "area.geojson"
-    write_text(area, json.dumps(dict(written.area)), force=True)
     click.echo(f"{len(written.items)} scenes of {len(written.tiles)} tiles; try:", err=True)
     click.echo(
         (

@@ -24,10 +24,12 @@ from selion.simulation.archive.nouns import Archive, ArchiveOptions, ArchiveSeas
 
 NOTE = "truth/archive.json"
 """Beside the truth, not beside the catalogue, where programs look for STAC documents."""
+AREA = "area.geojson"
+"""What ``selion map`` takes as the area of the archive."""
 
 
 def write_catalogue(archive: Archive) -> None:
-    """Write ``catalog.json``, ``collection.json`` and ``items/*.json``, and the note."""
+    """Write ``catalog.json``, ``collection.json``, ``items/*.json``, the area and the note."""
     layout = layout_of(archive.options.layout)
     folder = archive.folder
     (folder / "items").mkdir()
@@ -35,6 +37,7 @@ def write_catalogue(archive: Archive) -> None:
         _write(folder / "items" / f"{item['id']}.json", _linked(item))
     _write(folder / "collection.json", _collection(archive, layout))
     _write(folder / "catalog.json", _catalogue(archive, layout))
+    _write(folder / AREA, archive.area)
     _write(folder / NOTE, _note(archive))
 
 

@@ -71,7 +71,8 @@ def simulate_archive(
     Parameters
     ----------
     folder : path
-        Gets ``catalog.json``, ``collection.json``, ``items/``, one folder per tile, and ``truth/``.
+        Gets ``catalog.json``, ``collection.json``, ``items/``, ``area.geojson``, one folder per
+        tile, and ``truth/``.
     options : ArchiveOptions, optional
     draw : callable, optional
         Draws the outlines of the truth's fields: (Instances, options, file) ->, such as
