@@ -3,6 +3,7 @@ places spread over all its calls that change files, and given again.
 
     python bench/fault_verbs.py --verbs map query --kinds kill ENOSPC --places 5 --json rows.json
     python bench/fault_verbs.py --jobs 2 --all --table faults.md
+    python bench/fault_verbs.py --verbs map merge --random 50 --page docs/reliability.md
 
 Wanted is that the command ends in a sentence or is killed, leaves nothing half-written under a
 final name, and that the same command afterwards comes to the bytes of a run that nobody disturbed.
@@ -28,13 +29,14 @@ from table import Row, save
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import option_modes
-from fault_runs import KINDS, FaultRuns, can_mount, ready_inputs, spread
+from fault_runs import KINDS, Fault, FaultRuns, can_mount, ready_inputs, spread
 
 SECTION = "Faults: every verb, killed and refused"
 BEGIN, END = "<!-- table of faults -->\n", "\n<!-- end of the table -->"
 """Between which the table stands on a page."""
 HEADS = {
-    "kill": "killed", "steps": "killed at a rename", "size": "cut write", "tmpfs": "small disk",
+    "kill": "killed", "steps": "killed at a rename", "random": "killed at any time",
+    "size": "cut write", "tmpfs": "small disk",
     "full": "full disk", "readonly": "read-only", "INT": "Ctrl-C", "TERM": "TERM", "HUP": "HUP",
     "gone": "folder gone", "clock": "clock back", "twice": "two at once", "names": "odd names",
 }  # fmt: skip
@@ -49,18 +51,21 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["kill", "ENOSPC", "size"])
     parser.add_argument("--all", action="store_true", help="all kinds")
     parser.add_argument("--places", type=int, default=3, help="of each kind, for each command")
+    parser.add_argument("--random", type=int, default=0, help="kills at so many random times")
     parser.add_argument("--start", type=int, default=0, help="where the first place is")
     parser.add_argument("--first", action="store_true", help="only the first command of each verb")
     parser.add_argument("--jobs", type=int, default=1, help="verbs at once, each in a process")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path, help="Markdown: verbs x kinds")
-    parser.add_argument("--page", type=Path, help="page whose table is replaced")
+    parser.add_argument("--page", type=Path, help="page in whose table the rows are replaced")
     parser.add_argument("--counts", type=Path, help="JSON: what one process found")
     given = parser.parse_args()
     given.kinds = list(KINDS) if given.all else given.kinds
+    if given.random and "random" not in given.kinds:
+        given.kinds = [kind for kind in KINDS if kind in (*given.kinds, "random")]
     verbs = given.verbs or list(option_modes.MODES)
     began = time.monotonic()
-    if given.jobs > 1:
+    if len(verbs) > 1:
         with ThreadPoolExecutor(given.jobs) as pool:
             found = dict(
                 zip(verbs, pool.map(lambda verb: elsewhere(verb, given), verbs), strict=True)
@@ -76,7 +81,11 @@ def main() -> None:
         given.table.write_text(table)
     if given.page:
         before, begin, rest = given.page.read_text("utf-8").partition(BEGIN)
-        given.page.write_text(before + begin + "\n" + table + END + rest.partition(END)[2], "utf-8")
+        old, end, after = rest.partition(END)
+        kept = {verb: row for verb, row in read(old, given.kinds).items() if verb not in found}
+        known = {verb: (kept | found)[verb] for verb in option_modes.MODES if verb in kept | found}
+        table = drawn(known, given.kinds)
+        given.page.write_text(before + begin + "\n" + table + end + after, "utf-8")
     if given.json:
         save([row(verb, counts, wrong) for verb, (counts, wrong) in found.items()], given.json)
     sys.exit(any(wrong for _, wrong in found.values()))
@@ -93,7 +102,8 @@ def elsewhere(verb: str, given: argparse.Namespace) -> tuple[dict[str, int], lis
     with tempfile.TemporaryDirectory() as work:
         counts = Path(work, "counts.json")
         command = [sys.executable, __file__, "--verbs", verb, "--places", str(given.places)]
-        command += ["--start", str(given.start), "--counts", str(counts), "--kinds", *given.kinds]
+        command += ["--start", str(given.start), "--random", str(given.random)]
+        command += ["--counts", str(counts), "--kinds", *given.kinds]
         done = subprocess.run(
             command + ["--first"] * given.first, capture_output=True, text=True, check=False
         )
@@ -119,9 +129,7 @@ def examine(verb: str, given: argparse.Namespace) -> tuple[dict[str, int], list[
             here = Path(work) / f"{verb.replace(' ', '_')}-{number}"
             inputs = ready_inputs(here / "inputs", mode.words, mode.copies)
             runs = FaultRuns(verb, number, mode, here / "runs", inputs)
-            counted, failed = runs.examine(
-                lambda calls: spread(calls, kinds, given.places, given.start)
-            )
+            counted, failed = runs.examine(lambda calls: chosen(calls, kinds, given))
             counts.update(counted)
             wrong += failed
             shutil.rmtree(here, ignore_errors=True)
@@ -129,6 +137,26 @@ def examine(verb: str, given: argparse.Namespace) -> tuple[dict[str, int], list[
     print(head, f"({time.monotonic() - began:.0f} s)", end="\n", flush=True)
     print(*(f"    {one}\n" for one in wrong), sep="", end="", flush=True)
     return dict(counts), wrong
+
+
+def chosen(calls: list[str], kinds: tuple[str, ...], given: argparse.Namespace) -> list[Fault]:
+    """Choose the faults of a command."""
+    others = tuple(kind for kind in kinds if kind != "random" or not given.random)
+    faults = spread(calls, others, given.places, given.start)
+    return faults + spread(calls, ("random",), given.random, given.start) * bool(given.random)
+
+
+def read(table: str, kinds: list[str]) -> dict[str, tuple[dict[str, int], list[str]]]:
+    """Read the rows of a table that :func:`drawn` drew; none where it has other columns."""
+    head, _, *rows = [line.strip("| ") for line in table.strip().splitlines()] or ["", ""]
+    if head.split(" | ")[1:-1] != [HEADS.get(kind, kind) for kind in kinds]:
+        return {}
+    found = {}
+    for row in rows[:-1]:
+        verb, *cells, wrong = (cell.strip() for cell in row.split("|"))
+        counts = {kind: int(cell or 0) for kind, cell in zip(kinds, cells, strict=True)}
+        found[verb.strip("`")] = counts, ["as before"] * int(wrong)
+    return found
 
 
 def drawn(found: dict[str, tuple[dict[str, int], list[str]]], kinds: list[str]) -> str:

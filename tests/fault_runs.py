@@ -16,6 +16,7 @@ import contextlib
 import errno
 import os
 import pickle
+import random
 import resource
 import shutil
 import signal
@@ -54,8 +55,8 @@ LASTING = {"full": "ENOSPC", "readonly": "EROFS"}
 """What fails from a call on, until the command ends; on a full disk one may still remove."""
 MOMENTS = ("kill", "steps", *ERRORS, *SIGNALS, *LASTING, "gone", "clock", "EXDEV")
 """What happens at one of the calls, or from there on."""
-KINDS = (*MOMENTS, "size", "tmpfs", "twice", "names", "link")
-"""``steps`` are kills before and after each file gets its name."""
+KINDS = (*MOMENTS, "random", "size", "tmpfs", "twice", "names", "link")
+"""``steps`` are kills before and after each file gets its name, ``random`` ones at a time."""
 SIZES = {"size": (0, 1000, 20_000), "tmpfs": (8, 64, 256)}
 """Bytes that a file may have; KiB of the disk."""
 NAMES = (
@@ -77,6 +78,9 @@ PATIENCE = 120.0
 """Seconds after which a child hangs."""
 
 
+Watch = Callable[[], None]
+
+
 @dataclass(frozen=True)
 class Fault:
     """What happens to a run, and when."""
@@ -84,7 +88,8 @@ class Fault:
     kind: str
     """One of :data:`KINDS`."""
     at: int
-    """Number of the call from 1; of :data:`SIZES` the size, of a name its number from 0."""
+    """Number of the call from 1; of :data:`SIZES` the size, of a name its number from 0; of a time
+    thousandths of what a run takes that nobody disturbs."""
 
     def __str__(self) -> str:
         return f"{self.kind}@{self.at}"
@@ -101,6 +106,8 @@ class Ended:
     """A traceback."""
     modules: list[str] = field(default_factory=list)
     """What it has imported."""
+    seconds: float = 0.0
+    """How long it took."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +235,8 @@ class FaultRuns:
         self.made = 0
         self.restless: set[str] = set()
         """Files that are another one in each run, faults or not."""
+        self.seconds = 0.0
+        """What a run takes that nobody disturbs, and that imports nothing."""
 
     def fresh(self, called: str = "") -> Path:
         """Return a folder with what the command works on beside its output."""
@@ -239,8 +248,8 @@ class FaultRuns:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, here / name)
         return here
 
-    def run(self, here: Path, fault: Fault | None = None) -> Ended:
-        """Run the command in a child."""
+    def run(self, here: Path, fault: Fault | None = None, watch: Watch | None = None) -> Ended:
+        """Run the command in a child; ``watch`` looks at the folder meanwhile."""
 
         def work() -> Ended:
             patch = pytest.MonkeyPatch()
@@ -253,6 +262,7 @@ class FaultRuns:
             _stop_as_asked()
             child.watch()
             child.on = True
+            began = time.monotonic()
             try:
                 outcome = Walk(self.folder, self.inputs, patch).run(
                     self.mode, self.mode.words, where=here
@@ -266,9 +276,12 @@ class FaultRuns:
                     return Ended(Outcome(2, ("", said), (), (), (), "system"), child.calls)
                 return Ended(None, child.calls, traceback.format_exc())
             child.on = False
-            return Ended(outcome, child.calls, modules=list(sys.modules))
+            took = time.monotonic() - began
+            return Ended(outcome, child.calls, modules=list(sys.modules), seconds=took)
 
-        return in_child(work)
+        timed = fault is not None and fault.kind == "random"
+        dies = fault.at / 1000 * self.seconds if timed else None
+        return in_child(work, dies=dies, watch=watch)
 
     def examine(
         self, faults: Callable[[list[str]], list[Fault]]
@@ -286,7 +299,7 @@ class FaultRuns:
             return {}, [f"selion {self.verb}: {quiet.trouble[-500:] or quiet.outcome}"]
         imported(quiet.modules)
         other = self.fresh()
-        self.run(other)
+        self.seconds = self.run(other).seconds
         whole, twice = visible(truth), visible(other)
         self.restless = {
             name
@@ -310,11 +323,18 @@ class FaultRuns:
         try:
             with small_disk(here, fault) as grow:
                 before = visible(here)
-                hurt, *others = self._hurt(here, fault)
+                seen: set[str] = set()
+
+                def watch() -> None:
+                    with contextlib.suppress(OSError):  # it went while it was looked at
+                        seen.update(self._half(visible(here), before, truth))
+
+                hurt, *others = self._hurt(here, fault, watch)
                 grow()
                 tidying = called.startswith(("remove", "rmdir")) and fault.kind in MOMENTS
                 tidying |= fault.kind == "readonly"
                 return [
+                    *(f"meanwhile {one}" for one in sorted(seen)),
                     *(what for one in (hurt, *others) for what in _said_well(one, fault)),
                     *self._half(visible(here), before, truth),
                     *self._again(
@@ -324,10 +344,10 @@ class FaultRuns:
         finally:
             shutil.rmtree(here, ignore_errors=True)
 
-    def _hurt(self, here: Path, fault: Fault) -> list[Ended]:
+    def _hurt(self, here: Path, fault: Fault, watch: Watch) -> list[Ended]:
         """Run the command with a fault, or two at once."""
         if fault.kind != "twice":
-            return [self.run(here, fault)]
+            return [self.run(here, fault, watch if fault.kind == "random" else None)]
         with ThreadPoolExecutor(2) as both:
             return list(both.map(lambda _: self.run(here), range(2)))
 
@@ -428,7 +448,7 @@ def _said_well(hurt: Ended, fault: Fault) -> list[str]:
     if hurt.trouble:
         return [f"traceback: {hurt.trouble.strip().splitlines()[-1][:300]}"]
     if hurt.outcome is None:
-        return [] if fault.kind in ("kill", "steps") else ["it died"]
+        return [] if fault.kind in ("kill", "steps", "random") else ["it died"]
     if hurt.outcome.code not in (0, 1, 2, 3) + (130,) * (fault.kind in SIGNALS):
         return [f"exit code {hurt.outcome.code}"]
     return []
@@ -458,8 +478,13 @@ def visible(here: Path) -> dict[str, str]:
     return {name: body for name, body in _written(here, clean) if name in shown}
 
 
-def in_child(work: Callable[[], Any]) -> Any:
-    """Do something in a forked child; what it returns comes back, or that it was killed."""
+def in_child(
+    work: Callable[[], Any], *, dies: float | None = None, watch: Watch | None = None
+) -> Any:
+    """Do something in a forked child; what it returns comes back, or that it was killed.
+
+    ``dies`` are seconds after which it is; ``watch`` is called again and again meanwhile.
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -479,13 +504,19 @@ def in_child(work: Callable[[], Any]) -> Any:
             out.write(answer)
         os._exit(0)
     os.close(writing)
-    timer = time.monotonic() + PATIENCE
+    began = time.monotonic()
+    timer = began + PATIENCE
     answer = b""
     os.set_blocking(reading, False)
     while time.monotonic() < timer:
+        if dies is not None and time.monotonic() - began >= dies:
+            os.kill(child, signal.SIGKILL)
+            dies = None
         try:
             piece = os.read(reading, 1 << 20)
         except BlockingIOError:
+            if watch is not None:
+                watch()
             time.sleep(0.005)
             continue
         if not piece:
@@ -525,7 +556,10 @@ def spread(calls: list[str], kinds: tuple[str, ...], most: int, start: int = 0) 
     """Choose faults evenly over the calls of a command, each kind at its own places."""
     chosen = []
     for number, kind in enumerate(kinds):
-        if kind in SIZES:
+        if kind == "random":
+            times = random.Random(start)
+            chosen += [Fault(kind, times.randint(0, 1100)) for _ in range(most)]
+        elif kind in SIZES:
             chosen += [Fault(kind, size) for size in SIZES[kind][: max(most, 1)]]
         elif kind == "names":
             chosen += [Fault(kind, one) for one in range(len(NAMES))[: 2 * most]]
