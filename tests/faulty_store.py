@@ -1,11 +1,12 @@
-"""An object store that sometimes fails: moto behind a server that answers 503, is slow, cuts
-answers off, or loses what it did.
+"""An object store that sometimes fails: moto behind a server that answers 503 or 429, is slow, cuts
+answers off, says a wrong length, lists what was, loses what it did, or lets nobody in any more.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import threading
 import time
 from collections import Counter, deque
@@ -13,6 +14,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import Request, urlopen
 
 HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"}
+
+
+ERROR = "<Error><Code>{}</Code><Message>{}</Message></Error>"
+REFUSALS = {
+    "503": (503, [], b""),
+    "429": (429, [("Retry-After", "1")], b""),
+    "expired": (403, [], ERROR.format("ExpiredToken", "The token has expired.").encode()),
+    "vanished": (404, [], ERROR.format("NoSuchBucket", "There is no such bucket.").encode()),
+}
+"""What is answered without asking the store."""
+CONTENTS = re.compile(rb"<Contents>.*</Contents>", re.DOTALL)
 
 
 class Quiet(BaseHTTPRequestHandler):
@@ -31,9 +43,10 @@ class FaultyStore:
     """``with FaultyStore() as store``: environment variables for clients are in
     ``store.environment``, faults go into ``store.faults``.
 
-    A fault is (method, part of the path, kind, times): kind "503" is answered without asking,
-    "lost" after the store has done it, "cut" sends half of the answer, "slow" waits 1.5 seconds
-    first.
+    A fault is (method, part of the path, kind, times, after so many): kind "503" is answered
+    without asking, so are "429" (come again in a second), "expired" (a token) and "vanished" (a
+    bucket); "lost" after the store has done it, "cut" sends half of the answer, "short" the same
+    as if it were whole, "slow" waits 1.5 seconds first, "stale" lists nothing yet.
     """
 
     def __init__(self, bucket="bucket", host="127.0.0.1"):
@@ -51,7 +64,7 @@ class FaultyStore:
         self._behind = f"127.0.0.1:{port}"
         self._server = ThreadingHTTPServer((self._host, 0), self._handler())
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.host = f"{self._host}:{self._server.server_address[1]}"
         with urlopen(Request(f"http://{self._behind}/{self.bucket}", method="PUT")):
             pass
@@ -73,14 +86,17 @@ class FaultyStore:
             "AWS_VIRTUAL_HOSTING": "FALSE",
         }
 
-    def fault(self, method, path, kind, times=1):
-        self.faults.append([method, path, kind, times])
+    def fault(self, method, path, kind, times=1, after=0):
+        self.faults.append([method, path, kind, times, after])
 
     def _next_fault(self, method, path):
         with self._lock:
             self.asked[method] += 1
             for fault in self.faults:
-                if fault[0] == method and fault[1] in path and fault[3] > 0:
+                if method in fault[0].split() and fault[1] in path and fault[3] > 0:
+                    if fault[4] > 0:
+                        fault[4] -= 1
+                        continue
                     fault[3] -= 1
                     self.asked[fault[2]] += 1
                     return fault[2]
@@ -95,14 +111,18 @@ class FaultyStore:
                 kind = store._next_fault(self.command, self.path)
                 if kind == "slow":
                     time.sleep(1.5)
-                if kind == "503":
-                    self._answer(503, [], b"")
+                if kind in REFUSALS:
+                    self._answer(*REFUSALS[kind])
                     return
                 status, headers, answer = self._forward(body)
                 if kind == "lost":
                     self._answer(503, [], b"")
                 elif kind == "cut":
                     self._answer(status, headers, answer, sent=len(answer) // 2)
+                elif kind == "short":
+                    self._answer(status, headers, answer[: len(answer) // 2])
+                elif kind == "stale":
+                    self._answer(status, headers, CONTENTS.sub(b"", answer))
                 else:
                     self._answer(status, headers, answer)
 
@@ -116,7 +136,8 @@ class FaultyStore:
                         name: value
                         for name, value in self.headers.items()
                         if name.lower() != "connection"
-                    },
+                    }
+                    | {"Authorization": self.headers.get("Authorization") or "AWS any:body"},
                 )
                 answer = link.getresponse()
                 try:

@@ -13,6 +13,7 @@ import pytest
 
 from predict_toys import Toy
 from selion.errors import BadInput, FetchFailed, OutputExists, OutputFailed
+from selion.grid import whole
 from selion.prediction import (
     BlockJournal,
     JournalSource,
@@ -23,7 +24,16 @@ from selion.prediction import (
 )
 from selion.runners import Serial
 from selion.runners.processes import Processes
-from selion.store import ObjectFolder, is_object_url, object_store
+from selion.store import (
+    ObjectFolder,
+    create_cog,
+    fingerprint,
+    identity,
+    is_object_url,
+    object_store,
+    open_raster,
+)
+from selion.store.retry import RetryPolicy
 from strip_toys import image
 
 pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
@@ -44,6 +54,7 @@ def store(faulty, monkeypatch):
         monkeypatch.setenv(name, value)
     quick = replace(object_store.RETRY, backoff=0.01, answer=1.0)
     monkeypatch.setattr(object_store, "RETRY", quick)
+    monkeypatch.setattr(identity, "RETRY", quick)
     faulty.faults.clear()
     faulty.asked.clear()
     return faulty
@@ -85,6 +96,36 @@ def test_a_file_is_sent_whole_or_refused(store, folder, tmp_path, monkeypatch):
         place.upload(file, "map.bin")
     place.upload(file, "map.bin", force=True)
     assert place.get("map.bin") == file.read_bytes()
+
+
+def test_a_file_whose_acknowledgement_was_lost_is_ours(store, folder, tmp_path):
+    """The store has taken it and the answer went: what is there when it is sent again is ours."""
+    file = tmp_path / "map.bin"
+    file.write_bytes(b"map" * 100)
+    store.fault("PUT", "/map.bin", "lost", 1)
+    assert ObjectFolder(folder).upload(file, "map.bin") == f"{folder}/map.bin"
+    assert store.asked["lost"] == 1
+    with pytest.raises(OutputExists):
+        ObjectFolder(folder).upload(file, "map.bin")
+
+
+@pytest.mark.parametrize("kind", ["cut", "short", "503"])
+@pytest.mark.parametrize("scheme", ["s3", "http"])
+def test_a_raster_of_which_half_an_answer_came_is_read(store, folder, tmp_path, kind, scheme):
+    """GDAL keeps what came, and would fail at it again and again."""
+    here = image(40)
+    with create_cog(tmp_path / "a.tif", here.grid, here.bands, "uint16", block=128) as sink:
+        sink.write(whole(here.grid), here.read(whole(here.grid)).values)
+    name = f"{kind}-{scheme}.tif"  # GDAL keeps what it has read of a name
+    far = ObjectFolder(folder).upload(tmp_path / "a.tif", name)
+    address = far if scheme == "s3" else far.replace("s3://", f"http://{store.host}/")
+    store.fault("GET", name, kind, 1)
+    source = open_raster(address, retry=RetryPolicy(backoff=0.01))
+    assert (source.read(whole(here.grid)).values == here.read(whole(here.grid)).values).all()
+    assert store.asked[kind] == 1
+    store.fault("GET", name, "503", 2)
+    assert fingerprint(address)
+    assert store.asked["503"] >= 2
 
 
 @pytest.mark.parametrize("kind", ["503", "slow", "cut"])

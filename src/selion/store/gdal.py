@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import rasterio
@@ -97,6 +97,13 @@ def open_quietly(name: str, mode: str = "r", **options: Any) -> Any:
     """
     with quiet(NotGeoreferencedWarning):
         return rasterio.open(name, mode, **options)
+
+
+def forget(path: str) -> None:
+    """Let GDAL forget what it has cached of a file of a server: half an answer would stay."""
+    name = gdal_name(path)
+    with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=name), suppress(*GDAL_ERRORS):
+        open_quietly(name).close()
 
 
 def grid_of(dataset: Any, name: str) -> GeoBox:

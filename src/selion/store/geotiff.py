@@ -24,6 +24,7 @@ from selion.grid import Roi
 from selion.raster import Raster, Source
 from selion.store.gdal import (
     GDAL_ERRORS,
+    forget,
     gdal_settings,
     grid_of,
     open_quietly,
@@ -57,6 +58,10 @@ class _Layout:
     """GDAL's number, from 0, of the overview that is read instead of the full image."""
     driver: str | None = None
     """GDAL's name of what opened it, and opens it again."""
+
+
+REFUSED = "response code"
+"""What GDAL says where a server answers otherwise than with what was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +171,7 @@ class GeoTiffSource:
         roi = checked_region(roi, self.grid, shown(self.path))
         with _settings(self.path, self.retry):
             try:
-                values, mask = self._pixels(self._handle(), roi)
+                values, mask = self._read_again(roi)
             except GDAL_ERRORS as error:
                 raise UnreadableFile(
                     (
@@ -177,6 +182,17 @@ class GeoTiffSource:
                 ) from error
         valid = combine(mask, valid_pixels(values, self.bands, self.nodatas))
         return Raster(values, self.grid[roi], self.bands, valid, self.tags)
+
+    def _read_again(self, roi: Roi) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read a region; from a server a second time, without what came cut off the first time."""
+        try:
+            return self._pixels(self._handle(), roi)
+        except GDAL_ERRORS as error:
+            if remote_scheme(self.path) is None or REFUSED in str(error):
+                raise
+            self.close()
+            forget(self.path)
+            return self._pixels(self._handle(), roi)
 
     def _pixels(self, dataset: Any, roi: Roi) -> tuple[np.ndarray, np.ndarray | None]:
         rows, columns = roi
@@ -268,6 +284,17 @@ def _settings(path: str, retry: RetryPolicy | None) -> AbstractContextManager[No
 
 
 def _opened(path: str) -> Any:
+    """Open a raster; from a server a second time, without what came cut off the first time."""
+    try:
+        return _opened_once(path)
+    except GDAL_ERRORS as error:
+        if remote_scheme(path) is None or REFUSED in str(error):
+            raise
+        forget(path)
+        return _opened_once(path)
+
+
+def _opened_once(path: str) -> Any:
     """Open a raster with a driver that may open it; raises what GDAL does, and UnreadableFile."""
     first: Exception | None = None
     for driver in drivers_of(path):

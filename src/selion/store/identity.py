@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
@@ -15,7 +16,9 @@ from typing import Any
 from selion.errors import UnreadableFile
 from selion.store.redirects import open_watched
 from selion.store.remote import http_request
+from selion.store.retry import BUSY, RetryPolicy
 
+RETRY = RetryPolicy(tries=4, backoff=0.4)
 SAMPLE = 64 * 1024
 """Bytes that are read at each of the sampled places."""
 PLACES = 16
@@ -165,27 +168,37 @@ def _of_folder(path: Path) -> Iterable[object]:
 
 def _of_url(url: str) -> list[Any]:
     """Ask for the first bytes: signed addresses refuse HEAD."""
+    for failed in range(1, RETRY.tries + 1):
+        try:
+            return _first_of(url)
+        except (
+            urllib.error.URLError,
+            http.client.HTTPException,
+            TimeoutError,
+            ConnectionError,
+        ) as error:
+            code = None
+            if isinstance(error, urllib.error.HTTPError):
+                code = error.code
+                error.close()
+            if failed == RETRY.tries or (code is not None and code not in BUSY):
+                raise UnreadableFile(_unreachable(url, error)) from error
+        time.sleep(RETRY.pause(failed))
+    raise AssertionError
+
+
+def _first_of(url: str) -> list[Any]:
     request = http_request(url, Range=f"bytes=0-{SAMPLE - 1}")
-    try:
-        with open_watched(request, 60) as answer:
-            size = (answer.headers.get("Content-Range") or "").partition("/")[
-                2
-            ] or answer.headers.get("Content-Length")
-            return [
-                answer.headers.get("ETag"),
-                size,
-                answer.headers.get("Last-Modified"),
-                answer.read(SAMPLE),
-            ]
-    except (
-        urllib.error.URLError,
-        http.client.HTTPException,
-        TimeoutError,
-        ConnectionError,
-    ) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-        raise UnreadableFile(_unreachable(url, error)) from error
+    with open_watched(request, RETRY.answer) as answer:
+        size = (answer.headers.get("Content-Range") or "").partition("/")[2] or answer.headers.get(
+            "Content-Length"
+        )
+        return [
+            answer.headers.get("ETag"),
+            size,
+            answer.headers.get("Last-Modified"),
+            answer.read(SAMPLE),
+        ]
 
 
 def _of_object(url: str) -> list[Any]:

@@ -246,12 +246,14 @@ class ObjectFolder:
         import obstore
 
         address = f"{self.url.rstrip('/')}/{name}"
-        if path.stat().st_size <= WHOLE:
-            if not self.put(name, path.read_bytes(), replace=force):
-                raise exists(address)
-            return address
         if not force and self.has(name):
             raise exists(address)
+        if path.stat().st_size <= WHOLE:
+            content = path.read_bytes()
+            # one that appeared meanwhile may be ours, put by a request whose answer was lost
+            if not self.put(name, content, replace=force) and self.get(name) != content:
+                raise exists(address)
+            return address
         self._patiently(
             lambda: obstore.put(self._store, name, path, mode="overwrite", chunk_size=PART),
             f"{name} cannot be written",

@@ -1,0 +1,172 @@
+"""Commands that read from, and write to, an object store, while it fails in one way or the other.
+
+Each runs in a forked child, which has cached nothing, against :class:`FaultyStore`.  It comes to
+what it comes to with a store that works, or ends in one sentence with nothing half under a visible
+name; and the same command given again, to a store that works again, comes to the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import pytest
+
+from fault_runs import in_child, visible
+from option_inputs import INPUTS, Quick
+from option_walk import Inputs
+from selion.cli.main import cli
+from selion.errors import SelionError
+from selion.store import ObjectFolder, download, identity, object_store, ranges
+
+COMMANDS = {
+    "map from s3": "map s3://bucket/in/image.tif -o out.parquet --no-preview",
+    "map from http": "map {near}/image.tif -o out.parquet --no-preview",
+    "map to s3": "map {image} -o {far}/out/f.parquet --work {far}/work --no-preview",
+    "predict to s3": "predict {image} -o {far}/out/p.tif",
+    "query of s3": "query 12,50,12.01,50.01 s3://bucket/in/maps -o out.parquet",
+}
+"""To ``far``, a prefix of the store, or from ``near``, what it holds by plain HTTP."""
+ONCE, EVER = 2, 10**9
+KINDS = {
+    "503": ("GET PUT HEAD", ONCE),
+    "429": ("GET PUT HEAD", ONCE),
+    "slow": ("GET PUT HEAD", 1),
+    "cut": ("GET", ONCE),
+    "short": ("GET", ONCE),
+    "lost": ("PUT", ONCE),
+    "stale": ("GET", EVER),
+    "expired": ("GET PUT HEAD POST DELETE", EVER),
+    "vanished": ("GET PUT HEAD POST DELETE", EVER),
+}
+"""What fails, and how often."""
+MAY_END = ("expired", "vanished", "stale")
+"""After which a command may end in a sentence; after the others it goes on by itself."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a command."""
+
+    code: int
+    said: str
+    seen: dict[str, str]
+    """Files that a person sees, and hashes of them."""
+    far: dict[str, bytes]
+    """Objects that a person sees."""
+
+
+class StoreRuns:
+    """The commands, on prefixes of one store."""
+
+    def __init__(self, folder: Path, store, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.store, self.patch = folder, store, patch
+        self.inputs = Inputs(folder / "inputs", INPUTS)
+        self.made = 0
+        for name, value in store.environment.items():
+            patch.setenv(name, value)
+        patch.setenv("SELION_CACHE", str(folder / "cache"))
+        for module in (object_store, download, identity, ranges):
+            quick = replace(module.RETRY, backoff=0.01, answer=5.0, longest=1.0)
+            patch.setattr(module, "RETRY", quick)
+        self.image = in_child(self._prepare)
+
+    def _prepare(self) -> str:
+        there = ObjectFolder("s3://bucket/in")
+        image = Path(self.inputs["image"])
+        there.upload(image, "image.tif")
+        maps = Path(self.inputs["maps"])
+        for path in sorted(maps.rglob("*.parquet")):
+            there.upload(path, f"maps/{path.relative_to(maps).as_posix()}")
+        return str(image)
+
+    def fresh(self) -> tuple[Path, str]:
+        """Return an empty folder and an empty prefix."""
+        self.made += 1
+        here = self.folder / f"{self.made}"
+        here.mkdir()
+        return here, f"bucket/{self.made}"
+
+    def run(self, words: str, here: Path, prefix: str) -> Ended:
+        """Run a command; look at what there is once the store works again."""
+        code, said = in_child(lambda: self._run(words, here, prefix))
+        self.store.faults.clear()
+        return Ended(code, said, visible(here), in_child(lambda: _objects(prefix)))
+
+    def _run(self, words: str, here: Path, prefix: str) -> tuple[int, str]:
+        given = shlex.split(
+            words.format(
+                far=f"s3://{prefix}",
+                near=f"http://{self.store.host}/bucket/in",
+                image=self.image,
+            )
+        )
+        out, err = io.StringIO(), io.StringIO()
+        code, said = 0, ""
+        with self.patch.context() as patch:
+            patch.chdir(here)
+            patch.setattr("selion.pipeline.maps.load_refined", lambda *_a, **_k: Quick())
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    cli.main(given, prog_name="selion", standalone_mode=False)
+                except SystemExit as ended:
+                    code = int(ended.code or 0)
+                except (SelionError, click.ClickException) as error:
+                    code, said = 2, str(error)
+                except Exception as error:  # noqa: BLE001 - it is what is looked for
+                    code, said = 1, f"traceback: {type(error).__name__}: {error}"
+        return code, said
+
+    def examine(self, name: str, kind: str, places: int = 3) -> tuple[int, list[str]]:
+        """Put a command through a kind of fault; return how often, and what went wrong.
+
+        Where faults begin is spread over all requests that the command makes.
+        """
+        words, (methods, times) = COMMANDS[name], KINDS[kind]
+        here, prefix = self.fresh()
+        self.store.asked.clear()
+        truth = self.run(words, here, prefix)
+        if truth.code:
+            return 0, [f"{name}: {truth.said}"]
+        asked = sum(self.store.asked[method] for method in methods.split())
+        wrong = []
+        starts = sorted({asked * place // places for place in range(min(places, asked))})
+        for start in starts:
+            here, prefix = self.fresh()
+            self.store.fault(methods, "list-type" if kind == "stale" else "", kind, times, start)
+            hurt = self.run(words, here, prefix)
+            again = hurt if not hurt.code else self.run(words, here, prefix)
+            wrong += [f"{name}, {kind}@{start}: {one}" for one in _wrong(hurt, again, truth, kind)]
+        return len(starts), wrong
+
+
+def _objects(prefix: str) -> dict[str, bytes]:
+    """Return the objects that a person sees."""
+    place = ObjectFolder(f"s3://{prefix}")
+    shown = [
+        name
+        for name in place.names()
+        if not any(part.startswith((".", "work")) for part in name.split("/"))
+    ]
+    return {name: place.get(name) or b"" for name in shown}
+
+
+def _wrong(hurt: Ended, again: Ended, truth: Ended, kind: str) -> list[str]:
+    wrong = []
+    if hurt.code not in (0, 2):
+        wrong.append(f"exit code {hurt.code}, {hurt.said}")
+    if hurt.code and kind not in MAY_END:
+        wrong.append(f"it gives up: {hurt.said}")
+    if hurt.code and len(hurt.said.splitlines()) != 1:
+        wrong.append(f"not one sentence: {hurt.said!r}")
+    for ended in (hurt, again):
+        half = [k for k, v in ended.seen.items() if v != truth.seen.get(k)]
+        half += [k for k, v in ended.far.items() if v != truth.far.get(k)]
+        wrong += [f"half of {half} is there"] if half else []
+    if again.code or again.seen != truth.seen or again.far.keys() != truth.far.keys():
+        wrong.append(f"the same command again: exit code {again.code}, {again.said}")
+    return wrong
