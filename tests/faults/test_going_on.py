@@ -1,6 +1,7 @@
 """The same command goes on after a kill at any place, and a run that never was leaves nothing."""
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -61,6 +62,24 @@ def test_only_the_same_command_may_replace_what_it_left(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"out.txt", "out.txt.manifest.json"}
     with pytest.raises(OutputExists):
         call(again, "--out", out, "--size", 2)
+
+
+def test_a_note_that_somebody_removed_meanwhile_is_one_of_the_same_command_again(tmp_path):
+    out = tmp_path / "out"
+
+    def act(out, force, size):
+        store.write_text(out / "a", "x", force=True)
+        if size == 2:
+            shutil.rmtree(out)
+            (tmp_path / ".out.begun").unlink()
+            store.write_text(out / "b", "y", force=True)
+            raise OutputFailed("a is gone")
+
+    with pytest.raises(OutputFailed):
+        call(make(tmp_path / "p", act), "--out", out, "--size", 2)
+    ending = make(tmp_path / "p", lambda **given: act(**given | {"size": 1}))
+    call(ending, "--out", out, "--size", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def killed_after(act):

@@ -269,6 +269,8 @@ class Note:
             lines = "".join(f"{inode} {size} {changed}\n" for inode, size, changed in found)
             lines += f"{json.dumps(str(place))}\n"
             with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as note:
+                if not note.tell():  # somebody removed it
+                    note.write(f"{self.key}\n")
                 note.write(lines)
 
 
