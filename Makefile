@@ -45,7 +45,9 @@ test: $(V)/.test ## install what the tests need and run them
 test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as a language model that learns
 	$(BIN)/python -m pytest -q -m slow
 
-test-faults: $(V)/.test ## put every verb through every fault; the table: docs/reliability.md
+test-faults: $(V)/.test ## put every verb through every fault, and lose workers, nodes and stores; the tables: docs/reliability.md
+	$(BIN)/python bench/fault_stores.py --places 3 --page docs/reliability.md
+	$(BIN)/python -m pytest -q -m slow tests/faults tests/runners
 	$(BIN)/python bench/fault_verbs.py --all --places 3 --jobs 2 --page docs/reliability.md
 
 test-fuzz: $(V)/.test ## give every reader 10,000 hostile inputs (hours; COUNT=200 for a look)

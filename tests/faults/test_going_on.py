@@ -199,14 +199,16 @@ def test_work_folders_in_an_output_are_no_one_elses(tmp_path):
 
 
 @pytest.mark.skipif(not lock.LOCKS, reason="no file locks")
-def test_one_of_two_that_write_the_same_output_wins_and_the_other_says_so(tmp_path):
+def test_one_of_two_that_write_the_same_output_wins_and_the_other_says_so(tmp_path, monkeypatch):
+    """Also from another folder, and with other options."""
     out, said = tmp_path / "deep" / "out.txt", []
 
     def slow(out, force, size):
         if not said:
             for _ in range(2):
+                monkeypatch.chdir(out.parent)
                 with pytest.raises(BadInput, match="being written by another command") as other:
-                    call(make(tmp_path / "p", slow), "--out", out, "--size", len(said))
+                    call(make(tmp_path / "p", slow), "--out", out.name, "--size", len(said))
                 said.append(other)
             assert (out.parent / ".out.txt.begun").exists()
         store.write_text(out, "x", force=force)

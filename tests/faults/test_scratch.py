@@ -10,11 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import shapely
 
 from fault_runs import in_child
 from selion.closerange import run
 from selion.closerange.overlay import write_picture
 from selion.errors import OutputExists, OutputFailed
+from selion.fields.formats import write_layer
 from selion.store import atomic_folder, atomic_write, check_output, files_below, scratch
 
 HOLDS = """
@@ -110,14 +112,41 @@ def test_a_folder_that_was_taken_for_a_dead_ones_is_made_anew(tmp_path, monkeypa
     assert names(tmp_path) == ["a.txt"]
 
 
+def small_files(most):
+    """Let no file become larger; return what the limit was."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    return hard
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a call of Linux")
+@pytest.mark.parametrize("most", [0, 20_000, 60_000])
+def test_a_layer_for_which_there_is_no_space_is_refused(tmp_path, most):
+    """SQLite says many things of a full disk, and GDAL others."""
+
+    def work():
+        hard = small_files(most)
+        square = shapely.box(0, 0, 1, 1)
+        try:
+            with atomic_folder(tmp_path / "out") as made:
+                write_layer([{"a": 1}], [square], "EPSG:32633", made / "a.gpkg", "a", {"a": "x"})
+        except OutputFailed as error:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            return str(error)
+        return "written"
+
+    said = in_child(work)
+    assert said.startswith(f"{tmp_path}/out/a.gpkg was not written")
+    assert names(tmp_path) == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a call of Linux")
 def test_a_picture_that_a_full_disk_has_taken_half_is_refused(tmp_path):
     """Pillow writes in C and does not look how many bytes were taken."""
 
     def work():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        hard = small_files(1000)
         noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
         try:
             write_picture(noise, tmp_path / "a.jpg")

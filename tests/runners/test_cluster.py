@@ -4,8 +4,12 @@ address.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -142,6 +146,55 @@ def test_two_nodes_of_which_one_is_killed_come_to_the_same_bytes(cluster, truth,
         killer.join()
         assert 0 < seen[0] < 9, "the node was killed in the middle"
         assert blocks(tmp_path / "cluster") == truth
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from selion.errors import BadInput
+from selion.prediction import run_blocks
+from selion.runners import RunnerOptions, open_runner
+from test_cluster import work
+try:
+    with open_runner(RunnerOptions(f"ray://{sys.argv[1]}", threads=1)) as run:
+        run_blocks(work(Path(sys.argv[2]), 1.0), run)
+except BadInput as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_a_head_that_is_killed_is_one_sentence_and_the_same_run_goes_on(truth, tmp_path):
+    """Ray itself ends the process of a driver after a minute, with a page of its own."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    both = Nodes()
+    try:
+        head = _add(both)
+        _add(both)
+        both.wait_for_nodes()
+        path = os.pathsep.join((str(Path(__file__).parent), os.environ["PYTHONPATH"]))
+        driver = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, both.address, str(tmp_path / "blocks")],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "blocks").glob("*.block")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for one in (one for several in head.all_processes.values() for one in several):
+            with contextlib.suppress(OSError):
+                os.kill(one.process.pid, signal.SIGKILL)
+        said, _ = driver.communicate(timeout=120)
+    finally:
+        both.shutdown()
+    assert driver.returncode == 2, said
+    assert "its head" in said
+    assert "run the same command again" in said
+    assert 0 < len(blocks(tmp_path / "blocks")) < len(truth)
+    assert run_blocks(work(tmp_path / "blocks"), Serial()) == ()
+    assert blocks(tmp_path / "blocks") == truth
 
 
 def test_ray_client_comes_to_the_same_bytes_though_a_worker_dies_and_paths_are_relative(

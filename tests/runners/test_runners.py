@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner_toys import SecondTime, double, moody
+from runner_toys import Greedy, SecondTime, double, moody
 from selion.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
 from selion.runners import RunnerOptions, Serial, in_order, open_runner, processes
 from selion.runners.options import SCHEME
@@ -88,6 +88,21 @@ def test_workers_killed_while_they_wait_are_replaced(crew):
         os.kill(pid, signal.SIGKILL)
     again = {done.result[1] for done in crew(moody, list("abcdef"))}
     assert not pids & again
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its memory cannot be bounded so")
+def test_a_block_for_which_memory_is_short_is_set_aside_and_named(crew):
+    found = {done.number: done for done in crew(moody, ["a", "memory", "b"])}
+    assert isinstance(found[1].error, MemoryError)
+    assert found[1].tries == 3
+    assert [found[k].result[0] for k in (0, 2)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("how", [0, signal.SIGKILL])
+def test_blocks_for_which_memory_is_short_together_are_done_alone(crew, tmp_path, how):
+    list(crew(moody, list("ab")))  # both are there
+    found = list(crew(Greedy(tmp_path, how), range(3)))
+    assert sorted((done.result, done.error) for done in found) == [(k, None) for k in range(3)]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from selion.fields.schema import Origin
 from selion.fields.style import field_styles
 from selion.grid import LONLAT
 from selion.store.atomic import atomic_write, check_output
+from selion.store.scratch import final_name
 from selion.store.vectors import Bbox, read_polygons
 
 if TYPE_CHECKING:
@@ -109,12 +110,18 @@ def write_layer(
     path : path
     styles : mapping
         Name -> QML; QGIS takes the first by itself.
+
+    Raises
+    ------
+    OutputFailed
+        If it cannot be written.
     """
     import geopandas
 
     frame = geopandas.GeoDataFrame(list(rows), geometry=list(outlines), crs=crs)
-    _write_at(EPOCH.replace("Z", ".000Z"), frame, path, "GPKG", {"layer": layer})
-    embed_styles(path, layer, styles)
+    with _explained(final_name(path), path):
+        _write_at(EPOCH.replace("Z", ".000Z"), frame, path, "GPKG", {"layer": layer})
+        embed_styles(path, layer, styles)
 
 
 def embed_styles(path: Path, layer: str, styles: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.choosing import chosen_model
 from selion.pipeline.land_cover import LandCover, keep_cropland
-from selion.pipeline.opening import acquired, found_in, open_dates, planned
+from selion.pipeline.opening import acquired, check_unchanged, found_in, open_dates, planned
 from selion.pipeline.probabilities import (
     RunReport,
     block_map,
@@ -98,6 +98,8 @@ class MapJob:
     """Why this model, in a sentence; empty where it was named or is the only one."""
     look: prediction.Look | None = None
     """What was found in the image before; None: nobody looked."""
+    states: tuple[tuple[Path | str, Source, str], ...] = ()
+    """The files as they were opened, see :func:`selion.pipeline.opening.check_unchanged`."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -138,7 +140,7 @@ def prepare(
     segmenter = load(threads=options.threads)
     refuse_unused(segmenter, options)
     source, plan, look = planned(opened, segmenter, options.predict)
-    return MapJob(opened.name, source, segmenter, plan, load, choice.why, look)
+    return MapJob(opened.name, source, segmenter, plan, load, choice.why, look, opened.states)
 
 
 def _progress(on_step: OnStep) -> prediction.OnProgress:
@@ -173,6 +175,7 @@ def predict_image(
         probabilities = score_blocks(
             _work(job, folder, options, runner), runner, report, _progress(on_step)
         )
+        check_unchanged(job.states, probabilities.journal)
         write_scores(probabilities, out, _score_tags(job), report, force=force, on_step=on_step)
     conclude(out, report, told=told)
     return out
@@ -333,6 +336,7 @@ def _scores_to_table(
         probabilities = score_blocks(
             _work(job, folder, options, runner), runner, report, _progress(on_step)
         )
+        check_unchanged(job.states, probabilities.journal)
         job.model.rest()
         if options.scores is not None:
             write_scores(
@@ -373,6 +377,7 @@ def _objects_to_table(
             journal=seen,
             progress=_progress(on_step),
         )
+    check_unchanged(job.states, seen)
     job.model.rest()
     on_step("objects", 1, 1, f"{len(found.table):,}")
     _, outlines = _sized(options, job.plan.image_gsd)

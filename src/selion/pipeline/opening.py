@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from selion import prediction, store
 from selion.data.stacked import Cut
-from selion.errors import BadInput, BandMismatch, GridMismatch
+from selion.errors import BadInput, BandMismatch, GridMismatch, UnreadableFile
 from selion.grid import Roi
 from selion.imagery.item import is_item, open_item
 from selion.models import find_card
@@ -23,7 +23,7 @@ from selion.pipeline.choosing import chosen_model
 from selion.prediction.band_meanings import TAG
 from selion.prediction.band_names import DATES, read_names
 from selion.prediction.look import Understood
-from selion.raster import DOUBT, RECOGNISED, DerivedSource, Raster, Source
+from selion.raster import DOUBT, RECOGNISED, DerivedSource, FileSource, Raster, Source
 from selion.segmenter import LoadedModel
 
 DAY = re.compile(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d{3})")
@@ -48,6 +48,8 @@ class OpenedImage:
     """Sentences on how files were joined."""
     doubts: tuple[str, ...] = ()
     """Warnings of the same."""
+    states: tuple[tuple[Path | str, Source, str], ...] = ()
+    """Each image as it was opened: name, image, and what says which content it has."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
     if len(images) == 1:
         look = prediction.look_at(opened[0])
         source, _ = prediction.understood(opened[0], look, None)
-        return OpenedImage(paths[0], source, look, known[0][2])
+        return OpenedImage(paths[0], source, look, known[0][2], states=tuple(known))
     opened, cut = _on_one_grid(paths, opened)
     named: list[Source] = []
     warned: list[str] = []
@@ -144,7 +146,43 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
         digest.hexdigest()[:32],
         (said, *told, *filter(None, [cut])),
         (*doubts, *warned),
+        tuple(known),
     )
+
+
+def check_unchanged(
+    states: Sequence[tuple[Path | str, Source, str]], journal: prediction.BlockJournal
+) -> None:
+    """Refuse to go on with what was read of images that were changed since they were opened.
+
+    Finished blocks go: some may be of the one image, some of the other.
+
+    Parameters
+    ----------
+    states : sequence
+        See :attr:`OpenedImage.states`.
+    journal : BlockJournal
+        Of what was made from them.
+
+    Raises
+    ------
+    BadInput
+        If a file is another one now, or gone.
+    """
+    for name, source, state in states:
+        if not isinstance(source, FileSource):
+            continue
+        try:
+            now = store.known_image(source)[2]
+        except UnreadableFile:
+            now = ""
+        if now != state:
+            journal.remove()
+            what = "changed" if now else "removed"
+            raise BadInput(
+                f"{store.shown(str(name))} was {what} while it was being read, so nothing was made "
+                "of it: give the same command again when it stays as it is."
+            )
 
 
 def _on_one_grid(paths: Sequence[Path | str], opened: Sequence[Source]) -> tuple[list[Source], str]:

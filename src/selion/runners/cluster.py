@@ -72,6 +72,8 @@ class Cluster:
     threads: int
     """Cores that each block takes."""
     place: str
+    head: tuple[str, int] | None = None
+    """Where the head of the cluster listens, for drivers that are on it; None: elsewhere."""
 
     @property
     def workers(self) -> int:
@@ -90,6 +92,7 @@ class Cluster:
         try:
             while True:
                 if time.monotonic() - looked > LOOK:
+                    self._check_head()
                     room, looked = self.workers, time.monotonic()
                 while len(flying) < AHEAD * room and (job := queue.take()) is not None:
                     flying[remote.remote(payload, self.threads, folder, job.block)] = job
@@ -97,15 +100,37 @@ class Cluster:
                     return
                 yield from self._landed(flying, queue)
         except ConnectionError as lost:
-            # of Ray Client; a driver on the cluster is ended by Ray itself
             flying.clear()
             raise BadInput(
                 f"The connection to the cluster was lost ({_first_line(lost)}): run the same "
-                "command again, finished blocks are kept."
+                "command again when it is there, finished blocks are kept."
             ) from lost
         finally:
             for reference in flying:
                 self.ray.cancel(reference, force=True)
+
+    def _check_head(self) -> None:
+        """See whether the head of the cluster listens still.
+
+        Ray itself ends a driver without a head after a minute, whatever it is doing.
+
+        Raises
+        ------
+        ConnectionError
+            If it does not, twice.
+        """
+        for last in (False, True):
+            try:
+                if self.head is not None:
+                    socket.create_connection(self.head, timeout=ANSWER).close()
+            except OSError as error:
+                if last:
+                    raise ConnectionError(
+                        f"its head, {self.head[0]}:{self.head[1]}, does not answer"
+                    ) from error
+                time.sleep(1.0)
+            else:
+                return
 
     def _landed(self, flying: dict[Any, Job], queue: WorkQueue) -> Iterator[Done]:
         """Wait for a block or more."""
@@ -165,11 +190,18 @@ def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
     threads = options.share if local else options.threads or 1
     if mine:
         _connect(ray, options, threads)
+    place = "machine" if local else "cluster"
     try:
-        yield Cluster(ray, options.workers, threads, "machine" if local else "cluster")
+        yield Cluster(ray, options.workers, threads, place, _head(options) if mine else None)
     finally:
         if mine:
             ray.shutdown()
+
+
+def _head(options: RunnerOptions) -> tuple[str, int] | None:
+    """Return where the head of a cluster listens; None for Ray Client, which tells itself."""
+    host, _, port = options.name.removeprefix(SCHEME).rpartition(":")
+    return None if options.name == "ray" or int(port) == CLIENT else (host, int(port))
 
 
 def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:

@@ -28,6 +28,9 @@ STOPPED_SECONDS = 30.0
 class WorkerDied(RuntimeError):
     """A worker ended in the middle of a block: killed, stopped, out of memory, or crashed."""
 
+    starved = False
+    """Whether it was killed, as a system does that runs out of memory."""
+
 
 @dataclass(eq=False)
 class _Worker:
@@ -83,9 +86,11 @@ class _Worker:
             result, error = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(GRACE_SECONDS)
-            return None, WorkerDied(
+            died = WorkerDied(
                 f"A worker died in the middle of a block ({_fate(self.process.exitcode)})."
             )
+            died.starved = self.process.exitcode == -getattr(signal, "SIGKILL", 9)
+            return None, died
         return result, error
 
     def is_stuck(self) -> bool:

@@ -31,6 +31,11 @@ def is_fatal(error: BaseException) -> bool:
     return isinstance(error, SelionError) and not isinstance(error, UnreadableFile | FetchFailed)
 
 
+def is_starved(error: BaseException) -> bool:
+    """Say whether memory was short, or may have been: a worker killed without a word."""
+    return isinstance(error, MemoryError) or getattr(error, "starved", False)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Done:
     """A block that is done, or has failed."""
@@ -105,6 +110,8 @@ class Job:
     tries: int = 0
     not_before: float = 0.0
     """Time (monotonic) of its next try."""
+    alone: bool = False
+    """Whether nothing else is done beside it: there was not enough memory for several."""
 
 
 @dataclass(eq=False)
@@ -116,6 +123,8 @@ class WorkQueue:
     again: deque[Job] = field(default_factory=deque)
     open: int = 0
     """Jobs that were taken and are neither done nor waiting."""
+    _alone: Job | None = None
+    """The one of them beside which nothing is done."""
     _coming: Iterator[tuple[int, Any]] = field(init=False)
     _exhausted: bool = False
 
@@ -124,10 +133,13 @@ class WorkQueue:
 
     def take(self) -> Job | None:
         """Return the next job, its try counted; None: there is none at present."""
+        if self._alone is not None:
+            return None
         job = self._fresh() or self._due()
         if job is not None:
             job.tries += 1
             self.open += 1
+            self._alone = job if job.alone else None
         return job
 
     def _fresh(self) -> Job | None:
@@ -139,36 +151,49 @@ class WorkQueue:
         return None
 
     def _due(self) -> Job | None:
-        if self.again and self.again[0].not_before <= time.monotonic():
-            return self.again.popleft()
-        return None
+        ready = bool(self.again) and self.again[0].not_before <= time.monotonic()
+        return self.again.popleft() if ready and not self._held_up else None
+
+    @property
+    def _held_up(self) -> bool:
+        """Whether the next job waits until all others have ended."""
+        return bool(self.again) and self.again[0].alone and self.open > 0
+
+    def _ended(self, job: Job) -> None:
+        self.open -= 1
+        self._alone = None if self._alone is job else self._alone
 
     def done(self, job: Job, result: Any) -> Done:
         """Take a result."""
-        self.open -= 1
+        self._ended(job)
         return Done(job.number, job.block, result, tries=job.tries)
 
     def failed(self, job: Job, error: BaseException) -> Done | None:
         """Take a failure: None while the block is to be tried again, else the block that failed.
+
+        One for which memory was short is tried again with nothing beside it.
 
         Raises
         ------
         SelionError
             If the error concerns all blocks.
         """
-        self.open -= 1
+        self._ended(job)
         if is_fatal(error):
             raise error
         if job.tries >= self.tries:
             return Done(job.number, job.block, error=error, tries=job.tries)
+        job.alone = is_starved(error)
         job.not_before = time.monotonic() + PAUSE * 2 ** (job.tries - 1)
         self.again.append(job)
         return None
 
     @property
     def waiting(self) -> float | None:
-        """Seconds until a block may be tried again, if any waits for that."""
-        return max(self.again[0].not_before - time.monotonic(), 0.0) if self.again else None
+        """Seconds until a block may be tried again, if it waits for nothing else."""
+        if not self.again or self._held_up:
+            return None
+        return max(self.again[0].not_before - time.monotonic(), 0.0)
 
     @property
     def over(self) -> bool:

@@ -145,6 +145,21 @@ def is_scratch(path: Path) -> bool:
     )
 
 
+def final_name(path: Path) -> Path:
+    """Return the name that a file in a scratch folder is to have.
+
+    Examples
+    --------
+    >>> final_name(Path("maps/.selion-0123abcd/made/run/plots.gpkg")).as_posix()
+    'maps/run/plots.gpkg'
+    """
+    parts = path.parts
+    for number, part in enumerate(parts):
+        if OURS.fullmatch(part):
+            return Path(*parts[:number], *parts[number + 2 :])
+    return path
+
+
 def is_bare(folder: Path) -> bool:
     """Say whether there is nothing in a folder but scratch folders, which a killed run leaves."""
     return all(map(is_scratch, folder.iterdir()))
