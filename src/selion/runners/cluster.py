@@ -119,15 +119,15 @@ class Cluster:
         ConnectionError
             If it does not, twice.
         """
+        if self.head is None:
+            return
         for last in (False, True):
             try:
-                if self.head is not None:
-                    socket.create_connection(self.head, timeout=ANSWER).close()
+                socket.create_connection(self.head, timeout=ANSWER).close()
             except OSError as error:
                 if last:
-                    raise ConnectionError(
-                        f"its head, {self.head[0]}:{self.head[1]}, does not answer"
-                    ) from error
+                    where = "{}:{}".format(*self.head)
+                    raise ConnectionError(f"its head, {where}, does not answer") from error
                 time.sleep(1.0)
             else:
                 return
