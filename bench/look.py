@@ -1,6 +1,6 @@
 """Wrong and odd inputs, and what 'selion map' makes of each: the right map, a refusal or a warning.
 
-    python bench/look.py PAIR.tif [--size PIXELS]
+    python bench/look.py PAIR.tif [--size PIXELS] [--only products]
 
 PAIR.tif is a two-date image of red, green, blue and near infrared, in digital numbers.  Each case
 is made from it, written, and mapped; "wrong" would be another map without a word.
@@ -9,9 +9,11 @@ is made from it, written, and mapped; "wrong" would be another map without a wor
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,11 @@ from affine import Affine
 
 from selion.errors import SelionError
 from selion.pipeline import maps
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import product_toys as toys
+import stac_items
 
 COLOURS = ("red", "green", "blue", "nir")
 NAMES = tuple(f"{date}:{colour}" for date in ("window_a", "window_b") for colour in COLOURS)
@@ -168,6 +175,97 @@ def odd(pair: np.ndarray) -> Iterator[Case]:
     yield Case("the same date twice", np.concatenate([pair[:4], pair[:4]]))
 
 
+DAYS = ("2023-04-20", "2023-08-03")
+Writer = Callable[[Path, np.ndarray, str], Path]
+"""Writes (4, y, x) digital numbers of a day as a product below a folder, and returns its path."""
+
+
+def products(place: dict[str, Any]) -> Iterator[tuple[str, tuple[Writer, Writer], bool]]:
+    """Yield names of products, their writers for both dates, and whether a warning is wanted."""
+
+    def safe(folder: Path, values: np.ndarray, day: str, **more: Any) -> Path:
+        height, width = values.shape[1:]
+        scl = np.full((-(-height // 2), -(-width // 2)), 4)
+        more = {"scl": scl, **more}
+        return toys.write_safe(folder, values + 1000, day, **more, **place)
+
+    def zipped(folder: Path, values: np.ndarray, day: str) -> Path:
+        return toys.packed(safe(folder, values, day))
+
+    def metadata(folder: Path, values: np.ndarray, day: str) -> Path:
+        return safe(folder, values, day) / "MTD_MSIL2A.xml"
+
+    def old(folder: Path, values: np.ndarray, day: str) -> Path:
+        told = {"offsets": (), "baseline": "02.14"}
+        return safe(folder, np.asarray(values.astype(int) - 1000), day, **told)
+
+    def top(folder: Path, values: np.ndarray, day: str) -> Path:
+        return safe(folder, values, day, level="1C", scl=None)
+
+    def cloudy(folder: Path, values: np.ndarray, day: str) -> Path:
+        height, width = values.shape[1:]
+        scl = np.full((-(-height // 2), -(-width // 2)), 4)
+        scl[: len(scl) // 3] = 9
+        return safe(folder, values, day, scl=scl)
+
+    def landsat(folder: Path, values: np.ndarray, day: str, **more: Any) -> Path:
+        numbers = np.round((values / 10_000 + 0.2) / 2.75e-5)
+        return toys.write_landsat(folder, numbers, day, **more, **place)
+
+    def tar(folder: Path, values: np.ndarray, day: str) -> Path:
+        return toys.in_tar(landsat(folder, values, day, form="xml", number=9))
+
+    def bare(folder: Path, values: np.ndarray, day: str) -> Path:
+        return landsat(folder, values, day, form="", number=7)
+
+    def planet(folder: Path, values: np.ndarray, day: str) -> Path:
+        kind = "AnalyticMS_SR_harmonized_clip"
+        return toys.write_planet(folder / day, values[[2, 1, 0, 3]], kind, day=day, **place)
+
+    def eight(folder: Path, values: np.ndarray, day: str) -> Path:
+        order = [2, 2, 1, 1, 1, 0, 3, 3]
+        return toys.write_planet(folder / day, values[order], day=day, **place)
+
+    def radiance(folder: Path, values: np.ndarray, day: str) -> Path:
+        numbers, factors = values[[2, 1, 0, 3]] * 4, (2.5e-5,) * 4
+        return toys.write_planet(folder / day, numbers, "AnalyticMS", factors, day=day, **place)
+
+    def item(style: str, added: int) -> Writer:
+        def wrote(folder: Path, values: np.ndarray, day: str) -> Path:
+            height, width = values.shape[1:]
+            scl = np.full((-(-height // 2), -(-width // 2)), 4, np.uint8)
+            hrefs = {band: f"{band}.tif" for band in stac_items.BANDS}
+            told = stac_items.item(style=style, time=f"{day}T10:00:31Z", hrefs=hrefs)
+            for band, part in zip(COLOURS, values, strict=True):
+                toys.write_raster(
+                    folder / day / f"{band}.tif", (part + added).astype(np.uint16), "GTiff", **place
+                )
+            toys.write_raster(folder / day / "scl.tif", scl, "GTiff", zoom=2, **place)
+            path = folder / day / "item.json"
+            path.write_text(json.dumps(told))
+            return path
+
+        return wrote
+
+    yield "two .SAFE folders", (safe, safe), False
+    yield "two .SAFE, zipped", (zipped, zipped), False
+    yield "two MTD_MSIL2A.xml", (metadata, metadata), False
+    yield "a .SAFE and an older baseline", (safe, old), False
+    yield "a .SAFE and its zip, one cloudy", (safe, cloudy), True
+    yield "two .SAFE of L1C", (top, top), True
+    yield "two Landsat folders", (landsat, landsat), False
+    yield "two Landsat .tar", (tar, tar), False
+    yield "two Landsat folders without metadata", (bare, bare), False
+    yield "Landsat and Sentinel-2", (landsat, safe), False
+    yield "two PlanetScope images of 4 bands", (planet, planet), False
+    yield "two PlanetScope images of 8 bands", (eight, eight), False
+    yield "two PlanetScope radiances", (radiance, radiance), True
+    for style, added in (
+        ("earth-search", 0), ("c1", 1000), ("planetary-computer", 1000), ("cdse", 1000),
+    ):  # fmt: skip
+        yield f"two STAC items, {style}", (item(style, added), item(style, added)), False
+
+
 def write(case: Case, path: Path, like: dict[str, Any]) -> Path:
     """Write a case as a GeoTIFF."""
     count, height, width = case.values.shape
@@ -183,12 +281,15 @@ def write(case: Case, path: Path, like: dict[str, Any]) -> Path:
     return path
 
 
-def outcome(path: Path, model: str | None, right: tuple[int, float] | None) -> tuple[str, str, int]:
-    """Map a file; return what came of it, the sentence that says so, and the fields."""
+def outcome(
+    path: Path | list[Path], model: str | None, right: tuple[int, float] | None
+) -> tuple[str, str, int]:
+    """Map a file, or one for each date; return what came of it, what is said, and the fields."""
     options = maps.MapOptions()
     try:
         job = maps.prepare(path, model, options)
-        out, frame = maps.map_image(job, path.with_suffix(".parquet"), options, force=True)
+        first = path[0].parent / "both" if isinstance(path, list) else path
+        out, frame = maps.map_image(job, first.with_suffix(".parquet"), options, force=True)
     except SelionError as error:
         return "refused", str(error), 0
     count, area = len(frame), float(frame["metrics:area"].sum())
@@ -208,6 +309,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("pair", type=Path)
     parser.add_argument("--size", type=int, default=10_000)
+    parser.add_argument("--only", choices=["files", "products"])
     given = parser.parse_args()
     with rasterio.open(given.pair) as file:
         pair, like = file.read()[:, : given.size, : given.size], file.profile
@@ -228,12 +330,22 @@ def main() -> None:
         cut = (int(said.split()[0]), float(said.split()[1]))
         print(f"the right input: {count} fields, {float(area) / 1e4:.0f} ha\n")
         print("| input | outcome | fields | what is said |\n|---|---|---:|---|")
-        for k, case in enumerate(cases(pair)):
+        for k, case in enumerate([] if given.only == "products" else cases(pair)):
             path = write(case, Path(folder) / f"{k}.tif", like)
             bordered = case.name.startswith("border")
             what, sentence, found = outcome(path, case.model, cut if bordered else whole)
             totals[what] += 1
             print(f"| {case.name} | {what} | {found or ''} | {sentence[:110]} |", flush=True)
+        if not given.only or given.only == "products":
+            place = {"crs": like["crs"], "transform": like["transform"]}
+            for name, writers, warned in products(place):
+                with tempfile.TemporaryDirectory() as inner:
+                    parts = zip(writers, (pair[:4], pair[4:]), DAYS, strict=True)
+                    paths = [one(Path(inner), values, day) for one, values, day in parts]
+                    what, sentence, found = outcome(paths[::-1], None, whole)
+                what = "right, warned" if what == "right" and warned else what
+                totals[what] += 1
+                print(f"| {name} | {what} | {found or ''} | {sentence[:110]} |", flush=True)
     print(f"\n{sum(totals.values())} inputs: {dict(totals)}")
 
 

@@ -165,10 +165,16 @@ def in_tar(folder: Path) -> Path:
 
 
 def write_planet(
-    parent: Path, values: np.ndarray, kind="AnalyticMS_SR_8b", coefficients=(), udm2=None, **place
+    parent: Path,
+    values: np.ndarray,
+    kind="AnalyticMS_SR_8b",
+    coefficients=(),
+    udm2=None,
+    day="2023-07-20",
+    **place,
 ) -> Path:
     """Write a PlanetScope image of (4 or 8, y, x) in its product's order."""
-    scene = "20230720_101530_12_2461_3B"
+    scene = f"{day.replace('-', '')}_101530_12_2461_3B"
     path = parent / f"{scene}_{kind}.tif"
     write_raster(path, values.astype(np.uint16), "GTiff", nodata=0, **place)
     if udm2 is not None:

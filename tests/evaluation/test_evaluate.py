@@ -31,6 +31,7 @@ from selion.raster import Raster
 from selion.reports.evaluation import case_figures, write_report
 from selion.sample import Sample
 from selion.segmenter import InputSpec, Scaling, Segmenter
+from selion.training.run import other_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 GRID = GeoBox((128, 128), Affine(10, 0, 600000, 0, -10, 5300000), "EPSG:32633")
@@ -425,3 +426,43 @@ def test_the_verb_on_maps_and_its_bad_input(tmp_path):
         [str(tmp_path)],
     ):
         assert CliRunner().invoke(evaluate_command, wrong).exit_code == 2
+
+
+def test_chips_of_other_numbers_are_converted_together_as_on_a_map():
+    """One chip of them is all water, which tells nothing of an offset."""
+
+    @dataclass(frozen=True)
+    class Bright:
+        inputs: InputSpec = field(
+            default_factory=lambda: InputSpec(
+                ("red", "green", "blue", "nir"), Scaling((3000.0,)), window=64, multiple=16
+            )
+        )
+        classes: object = FTW3
+
+        def __call__(self, views):
+            dense = np.stack([view.pixels[3] > 3350 for view in views])
+            return np.stack([~dense, dense, np.zeros_like(dense)], 1).astype(np.float32)
+
+    rng = np.random.default_rng(0)
+    kinds = np.array([[300, 600, 250, 4000], [2000, 1500, 1000, 2700], [200, 300, 350, 80]])
+    samples = []
+    for key, shares in (("land", (0.4, 0.5, 0.1)), ("water", (0.0, 0.0, 1.0))):
+        cover = np.kron(rng.choice(3, (8, 8), p=shares), np.ones((16, 16), int))
+        values = kinds.T[:, cover] * rng.normal(1, 0.05, cover.shape)
+        ids = ndimage.label(cover == 0)[0].astype(np.int32)
+        names = ("red", "green", "blue", "nir")
+        samples.append(Sample(key, Raster(values, GRID, names), None, Instances(ids, GRID)))
+    moved = [
+        replace(one, image=replace(one.image, values=(one.image.values + 2000).astype(np.uint16)))
+        for one in samples
+    ]
+    assert not other_numbers(samples, Bright().inputs)
+    assert "2000 was added" in other_numbers(moved, Bright().inputs)[0]
+    options = replace(QUICK, baselines=False)
+    plain = evaluate({"m": Bright()}, samples, options=options)
+    shifted = evaluate({"m": Bright()}, moved, options=options)
+    assert plain.runs[0].values["pixel_iou"] > 0.9
+    np.testing.assert_equal(shifted.runs[0].values, plain.runs[0].values)
+    assert not any("numbers" in name for name in plain.settings)
+    assert "2000 was added" in shifted.settings["the images' numbers, for m"]

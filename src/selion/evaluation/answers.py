@@ -14,6 +14,7 @@ from selion.errors import BadInput
 from selion.labels import MIN_AREA
 from selion.metrics.image import ImageOptions
 from selion.metrics.summary import ScoreOptions
+from selion.prediction.look_together import alike
 from selion.prediction.objects import find_own_objects
 from selion.raster import Raster
 from selion.sample import Sample
@@ -94,6 +95,17 @@ def truth_ids(sample: Sample) -> np.ndarray:
     wanted = [sample.labels.classes.index(name) for name in sample.labels.classes.things]
     ids: np.ndarray = ndimage.label(np.isin(sample.labels.ids, wanted))[0].astype(np.int32)
     return ids
+
+
+def as_on_maps(samples: Sequence[Sample], model: Segmenter) -> tuple[list[Sample], tuple[str, ...]]:
+    """Return samples whose images are converted as a map of them would be, and what was done.
+
+    All are converted alike, see :func:`selion.prediction.look_together.alike`.
+    """
+    images, told = alike([sample.image for sample in samples], model.inputs)
+    return [
+        replace(sample, image=image) for sample, image in zip(samples, images, strict=True)
+    ], told
 
 
 def answer(model: Segmenter, sample: Sample, options: EvaluateOptions) -> Answer:

@@ -14,7 +14,7 @@ import numpy as np
 from selion import metrics, prediction
 from selion.classes import FTW3, ClassScheme
 from selion.errors import BadInput, UnknownName
-from selion.evaluation.answers import known_pixels, onto, truth_ids
+from selion.evaluation.answers import as_on_maps, known_pixels, onto, truth_ids
 from selion.grid import Lattice, photo_grid
 from selion.labels import Instances, class_labels
 from selion.metrics.deploy import CENTRES, SCALES, SCALINGS, SegmenterWrapper
@@ -77,7 +77,7 @@ def deployment_scores(
         raise UnknownName.among("family of changes", unknown[0], FAMILIES)
     model = as_classes(model)
     step = 1 if most is None else max(1, -(-len(samples) // most))
-    chosen = samples[::step]
+    chosen, _ = as_on_maps(samples[::step], model)
     found_squares = [(s.group, _square(model, s, size, options)) for s in chosen]
     groups = [group for group, square in found_squares if square is not None]
     squares = [square for _, square in found_squares if square is not None]

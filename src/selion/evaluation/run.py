@@ -17,6 +17,7 @@ from selion.evaluation.answers import (
     Answer,
     EvaluateOptions,
     answer,
+    as_on_maps,
     truth_ids,
     with_method,
 )
@@ -29,7 +30,7 @@ from selion.metrics.pixel import confusion
 from selion.metrics.protocol import PRUE_DIFFERENCES, PrueScores, prue_means, prue_scores
 from selion.metrics.report import Report
 from selion.metrics.statistics import Interval
-from selion.metrics.summary import compare, summarise
+from selion.metrics.summary import RunScores, compare, summarise
 from selion.models.card import ModelCard
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -78,12 +79,16 @@ def evaluate(
         )
     truths = {s.key: truth_ids(s) for s in samples}
     problems: list[str] = []
-    runs, extra = [], {}
+    runs: list[RunScores] = []
+    extra: dict[str, object] = {}
     usable = list(samples)
     answers: dict[str, dict[str, Answer]] = {}
     chosen = {name: with_method(options, model) for name, model in models.items()}
     for name, model in models.items():
-        answers[name], failed = _answers(name, model, usable, chosen[name], on_step)
+        shown, told = as_on_maps(usable, model)
+        if told:
+            extra[f"the images' numbers, for {name}"] = " ".join(told)
+        answers[name], failed = _answers(name, model, shown, chosen[name], on_step)
         problems += failed
         usable = [s for s in usable if s.key in answers[name]]
     for name, model in models.items():
@@ -98,7 +103,13 @@ def evaluate(
     cards = {name: as_model(model).card for name, model in models.items()}
     first = answers[next(iter(models))]
     blind = (
-        makers(usable, truths, first, next(iter(models.values())), next(iter(chosen.values())))
+        makers(
+            as_on_maps(usable, next(iter(models.values())))[0],
+            truths,
+            first,
+            next(iter(models.values())),
+            next(iter(chosen.values())),
+        )
         if options.baselines
         else {}
     )

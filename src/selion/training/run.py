@@ -17,8 +17,10 @@ from selion.models.architectures import check_window
 from selion.models.card import StartingPoint
 from selion.models.foundation.cards import EncoderCard, encoder_cards
 from selion.models.toml import to_toml
+from selion.prediction.look_together import MOST, alike
 from selion.progress import OnStep, silent
 from selion.sample import Sample
+from selion.segmenter import InputSpec
 from selion.training.checkpoint import BEST, STATE, check_same, load_facts
 from selion.training.datasets import check_samples, fingerprint, open_samples
 from selion.training.log import LOG
@@ -112,6 +114,7 @@ def plan_samples(
         from selion.training.beside import little_notes
 
         said += little_notes(samples, validation)
+    said += other_numbers(samples, recipe.input.spec())
     if not len(validation):
         said.append("There is no validation split: the model will have no scores.")
     start = starts_of(recipe)
@@ -136,6 +139,21 @@ def plan_samples(
         started_from=start,
     )
     return TrainingPlan(recipe, samples, validation, card, tuple(said))
+
+
+def other_numbers(samples: Sequence[Sample], inputs: InputSpec) -> list[str]:
+    """Warn of images that a map would convert first: what is learnt from them fits no map."""
+    step = max(1, len(samples) // MOST)
+    images = [samples[k].image for k in range(0, len(samples), step)][:MOST]
+    _, told = alike(images, inputs)
+    if not told:
+        return []
+    said = (
+        f"Warning: {' '.join(told)} So a map does before it asks the model; chips are learnt from "
+        "as they are. Make them of the image in digital numbers, or the model is mapped on "
+        "other numbers than it learnt from."
+    )
+    return [said]
 
 
 def starts_of(recipe: Recipe) -> tuple[StartingPoint, ...]:
