@@ -24,7 +24,8 @@
     └── MissingExtra          an optional dependency is not installed
 
 One message is one sentence: what was given, what was wanted, what to do.  The command line prints
-it and exits with 2 (3 for Incomplete).
+it and exits with 2 (3 for Incomplete).  What may make a map wrong, and is no failure, is an
+ImageWarning for callers in Python.
 """
 
 from __future__ import annotations
@@ -43,6 +44,20 @@ _LONG = re.compile(r"(\S{300})\S{700,}(\S{100})")
 """What is longer than any path."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Commands to a terminal, and halves of characters, which cannot be printed."""
+
+
+class ImageWarning(UserWarning):
+    """What may make a map wrong: it is made, and says so in its table's metadata too.
+
+    ``warnings.simplefilter("error", ImageWarning)`` makes failures of such warnings, and
+    ``"ignore"`` silences them.
+    """
+
+
+def plain_text(text: str, longest: int = 400) -> str:
+    """Return what a file says of itself as one line that can be printed anywhere."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    return line if len(line) <= longest else f"{line[: longest - 4]} ..."
 
 
 def without_secrets(text: str) -> str:

@@ -18,6 +18,8 @@ from selion.grid import Roi, ground_sampling_distance
 
 RECOGNISED, DOUBT = "recognised", "doubt"
 """Tags with a sentence on what a product is, and on what may make a map of it wrong."""
+MASKED = "masked"
+"""A tag of what has a mask, which leaves out clouds."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

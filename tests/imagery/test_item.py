@@ -142,5 +142,7 @@ def test_what_is_no_item_or_has_no_bands_is_refused(tmp_path):
             open_item(path)
     with pytest.raises(UnreadableFile, match="does not exist"):
         open_item(tmp_path / "no.json")
-    assert not is_item("a_MTL.json")
+    assert is_item(path)
+    path.write_text('{"type": "FeatureCollection", "features": []}')  # an area
+    assert not is_item(path)
     assert not is_item("https://example.org/a.tif")

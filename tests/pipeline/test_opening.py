@@ -39,6 +39,13 @@ def test_products_are_dates_in_the_order_of_their_days(tmp_path):
     assert again.source.read(whole(again.source.grid)).values[4, 0, 0] == LAST[0, 0, 0] - 900.0
 
 
+def test_clouds_that_are_left_out_are_a_warning(tmp_path):
+    scl = np.full((24, 32), 4)
+    scl[:12] = 9
+    opened = open_dates([write_safe(tmp_path, FIRST, scl=scl)])
+    assert "About 50% of the Sentinel-2 L2A of 2023-08-03" in " ".join(opened.look.warnings)
+
+
 def test_images_that_begin_some_pixels_apart_are_cut_to_what_they_share(tmp_path):
     first = write_raster(tmp_path / "a_2023-04-20.tif", FIRST, "GTiff")
     last = write_raster(tmp_path / "b_2023-08-03.tif", LAST, "GTiff", transform=moved(-8, 5))

@@ -219,3 +219,21 @@ def test_days_in_names_are_dates():
     look = look_at(raster(PAIR, names))
     assert look.dates == ("2023-04-01", "2023-08-01")
     assert look.bands[4] == "2023-08-01:red"
+
+
+def test_a_model_of_colours_is_not_shown_open_water():
+    colours = InputSpec(COLOURS[:3], Scaling((3000.0,), (0.0,), (0.0, 3.0)), (5.0, 5.0))
+    values = date(1)
+    wet = values[3] < values[1]  # as it was made: only water is darker in near infrared
+    for numbers in (values, values / 10_000, values + 1000):
+        source = raster(numbers.astype(np.float32), COLOURS)
+        made, look = understood(source, look_at(source), colours)
+        np.testing.assert_array_equal(made.read(whole(made.grid)).valid, ~wet)
+        assert "Open water is left out" in " ".join(look.said)
+    asked, look = understood(source, look_at(source), colours, water=True)
+    assert asked.read(whole(asked.grid)).valid is None
+    assert "water" not in " ".join(look.said)
+    both, look = understood(source, look_at(source), INPUTS)
+    assert both.read(whole(both.grid)).valid is None
+    fine = raster(values, COLOURS, metres=1.0)  # an aerial image: ponds are for the model
+    assert understood(fine, look_at(fine), colours)[0].read(whole(fine.grid)).valid is None

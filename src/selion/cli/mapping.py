@@ -142,7 +142,10 @@ def _map_image(image: tuple[str, ...], run: map_run.MapRun) -> None:
 
 def _refuse_area(image: str) -> None:
     """Refuse an area without a year, and wishes for scenes where there is an image already."""
-    if area.BOX.fullmatch(image) or opt.located(image).suffix.lower() in AREAS:
+    from selion.imagery.item import is_item
+
+    said = opt.located(image).suffix.lower() in AREAS
+    if area.BOX.fullmatch(image) or (said and not is_item(image) and "_MTL." not in image):
         raise click.UsageError(
             f"{opt.located(image)} is an area, not an image: give the year to map, for "
             "example --year 2024."

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,6 +47,8 @@ SPANS = {"blue": (0.44, 0.535), "green": (0.52, 0.6), "red": (0.62, 0.7), "nir":
 SEEN_ONLY = re.compile(r"visual|thumbnail|overview|preview|tci|true.?colou?r", re.IGNORECASE)
 """Assets that are there to be looked at."""
 ITEM = re.compile(r"/items/[^/?#]+/?$")
+LONGEST = 16 * 2**20
+"""Bytes of an item."""
 QA = 0b11111
 """Bits of Landsat's qa_pixel: fill, dilated cloud, cirrus, cloud, shadow of a cloud."""
 
@@ -70,7 +73,7 @@ class _Asset:
 
 
 def is_item(given: object) -> bool:
-    """Whether a path or an address is that of a STAC item, by its name.
+    """Whether a path is that of a STAC item, by what is in it, or an address, by its name.
 
     Examples
     --------
@@ -83,7 +86,11 @@ def is_item(given: object) -> bool:
     if remote_scheme(text) in ("http", "https"):
         path = urlsplit(text).path
         return path.endswith((".json", ".geojson")) or bool(ITEM.search(path))
-    return text.lower().endswith((".json", ".geojson")) and not text.endswith("_MTL.json")
+    place = Path(text).expanduser()
+    if place.suffix.lower() not in (".json", ".geojson") or not place.is_file():
+        return False
+    with place.open("rb") as file:
+        return b'"stac_version"' in file.read(LONGEST)
 
 
 def open_item(address: str | os.PathLike[str]) -> ProductSource:

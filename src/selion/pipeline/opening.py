@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from selion import prediction, store
 from selion.data.stacked import Cut
-from selion.errors import BadInput, BandMismatch, GridMismatch, UnreadableFile
+from selion.errors import BadInput, BandMismatch, GridMismatch, UnreadableFile, plain_text
 from selion.grid import Roi
 from selion.imagery.item import is_item, open_item
 from selion.models import find_card
@@ -23,7 +23,15 @@ from selion.pipeline.choosing import chosen_model
 from selion.prediction.band_meanings import TAG
 from selion.prediction.band_names import DATES, read_names
 from selion.prediction.look import Understood
-from selion.raster import DOUBT, RECOGNISED, DerivedSource, FileSource, Raster, Source
+from selion.raster import (
+    DOUBT,
+    MASKED,
+    RECOGNISED,
+    DerivedSource,
+    FileSource,
+    Raster,
+    Source,
+)
 from selion.segmenter import LoadedModel
 
 DAY = re.compile(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d{3})")
@@ -75,7 +83,9 @@ class JoinedDates(DerivedSource):
     @property
     def tags(self) -> Mapping[str, str]:
         """Those of the first, with the time of the last; what each one is, is told before."""
-        told = {k: v for k, v in self.source.tags.items() if k not in (RECOGNISED, DOUBT, TAG)}
+        told = {
+            k: v for k, v in self.source.tags.items() if k not in (RECOGNISED, DOUBT, MASKED, TAG)
+        }
         last = {k: v for k, v in self.others[-1].tags.items() if k in TIMES}
         return {k: v for k, v in told.items() if k not in TIMES} | last
 
@@ -127,7 +137,7 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
     joined = JoinedDates(named[order[0]], tuple(named[k] for k in order[1:]), names)
     listed = ", ".join(f"{Path(paths[k]).name}{days[k] and f' ({days[k]})'}" for k in order)
     said = f"{len(images)} files are {len(images)} dates, the first one first: {listed}."
-    told = filter(None, (opened[k].tags.get(RECOGNISED) for k in order))
+    told = [plain_text(text) for k in order if (text := opened[k].tags.get(RECOGNISED))]
     doubts = (
         ()
         if dated
@@ -282,10 +292,13 @@ def planned(
         source, told = prediction.understood(base, look, model.inputs)
     else:
         named = replace(look, bands=look.given)
-        source, told = prediction.understood(base, named, model.inputs)
+        source, told = prediction.understood(base, named, model.inputs, water=True)
     plan = prediction.plan(source, model, options, opened.fingerprint)
     if isinstance(source, Understood):
-        more = {"look": [source.gains, source.shifts, source.fillers, source.top]}
+        seen: list[object] = [source.gains, source.shifts, source.fillers, source.top]
+        if source.water is not None:
+            seen.append(astuple(source.water))
+        more = {"look": seen}
         plan = replace(plan, decided=plan.decided | more)
     chosen = options.gsd is not None or options.scale is not None
     warned = (*opened.doubts, *told.warnings, *prediction.judged(told, model.inputs, chosen=chosen))

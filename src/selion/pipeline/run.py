@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from selion import fields, imagery, store
-from selion.errors import BadInput
+from selion.errors import BadInput, ImageWarning
 from selion.models import load_model
 from selion.pipeline import areas, composites, maps
 from selion.pipeline.areas import AreaOptions, Survey
@@ -32,7 +33,7 @@ WHEN = "determination:datetime"
 
 
 def map_fields(
-    image: AreaLike | Source | ImageArray,
+    image: AreaLike | Source | ImageArray | Sequence[Path | str | Source],
     out: Path | str | None = None,
     model: str | Path | None = None,
     options: MapOptions | None = None,
@@ -48,9 +49,10 @@ def map_fields(
     Parameters
     ----------
     image : path, URL, Source, ndarray or xarray.DataArray; with ``year`` an area
-        GeoTIFF, COG, VRT, Zarr or photograph, or one in memory, which :func:`selion.as_raster`
-        tells the place of; or a file of polygons, a GeoDataFrame, a bounding box or GeoJSON
-        (:func:`selion.imagery.read_area`).
+        GeoTIFF, COG, VRT, Zarr, photograph, product (Sentinel-2, Landsat, PlanetScope) or STAC
+        item, or one in memory, which :func:`selion.as_raster` tells the place of; a list of them
+        is one place on several dates; or a file of polygons, a GeoDataFrame, a bounding box or
+        GeoJSON (:func:`selion.imagery.read_area`).
     out : path, optional
         The table: ``.parquet`` (fiboa), ``.gpkg``, ``.fgb``, ``.geojson`` or ``.pmtiles``.  None:
         nothing is written, which is for images of up to 100 million pixels.
@@ -78,6 +80,11 @@ def map_fields(
     ------
     SelionError
         One sentence that says what was given, what was wanted and what to do.
+
+    Warns
+    -----
+    ImageWarning
+        What may make the map of an image wrong; the table's metadata have it too.
     """
     options, on_step = options or MapOptions(), on_step or usual()
     if work is not None:
@@ -89,6 +96,8 @@ def map_fields(
                 "image without them."
             )
         job = maps.prepare(_image(image), model, options)
+        for said in job.warnings:
+            warnings.warn(said.removeprefix("Warning: "), ImageWarning, stacklevel=2)
         with _table(out, job) as path:
             return maps.map_image(job, path, options, force=force, on_step=on_step)[1]
     if isinstance(image, Source | ImageArray):
@@ -105,7 +114,8 @@ def map_fields(
     store.check_output(out, force)
     fields.format_of(out)
     place = areas.work_folder(out, options.work)
-    survey = areas.survey_area(image, year, area_options, work=place, on_step=on_step)
+    area = cast("AreaLike", image)
+    survey = areas.survey_area(area, year, area_options, work=place, on_step=on_step)
     return map_area(survey, out, model, options, force=force, on_step=on_step).frame
 
 
@@ -113,8 +123,14 @@ MOST_PIXELS = 100_000_000
 """Of an image whose fields are returned without a file: what is finished of it is not kept."""
 
 
-def _image(image: AreaLike | Source | ImageArray) -> Path | str | Source:
+def _image(
+    image: AreaLike | Source | ImageArray | Sequence[Path | str | Source],
+) -> Path | str | Source | list[Path | str | Source]:
     """Return what :func:`selion.pipeline.maps.prepare` takes."""
+    if isinstance(image, list | tuple) and all(
+        isinstance(one, str | os.PathLike | Source) for one in image
+    ):
+        return list(image)
     if isinstance(image, str | os.PathLike):
         return image if isinstance(image, str) else Path(image)
     if isinstance(image, Source):

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput, UnreadableFile, plain_text
 from selion.grid import Roi, ground_sampling_distance
 from selion.prediction.band_meanings import TAG, named_by_meaning
 from selion.prediction.band_names import BandName, read_names, with_dates
 from selion.prediction.band_orders import STACKS, best_order
 from selion.prediction.bands import STATEMENT
 from selion.prediction.number_kinds import BYTE, NumberKind, is_bytes, kind_of, wanted_numbers
-from selion.raster import DOUBT, RECOGNISED, DerivedSource, Raster, Source
+from selion.raster import DOUBT, MASKED, RECOGNISED, DerivedSource, Raster, Source
 from selion.segmenter import InputSpec
 
 PLACES, EDGE = 4, 64
@@ -31,6 +31,16 @@ STRETCHED = (
     "The model was trained on bytes, and these were stretched from other numbers by percentiles: "
     "outlines may be less sure."
 )
+SATELLITE = 8.0
+"""Metres from which on pixels are a satellite's."""
+WATER = (
+    "Open water is left out by the near infrared, which the model does not look at; --bands "
+    "red,green,blue maps it too, as flooded fields may want."
+)
+DARK_WATER = 1500.0
+"""Digital numbers of near infrared below which water lies."""
+CLOUDY = 0.05
+"""Share of a product that may be missing before it is said."""
 REVERSED = 0.2
 """Share of pixels, much brighter in red than in near infrared, that no land has."""
 
@@ -64,6 +74,30 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Water:
+    """Where (band, y, x) numbers show open water, by green and near infrared.
+
+    Reference: McFeeters: The use of the Normalized Difference Water Index (NDWI) in the delineation
+    of open water features (1996): (green - nir) / (green + nir) is above 0 over water.  Departure:
+    near infrared has to be dark too, as roofs and clouds are not.
+    """
+
+    green: int
+    nir: int
+    gain: float
+    shift: float
+    """Digital number = number * gain + shift."""
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Return (y, x) bool."""
+        green, nir = (
+            values[k].astype(np.float32) * self.gain + self.shift for k in (self.green, self.nir)
+        )
+        wet: np.ndarray = (green > nir) & (nir < DARK_WATER)
+        return wet
+
+
+@dataclass(frozen=True)
 class Understood(DerivedSource):
     """A source with the names and the numbers that a look found; (band, y, x) float32."""
 
@@ -73,6 +107,8 @@ class Understood(DerivedSource):
     fillers: tuple[float, ...] = ()
     top: float | None = None
     """Numbers above are cut off."""
+    water: Water | None = None
+    """What of it is open water, which is not there; None: all of it is mapped."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -97,6 +133,9 @@ class Understood(DerivedSource):
             empty = (values == filler).all(0)
             if empty.any():
                 valid = ~empty if valid is None else valid & ~empty
+        if self.water is not None:
+            wet = self.water(values)
+            valid = ~wet if valid is None else valid & ~wet
         if not self.is_plain:
             gains, shifts = (
                 np.asarray(some, np.float32)[:, None, None] for some in (self.gains, self.shifts)
@@ -123,10 +162,17 @@ def look_at(source: Source) -> Look:
     given, gsd = source.bands, ground_sampling_distance(source.grid)
     if STATEMENT in source.tags or "provenance" in source.tags:
         return Look(given, given, (), (), (0,) * len(given), gsd)
-    sample, fillers = _sample(source)
+    sample, fillers, missing = _sample(source)
     said, warnings = (
-        [source.tags[name]] if source.tags.get(name) else [] for name in (RECOGNISED, DOUBT)
+        [plain_text(source.tags[name])] if source.tags.get(name) else []
+        for name in (RECOGNISED, DOUBT)
     )
+    if source.tags.get(MASKED) and missing > CLOUDY:
+        warnings.append(
+            f"About {missing:.0%} of the {source.tags.get('product', 'product')} of "
+            f"{plain_text(source.tags.get('datetime', ''))[:10]} is cloud, shadow or without data: "
+            "fields there are missing."
+        )
     if fillers:
         listed = ", ".join(f"{value:g}" for value in fillers)
         said.append(f"Pixels of {listed} in all bands are taken as missing.")
@@ -154,14 +200,16 @@ def _few(names: tuple[str, ...]) -> str:
     return shown if len(names) <= 12 else f"{shown}, ..."
 
 
-def _sample(source: Source) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Return (band, n) float64 valid numbers, and numbers that stand for nothing.
+def _sample(source: Source) -> tuple[np.ndarray, tuple[float, ...], float]:
+    """Return (band, n) float64 valid numbers, those that stand for nothing, and what is missing.
+
+    The last is the share of pixels that are not valid.
 
     A place that cannot be read is left out, as its block will be: only where none can be read is
     that said here.
     """
     height, width = source.grid.shape
-    parts, broken = [], None
+    parts, broken, pixels = [], None, 0
     for y in np.unique(np.linspace(0, max(height - EDGE, 0), PLACES).astype(int)).tolist():
         for x in np.unique(np.linspace(0, max(width - EDGE, 0), PLACES).astype(int)).tolist():
             roi = (slice(y, min(y + EDGE, height)), slice(x, min(x + EDGE, width)))
@@ -171,16 +219,18 @@ def _sample(source: Source) -> tuple[np.ndarray, tuple[float, ...]]:
                 broken = error
                 continue
             values = part.values.astype(np.float64)
+            pixels += values[0].size
             known = np.isfinite(values).all(0)
             known &= True if part.valid is None else part.valid
             parts.append(values[:, known])
     if broken is not None and not parts:
         raise broken
     sample = np.concatenate(parts, axis=1)
+    missing = 1 - sample.shape[1] / max(pixels, 1)
     fillers = tuple(v for v in FILLERS if len(sample) > 1 and (sample == v).all(0).any())
     for value in fillers:
         sample = sample[:, ~(sample == value).all(0)]
-    return sample, fillers
+    return sample, fillers, missing
 
 
 def _by_values(
@@ -265,7 +315,9 @@ def _order_warnings(
     return tuple(found)
 
 
-def understood(source: Source, look: Look, inputs: InputSpec | None) -> tuple[Source, Look]:
+def understood(
+    source: Source, look: Look, inputs: InputSpec | None, *, water: bool = False
+) -> tuple[Source, Look]:
     """Return the source as a model wants it, and the look with what was done.
 
     Parameters
@@ -275,6 +327,9 @@ def understood(source: Source, look: Look, inputs: InputSpec | None) -> tuple[So
         At it.
     inputs : InputSpec, optional
         Of the model; None: only names are changed, numbers stay.
+    water : bool
+        Whether open water is mapped though the model, without near infrared, may take it for a
+        field.
 
     Returns
     -------
@@ -305,11 +360,26 @@ def understood(source: Source, look: Look, inputs: InputSpec | None) -> tuple[So
             warnings.append(STRETCHED)
     elif wanted == "bytes" and source.dtype != np.uint8:
         top = BYTE
+    wet = None if water else _unseen_water(look, inputs)
+    if wet is not None:
+        said.append(WATER)
     told = replace(look, said=tuple(filter(None, said)), warnings=tuple(dict.fromkeys(warnings)))
-    made = Understood(source, look.bands, tuple(gains), tuple(shifts), look.fillers, top)
-    if made.is_plain and made.names == source.bands and not look.fillers:
+    made = Understood(source, look.bands, tuple(gains), tuple(shifts), look.fillers, top, wet)
+    if made.is_plain and made.names == source.bands and not look.fillers and wet is None:
         return source, told
     return made, told
+
+
+def _unseen_water(look: Look, inputs: InputSpec | None) -> Water | None:
+    """Return what tells water in one date of a satellite's, for a model without near infrared."""
+    if inputs is None or len(look.kinds) != 1 or look.gsd is None or look.gsd < SATELLITE:
+        return None
+    if "nir" in {name.colour for name in read_names(inputs.bands)} or inputs.dates:
+        return None
+    kind, names = look.kinds[0], [name.colour for name in read_names(look.bands)]
+    if kind.name in ("bytes", "stretched", "unknown") or not {"green", "nir"} <= set(names):
+        return None
+    return Water(names.index("green"), names.index("nir"), kind.gain, kind.shift)
 
 
 def _to_digital(
@@ -335,7 +405,7 @@ def _told(look: Look, date: str, kind: NumberKind) -> str:
 
 
 def _to_bytes(source: Source, look: Look) -> tuple[list[float], list[float]]:
-    sample, _ = _sample(source)
+    sample, *_ = _sample(source)
     if sample.size == 0:
         return [1.0] * len(look.bands), [0.0] * len(look.bands)
     known = [
@@ -387,10 +457,11 @@ def judged(look: Look, inputs: InputSpec, *, chosen: bool) -> tuple[str, ...]:
     wants = {name.colour for name in read_names(inputs.bands)}
     if "nir" in have and "nir" not in wants and wants & have:
         found.append("The image has a near infrared, which the model does not look at.")
-    if look.gsd is not None and look.gsd >= 8 and "nir" not in wants and inputs.gsd is not None:
+    if look.gsd is not None and look.gsd >= SATELLITE and "nir" not in wants and inputs.gsd:
+        water = "" if "nir" in have else ", and water may be taken for a field"
         found.append(
-            "One date in colour at such pixels is little to tell fields by, and water may be taken "
-            "for a field: give two dates of the season as two files, spring.tif autumn.tif."
+            f"One date in colour at such pixels is little to tell fields by{water}: give two dates "
+            "of the season as two files, spring.tif autumn.tif."
         )
     named = {name.date for name in read_names(inputs.bands)}
     if len(named) > 1 and len(look.dates) > 1 and not named <= set(look.dates):

@@ -11,7 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import GridMismatch
 from selion.grid import Roi
-from selion.raster import DOUBT, RECOGNISED, Raster, Source
+from selion.raster import DOUBT, MASKED, RECOGNISED, Raster, Source
 from selion.store.regions import checked_region
 from selion.store.valid import combine, valid_pixels
 
@@ -197,7 +197,7 @@ def checked_product(source: ProductSource, masked: str) -> ProductSource:
     )
     if fits:
         said = f"{source.tags.get(RECOGNISED, '')} {masked}"
-        return replace(source, tags={**source.tags, RECOGNISED: said})
+        return replace(source, tags={**source.tags, RECOGNISED: said, MASKED: "yes"})
     doubt = "Its mask does not lie on its bands, so clouds are not left out."
     told = " ".join(filter(None, (source.tags.get(DOUBT, ""), doubt)))
     return replace(source, mask=None, tags={**source.tags, DOUBT: told})
