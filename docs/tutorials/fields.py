@@ -10,6 +10,7 @@
 # %%
 import json
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import selion
@@ -65,6 +66,13 @@ instances
 # %%
 fields = selion.to_fields(instances)
 fields[["metrics:area", "metrics:perimeter", "confidence"]].describe().round(2)
+
+# %% [markdown]
+# A table of fields is a GeoDataFrame, so geopandas' own map shows it, where folium, matplotlib and
+# mapclassify are installed:
+
+# %%
+fields.explore("confidence", tiles=None) if find_spec("folium") else "no folium here"
 
 # %% [markdown]
 # With `pip install 'selion[notebook]'` and `from selion.reports.notebook import show_fields`,

@@ -17,9 +17,10 @@ from selion.cli.progress import reporter
 
 @click.command(
     "predict",
-    help="Predict the class probabilities of an image, as a COG whose tags name its classes.",
+    help="Predict the class probabilities of an image, as a COG whose tags name its classes. "
+    "Several images are one place on several dates.",
 )
-@click.argument("image")
+@click.argument("image", nargs=-1, required=True)
 @running.out
 @opt.model
 @opt.window_options
@@ -27,7 +28,9 @@ from selion.cli.progress import reporter
 @running.work
 @running.options
 @opt.run_options
-def predict_command(image: str, out: Path | str, model: str | None, **values: Any) -> None:
+def predict_command(
+    image: tuple[str, ...], out: Path | str, model: str | None, **values: Any
+) -> None:
     """Go from an image to class probabilities."""
     from selion.pipeline import maps, probabilities
     from selion.reports.preview import write_score_preview
@@ -40,7 +43,7 @@ def predict_command(image: str, out: Path | str, model: str | None, **values: An
         if not given.dry_run:
             probabilities.check_output(place.out, given.force)
         options = replace(map_options(values), work=place.work, journal=place.journal)
-        job = maps.prepare(image, model, options)
+        job = maps.prepare(list(image), model, options)
         if given.dry_run:
             map_run.print_plan(job, say, as_json=given.as_json)
             return
