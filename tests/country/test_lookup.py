@@ -18,16 +18,18 @@ import pyogrio
 import pytest
 import shapely
 from click.testing import CliRunner
+from geopandas.testing import assert_geodataframe_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pmtiles.reader import MemorySource, Reader
 
 from command_line import run_here as selion
 from country_partitions import CRS84, write_table
-from selion import fields
+from selion import cores, fields, imagery
 from selion.cli.country import stats_command
 from selion.country import (
     count_fields,
+    extract,
     find_field,
     merge_maps,
     open_maps,
@@ -38,6 +40,7 @@ from selion.country import (
     row_groups,
     scan,
     shown,
+    write_query,
     write_tiles,
     write_units,
 )
@@ -47,6 +50,7 @@ from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
 from selion.fields.schema import Origin
 from selion.fields.table import geohash
 from selion.store import pmtiles
+from selion.store.vectors import read_metadata
 
 ACROSS = 120
 
@@ -111,6 +115,55 @@ class Counting(io.BytesIO):
         found = super().read(*arguments)
         self.taken += len(found)
         return found
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("columns", [None, ["confidence"]])
+def test_many_fields_are_written_as_they_are_read(maps, tmp_path, monkeypatch, clip, columns):
+    """The same rows as with all of them in memory, which the ordinary way has."""
+    area = imagery.read_area((10.113, 49.111, 10.717, 49.613))
+    wanted = query(maps, area, columns, clip=clip)
+    write_query(maps, area, tmp_path / "held.parquet", columns, clip=clip)
+    monkeypatch.setattr(extract, "MANY", 10)
+    monkeypatch.setattr(extract, "query", None)
+    found = write_query(maps, area, tmp_path / "streamed.parquet", columns, clip=clip)
+    assert len(found.frame) == len(wanted.frame) > 1000
+    assert found.reading == wanted.reading
+    held, streamed = (
+        geopandas.read_parquet(tmp_path / f"{name}.parquet").sort_values("id", ignore_index=True)
+        for name in ("held", "streamed")
+    )
+    assert_geodataframe_equal(streamed[held.columns], held, check_dtype=False)
+    assert list(found.frame.columns)[:-1] == [
+        name for name in ("metrics:area", "confidence") if columns is None or name in columns
+    ]
+    assert found.frame["confidence"].sum() == pytest.approx(held["confidence"].sum())
+    about = pyogrio.read_info(tmp_path / "streamed.parquet") if has_parquet() else None
+    assert about is None or about["features"] == len(held)
+    geo = read_metadata(tmp_path / "streamed.parquet")["geo"]["columns"]["geometry"]
+    assert geo["bbox"] == pytest.approx(held.total_bounds.tolist())
+    assert geo["geometry_types"] == ["Polygon"]
+    again = query(tmp_path / "streamed.parquet", (10.3, 49.3, 10.4, 49.4)).frame
+    assert set(again["id"]) == set(query(maps, (10.3, 49.3, 10.4, 49.4)).frame["id"])
+
+
+def has_parquet():
+    return "Parquet" in pyogrio.list_drivers()
+
+
+def test_many_fields_in_a_format_that_is_held_are_refused_with_the_figure(
+    maps, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(extract, "MANY", 10)
+    monkeypatch.setattr(cores, "SMALL", 0)
+    monkeypatch.setattr(cores, "usable_memory", lambda: 2**20)
+    area = imagery.read_area((9, 48, 13, 51))
+    with pytest.raises(BadInput, match=r"\.gpkg of the 14,400 fields .*0\.0 GB.*write \.parquet"):
+        write_query(maps, area, tmp_path / "all.gpkg")
+    write_query(maps, area, tmp_path / "all.parquet")
+    with pytest.raises(BadInput, match="holds 14,400 polygons, and reading them takes"):
+        fields.read_fields(tmp_path / "all.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["all.parquet"]
 
 
 def test_a_district_reads_few_row_groups_and_few_bytes(maps):

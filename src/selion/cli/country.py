@@ -211,7 +211,7 @@ def query_command(
 ) -> None:
     """Cut out."""
     given = opt.taken(opt.VerbChoice, values)
-    from selion import country, fields, store
+    from selion import country, fields, imagery, store
 
     began = time.monotonic()
     store.check_output(out, given.force)
@@ -220,9 +220,8 @@ def query_command(
     wanted = (
         None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     )
-    found = country.query(opened, area, wanted, clip=not whole)
-    origin = fields.read_origin(opened.parts[0].path) if opened.parts else None
-    fields.write_fields(found.frame, out, origin, force=given.force)
+    where = imagery.read_area(area)
+    found = country.write_query(opened, where, out, wanted, clip=not whole, force=given.force)
     facts = _summary(found.frame)
     if found.frame.empty:
         facts["note"] = _nothing_there(opened, area)

@@ -7,6 +7,7 @@ from .cluster_model import SimulatedRun as SimulatedRun
 from .cluster_model import Work as Work
 from .cluster_model import simulate as simulate
 from .cluster_model import sweep as sweep
+from .extract import write_query as write_query
 from .lattice import Cell as Cell
 from .lattice import cut_area as cut_area
 from .lookup import QueryResult as QueryResult

@@ -101,9 +101,9 @@ def query(
     maps = maps if isinstance(maps, Maps) else open_maps(maps)
     area = area if isinstance(area, imagery.Area) else imagery.read_area(area)
     reading = Reading(of_bytes=sum(part.bytes for part in maps.parts))
-    frames = [_inside(table, area) for table in scan(maps, area.boxes, columns, reading)]
-    frame = _stacked(frames, maps, columns)
-    return QueryResult(_clipped(frame, area) if clip else frame, reading)
+    found = map(to_frame, scan(maps, area.boxes, columns, reading))
+    frame = _stacked([part[inside(part, area)] for part in found], maps, columns)
+    return QueryResult(cut(frame, area) if clip else frame, reading)
 
 
 def _stacked(frames: list[GeoDataFrame], maps: Maps, columns: Sequence[str] | None) -> GeoDataFrame:
@@ -116,20 +116,19 @@ def _stacked(frames: list[GeoDataFrame], maps: Maps, columns: Sequence[str] | No
         return geopandas.GeoDataFrame({"id": pd.array([], dtype="string")}, geometry=[], crs=LONLAT)
     with opened(maps.parts[0]) as file:
         return to_frame(
-            file.read_row_groups([], _wanted(file.schema_arrow.names, columns, maps.parts[0].path))
+            file.read_row_groups([], wanted(file.schema_arrow.names, columns, maps.parts[0].path))
         )
 
 
-def _inside(table: pa.Table, area: Area) -> GeoDataFrame:
-    """Keep the rows that share more than an edge with an area."""
+def inside(frame: GeoDataFrame, area: Area) -> np.ndarray:
+    """Return which fields share more than an edge with an area, (n,) bool."""
     import shapely
 
-    frame = to_frame(table)
     shapely.prepare(area.geometry)
     shapes = frame.geometry.to_numpy()
     try:
-        shares = shapely.intersects(area.geometry, shapes)
-        return frame[shares & ~shapely.touches(area.geometry, shapes)]
+        shares: np.ndarray = shapely.intersects(area.geometry, shapes)
+        return shares & ~shapely.touches(area.geometry, shapes)
     except shapely.errors.GEOSException as error:
         raise BadInput(
             f"The map holds a field that no area can be compared with ({error}): repair it, or "
@@ -137,7 +136,8 @@ def _inside(table: pa.Table, area: Area) -> GeoDataFrame:
         ) from error
 
 
-def _clipped(frame: GeoDataFrame, area: Area) -> GeoDataFrame:
+def cut(frame: GeoDataFrame, area: Area) -> GeoDataFrame:
+    """Cut fields at the edge of an area, and measure those anew that it cuts."""
     import shapely
 
     shapes = frame.geometry.to_numpy().copy()
@@ -224,7 +224,7 @@ def _scan_part(
     with opened(part) as file:
         if not part.name:  # nobody has looked at what only an index names
             check_table(part.path, read_metadata(part.path)["geo"]["columns"]["geometry"])
-        names = _wanted(file.schema_arrow.names, columns, part.path)
+        names = wanted(file.schema_arrow.names, columns, part.path)
         reading.parts += 1
         reading.of_groups += file.num_row_groups
         for group in range(file.num_row_groups):
@@ -249,7 +249,14 @@ def _scan_part(
                 yield table
 
 
-def _wanted(there: Sequence[str], columns: Sequence[str] | None, path: Place) -> list[str]:
+def wanted(there: Sequence[str], columns: Sequence[str] | None, path: Place) -> list[str]:
+    """Return those of a table's columns that are taken.
+
+    Raises
+    ------
+    BadInput, UnknownName
+        If it has no id, or none of a name that is asked for.
+    """
     if "id" not in there:
         raise BadInput(
             f"{path} has no column 'id': write it with 'selion map', or give its fields unique ids."

@@ -53,7 +53,8 @@ class RowGroupWriter:
         if len(table):
             self.waiting.append(table.select(self.schema.names))
             self.rows += len(table)
-            self.area += float(np.nansum(table["metrics:area"].to_numpy().astype(np.float64)))
+            if "metrics:area" in table.column_names:
+                self.area += float(np.nansum(table["metrics:area"].to_numpy().astype(np.float64)))
             self._flush(ROWS)
 
     def _flush(self, least: int) -> None:
