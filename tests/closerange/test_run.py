@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,12 @@ from selion.closerange import (
     open_model,
     work,
 )
-from selion.closerange.journal import key_of
-from selion.closerange.measure import working_scale
+from selion.closerange.journal import key_of, open_journal
+from selion.closerange.measure import Measured, working_scale
 from selion.closerange.model import PhotoModel
 from selion.closerange.rule import ColourRule
-from selion.data.photos import find_photos
+from selion.closerange.run import FoundComponents
+from selion.data.photos import PhotoFile, find_photos
 from selion.errors import BadInput, OutputExists, OutputFailed, UnknownName, UnreadableFile
 from selion.models import ModelCard, packaged_models
 from selion.reports.photographs import write_gallery
@@ -117,6 +119,36 @@ def test_everything_is_there_and_what_failed_is_listed(run):
         facts["decided"]["gsd"],
     ) == (4, 2, "colour", 0.5)
     assert facts["finished"]
+
+
+def test_components_of_thousands_of_photographs_are_not_held(tmp_path):
+    """20,000 photographs with some hundred plants each would be gigabytes of rows."""
+    journal = open_journal(tmp_path / "out", {"model": "toy"})
+    kept = []
+    tracemalloc.start()
+    try:
+        for number in range(60):
+            path = tmp_path / f"{number}.jpg"
+            path.touch()
+            photo = PhotoFile(path, path.name, path.stem)
+            pieces = [{"file": path.name, "area": k, "x": k + number / 7} for k in range(300)]
+            kept.append(journal.add(photo, Measured({"file": path.name}, pieces)))
+            if number == 9:
+                early = tracemalloc.get_traced_memory()[0]
+        late = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert late - early < 60_000, "50 photographs of 300 components each, as dicts 4 MB"
+    rows = FoundComponents(journal, tuple(kept))
+    assert len(rows) == 60 * 300
+    assert [row["area"] for row in rows] == [*range(300)] * 60
+    assert rows[301] == {"file": "1.jpg", "area": 1, "x": 1 + 1 / 7}
+    assert rows[-1] == rows[17_900:][-1] == {"file": "59.jpg", "area": 299, "x": 299 + 59 / 7}
+    again = open_journal(tmp_path / "out", {"model": "toy"})
+    assert [(one.row, one.count) for one in again.finished.values()] == [
+        (one.row, one.count) for one in kept
+    ]
+    assert list(FoundComponents(again, tuple(again.finished.values()))) == list(rows)
 
 
 def test_the_mask_is_the_rule_and_the_table_is_the_mask(run, folder):

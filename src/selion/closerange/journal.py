@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,20 @@ OUTPUTS = ("mask", "overlay", "thumb")
 """Columns of a row that name files below the output folder."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class FinishedPhoto:
+    """A photograph that was measured, without its components: thousands have millions of these."""
+
+    row: dict[str, Any]
+    """A row of ``crops.csv``."""
+    count: int
+    """How many components there are."""
+    start: int
+    """First byte of its line in the list."""
+    size: int
+    """Bytes of that line."""
+
+
 @dataclass
 class PhotoJournal:
     """The folder of a run and what is finished in it."""
@@ -36,15 +51,17 @@ class PhotoJournal:
     folder: Path
     decided: dict[str, Any]
     """All that decides the numbers: model, options, version."""
-    finished: dict[str, Measured] = field(default_factory=dict)
+    finished: dict[str, FinishedPhoto] = field(default_factory=dict)
     """By fingerprint of the photograph and its name."""
+    _end: int = 0
+    """Bytes of the list that were read."""
 
     @property
     def key(self) -> str:
         """Name of all that decides the numbers."""
         return key_of(self.decided)
 
-    def find(self, photo: PhotoFile) -> Measured | None:
+    def find(self, photo: PhotoFile) -> FinishedPhoto | None:
         """Return what was found in a photograph before, if it is the same file still.
 
         It must have the same name in the output, and its mask must be there.
@@ -62,9 +79,7 @@ class PhotoJournal:
         return self.folder / LINES
 
     def __post_init__(self) -> None:
-        self._log = AppendLog(
-            self.lines, "finished photographs are", lambda: None, lambda _line: None
-        )
+        self._log = AppendLog(self.lines, "finished photographs are", self._forget, self._take)
 
     def begin(self) -> None:
         """Make the list of finished photographs, or go on with the one that is there.
@@ -72,18 +87,65 @@ class PhotoJournal:
         Until version 0.1.0 a line began with its newline, and the last one had no end.
         """
         with explained(self.lines):
-            if self.finished and not self.lines.read_bytes().endswith(b"\n"):
+            last = _last_line(self.lines)
+            if last and _parsed(last) is not None:
                 with self.lines.open("ab") as file:
                     file.write(b"\n")
         with self._log.opened():
             pass
 
-    def add(self, photo: PhotoFile, found: Measured) -> None:
+    def add(self, photo: PhotoFile, found: Measured) -> FinishedPhoto:
         """Write down a finished photograph, once its mask lies on disk."""
-        line = {"stamp": _stamp(photo), "row": found.row, "components": found.components}
+        stamp = _stamp(photo)
+        line = {"stamp": stamp, "row": found.row, "components": found.components}
         line["sum"] = _sum(line)
         with self._log.opened() as write:
             write([json.dumps(line)])
+        return self.finished[stamp]
+
+    def components(self, photos: Iterable[FinishedPhoto]) -> Iterator[dict[str, Any]]:
+        """Read the rows of ``components.csv`` of some photographs back, one line at a time."""
+        with explained(self.lines), self.lines.open("rb") as file:
+            for photo in photos:
+                if photo.count:
+                    file.seek(photo.start)
+                    yield from json.loads(file.read(photo.size))["components"]
+
+    def _forget(self) -> None:
+        self.finished.clear()
+        self._end = 0
+
+    def _take(self, line: bytes) -> None:
+        start, self._end = self._end, self._end + len(line) + 1
+        plain = _parsed(line)
+        if plain is not None:
+            row = {sys.intern(name): value for name, value in plain["row"].items()}
+            count = len(plain["components"])
+            self.finished[plain["stamp"]] = FinishedPhoto(row, count, start, len(line))
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """Return what a line says; None for one that is torn or was changed since.
+
+    Its photograph is then measured again.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(line)
+        return plain if _sum(plain) == plain.get("sum") else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _last_line(path: Path) -> bytes:
+    """Return what stands after the last newline of a file."""
+    last = b""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                last = line
+    except FileNotFoundError:
+        return b""
+    return b"" if last.endswith(b"\n") else last
 
 
 def key_of(decided: Mapping[str, Any]) -> str:
@@ -180,9 +242,7 @@ def _look(journal: PhotoJournal, *, force: bool) -> None:
                 "new folder, or write into it with --force."
             )
         return
-    finished = dict(_read_lines(journal.folder / LINES))
     if not force and known.get("key") == journal.key:
-        journal.finished = finished
         return
     if not force:
         raise OutputExists(
@@ -190,7 +250,7 @@ def _look(journal: PhotoJournal, *, force: bool) -> None:
             f"{_difference(known.get('decided'), journal.decided)}: choose another folder, or "
             "start over with --force."
         )
-    _clear(journal.folder, finished)
+    _clear(journal.folder)
 
 
 def _known(folder: Path) -> dict[str, Any] | None:
@@ -222,26 +282,21 @@ def _short(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _read_lines(path: Path) -> Iterator[tuple[str, Measured]]:
+def _written(path: Path) -> Iterator[str]:
+    """Yield the names of the files that a list of finished photographs knows."""
     try:
-        text = path.read_text("utf-8", errors="replace")
+        with path.open("rb") as file:
+            for line in file:
+                plain = _parsed(line) or {"row": {}}
+                yield from (str(plain["row"][name]) for name in OUTPUTS if plain["row"].get(name))
     except FileNotFoundError:
         return
-    for line in text.splitlines():
-        try:
-            plain = json.loads(line)
-            if _sum(plain) != plain.get("sum"):
-                continue  # it was changed since: the photograph is measured again
-            yield plain["stamp"], Measured(plain["row"], plain["components"])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # a killed run's
-            continue
 
 
-def _clear(folder: Path, finished: Mapping[str, Measured]) -> None:
+def _clear(folder: Path) -> None:
     """Remove what a run wrote, as its journal lists it, and nothing else."""
-    for found in finished.values():
-        for name in OUTPUTS:
-            target = folder / str(found.row.get(name) or ".")
-            if target.is_file() and target.resolve().is_relative_to(folder.resolve()):
-                target.unlink()
+    for name in _written(folder / LINES):
+        target = folder / name
+        if target.is_file() and target.resolve().is_relative_to(folder.resolve()):
+            target.unlink()
     (folder / LINES).unlink(missing_ok=True)

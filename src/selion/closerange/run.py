@@ -6,16 +6,24 @@ Masks, overlays and tables.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import selion
 from selion import store
-from selion.closerange.journal import OUTPUTS, RUN, PhotoJournal, close_journal, open_journal
-from selion.closerange.measure import CropOptions, Measured
+from selion.closerange.journal import (
+    OUTPUTS,
+    RUN,
+    FinishedPhoto,
+    PhotoJournal,
+    close_journal,
+    open_journal,
+)
+from selion.closerange.measure import CropOptions
 from selion.closerange.model import PhotoModel, given_name, open_model
 from selion.closerange.tables import write_tables
 from selion.closerange.work import (
@@ -38,7 +46,9 @@ class CropRun:
     folder: Path
     rows: list[dict[str, Any]]
     """One per photograph that was measured, by file; see ``crops.csv``."""
-    components: list[dict[str, Any]]
+    components: Sequence[dict[str, Any]]
+    """Rows of ``components.csv``: many more than memory should hold, so they are read back from the
+    folder each time that they are asked for."""
     failed: list[tuple[str, str]]
     """(file, why)."""
     model: str
@@ -55,6 +65,30 @@ class CropRun:
     def untrusted(self) -> int:
         """How many photographs should be looked at."""
         return sum(row["trust"] != "yes" for row in self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundComponents(Sequence[dict[str, Any]]):
+    """The components of a run's photographs, read one photograph at a time."""
+
+    journal: PhotoJournal
+    photos: tuple[FinishedPhoto, ...]
+
+    def __len__(self) -> int:
+        return sum(photo.count for photo in self.photos)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self.journal.components(self.photos)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        wanted = range(len(self))[index]
+        return next(islice(self, wanted, None))
 
 
 def measure_folder(
@@ -126,9 +160,11 @@ def measure_folder(
     for text in later:
         on_note(text)
     notes = tuple(text for text in (note, *later) if text)
+    ordered = tuple(measured[file] for file in sorted(measured))
     run = CropRun(
         journal.folder,
-        *_sorted(measured),
+        [photo.row for photo in ordered],
+        FoundComponents(journal, ordered),
         sorted(failed),
         opened.name,
         opened.about,
@@ -162,7 +198,7 @@ def decided_by(model: PhotoModel, options: CropOptions) -> dict[str, Any]:
     }
 
 
-Found = dict[str, Measured]
+Found = dict[str, FinishedPhoto]
 
 
 def _measured(
@@ -188,17 +224,11 @@ def _measured(
             if isinstance(outcome, FailedPhoto):
                 failed.append((photo.file, outcome.why))
             else:
-                found[photo.file] = outcome
-                journal.add(photo, outcome)
+                found[photo.file] = journal.add(photo, outcome)
                 for stage, spent in outcome.seconds.items():
                     seconds[stage] = seconds.get(stage, 0.0) + spent
             on_step("photographs", len(found) + len(failed), len(photos), photo.file)
     return found, failed, reused, seconds
-
-
-def _sorted(measured: Found) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    ordered = [measured[file] for file in sorted(measured)]
-    return [one.row for one in ordered], [row for one in ordered for row in one.components]
 
 
 def _notes(

@@ -21,6 +21,8 @@ from selion.store.atomic import sync_folder
 from selion.store.lock import LOCKS, locked
 
 Append = Callable[[Sequence[str]], None]
+PIECE = 1 << 20
+"""Bytes that are read at once."""
 
 
 @dataclass(eq=False)
@@ -121,16 +123,14 @@ class AppendLog:
             self._read, self._inode = 0, found.st_ino
             self.restart()
         os.lseek(file, self._read, os.SEEK_SET)
-        pieces = []
-        while piece := os.read(file, 1 << 20):
-            pieces.append(piece)
-        whole, end, torn = b"".join(pieces).rpartition(b"\n")
-        if torn and LOCKS:
-            os.ftruncate(file, self._read + len(whole) + len(end))
-        if end:
-            for line in whole.split(b"\n"):
+        rest = b""
+        while piece := os.read(file, PIECE):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
                 self.take(line)
-            self._read += len(whole) + len(end)
+                self._read += len(line) + 1
+        if rest and LOCKS:
+            os.ftruncate(file, self._read)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
