@@ -19,7 +19,8 @@ from selion.country.partitions import Maps
 from selion.country.row_groups import RowGroupWriter
 from selion.grid import LONLAT
 from selion.store.parquet import SIDES, parquet_schema
-from selion.store.vectors import ROOM_OF_ROW, box_around, read_metadata, touching
+from selion.store.table_room import ROW
+from selion.store.vectors import box_around, read_metadata, touching
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +79,7 @@ def write_query(
     streams = most > MANY and out.suffix.lower() == ".parquet"
     if most > MANY and not streams:
         check_memory(
-            most * 2 * ROOM_OF_ROW,
+            most * 2 * ROW,
             f"A {out.suffix} of the {most:,} fields that may lie in this area",
             "write .parquet, which is written as it is read, or take a smaller area",
         )

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selion.cores import check_memory
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
@@ -24,6 +23,7 @@ from selion.store.parquet import (
     parquet_file,
     parquet_metadata,
 )
+from selion.store.table_room import check_groups, check_rows
 from selion.store.vector_pointers import check_driver, check_table, check_table_file
 
 if TYPE_CHECKING:
@@ -47,10 +47,6 @@ WHOLE_FILES = (".gpkg", ".fgb", ".geojson", ".json", ".gml", ".kml")
 """Endings of files that are fetched whole from an address, because GDAL reads them from memory."""
 LARGEST = 300 * 2**20
 """Bytes of such a file at most."""
-ROOM_OF_ROW, ROOM_OF_BYTE = 700, 4.5
-"""Bytes of memory that a polygon of a few points takes while a table is read, and those of each
-byte of uncompressed GeoParquet (measured: 1,160 of 154 bytes and 3,300 of 477 bytes a row, beside
-350)."""
 
 
 def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geopandas.GeoDataFrame:
@@ -100,8 +96,7 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         layer = "fields" if "fields" in layers else 0  # of bytes a layer has no lasting name
         about = pyogrio.read_info(given, layer=layer)
         check_driver(about["driver"], str(path))
-        if bbox is None:
-            _check_fits(path, about["features"], about["features"] * ROOM_OF_ROW)
+        check_rows(path, about["features"] if bbox is None else 0)
         crs = about["crs"]
         return pyogrio.read_dataframe(
             given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
@@ -202,7 +197,7 @@ def read_parquet(path: Place, bbox: Bbox | None = None) -> geopandas.GeoDataFram
     covered = "covering" in metadata["geo"]["columns"]["geometry"]
     with parquet_file(path) as file:
         near = _groups_near(file.metadata, bbox) if bbox is not None and covered else None
-        _check_groups(path, file.metadata, near)
+        check_groups(path, file.metadata, near)
         table = _near(file, bbox, near) if bbox is not None and near is not None else file.read()
     try:
         data = table.to_pandas(types_mapper=pandas_type)
@@ -261,28 +256,7 @@ def _groups_near(metadata: pq.FileMetaData, bbox: Bbox) -> list[int]:
     boxes = np.array(
         [group_box(metadata, group, "bbox") for group in range(metadata.num_row_groups)]
     ).reshape(-1, 4)
-    groups: list[int] = np.flatnonzero(touching(boxes, bbox)).tolist()
-    return groups
-
-
-def _check_groups(path: Place, metadata: pq.FileMetaData, near: list[int] | None) -> None:
-    """Refuse row groups (None: all) that memory cannot hold."""
-    wanted = range(metadata.num_row_groups) if near is None else near
-    groups = [metadata.row_group(k) for k in wanted]
-    rows = sum(one.num_rows for one in groups)
-    _check_fits(
-        path,
-        rows,
-        ROOM_OF_ROW / 2 * rows + ROOM_OF_BYTE * sum(one.total_byte_size for one in groups),
-    )
-
-
-def _check_fits(path: Place, rows: int, needed: float) -> None:
-    check_memory(
-        needed,
-        f"{path} holds {rows:,} polygons, and reading them",
-        "cut a part out with 'selion query', or use a machine with more memory",
-    )
+    return [int(group) for group in np.flatnonzero(touching(boxes, bbox))]
 
 
 def file_crs(path: Place) -> str | None:
