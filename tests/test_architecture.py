@@ -340,6 +340,7 @@ PUBLIC = {
     "Segmenter",
     "SelionError",
     "Source",
+    "VerifiedResult",
     "as_raster",
     "compare_years",
     "composite",
@@ -354,5 +355,6 @@ PUBLIC = {
     "to_dict",
     "to_fields",
     "train",
+    "verify",
 }
 """Taking a name away is a decision: it is taken away here in the same change."""

@@ -39,5 +39,7 @@ from .store import open_raster as open_raster
 from .store import to_dict as to_dict
 from .training import Recipe as Recipe
 from .training import train as train
+from .verification import VerifiedResult as VerifiedResult
+from .verification import verify as verify
 
 __version__: str

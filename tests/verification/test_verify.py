@@ -63,7 +63,7 @@ def test_what_nobody_touched_holds(made):
     found = verify(made)
     assert found.holds
     assert [check.name for check in found.checks if check.status == "holds"] == [
-        *("manifest", "sums", "topology", "fiboa", "provenance", "repeatable")
+        *("manifest", "sums", "topology", "fiboa", "agreement", "provenance", "repeatable")
     ]
     assert run("verify", made).count("\n") >= 6
 
@@ -264,3 +264,15 @@ def test_the_manifest_of_a_result_that_is_gone_is_a_leftover(tmp_path):
 def test_a_name_may_be_as_long_as_names_may(tmp_path):
     copying("-o", tmp_path / ("n" * 240 + ".txt"))
     assert verify(tmp_path / ("n" * 240 + ".txt")).holds
+
+
+def test_a_report_of_another_run_and_a_wrong_area_are_found(tmp_path):
+    frame = squares((0, 0), (10, 0)).assign(**{"metrics:area": np.float32([100.0, 300.0])})
+    fields.write_fields(frame, tmp_path / "f.gpkg", fields.Origin("f"))
+    row = '<tr><th scope="row">fields</th><td class="n">3</td></tr>'
+    (tmp_path / "f.report.html").write_text(f"<table>{row}</table>")
+    (tmp_path / "f.preview.png").write_bytes(b"no picture")
+    said = "\n".join(verify(tmp_path / "f.gpkg").differences)
+    assert "1 areas are not those of their outlines" in said
+    assert "tells of 3 fields, the table has 2" in said
+    assert "f.preview.png cannot be read" in said

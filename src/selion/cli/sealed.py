@@ -36,6 +36,8 @@ UNDECIDING = frozenset(
     )
 )
 """Options that decide nothing of what is in the files."""
+NO_INPUTS = frozenset(("out", "work", "addresses", "basemap", "provider", "runner"))
+"""Parameters that may name places which are not read, or only asked."""
 
 
 def seal(
@@ -160,9 +162,7 @@ def _options(context: click.Context) -> Iterator[tuple[str, str]]:
 def _named(context: click.Context) -> Iterator[tuple[str, Path | str]]:
     """Yield what the parameters name that is there, as it was given, and addresses."""
     for param in context.command.params:
-        if param.name in ("out", "work") or isinstance(
-            param.type, click.Choice | click.types.IntParamType
-        ):
+        if param.name in NO_INPUTS or isinstance(param.type, click.Choice):
             continue
         for text in _raw(context.params.get(str(param.name))):
             found = [there for one in (text, *_tails(text)) if (there := _there(one)) is not None]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selion.store.lock import seized
-from selion.store.manifest import ENDING, is_orphan
 from selion.store.scratch import is_scratch, lock_of, removed
 
 NOTE = ".begun"
@@ -112,7 +111,7 @@ def _free(path: Path, kind: str) -> Iterator[bool]:
         "scratch": lambda: lock_of(path),
         "note": lambda: path,
         "download": lambda: path.with_name(f"{path.name.partition(PARTIAL)[0]}.lock"),
-        "manifest": lambda: path.with_name(f".{path.name.removesuffix(ENDING)}{NOTE}"),
+        "manifest": lambda: path.with_name(f".{path.name.rsplit('.', 2)[0]}{NOTE}"),
         "work": lambda: path.with_name(f"{path.name.rpartition('.')[0]}{NOTE}"),
     }[kind]()
     if lock is not None and lock.exists():
@@ -137,9 +136,15 @@ def _kind_of_file(path: Path) -> str:
         return ""
     if _DOWNLOAD.fullmatch(path.name):
         return "download"
-    if is_orphan(path):
+    if _is_orphan(path):
         return "manifest"
     return "note" if path.name.startswith(".") and path.name.endswith(NOTE) and _noted(path) else ""
+
+
+def _is_orphan(path: Path) -> bool:
+    from selion.store.manifest import is_orphan
+
+    return is_orphan(path)
 
 
 def _noted(path: Path) -> bool:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from selion import fields
 from selion.errors import BadInput, UnreadableFile
 from selion.fields.topology import TOLERANCE
 from selion.store.leftovers import NOTE
 from selion.store.manifest import ENDING, Manifest, files_below, manifest_of, read_manifest
 from selion.store.versions import deciding_versions
+from selion.verification.agreement import TILES, check_tiles
 from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, VerifiedResult
 from selion.verification.repeat import check_again, check_provenance, check_repeatable
 from selion.verification.sums import check_sums, inner_manifests
 from selion.verification.tables import ENDINGS, check_table
+
+BESIDE = (".scores.tif", ".report.html", ".preview.png")
+"""Ends of the names of what an older selion wrote beside a table."""
 
 
 def verify(
@@ -118,7 +123,29 @@ def _contents(
         skipped = {one.parent.absolute() for one in inner}
         files = [one.absolute() for one in sorted(files_below(result))]
         files = [one for one in files if not skipped & set(one.parents)]
+    own = _beside(result.absolute(), files)
     for path in files:
-        if path.is_file() and path.suffix.lower() in ENDINGS:
-            name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-            yield from check_table(path, name, tolerance)
+        if not path.is_file():
+            continue  # said with the sums
+        name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+        if path.suffix.lower() in ENDINGS:
+            yield from check_table(path, name, tolerance, own if path == result.absolute() else {})
+        elif path.suffix.lower() == TILES:
+            yield check_tiles(path, name, dict(_maps(manifest, folder)))
+
+
+def _beside(result: Path, files: list[Path]) -> dict[str, Path]:
+    """Return what was written beside a table, by name; without a manifest what is called so."""
+    if len(files) > 1 or not result.is_file():
+        return {path.name: path for path in files if path != result and path.is_file()}
+    names = (f"{result.stem}{end}" for end in BESIDE)
+    return {name: result.with_name(name) for name in names if result.with_name(name).is_file()}
+
+
+def _maps(manifest: Manifest | None, folder: Path) -> Iterator[tuple[str, Sequence[float]]]:
+    """Yield the extents of the tables that tiles were drawn from, as far as they are here."""
+    for one in manifest.inputs if manifest is not None else ():
+        place = folder / one.path if one.path else None
+        if place is not None and place.suffix == ".parquet" and place.is_file():
+            frame = fields.read_fields(place).to_crs("OGC:CRS84")
+            yield one.name, frame.total_bounds

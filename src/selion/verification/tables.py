@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from selion import fields
 from selion.errors import SelionError, counted
 from selion.fields.topology import TOLERANCE, examine_topology
 from selion.store.vectors import read_metadata
+from selion.verification.agreement import check_agreement
 from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, judged
 
 if TYPE_CHECKING:
@@ -42,8 +43,21 @@ def read_table(path: Path) -> GeoDataFrame | None:
     return frame if kinds <= {"Polygon", "MultiPolygon"} else None
 
 
-def check_table(path: Path, where: str, tolerance: float) -> Iterator[Check]:
-    """Check the outlines of a file, and what fiboa asks where it says that it is fiboa."""
+def check_table(
+    path: Path, where: str, tolerance: float, others: Mapping[str, Path]
+) -> Iterator[Check]:
+    """Check the outlines of a file, what fiboa asks where it says that it is fiboa, and the rest.
+
+    Parameters
+    ----------
+    path : path
+    where : str
+        Its name.
+    tolerance : float
+        m2 that two fields may share.
+    others : mapping
+        Files that were written beside it.
+    """
     try:
         frame = read_table(path)
     except (SelionError, OSError, ValueError, RuntimeError) as error:
@@ -54,6 +68,7 @@ def check_table(path: Path, where: str, tolerance: float) -> Iterator[Check]:
     yield check_outlines(frame, where, tolerance)
     if path.suffix == ".parquet":
         yield check_conformity(path, where)
+    yield check_agreement(path, frame, others, where)
 
 
 def check_outlines(frame: GeoDataFrame, where: str, tolerance: float = TOLERANCE) -> Check:
