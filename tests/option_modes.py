@@ -385,7 +385,7 @@ MODES = {
         ),
         Mode("crops --print-marker marker.png"),
     ],
-    "view": [Mode("view {image}", SERVED)],
+    "view": [Mode("view {image}", SERVED), Mode("view {image} --map-into maps", SERVED)],
     "review open": [
         Mode(
             "review open reviewed",
@@ -703,7 +703,12 @@ OTHERS = {
         "print_marker": "other.png",
         "window": "32",
     },
-    "view": {"names": "{places}", "basemap": "https://tiles.invalid/{{z}}/{{x}}/{{y}}.png"},
+    "view": {
+        "names": "{places}",
+        "basemap": "https://tiles.invalid/{{z}}/{{x}}/{{y}}.png",
+        "into": "maps",
+        "model": "fields-s2-2season",
+    },
     "review open": {
         "against": "{year}",
         "image": "{image}",

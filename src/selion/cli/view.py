@@ -39,15 +39,31 @@ if TYPE_CHECKING:
         "anything loaded from elsewhere."
     ),
 )
+@click.option(
+    "--map-into",
+    "into",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Let areas that are drawn on the page be mapped, each into a folder of its own in here.",
+)
+@click.option(
+    "-m", "--model", default=None, help="With --map-into: model name or folder, as of selion map."
+)
 @serving_options
 def view_command(
-    paths: tuple[Place, ...], names: Path | None, basemap: str | None, port: int, browser: bool
+    paths: tuple[Place, ...],
+    names: Path | None,
+    basemap: str | None,
+    into: Path | None,
+    model: str | None,
+    port: int,
+    browser: bool,
 ) -> None:
     """Serve until the person stops it."""
     from selion.web import server
     from selion.web.view.page import view_page
 
-    page, found = view_page(paths, names=names, basemap=basemap)
+    page, found = view_page(paths, names=names, basemap=basemap, into=into, model=model)
     opened, address, _running = server.listen(Path(str(paths[0])), port)
     app = server.make_app([page], address)
     for problem in found.problems:

@@ -88,6 +88,14 @@ export class LayerList {
     if (layer) this.switch(layer, !this.on[this.side].has(layer.id));
   }
 
+  // One that was made since; coloured by confidence as the first.
+  add(layer) {
+    this.entries = [layer, ...this.entries];
+    this.on[this.side].set(layer.id, { opacity: 1, by: layer.colourings.some((each) => each.column === "confidence") ? "confidence" : "" });
+    this.apply(this.side);
+    this.draw();
+  }
+
   show(layer) {
     if (!this.on[this.side].has(layer.id)) this.switch(layer, true);
   }

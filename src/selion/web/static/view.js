@@ -1,6 +1,7 @@
 // The page: one map or two, a list of layers, a search, the record of what was clicked.
 
 import { ask, choose, fieldAt, flyTo, goTo, loadLayers, make, makeMap, refresh, setRamp, stamped } from "./map.js";
+import { Area } from "./area.js";
 import { Filters } from "./filter.js";
 import { LayerList } from "./list.js";
 import { closeRecord, showField, showProblems } from "./panels.js";
@@ -9,7 +10,7 @@ import * as share from "./share.js";
 import { Swipe } from "./swipe.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { all: null, maps: [], list: null, swipe: null, photos: null, filters: null, chosen: null };
+const state = { all: null, maps: [], list: null, swipe: null, photos: null, filters: null, area: null, chosen: null };
 
 async function begin() {
   state.all = await loadLayers();
@@ -22,6 +23,7 @@ async function begin() {
   state.list = new LayerList(state, $("layers"), $("legend"));
   $("stage").classList.toggle("flat", [...state.all.rasters, ...state.all.fields].every((layer) => layer.flat));
   state.photos = new Photos(state, $("album"), $("picture-layers"));
+  state.area = new Area(state, $("area"), say);
   showProblems(state.all.problems);
   $("show-photos").hidden = !state.all.albums.length;
   if (matchMedia("(max-width: 720px)").matches) toggle("side", "show-layers", false);
@@ -114,6 +116,7 @@ function watch(map) {
 }
 
 async function pick(map, point) {
+  if (state.area.busy) return;
   const found = fieldAt(map, point, state.all.fields);
   if (!found) return forget();
   if (!found.layer.records) return show(found.layer, found.row, { columns: found.properties });

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Discovery:
     """What each layer is called on the page."""
     places: int = 0
     """Places that are known by name, from a person's own file."""
+    ending: list[Callable[[], object]] = field(default_factory=list)
+    """Called when the page is closed."""
 
     def summary(self) -> str:
         """Return how much there is, in one sentence."""
@@ -69,6 +71,8 @@ class Discovery:
 
     def close(self) -> None:
         """Stop what works in the background."""
+        for end in self.ending:
+            end()
         for layer in self.fields.values():
             if layer.overview is not None:
                 layer.overview.stop()

@@ -1,6 +1,7 @@
 """The page of ``selion view``: its routes and their answers.
 
-All under ``/TOKEN/view/``, all reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``,
+All under ``/TOKEN/view/``.  Writing, only where a folder was named for it: ``api/area``,
+``api/area/stop``.  Reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``,
 ``api/find/LAYER``, ``api/values/LAYER``, ``api/spread/LAYER``, ``api/count/LAYER``, ``api/place``,
 ``save/LAYER``, ``chip/LAYER/ROW/RASTER/RENDERING``, ``api/photos/ALBUM``,
 ``api/pairs/ALBUM/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``, ``fields/LAYER/Z/X/Y``,
@@ -24,8 +25,9 @@ from selion.cores import usable_cores
 from selion.errors import BadInput, MissingExtra, SelionError, UnknownName
 from selion.extras import require
 from selion.store.cache import LruCache
-from selion.web.answers import reading, status
+from selion.web.answers import JSON, reading, status, writing
 from selion.web.server import PageModule
+from selion.web.view.area import AreaMapper
 from selion.web.view.background import Background, read_background
 from selion.web.view.chip import chip
 from selion.web.view.chunks import plain
@@ -55,6 +57,7 @@ STATIC = (
     "swipe.js",
     "filter.js",
     "share.js",
+    "area.js",
 )
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -79,6 +82,7 @@ class ViewSession:
     found: Discovery
     names: Sequence[NamedPoint] = ()
     background: Background | None = None
+    mapper: AreaMapper | None = None
     cache: LruCache[Hashable, Answer] = field(
         default_factory=lambda: LruCache(MEMORY, lambda made: len(made[0]))
     )
@@ -91,12 +95,18 @@ class ViewSession:
 
 
 def view_page(
-    paths: Sequence[Place], *, names: Path | None = None, basemap: str | None = None
+    paths: Sequence[Place],
+    *,
+    names: Path | None = None,
+    basemap: str | None = None,
+    into: Path | None = None,
+    model: str | None = None,
 ) -> tuple[PageModule, Discovery]:
     """Set up the page for files and folders.
 
     ``names`` is a person's own file of places; ``basemap`` the address of tiles that lie under all,
-    the only thing that is ever loaded from elsewhere.
+    the only thing that is ever loaded from elsewhere.  ``into`` is a folder for maps of areas that
+    are drawn on the page, with a ``model``; without it nothing can be mapped from there.
 
     Raises
     ------
@@ -116,7 +126,13 @@ def view_page(
             target=import_module, args=("rio_tiler.reader",), name="warming", daemon=True
         ).start()
     policy = policy_with(background.origin) if background else POLICY
-    session = ViewSession(found, known, background)
+    mapper = None
+    if into is not None:
+        mapper = AreaMapper(found, into, model)
+        found.ending.append(mapper.stop)
+    elif model is not None:
+        raise BadInput("--model is the model of --map-into: name a folder for the maps too.")
+    session = ViewSession(found, known, background, mapper)
     return PageModule("view", view_routes(session), STATIC, policy), found
 
 
@@ -131,7 +147,13 @@ def view_routes(session: ViewSession) -> list[Any]:
     """Return the routes, for this page and for others that show its map."""
     from starlette.routing import Route
 
+    areas = [
+        Route("/api/area", reading(session.mapper, area)),
+        Route("/api/area", writing(session.mapper, map_area), methods=["POST"]),
+        Route("/api/area/stop", writing(session.mapper, stop_area), methods=["POST"]),
+    ] if session.mapper else []  # fmt: skip
     return [
+        *areas,
         Route("/api/layers", reading(session, layers)),
         Route("/api/state", reading(session, state)),
         Route("/api/record/{layer}/{row}", reading(session, record)),
@@ -208,7 +230,7 @@ def layers(session: ViewSession, _parameters: Mapping[str, str]) -> Any:
     under = {"tiles": back.url, "host": back.host} if back else None
     return {
         **describe(session.found), "run": session.run, "background": under,
-        "names": len(session.names),
+        "names": len(session.names), "mapping": session.mapper is not None,
     }  # fmt: skip
 
 
@@ -223,6 +245,22 @@ def state(session: ViewSession, _parameters: Mapping[str, str]) -> Any:
         key: {"done": o.done, "of": len(o.fields.places), "ready": o.ready, "failed": o.failed}
         for key, o in found.items()
     }
+
+
+def area(mapper: AreaMapper, _parameters: Mapping[str, str]) -> Any:
+    """Answer how far the map of an area is."""
+    return mapper.told()
+
+
+def map_area(mapper: AreaMapper, parameters: JSON) -> Any:
+    """Begin to map an area."""
+    box, raster = parameters.get("box"), parameters.get("raster")
+    return mapper.start(str(raster), box if isinstance(box, list) else [])
+
+
+def stop_area(mapper: AreaMapper, _parameters: JSON) -> Any:
+    """Stop it."""
+    return mapper.stop()
 
 
 def fields_of(session: ViewSession, name: str) -> FieldsLayer:
