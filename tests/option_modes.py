@@ -385,7 +385,19 @@ MODES = {
         ),
         Mode("crops --print-marker marker.png"),
     ],
-    "view": [Mode("view {image}", SERVED), Mode("view {image} --map-into maps", SERVED)],
+    "view": [
+        Mode("view {image}", SERVED),
+        Mode(
+            "view {image} --map-into maps",
+            SERVED
+            | {
+                "selion.web.view.page.view_page": (
+                    "page",
+                    SimpleNamespace(close=lambda: None, problems=(), summary=lambda: "None."),
+                )
+            },
+        ),
+    ],
     "review open": [
         Mode(
             "review open reviewed",
@@ -706,7 +718,7 @@ OTHERS = {
     "view": {
         "names": "{places}",
         "basemap": "https://tiles.invalid/{{z}}/{{x}}/{{y}}.png",
-        "into": "maps",
+        "into": "other",
         "model": "fields-s2-2season",
     },
     "review open": {

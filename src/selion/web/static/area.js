@@ -26,7 +26,7 @@ export class Area {
     map.on("mousedown", (event) => this.begin(event));
     map.on("mousemove", (event) => this.from && this.take(this.from, event.lngLat));
     addEventListener("mouseup", () => this.end());
-    ask("api/area").then((told) => { if (told.state === "running") { this.toggle(true); this.follow(told); } });
+    ask("api/area").then((told) => told.state === "running" && this.follow(told)); // the page was loaded again meanwhile
   }
 
   async toggle(wanted = !this.open) {
@@ -35,6 +35,7 @@ export class Area {
     this.place.hidden = !wanted;
     this.state.maps[0].getCanvas().style.cursor = wanted ? "crosshair" : "";
     if (!wanted) return this.draw(null);
+    if (this.running) return;
     this.shown = await ask("api/area");
     this.panel();
     this.choice.focus();
@@ -101,6 +102,7 @@ export class Area {
 
   async follow(first) {
     this.running = true;
+    this.toggle(true);
     const bar = make("progress", { max: 1 });
     const text = make("p", { role: "status" });
     const stop = make("button", { type: "button", id: "area-stop", textContent: "Stop" });
