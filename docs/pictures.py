@@ -31,7 +31,7 @@ from selion.pipeline import maps
 from selion.reports import picture
 
 TARGET = Path(__file__).resolve().with_name("pictures")
-LARGEST = 100_000
+LARGEST = 72_000
 """Bytes of a picture."""
 PAIR = Path("satellite/s2_unlabelled/ftw_inn_pair/s2_pair_8band.tif")
 CHIPS = Path("satellite/vhr_naip_usa")
@@ -81,8 +81,8 @@ def seen(path: Path, factor: int = 1) -> tuple[np.ndarray, Any]:
 def inn(data: Path, work: Path) -> None:
     """Draw before and after of the slider, and the first picture of the README."""
     plain, grid = seen(data / PAIR, 2)
-    save(plain, "inn", 1160)
-    save(picture.draw_outlines(plain, mapped(data / PAIR, work), grid), "inn_fields", 1160)
+    save(plain, "inn", 1000)
+    save(picture.draw_outlines(plain, mapped(data / PAIR, work), grid), "inn_fields", 1000)
 
 
 def mapping(data: Path, work: Path) -> None:
@@ -245,7 +245,7 @@ def qgis(data: Path, work: Path) -> None:
         example = _example("gis")
         if not example.drawn(example.PYTHON, path):
             raise SystemExit(f"{example.PYTHON} knows no QGIS: apt-get install qgis.")
-        save(np.asarray(Image.open("qgis.png").convert("RGB")), "qgis", 760)
+        save(np.asarray(Image.open("qgis.png").convert("RGB")), "qgis", 680)
 
 
 def _plain(bounds: Any, layers: list[Any], alpha: int, wide: int = 440) -> np.ndarray:
@@ -356,7 +356,7 @@ def prompts(data: Path, _work: Path) -> None:
     pen = ImageDraw.Draw(image)
     for x, y in point_grid(32, plain.shape[:2]):
         pen.ellipse((x - 4, y - 4, x + 4, y + 4), "#ffde00", "black")
-    save(np.asarray(image)[:512], "prompts")
+    save(np.asarray(image)[:512], "prompts", 640)
 
 
 PICTURES: dict[str, Callable[[Path, Path], None]] = {

@@ -20,11 +20,12 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=1, help="40 is what the recipe says.")
     parser.add_argument("--window", type=int, default=64, help="256 is what the recipe says.")
     asked = parser.parse_args(given)
-    image, polygons = asked.image, asked.polygons
+    image, polygons = (
+        None if path is None else path.resolve() for path in (asked.image, asked.polygons)
+    )
     with Hour(asked.out, pages=asked.pages) as hour:
         if image is None or polygons is None:
             image, polygons = write_farm(Path())
-        image, polygons = (Path(asked.out.parent, path).resolve() for path in (image, polygons))
         hour.run("map", image, "-o", "before.gpkg", shows=["before.preview.png"])
         hour.run(
             *("train", "own-polygons", "-o", "mine"),

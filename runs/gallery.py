@@ -121,8 +121,9 @@ def write_notebook(data: Path) -> None:
     import selion
     from selion.reports import notebook
 
+    shutil.copyfile(MINE.format(data=data), "naip.tif")
     cells = (
-        ('selion.open_raster("naip.tif")', selion.open_raster(MINE.format(data=data))),
+        ('selion.open_raster("naip.tif")', selion.open_raster("naip.tif")),
         ('selion.load_model("fields-rgb-vhr")', selion.load_model("fields-rgb-vhr")),
     )
     shown = "".join(
@@ -196,7 +197,7 @@ def save(png: bytes, name: str, wide: int) -> None:
     shown = Image.open(io.BytesIO(png)).convert("RGB")
     shown = shown.resize((wide, round(wide * shown.height / shown.width)), Image.Resampling.LANCZOS)
     path = TARGET / f"{name}.webp"
-    shown.save(path, quality=72, method=6)
+    shown.save(path, quality=58, method=6)
     print(f"{path.name} {shown.size} {path.stat().st_size // 1024} KiB", flush=True)
 
 

@@ -23,6 +23,7 @@ import api  # noqa: E402
 import notebooks  # noqa: E402
 
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.py"))
+MAKERS = ("docs/pictures.py", "docs/world_picture.py", "runs/gallery.py")
 
 
 def test_every_verb_is_explained_outside_the_reference():
@@ -140,3 +141,29 @@ def test_files_that_a_page_names_are_there(page):
         found = [place for place in found if place.is_file()]
         assert found, path
         assert not function or f"def {function}(" in found[0].read_text("utf-8"), (path, function)
+
+
+def test_every_how_to_page_shows_what_comes_out():
+    """A picture with words for those who do not see it, small, and made by one of the scripts."""
+    nav = (
+        (REPO / "mkdocs.yml").read_text("utf-8").partition("How to:")[2].partition("Reference:")[0]
+    )
+    pages = re.findall(r": (\w[\w-]*\.md)", nav)
+    assert len(pages) >= 20
+    shown = {
+        page: re.findall(r"!\[([^\]]+)\]\(pictures/([\w-]+\.webp)\)", text)
+        for page in [*pages, "gallery.md", "index.md"]
+        for text in [(DOCS / page).read_text("utf-8")]
+    }
+    assert not [page for page in pages if not shown[page]]
+    assert min(len(words) for found in shown.values() for words, _ in found) >= 15
+    files = {path.name: path.stat().st_size for path in (DOCS / "pictures").iterdir()}
+    index = re.findall(r"pictures/([\w-]+\.webp)", (DOCS / "index.md").read_text("utf-8"))
+    named = {name for found in shown.values() for _, name in found} | set(index)
+    assert named == set(files)
+    assert max(files.values()) <= 120_000
+    assert sum(files.values()) <= 1_500_000
+    made = "".join((REPO / name).read_text("utf-8") for name in MAKERS)
+    for name in files:
+        drawn = re.sub(r"^page-|-phone$", "", name.removesuffix(".webp"))
+        assert f"def {drawn}(" in made or f'"{drawn}"' in made, name

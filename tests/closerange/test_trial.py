@@ -188,6 +188,11 @@ def test_no_date_is_told_beyond_the_photographs_and_what_was_left_out_is(tmp_pat
         "2 later dates were left out, as none of their photographs is to be trusted (cover 50% to "
         "80%): --untrusted counts them" in young.note
     )
+    one = read_trial(write_run(tmp_path / "one", rows[:5]), PATTERN).curves
+    assert (
+        "1 later date was left out, as none of its photographs is to be trusted (cover 50%): "
+        in next(each.note for each in one if each.plot == "0099")
+    )
     told = TrialOptions(pattern="T{plot}_{date}_*", untrusted=True)
     whole = {one.plot: one for one in read_trial(run, told).curves}["0099"]
     assert FIRST + timedelta(days=36) <= whole.reached <= FIRST + timedelta(days=44)
@@ -217,6 +222,7 @@ def test_tables_workbook_and_page(tmp_path):
     told = CliRunner().invoke(cli, [*asked, "--json", "--at", "0.3"])
     assert told.exit_code == 0, told.output
     facts = json.loads(told.stdout.splitlines()[-1])
+    assert facts["left out"] == 0
     assert (facts["plots"], facts["plots and dates"], facts["curves in doubt"]) == (2, 18, 0)
     with (out / "long.csv").open(encoding="utf-8") as file:
         long = list(csv.DictReader(file))

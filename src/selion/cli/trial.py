@@ -103,6 +103,7 @@ def trial_command(run: Path, out: Path, **values: Any) -> None:
             write_page(trial, out.resolve(), folder)
     facts = {
         "photographs": len(trial.photos),
+        "left out": sum(row["left_out"] for row in trial.means),
         "plots": len(trial.curves),
         "plots and dates": len(trial.means),
         "curves in doubt": sum(bool(one.note) for one in trial.curves),

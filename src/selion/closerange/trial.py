@@ -260,10 +260,14 @@ def _later(plot: str, last: str, lost: Sequence[str], photos: Sequence[TrialPhot
     ]
     if not found:
         return ""
-    dates = "1 later date was" if len(later) == 1 else f"{len(later)} later dates were"
+    low, high = f"{min(found):.0%}", f"{max(found):.0%}"
+    cover = low if low == high else f"{low} to {high}"
+    dates, whose = f"{len(later)} later dates were", "their"
+    if len(later) == 1:
+        dates, whose = "1 later date was", "its"
     return (
-        f"{dates} left out, as none of their photographs is to be trusted (cover "
-        f"{min(found):.0%} to {max(found):.0%}): --untrusted counts them"
+        f"{dates} left out, as none of {whose} photographs is to be trusted (cover {cover}): "
+        "--untrusted counts them"
     )
 
 
