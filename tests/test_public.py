@@ -47,6 +47,7 @@ def test_docstring_names_every_parameter(name):
 def test_help_shows_the_parameters():
     code = "import selion; help(selion.map_fields)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    wanted = "map_fields(image: 'AreaLike | Source | ImageArray', out: 'Path | str | None' = None"
+    image = "image: 'AreaLike | Source | ImageArray | Sequence[Path | str | Source]'"
+    wanted = f"map_fields({image}, out: 'Path | str | None' = None"
     assert wanted in shown.stdout
     assert "area_options: 'AreaOptions | None' = None" in shown.stdout
