@@ -11,6 +11,7 @@ from typing import Any, Literal
 import click
 
 from selion.cli import options as opt
+from selion.cli.private import private
 from selion.cli.progress import Reporter, reporter
 
 LAZY = {
@@ -42,8 +43,7 @@ class Labelling(click.Group):
         if cmd_name not in LAZY:
             return super().get_command(ctx, cmd_name)
         module, name = LAZY[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
+        return private(getattr(importlib.import_module(module), name), "label")
 
 
 @click.group(

@@ -16,7 +16,7 @@ from selion.errors import without_secrets
 
 ADDRESSES = frozenset(
     (
-        "area", "basemap", "elevation", "folder", "image", "images", "labelled", "land_cover",
+        "area", "basemap", "elevation", "folder", "image", "labelled", "land_cover",
         "maps", "orthomosaic", "provider", "root", "runner", "scores",
     )
 )  # fmt: skip
