@@ -126,6 +126,7 @@ SECTIONS = {
     "fault_verbs": Section("", "--verbs query --places 1", costs=10),
     "planted": Section("", "--verbs scenes --forms SAS", costs=5),
     "pointing": Section("", "", costs=10),
+    "pages": Section("--spellings 9", "--idle 20 --slow 5 --asks 8", needs=PAGES),
     "country": Section("", "--fields 20000 --tiles 20000", costs=17, needs=("duckdb",)),
     "change": Section("{work}/change", "{work}/change_quick --quick"),
 }

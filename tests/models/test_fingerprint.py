@@ -15,6 +15,7 @@ from selion.errors import BadInput, ChecksumMismatch, UnreadableFile
 from selion.models import (
     find_card,
     list_models,
+    load_model,
     packaged_models,
     read_card,
     verify_model,
@@ -105,6 +106,23 @@ def test_a_changed_byte_of_the_weights_is_a_wrong_checksum(smallest, tmp_path):
         verify_model(folder)
     done = CliRunner().invoke(cli, ["models", "verify", str(folder)])
     assert isinstance(done.exception, ChecksumMismatch)
+
+
+@pytest.mark.parametrize("card", packaged_models(), ids=lambda card: card.name)
+def test_a_changed_byte_of_any_packaged_file_is_refused_at_every_load(card, tmp_path):
+    folder = copied(card.folder, tmp_path / "copy")
+    names = sorted(set(card.files))
+    assert {"model.safetensors", "model.onnx"} <= set(names)
+    for name in names:
+        sound = (folder / name).read_bytes()
+        for place in (0, len(sound) // 2, len(sound) - 1):
+            changed = bytearray(sound)
+            changed[place] ^= 1
+            (folder / name).write_bytes(changed)
+            for engine in ("openvino", "onnxruntime"):
+                with pytest.raises(ChecksumMismatch, match=name):
+                    load_model(folder, engine=engine)
+        (folder / name).write_bytes(sound)
 
 
 def test_changed_numbers_are_other_answers_even_where_the_checksums_fit(smallest, tmp_path):
