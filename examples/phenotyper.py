@@ -76,7 +76,8 @@ def paint(seed: int, cover: float, shape: tuple[int, int]) -> np.ndarray:
         green = np.array([70.0, 135.0, 45.0]) * random.uniform(0.7, 1.3)
         image[hit] = green * (1 - 0.25 * np.abs(v / wide))[hit, None]
         leaf |= hit
-    return np.clip(image + random.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+    noisy: np.ndarray = np.clip(image + random.normal(0, 4, image.shape), 0, 255)
+    return noisy.astype(np.uint8)
 
 
 def write_season(folder: Path, edge: int) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from selion.store.gdal import quiet
+from selion.store.photo import is_raw, raw_exif
 
 CLOCK = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 ZONE = re.compile(r"[+-]\d\d:\d\d")
@@ -42,8 +43,8 @@ class Exif:
 
 def read_exif(path: Path) -> Exif:
     """Read time, place and camera; what is odd or missing is left out."""
-    with suppress(*BROKEN), quiet(), Image.open(path) as image:
-        exif = image.getexif()
+    with suppress(*BROKEN), quiet():
+        exif = raw_exif(path) if is_raw(path) else _exif(path)
         taken, place = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
         camera = " ".join(
             _text(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model)
@@ -53,6 +54,14 @@ def read_exif(path: Path) -> Exif:
             latitude = longitude = None
         return Exif(_time(exif, taken), latitude, longitude, camera)
     return Exif()
+
+
+def _exif(path: Path) -> Image.Exif:
+    with Image.open(path) as image:
+        exif = image.getexif()
+        for inner in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            exif.get_ifd(inner)  # read while the file is open
+        return exif
 
 
 def _text(value: object) -> str:

@@ -17,15 +17,18 @@ from selion import store
 from selion.errors import BandMismatch, UnreadableFile
 from selion.grid import ground_sampling_distance, photo_grid, roi_shape, whole
 from selion.raster import Raster, Source
+from selion.store.photo import AVIF, HEIF, WHOLE_ENDINGS
 
-ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp")
-PHONE_ENDINGS = (".heic", ".heif", ".avif", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2")
-"""Formats of cameras and phones: they are photographs, and each is told how to export it."""
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*")
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"),
+    *WHOLE_ENDINGS,
+)
+MAGIC = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*"),
+    *(b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),  # JPEG 2000
+)
 """How photographs begin, whatever they are called; BMP and WebP are recognised below, as their
 first two bytes alone mean little."""
-HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
-"""Brands of ISO/IEC 23008-12 files, bytes 8 to 12."""
 RESULTS = {
     "run.json": (b'"selion crops"', b'"tilth crops"'),
     "settings.json": (b'"command": "label ',),
@@ -96,8 +99,8 @@ def find_photos(folder: Path, skip: Iterable[Path] = ()) -> list[PhotoFile]:
     paths = sorted(_walk(folder, {path.resolve() for path in skip}))
     if not paths:
         raise UnreadableFile(
-            f"There is no photograph in {folder} or below it: wanted are JPEG, PNG, TIFF, WebP or "
-            "BMP files."
+            f"There is no photograph in {folder} or below it: wanted are JPEG, PNG, TIFF, WebP, "
+            "BMP, JPEG 2000, AVIF, HEIC or raw files."
         )
     return named([path.relative_to(folder).as_posix() for path in paths], folder)
 
@@ -128,7 +131,7 @@ def _walk(folder: Path, skip: set[Path]) -> Iterable[Path]:
         for name in names:
             path = Path(inner) / name
             if not name.startswith(".") and (
-                path.suffix.lower() in (*ENDINGS, *PHONE_ENDINGS) or _begins_like_one(path)
+                path.suffix.lower() in ENDINGS or _begins_like_one(path)
             ):
                 yield path
 
@@ -158,7 +161,7 @@ def _head(path: Path, size: int = 16) -> bytes:
 
 
 def _is_heif(head: bytes) -> bool:
-    return head[4:8] == b"ftyp" and head[8:12] in HEIF
+    return head[4:8] == b"ftyp" and head[8:12] in (*HEIF, *AVIF)
 
 
 def read_photo(path: Path, *, gray: bool = False) -> Picture:
@@ -173,7 +176,9 @@ def read_photo(path: Path, *, gray: bool = False) -> Picture:
     Raises
     ------
     UnreadableFile
-        If it is empty, corrupt, of a format that is not read here (HEIC, raw), or too large.
+        If it is empty, corrupt, or too large.
+    MissingExtra
+        If it is a HEIC or raw file, and what reads these is not installed.
     BandMismatch
         If it has no colours.
     """
@@ -200,20 +205,12 @@ def check_readable(path: Path) -> None:
     Raises
     ------
     UnreadableFile
-        If the file is empty, or in a format of phones.
+        If the file is empty.
     """
     if not path.is_file():
         raise UnreadableFile(f"{path} is not a file: give a photograph.")
     if path.stat().st_size == 0:
         raise UnreadableFile(f"{path} is empty (0 bytes): copy it again from the camera.")
-    if _is_heif(_head(path)) or path.suffix.lower() in (".heic", ".heif", ".avif"):
-        cure = (
-            "export it as JPEG (an iPhone takes JPEG with Settings > Camera > Formats > Most "
-            "Compatible)"
-        )
-        raise UnreadableFile(f"{path} is a HEIC/HEIF photograph, which is not read here: {cure}.")
-    if path.suffix.lower() in PHONE_ENDINGS:
-        raise UnreadableFile(f"{path} is a camera's raw file: develop it to JPEG or TIFF first.")
 
 
 def _colour_bands(source: Source, path: Path, *, gray: bool) -> list[int]:

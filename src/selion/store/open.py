@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from selion.store.retry import RetryPolicy
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp")
-PHONE_ENDINGS = (".heic", ".heif", ".dng", ".nef", ".cr2", ".arw")
 
 
 def open_raster(
@@ -81,8 +80,6 @@ def _open_local(
         return _open_folder(path)
     if not os.access(path, os.R_OK):
         raise UnreadableFile(f"{path} cannot be read: there is no permission.")
-    if path.suffix.lower() in PHONE_ENDINGS:
-        raise UnreadableFile(f"{path} is a camera's own format: export it as JPEG or TIFF first.")
     from selion.store.geotiff import GeoTiffSource
     from selion.store.photo import PhotoSource, is_photo
     from selion.store.products.open import open_product

@@ -1,4 +1,7 @@
-"""Photographs: JPEG, PNG and TIFF without a place on the globe, turned as their EXIF says."""
+"""Photographs: JPEG, PNG, TIFF, HEIC, raw files and others without a place on the globe.
+
+They are turned as their EXIF says.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from odc.geo.geobox import GeoBox
 from PIL import ExifTags, Image
 
 from selion.errors import UnreadableFile
+from selion.extras import require
 from selion.grid import Roi, photo_grid, roi_shape, whole
 from selion.raster import Raster, Source
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, quiet
@@ -32,6 +36,15 @@ MAGIC = {
     b"GIF8": "GIF",
 }
 """How files begin."""
+HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+AVIF = {b"avif", b"avis"}
+"""Brands of ISO/IEC 23008-12 files, bytes 8 to 12."""
+RAW_ENDINGS = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef")
+"""Raw files of cameras, known by their names: most begin as a TIFF does."""
+WHOLE_ENDINGS = (".jp2", ".j2k", ".jpf", ".jpx", ".heic", ".heif", ".avif", *RAW_ENDINGS)
+"""Photographs of which a small picture is no cheaper than the whole one."""
+EXTRA = "photos"
+"""The extra that reads HEIC and raw files."""
 CHANNELS: Mapping[str, tuple[str, ...]] = {
     "RGB": ("red", "green", "blue"), "RGBA": ("red", "green", "blue"), "L": ("gray",),
     "LA": ("gray",), "I;16": ("gray",), "I;16B": ("gray",), "I": ("gray",), "F": ("gray",),
@@ -97,6 +110,12 @@ class PhotoSource:
             If it is corrupt or of no known format.
         """
         path = os.fspath(path)
+        if is_raw(Path(path)):
+            with _libraw(path) as raw:
+                shape = raw.sizes.iheight, raw.sizes.iwidth
+                upright = shape[::-1] if raw.sizes.flip & 4 else shape
+            grid, byte = photo_grid(upright), np.dtype("uint8")
+            return cls(path, grid, CHANNELS["RGB"], byte, 1, _tags(raw_exif(path)))
         with _pillow(path) as image:
             tags, orientation = _exif(image)
             if image.format == "PNG" and _deep_colours(path):
@@ -134,6 +153,8 @@ class PhotoSource:
         return self._kept[0].read(roi)
 
     def _decoded(self) -> Raster:
+        if is_raw(Path(self.path)):
+            return Raster(_developed(self.path), self.grid, self.bands, None, self.tags)
         with _pillow(self.path) as image:
             if (image.format == "PNG" and _deep_colours(self.path)) or (
                 image.format == "TIFF" and image.mode != "CMYK"
@@ -185,10 +206,58 @@ def _turned(shape: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _kind(path: Path) -> str | None:
+    if is_raw(path):
+        return "raw"
     with path.open("rb") as file:
         head = file.read(16)
+    if head[4:8] == b"ftyp":
+        return "HEIF" if head[8:12] in HEIF else "AVIF" if head[8:12] in AVIF else None
     found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
     return None if found == "WEBP" and head[8:12] != b"WEBP" else found
+
+
+def is_raw(path: Path) -> bool:
+    """Say whether a file is called as a camera's raw file is."""
+    return path.suffix.lower() in RAW_ENDINGS
+
+
+@contextmanager
+def _libraw(path: str) -> Iterator[Any]:
+    rawpy = require("rawpy", EXTRA)
+    try:
+        with rawpy.imread(path) as raw:
+            yield raw
+    except (rawpy.LibRawError, OSError, ValueError) as error:
+        raise UnreadableFile(
+            f"{path} cannot be read as a camera's raw file ({str(error).rstrip('.')}): copy it "
+            "again, or develop it to JPEG or TIFF."
+        ) from error
+
+
+def _developed(path: str) -> np.ndarray:
+    """Return (3, y, x) uint8 sRGB of a raw file, upright.
+
+    In the camera's white balance; nothing is brightened, so that photographs of one exposure can be
+    compared.
+    """
+    with _libraw(path) as raw:
+        values = raw.postprocess(
+            use_camera_wb=True,
+            no_auto_bright=True,
+            adjust_maximum_thr=0.0,  # else white is what is brightest in this photograph
+            gamma=(2.4, 12.92),
+            output_bps=8,
+        )
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def raw_exif(path: str | os.PathLike[str]) -> Image.Exif:
+    """Read the EXIF of a raw file that is made as a TIFF is; empty where it is not."""
+    exif = Image.Exif()
+    with Path(path).open("rb") as file, suppress(*BROKEN), quiet():
+        exif.load_from_fp(file)
+        exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+    return exif
 
 
 def _has_place(path: Path) -> bool:
@@ -203,6 +272,8 @@ def _has_place(path: Path) -> bool:
 def _pillow(path: str) -> Iterator[Image.Image]:
     try:
         with quiet():  # a large photograph is no reason for a warning
+            if _kind(Path(path)) == "HEIF":
+                require("pillow_heif", EXTRA).register_heif_opener()
             opened = Image.open(path)
         with opened as image:
             yield image
@@ -243,12 +314,15 @@ def _pixels(image: Image.Image, path: str) -> tuple[np.ndarray, np.ndarray | Non
 def _exif(image: Image.Image) -> tuple[dict[str, str], int]:
     with quiet():  # nor is odd EXIF
         exif = image.getexif()
-    names = (ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.DateTime)
-    tags = {name.name: str(exif[name]).strip("\0 ") for name in names if name in exif}
     orientation = exif.get(ExifTags.Base.Orientation, 1)
     # there Pillow turns while it decodes
     printing = image.format == "TIFF" and image.mode == "CMYK"
-    return tags, orientation if orientation in TURNS and not printing else 1
+    return _tags(exif), orientation if orientation in TURNS and not printing else 1
+
+
+def _tags(exif: Image.Exif) -> dict[str, str]:
+    names = (ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.DateTime)
+    return {name.name: str(exif[name]).strip("\0 ") for name in names if name in exif}
 
 
 def _deep_colours(path: str) -> bool:

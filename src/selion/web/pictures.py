@@ -16,8 +16,10 @@ import numpy as np
 from PIL.Image import DecompressionBombError
 
 from selion.classes import IGNORE
+from selion.data import photos
 from selion.errors import UnreadableFile
 from selion.labelling.decisions import content_hash
+from selion.store.photo import WHOLE_ENDINGS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -119,6 +121,11 @@ def read_photo(path: Path, edge: int) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
+    if path.suffix.lower() in WHOLE_ENDINGS:
+        decoded = photos.read_photo(path, gray=True).image.values
+        whole = Image.fromarray(np.ascontiguousarray(decoded.transpose(1, 2, 0)))
+        whole.thumbnail((edge, edge), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return np.asarray(whole)
     with Image.open(path, formats=PHOTO_FORMATS) as image:
         check_size(image)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):

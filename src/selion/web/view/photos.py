@@ -13,7 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from selion.errors import BadInput, UnknownName, UnreadableFile
+from selion import store
+from selion.errors import BadInput, SelionError, UnknownName, UnreadableFile
+from selion.store.photo import WHOLE_ENDINGS
 from selion.web.pictures import BROKEN, Large, check_size, make_large, read_photo, sign
 from selion.web.view.paint import encode
 from selion.web.view.place import PIXEL, Box
@@ -257,6 +259,12 @@ def size_of(path: Path) -> tuple[int, int] | None:
     """
     from PIL import Image
 
+    if path.suffix.lower() in WHOLE_ENDINGS:
+        try:
+            height, width = store.open_raster(path).grid.shape
+        except SelionError:
+            return None
+        return width, height
     try:
         with Image.open(path, formats=("JPEG", "PNG", "WEBP", "BMP")) as image:
             check_size(image)
