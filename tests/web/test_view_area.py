@@ -105,6 +105,25 @@ def test_a_box_becomes_its_pixels(scene):
             window_of(image, box)
 
 
+def test_a_file_that_runs_northwards_is_cut_at_the_same_place(scene, tmp_path):
+    box = box_of(scene, (50, 120), (200, 280))
+    with rasterio.open(scene / "image.tif") as image:
+        values, form, place = image.read(), image.profile, image.transform
+    turned = place * rasterio.Affine.translation(0, 320) * rasterio.Affine.scale(1, -1)
+    with rasterio.open(
+        tmp_path / "up.tif", "w", **{**form, "driver": "GTiff", "transform": turned}
+    ) as image:
+        image.write(values[:, ::-1])
+    pieces = []
+    for path in (scene / "image.tif", tmp_path / "up.tif"):
+        image = find([path]).rasters["r0"]
+        copy_window(path, window_of(image, box), tmp_path / "piece.tif")
+        with rasterio.open(tmp_path / "piece.tif") as piece:
+            values = piece.read()
+            pieces.append(values if piece.transform.e < 0 else values[:, ::-1])
+    assert np.array_equal(*pieces)
+
+
 def test_a_result_becomes_a_layer(scene, tmp_path):
     made = mapper(scene, tmp_path / "new" / "maps", WRITTEN.format(str(scene / "fields.parquet")))
     box = box_of(scene, (50, 120), (200, 280))

@@ -26,9 +26,9 @@ from selion.errors import BadInput, OutputFailed, SelionError
 from selion.grid import Roi
 from selion.review.annotations import PixelFrame
 from selion.store.clip import copy_window
-from selion.store.open import open_raster
+from selion.store.gdal import grid_of
 from selion.web.view.discovery import Discovery, add_parquet
-from selion.web.view.rasters import RasterFile
+from selion.web.view.rasters import RasterFile, opened
 
 LEAST, MOST = 32, 64_000_000
 """Pixels along an edge, and in all, of what is mapped from the page."""
@@ -222,7 +222,8 @@ def window_of(image: RasterFile, box: Sequence[float]) -> Roi:
     west, south, east, north = box if sound else (0, 0, 0, 0)
     if not (-180 <= west < east <= 180 and -90 < south < north < 90):
         raise BadInput("An area is west, south, east, north in degrees: draw it again.")
-    grid = open_raster(image.path).grid
+    with opened(image.path) as dataset:  # rows as they lie in the file, which may run northwards
+        grid = grid_of(dataset, image.path.name)
     around = shapely.segmentize(shapely.box(*box), (east - west) / 16)
     x, y = shapely.get_coordinates(PixelFrame(grid, "EPSG:4326").to_pixels([around])).T
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
