@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # no thread to be forked
 
 from faulty_store import FaultyStore
 from store_runs import COMMANDS, KINDS, StoreRuns

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from pathlib import Path
 from table import Row, save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+# a thread of Arrow's memory in the process that is forked may hold what its children wait for
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
 import option_modes
 from fault_runs import KINDS, Fault, FaultRuns, can_mount, ready_inputs, spread

@@ -56,7 +56,11 @@ def test_verbs_survive_faults(tmp_path):
     """In a process of its own: what tests before this one left in threads is not forked with it."""
     run = subprocess.run(
         [sys.executable, "-c", WORK, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*sys.path, HERE)))},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (*sys.path, HERE))),
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",  # Arrow starts no thread
+        },
         capture_output=True,
         text=True,
         timeout=300,

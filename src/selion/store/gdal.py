@@ -100,10 +100,13 @@ def open_quietly(name: str, mode: str = "r", **options: Any) -> Any:
 
 
 def forget(path: str) -> None:
-    """Let GDAL forget what it has cached of a file of a server: half an answer would stay."""
+    """Let GDAL forget what it has cached of a file of a server: half an answer would stay.
+
+    It does so when it closes a file that is not to be cached, also if it is no GeoTIFF.
+    """
     name = gdal_name(path)
     with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=name), suppress(*GDAL_ERRORS):
-        open_quietly(name).close()
+        open_quietly(name, driver="GTiff").close()  # no driver that would follow what it names
 
 
 def grid_of(dataset: Any, name: str) -> GeoBox:
