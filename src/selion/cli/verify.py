@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
 
 from selion.cli import options as opt
+
+DIFFERENT = 1
+"""Exit code where something differs."""
 
 
 @click.command("verify")
@@ -22,10 +26,7 @@ from selion.cli import options as opt
     help="Area that two fields may share.",
 )
 @opt.as_json
-@click.pass_context
-def verify_command(
-    ctx: click.Context, result: Path, *, again: bool, overlap: float, as_json: bool
-) -> None:
+def verify_command(result: Path, *, again: bool, overlap: float, as_json: bool) -> None:
     """Verify RESULT, a file or folder that a verb wrote.
 
     That no byte of it was changed, that outlines are sound and lie beside one another, that its
@@ -45,4 +46,4 @@ def verify_command(
         said = "Nothing differs." if found.holds else "Something differs."
         click.echo(f"{result}: {said}", err=True)
     if not found.holds:
-        ctx.exit(1)
+        sys.exit(DIFFERENT)
