@@ -135,7 +135,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _option(param: click.Parameter, value: Any) -> list[str]:
-    name = max(param.opts, key=len)
+    name = next((one for one in param.opts if one.startswith("--")), param.opts[0])
     if getattr(param, "is_flag", False):
         if value is False and param.secondary_opts:
             name = max(param.secondary_opts, key=len)

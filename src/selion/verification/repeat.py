@@ -19,6 +19,8 @@ from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, judged
 TIMED = (".profile.json", "run.json", "log.jsonl", "seconds.json")
 """Ends of the names of files that say how long a run took."""
 EVENTS = "events.out"
+SEARCHING = (("composite",), ("scenes",), ("plan",))
+"""Verbs that ask a catalogue; ``map`` does with ``--year``."""
 
 
 def check_provenance(manifest: Manifest) -> Check:
@@ -62,6 +64,7 @@ def check_repeatable(manifest: Manifest, folder: Path, versions: Mapping[str, st
         *(text for one in manifest.inputs for text in _input_faults(one, folder)),
         *(text for one in manifest.models for text in _model_faults(one)),
         *_version_faults(manifest.versions, versions),
+        *_search_faults(manifest),
     ]
     if manifest.secret:
         why.append("The command had a signature or a password, which is not kept.")
@@ -71,6 +74,13 @@ def check_repeatable(manifest: Manifest, folder: Path, versions: Mapping[str, st
     more = (f"Only samples of {', '.join(sampled)} were compared.",) if sampled else ()
     said = "Inputs, models and versions are the same here: the command gives the same bytes."
     return Check("repeatable", HOLDS, (said, *more))
+
+
+def _search_faults(manifest: Manifest) -> Iterator[str]:
+    """Say that what a catalogue answers may be another today."""
+    verb, searched = manifest.command[:1], manifest.options.get("provider")
+    if searched and (verb in SEARCHING or ("--year" in manifest.command and verb == ("map",))):
+        yield f"The scenes were searched in {searched}, which was not asked again."
 
 
 def _input_faults(one: InputSum, folder: Path) -> Iterator[str]:
