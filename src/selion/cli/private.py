@@ -57,8 +57,8 @@ class LocalPath(click.Path):
         text = os.fspath(value)
         if "://" in text or text.startswith(("/vsicurl", "/vsis3", "/vsigs", "/vsiaz")):
             self.fail(
-                f"{without_secrets(text)} is an address; here a path of this machine is wanted: "
-                "download it first, or give a place of your own.",
+                f"{without_secrets(text)} is an address; here a path of this machine is wanted "
+                "(what is read can be downloaded first, and a result copied afterwards).",
                 param,
                 ctx,
             )
