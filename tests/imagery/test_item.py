@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import stac_items
+from counting_host import counting_host
 from product_toys import write_raster
-from selion.errors import UnreadableFile
+from selion.errors import SelionError, UnreadableFile
 from selion.grid import whole
 from selion.imagery.item import is_item, open_item
 from selion.pipeline.opening import open_dates
@@ -146,3 +147,15 @@ def test_what_is_no_item_or_has_no_bands_is_refused(tmp_path):
     path.write_text('{"type": "FeatureCollection", "features": []}')  # an area
     assert not is_item(path)
     assert not is_item("https://example.org/a.tif")
+
+
+def test_an_item_of_a_server_is_read_there_and_names_nothing_of_this_machine(tmp_path):
+    path = written(tmp_path, local(style="c1"), LAND + 1000)
+    with counting_host(tmp_path) as host:
+        source = open_item(f"{host.url}/item.json")
+        np.testing.assert_array_equal(source.read(whole(source.grid)).values, LAND)
+        own = local(style="c1")
+        own["assets"]["red"]["href"] = str(tmp_path / "B04.tif")
+        path.write_text(json.dumps(own))
+        with pytest.raises(SelionError):
+            open_item(f"{host.url}/item.json")

@@ -26,19 +26,19 @@ def look_command(image: tuple[str, ...], model: str | None, as_json: bool) -> No
     from selion.pipeline.opening import advice_of, open_dates
 
     opened = open_dates(image)
-    name, warnings = advice_of(opened, model)
+    name, said, warnings = advice_of(opened, model)
     if as_json:
         facts = opened.look.to_dict() | {
             "model": name,
-            "said": [*opened.said, *opened.look.said],
+            "said": said,
             "warnings": warnings,
         }
         click.echo(json.dumps(facts))
         return
-    _print(opened, name, warnings)
+    _print(opened, name, said, warnings)
 
 
-def _print(opened: OpenedImage, model: str, warnings: list[str]) -> None:
+def _print(opened: OpenedImage, model: str, said: list[str], warnings: list[str]) -> None:
     look = opened.look
     height, width = opened.source.grid.shape
     size = "" if look.gsd is None else f", {look.gsd:.3g} m"
@@ -49,7 +49,7 @@ def _print(opened: OpenedImage, model: str, warnings: list[str]) -> None:
         numbers = kind.sentence or f"{kind.name} numbers"
         click.echo(f"{'numbers':<10} {f'{date}: ' * bool(date)}{numbers}")
     click.echo(f"{'model':<10} {model or 'none that is packaged takes such bands'}")
-    for text in (*opened.said, *look.said):
+    for text in said:
         click.echo(text)
     for text in warnings:
         click.echo(f"Warning: {text}")

@@ -305,8 +305,8 @@ def planned(
     return source, plan, replace(told, said=opened.said + told.said, warnings=warned)
 
 
-def advice_of(opened: OpenedImage, model: str | None) -> tuple[str, list[str]]:
-    """Return the model that would map an image, and the warnings that a map would carry.
+def advice_of(opened: OpenedImage, model: str | None) -> tuple[str, list[str], list[str]]:
+    """Return the model that would map an image, what would be done, and the map's warnings.
 
     Its weights are not loaded.  Where no packaged model takes the bands, the name is empty and the
     reason is a warning.
@@ -314,14 +314,15 @@ def advice_of(opened: OpenedImage, model: str | None) -> tuple[str, list[str]]:
     try:
         card = find_card(chosen_model(model, opened.source).name)
     except BandMismatch as error:
-        return "", [*opened.doubts, *opened.look.warnings, str(error)]
+        said = [*opened.said, *opened.look.said]
+        return "", said, [*opened.doubts, *opened.look.warnings, str(error)]
     base = opened.source.source if isinstance(opened.source, Understood) else opened.source
     _, told = prediction.understood(base, opened.look, card.inputs)
     try:
         judged = prediction.judged(told, card.inputs, chosen=False)
     except BadInput as error:
         judged = (str(error),)
-    return card.name, [*opened.doubts, *told.warnings, *judged]
+    return card.name, [*opened.said, *told.said], [*opened.doubts, *told.warnings, *judged]
 
 
 def found_in(look: prediction.Look) -> dict[str, object]:
