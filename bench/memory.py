@@ -5,6 +5,11 @@ adds.
 
 The short raster is 10980 x 10980 px, the tall one 21960 x 10980.  The peak is the kernel's
 high-water mark of the process, page cache not counted.
+
+    python bench/memory.py --page docs/reliability.md --work FOLDER [--verbs query fields]
+
+measures verbs at growing sizes instead, each under a limit of 2 GB (see ``memory_of_verbs.py``),
+and puts the table on the page; what was measured before stays in FOLDER/memory.json.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from pathlib import Path
 
 import command
 from map import ours
+from memory_of_verbs import VERBS, run, write_page
 from table import Row, save
 
 LIMIT_MB = 1200.0
@@ -77,10 +83,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     for name in ("short", "tall", "model"):
-        parser.add_argument(name, type=Path)
+        parser.add_argument(name, type=Path, nargs="?")
     parser.add_argument("--no-float32", action="store_true", help="Leave out the float32 run.")
-    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path, help="Measure verbs; put their table on this page.")
+    parser.add_argument("--work", type=Path, help="Folder of inputs and of what was measured.")
+    parser.add_argument("--verbs", nargs="+", default=(), choices=[one.name for one in VERBS])
+    parser.add_argument("--largest", type=int, help="No size beyond this one.")
     given = parser.parse_args()
+    if given.page is not None:
+        if given.work is None:
+            parser.error("--page wants --work")
+        points = run(given.work, given.verbs, given.largest, given.work / "memory.json")
+        write_page(given.page, points)
+        return
+    if given.model is None or given.json is None:
+        parser.error("give two rasters, a model and --json, or --page")
     save(measure(given.short, given.tall, given.model, float32=not given.no_float32), given.json)
 
 

@@ -13,7 +13,7 @@ import rasterio
 import selion
 from data_folders import SHARED
 from fields_scenes import instances
-from selion import fields, prediction, store
+from selion import cores, fields, prediction, store
 from selion.classes import FTW3
 from selion.errors import BadInput, ImageWarning, UnreadableFile
 from selion.grid import ground_sampling_distance, photo_grid, roi_shape, whole
@@ -146,6 +146,16 @@ def test_smallest_field_of_an_outline_is_that_of_its_objects():
     assert objects.read((slice(0, 9), slice(0, 9))).min_area == 2100
     with pytest.raises(BadInput, match="2100"):
         selion.to_fields(objects, fields.FieldOptions(max_area=1000))
+
+
+def test_more_fields_than_memory_holds_are_refused_before_they_are_drawn(
+    scores, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cores, "SMALL", 0)
+    monkeypatch.setattr(cores, "usable_memory", lambda: 1000)
+    with pytest.raises(BadInput, match=r"Drawing \d+ fields into one table takes about .*plan"):
+        maps.fields_from_scores(scores, tmp_path / "fields.parquet")
+    assert not (tmp_path / "fields.parquet").exists()
 
 
 def test_time_of_the_image_becomes_the_time_of_determination(image, tmp_path):

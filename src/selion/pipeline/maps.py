@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import selion
 from selion import fields, models, prediction, store
 from selion.classes import ClassScheme
+from selion.cores import check_memory
 from selion.errors import BadInput
 from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_exact, load_refined
@@ -393,6 +394,12 @@ def _outlined(
     report: RunReport,
 ) -> GeoDataFrame:
     on_step("outlines", 0, 1, "")
+    check_memory(
+        len(found.table) * OUTLINE,
+        f"Drawing {len(found.table):,} fields into one table",
+        "map the area in jobs ('selion plan', then 'selion merge'), or larger fields only "
+        "(--min-area)",
+    )
     with report.stages.during("polygons"):
         frame = fields.to_fields(found, outlines, run=run)
     on_step("outlines", 1, 1, f"{len(frame):,}")
@@ -646,6 +653,9 @@ def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
     return facts
 
 
+OUTLINE = 1000
+"""Bytes of memory that a field takes in a table and its file, beside the 0.6 GB of a run: measured
+on simple outlines, those of many points take more."""
 OBJECT_BLOCK = 1024
 """Edge in pixels of the blocks in which objects are found: several threads have some at once."""
 

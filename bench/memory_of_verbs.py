@@ -1,0 +1,265 @@
+"""Peak memory of verbs against the size of what they are given, each under a limit of 2 GB.
+
+``memory.py --page`` is the command.  A verb runs in a process of its own, in a control group of
+its own where the kernel lets this user make one (Linux, as root): beyond the limit the kernel ends
+it.  What is given as its peak is the resident memory of all its processes together, sampled five
+times a second, and the kernel's own mark of the largest.  A limit on address space (``ulimit -v``)
+would say something else: torch, GDAL and Arrow reserve much more than they touch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import command
+from country import write_partitions
+from view import write_fields
+
+LIMIT_MB = 2000
+GROUPS = Path("/sys/fs/cgroup")
+BEGIN, END = "<!-- table of memory -->\n", "<!-- end of the table of memory -->"
+"""Between which the table stands on a page."""
+WORLD = "5,45,20,60"
+TABLES = (180_000, 810_000, 3_240_000)
+KILLED = -9
+
+Make = Callable[[Path, int], Path]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command whose input grows."""
+
+    name: str
+    unit: str
+    sizes: tuple[int, ...]
+    make: Make
+    """``make(folder, size)`` writes the input, once, and says where it is."""
+    arguments: tuple[str, ...]
+    """``{input}`` and ``{out}`` stand for paths."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one size took."""
+
+    verb: str
+    unit: str
+    size: int
+    mb: float
+    wall: float
+    cpu: float
+    said: str
+    """Nothing where it ended well; else what became of it."""
+
+
+def table(folder: Path, count: int) -> Path:
+    """Write a table of so many fields."""
+    path = folder / f"fields{count}.parquet"
+    if not path.exists():
+        write_fields(path, count)
+    return path
+
+
+def jobs(folder: Path, count: int) -> Path:
+    """Write the tables of a plan with so many fields together."""
+    path = folder / f"jobs{count}"
+    if not path.exists():
+        path.mkdir()
+        write_partitions(path, count)
+    return path / "jobs"
+
+
+def probabilities(folder: Path, edge: int) -> Path:
+    """Write class probabilities of so many pixels along an edge: one field for each 440 px."""
+    import numpy as np
+    import rasterio
+    from affine import Affine
+    from rasterio.windows import Window
+
+    from selion.classes import FTW3
+
+    path = folder / f"probabilities{edge}.tif"
+    if path.exists():
+        return path
+    pattern, strip = _pattern(1500), 512
+    profile = {
+        "driver": "GTiff", "count": 3, "dtype": "uint8", "height": edge, "width": edge,
+        "crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_700_000),
+        "tiled": True, "blockxsize": strip, "blockysize": strip, "compress": "lzw", "nodata": 255,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as file:
+        file.update_tags(classes=json.dumps(FTW3.to_dict()))
+        file.descriptions = FTW3.names
+        for top in range(0, edge, strip):
+            height = min(strip, edge - top)
+            rows = pattern[:, np.arange(top, top + height) % pattern.shape[1]]
+            wide = np.tile(rows, (1, 1, -(-edge // pattern.shape[2])))[:, :, :edge]
+            file.write(wide, window=Window(0, top, edge, height))
+    return path
+
+
+def _pattern(edge: int):
+    """Return (3, y, x) uint8 scores of fields of 14 to 30 px, some of them left out."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    labels = np.zeros((edge, edge), np.uint8)
+    top = 0
+    while top < edge:
+        height, left = min(int(random.integers(14, 28)), edge - top), 0
+        while left < edge:
+            width = min(int(random.integers(14, 30)), edge - left)
+            if random.random() > 0.08 and min(height, width) > 4:
+                labels[top : top + height, left : left + width] = 2
+                labels[top + 1 : top + height - 1, left + 1 : left + width - 1] = 1
+            left += width
+        top += height
+    return np.where(labels == np.arange(3)[:, None, None], 200, 20).astype(np.uint8)
+
+
+def photographs(folder: Path, count: int) -> Path:
+    """Write so many small photographs: copies of one, each a file of its own."""
+    import numpy as np
+    from PIL import Image
+
+    from selion.simulation.landscape import simulate_photo
+
+    path = folder / f"photographs{count}"
+    if not path.exists():
+        path.mkdir()
+        first = path / "00000.jpg"
+        drawn = simulate_photo(2, (240, 320)).image.values.transpose(1, 2, 0)
+        Image.fromarray(np.ascontiguousarray(drawn)).save(first, quality=90)
+        content = first.read_bytes()
+        for number in range(1, count):
+            (path / f"{number:05}.jpg").write_bytes(content)
+    return path
+
+
+VERBS = (
+    Verb("stats", "fields", TABLES, table, ("stats", "{input}", "-o", "{out}.csv")),
+    Verb("query, .parquet", "fields", TABLES, table,
+         ("query", WORLD, "{input}", "-o", "{out}.parquet")),
+    Verb("query, .gpkg", "fields", TABLES, table, ("query", WORLD, "{input}", "-o", "{out}.gpkg")),
+    Verb("sample", "fields", TABLES, table,
+         ("sample", "6.1,46.1,6.9,46.5", "{input}", "-o", "{out}")),
+    Verb("review status", "fields", TABLES, table,
+         ("review", "status", "{input}")),
+    Verb("merge", "fields", TABLES, jobs, ("merge", "{input}", "-o", "{out}")),
+    Verb("tiles", "fields", TABLES, table, ("tiles", "{input}", "-o", "{out}.pmtiles")),
+    Verb("fields", "px along an edge", (1875, 7500, 30_000), probabilities,
+         ("fields", "{input}", "-o", "{out}.parquet")),
+    Verb("crops photos", "photographs", (1250, 5000, 20_000), photographs,
+         ("crops", "photos", "{input}", "-o", "{out}", "-m", "colour", "--workers", "1")),
+)  # fmt: skip
+
+
+@contextmanager
+def limited(megabytes: int) -> Iterator[list[str]]:
+    """Yield what stands before a command so that it has so much memory; nothing where that is not
+    allowed.
+    """
+    first, second = GROUPS / "memory", GROUPS / "cgroup.controllers"
+    file = "memory.limit_in_bytes" if first.is_dir() else "memory.max"
+    group = (first if first.is_dir() else GROUPS) / f"selion-bench-{os.getpid()}"
+    try:
+        if not first.is_dir() and "memory" not in second.read_text():
+            raise PermissionError
+        group.mkdir()
+        (group / file).write_text(str(megabytes * 2**20))
+    except OSError:
+        print("  no control group can be made: there is no limit", file=sys.stderr)
+        yield []
+        return
+    join = (
+        "import os,sys;open(sys.argv[1],'w').write(str(os.getpid()));"
+        "os.execv(sys.argv[2],sys.argv[2:])"
+    )
+    try:
+        yield [sys.executable, "-c", join, str(group / "cgroup.procs")]
+    finally:
+        group.rmdir()
+
+
+def measure(verb: Verb, size: int, work: Path) -> Point:
+    """Run a verb on one size."""
+    given, out = verb.make(work, size), work / "out" / f"{verb.name.replace(' ', '-')}{size}"
+    out.parent.mkdir(exist_ok=True)
+    arguments = [part.format(input=given, out=out) for part in verb.arguments]
+    if verb.arguments[0] == "merge":
+        arguments[1:2] = map(str, sorted(given.glob("*/fields.parquet")))
+    if "-o" in arguments:
+        arguments += ["--force", "--quiet"]
+    with limited(LIMIT_MB) as before:
+        done = command.run([*before, sys.executable, "-m", "selion", *arguments])
+    said = ""
+    if done.code == KILLED:
+        said = f"ended by the kernel at {LIMIT_MB / 1000:g} GB"
+    elif done.code == 2:
+        said = "refused: " + done.output.strip().splitlines()[-1].removeprefix("Error: ")
+    elif done.code:
+        raise SystemExit(f"{verb.name} of {size}: {done.code}\n{done.output[-2000:]}")
+    return Point(verb.name, verb.unit, size, done.peak_mb, done.wall, done.processor, said)
+
+
+def markdown(points: Sequence[Point]) -> str:
+    """Return the table: one row per verb, its sizes in their order."""
+    lines = [
+        "| verb | grows | peak memory (processor time) | growth |",
+        "|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(one.verb for one in points):
+        own = sorted((one for one in points if one.verb == name), key=lambda one: one.size)
+        cells = ", ".join(_cell(one) for one in own)
+        ran = [one for one in own if not one.said]
+        growth = _growth(ran[0], ran[-1]) if len(ran) > 1 else ""
+        lines.append(f"| `{name}` | {own[0].unit} | {cells} | {growth} |")
+    return "\n".join(lines) + "\n"
+
+
+def _growth(low: Point, high: Point) -> str:
+    """Return how memory and time grow with what is given: pixels, not those along an edge."""
+    more = (high.size / low.size) ** (2 if low.unit.startswith("px") else 1)
+    return f"{more:.3g} x: {high.mb / low.mb:.2f} x memory, {high.cpu / low.cpu:.1f} x time"
+
+
+def _cell(one: Point) -> str:
+    if one.said.startswith("refused"):
+        return f"{one.size:,}: refused at the start with the figure"
+    if one.said:
+        return f"{one.size:,}: {one.said}"
+    return f"{one.size:,}: {one.mb:,.0f} MB ({one.cpu:,.0f} s)"
+
+
+def run(work: Path, names: Sequence[str], largest: int | None, kept: Path) -> list[Point]:
+    """Measure verbs, each size in turn, and keep what was found beside what is known."""
+    known = [Point(**one) for one in json.loads(kept.read_text())] if kept.exists() else []
+    found = {(one.verb, one.size): one for one in known}
+    work.mkdir(parents=True, exist_ok=True)
+    for verb in VERBS:
+        if names and verb.name not in names:
+            continue
+        for size in verb.sizes:
+            if largest is None or size <= largest:
+                point = measure(verb, size, work)
+                found[verb.name, size] = point
+                print(f"  {point}", file=sys.stderr, flush=True)
+                kept.write_text(json.dumps([asdict(one) for one in found.values()], indent=1))
+    order = {verb.name: number for number, verb in enumerate(VERBS)}
+    return sorted(found.values(), key=lambda one: (order.get(one.verb, 99), one.size))
+
+
+def write_page(page: Path, points: Sequence[Point]) -> None:
+    """Put the table between its marks on a page."""
+    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
+    if not begin:
+        raise SystemExit(f"{page} has no line {BEGIN.strip()!r}.")
+    text = before + begin + "\n" + markdown(points) + "\n" + END + rest.partition(END)[2]
+    page.write_text(text, "utf-8")
