@@ -143,6 +143,11 @@ def test_many_fields_are_written_as_they_are_read(maps, tmp_path, monkeypatch, c
     geo = read_metadata(tmp_path / "streamed.parquet")["geo"]["columns"]["geometry"]
     assert geo["bbox"] == pytest.approx(held.total_bounds.tolist())
     assert geo["geometry_types"] == ["Polygon"]
+    held_schema, schema = (
+        pq.read_schema(tmp_path / f"{name}.parquet") for name in ("held", "streamed")
+    )
+    assert set(held_schema.metadata) == set(schema.metadata) == {b"geo", b"collection"}
+    assert {one.name: one.type for one in schema} == {one.name: one.type for one in held_schema}
     again = query(tmp_path / "streamed.parquet", (10.3, 49.3, 10.4, 49.4)).frame
     assert set(again["id"]) == set(query(maps, (10.3, 49.3, 10.4, 49.4)).frame["id"])
 

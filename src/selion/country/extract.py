@@ -101,7 +101,9 @@ def _stream(
     boxes: list[tuple[float, ...]] = []
     kinds: set[str] = set()
     schema = _schema(maps, columns)
-    with RowGroupWriter(out, schema, {"use_dictionary": ["class"]}) as writer:
+    # what is known at the end only would not be in a schema that is stored in front
+    options = {"use_dictionary": ["class"], "store_schema": False}
+    with RowGroupWriter(out, schema, options) as writer:
         for table in scan(maps, area.boxes, columns, reading):
             frame = to_frame(table)
             rows = inside(frame, area)
