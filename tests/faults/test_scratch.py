@@ -224,3 +224,21 @@ def test_a_run_of_photographs_whose_masks_somebody_removed_does_not_end_well(tmp
     lost = SimpleNamespace(folder=tmp_path, rows=[{"mask": "masks/1.png", "overlay": ""}])
     with pytest.raises(OutputFailed, match=r"1 file of this run .*masks/1.png"):
         run._check_there(lost)
+
+
+def test_the_note_of_finished_parts_goes_last(tmp_path, monkeypatch):
+    """Parts without their note are nobody's: the same command would refuse to touch them."""
+    note = tmp_path / ".out.selion-merge" / "merge.json"
+    (note.parent / "seams").mkdir(parents=True)
+    for path in (note, note.parent / "a", note.parent / "seams" / "b"):
+        path.touch()
+    seen, real = [], scratch.shutil.rmtree
+
+    def watched(path, **more):
+        seen.append((path.name, note.exists()))
+        real(path, **more)
+
+    monkeypatch.setattr(scratch.shutil, "rmtree", watched)
+    scratch.clear_parts(note)
+    assert seen == [("seams", True), (".out.selion-merge", True)]
+    assert names(tmp_path) == []

@@ -51,7 +51,7 @@ from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.store.address import Place, RemotePath, locate, place_state
 from selion.store.atomic import explained, publish_folder
 from selion.store.parquet import is_table_folder, parquet_schema
-from selion.store.scratch import is_bare, parts_of
+from selion.store.scratch import clear_parts, is_bare, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -181,7 +181,7 @@ def compare_maps(
                 f"{out} exists already: choose another name, or replace it with --force."
             )
         publish_folder(run.folder / "result", out, force)
-    shutil.rmtree(run.folder, ignore_errors=True)
+    clear_parts(run.folder / NOTE)
     return open_change(out)
 
 

@@ -51,7 +51,7 @@ from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.former import take_over
 from selion.store.parquet import parquet_schema
-from selion.store.scratch import clear_hidden, is_bare, parts_of
+from selion.store.scratch import clear_hidden, clear_parts, is_bare, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,7 +134,7 @@ def merge_maps(
                 f"{out} exists already: choose another name, or replace it with --force."
             )
         publish_folder(run.folder / "maps", out, force)
-    shutil.rmtree(run.folder, ignore_errors=True)
+    clear_parts(run.note)
     return open_maps(out)
 
 

@@ -6,7 +6,6 @@ says what is where.  Other years of the same folder stay as they are.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,7 +44,7 @@ from selion.progress import OnStep, silent
 from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.parquet import parquet_file
-from selion.store.scratch import clear_hidden, is_bare, parts_of
+from selion.store.scratch import clear_hidden, clear_parts, is_bare, parts_of
 from selion.store.urls import shown
 from selion.store.vectors import Bbox, box_around
 
@@ -177,7 +176,7 @@ def publish_maps(
         facts: dict[str, Any] = {"year": year} | bring_together(run, on_step) | opened.facts
         zones = _write_zones(run, year, on_step)
         _publish(run, out, year, zones, options, force)
-    shutil.rmtree(run.folder, ignore_errors=True)
+    clear_parts(run.note)
     facts |= {
         "fields": sum(zone.rows for zone in zones),
         "collection": run.origin.collection,

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from selion.store.lock import LOCKS, held, seized, unborn
@@ -228,6 +228,20 @@ def _given_back(outer: Path) -> bool:
             except OSError:
                 return False
     return True
+
+
+def clear_parts(note: Path) -> None:
+    """Remove finished parts, the note that says whose they are last.
+
+    Who is killed meanwhile leaves what the same command knows, and takes away.
+    """
+    with suppress(OSError):  # somebody else removes them too
+        for part in note.parent.iterdir():
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            elif part != note:
+                part.unlink(missing_ok=True)
+    shutil.rmtree(note.parent, ignore_errors=True)
 
 
 def put_in_place(made: Path, path: Path, aside: Path) -> None:
