@@ -794,21 +794,52 @@ def checkpoint(data: bytes, chance: random.Random) -> bytes:
     return out.getvalue()
 
 
+def zipped(data: bytes, chance: random.Random) -> bytes:
+    """Change a member of an archive by its ending, its name, or what the archive says of it."""
+    if chance.random() < 0.2:
+        return noise(data, chance)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    texts = [name for name in members if name.endswith((".xml", ".json", ".txt"))]
+    name = chance.choice([*members, *texts * len(members)])
+    act = chance.randrange(8)
+    if act == 0:
+        del members[name]
+    elif act == 1:
+        new = chance.choice(("../../escaped", "/tmp/escaped", name + "/x", name.lower(), "{x}\\.."))
+        members[new] = members.pop(name)
+    elif act == 2 and chance.random() < 0.2:
+        members[name] = bytes(100 * 2**20)
+    else:
+        ending = name[name.rfind(".") :]
+        members[name] = BY_ENDING.get(ending, noise)(members[name], chance)
+    out = io.BytesIO()
+    kind = chance.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_LZMA))
+    with zipfile.ZipFile(out, "w", kind) as archive:
+        for held, body in members.items():
+            archive.writestr(held, body)
+    changed = bytearray(out.getvalue())
+    if act == 3:  # sizes, checksums, methods and offsets of the list of members
+        at = bytes(changed).rfind(b"PK\1\2")
+        put(changed, at + chance.choice((8, 10, 16, 20, 24, 28, 30, 42)), "<I", number(chance))
+    return bytes(changed)
+
+
 BY_ENDING: dict[str, Mutator] = {
     ".json": json_text, ".jsonl": json_text, ".geojson": json_text, ".toml": toml_text,
     ".csv": csv_text, ".vrt": xml_text, ".gti": xml_text, ".xml": xml_text, ".tif": tiff,
     ".png": png, ".jpg": jpeg, ".npy": npy, ".gpkg": sqlite, ".parquet": parquet,
     ".fgb": flatgeobuf, ".pmtiles": pmtiles, ".safetensors": safetensors, ".onnx": protobuf,
-    ".gguf": gguf, ".ckpt": checkpoint,
+    ".gguf": gguf, ".ckpt": checkpoint, ".zip": zipped,
 }  # fmt: skip
 """By the ending of a file; others get :func:`noise`."""
 
 
-def mutated(path: Path, chance: random.Random) -> None:
-    """Change a file in its place."""
+def mutated(path: Path, chance: random.Random, change: Mutator | None = None) -> None:
+    """Change a file in its place, by default by its ending."""
     data = path.read_bytes()
     try:
-        changed = BY_ENDING.get(path.suffix, noise)(data, chance)
+        changed = (change or BY_ENDING.get(path.suffix, noise))(data, chance)
     except Exception:  # noqa: BLE001 - it was changed before, and is not of its format any more
         changed = noise(data, chance)
     path.write_bytes(changed)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fuzz_mutators import mutated
+from fuzz_mutators import Mutator, mutated
 from selion.errors import SelionError
 
 MEMORY = 1536 * 2**20
@@ -56,6 +56,8 @@ class Reader:
     """Read the input in a folder, with another one for what is written; return what was read."""
     checked: bool = False
     """Whether a checksum tells what is sound: every answer must be that of a seed."""
+    change: Mutator | None = None
+    """How a file is changed; None: as its ending says."""
 
 
 @dataclass
@@ -100,7 +102,7 @@ def make_input(reader: Reader, seeds: Path, number: int, seed: int, place: Path)
     files = sorted({path for pattern in reader.targets for path in place.rglob(pattern)})
     files = [path for path in files if path.is_file()]
     for _ in range(1 if chance.random() < 0.9 else 2):
-        mutated(chance.choice(files), chance)
+        mutated(chance.choice(files), chance, reader.change)
     return chance
 
 
@@ -157,7 +159,7 @@ class Watch:
 
 
 def _child(
-    reader: Reader, seeds: Path, first: int, last: int, seed: int, pipe: int, place: Path
+    reader: Reader, seeds: Path, numbers: Sequence[int], seed: int, pipe: int, place: Path
 ) -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)
@@ -173,7 +175,7 @@ def _child(
     os.chdir(place)
     watch = Watch(place)
     sound = answers_of(reader, seeds, place) if reader.checked else set()
-    for number in range(first, last):
+    for number in numbers:
         chance = make_input(reader, seeds, number, seed, place / "input")
         out = place / "out"
         shutil.rmtree(out, ignore_errors=True)
@@ -279,57 +281,57 @@ def _lines(pipe: int, seconds: float) -> Iterator[list[Any] | None]:
 
 
 def fuzz(
-    reader: Reader, count: int, seed: int, folder: Path,
+    reader: Reader, numbers: Sequence[int], seed: int, folder: Path,
     on_batch: Callable[[Counts], None] = lambda _: None, seconds: float = SECONDS,
 ) -> Counts:  # fmt: skip
-    """Judge so many inputs."""
+    """Judge the inputs of these numbers."""
     seeds, place = folder / "seeds" / reader.name, folder / "place"
-    warmed(reader, seeds, place)
+    if not seeds.exists():
+        warmed(reader, seeds, place)
     counts, at = Counts(), 0
-    while at < count:
-        at = _batch(reader, seeds, at, min(at + BATCH, count), seed, place, counts, seconds)
+    while at < len(numbers):
+        at += _batch(reader, seeds, numbers[at : at + BATCH], seed, place, counts, seconds)
         on_batch(counts)
     return counts
 
 
 def _batch(
-    reader: Reader, seeds: Path, first: int, last: int, seed: int, place: Path, counts: Counts,
+    reader: Reader, seeds: Path, numbers: Sequence[int], seed: int, place: Path, counts: Counts,
     seconds: float,
 ) -> int:  # fmt: skip
-    """Judge a few inputs in one child; return where the next child goes on."""
+    """Judge a few inputs in one child; return how many it came to."""
     hear, tell = os.pipe()
     process = os.fork()
     if not process:
         try:
             os.close(hear)
-            _child(reader, seeds, first, last, seed, tell, place)
+            _child(reader, seeds, numbers, seed, tell, place)
         except BaseException:  # noqa: BLE001 - it is the harness that failed
-            os.write(
-                tell, f"{json.dumps([-1, 'harness', traceback.format_exc()[-900:]])}\n".encode()
-            )
+            failed = json.dumps([-1, "harness", traceback.format_exc()[-900:]])
+            os.write(tell, f"{failed}\n".encode())
             os._exit(1)
         os._exit(0)
     os.close(tell)
-    at, begun, silent = first, False, False
+    done, open_, fault = 0, False, ("crash", "")
     for line in _lines(hear, seconds):
         if line is None:
-            silent = True
+            fault = ("hang", f"more than {seconds:g} s")
             os.kill(process, signal.SIGKILL)
             break
         if line[0] < 0:
-            counts.add(at, "harness", line[2])
-            begun = True
-            break
-        if len(line) == 1:
-            at, begun = line[0], True
+            fault = ("harness", line[2])
+        elif len(line) == 1:
+            open_ = True
         else:
             counts.add(*line)
-            at, begun = line[0] + 1, False
+            done, open_ = done + 1, False
     os.close(hear)
     ended = os.waitpid(process, 0)[1]
-    if silent or (begun and os.WIFSIGNALED(ended)):
-        said = f"more than {seconds:g} s" if silent else f"signal {os.WTERMSIG(ended)}"
-        counts.add(at, "hang" if silent else "crash", said)
-    elif begun and (not counts.found or "harness" not in next(reversed(counts.found))):
-        counts.add(at, "crash", f"exit {os.WEXITSTATUS(ended)}")
-    return at + 1 if begun or silent else max(at, first + 1 if at == first else at)
+    if done == len(numbers):
+        return done
+    if fault == ("crash", ""):
+        fault = ("crash", f"signal {os.WTERMSIG(ended)}" if os.WIFSIGNALED(ended) else "it ended")
+    if not open_ and fault[0] != "hang":
+        fault = ("harness", fault[1])
+    counts.add(numbers[done], *fault)
+    return done + 1

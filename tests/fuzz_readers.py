@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from fuzz_mutators import only_tags
 from fuzz_pool import Reader, run_verb
 from selion.errors import BadInput
 
@@ -103,6 +104,16 @@ def read_scores(place: Path, _out: Path):
     from selion.prediction.scores import open_scores
 
     return str(open_scores(only(place)).classes)
+
+
+def products(folder: Path) -> None:
+    from product_toys import packed, write_safe
+
+    numbers = np.random.default_rng(0).integers(1000, 4000, (4, 24, 24)).astype(np.uint16)
+    for level in ("2A", "1C"):
+        write_safe(seed(folder, f"folder-{level}"), numbers, level=level)
+    place = write_safe(folder.parent / "packing", numbers)
+    seed(folder, "zip", packed(place))
 
 
 def cubes(folder: Path) -> None:
@@ -542,6 +553,8 @@ READERS = {
         Reader("geotiff", geotiffs, ("*.tif",), (read_raster,)),
         Reader("map", geotiffs, ("*.tif",), (map_image,)),
         Reader("scores", scores, ("*.tif",), (plan_map,)),
+        Reader("scores-tags", scores, ("*.tif",), (read_scores, plan_map), change=only_tags),
+        Reader("sentinel-2", products, ("MTD*.xml", "*.zip"), (read_raster,)),
         Reader("zarr", cubes, ("zarr.json", "c/*/*/*", "*"), (read_raster,)),
         Reader("vrt", vrts, ("*.vrt",), (read_raster,)),
         Reader("geoparquet", tables(".parquet"), ("*.parquet",),

@@ -69,7 +69,7 @@ def beside(place, out):
 for what in ("right", "wrong", "refused", "silent", "traceback", "crash", "exit", "hang", "memory",
              "beside", "elsewhere"):
     reader = Reader(what, seeds, ("*.bin",), (act,), checked=True)
-    counts = fuzz(reader, 2, 0, Path(sys.argv[1], what), seconds=0.5)
+    counts = fuzz(reader, range(2), 0, Path(sys.argv[1], what), seconds=0.5)
     print(what, *(f"{kind} {many}" for kind, many in counts.kinds.items()))
 """
 SEEN = {
