@@ -101,9 +101,10 @@ def scores(folder: Path) -> None:
 
 
 def read_scores(place: Path, _out: Path):
-    from selion.prediction.scores import open_scores
+    from selion import store
+    from selion.prediction.scores import score_classes
 
-    return str(open_scores(only(place)).classes)
+    return str(score_classes(store.open_raster(only(place)), "x"))
 
 
 def products(folder: Path) -> None:
@@ -398,6 +399,37 @@ def review_export(place: Path, out: Path):
     return run_verb(["review", "export", str(only(place)), "-o", str(out / "x")])
 
 
+def annotations(form: str):
+    def write(folder: Path) -> None:
+        from selion import review
+
+        reviewed = inputs(folder)["reviewed"]
+        files = review.find_map(reviewed)
+        for masks in (False, True):
+            place = seed(folder, f"masks-{masks}", reviewed)
+            told = folder.parent.parent / f"{form}-{masks}"
+            review.send_annotations(files, told, form, grey, masks=masks, size=40)
+            table = json.loads(next(told.glob("*s.json")).read_text())
+            if form == "coco":
+                table["annotations"][0]["bbox"] = [0, 0, 2, 2]
+            for task in table if isinstance(table, list) else ():
+                task["annotations"] = task.pop("predictions")
+            (place / "drawn.json").write_text(json.dumps(table))
+
+    return write
+
+
+def grey(box):
+    return np.zeros((box[3] - box[1], box[2] - box[0], 3), np.uint8)
+
+
+def import_drawn(place: Path, _out: Path):
+    return run_verb(
+        ["review", "import", str(place / "map"), str(place / "drawn.json"), "--person", "Ada",
+         "--dry-run"]
+    )  # fmt: skip
+
+
 # weights
 
 
@@ -571,6 +603,8 @@ READERS = {
         Reader("photo-journal", photographed, (".finished.jsonl",), (crops_again,), checked=True),
         Reader("plan", plans, ("*.json", "*.geojson"), (merge_plan,)),
         Reader("review", reviews, ("*.jsonl",), (review_state, review_export)),
+        Reader("coco", annotations("coco"), ("drawn.json",), (import_drawn,)),
+        Reader("label-studio", annotations("label-studio"), ("drawn.json",), (import_drawn,)),
         Reader("onnx", onnx_graphs, ("*.onnx",), (read_onnx,)),
         Reader("safetensors", tensors, ("*.safetensors",), (read_tensors,)),
         Reader("checkpoint", checkpoints, ("*.ckpt",), (read_checkpoint,)),

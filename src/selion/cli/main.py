@@ -237,6 +237,13 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         click.echo(f"Error: {said}", err=True)
         sys.exit(2)
+    except MemoryError:
+        click.echo(
+            "Error: The memory does not suffice: give smaller inputs, less at once, or check that "
+            "a file does not announce more than it holds.",
+            err=True,
+        )
+        sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo(
             "\nStopped. Finished blocks are kept: the same command continues from here.", err=True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,7 +118,16 @@ class ProductFolder:
                 with tarfile.open(self.path, "r:") as tar:
                     opened = tar.extractfile(name)
                     found = b"" if opened is None else opened.read(LONGEST + 1)
-        except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, tarfile.TarError) as error:
+        except (
+            OSError,
+            KeyError,
+            RuntimeError,
+            EOFError,
+            zlib.error,
+            lzma.LZMAError,
+            zipfile.BadZipFile,
+            tarfile.TarError,
+        ) as error:
             raise UnreadableFile(f"{name} of {self.path} cannot be read ({error}).") from error
         if len(found) > LONGEST:
             raise UnreadableFile(
