@@ -9,7 +9,7 @@ for being far.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from selion import store
 from selion.country.cells import degrees, places_of
 from selion.country.lookup import opened, scan
 from selion.country.partitions import Maps, open_maps
+from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, counted
 from selion.fields.mvt import EXTENT, TileLayer, TileRings, encode_layer, flatten, squares
 from selion.fields.schema import confidences_of
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 CHUNK = 9
 """Zoom at which fields begin, and whose tiles are worked on one after the other: 78 km wide at the
 equator."""
+WIDE = 64
+"""Chunks in a partition's box above which those of its fields are looked at."""
 FINEST = 12
 """Zoom of the finest tiles; viewers enlarge them further."""
 GRID = 32
@@ -125,17 +128,35 @@ def _has(maps: Maps) -> bool:
 
 
 def _chunks(maps: Maps) -> list[tuple[int, int]]:
-    """Return the tiles of the chunk zoom in which partitions may have fields, along the curve."""
-    found = set()
+    """Return the tiles of the chunk zoom in which partitions may have fields, along the curve.
+
+    Where the box of a partition has many, the boxes of its fields tell: two fields at both ends of
+    the world are not looked for in all of it.
+    """
+    import pyarrow as pa
+
+    found: set[tuple[int, int]] = set()
     for part in maps.parts:
-        west, south, east, north = part.box
-        (x0, x1), (y0, y1) = _mercator(np.array([west, east]), np.array([north, south]))
-        side = 2**CHUNK
-        columns, rows = (
-            range(int(a * side), min(int(b * side), side - 1) + 1) for a, b in ((x0, x1), (y0, y1))
-        )
-        found |= {(x, y) for x in columns for y in rows}
+        whole = _squares(np.array([part.box], np.float64))
+        if np.prod(whole[:, 2:] - whole[:, :2] + 1) > WIDE:
+            with opened(part) as file:
+                batches = [
+                    _squares(boxes_of(pa.Table.from_batches([batch])))
+                    for batch in file.iter_batches(columns=["bbox"])
+                ]
+            whole = np.unique(np.concatenate([whole[:0], *batches]), axis=0)
+        for left, top, right, bottom in whole.tolist():
+            found |= set(product(range(left, right + 1), range(top, bottom + 1)))
     return sorted(found, key=lambda place: tile_number(CHUNK, *place))
+
+
+def _squares(boxes: np.ndarray) -> np.ndarray:
+    """Return the (m, 4) first and last columns and rows of chunks under (n, 4) boxes, each once."""
+    west, south, east, north = boxes[np.isfinite(boxes).all(axis=1)].T
+    left, top = _mercator(west, north)
+    right, bottom = _mercator(east, south)
+    sides = np.stack([left, top, right, bottom], axis=1) * 2**CHUNK
+    return np.unique(np.clip(sides.astype(np.int64), 0, 2**CHUNK - 1), axis=0)
 
 
 def _mercator(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

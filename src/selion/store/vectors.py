@@ -98,7 +98,7 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         check_driver(about["driver"], str(path))
         check_rows(path, about["features"] if bbox is None else 0)
         crs = about["crs"]
-        return pyogrio.read_dataframe(
+        frame = pyogrio.read_dataframe(
             given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
         )
     except (
@@ -106,11 +106,21 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         GEOSException,
         ProjError,
         UnicodeDecodeError,
-        UnboundLocalError,
+        UnboundLocalError,  # of pyogrio, where a layer has no geometry
+        MemoryError,  # a billion rows are announced
     ) as error:
         raise UnreadableFile(
             f"{path} cannot be read as fields ({error}): check that the file is whole."
         ) from error
+    # GDAL looks for the first row behind an index as long as that number says, and finds none
+    if about["driver"] == "FlatGeobuf" and not len(frame) and about["features"] > 0:
+        size = len(given) if isinstance(given, bytes) else given.stat().st_size
+        if bbox is None or about["features"] > size:
+            raise UnreadableFile(
+                f"{path} announces {about['features']:,} rows and holds none: it is truncated; "
+                "copy it again."
+            )
+    return frame
 
 
 def _gdal_failures() -> tuple[type[Exception], ...]:

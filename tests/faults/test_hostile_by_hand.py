@@ -1,0 +1,209 @@
+"""Hostile inputs thought of by hand: what announces too much, is too deep, or lies at the ends."""
+
+import json
+import math
+import os
+import pickle
+import sqlite3
+import struct
+
+import geopandas
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+import shapely
+
+from fuzz_pool import Refused, run_verb
+from option_inputs import table_of
+from selion import country, errors, fields, imagery, store
+from selion.data.photos import read_photo
+from selion.errors import SelionError, UnreadableFile
+from selion.fields.check import check_fiboa
+from selion.web.view.chunks import open_parquet
+
+BOX = shapely.box(12.02, 50, 12.03, 50.01)
+BILLION = 10**9
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return fields.read_fields(table_of(tmp_path_factory.mktemp("base"), "x", 12.0))
+
+
+def written(base, shapes, path):
+    """Write a table of ours with other outlines."""
+    rows = base.iloc[[0] * len(shapes)].reset_index(drop=True)
+    rows["id"] = [str(number) for number in range(len(shapes))]
+    fields.write_fields(rows.set_geometry(geopandas.GeoSeries(shapes, crs=base.crs)), path)
+    return path
+
+
+def test_fields_at_both_ends_of_the_world_are_not_looked_for_in_all_of_it(base, tmp_path):
+    """They were looked for in each of 262,144 squares, for ten minutes."""
+    ends = [shapely.box(-179.9, -84.9, -179.8, -84.8), shapely.box(179.8, 84.8, 179.9, 84.9)]
+    steps = []
+    country.write_tiles(
+        written(base, ends, tmp_path / "x.parquet"), tmp_path / "x.pmtiles", finest=9,
+        on_step=lambda *said: steps.append(said[2]),
+    )  # fmt: skip
+    assert max(steps) <= 8
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        shapely.Polygon([(12, 50), (12.01, 50.01), (12.01, 50), (12, 50.01), (12, 50)]),
+        shapely.box(179.9, 10, 180, 10.1),
+        shapely.box(0, 89.9, 1, 90),
+        shapely.box(0, -90, 1, -89.9),
+        shapely.Polygon(),
+    ],
+    ids=["bow-tie", "antimeridian", "north pole", "south pole", "empty"],
+)
+def test_odd_places_and_outlines_are_read(shape, base, tmp_path):
+    path = written(base, [shape, BOX], tmp_path / "x.parquet")
+    assert len(fields.read_fields(path)) == 2
+    run_verb(["query", "12,50,12.05,50.01", str(path), "-o", str(tmp_path / "q.parquet")])
+    assert BOX in list(fields.read_fields(tmp_path / "q.parquet").geometry)
+    run_verb(["tiles", str(path), "-o", str(tmp_path / "x.pmtiles"), "--max-zoom", "9"])
+    assert bool(check_fiboa(path)) == (shape.is_empty or not shape.is_valid)
+
+
+def announcing(path, kind):
+    """Write one field in a file that says that it holds a billion."""
+    geopandas.GeoDataFrame({"id": ["a"]}, geometry=[BOX], crs="EPSG:4326").to_file(path)
+    if kind == "geopackage":
+        with sqlite3.connect(path) as held:
+            held.execute(f"UPDATE gpkg_ogr_contents SET feature_count = {BILLION * 1000}")
+    else:
+        data = bytearray(path.read_bytes())
+        at = data.find(struct.pack("<Q", 1), 12)
+        data[at : at + 8] = struct.pack("<Q", BILLION)
+        path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("kind", "name"), [("geopackage", "x.gpkg"), ("flatgeobuf", "x.fgb")])
+def test_a_billion_polygons_that_are_only_announced(kind, name, tmp_path):
+    """FlatGeobuf of one field was read as none, without a word."""
+    path = announcing(tmp_path / name, kind)
+    if kind == "geopackage":  # GDAL counts
+        assert list(store.read_polygons(path).geometry) == [BOX]
+        return
+    with pytest.raises(UnreadableFile):
+        store.read_polygons(path)
+    with pytest.raises(UnreadableFile):
+        store.read_polygons(path, (12, 50, 13, 51))
+
+
+def test_an_outline_that_announces_a_billion_corners(base, tmp_path):
+    path = written(base, [BOX], tmp_path / "x.parquet")
+    table = pq.read_table(path)
+    wkb = struct.pack("<BIIBII", 1, 6, 2**31, 1, 3, 2**31)
+    at = table.schema.get_field_index("geometry")
+    pq.write_table(table.set_column(at, "geometry", pa.array([wkb], pa.binary())), path)
+    for read in (fields.read_fields, store.read_polygons):
+        with pytest.raises(UnreadableFile, match="damaged"):
+            read(path)
+
+
+@pytest.mark.parametrize(("head", "tail"), [("[", ""), ('{"a":', ""), ("[", "]"), ('{"a":', "}")])
+def test_json_nested_without_end(head, tail, tmp_path):
+    text = head * 100_000 + ("1" + tail * 100_000 if tail else "")
+    for name in ("area.geojson", "item.json", "drawn.json"):
+        (tmp_path / name).write_text(text)
+    for read in (fields.read_fields, imagery.read_area):
+        with pytest.raises(SelionError):
+            read(tmp_path / "area.geojson")
+    for words in (["look", "item.json"], ["review", "import", ".", "drawn.json", "--person", "A"]):
+        with pytest.raises(Refused):
+            run_verb([str(tmp_path / word) if "." in word else word for word in words])
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_catalogues_that_name_each_other(deep, tmp_path):
+    """In a circle, or five hundred within each other."""
+    from fuzz_readers import find_items
+
+    many = 500 if deep else 3
+    for number in range(many):
+        after = number + 1 if deep else (number + 1) % many
+        links = [{"rel": "child", "href": f"./c{after}.json" if after else "./catalog.json"}]
+        (tmp_path / (f"c{number}.json" if number else "catalog.json")).write_text(
+            json.dumps({"type": "Catalog", "id": str(number), "stac_version": "1.0.0",
+                        "description": "x", "links": links})
+        )  # fmt: skip
+    with pytest.raises(SelionError):
+        find_items(tmp_path, tmp_path)
+
+
+def test_a_pickle_as_the_type_of_a_column_is_not_opened(base, tmp_path):
+    """Older pyarrow opened it to learn the type."""
+    mark = tmp_path / "opened"
+
+    class Touch:
+        def __reduce__(self):
+            return os.mkdir, (str(mark),)
+
+    path = written(base, [BOX], tmp_path / "x.parquet")
+    table = pq.read_table(path)
+    about = {"ARROW:extension:name": "arrow.py_extension_type",
+             "ARROW:extension:metadata": pickle.dumps(Touch())}  # fmt: skip
+    schema = pa.schema([table.schema.field(0).with_metadata(about), *list(table.schema)[1:]])
+    pq.write_table(table.cast(schema.with_metadata(table.schema.metadata)), path)
+    assert len(fields.read_fields(path)) == 1
+    open_parquet([path])
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("codec", ["numcodecs.pickle", "pickle"])
+def test_a_cube_packed_as_a_pickle_is_refused(codec, tmp_path):
+    grid = {"name": "regular", "configuration": {"chunk_shape": [1, 4, 4]}}
+    keys = {"name": "default", "configuration": {"separator": "/"}}
+    about = {
+        "zarr_format": 3, "node_type": "array", "shape": [1, 4, 4], "data_type": "uint8",
+        "chunk_grid": grid, "chunk_key_encoding": keys, "fill_value": 0,
+        "codecs": [{"name": codec, "configuration": {}}],
+        "attributes": {"spatial:transform": [10, 0, 5e5, 0, -10, 5.5e6]},
+    }  # fmt: skip
+    (tmp_path / "x.zarr").mkdir()
+    (tmp_path / "x.zarr" / "zarr.json").write_text(json.dumps(about))
+    with pytest.raises(UnreadableFile):
+        store.open_raster(tmp_path / "x.zarr")
+
+
+def test_a_photograph_of_two_thousand_million_pixels(tmp_path):
+    side = math.isqrt(2**31) + 1
+    about = {"width": side, "height": side, "count": 3, "dtype": "uint8", "sparse_ok": True}
+    with rasterio.open(tmp_path / "x.tif", "w", driver="GTiff", tiled=True, bigtiff="yes", **about):
+        pass
+    with pytest.raises(SelionError, match="megapixels"):
+        read_photo(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 200_000, "a." * 100_000, "://" * 70_000, ("w" * 900 + " ") * 300]
+)
+def test_a_message_of_any_length_takes_no_time(text):
+    """It took 21 s where a file held a hundred thousand letters in a row."""
+    assert len(str(errors.BadInput(text))) <= errors.LONGEST
+
+
+def test_a_long_address_in_a_long_message_keeps_its_secret():
+    text = "x " * 20_000 + f"https://me:word@example.org/{'a' * 5000}?sig=SECRET"
+    said = str(errors.BadInput(text)) + str(errors.BadInput(text + " y" * 20_000))
+    assert "SECRET" not in said
+    assert "word" not in said
+
+
+def test_memory_that_does_not_suffice_is_a_sentence(tmp_path, monkeypatch):
+    def read(*_given, **_more):
+        return np.empty(2**62, np.uint8)
+
+    monkeypatch.setattr("selion.imagery.read_area", read)
+    monkeypatch.setattr("selion.store.open_raster", read)
+    (tmp_path / "x.tif").write_bytes(b"")
+    with pytest.raises(Refused, match="memory does not suffice"):
+        run_verb(["fields", str(tmp_path / "x.tif"), "-o", str(tmp_path / "f.parquet")])
