@@ -15,7 +15,6 @@ import re
 import sqlite3
 import struct
 import tempfile
-import tomllib
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import tomli_w
+
+from selion.store.plain import toml_table
 
 Mutator = Callable[[bytes, random.Random], bytes]
 NUMBERS = (0, 1, 2, 3, 7, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1,
@@ -200,7 +201,7 @@ def toml_text(data: bytes, chance: random.Random) -> bytes:
     """Change a TOML document."""
     if chance.random() < 0.15:
         return noise(data, chance)
-    root = _without_none(tree(tomllib.loads(data.decode()), chance))
+    root = _without_none(tree(toml_table(data.decode()), chance))
     if not isinstance(root, dict):
         return str(root).encode("utf-8", "surrogatepass")
     try:

@@ -331,7 +331,7 @@ def _batch(
         return done
     if fault == ("crash", ""):
         fault = ("crash", f"signal {os.WTERMSIG(ended)}" if os.WIFSIGNALED(ended) else "it ended")
-    if not open_ and fault[0] != "hang":
+    if not open_:  # it was at the making of an input
         fault = ("harness", fault[1])
     counts.add(numbers[done], *fault)
     return done + 1
