@@ -85,17 +85,15 @@ def announcing(path, kind, many):
     return path
 
 
-@pytest.mark.parametrize("many", [10_000, BILLION, BILLION * 1000])
+@pytest.mark.parametrize("many", [10_000, BILLION])
 @pytest.mark.parametrize("box", [None, (12, 50, 13, 51)])
 def test_polygons_that_are_only_announced(many, box, tmp_path):
     """FlatGeobuf of one field was read as none, without a word."""
-    with pytest.raises(UnreadableFile if many == 10_000 else SelionError, match="holds"):
+    with pytest.raises(SelionError, match="holds"):
         store.read_polygons(announcing(tmp_path / "x.fgb", "flatgeobuf", many), box)
     path = announcing(tmp_path / "x.gpkg", "geopackage", many)
-    try:  # GDAL counts, or the memory does not suffice
+    if many < BILLION:  # above, the memory may not suffice
         assert list(store.read_polygons(path, box).geometry) == [BOX]
-    except SelionError as error:
-        assert many >= BILLION, error
 
 
 def test_an_outline_that_announces_a_billion_corners(base, tmp_path):
