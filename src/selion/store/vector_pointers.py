@@ -12,7 +12,9 @@ import mmap
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from selion.errors import UnreadableFile
 
@@ -158,3 +160,19 @@ def check_driver(driver: str, name: str) -> None:
             f"{name} is of a format that is not read as polygons ({driver}): convert it to .gpkg "
             "or .geojson."
         )
+
+
+def with_its_rows(rows: Any, about: Mapping[str, Any], given: bytes | Path, name: str) -> Any:
+    """Return what was read; UnreadableFile if it is empty because the file announces too much.
+
+    GDAL looks for the first row of a FlatGeobuf behind an index as long as that number says, and
+    finds none.  A row takes more than four bytes there.
+    """
+    if about["driver"] == "FlatGeobuf" and not len(rows) and about["features"] > 0:
+        size = len(given) if isinstance(given, bytes) else given.stat().st_size
+        if 4 * about["features"] > size:
+            raise UnreadableFile(
+                f"{name} announces {about['features']:,} rows and holds none: it is truncated; "
+                "copy it again."
+            )
+    return rows

@@ -24,7 +24,12 @@ from selion.store.parquet import (
     parquet_metadata,
 )
 from selion.store.table_room import check_groups, check_rows
-from selion.store.vector_pointers import check_driver, check_table, check_table_file
+from selion.store.vector_pointers import (
+    check_driver,
+    check_table,
+    check_table_file,
+    with_its_rows,
+)
 
 if TYPE_CHECKING:
     import geopandas
@@ -98,8 +103,13 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         check_driver(about["driver"], str(path))
         check_rows(path, about["features"] if bbox is None else 0)
         crs = about["crs"]
-        frame = pyogrio.read_dataframe(
-            given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
+        return with_its_rows(
+            pyogrio.read_dataframe(
+                given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
+            ),
+            about,
+            given,
+            str(path),
         )
     except (
         *_gdal_failures(),
@@ -112,15 +122,6 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         raise UnreadableFile(
             f"{path} cannot be read as fields ({error}): check that the file is whole."
         ) from error
-    # GDAL looks for the first row behind an index as long as that number says, and finds none
-    if about["driver"] == "FlatGeobuf" and not len(frame) and about["features"] > 0:
-        size = len(given) if isinstance(given, bytes) else given.stat().st_size
-        if bbox is None or about["features"] > size:
-            raise UnreadableFile(
-                f"{path} announces {about['features']:,} rows and holds none: it is truncated; "
-                "copy it again."
-            )
-    return frame
 
 
 def _gdal_failures() -> tuple[type[Exception], ...]:
