@@ -265,11 +265,14 @@ def print_cost(cost: Cost, *, as_json: bool) -> None:
 class AreaCommand(click.Command):
     """A verb whose first argument may be a box that begins with a minus, which is not an option."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def make_parser(self, ctx: click.Context) -> Any:
         """Hide the minus of a box behind a space, which the area's reader strips."""
-        return super().parse_args(
-            ctx, [f" {word}" if BOX.fullmatch(word) else word for word in args]
+        parser = super().make_parser(ctx)
+        usual = parser.parse_args
+        parser.parse_args = lambda args: usual(  # type: ignore[method-assign]
+            [f" {word}" if BOX.fullmatch(word) else word for word in args]
         )
+        return parser
 
 
 @click.command(

@@ -17,7 +17,7 @@ from selion.errors import without_secrets
 ADDRESSES = frozenset(
     (
         "area", "basemap", "elevation", "folder", "image", "labelled", "land_cover",
-        "maps", "orthomosaic", "provider", "root", "runner", "scores",
+        "maps", "orthomosaic", "provider", "root", "runner", "scores", "years",
     )
 )  # fmt: skip
 """Parameters of words that may be addresses to read from."""

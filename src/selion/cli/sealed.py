@@ -131,7 +131,7 @@ def _unset(value: Any) -> bool:
 def _texts(value: Any) -> list[str]:
     if isinstance(value, list | tuple):
         return [text for one in value for text in _texts(one)]
-    return [] if _unset(value) else [str(value)]
+    return [] if _unset(value) else [str(value).strip()]  # a box may hide its minus
 
 
 def _option(param: click.Parameter, value: Any) -> list[str]:
