@@ -101,17 +101,17 @@ def describe_remote(url: str) -> tuple[int | None, str]:
 
     Raises
     ------
-    UnreadableFile
-        If the server does not answer.
+    UnreadableFile, FetchFailed
+        If there is nothing to be read, or the server does not answer.
     """
+    from selion.store.ranges import open_remote
     from selion.store.urls import SCHEMES, plain_name, remote_scheme
 
     url = plain_name(url)
-    scheme = remote_scheme(url)
-    if scheme not in SCHEMES:
+    if remote_scheme(url) not in SCHEMES:
         raise UnreadableFile(f"{url} is no address that is read: give an http or object address.")
-    tag, size, changed = (_of_url(url) if scheme in ("http", "https") else _of_object(url))[:3]
-    return int(size) if str(size).isdigit() else None, str(tag or changed or "")
+    version = open_remote(url).version  # what was read a moment ago is not asked for again
+    return version.size, version.tag or version.modified
 
 
 def _of_list(path: Path) -> Iterable[object]:

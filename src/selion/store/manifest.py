@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selion.errors import UnreadableFile
+from selion.errors import FetchFailed, UnreadableFile
 from selion.store.atomic import atomic_write
 
 ENDING = ".manifest.json"
@@ -267,7 +267,7 @@ def sum_address(url: str, name: str) -> InputSum:
 
     try:
         size, etag = describe_remote(url)
-    except UnreadableFile:
+    except (UnreadableFile, FetchFailed):
         size, etag = None, ""
     return InputSum(name, "address", size, etag=etag)
 
