@@ -203,6 +203,45 @@ def test_what_was_drawn_there_becomes_actions(files):
     assert (more.counts["reshaped"], more.counts["added"], more.problems) == (2, 0, ())
 
 
+def test_an_import_that_was_stopped_goes_on_to_the_same_log(toy, tmp_path, monkeypatch):
+    """After each of its entries: the same names of actions and of new fields."""
+    import shutil
+
+    def made(name, stop):
+        files = review.find_map(shutil.copytree(toy, tmp_path / name))
+        _, table = sent(files, "coco")
+        table["annotations"].pop()
+        for left in (64, 66):
+            ring = [left, 0, left + 1, 0, left + 1, 9, left, 9]
+            table["annotations"].append(
+                {"id": 900 + left, "image_id": 1, "category_id": 1, "segmentation": [ring]}
+            )
+        act, entries = review.ReviewLog.act, []
+
+        def acting(log, action):
+            if len(entries) == stop:
+                raise KeyboardInterrupt
+            entries.append(action)
+            return act(log, action)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(review.ReviewLog, "act", acting)
+            if stop is None:
+                returned(files, table)
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    returned(files, table)
+        if stop is not None:
+            returned(files, table)
+        state = open_log(files.table.parent).state
+        return list(state.applied), sorted(map(str, state.changed))
+
+    whole = made("whole", None)
+    assert len(whole[0]) >= 4
+    for stop in range(len(whole[0])):
+        assert made(f"parts{stop}", stop) == whole
+
+
 def lost_name(files, annotation):
     x, y = np.reshape(annotation["segmentation"][0], (-1, 2)).mean(0)
     point = shapely.Point(300_000 + 10 * x, 5_400_000 - 10 * y)

@@ -68,6 +68,18 @@ def test_what_nobody_touched_holds(made):
     assert run("verify", made).count("\n") >= 6
 
 
+def test_what_somebody_removes_just_now_gets_no_manifest(tmp_path, monkeypatch):
+    out = tmp_path / "scene"
+
+    def gone(where, *_):
+        shutil.rmtree(out)
+        return {}
+
+    monkeypatch.setattr("selion.cli.sealed._files_of", gone)
+    run("simulate", "-o", out, "--size", 32, "--pixel", 10)
+    assert not manifest_of(out).exists()
+
+
 def flipped(path: Path, offset: int) -> bytes:
     content = bytearray(path.read_bytes())
     content[offset] ^= 1 << (offset % 8)

@@ -82,6 +82,8 @@ def seal(
         return None  # somebody else's file
     named = dict(_named(context))
     files = _files_of(out, places, set(named.values()))
+    if not files:  # somebody else removed it just now
+        return None
     said, secret = _shown(command_words(context, *asked))
     manifest = Manifest(
         out.name,

@@ -232,7 +232,6 @@ class _Hand:
     ) -> None:
         self.log, self.person, self.frame, self.try_only = log, person, frame, try_only
         self.seed = seed
-        self.seed.update(f"{person} {log.state.count}".encode())
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
         state = log.state  # what was compared: whoever is quicker from here on is not overwritten
@@ -258,6 +257,15 @@ class _Hand:
         )
         self.counts[word] += done
 
+    def _name(self) -> str:
+        """Name an action after the file and its place in the log.
+
+        What is gone on with after a stop is named as if nothing had been.
+        """
+        one = self.seed.copy()
+        one.update(f"{self.person} {self.log.state.count}".encode())
+        return one.hexdigest()[:16]
+
     def _done(
         self,
         kind: str,
@@ -272,9 +280,7 @@ class _Hand:
         drawn = () if points is None else tuple((float(x), float(y)) for x, y in points)
         name = ", ".join(names[:3]) or "an outline without a name"
         try:
-            self.seed.update(b".")
-            name_of = self.seed.hexdigest()[:16]
-            action = a.Action(name_of, kind, seen, self.person, now(), drawn, rings=sizes)
+            action = a.Action(self._name(), kind, seen, self.person, now(), drawn, rings=sizes)
             outcome = self.log.act(action)
         except BadInput as error:
             self.problems.append(f"{name} was not {word}: {error}")
