@@ -80,6 +80,14 @@ def test_what_somebody_removes_just_now_gets_no_manifest(tmp_path, monkeypatch):
     assert not manifest_of(out).exists()
 
 
+def test_an_address_that_is_only_written_down_is_not_asked(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("selion.cli.sealed.sum_address", lambda url, _: asked.append(url))
+    links = [f"--{name}=https://code.example.org/{name}" for name in ("repository", "tracker")]
+    run("qgis", "package", "-o", tmp_path / "p.zip", "--portable", "--email", "a@b.org", *links)
+    assert (asked, manifest_of(tmp_path / "p.zip").exists()) == ([], True)
+
+
 def flipped(path: Path, offset: int) -> bytes:
     content = bytearray(path.read_bytes())
     content[offset] ^= 1 << (offset % 8)

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from selion.cli.private import ADDRESSES
 from selion.store.manifest import (
     ENDING,
     InputSum,
@@ -168,7 +169,8 @@ def _named(context: click.Context) -> Iterator[tuple[str, Path | str]]:
             continue
         for text in _raw(context.params.get(str(param.name))):
             found = [there for one in (text, *_tails(text)) if (there := _there(one)) is not None]
-            if found:
+            # an address that is only written down is asked for nothing
+            if found and (isinstance(found[0], Path) or param.name in ADDRESSES):
                 yield text, found[0]
 
 
