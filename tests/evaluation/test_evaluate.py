@@ -261,7 +261,8 @@ def test_polygons_against_polygons():
     assert distance[3] == pytest.approx(0, abs=1e-6)
     assert 1 < distance[1] < 10
     assert found.scores.confidence.tolist() == [0.9, 0.8, 0.3]
-    assert found.problems == ()
+    (beyond,) = found.problems
+    assert beyond.startswith("prediction: 1 of 3 polygons lie beyond the rectangle")
 
 
 def test_polygons_that_need_care_are_counted():

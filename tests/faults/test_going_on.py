@@ -79,7 +79,7 @@ def test_a_note_that_somebody_removed_meanwhile_is_one_of_the_same_command_again
         call(make(tmp_path / "p", act), "--out", out, "--size", 2)
     ending = make(tmp_path / "p", lambda **given: act(**given | {"size": 1}))
     call(ending, "--out", out, "--size", 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.manifest.json"}
 
 
 def killed_after(act):

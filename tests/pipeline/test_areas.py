@@ -307,7 +307,9 @@ def test_commands_from_area_to_fields(archive, area, tmp_path):
     refused(selion("map", *given, "-o", tmp_path / "a.parquet"), "exists", "--force")
 
 
-def test_bad_areas_and_years_are_one_sentence(archive, tmp_path, capsys):
+def test_bad_areas_and_years_are_one_sentence(archive, tmp_path, capsys, monkeypatch):
+    quick = store.RetryPolicy(tries=2, backoff=0.01)
+    monkeypatch.setattr("selion.imagery.search.RetryPolicy", lambda: quick)
     catalogue = ("--provider", archive.catalogue, "-o", tmp_path / "x.parquet")
     refused(here(capsys, "map", "0,0,1,1", "--year", 2024, *catalogue), "no scene")
     refused(here(capsys, "map", "5,5,5,5", "--year", 2024, *catalogue), "size")

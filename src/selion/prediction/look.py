@@ -178,7 +178,7 @@ def look_at(source: Source) -> Look:
         said.append(f"Pixels of {listed} in all bands are taken as missing.")
     names = named_by_meaning(given, source.tags.get(TAG, ""))
     if names != given:
-        said.append(f"The bands {_few(given)} are taken as {_few(names)}.")
+        said.append(_renamed(given, names))
     if not any(name.is_known for name in read_names(names)):
         names, told, warned = _by_values(given, sample)
         said += told
@@ -193,6 +193,10 @@ def look_at(source: Source) -> Look:
     kinds = tuple(_kind(sample, meant, date, is_byte=is_byte) for date in dates)
     found = Look(given, names, dates, kinds, of_date, gsd, fillers, tuple(said), tuple(warnings))
     return replace(found, warnings=found.warnings + _order_warnings(sample, meant, dates, kinds))
+
+
+def _renamed(given: tuple[str, ...], names: tuple[str, ...]) -> str:
+    return f"The bands {_few(given)} are taken as {_few(names)}."
 
 
 def _few(names: tuple[str, ...]) -> str:
@@ -336,9 +340,13 @@ def understood(
     Source, Look
         The same source where nothing has to be changed.
     """
+    if inputs is not None and _has_names(source, inputs):
+        renamed = _renamed(source.bands, look.bands)
+        said = tuple(text for text in look.said if text != renamed)
+        look = replace(look, bands=source.bands, said=said)
     kinds = look.kinds or (NumberKind("unknown"),)
     names = {kind.name for kind in kinds}
-    said, warnings = list(look.said), list(look.warnings)
+    notes, warnings = list(look.said), list(look.warnings)
     wanted = "" if inputs is None or not look.kinds else wanted_numbers(inputs)
     byte_gain = None
     if inputs is not None and inputs.byte_divide is not None:
@@ -347,13 +355,13 @@ def understood(
     gains, shifts, top = [1.0] * len(look.bands), [0.0] * len(look.bands), None
     if wanted == "digital":
         gains, shifts = _to_digital(look, kinds, byte_gain)
-        said += [_told(look, date, kind) for date, kind in zip(look.dates, kinds, strict=True)]
+        notes += [_told(look, date, kind) for date, kind in zip(look.dates, kinds, strict=True)]
         warnings += [f"{kind.doubt[:1].upper()}{kind.doubt[1:]}." for kind in kinds if kind.doubt]
     elif wanted == "bytes" and names != {"bytes"}:
         gains, shifts = _to_bytes(source, look)
         top = BYTE
         if set(gains) != {1.0} or any(shifts):
-            said.append(
+            notes.append(
                 f"The image's numbers ({source.dtype}) were stretched to bytes, which the model "
                 "was trained on."
             )
@@ -362,12 +370,18 @@ def understood(
         top = BYTE
     wet = None if water else _unseen_water(look, inputs)
     if wet is not None:
-        said.append(WATER)
-    told = replace(look, said=tuple(filter(None, said)), warnings=tuple(dict.fromkeys(warnings)))
+        notes.append(WATER)
+    told = replace(look, said=tuple(filter(None, notes)), warnings=tuple(dict.fromkeys(warnings)))
     made = Understood(source, look.bands, tuple(gains), tuple(shifts), look.fillers, top, wet)
     if made.is_plain and made.names == source.bands and not look.fillers and wet is None:
         return source, told
     return made, told
+
+
+def _has_names(source: Source, inputs: InputSpec) -> bool:
+    """Say whether an image has a model's own names, which then mean what the model means."""
+    own = {name.casefold() for name in source.bands}
+    return all(name.casefold() in own for name in inputs.bands)
 
 
 def _unseen_water(look: Look, inputs: InputSpec | None) -> Water | None:
