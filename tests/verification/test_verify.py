@@ -180,12 +180,12 @@ def test_a_table_of_an_older_version_is_verified_as_far_as_that_goes(tmp_path):
 
 
 @click.command()
-@click.argument("source", nargs=-1)
+@click.argument("maps", nargs=-1)
 @click.option("-o", "--out", type=click.Path(path_type=Path))
 @click.option("--beside", type=click.Path(path_type=Path))
 @click.option("--workers", type=int)
 @click.option("-f", "--force", is_flag=True)
-def copy(source, out, beside, workers, force):
+def copy(maps, out, beside, workers, force):
     """Write what somebody gave."""
     if out.suffix:
         write_text(out, "one", force)
