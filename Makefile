@@ -97,4 +97,4 @@ constraints: $(V)/.test ## resolve the versions anew, for every platform, withou
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf $(V) $(SERVICES) $(BARE) demo site .executed dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(V) $(SERVICES) $(BARE) demo demo.manifest.json site .executed dist .pytest_cache .mypy_cache .ruff_cache

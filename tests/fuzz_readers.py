@@ -346,20 +346,7 @@ def read_blocks(place: Path, _out: Path):
 
 def photographed(folder: Path) -> None:
     made = inputs(folder)
-    place = seed(folder, "run", made["photos"] / "photos")
-    run_verb(
-        [
-            "crops",
-            str(place / "photos"),
-            "-o",
-            str(place / "out"),
-            "-m",
-            "colour",
-            "--workers",
-            "1",
-            "--quiet",
-        ]
-    )
+    crops_again(seed(folder, "run", made["photos"] / "photos"), folder)
 
 
 def crops_again(place: Path, _out: Path):

@@ -170,6 +170,12 @@ def test_broken_and_empty_outlines_are_named():
     assert "1 have no geometry: none" in said
 
 
+def test_a_part_of_a_result_names_the_whole(made):
+    said = next(c for c in verify(made / "truth.parquet").checks if c.name == "manifest")
+    assert said.status == "not checked"
+    assert f"selion verify {made}" in said.said[0]
+
+
 def test_a_table_of_an_older_version_is_verified_as_far_as_that_goes(tmp_path):
     frame = squares((0, 0), (5, 0)).assign(**{"metrics:area": np.float32(100)})
     fields.write_fields(frame, tmp_path / "old.parquet", fields.Origin("old"))

@@ -256,7 +256,8 @@ def raw_exif(path: str | os.PathLike[str]) -> Image.Exif:
     exif = Image.Exif()
     with Path(path).open("rb") as file, suppress(*BROKEN), quiet():
         exif.load_from_fp(file)
-        exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+        for inner in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            exif.get_ifd(inner)  # read while the file is open
     return exif
 
 

@@ -81,11 +81,7 @@ def _checks(result: Path, place: Path, again: bool, tolerance: float) -> Iterato
         else:
             yield Check("manifest", HOLDS, (f"{place.name} is as it was written.",))
     else:
-        text = (
-            f"There is no {place.name}: an older selion, or a library call, wrote this; whether "
-            "files were changed, and what they were made from, is not known."
-        )
-        yield Check("manifest", UNKNOWN, (text,))
+        yield Check("manifest", UNKNOWN, (_no_manifest(result, place),))
     folder = result.absolute().parent
     if manifest is not None:
         yield check_sums(manifest, folder)
@@ -102,6 +98,20 @@ def _checks(result: Path, place: Path, again: bool, tolerance: float) -> Iterato
         name = one.relative_to(result.parent).as_posix().removesuffix(ENDING)
         for check in verify(one, again=again, tolerance=tolerance).checks:
             yield replace(check, where=f"{name}: {check.where}" if check.where else name)
+
+
+def _no_manifest(result: Path, place: Path) -> str:
+    """Say why there is no manifest, and of which larger result a part is."""
+    for folder in result.absolute().parents:
+        if folder.name and manifest_of(folder).is_file():
+            return (
+                f"It is a part of {folder}, which has the manifest: 'selion verify {folder}' holds "
+                "all of it against that."
+            )
+    return (
+        f"There is no {place.name}: an older selion, or a library call, wrote this; whether files "
+        "were changed, and what they were made from, is not known."
+    )
 
 
 def _unfinished(result: Path) -> Iterator[Check]:
