@@ -16,6 +16,7 @@ import shapely
 from click.testing import CliRunner
 
 from selion import fields
+from selion.cli import sealed
 from selion.cli.begun import guarded
 from selion.cli.main import cli, main
 from selion.errors import UnreadableFile
@@ -304,3 +305,37 @@ def test_a_report_of_another_run_and_a_wrong_area_are_found(tmp_path):
     assert "1 areas are not those of their outlines" in said
     assert "tells of 3 fields, the table has 2" in said
     assert "f.preview.png cannot be read" in said
+
+
+@pytest.mark.parametrize("moment", ["sum_files", "write_manifest"])
+def test_what_goes_while_its_manifest_is_written_has_none(tmp_path, monkeypatch, moment):
+    usual = getattr(sealed, moment)
+
+    def gone(*given):
+        for path in tmp_path.glob("a.*"):
+            path.unlink()
+        return usual(*given)
+
+    monkeypatch.setattr(sealed, moment, gone)
+    found = CliRunner().invoke(guarded(copy, "copy"), ["-o", str(tmp_path / "a.txt")])
+    assert found.exit_code == 0 or "something else removed it" in str(found.exception)
+    assert not list(tmp_path.glob("*.manifest.json"))
+
+
+def test_a_result_of_which_half_was_removed_meanwhile_has_no_manifest(tmp_path):
+    @click.command()
+    @click.option("-o", "--out", type=click.Path(path_type=Path))
+    @click.option("-f", "--force", is_flag=True)
+    @click.option("--gone", is_flag=True)
+    def parts(out, force, gone):
+        write_text(out / ".work" / "kept", "0", force)
+        (out / ".work" / "kept").unlink()  # its own
+        write_text(out / "one", "1", force)
+        if gone:
+            shutil.rmtree(out)
+        write_text(out / "two", "2", force)
+
+    for name in ("whole", "half"):
+        words = ["-o", str(tmp_path / name), *["--gone"] * (name == "half")]
+        assert CliRunner().invoke(guarded(parts, "parts"), words).exit_code == 0
+    assert [path.name for path in tmp_path.glob("*.json")] == ["whole.manifest.json"]

@@ -80,9 +80,11 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
             try:
                 with witnessed(note.witness), _noticed(out):
                     done = _going_on(act, note, values)
-                note.seal(complete=True)
+                with _noticed(out):
+                    note.seal(complete=True)
             except Incomplete:
-                note.seal(complete=False)
+                with _noticed(out):
+                    note.seal(complete=False)
                 note.end(failed=True)
                 raise
             except BaseException:
@@ -152,6 +154,8 @@ class Note:
     """Who knows what this run and the earlier one published."""
     _places: set[Path] = field(default_factory=set)
     """Where they did."""
+    _mine: set[Path] = field(default_factory=set)
+    """Where this run did."""
     _made: list[Path] = field(default_factory=list)
     """Folders that were made for the note."""
     _written: bool = False
@@ -224,12 +228,28 @@ class Note:
             self._tidy()
 
     def seal(self, *, complete: bool) -> None:
-        """Write the manifest of what was made."""
+        """Write the manifest of what was made, unless somebody has removed of it meanwhile."""
         from selion.cli.sealed import seal
 
         context = click.get_current_context(silent=True)
         words = [] if context is None else context.meta.get(WORDS, [])
-        seal(self.out, (self.verb, words), self._places, self.witness, complete=complete)
+        if self._lost():
+            return
+        asked = (self.verb, words)
+        target = seal(self.out, asked, self._places, self.witness, complete=complete)
+        if target is not None and self._lost():
+            target.unlink(missing_ok=True)
+
+    def _lost(self) -> bool:
+        """Say whether the output, or what this run published in it, is not there any more."""
+        out = self.out.expanduser().absolute()
+        within = (place for place in self._mine if place.is_relative_to(out))
+        seen = (
+            place
+            for place in within
+            if not any(part.startswith(".") for part in place.relative_to(out).parts)
+        )
+        return not all(map(os.path.lexists, (out, *seen)))
 
     def nothing_there(self) -> bool:
         """Say whether no file that a person sees is in the folder of the output."""
@@ -265,6 +285,7 @@ class Note:
     def _record(self, found: set[Identity], place: Path) -> None:
         """Write down by what files are known that are about to be published, and where."""
         self._places.add(place)
+        self._mine.add(place)
         if self._written:
             lines = "".join(f"{inode} {size} {changed}\n" for inode, size, changed in found)
             lines += f"{json.dumps(str(place))}\n"
