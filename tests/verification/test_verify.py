@@ -339,3 +339,11 @@ def test_a_result_of_which_half_was_removed_meanwhile_has_no_manifest(tmp_path):
         words = ["-o", str(tmp_path / name), *["--gone"] * (name == "half")]
         assert CliRunner().invoke(guarded(parts, "parts"), words).exit_code == 0
     assert [path.name for path in tmp_path.glob("*.json")] == ["whole.manifest.json"]
+
+
+def test_a_word_that_names_a_column_is_no_folder(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("id").mkdir()
+    run("query", "0,0,90,90", made / "truth.parquet", "-o", "q.parquet", "--columns", "id")
+    names = [one.name for one in read_manifest(Path("q.parquet.manifest.json")).inputs]
+    assert names == [str(made / "truth.parquet")]

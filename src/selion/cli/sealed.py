@@ -37,8 +37,17 @@ UNDECIDING = frozenset(
     )
 )
 """Options that decide nothing of what is in the files."""
-NO_INPUTS = frozenset(("out", "work", "addresses", "basemap", "provider", "runner"))
-"""Parameters that may name places which are not read, or only asked."""
+NO_INPUTS = frozenset(
+    (
+        *("out", "work", "addresses", "basemap", "provider", "runner"),
+        *("acquired", "bands", "boundary", "breaks", "by", "classes", "collection", "columns"),
+        *("countries", "crop_codes", "crs", "dates", "device", "district_column", "email"),
+        *("excluded", "full", "group", "keep", "layout", "licence", "name", "names", "pattern"),
+        *("reference_column", "split", "style", "vote", "water_codes"),
+    )
+)
+"""Parameters that may name places which are not read, or only asked; and words, though something in
+the folder may be called like them."""
 
 
 def seal(
