@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import ntpath
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +15,8 @@ import click
 import geopandas
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
 import shapely
 from click.testing import CliRunner
 
@@ -21,9 +26,16 @@ from selion.cli.begun import guarded
 from selion.cli.main import cli, main
 from selion.errors import UnreadableFile
 from selion.fields.topology import examine_topology
-from selion.store import atomic_folder, write_text
+from selion.store import atomic_folder, manifest, write_text
 from selion.store.leftovers import find_leftovers
-from selion.store.manifest import manifest_of, read_manifest
+from selion.store.manifest import (
+    FileSum,
+    Manifest,
+    is_manifest,
+    manifest_of,
+    read_manifest,
+    write_manifest,
+)
 from selion.verification import verify
 from selion.verification.sums import check_sums
 
@@ -307,6 +319,78 @@ def test_a_report_of_another_run_and_a_wrong_area_are_found(tmp_path):
     assert "f.preview.png cannot be read" in said
 
 
+def test_what_is_no_file_in_an_input_folder_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in", "a.bin").write_bytes(b"abc")
+    Path("in", "to_nowhere").symlink_to("nowhere")
+    os.mkfifo("in/pipe")  # whoever opens it waits
+    copying("-o", "a.txt", "in", "in/pipe")
+    (one,) = read_manifest(Path("a.txt.manifest.json")).inputs
+    assert (one.name, one.bytes) == ("in", 3)
+    assert {c.name: c.status for c in verify("a.txt").checks}["repeatable"] == "holds"
+
+
+def test_an_input_that_cannot_be_read_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("x.bin").write_bytes(b"abc")
+    usual = manifest._sum
+
+    def refused(path):
+        if path.name == "x.bin":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return usual(path)
+
+    monkeypatch.setattr(manifest, "_sum", refused)
+    copying("-o", "a.txt", "x.bin")
+    said = next(check for check in verify("a.txt").checks if check.name == "provenance").said
+    assert "Of the input x.bin nothing but the name is known: it could not be read." in said
+
+
+def test_the_manifest_of_very_many_files_is_known_again(tmp_path):
+    files = {f"a/{k}": FileSum(1, "0" * 64) for k in range(12_000)}
+    write_manifest(Manifest("a", ("copy",), files=files), tmp_path / "a.manifest.json")
+    assert (tmp_path / "a.manifest.json").stat().st_size > 2**20
+    assert is_manifest(tmp_path / "a.manifest.json")
+
+
+def test_a_name_may_be_no_text(tmp_path):
+    out = tmp_path / os.fsdecode(b"f\xfc.txt")
+    copying("-o", out)
+    assert verify(out).holds
+
+
+def test_a_result_on_another_drive_has_a_manifest(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="mount"):  # what Windows says of two drives
+        ntpath.relpath("D:\\a", "C:\\b")
+
+    def other_drive(path, start):
+        raise ValueError(f"path is on mount {path!r}, start on mount {start!r}")
+
+    monkeypatch.chdir(tmp_path)
+    Path("x.bin").write_bytes(b"abc")
+    Path("else").mkdir()
+    monkeypatch.setattr("selion.store.manifest.os.path.relpath", other_drive)
+    copying("-o", "a.txt", "x.bin")
+    (one,) = read_manifest(Path("a.txt.manifest.json")).inputs
+    assert one.path == (tmp_path / "x.bin").as_posix()
+    assert verify("a.txt").holds
+
+
+def test_a_result_in_the_folder_it_was_made_from_is_no_input_of_itself(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.bin").write_bytes(b"abc")
+    monkeypatch.chdir(tmp_path / "in")
+    copying("-o", "../in/a.txt", tmp_path / "in")
+    assert read_manifest(Path("a.txt.manifest.json")).inputs[0].bytes == 3
+    first = Path("a.txt.manifest.json").read_bytes()
+    assert {c.name: c.status for c in verify("a.txt").checks}["repeatable"] == "holds"
+    copying("-o", "../in/a.txt", "--force", tmp_path / "in")
+    assert Path("a.txt.manifest.json").read_bytes() == first
+    Path("y.bin").write_bytes(b"d")
+    assert {c.name: c.status for c in verify("a.txt").checks}["repeatable"] == "not checked"
+
+
 @pytest.mark.parametrize("moment", ["sum_files", "write_manifest"])
 def test_what_goes_while_its_manifest_is_written_has_none(tmp_path, monkeypatch, moment):
     usual = getattr(sealed, moment)
@@ -347,3 +431,17 @@ def test_a_word_that_names_a_column_is_no_folder(made, tmp_path, monkeypatch):
     run("query", "0,0,90,90", made / "truth.parquet", "-o", "q.parquet", "--columns", "id")
     names = [one.name for one in read_manifest(Path("q.parquet.manifest.json")).inputs]
     assert names == [str(made / "truth.parquet")]
+
+
+def test_a_mosaic_of_which_a_file_was_changed_is_another_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    profile = {"driver": "GTiff", "width": 8, "height": 8, "count": 1, "dtype": "uint8"}
+    with rasterio.open("part.tif", "w", crs="EPSG:32633", **profile) as made:
+        made.write(np.full((1, 8, 8), 7, "uint8"))
+    rasterio.shutil.copy("part.tif", "all.vrt", driver="VRT")
+    copying("-o", "a.txt", "all.vrt")
+    assert {c.name: c.status for c in verify("a.txt").checks}["repeatable"] == "holds"
+    with rasterio.open("part.tif", "r+") as made:
+        made.write(np.full((1, 8, 8), 9, "uint8"))
+    said = next(check for check in verify("a.txt").checks if check.name == "repeatable").said
+    assert any("all.vrt is another one" in text for text in said)

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from selion.cli.private import ADDRESSES
+from selion.errors import UnreadableFile
 from selion.store.manifest import (
     ENDING,
     InputSum,
@@ -21,6 +22,7 @@ from selion.store.manifest import (
     files_below,
     is_manifest,
     manifest_of,
+    place_from,
     sum_address,
     sum_files,
     sum_input,
@@ -99,7 +101,7 @@ def seal(
         out.name,
         tuple(said),
         secret=secret,
-        where=Path(os.path.relpath(Path.cwd(), out.parent)).as_posix(),
+        where=place_from(Path.cwd(), out.parent),
         complete=complete,
         files=dict(zip(files, sum_files(list(files.values())), strict=True)),
         inputs=tuple(_inputs(named, witness, out, set(files.values()))),
@@ -202,7 +204,8 @@ def _there(text: str) -> Path | str | None:
         return text
     try:
         path = Path(text).expanduser()
-        return path.absolute() if text and path.exists() else None
+        # whoever opens a pipe waits
+        return path.absolute() if text and (path.is_file() or path.is_dir()) else None
     except (OSError, ValueError, RuntimeError):  # a name that no file can have
         return None
 
@@ -214,7 +217,7 @@ def _files_of(out: Path, places: Iterable[Path], named: set[Path | str]) -> dict
         beside = place.parent == out.parent and not place.name.startswith(".")
         if place == out or (beside and place.name != f"{out.name}{ENDING}") or place in named:
             found |= set(files_below(place))
-    return {Path(os.path.relpath(one, out.parent)).as_posix(): one for one in sorted(found)}
+    return {place_from(one, out.parent): one for one in sorted(found)}
 
 
 def _inputs(
@@ -228,7 +231,15 @@ def _inputs(
             yield sum_address(found, name)
         elif found not in seen and found not in made and not _is_below(found, out):
             seen.add(found)
-            yield sum_input(found, name, out.parent, (out, *made))
+            yield _sum_local(found, name, out.parent, (out, *made))
+
+
+def _sum_local(path: Path, name: str, beside: Path, left_out: Iterable[Path]) -> InputSum:
+    """Return what an input is; only where it lies if it cannot be read now that all is done."""
+    try:
+        return sum_input(path, name, beside, left_out)
+    except (OSError, UnreadableFile):
+        return InputSum(name, "file", path=place_from(path, beside))
 
 
 def _is_below(place: Path | None, out: Path) -> bool:

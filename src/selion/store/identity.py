@@ -118,14 +118,14 @@ def _of_list(path: Path) -> Iterable[object]:
     """Look at a file, and at what it points to, here and on servers."""
     from selion.store.urls import plain_name, remote_scheme
 
-    names = [plain_name(name) for name in _sources(path)]
+    names = [plain_name(name) for name in sources(path)]
     far = [name for name in names if remote_scheme(name)]
     yield from _of_files([Path(name) for name in names if name not in far])
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         yield from pool.map(fingerprint, far)
 
 
-def _sources(path: Path) -> list[str]:
+def sources(path: Path) -> list[str]:
     """Return the file, and what it points to, as GDAL calls it."""
     if path.suffix.lower() not in LISTS and not path.name.lower().endswith(
         (".gti.gpkg", ".gti.fgb")

@@ -17,6 +17,7 @@ from typing import Any
 
 from selion.errors import FetchFailed, UnreadableFile
 from selion.store.atomic import atomic_write
+from selion.store.urls import plain_name, remote_scheme
 
 ENDING = ".manifest.json"
 """Of its name."""
@@ -30,6 +31,8 @@ PLACES = 64
 """Bytes of a sample of a large input, and how many there are, evenly spread from first to last."""
 LOOKED_INTO = 4096
 """Files of a large folder of which the first bytes are read; of the others the size."""
+NEAR_END = 2**20
+"""Bytes at either end of a manifest in which it says what it is."""
 AT_ONCE = 4
 """Files that are read at once: hashing lets other threads run."""
 
@@ -54,7 +57,7 @@ class InputSum:
     sha256: str = ""
     """Of the content; of a folder that of its list of files and their sums."""
     sampled: bool = False
-    """Whether it was too large to be read whole, and the sum is that of samples."""
+    """Whether the sum is that of samples: it was too large, or parts of it could not be read."""
     etag: str = ""
     """What the server of an address calls this version of it."""
     path: str = ""
@@ -134,7 +137,7 @@ class Manifest:
 
 def manifest_of(result: Path) -> Path:
     """Return where the manifest of a file or folder lies; a long name is cut, and told apart."""
-    name, most = result.name.encode(), LONGEST - len(ENDING)
+    name, most = os.fsencode(result.name), LONGEST - len(ENDING)
     if len(name) > most:
         told = hashlib.sha256(name).hexdigest()[:8]
         return result.with_name(f"{name[: most - 9].decode(errors='ignore')}-{told}{ENDING}")
@@ -186,8 +189,12 @@ def is_manifest(path: Path) -> bool:
     """Say whether a file is a manifest, sound or not."""
     if not path.name.endswith(ENDING) or not path.is_file():
         return False
+    mark = f'"{KIND}"'.encode()
     with path.open("rb") as file:
-        return f'"{KIND}"'.encode() in file.read(2**20)
+        if mark in file.read(NEAR_END):
+            return True
+        file.seek(max(path.stat().st_size - NEAR_END, 0))  # after the sums of very many files
+        return mark in file.read(NEAR_END)
 
 
 def is_orphan(path: Path) -> bool:
@@ -235,30 +242,45 @@ def sum_input(path: Path, name: str, beside: Path, left_out: Iterable[Path] = ()
     Raises
     ------
     OSError
-        As it comes.
+        As it comes, of a file; what cannot be read of several is left out of the sum.
+    UnreadableFile
+        If it points to other files, and cannot be opened.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    place = Path(os.path.relpath(path.absolute(), beside.absolute())).as_posix()
-    if path.is_dir():
-        skipped = {one.absolute() for one in left_out}
-        files = sorted(_visible(path.absolute(), skipped))
-        size = sum(file.stat().st_size for file in files)
-        each = -(-len(files) // LOOKED_INTO)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            if size <= WHOLE:
-                sums = list(pool.map(_sum, files))
-            else:
-                places = [int(number % each == 0) for number in range(len(files))]
-                sums = list(pool.map(_sampled, files, places))
-        digest = hashlib.sha256()
-        for file, one in zip(files, sums, strict=True):
-            line = [file.relative_to(path.absolute()).as_posix(), one.bytes, one.sha256]
-            digest.update(json.dumps(line).encode() + b"\n")
-        return InputSum(name, "folder", size, digest.hexdigest(), size > WHOLE, path=place)
+    place = place_from(path.absolute(), beside.absolute())
+    top = path.resolve()
+    if top.is_dir():
+        files = sorted(_visible(top, {one.resolve() for one in left_out}))
+        return InputSum(name, "folder", *_sum_together(files, top), path=place)
+    named, _ = named_files(path)
+    if named:
+        files = [path, *named]
+        return InputSum(name, "file", *_sum_together(files, path.absolute().parent), path=place)
     size = path.stat().st_size
     one = _sum(path) if size <= WHOLE else _sampled(path, PLACES)
     return InputSum(name, "file", one.bytes, one.sha256, size > WHOLE, path=place)
+
+
+def named_files(path: Path) -> tuple[list[Path], list[str]]:
+    """Return what a file that only points to others (VRT, GTI) is made of: files, and addresses.
+
+    Raises
+    ------
+    UnreadableFile
+        If it cannot be opened.
+    """
+    from selion.store.identity import sources
+
+    names = [plain_name(name) for name in sources(path)[1:]]
+    files = [Path(name) for name in names if not remote_scheme(name)]
+    return files, [name for name in names if remote_scheme(name)]
+
+
+def place_from(path: Path, folder: Path) -> str:
+    """Return where a path lies from a folder, both absolute; itself where it is another drive's."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # Windows
+        return path.as_posix()
 
 
 def sum_address(url: str, name: str) -> InputSum:
@@ -273,15 +295,50 @@ def sum_address(url: str, name: str) -> InputSum:
 
 
 def _visible(folder: Path, skipped: set[Path]) -> Iterator[Path]:
-    """Yield the files below a folder that are not hidden, nor manifests, nor left out."""
+    """Yield the files below a folder that are not hidden, nor manifests, nor left out.
+
+    A pipe, and a link to nowhere, is no file.
+    """
     for inner, folders, names in os.walk(folder):
         folders[:] = [
             one for one in folders if not one.startswith(".") and Path(inner, one) not in skipped
         ]
         for name in names:
             path = Path(inner, name)
-            if not name.startswith(".") and path not in skipped and not name.endswith(ENDING):
+            hidden = name.startswith(".") or name.endswith(ENDING)
+            if not hidden and path not in skipped and path.is_file():
                 yield path
+
+
+def _sum_together(files: Sequence[Path], folder: Path) -> tuple[int, str, bool]:
+    """Return the bytes of files, the sum of their sums and places, and if that is of samples."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    size = sum(map(_size, files))
+    each = -(-len(files) // LOOKED_INTO)
+    places = [None if size <= WHOLE else int(k % each == 0) for k in range(len(files))]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        sums = list(pool.map(_sum_if_readable, files, places))
+    digest = hashlib.sha256()
+    for file, one in zip(files, sums, strict=True):
+        line = [place_from(file.absolute(), folder), one.bytes, one.sha256]
+        digest.update(json.dumps(line).encode() + b"\n")
+    whole = size <= WHOLE and all(one.sha256 for one in sums)
+    return size, digest.hexdigest(), not whole
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _sum_if_readable(path: Path, places: int | None) -> FileSum:
+    try:
+        return _sum(path) if places is None else _sampled(path, places)
+    except OSError:  # what was not needed is no reason to fail
+        return FileSum(_size(path), "")
 
 
 def _sum(path: Path) -> FileSum:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from selion import models
-from selion.errors import SelionError, counted
-from selion.store.manifest import InputSum, Manifest, sum_files, sum_input
+from selion.errors import SelionError, UnreadableFile, counted
+from selion.store.manifest import InputSum, Manifest, named_files, sum_files, sum_input
 from selion.store.urls import remote_scheme
 from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, judged
 
@@ -30,7 +30,7 @@ def check_provenance(manifest: Manifest) -> Check:
         *([] if manifest.command else ["It does not say by which command it was made."]),
         *([] if manifest.versions.get("selion") else ["It does not say by which version."]),
         *(
-            f"Of the input {one.name} nothing but the name is known: its server said nothing."
+            f"Of the input {one.name} nothing but the name is known: {_silent(one)}."
             for one in manifest.inputs
             if not (one.sha256 or one.etag or one.bytes is not None)
         ),
@@ -44,6 +44,10 @@ def check_provenance(manifest: Manifest) -> Check:
     ]
     looked = f"selion {' '.join(manifest.command)}; {', '.join(parts)}."
     return judged("provenance", faults, looked)
+
+
+def _silent(one: InputSum) -> str:
+    return "its server said nothing" if one.kind == "address" else "it could not be read"
 
 
 def check_repeatable(manifest: Manifest, folder: Path, versions: Mapping[str, str]) -> Check:
@@ -61,7 +65,7 @@ def check_repeatable(manifest: Manifest, folder: Path, versions: Mapping[str, st
         Those here.
     """
     why = [
-        *(text for one in manifest.inputs for text in _input_faults(one, folder)),
+        *(text for one in manifest.inputs for text in _input_faults(one, manifest, folder)),
         *(text for one in manifest.models for text in _model_faults(one)),
         *_version_faults(manifest.versions, versions),
         *_search_faults(manifest),
@@ -83,20 +87,25 @@ def _search_faults(manifest: Manifest) -> Iterator[str]:
         yield f"The scenes were searched in {searched}, which was not asked again."
 
 
-def _input_faults(one: InputSum, folder: Path) -> Iterator[str]:
+def _input_faults(one: InputSum, manifest: Manifest, folder: Path) -> Iterator[str]:
     if one.kind == "address":
         yield f"The input {one.name} lies on a server, which was not asked."
         return
     place = folder / one.path
+    made = [folder / name for name in (manifest.result, *manifest.files)]
     try:
         if not (place.is_file() or place.is_dir()):
             yield f"The input {one.name} is not there any more ({place})."
         elif one.kind != ("folder" if place.is_dir() else "file"):
             yield f"The input {one.name} was a {one.kind} and is none any more."
-        elif sum_input(place, one.name, folder, (folder / "x",)).sha256 != one.sha256:
+        elif sum_input(place, one.name, folder, made).sha256 != one.sha256:
             yield f"The input {one.name} is another one than when the result was made."
+        elif place.is_file() and named_files(place)[1]:
+            yield f"The input {one.name} names files on servers, which were not asked."
     except OSError as error:
         yield f"The input {one.name} cannot be read ({error.strerror})."
+    except UnreadableFile as error:
+        yield f"The input {one.name} cannot be read: {error}"
 
 
 def _model_faults(known: Mapping[str, Any]) -> Iterator[str]:
