@@ -20,6 +20,9 @@ RECOGNISED, DOUBT = "recognised", "doubt"
 """Tags with a sentence on what a product is, and on what may make a map of it wrong."""
 MASKED = "masked"
 """A tag of what has a mask, which leaves out clouds."""
+STATED = "stated"
+"""A tag with the bands, with commas, whose numbers are digital numbers of reflectance (10000 is a
+reflectance of 1) by what a product's own metadata say: nothing is concluded from their values."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from product_toys import PLACE, write_raster, write_safe
+from product_toys import PLACE, write_landsat, write_raster, write_safe
 from selion.errors import GridMismatch
 from selion.grid import whole
 from selion.pipeline.opening import open_dates
@@ -37,6 +37,21 @@ def test_products_are_dates_in_the_order_of_their_days(tmp_path):
     again = open_dates([summer, spring])
     assert again.fingerprint != before  # other numbers, another key of kept work
     assert again.source.read(whole(again.source.grid)).values[4, 0, 0] == LAST[0, 0, 0] - 900.0
+
+
+def test_what_a_product_says_of_its_numbers_is_not_concluded_again_from_a_haze(tmp_path):
+    """Its metadata took 1000 away; haze over a crop looks as if it had yet to be done."""
+    kinds = np.array([[1200, 1300, 1500, 5000], [2600, 2200, 2000, 3300]])  # crop and soil
+    hazy = kinds.T[:, RNG.integers(0, 2, (48, 64))] + RNG.integers(-40, 40, (4, 48, 64))
+    product = write_safe(tmp_path, hazy + 1000, "2023-08-03")
+    look = open_dates([product]).look
+    assert [(kind.gain, kind.shift) for kind in look.kinds] == [(1, 0)]
+    assert "haze" in look.kinds[0].doubt
+    bare = write_raster(tmp_path / "a_2023-04-20.tif", (hazy + 2).astype(np.uint16), "GTiff")
+    look = open_dates([bare, product]).look
+    assert [kind.shift for kind in look.kinds] == [-1000, 0]  # of a file nobody says anything
+    night = open_dates([write_landsat(tmp_path, np.full((4, 48, 64), 7600) + RNG.integers(0, 90))])
+    assert [(kind.gain, kind.shift) for kind in night.look.kinds] == [(1, 0)]
 
 
 def test_clouds_that_are_left_out_are_a_warning(tmp_path):

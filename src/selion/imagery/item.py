@@ -30,7 +30,7 @@ from selion.imagery.reading import open_band
 from selion.imagery.scene import Scene
 from selion.imagery.sensors import find_sensor
 from selion.imagery.signing import Signer, make_signer
-from selion.raster import DOUBT, RECOGNISED, Source
+from selion.raster import DOUBT, RECOGNISED, STATED, Source
 from selion.store.products.source import (
     ProductBand,
     ProductMask,
@@ -175,6 +175,7 @@ def _of_sentinel2(scene: Scene, provider: Provider, signer: Signer, address: str
         RECOGNISED: f"A STAC item of Sentinel-2, {scene.id}, {scene.time.date()}: reflectance = "
         f"(number {radiometry.offset:+g}) * {radiometry.scale:g}, because {radiometry.why}.",
         DOUBT: doubt,
+        STATED: "" if doubt else ",".join(COLOURS),
     }
     state = _state([scene.id, dict(scene.hrefs), parts[0].shift, parts[0].gain])
     masked = (

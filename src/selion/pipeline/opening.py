@@ -27,6 +27,7 @@ from selion.raster import (
     DOUBT,
     MASKED,
     RECOGNISED,
+    STATED,
     DerivedSource,
     FileSource,
     Raster,
@@ -83,10 +84,14 @@ class JoinedDates(DerivedSource):
     @property
     def tags(self) -> Mapping[str, str]:
         """Those of the first, with the time of the last; what each one is, is told before."""
-        told = {
-            k: v for k, v in self.source.tags.items() if k not in (RECOGNISED, DOUBT, MASKED, TAG)
-        }
+        gone = (RECOGNISED, DOUBT, MASKED, STATED, TAG)
+        told = {k: v for k, v in self.source.tags.items() if k not in gone}
         last = {k: v for k, v in self.others[-1].tags.items() if k in TIMES}
+        whose = (one for one in (self.source, *self.others) for _ in one.bands)
+        stated = ",".join(
+            n for n, one in zip(self.names, whose, strict=True) if one.tags.get(STATED)
+        )
+        told |= {STATED: stated} if stated else {}
         return {k: v for k, v in told.items() if k not in TIMES} | last
 
     def read(self, roi: Roi) -> Raster:

@@ -14,7 +14,7 @@ from selion.prediction.band_names import BandName, read_names, with_dates
 from selion.prediction.band_orders import STACKS, best_order
 from selion.prediction.bands import STATEMENT
 from selion.prediction.number_kinds import BYTE, NumberKind, is_bytes, kind_of, wanted_numbers
-from selion.raster import DOUBT, MASKED, RECOGNISED, DerivedSource, Raster, Source
+from selion.raster import DOUBT, MASKED, RECOGNISED, STATED, DerivedSource, Raster, Source
 from selion.segmenter import InputSpec
 
 PLACES, EDGE = 4, 64
@@ -190,7 +190,15 @@ def look_at(source: Source) -> Look:
     dates = tuple(dict.fromkeys(name.date for name in meant if name.is_known)) or ("",)
     of_date = tuple(dates.index(name.date) if name.date in dates else 0 for name in meant)
     is_byte = source.dtype == np.uint8
-    kinds = tuple(_kind(sample, meant, date, is_byte=is_byte) for date in dates)
+    stated = set(source.tags.get(STATED, "").split(","))
+    sure = [
+        stated.issuperset(b for b, k in zip(given, of_date, strict=True) if k == date)
+        for date in range(len(dates))
+    ]
+    kinds = tuple(
+        _kind(sample, meant, date, is_byte=is_byte, stated=known)
+        for date, known in zip(dates, sure, strict=True)
+    )
     found = Look(given, names, dates, kinds, of_date, gsd, fillers, tuple(said), tuple(warnings))
     return replace(found, warnings=found.warnings + _order_warnings(sample, meant, dates, kinds))
 
@@ -269,14 +277,14 @@ def _by_values(
 
 
 def _kind(
-    sample: np.ndarray, meant: tuple[BandName, ...], date: str, *, is_byte: bool
+    sample: np.ndarray, meant: tuple[BandName, ...], date: str, *, is_byte: bool, stated: bool
 ) -> NumberKind:
     own = [k for k, name in enumerate(meant) if name.is_known and name.date == date]
     if not own:
-        return kind_of(sample, None, None, is_byte=is_byte)
+        return kind_of(sample, None, None, is_byte=is_byte, stated=stated)
     place = {meant[k].colour: k for k in own}
     red, nir = (sample[place[c]] if c in place else None for c in ("red", "nir"))
-    if nir is not None and sample.size and not is_byte:
+    if nir is not None and sample.size and not is_byte and not stated:
         colours = sample[[k for k in own if k != place["nir"]]]
         if colours.size and is_bytes(colours) and np.median(nir) > UNLIKE * np.median(colours):
             return NumberKind(
@@ -285,7 +293,7 @@ def _kind(
                 doubt="the colours end at 255 and the near infrared is of other numbers: a model "
                 "of all of them wants them on one scale",
             )
-    return kind_of(sample[own], red, nir, is_byte=is_byte)
+    return kind_of(sample[own], red, nir, is_byte=is_byte, stated=stated)
 
 
 def _order_warnings(

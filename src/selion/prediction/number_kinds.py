@@ -49,7 +49,12 @@ class NumberKind:
 
 
 def kind_of(
-    values: np.ndarray, red: np.ndarray | None, nir: np.ndarray | None, *, is_byte: bool
+    values: np.ndarray,
+    red: np.ndarray | None,
+    nir: np.ndarray | None,
+    *,
+    is_byte: bool,
+    stated: bool = False,
 ) -> NumberKind:
     """Say what the numbers of one date are.
 
@@ -61,6 +66,8 @@ def kind_of(
         Of the same pixels.
     is_byte : bool
         Whether the file's type holds nothing but bytes.
+    stated : bool
+        Whether metadata say that they are digital numbers: then they stay, and are doubted at most.
 
     Returns
     -------
@@ -69,7 +76,11 @@ def kind_of(
     """
     if values.size == 0:
         return NumberKind("unknown")
-    kind = _recognised(values, red, nir, is_byte=is_byte)
+    kind = (
+        _doubted(NumberKind("digital"), _dark(red, nir, DENSE))
+        if stated
+        else _recognised(values, red, nir, is_byte=is_byte)
+    )
     middle, top = np.percentile(values, [50, 99]) * kind.gain + kind.shift
     if kind.doubt or kind.name in ("bytes", "stretched", "unknown"):
         return kind
@@ -199,11 +210,7 @@ def _shifted(
     darkest = float(np.percentile(values, 1, axis=1).min()) * kind.gain
     sure = SURE[0] <= dark + shift <= SURE[1] and 0 < abs(shift) <= 4 * STEP
     if not sure or (shift < 0 and darkest + shift < DARK[0]):
-        return replace(
-            kind,
-            doubt=f"dense vegetation has a red of {dark:.0f} where {DARK[0]:.0f} to {DARK[1]:.0f} "
-            "is usual: haze, or an offset that is not known; the numbers stay as they are",
-        )
+        return _doubted(kind, dark)
     done = "added to" if shift < 0 else "taken from"
     told = (
         f"{kind.sentence}, and {abs(shift):g} was {done} the digital numbers (dense vegetation has "
@@ -213,6 +220,17 @@ def _shifted(
         f"{dark:.0f})"
     )
     return NumberKind(kind.name, kind.gain, shift, told)
+
+
+def _doubted(kind: NumberKind, dark: float | None) -> NumberKind:
+    """Doubt numbers whose dense vegetation has another red than is usual; None: there is none."""
+    if dark is None or DARK[0] <= dark <= DARK[1]:
+        return kind
+    return replace(
+        kind,
+        doubt=f"dense vegetation has a red of {dark:.0f} where {DARK[0]:.0f} to {DARK[1]:.0f} is "
+        "usual: haze, or an offset that is not known; the numbers stay as they are",
+    )
 
 
 def wanted_numbers(inputs: InputSpec) -> str:

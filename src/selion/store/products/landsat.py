@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from selion.errors import UnreadableFile
-from selion.raster import RECOGNISED
+from selion.raster import RECOGNISED, STATED
 from selion.store.geotiff import GeoTiffSource
 from selion.store.markup import parsed_xml, plain_tag
 from selion.store.products.folder import ProductFolder
@@ -112,6 +112,7 @@ def _tags(said: Facts, about: re.Match[str], band: ProductBand) -> dict[str, str
         "datetime": f"{attributes.get('DATE_ACQUIRED', day)}T{clock or '00:00:00'}Z",
         RECOGNISED: f"A Landsat {about[2]} product, {about[3]}, path and row {about[4]}, {day}: "
         f"reflectance = number * {band.gain / 10_000:g} {band.shift / 10_000:+g}{by}.",
+        STATED: ",".join(COLOURS),
     }
 
 

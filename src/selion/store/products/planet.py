@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from selion.errors import UnreadableFile
-from selion.raster import DOUBT, RECOGNISED
+from selion.raster import DOUBT, RECOGNISED, STATED
 from selion.store.geotiff import GeoTiffSource
 from selion.store.markup import named, parsed_xml, text_of
 from selion.store.products.folder import LONGEST
@@ -92,6 +92,7 @@ def _tags(
         RECOGNISED: f"A PlanetScope image of {what or 'radiances'}, {time.date()}: its "
         f"{len(order)} bands are {', '.join(order)}.",
         DOUBT: doubt,
+        STATED: ",".join(order) if at_ground or known else "",
     }
 
 

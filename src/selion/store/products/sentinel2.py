@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from selion.errors import UnreadableFile
-from selion.raster import DOUBT, RECOGNISED
+from selion.raster import DOUBT, RECOGNISED, STATED
 from selion.store.geotiff import GeoTiffSource
 from selion.store.markup import named, parsed_xml, text_of
 from selion.store.products.folder import ProductFolder, find_root
@@ -170,6 +170,7 @@ def _tags(facts: _Facts, metres: int) -> dict[str, str]:
         "datetime": facts.time,
         RECOGNISED: said,
         DOUBT: " ".join(doubts),
+        STATED: ",".join(COLOURS),
     }
 
 
