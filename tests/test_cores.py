@@ -6,7 +6,12 @@ from selion import cores
 from selion.errors import BadInput
 
 MEMINFO = "MemTotal: 24000000 kB\nMemFree: 1000 kB\nMemAvailable: 4000000 kB\n"
-STAT = "anon 5\ninactive_file {}\ntotal_inactive_file {}\n"
+STAT = """anon 5
+inactive_file {0}
+active_file {1}
+total_inactive_file {0}
+total_active_file {1}
+"""
 
 
 @pytest.fixture
@@ -17,14 +22,14 @@ def linux(tmp_path, monkeypatch):
     monkeypatch.setattr(cores, "PROC", tmp_path / "proc")
     monkeypatch.setattr(cores, "GROUPS", tmp_path / "groups")
 
-    def group(kinds, name, names, limit, used, cache=0):
+    def group(kinds, name, names, limit, used, cache=0, read_again=0):
         line = f"1:{kinds}:/{name}\n" if kinds else f"0::/{name}\n"
         (tmp_path / "proc/self/cgroup").write_text(f"3:cpu:/elsewhere\n{line}")
         folder = tmp_path / "groups" / kinds / name
         folder.mkdir(parents=True)
         for file, value in zip(names, (limit, used), strict=True):
             (folder / file).write_text(f"{value}\n")
-        (folder / "memory.stat").write_text(STAT.format(cache, cache))
+        (folder / "memory.stat").write_text(STAT.format(cache, read_again))
 
     return group
 
@@ -41,6 +46,13 @@ def test_the_machine_says_what_is_left(linux):
 def test_a_control_group_leaves_less_than_the_machine(linux, kinds, names):
     linux(kinds, "a/b", names, 2_000_000_000, 700_000_000, cache=100_000_000)
     assert cores.usable_memory() == 1_400_000_000
+
+
+@pytest.mark.parametrize(("kinds", "names"), [("memory", FIRST), ("", SECOND)])
+def test_what_was_read_more_than_once_is_cache_as_well(linux, kinds, names):
+    """Linux keeps it in a list of its own, and lets it go when memory is wanted."""
+    linux(kinds, "a", names, 2_000_000_000, 1_900_000_000, 100_000_000, read_again=1_500_000_000)
+    assert cores.usable_memory() == 1_700_000_000
 
 
 def test_the_group_above_counts_too_and_no_limit_is_none(linux):

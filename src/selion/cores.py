@@ -11,11 +11,14 @@ from selion.errors import BadInput
 PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 """Where Linux says what there is."""
 LIMITS = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ("memory.max", "memory.current", ""),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 )
-"""Files of a control group, second and first version: limit, use, and what of the use is cache that
-goes when memory is wanted."""
+"""Files of a control group, second and first version: limit, use, and how the parts of the use
+begin that count the groups below too."""
+CACHE = ("inactive_file", "active_file")
+"""Parts of the use that are files' pages, read once and more than once: they go when memory is
+wanted, and the machine's own ``MemAvailable`` counts them as well."""
 SMALL = 64e6
 """Bytes that are taken without asking."""
 
@@ -73,12 +76,12 @@ def _groups() -> Iterator[Path]:
             yield from (inner, *(up for up in inner.parents if up.is_relative_to(GROUPS / kinds)))
 
 
-def _free_of(folder: Path, limit: str, use: str, cache: str) -> int | None:
+def _free_of(folder: Path, limit: str, use: str, begin: str) -> int | None:
     allowed = _text(folder / limit).strip()
     if not allowed.isdecimal() or not (used := _text(folder / use).strip()).isdecimal():
         return None  # no limit, or no such folder
     stat = dict(line.split() for line in _text(folder / "memory.stat").splitlines())
-    return int(allowed) - int(used) + int(stat.get(cache, 0))
+    return int(allowed) - int(used) + sum(int(stat.get(begin + name, 0)) for name in CACHE)
 
 
 def _text(path: Path) -> str:
