@@ -171,6 +171,22 @@ def test_many_fields_in_a_format_that_is_held_are_refused_with_the_figure(
     assert [path.name for path in tmp_path.iterdir()] == ["all.parquet"]
 
 
+def test_a_village_of_a_large_map_is_not_refused_for_the_fields_elsewhere_in_it(
+    maps, tmp_path, monkeypatch
+):
+    """What is held is what lies in row groups near it, not all of the tables that these are in."""
+    box = (10.3, 49.3, 10.32, 49.32)
+    monkeypatch.setattr(extract, "MANY", 10)
+    monkeypatch.setattr(cores, "SMALL", 0)
+    near = query(maps, box).reading.groups * max(
+        pq.read_metadata(part.path).row_group(0).num_rows for part in maps.parts
+    )
+    monkeypatch.setattr(cores, "usable_memory", lambda: 2 * 700 * near)
+    assert len(write_query(maps, imagery.read_area(box), tmp_path / "a.gpkg").frame) > 0
+    with pytest.raises(BadInput, match="14,400 fields"):
+        write_query(maps, imagery.read_area((9, 48, 13, 51)), tmp_path / "all.gpkg")
+
+
 def test_a_district_reads_few_row_groups_and_few_bytes(maps):
     found = query(maps, (10.5, 49.5, 10.6, 49.57))
     assert len(found.frame) > 50

@@ -14,13 +14,23 @@ import numpy as np
 
 from selion import fields, imagery, store
 from selion.cores import check_memory
-from selion.country.lookup import QueryResult, Reading, cut, inside, query, scan, to_frame, wanted
+from selion.country.lookup import (
+    QueryResult,
+    Reading,
+    cut,
+    inside,
+    query,
+    rows_near,
+    scan,
+    to_frame,
+    wanted,
+)
 from selion.country.partitions import Maps
 from selion.country.row_groups import RowGroupWriter
 from selion.grid import LONLAT
 from selion.store.parquet import SIDES, parquet_schema
 from selion.store.table_room import ROW
-from selion.store.vectors import box_around, read_metadata, touching
+from selion.store.vectors import box_around, read_metadata
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,11 +81,9 @@ def write_query(
     OutputExists, OutputFailed
         If the file cannot be written.
     """
-    most = sum(
-        part.rows
-        for part in maps.parts
-        if any(touching(np.array([part.box]), box)[0] for box in area.boxes)
-    )
+    most = sum(part.rows for part in maps.parts)
+    if most > MANY:
+        most = rows_near(maps, area.boxes)
     streams = most > MANY and out.suffix.lower() == ".parquet"
     if most > MANY and not streams:
         check_memory(

@@ -192,10 +192,31 @@ def scan(
         With id, bbox and geometry, in the map's order; none is empty.
     """
     reading = reading or Reading()
-    for part in maps.parts:
-        if boxes is not None and not any(touching(np.array([part.box]), box)[0] for box in boxes):
-            continue
+    for part in _parts_near(maps, boxes):
         yield from _scan_part(part, boxes, columns, reading)
+
+
+def rows_near(maps: Maps, boxes: Sequence[Box]) -> int:
+    """Count the rows of the row groups that :func:`scan` would read; only footers are looked at."""
+    found = 0
+    for part in _parts_near(maps, boxes):
+        with opened(part) as file:
+            groups = _groups_near(file, boxes)
+            found += sum(file.metadata.row_group(group).num_rows for group in groups)
+    return found
+
+
+def _parts_near(maps: Maps, boxes: Sequence[Box] | None) -> list[Partition]:
+    return [part for part in maps.parts if _is_near(part.box, boxes)]
+
+
+def _groups_near(file: ParquetFile, boxes: Sequence[Box] | None) -> list[int]:
+    around = (group_box(file.metadata, group, "bbox") for group in range(file.num_row_groups))
+    return [group for group, box in enumerate(around) if _is_near(box, boxes)]
+
+
+def _is_near(own: Box, boxes: Sequence[Box] | None) -> bool:
+    return boxes is None or any(touching(np.array([own]), box)[0] for box in boxes)
 
 
 @contextmanager
@@ -227,11 +248,8 @@ def _scan_part(
         names = wanted(file.schema_arrow.names, columns, part.path)
         reading.parts += 1
         reading.of_groups += file.num_row_groups
-        for group in range(file.num_row_groups):
+        for group in _groups_near(file, boxes):
             data = file.metadata.row_group(group)
-            around = np.array([group_box(file.metadata, group, "bbox")])
-            if boxes is not None and not any(touching(around, box)[0] for box in boxes):
-                continue
             table = file.read_row_group(group, names)
             reading.groups += 1
             reading.rows += len(table)
