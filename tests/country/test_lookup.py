@@ -271,6 +271,26 @@ def test_a_table_that_does_not_say_where_it_lies_is_looked_at(frame, tmp_path, s
     assert open_maps(path).box == said, "heights are left out"
 
 
+def test_a_small_place_of_a_table_in_no_order_is_held_not_the_table(frame, tmp_path, monkeypatch):
+    """Each of its row groups lies near, and of each a few rows are kept."""
+    path = write_table(frame.head(4000), tmp_path / "one.parquet")
+    table = pq.read_table(path)
+    mixed = table.take(np.random.default_rng(1).permutation(len(table)))
+    pq.write_table(mixed, path, row_group_size=200)
+    shapes = frame.head(4000).to_crs(4326).geometry
+    west, south, *_ = shapes.total_bounds
+    box = (west, south, west + 0.02, south + 0.02)
+    monkeypatch.setattr(cores, "SMALL", 0)
+    monkeypatch.setattr(cores, "usable_memory", lambda: 1_000_000)
+    found = fields.read_fields(path, box)
+    wanted = shapes[shapes.bounds.minx.le(box[2]) & shapes.bounds.miny.le(box[3])]
+    assert len(found) == len(wanted) > 0
+    with pytest.raises(BadInput, match=r"one\.parquet holds 4,000 polygons"):
+        fields.read_fields(path)
+    with pytest.raises(BadInput, match=r"one\.parquet holds [\d,]+ polygons"):
+        fields.read_fields(path, (west, south, 180, 90))
+
+
 @pytest.mark.parametrize(
     "damage",
     [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:5000])],

@@ -1,13 +1,16 @@
-"""Whether a table of polygons that is read whole fits into memory."""
+"""Tables of polygons, read as far as memory can hold them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selion.cores import check_memory
 from selion.store.address import Place
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
 ROW = 700
@@ -28,18 +31,45 @@ def check_rows(path: Place, rows: int) -> None:
     _check(path, rows, rows * ROW)
 
 
-def check_groups(path: Place, metadata: pq.FileMetaData, near: list[int] | None) -> None:
-    """Refuse row groups of GeoParquet (None: all) that memory cannot hold.
+def read_whole(path: Place, file: pq.ParquetFile) -> pa.Table:
+    """Read GeoParquet if memory can hold it.
 
     Raises
     ------
     BadInput
-        With what they take.
+        If it cannot, with what it takes.
     """
-    wanted = range(metadata.num_row_groups) if near is None else near
-    groups = [metadata.row_group(number) for number in wanted]
-    rows, size = sum(one.num_rows for one in groups), sum(one.total_byte_size for one in groups)
-    _check(path, rows, BARE_ROW * rows + PARQUET_BYTE * size)
+    data = file.metadata
+    size = sum(data.row_group(k).total_byte_size for k in range(data.num_row_groups))
+    _check(path, data.num_rows, BARE_ROW * data.num_rows + PARQUET_BYTE * size)
+    return file.read()
+
+
+def read_kept(
+    path: Place, file: pq.ParquetFile, groups: Sequence[int], where: pc.Expression
+) -> pa.Table:
+    """Read the rows of some row groups that a filter keeps, as long as memory can hold them.
+
+    Raises
+    ------
+    BadInput
+        If it cannot, with what they take.
+    """
+    import pyarrow as pa
+
+    kept, rows, size = [file.schema_arrow.empty_table()], 0, 0
+    for group in groups:
+        _check_kept(path, rows, size, file.metadata.row_group(group).total_byte_size)
+        kept.append(file.read_row_group(group).filter(where))
+        rows, size = rows + len(kept[-1]), size + kept[-1].nbytes
+    _check_kept(path, rows, size)
+    return pa.concat_tables(kept)
+
+
+def _check_kept(path: Place, rows: int, size: int, coming: int = 0) -> None:
+    """Refuse rows that are held, of so many bytes, with those of the row group that comes."""
+    # their own bytes are taken already
+    _check(path, rows, BARE_ROW * rows + (PARQUET_BYTE - 1) * size + coming)
 
 
 def _check(path: Place, rows: int, needed: float) -> None:

@@ -23,7 +23,7 @@ from selion.store.parquet import (
     parquet_file,
     parquet_metadata,
 )
-from selion.store.table_room import check_groups, check_rows
+from selion.store.table_room import check_rows, read_kept, read_whole
 from selion.store.vector_pointers import (
     check_driver,
     check_table,
@@ -208,8 +208,11 @@ def read_parquet(path: Place, bbox: Bbox | None = None) -> geopandas.GeoDataFram
     covered = "covering" in metadata["geo"]["columns"]["geometry"]
     with parquet_file(path) as file:
         near = _groups_near(file.metadata, bbox) if bbox is not None and covered else None
-        check_groups(path, file.metadata, near)
-        table = _near(file, bbox, near) if bbox is not None and near is not None else file.read()
+        table = (
+            read_whole(path, file)
+            if bbox is None or near is None
+            else _near(path, file, bbox, near)
+        )
     try:
         data = table.to_pandas(types_mapper=pandas_type)
         wkb = data.pop("geometry").to_numpy()
@@ -249,9 +252,8 @@ def frame_of_rows(
     return geopandas.GeoDataFrame(data, geometry=shapes, crs=crs)
 
 
-def _near(file: pq.ParquetFile, bbox: Bbox, groups: list[int]) -> pa.Table:
+def _near(path: Place, file: pq.ParquetFile, bbox: Bbox, groups: list[int]) -> pa.Table:
     """Read the rows of some row groups whose box touches one."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     x0, y0, x1, y1 = bbox
@@ -259,8 +261,7 @@ def _near(file: pq.ParquetFile, bbox: Bbox, groups: list[int]) -> pa.Table:
     touch = (
         (near["xmin"] <= x1) & (near["xmax"] >= x0) & (near["ymin"] <= y1) & (near["ymax"] >= y0)
     )
-    parts = [file.read_row_group(group).filter(touch) for group in groups]
-    return pa.concat_tables([file.schema_arrow.empty_table(), *parts])
+    return read_kept(path, file, groups, touch)
 
 
 def _groups_near(metadata: pq.FileMetaData, bbox: Bbox) -> list[int]:
