@@ -151,6 +151,13 @@ def test_without_the_extra_the_line_that_brings_it(tmp_path, monkeypatch, name):
         read_photo(tmp_path / name)
 
 
+def test_another_image_that_is_called_as_a_raw_file_is_told_so(tmp_path):
+    Image.fromarray(scene()).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").rename(tmp_path / "a.dng")
+    with pytest.raises(UnreadableFile, match=r"file \(Unsupported file format.*its own ending"):
+        read_photo(tmp_path / "a.dng")
+
+
 def test_damaged_ones_are_a_sentence(tmp_path):
     whole = save(tmp_path / "a.heic").read_bytes()
     (tmp_path / "a.heic").write_bytes(whole[: len(whole) // 2])

@@ -228,9 +228,11 @@ def _libraw(path: str) -> Iterator[Any]:
         with rawpy.imread(path) as raw:
             yield raw
     except (rawpy.LibRawError, OSError, ValueError) as error:
+        said = error.args[0] if error.args else ""  # LibRaw's words are bytes
+        why = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(error)
         raise UnreadableFile(
-            f"{path} cannot be read as a camera's raw file ({str(error).rstrip('.')}): copy it "
-            "again, or develop it to JPEG or TIFF."
+            f"{path} cannot be read as a camera's raw file ({why.rstrip('.')}): copy it again, "
+            "develop it to JPEG or TIFF, or give it its own ending if it is one of these."
         ) from error
 
 
