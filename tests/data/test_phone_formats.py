@@ -140,6 +140,23 @@ def test_pages_show_them(tmp_path):
     assert size_of(tmp_path / "c.dng") is None
 
 
+def test_a_folder_from_a_phone_is_seen(tmp_path, monkeypatch):
+    from selion.web.view.discovery import find
+
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    save(tmp_path / "a.HEIC", exif=exif.tobytes(), quality=95)
+    save(tmp_path / "b.avif")
+    write_dng(tmp_path / "c.dng", np.full((64, 96, 3), 0.2))
+    (album,) = find([tmp_path]).albums.values()
+    assert [photo.size for photo in album.photos] == [(60, 96), (96, 60), (96, 64)]
+    monkeypatch.setattr(extras, "available", lambda module: module not in ("pillow_heif", "rawpy"))
+    found = find([tmp_path])
+    assert [len(one.photos) for one in found.albums.values()] == [1]
+    assert "a.HEIC and 1 more cannot be read" in found.problems[0]
+    assert "pip install 'selion[photos]'" in found.problems[0]
+
+
 @pytest.mark.parametrize("name", ["a.heic", "a.dng"])
 def test_without_the_extra_the_line_that_brings_it(tmp_path, monkeypatch, name):
     if name == "a.heic":

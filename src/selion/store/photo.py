@@ -41,7 +41,9 @@ AVIF = {b"avif", b"avis"}
 """Brands of ISO/IEC 23008-12 files, bytes 8 to 12."""
 RAW_ENDINGS = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef")
 """Raw files of cameras, known by their names: most begin as a TIFF does."""
-WHOLE_ENDINGS = (".jp2", ".j2k", ".jpf", ".jpx", ".heic", ".heif", ".avif", *RAW_ENDINGS)
+HAND_ENDINGS = (".heic", ".heif", ".avif", *RAW_ENDINGS)
+"""What phones and cameras alone write: nothing that lies on the globe is called so."""
+WHOLE_ENDINGS = (".jp2", ".j2k", ".jpf", ".jpx", *HAND_ENDINGS)
 """Photographs of which a small picture is no cheaper than the whole one."""
 EXTRA = "photos"
 """The extra that reads HEIC and raw files."""

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from selion.country import open_maps
-from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.errors import BadInput, MissingExtra, SelionError, UnreadableFile
+from selion.store import open_raster
 from selion.store.address import Place, RemotePath, place_state
 from selion.store.pmtiles import PMTilesFile, open_archive
 from selion.web.view.cells import Overview, detail_zoom
@@ -244,11 +245,21 @@ def add_photos(found: Discovery, paths: Sequence[Path]) -> None:
     found.albums[key] = open_photos(paths, paths[0].parent)
     found.names[key] = paths[0].parent.name
     read = {photo.picture for photo in found.albums[key].photos}
-    if lost := [path.name for path in paths if path not in read]:
+    if lost := [path for path in paths if path not in read]:
+        more = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
         found.problems.append(
-            f"{lost[0]}{f' and {len(lost) - 1:,} more' if len(lost) > 1 else ''} cannot be read "
-            "as a photograph: copy it again."
+            f"{lost[0].name}{more} cannot be read as a photograph: {_cure(lost[0])}"
         )
+
+
+def _cure(path: Path) -> str:
+    try:
+        open_raster(path)
+    except MissingExtra as error:
+        return str(error)
+    except SelionError:
+        pass
+    return "copy it again."
 
 
 def add_raster(found: Discovery, path: Place) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from selion import store
 from selion.errors import BadInput, SelionError, UnknownName, UnreadableFile
-from selion.store.photo import WHOLE_ENDINGS
+from selion.store.photo import HAND_ENDINGS, WHOLE_ENDINGS
 from selion.web.pictures import BROKEN, Large, check_size, make_large, read_photo, sign
 from selion.web.view.paint import encode
 from selion.web.view.place import PIXEL, Box
@@ -27,7 +27,7 @@ EDGE, THUMB, TILE = 2400, 160, 360
 """Longest edge in pixels of a photograph, of its small picture, and of that in a grid."""
 KINDS = ("photo", "shade", "outline", "thumb", "tile")
 ORDERS = ("doubt", "cover", "name")
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", *HAND_ENDINGS)
 SHOWN = ("cover", "cover_low", "cover_high", "trust", "reasons", "components", "exg", "time")
 
 
