@@ -181,6 +181,58 @@ def test_a_photograph_of_two_thousand_million_pixels(tmp_path):
         read_photo(tmp_path / "x.tif")
 
 
+def sparse(path, side, block, count=1, **more):
+    """Write a TIFF that holds nothing, and says that it is large."""
+    about = {"width": side, "height": side, "count": count, "dtype": "uint8", "sparse_ok": True}
+    place = rasterio.transform.from_origin(500_000, 5_500_000, 1, 1)
+    blocks = {"tiled": True, "blockxsize": block, "blockysize": block, "bigtiff": "yes"}
+    about |= {"driver": "GTiff", "crs": "EPSG:32633", "transform": place}
+    with rasterio.open(path, "w", **about, **blocks, **more):
+        pass
+    return path
+
+
+@pytest.mark.parametrize(
+    ("side", "block"),
+    [(60_000, 49_152), (2**20, 16_384), (40_000, 512)],
+    ids=["one block of 2.4 GB", "2^40 pixels", "a small file of small blocks"],
+)
+def test_a_raster_that_announces_more_than_it_can_hold(side, block, tmp_path):
+    """The first took 2.4 GB, the second and third were worked at without an end."""
+    path = sparse(tmp_path / "x.tif", side, block, compress="deflate")
+    with pytest.raises(UnreadableFile, match="nearly all of its blocks are missing") as refused:
+        store.open_raster(path)
+    assert f"{side:,} x {side:,} pixels" in str(refused.value)
+
+
+def test_a_block_that_memory_cannot_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = sparse(tmp_path / "x.tif", 16_384, 16_384, 3)
+    monkeypatch.setattr("selion.cores.usable_memory", lambda: 4_000_000_000)
+    assert store.open_raster(path).grid.shape == (16_384, 16_384)
+    monkeypatch.setattr("selion.cores.usable_memory", lambda: 500_000_000)
+    with pytest.raises(SelionError, match=r"16,384 x 16,384 pixels, and reading one takes about 0"):
+        store.open_raster(path)
+
+
+def test_a_raster_of_more_bands_than_anybody_has(tmp_path):
+    """Their texts were asked for each of them, and GDAL's time grows with their square."""
+    for many in (5_000, 5_001):
+        sparse(tmp_path / "x.tif", 16, 16, many, photometric="minisblack", interleave="band")
+        if many == 5_000:
+            assert len(store.open_raster(tmp_path / "x.tif").bands) == many
+    with pytest.raises(UnreadableFile, match="has 5,001 bands, and at most 5,000 are read"):
+        store.open_raster(tmp_path / "x.tif")
+
+
+def test_names_of_bands_that_are_no_text_are_a_sentence(tmp_path):
+    path = sparse(tmp_path / "x.tif", 64, 64)
+    with rasterio.open(path, "r+") as made:
+        made.descriptions = ("xxGRUENxx",)
+    path.write_bytes(path.read_bytes().replace(b"xxGRUENxx", b"xxGR\xdcNxxx"))
+    with pytest.raises(UnreadableFile, match="no UTF-8"):
+        store.open_raster(path)
+
+
 @pytest.mark.parametrize(
     "text", ["a" * 200_000, "a." * 100_000, "://" * 70_000, ("w" * 900 + " ") * 300]
 )

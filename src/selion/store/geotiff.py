@@ -22,6 +22,7 @@ from rasterio.windows import Window
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import Roi
 from selion.raster import Raster, Source
+from selion.store.announced import check_announced
 from selion.store.gdal import (
     GDAL_ERRORS,
     forget,
@@ -198,7 +199,8 @@ class GeoTiffSource:
         rows, columns = roi
         top = self.grid.shape[0] - rows.stop if self.layout.flipped else rows.start
         window = Window(columns.start, top, columns.stop - columns.start, rows.stop - rows.start)
-        if len({dataset.dtypes[k - 1] for k in self.layout.indexes}) > 1:
+        types = dataset.dtypes
+        if len({types[k - 1] for k in self.layout.indexes}) > 1:
             values = np.stack(
                 [dataset.read(k, window=window).astype(self.dtype) for k in self.layout.indexes]
             )
@@ -341,21 +343,23 @@ def _described(
             f"{shown(path)} holds no bands of its own{inner}: give the one that is meant, or "
             "convert it to GeoTIFF."
         )
+    check_announced(dataset, path)
     grid = grid_of(dataset, shown(path))
     flipped = grid.crs is not None and grid.transform.e > 0
     alpha = _alpha(dataset)
     indexes = tuple(k for k in dataset.indexes if k != alpha)
-    dtype = np.result_type(*(_dtype(shown(path), dataset.dtypes[k - 1]) for k in indexes))
-    nodatas = tuple(dataset.nodatavals[k - 1] for k in indexes)
+    types, missing, texts = dataset.dtypes, dataset.nodatavals, _texts(dataset, path)
+    dtype = np.result_type(*{_dtype(shown(path), types[k - 1]) for k in indexes})
+    nodatas = tuple(missing[k - 1] for k in indexes)
     masked = MaskFlags.per_dataset in dataset.mask_flag_enums[indexes[0] - 1] and alpha is None
     return cls(
         path=path,
         grid=turned_north_up(grid) if flipped else grid,
-        bands=_names(dataset, indexes),
+        bands=_names(dataset, texts, indexes),
         dtype=dtype,
         nodata=nodatas[0],
         tags=dict(dataset.tags()) | _wavelengths(dataset, indexes),
-        descriptions=tuple(dataset.descriptions[k - 1] for k in indexes),
+        descriptions=tuple(texts[k - 1] for k in indexes),
         nodatas=nodatas,
         layout=_Layout(indexes, alpha, masked, flipped, overview, dataset.driver),
         retry=retry,
@@ -399,9 +403,21 @@ def _alpha(dataset: Any) -> int | None:
     return None if shades.mean() > 0.5 else found[0]
 
 
-def _names(dataset: Any, indexes: Sequence[int]) -> tuple[str, ...]:
-    descriptions = [dataset.descriptions[k - 1] for k in indexes]
-    colours = [_colour(dataset.colorinterp[k - 1], len(indexes)) for k in indexes]
+def _texts(dataset: Any, path: str) -> tuple[str | None, ...]:
+    """Return what the bands are called in the file."""
+    try:
+        return tuple(dataset.descriptions)
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            f"{shown(path)} has a band whose name is no UTF-8 ({error.object!r}): write the names "
+            "of its bands again, or copy it again."
+        ) from error
+
+
+def _names(dataset: Any, texts: Sequence[str | None], indexes: Sequence[int]) -> tuple[str, ...]:
+    descriptions = [texts[k - 1] for k in indexes]
+    all_colours = dataset.colorinterp
+    colours = [_colour(all_colours[k - 1], len(indexes)) for k in indexes]
     once = Counter(colours)
     return tuple(
         text or (colour if colour and once[colour] == 1 else f"band{k}")
