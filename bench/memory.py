@@ -89,12 +89,12 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="Measure verbs; put their table on this page.")
     parser.add_argument("--work", type=Path, help="Folder of inputs and of what was measured.")
     parser.add_argument("--verbs", nargs="+", default=(), choices=[one.name for one in VERBS])
-    parser.add_argument("--largest", type=int, help="No size beyond this one.")
+    parser.add_argument("--sizes", type=int, nargs="+", default=(), help="Only these.")
     given = parser.parse_args()
     if given.page is not None:
         if given.work is None:
             parser.error("--page wants --work")
-        points = run(given.work, given.verbs, given.largest, given.work / "memory.json")
+        points = run(given.work, given.verbs, given.sizes, given.work / "memory.json")
         write_page(given.page, points)
         return
     if given.model is None or given.json is None:

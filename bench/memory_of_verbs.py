@@ -18,8 +18,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import command
-from country import write_partitions
-from view import write_fields
+from memory_inputs import (
+    DATES,
+    archive,
+    change_tables,
+    chips,
+    jobs,
+    photographs,
+    plan_area,
+    planned,
+    probabilities,
+    sparse_image,
+    table,
+)
 
 LIMIT_MB = 2000
 GROUPS = Path("/sys/fs/cgroup")
@@ -27,7 +38,10 @@ BEGIN, END = "<!-- table of memory -->\n", "<!-- end of the table of memory -->"
 """Between which the table stands on a page."""
 WORLD = "5,45,20,60"
 TABLES = (180_000, 810_000, 3_240_000)
+REVIEWED = (125_000, 500_000)
 KILLED = -9
+SELION = (sys.executable, "-m", "selion")
+OPEN = (sys.executable, str(Path(__file__).with_name("open_review.py")))
 
 Make = Callable[[Path, int], Path]
 
@@ -43,6 +57,7 @@ class Verb:
     """``make(folder, size)`` writes the input, once, and says where it is."""
     arguments: tuple[str, ...]
     """``{input}`` and ``{out}`` stand for paths."""
+    program: tuple[str, ...] = SELION
 
 
 @dataclass(frozen=True)
@@ -59,90 +74,13 @@ class Point:
     """Nothing where it ended well; else what became of it."""
 
 
-def table(folder: Path, count: int) -> Path:
-    """Write a table of so many fields."""
-    path = folder / f"fields{count}.parquet"
-    if not path.exists():
-        write_fields(path, count)
-    return path
-
-
-def jobs(folder: Path, count: int) -> Path:
-    """Write the tables of a plan with so many fields together."""
-    path = folder / f"jobs{count}"
-    if not path.exists():
-        path.mkdir()
-        write_partitions(path, count)
-    return path / "jobs"
-
-
-def probabilities(folder: Path, edge: int) -> Path:
-    """Write class probabilities of so many pixels along an edge: one field for each 440 px."""
-    import numpy as np
-    import rasterio
-    from affine import Affine
-    from rasterio.windows import Window
-
-    from selion.classes import FTW3
-
-    path = folder / f"probabilities{edge}.tif"
-    if path.exists():
-        return path
-    pattern, strip = _pattern(1500), 512
-    profile = {
-        "driver": "GTiff", "count": 3, "dtype": "uint8", "height": edge, "width": edge,
-        "crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_700_000),
-        "tiled": True, "blockxsize": strip, "blockysize": strip, "compress": "lzw", "nodata": 255,
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as file:
-        file.update_tags(classes=json.dumps(FTW3.to_dict()))
-        file.descriptions = FTW3.names
-        for top in range(0, edge, strip):
-            height = min(strip, edge - top)
-            rows = pattern[:, np.arange(top, top + height) % pattern.shape[1]]
-            wide = np.tile(rows, (1, 1, -(-edge // pattern.shape[2])))[:, :, :edge]
-            file.write(wide, window=Window(0, top, edge, height))
-    return path
-
-
-def _pattern(edge: int):
-    """Return (3, y, x) uint8 scores of fields of 14 to 30 px, some of them left out."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    labels = np.zeros((edge, edge), np.uint8)
-    top = 0
-    while top < edge:
-        height, left = min(int(random.integers(14, 28)), edge - top), 0
-        while left < edge:
-            width = min(int(random.integers(14, 30)), edge - left)
-            if random.random() > 0.08 and min(height, width) > 4:
-                labels[top : top + height, left : left + width] = 2
-                labels[top + 1 : top + height - 1, left + 1 : left + width - 1] = 1
-            left += width
-        top += height
-    return np.where(labels == np.arange(3)[:, None, None], 200, 20).astype(np.uint8)
-
-
-def photographs(folder: Path, count: int) -> Path:
-    """Write so many small photographs: copies of one, each a file of its own."""
-    import numpy as np
-    from PIL import Image
-
-    from selion.simulation.landscape import simulate_photo
-
-    path = folder / f"photographs{count}"
-    if not path.exists():
-        path.mkdir()
-        first = path / "00000.jpg"
-        drawn = simulate_photo(2, (240, 320)).image.values.transpose(1, 2, 0)
-        Image.fromarray(np.ascontiguousarray(drawn)).save(first, quality=90)
-        content = first.read_bytes()
-        for number in range(1, count):
-            (path / f"{number:05}.jpg").write_bytes(content)
-    return path
-
-
+JOBS = (1_250, 5_000, 20_000)
+EDGES = (7_500, 30_000)
+COLOUR = ("-m", "colour", "--workers", "1")
+SHORT = (
+    *("--set", "data.dataset={input}", "--set", "schedule.epochs=1", "--set", "input.window=64"),
+    *("--set", "hardware.workers=0", "--set", "schedule.batch=8"),
+)
 VERBS = (
     Verb("stats", "fields", TABLES, table, ("stats", "{input}", "-o", "{out}.csv")),
     Verb("query, .parquet", "fields", TABLES, table,
@@ -150,14 +88,31 @@ VERBS = (
     Verb("query, .gpkg", "fields", TABLES, table, ("query", WORLD, "{input}", "-o", "{out}.gpkg")),
     Verb("sample", "fields", TABLES, table,
          ("sample", "6.1,46.1,6.9,46.5", "{input}", "-o", "{out}")),
-    Verb("review status", "fields", TABLES, table,
-         ("review", "status", "{input}")),
+    Verb("review, opened", "fields", REVIEWED, table, ("open", "{input}"), program=OPEN),
+    Verb("review status", "fields", REVIEWED, table, ("review", "status", "{input}")),
+    Verb("review export", "fields", REVIEWED, table,
+         ("review", "export", "{input}", "-o", "{out}", "--no-labels")),
+    Verb("change", "fields", TABLES, change_tables,
+         ("change", "{input}/2023.parquet", "{input}/2024.parquet", "-o", "{out}", "--tables")),
     Verb("merge", "fields", TABLES, jobs, ("merge", "{input}", "-o", "{out}")),
+    Verb("plan", "jobs", JOBS, plan_area,
+         ("plan", "{input}/area.geojson", "--probe-file", "{input}/probe.json", "--year", "2024",
+          "--edge", "4", "--dates", *DATES, "-o", "{out}")),
+    Verb("merge of a plan", "jobs", JOBS, planned, ("merge", "{input}", "-o", "{out}")),
     Verb("tiles", "fields", TABLES, table, ("tiles", "{input}", "-o", "{out}.pmtiles")),
     Verb("fields", "px along an edge", (1875, 7500, 30_000), probabilities,
          ("fields", "{input}", "-o", "{out}.parquet")),
+    Verb("predict", "px along an edge", EDGES, sparse_image,
+         ("predict", "{input}", "-o", "{out}.tif", "-m", "fields-rgb-vhr")),
+    Verb("map", "px along an edge", EDGES, sparse_image,
+         ("map", "{input}", "-o", "{out}.parquet", "-m", "fields-rgb-vhr")),
+    Verb("composite", "px along an edge", EDGES, archive,
+         ("composite", "{input}/area.geojson", "2024", "--provider", "{input}", "--pixel", "1",
+          "-o", "{out}.tif")),
     Verb("crops photos", "photographs", (1250, 5000, 20_000), photographs,
-         ("crops", "photos", "{input}", "-o", "{out}", "-m", "colour", "--workers", "1")),
+         ("crops", "photos", "{input}", "-o", "{out}", *COLOUR)),
+    Verb("train", "chips", (1250, 5000, 20_000), chips,
+         ("train", "crops-rgb", "-o", "{out}", *SHORT)),
 )  # fmt: skip
 
 
@@ -193,12 +148,12 @@ def measure(verb: Verb, size: int, work: Path) -> Point:
     given, out = verb.make(work, size), work / "out" / f"{verb.name.replace(' ', '-')}{size}"
     out.parent.mkdir(exist_ok=True)
     arguments = [part.format(input=given, out=out) for part in verb.arguments]
-    if verb.arguments[0] == "merge":
+    if verb.name == "merge":
         arguments[1:2] = map(str, sorted(given.glob("*/fields.parquet")))
     if "-o" in arguments:
-        arguments += ["--force", "--quiet"]
+        arguments += ["--force"] + ["--quiet"] * (verb.arguments[0] != "review")
     with limited(LIMIT_MB) as before:
-        done = command.run([*before, sys.executable, "-m", "selion", *arguments])
+        done = command.run([*before, *verb.program, *arguments])
     said = ""
     if done.code == KILLED:
         said = f"ended by the kernel at {LIMIT_MB / 1000:g} GB"
@@ -238,7 +193,7 @@ def _cell(one: Point) -> str:
     return f"{one.size:,}: {one.mb:,.0f} MB ({one.cpu:,.0f} s)"
 
 
-def run(work: Path, names: Sequence[str], largest: int | None, kept: Path) -> list[Point]:
+def run(work: Path, names: Sequence[str], sizes: Sequence[int], kept: Path) -> list[Point]:
     """Measure verbs, each size in turn, and keep what was found beside what is known."""
     known = [Point(**one) for one in json.loads(kept.read_text())] if kept.exists() else []
     found = {(one.verb, one.size): one for one in known}
@@ -247,7 +202,7 @@ def run(work: Path, names: Sequence[str], largest: int | None, kept: Path) -> li
         if names and verb.name not in names:
             continue
         for size in verb.sizes:
-            if largest is None or size <= largest:
+            if not sizes or size in sizes:
                 point = measure(verb, size, work)
                 found[verb.name, size] = point
                 print(f"  {point}", file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,13 @@ from selion.store.urls import plain_name, remote_scheme
 
 ENDING = ".manifest.json"
 """Of its name."""
+SYSTEMS = frozenset(("Thumbs.db", "desktop.ini", "__MACOSX"))
+"""Names of what systems leave in folders that somebody looked at, or packed."""
 LONGEST = 255
 """Bytes that a name may have."""
 KIND = "selion manifest"
+VERSION = 1
+"""Of what is written; a later one may say more than can be read here."""
 WHOLE = 4 * 2**30
 """Bytes up to which an input is read whole; of a larger one, or a larger folder, only samples."""
 SAMPLE = 64 * 1024
@@ -35,6 +39,10 @@ NEAR_END = 2**20
 """Bytes at either end of a manifest in which it says what it is."""
 AT_ONCE = 4
 """Files that are read at once: hashing lets other threads run."""
+
+
+class NewerManifest(UnreadableFile):
+    """A manifest is sound, but of a later selion than this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,8 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return it as it is written."""
-        table = json.loads(json.dumps({"what": KIND, "version": 1, **asdict(self)}))
+        said = {"what": KIND, "version": VERSION, **asdict(self)}
+        table = json.loads(json.dumps(said))
         table["digest"] = _digest(table)
         return _text(table)
 
@@ -106,7 +115,7 @@ class Manifest:
         Raises
         ------
         UnreadableFile
-            If it is none, or was changed.
+            If it is none, or was changed; :class:`NewerManifest` if a later selion wrote it.
         """
         try:
             table = json.loads(content)
@@ -118,10 +127,22 @@ class Manifest:
                 "result again."
             ) from error
         whole = {"what": kind, "version": version, **table}
-        if kind != KIND or told != _digest(whole) or content != _text({**whole, "digest": told}):
+        sound, text = told == _digest(whole), _text({**whole, "digest": told})
+        if kind != KIND or not sound or content != text:
+            if sound and content.replace(b"\r\n", b"\n") == text:
+                raise UnreadableFile(
+                    f"{name} has the line ends of another system, and so may other texts of the "
+                    "result: something that copied it (git, FTP) took it for text; copy it byte "
+                    "by byte."
+                )
             raise UnreadableFile(
                 f"{name} was changed after it was written: its own digest does not hold; restore "
                 "it, or make the result again."
+            )
+        if version != VERSION:
+            raise NewerManifest(
+                f"{name} was written by a later selion (manifest {version}, known is {VERSION}): "
+                "verify with the version that wrote it."
             )
         try:
             table["files"] = {key: FileSum(**value) for key, value in table["files"].items()}
@@ -161,6 +182,14 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest.from_bytes(content, str(path))
 
 
+def read_digest(path: Path) -> str:
+    """Return the sha256 that a sound manifest has of all that it says.
+
+    Who keeps it elsewhere sees whether the manifest was written anew.
+    """
+    return str(json.loads(path.read_bytes())["digest"])
+
+
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write a manifest in one step; that of an earlier run is replaced.
 
@@ -178,11 +207,22 @@ def files_below(place: Path) -> Iterator[Path]:
     if place.is_file():
         yield place
     for inner, folders, names in os.walk(place):
-        folders[:] = [one for one in folders if not one.startswith(".")]
+        folders[:] = [one for one in folders if not (one.startswith(".") or one in SYSTEMS)]
         for name in names:
             path = Path(inner, name)
-            if not (name.startswith(".") or name.endswith(ENDING)) and path.is_file():
+            theirs = name.startswith(".") or name in SYSTEMS or name.endswith(ENDING)
+            if not theirs and path.is_file():
                 yield path
+
+
+def called(manifest: Manifest, name: str) -> Manifest:
+    """Return a manifest of a result that was renamed: its own file, or those in its folder."""
+    was = manifest.result
+    files = {
+        f"{name}{key[len(was) :]}" if key == was or key.startswith(f"{was}/") else key: one
+        for key, one in manifest.files.items()
+    }
+    return replace(manifest, result=name, files=files)
 
 
 def is_manifest(path: Path) -> bool:
@@ -301,11 +341,13 @@ def _visible(folder: Path, skipped: set[Path]) -> Iterator[Path]:
     """
     for inner, folders, names in os.walk(folder):
         folders[:] = [
-            one for one in folders if not one.startswith(".") and Path(inner, one) not in skipped
+            one
+            for one in folders
+            if not (one.startswith(".") or one in SYSTEMS or Path(inner, one) in skipped)
         ]
         for name in names:
             path = Path(inner, name)
-            hidden = name.startswith(".") or name.endswith(ENDING)
+            hidden = name.startswith(".") or name in SYSTEMS or name.endswith(ENDING)
             if not hidden and path not in skipped and path.is_file():
                 yield path
 

@@ -67,7 +67,8 @@ def _examiner(path: Path, table: Path) -> Any:
 
 def _own_faults(table: Path, frame: GeoDataFrame) -> Iterator[str]:
     """Yield what of a table contradicts its own outlines."""
-    if "id" in frame and (more := int(frame["id"].duplicated().sum())):
+    named = ["id", *(["year"] if "year" in frame else [])]
+    if "id" in frame and (more := int(frame.duplicated(named).sum())):
         yield f"{more} values of id occur more than once."
     crs = None if frame.crs is None else frame.crs.to_wkt()
     if "metrics:area" in frame and len(frame):

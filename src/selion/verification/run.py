@@ -11,7 +11,18 @@ from selion import fields
 from selion.errors import BadInput, UnreadableFile
 from selion.fields.topology import TOLERANCE
 from selion.store.leftovers import NOTE
-from selion.store.manifest import ENDING, Manifest, files_below, manifest_of, read_manifest
+from selion.store.manifest import (
+    ENDING,
+    Manifest,
+    NewerManifest,
+    called,
+    files_below,
+    is_manifest,
+    manifest_of,
+    read_digest,
+    read_manifest,
+    sum_files,
+)
 from selion.store.versions import deciding_versions
 from selion.verification.agreement import TILES, check_tiles
 from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, VerifiedResult
@@ -53,6 +64,8 @@ def verify(
         raise BadInput(f"A tolerance of {tolerance} m2 was given; wanted is 0 or more.")
     path = Path(path).expanduser()
     result, place = _places(path)
+    if path.is_symlink() and not place.is_file():  # a link to a result is that result
+        result, place = _places(path.resolve())
     if not (os.path.lexists(result) or place.is_file()):
         raise UnreadableFile(
             f"There is no result {result}: give the file or folder that a verb wrote."
@@ -64,24 +77,19 @@ def _places(path: Path) -> tuple[Path, Path]:
     """Return the places of a result and of its manifest, whichever was given."""
     if not path.name.endswith(ENDING):
         return path, manifest_of(path)
+    plain = path.with_name(path.name.removesuffix(ENDING))
     try:
-        return path.with_name(read_manifest(path).result), path
+        told = path.with_name(read_manifest(path).result)
     except UnreadableFile:  # said as a check
-        return path.with_name(path.name.removesuffix(ENDING)), path
+        return plain, path
+    renamed = os.path.lexists(plain) and not os.path.lexists(told)
+    return plain if renamed else told, path
 
 
 def _checks(result: Path, place: Path, again: bool, tolerance: float) -> Iterator[Check]:
     yield from _unfinished(result)
-    manifest = None
-    if place.is_file():
-        try:
-            manifest = read_manifest(place)
-        except UnreadableFile as error:
-            yield Check("manifest", DIFFERS, (str(error),))
-        else:
-            yield Check("manifest", HOLDS, (f"{place.name} is as it was written.",))
-    else:
-        yield Check("manifest", UNKNOWN, (_no_manifest(result, place),))
+    manifest, check = _read(result, place)
+    yield check
     folder = result.absolute().parent
     if manifest is not None:
         yield check_sums(manifest, folder)
@@ -100,8 +108,33 @@ def _checks(result: Path, place: Path, again: bool, tolerance: float) -> Iterato
             yield replace(check, where=f"{name}: {check.where}" if check.where else name)
 
 
+def _read(result: Path, place: Path) -> tuple[Manifest | None, Check]:
+    """Return what the manifest says of the result as it is called now, and whether it is sound."""
+    if not place.is_file():
+        return None, Check("manifest", UNKNOWN, (_no_manifest(result, place),))
+    try:
+        manifest = read_manifest(place)
+    except NewerManifest as error:
+        return None, Check("manifest", UNKNOWN, (str(error),))
+    except UnreadableFile as error:
+        return None, Check("manifest", DIFFERS, (str(error),))
+    said = f"{place.name} is as it was written (its digest: {read_digest(place)})."
+    check = Check("manifest", HOLDS, (said, *_renamed(manifest, result)))
+    return called(manifest, result.name), check
+
+
+def _renamed(manifest: Manifest, result: Path) -> Iterator[str]:
+    if manifest.result != result.name:
+        yield f"The result was called {manifest.result} when it was written."
+
+
 def _no_manifest(result: Path, place: Path) -> str:
     """Say why there is no manifest, and of which larger result a part is."""
+    if named := _known_as(result):
+        return (
+            f"There is no {place.name}, but {named} knows these bytes: the result was renamed, or "
+            "copied. Rename its manifest too."
+        )
     for folder in result.absolute().parents:
         if folder.name and manifest_of(folder).is_file():
             return (
@@ -112,6 +145,27 @@ def _no_manifest(result: Path, place: Path) -> str:
         f"There is no {place.name}: an older selion, or a library call, wrote this; whether files "
         "were changed, and what they were made from, is not known."
     )
+
+
+def _known_as(result: Path) -> str:
+    """Return the name of a manifest in the same folder that has the sum of a file; nothing if none.
+
+    Which it may be is told by the size, so that no file is read for nothing.
+    """
+    if not result.is_file():
+        return ""
+    size, wanted = result.stat().st_size, None
+    for place in sorted(result.absolute().parent.glob(f"*{ENDING}")):
+        try:
+            files = read_manifest(place).files.values() if is_manifest(place) else ()
+        except UnreadableFile:
+            continue
+        for one in files:
+            if one.bytes == size:
+                wanted = wanted or sum_files([result])[0]
+                if one == wanted:
+                    return place.name
+    return ""
 
 
 def _unfinished(result: Path) -> Iterator[Check]:

@@ -16,6 +16,8 @@ from selion.store.manifest import (
 )
 from selion.verification.checks import Check, judged
 
+BESIDE_RASTERS = " Programs that show rasters write such a file, and read what it says of them."
+
 
 def check_sums(manifest: Manifest, folder: Path) -> Check:
     """Compare each file with its sum, and look for files that do not belong to the result.
@@ -38,7 +40,10 @@ def _faults(manifest: Manifest, folder: Path) -> Iterator[str]:
             yield f"{name} is missing."
     known = {path.resolve() for path in there.values()}
     for path in sorted(_strangers(folder / manifest.result, known)):
-        yield f"{path.relative_to(folder).as_posix()} does not belong to this result."
+        yield (
+            f"{path.relative_to(folder).as_posix()} does not belong to this result: it was put "
+            f"there later.{BESIDE_RASTERS if path.name.endswith('.aux.xml') else ''}"
+        )
     try:
         sums = sum_files(list(there.values()))
     except OSError as error:

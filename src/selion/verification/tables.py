@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
 """Of files that may be tables of fields."""
+OWN = frozenset(("selion", "collection"))
+"""What tables of ours say that are not fiboa, such as one of a row a field and year."""
 MOST = 2_000_000
 """Rows up to which outlines are looked at all together."""
 
@@ -76,19 +78,36 @@ def check_outlines(frame: GeoDataFrame, where: str, tolerance: float = TOLERANCE
     if len(frame) > MOST:
         text = f"{len(frame):,} outlines are more than are looked at together ({MOST:,})."
         return Check("topology", UNKNOWN, (text,), where)
-    found = examine_topology(frame, tolerance)
+    maps = maps_of(frame)
+    found = [examine_topology(one, tolerance) for one in maps.values()]
     looked = (
-        f"{counted(found.outlines, 'outline')}: none is empty or broken, no two share more than "
-        f"{tolerance:g} m2 (px2 of a photograph)."
+        f"{counted(len(frame), 'outline')}{_of_years(maps)}: none is empty or broken, no two share "
+        f"more than {tolerance:g} m2 (px2 of a photograph)."
     )
-    return judged("topology", found.faults(tolerance), looked, where)
+    faults = [
+        f"{year}: {text}" if year else text
+        for year, one in zip(maps, found, strict=True)
+        for text in one.faults(tolerance)
+    ]
+    return judged("topology", faults, looked, where)
+
+
+def maps_of(frame: GeoDataFrame) -> dict[str, GeoDataFrame]:
+    """Return the maps that a table holds: one, or one a year where fields come in several years."""
+    if "year" in frame and "id" in frame and frame["id"].duplicated().any():
+        return {str(year): part for year, part in frame.groupby("year", sort=True)}
+    return {"": frame}
+
+
+def _of_years(maps: Mapping[str, GeoDataFrame]) -> str:
+    return f" of {counted(len(maps), 'year')}, each looked at alone" if len(maps) > 1 else ""
 
 
 def check_conformity(path: Path, where: str) -> Check:
     """Check what fiboa asks, with the project's own checker and the official one where it is."""
     try:
         metadata = read_metadata(path)
-        if not metadata["collection"]:
+        if not metadata["collection"].keys() - OWN:
             return Check("fiboa", UNKNOWN, ("The file does not say that it is fiboa.",), where)
         faults = fields.check_fiboa(path)
     except (SelionError, OSError, ValueError, LookupError) as error:

@@ -1,0 +1,172 @@
+"""What may happen to a result after it was made: moved, renamed, copied, added to, written anew."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+
+from selion import fields
+from selion.store import manifest as manifests
+from selion.store.manifest import (
+    Manifest,
+    files_below,
+    manifest_of,
+    read_digest,
+    sum_files,
+    sum_input,
+    write_manifest,
+)
+from selion.verification import verify
+from selion.verification.tables import check_outlines
+
+
+def sealed(result: Path, *inputs: Path) -> Path:
+    """Write the manifest of a result, as a command does."""
+    files = sorted(files_below(result))
+    names = [path.relative_to(result.parent).as_posix() for path in files]
+    made = Manifest(
+        result.name,
+        ("copy",),
+        files=dict(zip(names, sum_files(files), strict=True)),
+        inputs=tuple(sum_input(one, one.name, result.parent) for one in inputs),
+        versions={"selion": "0"},
+    )
+    write_manifest(made, manifest_of(result))
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A result of two files made from one."""
+    home = tmp_path / "home"
+    (home / "out" / "inner").mkdir(parents=True)
+    (home / "in.bin").write_bytes(b"abc")
+    (home / "out" / "a.txt").write_text("one\n")
+    (home / "out" / "inner" / "b.csv").write_text("x,y\n1,2\n")
+    return sealed(home / "out", home / "in.bin")
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n")
+    return sealed(tmp_path / "a.txt")
+
+
+def states(path: Path) -> dict[str, str]:
+    return {check.name: check.status for check in verify(path).checks}
+
+
+def said(path: Path) -> str:
+    return "\n".join(text for check in verify(path).checks for text in check.said)
+
+
+def test_a_result_that_was_moved_without_its_inputs_holds(folder, tmp_path):
+    for name in ("out", "out.manifest.json"):
+        (tmp_path / "moved").mkdir(exist_ok=True)
+        shutil.move(folder.parent / name, tmp_path / "moved" / name)
+    assert states(tmp_path / "moved" / "out") == {
+        "manifest": "holds", "sums": "holds", "provenance": "holds", "repeatable": "not checked"
+    }  # fmt: skip
+    assert "in.bin is not there any more" in said(tmp_path / "moved" / "out")
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_result_that_was_renamed_with_its_manifest_holds(kind, request):
+    old = request.getfixturevalue(kind)
+    new = old.with_name("new")
+    old.rename(new)
+    assert not verify(new).holds or "sums" not in states(new)
+    manifest_of(old).rename(manifest_of(new))
+    for given in (new, manifest_of(new)):
+        found = verify(given)
+        assert found.holds, found.differences
+        assert states(given)["sums"] == "holds"
+        assert f"was called {old.name} when" in said(given)
+
+
+def test_a_file_that_was_renamed_alone_is_known_by_its_bytes(file):
+    other = file.rename(file.with_name("b.txt"))
+    assert "a.txt.manifest.json knows these bytes" in said(other)
+    other.write_text("two\n")
+    assert "knows these bytes" not in said(other)
+
+
+def test_a_link_to_a_result_is_that_result(folder, tmp_path):
+    link = tmp_path / "latest"
+    link.symlink_to(folder)
+    assert verify(link).holds
+    assert states(link)["sums"] == "holds"
+
+
+def test_what_a_system_leaves_in_a_folder_is_no_fault_and_a_note_of_ones_own_is_said(folder):
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+        (folder / "inner" / name).write_text("x")
+    assert verify(folder).holds
+    (folder / "notes.txt").write_text("x")
+    (folder / "a.tif.aux.xml").write_text("x")
+    first, second = verify(folder).differences
+    assert "out/a.tif.aux.xml does not belong to this result" in first
+    assert "Programs that show rasters" in first
+    assert "out/notes.txt does not belong to this result: it was put there later." in second
+
+
+def test_two_results_in_one_folder_do_not_disturb_each_other(folder):
+    (folder / "more.txt").write_text("two\n")
+    sealed(folder / "more.txt")
+    assert verify(folder).holds
+
+
+def test_line_ends_of_another_system_are_told(folder):
+    place = manifest_of(folder)
+    place.write_bytes(place.read_bytes().replace(b"\n", b"\r\n"))
+    assert "copy it byte by byte" in said(folder)
+    assert not verify(folder).holds
+
+
+def test_a_manifest_of_a_later_selion_is_no_fault_of_the_result(folder, monkeypatch):
+    with monkeypatch.context() as later:
+        later.setattr(manifests, "VERSION", 2)
+        sealed(folder)
+    assert states(folder)["manifest"] == "not checked"
+    assert "by a later selion (manifest 2" in said(folder)
+    assert verify(folder).holds
+
+
+def test_a_manifest_that_was_written_anew_has_another_digest(folder):
+    place = manifest_of(folder)
+    first = json.loads(place.read_text())["digest"]
+    assert f"its digest: {first}" in said(folder)
+    (folder / "a.txt").write_text("two\n")
+    sealed(folder)  # as who wants to deceive does
+    assert verify(folder).holds
+    assert read_digest(place) != first
+
+
+def test_a_table_of_several_years_has_a_map_a_year():
+    shapes = [shapely.box(x, 0, x + 10, 10) for x in (0, 10, 0, 10)]
+    frame = geopandas.GeoDataFrame(
+        {"id": list("abab"), "year": np.int32([2023, 2023, 2024, 2024])},
+        geometry=shapes,
+        crs="EPSG:32633",
+    )
+    found = check_outlines(frame, "long")
+    assert found.status == "holds"
+    assert found.said[0].startswith("4 outlines of 2 years, each looked at alone: none is empty")
+    frame.loc[3, "geometry"] = shapely.box(5, 0, 15, 10)
+    (text,) = check_outlines(frame, "long").said
+    assert text.startswith("2024: 1 pairs overlap")
+
+
+def test_a_field_that_comes_twice_in_a_year_is_found(tmp_path):
+    shapes = [shapely.box(x, 0, x + 10, 10) for x in (0, 10, 20)]
+    frame = geopandas.GeoDataFrame(
+        {"id": list("aaa"), "year": np.int32([1, 2, 2])}, geometry=shapes, crs="EPSG:32633"
+    )
+    fields.write_fields(frame, tmp_path / "a.gpkg", fields.Origin("a"))
+    assert "1 values of id occur more than once." in said(tmp_path / "a.gpkg")
