@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selion.fields import write_fields
 from selion.web.view.paint import encode
 from view_scenes import frame_of, serving, write_crops, write_map
 
@@ -275,6 +276,37 @@ def test_a_filter_is_drawn_counted_and_linked(browser, served):
         browser, served.url + "#map=x/1/2&show=<b>*9e9*x|r0-false&filter=f9*a*1*&field=f0/-2"
     ) as tab:
         assert not tab.said, "a link that says nonsense opens the page"
+
+
+def test_a_filter_holds_for_cells_from_afar(browser, tmp_path):
+    frame = frame_of(90)  # more than are drawn at every scale
+    write_fields(frame, tmp_path / "fields.parquet")
+    kept = int((frame["confidence"] >= 0.7995).sum())
+    cells = (
+        "map.querySourceFeatures('f0', { sourceLayer: 'cells' })"
+        ".reduce((all, f) => all + f.properties.n, 0)"
+    )
+    with serving(tmp_path) as served, Tab(browser, served.url) as tab:
+        tab.of_map("map.jumpTo({ zoom: 7 })")
+        tab.still()
+        assert tab.of_map(cells) == len(frame)
+        tab.page.click(".filter summary")
+        tab.page.fill("#sure-f0", "0.8")
+        tab.page.wait_for_selector(f"#count-f0:has-text('{kept:,} of {len(frame):,} fields')")
+        tab.still()
+        assert tab.of_map(cells) == kept
+        assert not tab.said
+        tab.page.wait_for_function("() => location.hash.includes('filter=f0')")
+        with Tab(browser, tab.page.url) as other:
+            other.page.wait_for_selector(f"#count-f0:has-text('{kept:,} of')", state="attached")
+            other.still()
+            assert other.of_map(cells) == kept, "a link holds it"
+            assert not other.said
+        tab.page.click("button:has-text('Show all')")
+        tab.page.wait_for_function("() => !document.querySelector('#count-f0').textContent")
+        tab.page.wait_for_timeout(400)
+        tab.still()
+        assert tab.of_map(cells) == len(frame)
 
 
 def test_places_dates_and_a_background(browser, served, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 
 import geopandas
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 
 from selion import fields
 from selion.errors import BadInput, UnknownName
-from selion.web.view import sift
+from selion.web.view import cut, page, sift
 from selion.web.view.chunks import open_parquet
+from selion.web.view.discovery import find
 from selion.web.view.memory import open_table
-from view_scenes import frame_of
+from view_scenes import frame_of, read_tile, tile_at
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +99,84 @@ def test_a_column_that_is_none(opened):
 def test_nothing_in_view_is_said(opened):
     with pytest.raises(BadInput, match="No field is in view"):
         sift.package(opened, asked(opened, box="100,10,101,11"))
+
+
+@pytest.fixture(scope="module")
+def afar(tmp_path_factory):
+    """12,100 fields, which are cells from afar; confidence and size go their own ways."""
+    made = frame_of(110)
+    chance = np.random.default_rng(4)
+    made["metrics:area"] = chance.choice([5000.0, 20000.0, 90000.0], len(made)).astype("float32")
+    path = tmp_path_factory.mktemp("afar") / "many.parquet"
+    fields.write_fields(made, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELION_CACHE", str(path.parent / "cache"))
+        session = page.ViewSession(find([path]))
+        yield session, made
+        session.found.close()
+
+
+def told_afar(session, where):
+    end = time.monotonic() + 20
+    while True:
+        told = page.state_between(session, {"layer": "f0", "where": json.dumps(where)})
+        if told["ready"] or time.monotonic() > end:
+            return told
+        time.sleep(0.005)
+
+
+def tile_of(session, zoom, where):
+    tile = tile_at(session.found.fields["f0"].fields.boxes[0], zoom)
+    at = {"z": str(tile.z), "x": str(tile.x), "y": str(tile.y)}
+    return read_tile(
+        page.fields_tile(session, {"layer": "f0", **at, "where": json.dumps(where)})[0]
+    )
+
+
+def test_cells_from_afar_hold_the_fields_between_bounds(afar):
+    session, made = afar
+    assert session.found.fields["f0"].overview is not None
+    where = {"confidence": [0.8, None], "metrics:area": [10000, 50000]}
+    sure = sift.rounded(made["confidence"].to_numpy(float))  # as the tiles hold them
+    kept = made[(sure >= 0.8) & (made["metrics:area"] == 20000)]
+    assert 0 < len(kept) < len(made) / 3
+    told = told_afar(session, where)
+    assert told["ready"]
+    assert told["count"] == len(kept)
+    assert told["area"] == pytest.approx(20000 * len(kept), rel=1e-6)
+    for zoom in (3, 8):
+        features = [f["properties"] for f in tile_of(session, zoom, where)["cells"]]
+        assert sum(f["n"] for f in features) == len(kept)
+        mean = sum(f["n"] * f["confidence"] for f in features) / len(kept)
+        assert mean == pytest.approx(kept["confidence"].mean(), abs=2e-3)
+    assert told_afar(session, {})["count"] == len(made)
+    whole = tile_of(session, 3, {})["cells"]
+    assert sum(f["properties"]["n"] for f in whole) == len(made), "and all without bounds"
+    assert told_afar(session, {"confidence": [2, 3]})["count"] == 0
+    assert not tile_of(session, 3, {"confidence": [2, 3]}).get("cells")
+
+
+def test_where_only_the_largest_are_drawn_they_are_the_largest_between_the_bounds(afar):
+    """A tile of too many fields held the largest of all, and a filter for small ones nothing."""
+    session, _ = afar
+    layer = session.found.fields["f0"]
+    tile = tile_at(layer.fields.boxes[0], layer.zoom)
+    bounds = asked(layer.fields, {"metrics:area": [None, 6000]})
+    data = cut.cut_tile(layer.fields, layer.overview, layer.zoom, tile, 200, bounds.hold)
+    drawn = read_tile(data)["fields"]
+    assert len(drawn) > 100
+    assert {f["properties"]["metrics:area"] for f in drawn} == {5000.0}
+
+
+def test_few_filters_are_kept_and_the_oldest_stops(afar):
+    session, _ = afar
+    layer = session.found.fields["f0"]
+    for low in range(10):
+        page.state_between(session, {"layer": "f0", "where": f'{{"confidence": [0.{low}, null]}}'})
+    assert len(session.sifted) <= page.SIFTED
+    again = page.state_between(session, {"layer": "f0", "where": '{"confidence": [0.9, null]}'})
+    assert again["of"] == len(layer.fields.places)
+    with pytest.raises(UnknownName):
+        page.state_between(session, {"layer": "f0", "where": '{"nothing": [0, 1]}'})
+    with pytest.raises(UnknownName):
+        page.state_between(session, {"layer": "f7"})

@@ -1,6 +1,6 @@
 // Fields between bounds: which are drawn, how many they are, and the two controls of a layer.
 
-import { ask, make } from "./map.js";
+import { ask, make, stamped } from "./map.js";
 
 const SIZE = "metrics:area";
 const HECTARE = 1e4;
@@ -10,7 +10,9 @@ export class Filters {
   constructor(onChange) {
     this.onChange = onChange;
     this.of = new Map(); // id of a layer -> { column: [lowest, highest], null where open }
-    this.counts = new Map(); // id of a layer -> what the server said
+    this.asked = new Map(); // id of a layer -> bounds that its tiles are asked for with, as where() writes them
+    this.told = new Map(); // id of a layer -> what is said of its filter
+    this.grown = new Map(); // id of a layer and bounds -> how much of their view from afar is gathered
   }
 
   bounds(layer) {
@@ -19,6 +21,50 @@ export class Filters {
 
   where(layer) {
     return encodeURIComponent(JSON.stringify(this.bounds(layer)));
+  }
+
+  // Where its tiles are. Of many fields the server sifts: cells from afar hold only those between the bounds.
+  tiles(layer) {
+    const where = this.asked.get(layer.id) || "";
+    const grown = this.grown.get(`${layer.id} ${where}`);
+    return stamped(layer.tiles, grown === undefined ? "" : `-${grown}`) + (where && `&where=${where}`);
+  }
+
+  // Take what the server says of a view from afar; its tiles are asked for again as it grows.
+  grow(layer, told, where = "") {
+    const name = `${layer.id} ${where}`;
+    const now = told.ready ? "all" : told.done;
+    if (this.grown.get(name) === now) return false;
+    this.grown.set(name, now);
+    if ((this.asked.get(layer.id) || "") === where) this.onChange(layer);
+    return true;
+  }
+
+  // Ask for tiles between the bounds, and follow how they are gathered; what they hold is counted then.
+  async settle(layer) {
+    const where = this.of.has(layer.id) ? this.where(layer) : "";
+    if (where === (this.asked.get(layer.id) || "")) return this.tell(layer, this.told.get(layer.id) || "");
+    this.asked.set(layer.id, where);
+    this.onChange(layer);
+    while (where && this.asked.get(layer.id) === where) {
+      const told = await ask(`api/state/${layer.id}?where=${where}`).catch((problem) => ({ failed: problem.message }));
+      if (this.asked.get(layer.id) !== where) return;
+      if (told.failed) return this.tell(layer, told.failed);
+      this.grow(layer, told, where);
+      if (told.ready) return this.tell(layer, this.counted(layer, told));
+      this.tell(layer, `Gathering: ${Math.round((100 * told.done) / told.of)} % of the fields.`);
+      await new Promise((done) => setTimeout(done, 500));
+    }
+  }
+
+  tell(layer, text) {
+    this.told.set(layer.id, text);
+    const place = document.getElementById(`count-${layer.id}`);
+    if (place) place.textContent = text;
+  }
+
+  counted(layer, { count, area }) {
+    return `${said(count)} of ${said(layer.rows)} fields${area === null || area === undefined ? "" : `, ${said(area / HECTARE)} ha`}`;
   }
 
   // A MapLibre filter, or null: fields without a value are between no bounds.
@@ -45,21 +91,16 @@ export class Filters {
     else this.of.delete(layer.id);
     this.onChange(layer);
     clearTimeout(this.later);
-    this.later = setTimeout(() => this.count(layer), 150);
+    this.later = setTimeout(() => this.count(layer), 250);
   }
 
   async count(layer) {
-    const place = document.getElementById(`count-${layer.id}`);
-    if (!place) return;
-    if (!this.of.has(layer.id)) {
-      place.textContent = "";
-      return;
-    }
+    if (!this.of.has(layer.id)) this.tell(layer, "");
+    if (layer.detail) return this.settle(layer);
+    if (!this.of.has(layer.id)) return;
     const asked = this.where(layer);
     const told = await ask(`api/count/${layer.id}?where=${asked}`).catch((problem) => ({ problem }));
-    if (asked !== this.where(layer)) return;
-    const area = told.area === null || told.area === undefined ? "" : `, ${said(told.area / HECTARE)} ha`;
-    place.textContent = told.problem ? told.problem.message : told.count === null ? "Too many fields to count: come nearer to see them." : `${said(told.count)} of ${said(told.of)} fields${area}`;
+    if (asked === this.where(layer)) this.tell(layer, told.problem ? told.problem.message : this.counted(layer, told));
   }
 
   // The controls of a layer: confidence at least, size from and to.

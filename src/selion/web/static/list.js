@@ -121,7 +121,7 @@ export class LayerList {
   async paint(map, layer, how) {
     const colouring = layer.colourings.find((each) => each.column === how.by) || null;
     const known = this.words.get(`${layer.id} ${how.by}`);
-    addFields(map, layer, { opacity: how.opacity, colouring, words: known || [], line: LINES[this.state.all.fields.indexOf(layer) % LINES.length], rule: this.state.filters.rule(layer) });
+    addFields(map, layer, { opacity: how.opacity, colouring, words: known || [], line: LINES[this.state.all.fields.indexOf(layer) % LINES.length], rule: this.state.filters.rule(layer), tiles: this.state.filters.tiles(layer) });
     if (colouring?.kind === "numbers" && layer.records && !colouring.spread) {
       colouring.spread = {};
       colouring.spread = await ask(`api/spread/${layer.id}?column=${encodeURIComponent(how.by)}`).catch(() => ({}));

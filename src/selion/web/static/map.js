@@ -126,11 +126,13 @@ export function addRaster(map, layer, opacity = 1) {
 const parts = (layer) => [`${layer.id}-cells`, `${layer.id}-fill`, `${layer.id}-line`, `${layer.id}-chosen`];
 
 // Fields of api/layers, or any vector tiles of the same form: { id, tiles, bounds, minzoom, maxzoom, inner, colourings }.
-export function addFields(map, layer, { opacity = 1, colouring = null, words = [], line = null, rule = null } = {}) {
+export function addFields(map, layer, { opacity = 1, colouring = null, words = [], line = null, rule = null, tiles = stamped(layer.tiles) } = {}) {
   const [cells, fill, edge, chosen] = parts(layer);
   const metadata = { fields: true };
-  if (!map.getSource(layer.id)) {
-    map.addSource(layer.id, { type: "vector", tiles: [stamped(layer.tiles)], bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: layer.maxzoom });
+  const source = map.getSource(layer.id);
+  if (source && source.serialize().tiles[0] !== tiles) source.setTiles([tiles]);
+  if (!source) {
+    map.addSource(layer.id, { type: "vector", tiles: [tiles], bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: layer.maxzoom });
     map.addLayer({ id: cells, type: "fill", source: layer.id, "source-layer": layer.cells || "cells", metadata, paint: {} });
     map.addLayer({ id: fill, type: "fill", source: layer.id, "source-layer": layer.inner, metadata, paint: {} });
     map.addLayer({ id: edge, type: "line", source: layer.id, "source-layer": layer.inner, metadata, paint: {} });
@@ -194,11 +196,6 @@ export function fieldAt(map, point, layers) {
   const exact = ids.length ? map.queryRenderedFeatures(point, { layers: ids }) : [];
   const hit = exact[0] || hits[0];
   return hit ? { layer: layers.find((layer) => layer.id === hit.source), row: hit.id, properties: hit.properties } : null;
-}
-
-// Ask for the tiles of fields again, because more of the overview is known.
-export function refresh(map, layer, version) {
-  map.getSource(layer.id)?.setTiles([stamped(layer.tiles, `-${version}`)]);
 }
 
 // A photograph, flat: layers is a list of { id, url, opacity } from the lowest up.

@@ -1,6 +1,6 @@
 // The page: one map or two, a list of layers, a search, the record of what was clicked.
 
-import { ask, choose, fieldAt, flyTo, goTo, loadLayers, make, makeMap, refresh, setRamp, stamped } from "./map.js";
+import { ask, choose, fieldAt, flyTo, goTo, loadLayers, make, makeMap, setRamp, stamped } from "./map.js";
 import { Area } from "./area.js";
 import { Filters } from "./filter.js";
 import { LayerList } from "./list.js";
@@ -51,7 +51,7 @@ function recall(told) {
   if (told.left) state.list.recall(0, told.left);
   if (told.right) state.list.recall(1, told.right);
   for (const [id, column, pair] of told.filters) {
-    const layer = state.all.fields.find((each) => each.id === id && each.colourings.some((one) => one.column === column && one.kind === "numbers"));
+    const layer = state.all.fields.find((each) => each.id === id && each.records && each.colourings.some((one) => one.column === column && one.kind === "numbers"));
     if (layer) state.filters.of.set(id, { ...state.filters.bounds(layer), [column]: pair });
   }
 }
@@ -199,15 +199,12 @@ async function search(event) {
 // While an overview is gathered, its tiles are asked for again as it grows.
 async function follow() {
   let waiting = state.all.fields.filter((layer) => !layer.ready);
-  const seen = new Map();
   while (waiting.length) {
     await new Promise((done) => setTimeout(done, 1200));
     const told = await ask("api/state").catch(() => ({}));
     for (const layer of waiting) {
       const now = told[layer.id];
-      if (!now || now.done === seen.get(layer.id)) continue;
-      seen.set(layer.id, now.done);
-      for (const map of state.maps) refresh(map, layer, now.ready ? "all" : now.done);
+      if (!now || !state.filters.grow(layer, now)) continue;
       say(now.failed || (now.ready ? "" : `${layer.label}: the overview holds ${Math.round((100 * now.done) / now.of)} % of the fields so far.`));
     }
     waiting = waiting.filter((layer) => !told[layer.id]?.ready && !told[layer.id]?.failed);

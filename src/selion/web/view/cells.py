@@ -6,7 +6,7 @@ A grid of cells with their number and means, gathered in the background and kept
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,8 @@ LONG = 200_000
 """Cells gathered before they are summed up."""
 BATCH = 120_000
 """Rows that are read at once."""
+Keep = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
+"""(row, 4) boxes and column -> (row,) values -> (row,) bool: which rows are wanted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,10 +145,13 @@ def batches(places: Sequence[RowGroupPlace]) -> Iterator[tuple[int, int]]:
 
 
 class Overview:
-    """The cells of some fields: gathered by a thread of its own, shown as far as they are."""
+    """The cells of some fields: gathered by a thread of its own, shown as far as they are.
 
-    def __init__(self, fields: Fields, zoom: int, key: str) -> None:
-        self.fields, self.level = fields, finest_level(fields, zoom)
+    With ``keep``, of those rows only; these are not kept on disk, as a person asks for many.
+    """
+
+    def __init__(self, fields: Fields, zoom: int, key: str, keep: Keep | None = None) -> None:
+        self.fields, self.level, self.keep = fields, finest_level(fields, zoom), keep
         self.done, self.failed = 0, ""
         self._place = store.cache_folder() / "cells" / f"{key}-{self.level}.npz"
         self._levels: dict[int, Cells] = {}
@@ -158,7 +163,7 @@ class Overview:
 
         Of more than ``most`` rows nothing is gathered, and the page says so.
         """
-        kept = load_cells(self._place, self.level)
+        kept = None if self.keep else load_cells(self._place, self.level)
         if kept is not None:
             self._show(kept, len(self.fields.places))
         elif (rows := sum(place.rows for place in self.fields.places)) > most:
@@ -184,7 +189,7 @@ class Overview:
             for begin, end in batches(self.fields.places):
                 if self._stop.is_set():
                     return
-                parts.append(gather(*self.fields.light(begin, end), self.level))
+                parts.append(self._gathered(begin, end))
                 if (
                     end == len(self.fields.places)
                     or len(parts) == 1
@@ -192,14 +197,30 @@ class Overview:
                 ):
                     parts = [join(parts)]
                     self._show(parts[0], end)
-            save_cells(self._place, parts[0])
+            if self.keep is None:
+                save_cells(self._place, parts[0])
         except SelionError as error:
             # what was gathered stays to be seen; the page says why there is no more
             self.failed = str(error)
 
+    def _gathered(self, begin: int, end: int) -> Cells:
+        boxes, table = self.fields.light(begin, end)
+        if self.keep is not None:
+            rows = self.keep(boxes, table)
+            boxes, table = boxes[rows], {name: column[rows] for name, column in table.items()}
+        return gather(boxes, table, self.level)
+
     def _show(self, cells: Cells, done: int) -> None:
         with self._lock:
             self._levels, self.done = {cells.level: cells}, done
+
+    def total(self, column: str) -> tuple[int, float | None]:
+        """Return how many fields were gathered, and the sum of a column; None without it."""
+        cells, _ = self.at(self.level)
+        if cells is None:
+            return 0, None
+        sums = cells.sums.get(column)
+        return int(cells.count.sum()), None if sums is None else float(sums[0].sum())
 
     def at(self, level: int) -> tuple[Cells | None, int]:
         """Return the cells of a level, and how many chunks they hold."""

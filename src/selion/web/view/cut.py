@@ -13,7 +13,7 @@ import numpy as np
 
 from selion.fields.mvt import EXTENT, TileLayer, encode_layer, flatten
 from selion.store.vectors import readable_shapes, touching
-from selion.web.view.cells import MOST, Overview
+from selion.web.view.cells import MOST, Keep, Overview
 from selion.web.view.chunks import Chunk, Fields
 from selion.web.view.place import Box, Projection, WebTile
 
@@ -41,12 +41,17 @@ class Picked:
 
 
 def cut_tile(
-    fields: Fields, overview: Overview | None, zoom: int, tile: WebTile, most: int = MOST
+    fields: Fields,
+    overview: Overview | None,
+    zoom: int,
+    tile: WebTile,
+    most: int = MOST,
+    keep: Keep | None = None,
 ) -> bytes:
     """Return a vector tile.
 
     Layer ``fields`` from ``zoom`` on, and where a tile would need too much of the file, ``cells``
-    otherwise.
+    otherwise.  With ``keep`` only those rows are drawn; of cells the overview has them already.
     """
     box = widened(tile)
     near = np.flatnonzero(touching(fields.boxes, box))
@@ -54,7 +59,7 @@ def cut_tile(
         tile.z < zoom or sum(fields.places[k].rows for k in near.tolist()) > MOST_ROWS
     ):
         return encode_layer("cells", overview.cut(tile), keep_flat=True)
-    picked = pick(fields, near, box, most)
+    picked = pick(fields, near, box, most, keep)
     # the outline of a field that is narrower than a unit is still seen
     return encode_layer("fields", draw(fields, picked, tile), keep_flat=True) if picked else b""
 
@@ -66,12 +71,17 @@ def widened(tile: WebTile) -> Box:
     return west - more, south - more, east + more, north + more
 
 
-def pick(fields: Fields, near: np.ndarray, box: Box, most: int) -> list[Picked]:
+def pick(
+    fields: Fields, near: np.ndarray, box: Box, most: int, keep: Keep | None = None
+) -> list[Picked]:
     """Return the rows that touch a box; of too many, the largest."""
     found = []
     for index in near.tolist():
         chunk = fields.chunk(index)
-        rows = np.flatnonzero(touching(chunk.boxes, box))
+        wanted = touching(chunk.boxes, box)
+        if keep is not None:
+            wanted &= keep(chunk.boxes, chunk.table)
+        rows = np.flatnonzero(wanted)
         if len(rows):
             found.append(Picked(chunk, fields.places[index].first, rows))
     count = sum(len(each.rows) for each in found)

@@ -135,8 +135,13 @@ def find(paths: Sequence[Place]) -> Discovery:
         raise BadInput(f"There is nothing to see in {', '.join(map(str, paths))}: {why}")
     for layer in found.fields.values():
         if layer.overview is not None:
-            layer.overview.start(REMOTE if isinstance(layer.path, RemotePath) else np.inf)
+            layer.overview.start(most_gathered(layer.path))
     return found
+
+
+def most_gathered(path: Place) -> float:
+    """Return the rows up to which a file is gathered for the view from afar."""
+    return REMOTE if isinstance(path, RemotePath) else np.inf
 
 
 def add_remote(found: Discovery, path: RemotePath) -> None:

@@ -1,12 +1,12 @@
 """The page of ``selion view``: its routes and their answers.
 
-All under ``/TOKEN/view/``.  Writing, only where a folder was named for it: ``api/area``,
-``api/area/stop``.  Reading: ``api/layers``, ``api/state``, ``api/record/LAYER/ROW``,
-``api/find/LAYER``, ``api/values/LAYER``, ``api/spread/LAYER``, ``api/count/LAYER``, ``api/place``,
-``save/LAYER``, ``chip/LAYER/ROW/RASTER/RENDERING``, ``api/photos/ALBUM``,
-``api/pairs/ALBUM/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``, ``fields/LAYER/Z/X/Y``,
-``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package.  No request names a file: layers
-are named by what :mod:`selion.web.view.discovery` gave them.
+All under ``/TOKEN/view/``. Writing, only where a folder was named for it: ``api/area``,
+``api/area/stop``. Reading: ``api/layers``, ``api/state``, ``api/state/LAYER``,
+``api/record/LAYER/ROW``, ``api/find/LAYER``, ``api/values/LAYER``, ``api/spread/LAYER``,
+``api/count/LAYER``, ``api/place``, ``save/LAYER``, ``chip/LAYER/ROW/RASTER/RENDERING``,
+``api/photos/ALBUM``, ``api/pairs/ALBUM/ALBUM``, ``raster/LAYER/RENDERING/Z/X/Y``,
+``fields/LAYER/Z/X/Y``, ``photo/ALBUM/INDEX/KIND`` and MapLibre from the installed package. No
+request names a file: layers are named by what :mod:`selion.web.view.discovery` gave them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -29,16 +30,17 @@ from selion.web.answers import JSON, reading, status, writing
 from selion.web.server import PageModule
 from selion.web.view.area import AreaMapper
 from selion.web.view.background import Background, read_background
+from selion.web.view.cells import Overview
 from selion.web.view.chip import chip
 from selion.web.view.chunks import plain
 from selion.web.view.cut import cut_tile
-from selion.web.view.describe import describe
-from selion.web.view.discovery import Discovery, FieldsLayer, find
+from selion.web.view.describe import SIZES, describe
+from selion.web.view.discovery import Discovery, FieldsLayer, find, most_gathered
 from selion.web.view.find import find_row
 from selion.web.view.photos import KINDS, Album, drawn, paired
 from selion.web.view.place import read_tile, to_degrees
 from selion.web.view.places import NamedPoint, find_places, read_places
-from selion.web.view.sift import count, package, read_bounds, spread
+from selion.web.view.sift import Bounds, count, package, read_bounds, spread
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -73,6 +75,8 @@ LIBRARY = {
 Answer = tuple[bytes, str]
 MEMORY = 96 << 20
 """Bytes of tiles that are kept."""
+SIFTED = 4
+"""Filters of fields whose view from afar is kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +91,9 @@ class ViewSession:
         default_factory=lambda: LruCache(MEMORY, lambda made: len(made[0]))
     )
     run: str = field(default_factory=lambda: secrets.token_hex(4))
+    sifted: OrderedDict[Hashable, Overview] = field(default_factory=OrderedDict)
+    """What was gathered of the fields between bounds, by layer and bounds; the latest last."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
     gate: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(max(2, usable_cores()))
     )
@@ -133,6 +140,7 @@ def view_page(
     elif model is not None:
         raise BadInput("--model is the model of --map-into: name a folder for the maps too.")
     session = ViewSession(found, known, background, mapper)
+    found.ending.append(lambda: [each.stop() for each in session.sifted.values()])
     return PageModule("view", view_routes(session), STATIC, policy), found
 
 
@@ -156,6 +164,7 @@ def view_routes(session: ViewSession) -> list[Any]:
         *areas,
         Route("/api/layers", reading(session, layers)),
         Route("/api/state", reading(session, state)),
+        Route("/api/state/{layer}", reading(session, state_between)),
         Route("/api/record/{layer}/{row}", reading(session, record)),
         Route("/api/find/{layer}", reading(session, find_record)),
         Route("/api/place", reading(session, place)),
@@ -241,10 +250,43 @@ def state(session: ViewSession, _parameters: Mapping[str, str]) -> Any:
         for key, layer in session.found.fields.items()
         if layer.overview is not None
     }
-    return {
-        key: {"done": o.done, "of": len(o.fields.places), "ready": o.ready, "failed": o.failed}
-        for key, o in found.items()
-    }
+    return {key: told_state(overview) for key, overview in found.items()}
+
+
+def told_state(overview: Overview) -> dict[str, Any]:
+    """Return how far an overview is."""
+    of = len(overview.fields.places)
+    return {"done": overview.done, "of": of, "ready": overview.ready, "failed": overview.failed}
+
+
+def state_between(session: ViewSession, parameters: Mapping[str, str]) -> Any:
+    """Answer how far the overview of the fields between bounds is, and how many they are."""
+    layer = fields_of(session, parameters["layer"])
+    bounds = read_bounds(layer.fields, {"where": parameters.get("where", "")})
+    overview = overview_between(session, parameters["layer"], bounds)
+    if overview is None:
+        return {"done": 0, "of": 0, "ready": True, "failed": "", "count": None, "area": None}
+    count, area = overview.total(SIZES) if overview.ready else (None, None)
+    return told_state(overview) | {"count": count, "area": area}
+
+
+def overview_between(session: ViewSession, name: str, bounds: Bounds) -> Overview | None:
+    """Return how the fields between bounds are seen from afar; begin to gather them.
+
+    None where they are few enough to be drawn at every scale.
+    """
+    layer = fields_of(session, name)
+    if layer.overview is None or not bounds.ranges:
+        return layer.overview
+    with session.lock:
+        made = session.sifted.pop((name, bounds.key), None)
+        if made is None:
+            made = Overview(layer.fields, layer.zoom, name, bounds.hold)
+            made.start(most_gathered(layer.path))
+        session.sifted[name, bounds.key] = made
+        while len(session.sifted) > SIFTED:
+            session.sifted.popitem(last=False)[1].stop()
+    return made
 
 
 def area(mapper: AreaMapper, _parameters: Mapping[str, str]) -> Any:
@@ -426,12 +468,15 @@ def fields_tile(session: ViewSession, parameters: Mapping[str, str]) -> tuple[by
     if name in session.found.archives:
         return session.found.archives[name].tile(tile.z, tile.x, tile.y), kind, True
     layer = fields_of(session, name)
-    ready = layer.overview is None or layer.overview.ready
+    bounds = read_bounds(layer.fields, {"where": parameters.get("where", "")})
+    overview = overview_between(session, name, bounds)
+    keep = bounds.hold if bounds.ranges else None
+    ready = overview is None or overview.ready
 
     def cut() -> Answer:
-        return cut_tile(layer.fields, layer.overview, layer.zoom, tile), kind
+        return cut_tile(layer.fields, overview, layer.zoom, tile, keep=keep), kind
 
-    return (*session.cache.get((name, "", tile), cut), True) if ready else (*cut(), False)
+    return (*session.cache.get((name, bounds.key, tile), cut), True) if ready else (*cut(), False)
 
 
 def photo(session: ViewSession, parameters: Mapping[str, str]) -> tuple[bytes, str, bool]:

@@ -1,7 +1,7 @@
 """Fields between bounds: how the values of a column lie, how many fields are left, and which.
 
-The bounds come from the page as ``where``, JSON of column -> [lowest, highest or null], and
-``box``, degrees.
+From afar they are cells of those fields alone. The bounds come from the page as ``where``, JSON of
+column -> [lowest, highest or null], and ``box``, degrees.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class Bounds:
     """Column -> lowest and highest."""
     box: Box | None = None
     """Metres of web mercator."""
+
+    @property
+    def key(self) -> tuple[tuple[str, float, float], ...]:
+        """What tells bounds of columns apart."""
+        return tuple(sorted((name, *pair) for name, pair in self.ranges.items()))
 
     def hold(self, boxes: np.ndarray, table: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return (row,) bool: which fields lie between the bounds; unknown values do not."""
