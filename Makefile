@@ -10,8 +10,9 @@ SEED ?= 0
 export PYTHONDONTWRITEBYTECODE =
 # uv fetches, unpacks and compiles on all cores; where it finds no index, pip installs the same.
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e $(WANTED) || $(BIN)/python -m pip install -q -c constraints.txt -e $(WANTED)
+COMPILE = $(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" | $(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -
 
-.PHONY: help setup services demo test test-slow test-faults test-fuzz test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
+.PHONY: help setup verified services demo test test-slow test-faults test-fuzz test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,6 +32,13 @@ $(V)/.test: pyproject.toml constraints.txt | $(BIN)/uv
 	touch $(V)/.core $@
 
 setup: $(V)/.test ## install what the checks need
+
+verified: WANTED := .
+verified: ## install selion into a new .venv, every file of others compared with its hash; WANTED='.[train]' for more
+	$(PY) -m venv --clear $(V)
+	sed -n '/^uv==/,/[^\]$$/p' constraints-hashed.txt > $(V)/uv.txt
+	$(BIN)/python -m pip install -q --require-hashes -r $(V)/uv.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints-hashed.txt --build-constraints constraints-hashed.txt $(WANTED)
 
 services: ## get the real stac-fastapi-pgstac and PostgreSQL, where they can be had
 	@tests/prepare_services.sh $(PY) $(SERVICES)
@@ -93,8 +101,9 @@ wheel: $(V)/.core ## build the wheel with its bill of materials, try it in a bar
 	$(BARE)/bin/python .ci/bill_of_materials.py $(BARE)/report.json dist/selion-*.whl
 	$(BARE)/bin/python .ci/check_wheel.py dist/selion-*.whl
 
-constraints: $(V)/.test ## resolve the versions anew, for every platform, without addresses
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -o constraints.txt
+constraints: $(V)/.test ## resolve the versions anew, for every platform, without addresses; and the hashes of their files
+	$(COMPILE) -o constraints.txt
+	$(COMPILE) --generate-hashes -c constraints.txt -o constraints-hashed.txt
 
 clean:
 	rm -rf $(V) $(SERVICES) $(BARE) demo demo.manifest.json site .executed dist .pytest_cache .mypy_cache .ruff_cache

@@ -100,6 +100,12 @@ class ViewSession:
     """As many tiles are cut at once; the others wait, and those that nobody waits for any more are
     not cut."""
 
+    def stop(self) -> None:
+        """Stop gathering what lies between bounds."""
+        with self.lock:
+            for overview in self.sifted.values():
+                overview.stop()
+
 
 def view_page(
     paths: Sequence[Place],
@@ -140,7 +146,7 @@ def view_page(
     elif model is not None:
         raise BadInput("--model is the model of --map-into: name a folder for the maps too.")
     session = ViewSession(found, known, background, mapper)
-    found.ending.append(lambda: [each.stop() for each in session.sifted.values()])
+    found.ending.append(session.stop)
     return PageModule("view", view_routes(session), STATIC, policy), found
 
 
