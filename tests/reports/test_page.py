@@ -68,9 +68,9 @@ def test_facts_have_no_empty_header():
 
 
 def test_colours_are_never_alone():
-    assert (
-        page.legend({"kept <5>": "#00ff00"})
-        == '<span class="key"><i style="background:#00ff00"></i>kept &lt;5&gt;</span> '
+    assert page.legend({"kept <5>": "#00ff00"}) == (
+        '<span class="key"><svg viewBox="0 0 1 1" role="img" aria-label="colour of kept &lt;5&gt;">'
+        '<rect width="1" height="1" fill="#00ff00"/></svg>kept &lt;5&gt;</span> '
     )
 
 

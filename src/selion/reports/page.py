@@ -1,14 +1,17 @@
 """One look for every report page.
 
 Self-contained HTML, light and dark, printable, readable with a keyboard and by a screen reader, no
-script.
+script.  Each page says itself that a browser may load nothing from elsewhere, run nothing, and take
+no style but the one that is written here: no part of a page brings its own.
 """
 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from html import escape
 
 NUMBER = re.compile(r"([-+]?[\d,]+(\.\d+)?( ?%)?|-)( !)?|")
@@ -45,15 +48,14 @@ svg{max-width:100%;font-size:11px;fill:currentColor}
 svg.chart{width:100%}svg.bar{width:100%;max-width:44rem;height:22px}svg.square{width:18rem;
 font-size:12px}
 .key{white-space:nowrap;margin-right:1em}
-.key i{display:inline-block;width:.85em;height:.85em;border:1px solid var(--soft);
+.key svg{display:inline-block;width:.85em;height:.85em;border:1px solid var(--soft);
 vertical-align:-.1em;margin-right:.35em}
 .grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
 .card{border:1px solid var(--line);border-radius:5px;overflow:hidden;break-inside:avoid}
 .card img{width:100%;height:11rem;object-fit:cover;border:0}
-.card p{margin:.35rem .6rem;font-size:.9rem;overflow-wrap:anywhere}.card .bar{position:relative;
-height:.5rem;background:var(--line)}
-.card .bar i,.card .bar b{position:absolute;top:0;bottom:0}.card .bar i{background:var(--accent);
-opacity:.4}.card .bar b{width:2px;background:var(--ink)}
+.card p{margin:.35rem .6rem;font-size:.9rem;overflow-wrap:anywhere}
+.band{display:block;width:100%;height:.5rem;background:var(--line)}
+.band .span{fill:var(--accent);opacity:.4}.band .at{fill:var(--ink)}
 .card.no{border-color:var(--warn)}.why{color:var(--warn)}.soft{color:var(--soft)}
 .years{display:flex;flex-wrap:wrap;position:relative;margin:1.2rem 0}
 .years input{position:absolute;opacity:0;pointer-events:none}
@@ -80,9 +82,10 @@ box-shadow:0 0 3px #000}
 top:calc(50% - 1.1rem);margin-left:-1.6rem;width:3.2rem;line-height:2.2rem;border-radius:1.1rem;
 text-align:center;background:#fff;color:#111;box-shadow:0 0 3px #000}
 .slide .half{position:absolute;top:0;left:25%;width:1px;height:1px;scroll-initial-target:nearest}
-.slid{position:relative}.slid .measure{position:absolute;left:.7rem;bottom:1.7rem;color:#111;
-background:#fff;border-bottom:4px solid #111;padding:0 .3rem;font-size:.8rem;font-weight:700;
-white-space:nowrap;pointer-events:none}
+.slid{position:relative}.slid .measure{position:absolute;left:0;width:100%;bottom:1.7rem;color:#111;
+font-size:.8rem;font-weight:700;white-space:nowrap;pointer-events:none}
+.measure span,.measure svg{position:relative;left:.7rem}.measure span{background:#fff;
+padding:0 .3rem}.measure svg{display:block;outline:1px solid #fff}
 h3{font-size:1.05rem;margin:1rem 0 .4rem}
 @page{margin:14mm}
 @media print{:root{color-scheme:light;--ink:#000;--paper:#fff;--line:#bbb;--soft:#444;
@@ -182,8 +185,20 @@ def _cell(value: object, *, first: bool, right: bool) -> str:
 def legend(colours: Mapping[str, str]) -> str:
     """Explain colours: words beside boxes, so that nothing is said by a colour alone."""
     return "".join(
-        f'<span class="key"><i style="background:{escape(colour)}"></i>{escape(name)}</span> '
+        '<span class="key"><svg viewBox="0 0 1 1" role="img" '
+        f'aria-label="colour of {escape(name)}"><rect width="1" height="1" '
+        f'fill="{escape(colour)}"/></svg>{escape(name)}</span> '
         for name, colour in colours.items()
+    )
+
+
+def band(low: float, high: float, at: float) -> str:
+    """Draw a share, 0 to 1, in the band where it may lie."""
+    return (
+        '<svg class="band" viewBox="0 0 100 1" preserveAspectRatio="none" role="img" '
+        f'aria-label="{at:.1%}, from {low:.0%} to {high:.0%}">'
+        f'<rect class="span" x="{100 * low:.1f}" width="{100 * (high - low):.1f}" height="1"/>'
+        f'<rect class="at" x="{100 * min(at, 0.992):.1f}" width=".8" height="1"/></svg>'
     )
 
 
@@ -235,7 +250,11 @@ def slider(
     bar = (
         ""
         if measure is None
-        else f'<div class="measure" style="width:{measure[1]:.2%}">{escape(measure[0])}</div>'
+        else (
+            f'<div class="measure"><span>{escape(measure[0])}</span><svg role="img" '
+            f'aria-label="Bar of {escape(measure[0])}" width="{measure[1]:.2%}" height="4">'
+            '<rect width="100%" height="100%" fill="#111"/></svg></div>'
+        )
     )
     label = escape(f"Left: {left.caption} Right: {right.caption} Scroll sideways to compare.")
     return (
@@ -259,13 +278,33 @@ def paragraph(text: str) -> str:
 
 
 def page(
-    title: str, lead: str, sections: Iterable[str], footer: str = "", *, wide: bool = False
+    title: str,
+    lead: str,
+    sections: Iterable[str],
+    footer: str = "",
+    *,
+    wide: bool = False,
+    style: str = "",
 ) -> str:
-    """Put a whole page together."""
+    """Put a whole page together.
+
+    Parameters
+    ----------
+    title, lead, footer : str
+        Plain text.
+    sections : iterable of str
+        HTML; without scripts and styles, which the page's own policy refuses.
+    wide : bool
+        Whether it has more than one column of text.
+    style : str
+        What this page's style has besides :data:`STYLE`; never made of what came from outside.
+    """
+    look = STYLE + style
     head = (
-        '<meta charset="utf-8"><meta name="viewport" '
+        '<meta charset="utf-8"><meta http-equiv="content-security-policy" '
+        f'content="{policy(look)}"><meta name="viewport" '
         f'content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>'
-        f"{STYLE}</style>"
+        f"{look}</style>"
     )
     foot = f"<footer>{escape(footer)}</footer>" if footer else ""
     body = (
@@ -273,3 +312,17 @@ def page(
         f'class="lead">{escape(lead)}</p>{"".join(sections)}{foot}</main>'
     )
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def policy(style: str) -> str:
+    """Return what a browser may do with a page: pictures in it or beside it, and this style.
+
+    References
+    ----------
+    Content Security Policy Level 3, W3C: 3.3 (the meta element), 6.7.3.3 (hashes).
+    """
+    known = b64encode(sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'sha256-{known}'; img-src 'self' file: data:; "
+        "base-uri 'none'; form-action 'none'"
+    )

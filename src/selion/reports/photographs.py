@@ -120,10 +120,7 @@ def _card(row: dict[str, Any]) -> str:
             f'<a href="{quote(row["overlay"])}"><img src="{quote(row["thumb"])}" loading="lazy" '
             f'alt="{escape(alternative, quote=True)}"></a>'
         )
-    bar = (
-        f'<div class="bar"><i style="left:{low:.1%};width:{high - low:.1%}"></i><b '
-        f'style="left:{min(cover, 0.992):.1%}"></b></div>'
-    )
+    bar = page.band(low, high, cover)
     span = f'<span class="soft">({low:.0%} to {high:.0%})</span>'
     words = (
         f"<p><strong>{escape(row['file'])}</strong></p><p>cover {cover:.1%} {span}, "

@@ -122,10 +122,7 @@ def _card(row: dict[str, Any]) -> str:
         picture = f'<a href="{place}"><img src="{place}" loading="lazy" alt="{said}"></a>'
     if cover is not None:
         low, high = row["cover_low"], row["cover_high"]
-        bar = (
-            f'<div class="bar"><i style="left:{low:.1%};width:{high - low:.1%}"></i><b '
-            f'style="left:{min(cover, 0.992):.1%}"></b></div>'
-        )
+        bar = page.band(low, high, cover)
         pieces = f", {row['components']:,} pieces" if "components" in row else ""
         span = f'<span class="soft">({low:.0%} to {high:.0%})</span>'
         words = f"<p>cover {cover:.1%} {span}{pieces}</p>"

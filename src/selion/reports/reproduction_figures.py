@@ -176,7 +176,7 @@ def _words(x: float, y: float, text: str, *, anchor: str = "start", bold: bool =
 def _svg(width: float, height: float, parts: Sequence[str], label: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" style="max-width:100%;height:auto" role="img" '
+        f'width="{width:.0f}" role="img" '
         f'aria-label="{escape(label)}" font-family="system-ui,sans-serif" font-size="12">'
         f"{''.join(parts)}</svg>"
     )

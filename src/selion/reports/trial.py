@@ -53,7 +53,8 @@ def to_html(trial: Trial, folder: Path) -> str:
         "Mean cover of each plot and date, bars of one standard deviation between photographs, and "
         f"the logistic curve through them; the dotted line is a cover of {trial.options.at:.0%}."
     )
-    return page.page("Growth by plot", lead, sections, "selion", wide=True)
+    style = STYLE + _orders(trial.curves[:MOST])
+    return page.page("Growth by plot", lead, sections, "selion", wide=True, style=style)
 
 
 def _facts(trial: Trial) -> list[list[object]]:
@@ -78,7 +79,18 @@ def _links() -> str:
 
 
 def _plots(trial: Trial) -> str:
-    curves = trial.curves[:MOST]
+    cards = "".join(_card(one, trial.options.at) for one in trial.curves[:MOST])
+    choices = "".join(
+        f'<input type="radio" name="order" id="order{k}"{" checked" if not k else ""}> '
+        f'<label for="order{k}">{name}</label> '
+        for k, name in enumerate(ORDERS)
+    )
+    only = '<input type="checkbox" id="sure"> <label for="sure">only without a doubt</label>'
+    return f'<div class="sorts">{choices}{only}<div class="grid" id="plots">{cards}</div></div>'
+
+
+def _orders(curves: Sequence[PlotGrowth]) -> str:
+    """Return the place of each card in each of :data:`ORDERS`, as a style."""
     keys: tuple[Callable[[PlotGrowth], Any], ...] = (
         lambda one: one.plot,
         lambda one: (one.reached or NEVER, one.plot),
@@ -86,18 +98,9 @@ def _plots(trial: Trial) -> str:
         lambda one: (not one.note, one.plot),
     )
     places = [_places(curves, key) for key in keys]
-    cards = "".join(
-        _card(one, [place[k] for place in places], trial.options.at) for k, one in enumerate(curves)
-    )
-    choices = "".join(
-        f'<input type="radio" name="order" id="order{k}"{" checked" if not k else ""}> '
-        f'<label for="order{k}">{name}</label> '
-        for k, name in enumerate(ORDERS)
-    )
-    only = '<input type="checkbox" id="sure"> <label for="sure">only without a doubt</label>'
-    return (
-        f'<style>{STYLE}</style><div class="sorts">{choices}{only}'
-        f'<div class="grid">{cards}</div></div>'
+    return "".join(
+        f"#plots .card:nth-child({k}){{{';'.join(f'--o{n}:{at}' for n, at in enumerate(card))}}}"
+        for k, card in enumerate(zip(*places, strict=True), 1)
     )
 
 
@@ -109,8 +112,7 @@ def _places(curves: Sequence[PlotGrowth], key: Callable[[PlotGrowth], Any]) -> l
     return places
 
 
-def _card(one: PlotGrowth, places: Sequence[int], at: float) -> str:
-    orders = ";".join(f"--o{k}:{place}" for k, place in enumerate(places))
+def _card(one: PlotGrowth, at: float) -> str:
     reached = f"{at:.0%}: on none of the dates photographed, nor between"
     if one.reached:
         reached = f"{at:.0%} on {one.reached.isoformat()}"
@@ -118,7 +120,7 @@ def _card(one: PlotGrowth, places: Sequence[int], at: float) -> str:
     kind = "no" if one.note else "yes"
     dates = f"{len(one.days)} date{'' if len(one.days) == 1 else 's'}"
     return (
-        f'<div class="card {kind}" style="{orders}">{draw_curve(one, at)}'
+        f'<div class="card {kind}">{draw_curve(one, at)}'
         f"<p><strong>{escape(one.plot)}</strong> {dates}, last cover "
         f"{one.cover[-1]:.0%}</p><p>{reached}</p>{note}</div>"
     )
