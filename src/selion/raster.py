@@ -18,6 +18,8 @@ from selion.grid import Roi, ground_sampling_distance
 
 RECOGNISED, DOUBT = "recognised", "doubt"
 """Tags with a sentence on what a product is, and on what may make a map of it wrong."""
+LONGEST_PIXEL = 4.1e7
+"""Metres around the Earth: no pixel is longer."""
 MASKED = "masked"
 """A tag of what has a mask, which leaves out clouds."""
 STATED = "stated"
@@ -192,7 +194,7 @@ def image_gsd(source: Source) -> float | None:
         metres = float(noted)
     except ValueError:
         metres = 0.0
-    if not 0 < metres < np.inf:
+    if not 0 < metres < LONGEST_PIXEL:
         raise BadInput(
             f"The tag image_gsd of a raster is {noted!r}; wanted are metres: make the raster again."
         )

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,6 +27,8 @@ from selion.imagery.providers import find_provider
 from selion.models.card import read_card
 from selion.models.checkpoint import Checkpoint
 from selion.models.language.gguf import GgufFile
+from selion.raster import image_gsd
+from selion.store.markup import parsed_xml
 from selion.store.vectors import decoded, readable_shapes
 from selion.training.reading import read_recipe
 from stac_items import item
@@ -276,3 +279,26 @@ def test_footprints_beyond_the_globe_are_refused_at_once(far):
     made = item() | {"geometry": {"type": "Polygon", "coordinates": [ring]}}
     with pytest.raises(BrokenItem, match="footprint"):
         scene_of(made, find_provider("earth-search"))
+
+
+@pytest.mark.parametrize("metres", ["1e308", "4.2e7", "0", "-1", "nan", "inf", "x"])
+def test_a_pixel_longer_than_the_earth_is_no_pixel(metres):
+    source = SimpleNamespace(tags={"image_gsd": metres})
+    with pytest.raises(BadInput, match="image_gsd"):
+        image_gsd(source)
+
+
+@pytest.mark.parametrize("encoding", ["x-none", "utf-7", "idna", "cp037"])
+def test_xml_in_an_encoding_that_nobody_knows_is_refused(encoding):
+    with pytest.raises(UnreadableFile, match="is no XML"):
+        parsed_xml(f'<?xml version="1.0" encoding="{encoding}"?><a/>'.encode(), "x.xml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-16-le"])
+def test_entities_are_refused_in_whatever_encoding(encoding):
+    """Where the bytes of each letter are two, nothing looked like a declaration."""
+    mark = {"utf-16-be": b"\xfe\xff", "utf-16-le": b"\xff\xfe"}.get(encoding, b"")
+    text = '<!DOCTYPE a [<!ENTITY e "xx">]><a>&e;</a>'
+    with pytest.raises(UnreadableFile, match="defines XML entities"):
+        parsed_xml(mark + text.encode(encoding), "x.xml")
+    assert parsed_xml(mark + "<a>é</a>".encode(encoding), "x.xml").text == "é"

@@ -16,14 +16,23 @@ def parsed_xml(text: bytes, name: str) -> ET.Element:
     UnreadableFile
         If it is no XML, or defines entities.
     """
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise UnreadableFile(f"{name} defines XML entities, which are not read.")
     try:
-        return ET.fromstring(text)  # noqa: S314 - no entities are in it
-    except (ET.ParseError, RecursionError, ValueError) as error:
+        return ET.fromstring(text, ET.XMLParser(target=_Plain(name)))  # noqa: S314 - no entities
+    except (ET.ParseError, RecursionError, ValueError, LookupError) as error:
         raise UnreadableFile(
             f"{name} is no XML ({error}): it is truncated; copy it again."
         ) from error
+
+
+class _Plain(ET.TreeBuilder):
+    """Builds a tree of a text that declares no type, and so no entities, in whatever encoding."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def doctype(self, _name: str, _public: str | None, _system: str | None) -> None:
+        raise UnreadableFile(f"{self._name} defines XML entities, which are not read.")
 
 
 def plain_tag(element: ET.Element) -> str:
