@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from option_inputs import table_of
 from selion import errors, fields, store
@@ -22,6 +24,7 @@ from selion.country.job_tables import finished_jobs
 from selion.data.photos import PhotoFile
 from selion.data.values import read_array
 from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.grid import whole
 from selion.imagery.items import BrokenItem, scene_of
 from selion.imagery.providers import find_provider
 from selion.models.card import read_card
@@ -302,3 +305,42 @@ def test_entities_are_refused_in_whatever_encoding(encoding):
     with pytest.raises(UnreadableFile, match="defines XML entities"):
         parsed_xml(mark + text.encode(encoding), "x.xml")
     assert parsed_xml(mark + "<a>é</a>".encode(encoding), "x.xml").text == "é"
+
+
+def cube_saying(path, changes):
+    """Write a cube, and say something else of it."""
+    grid = GeoBox((8, 8), Affine(10, 0, 5e5, 0, -10, 5.5e6), "EPSG:32633")
+    with store.create_cube(path, grid, ("a",), np.uint8, chunk=8, shard=8) as sink:
+        sink.write(whole(grid), np.zeros((1, 8, 8), np.uint8))
+    said = json.loads((path / "zarr.json").read_text())
+    said["attributes"] |= changes.pop("attributes", {})
+    (path / "zarr.json").write_text(json.dumps(said | changes))
+    return path
+
+
+@pytest.mark.parametrize("code", [{"x": "EPSG:32633"}, "EPSG:32633EPSG:32633", 5, [1], True])
+def test_a_cube_in_a_system_that_is_none(code, tmp_path):
+    path = cube_saying(tmp_path / "x.zarr", {"attributes": {"proj:code": code, "proj:wkt2": code}})
+    with pytest.raises(UnreadableFile, match="which is none"):
+        store.open_raster(path)
+
+
+@pytest.mark.parametrize(
+    "shape", [[1, 10**400, 8], [1, 8, 2**62], [10**12, 8, 8], [1, 2**31 + 1, 8]]
+)
+def test_a_cube_that_announces_too_much(shape, tmp_path):
+    """The names of a million million bands were made, one after the other."""
+    path = cube_saying(tmp_path / "x.zarr", {"shape": shape, "attributes": {"bands": None}})
+    with pytest.raises(UnreadableFile, match=r"more than any image|cannot be opened as a Zarr"):
+        store.open_raster(path)
+
+
+def test_a_chunk_that_memory_cannot_hold(tmp_path):
+    edge = 2**30
+    chunks = {"name": "regular", "configuration": {"chunk_shape": [1, edge, edge]}}
+    codec = {"name": "bytes", "configuration": {"endian": "little"}}
+    path = cube_saying(
+        tmp_path / "x.zarr", {"shape": [1, edge, edge], "chunk_grid": chunks, "codecs": [codec]}
+    )
+    with pytest.raises(BadInput, match=r"and reading one takes about 1152921504\.6 GB of memory"):
+        store.open_raster(path)

@@ -5,6 +5,7 @@ The working store of large rasters, written block by block and read by region.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +18,13 @@ import numpy as np
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
 
+from selion.cores import check_memory
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import Roi, check_north_up, overlap, roi_shape
 from selion.raster import Raster, Sink, Source
+from selion.store.announced import MOST_BANDS
 from selion.store.atomic import atomic_folder
 from selion.store.links import check_links
 from selion.store.regions import checked_bands, checked_block, checked_nodata, checked_region
@@ -38,6 +42,8 @@ CONVENTIONS = (
         "description": "Place and size of pixels",
     },
 )
+MOST_PIXELS = 2**31
+"""Along an edge."""
 PENDING_BYTES = 256 * 2**20
 """Shards that wait for their other blocks may take this much memory; then the oldest is written as
 far as it is."""
@@ -295,6 +301,7 @@ class CubeSource:
             raise UnreadableFile(
                 f"{path} is not a single array of (band, y, x): give the array inside it."
             )
+        _check_sizes(path, array)
         said = _attributes(path, array)
         bands = said.get("bands") or [f"band{k + 1}" for k in range(array.shape[0])]
         if (
@@ -405,10 +412,45 @@ def _grid(path: str, said: dict[str, Any], shape: tuple[int, ...]) -> GeoBox:
         raise UnreadableFile(
             f"{path} has no georeferencing: wanted is the attribute spatial:transform, six numbers."
         )
-    crs = said.get("proj:code") or said.get("proj:wkt2")
-    grid = GeoBox((shape[0], shape[1]), Affine(*transform), CRS(crs) if crs else None)
+    name = said.get("proj:code") or said.get("proj:wkt2")
+    grid = GeoBox(
+        (shape[0], shape[1]), Affine(*transform), _known_crs(path, name) if name else None
+    )
     check_north_up(grid, path)
     return grid
+
+
+def _check_sizes(path: str, array: Any) -> None:
+    """Refuse what announces more than there can be, and chunks that memory cannot hold."""
+    if max(array.shape[1:]) > MOST_PIXELS or array.shape[0] > MOST_BANDS:
+        bands, height, width = array.shape
+        raise UnreadableFile(
+            f"{path} announces {width:,} x {height:,} pixels in {bands:,} bands, more than any "
+            "image has: write it again."
+        )
+    check_memory(
+        float(math.prod(array.chunks) * array.dtype.itemsize),
+        f"{path} has chunks of {' x '.join(f'{edge:,}' for edge in array.chunks)} numbers, and "
+        "reading one",
+        "write it with smaller ones",
+    )
+
+
+def _known_crs(path: str, name: Any) -> CRS:
+    """Return the system that attributes of a Zarr name.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is none.
+    """
+    try:
+        return CRS(name)
+    except (CRSError, TypeError, ValueError) as error:
+        raise UnreadableFile(
+            f"{path} has the CRS {str(name)[:80]!r}, which is none: wanted in proj:code is for "
+            "example EPSG:32633."
+        ) from error
 
 
 _source: type[Source] = CubeSource

@@ -13,6 +13,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import CRSError
 
 from selion.errors import BadInput, FetchFailed, UnreadableFile
 from selion.grid import Roi, check_north_up
@@ -66,7 +67,7 @@ class StackSource:
             years = _years(group["time"])
             bands = tuple(str(one) for one in np.asarray(group["band"][:]).tolist())
             grid = _grid(group, array)
-        except (KeyError, ValueError, IndexError, TypeError) as error:
+        except (KeyError, ValueError, IndexError, TypeError, ArithmeticError, CRSError) as error:
             raise UnreadableFile(
                 f"{shown(path)} does not say where or when its pixels lie ({error}): wanted are "
                 "the coordinates time, band, y and x."
