@@ -359,6 +359,17 @@ MODES = {
         Mode("stats {maps} --districts {units} -o out.csv", skip=("quiet",)),
     ],
     "tiles": [Mode("tiles {maps} -o out.pmtiles --max-zoom 10")],
+    "crops adapt": [
+        Mode(
+            "crops adapt {photos}/photos --masks {photos}/masks -o out",
+            {
+                "selion.closerange.adapt_model": SimpleNamespace(
+                    contest=SimpleNamespace(kept="", photos=(), contenders=(), sentence="")
+                ),
+                "selion.reports.adaptation.write_page": None,
+            },
+        ),
+    ],
     "crops trial": [
         Mode("crops trial {measured} -o out --pattern {{plot}}_{{date}}_*"),
         Mode("crops trial {measured} -o out --plots {measured}/places.gpkg"),
@@ -692,6 +703,15 @@ OTHERS = {
     "query": {"out": "other.gpkg", "columns": "class"},
     "stats": {"by": "{more_units}", "name": "code", "out": "other.json"},
     "tiles": {"out": "other.pmtiles"},
+    "crops adapt": {
+        "out": "other",
+        "model": "crops-wide",
+        "masks": "{photos}/other",
+        "pattern": "{{plot}}",
+        "classes": "crop-weed",
+        "licence": "mine",
+        "force": Given(None, "--seed 4"),
+    },
     "crops trial": {
         "out": "other",
         "pattern": "p{{plot}}_{{date}}_*",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selion.cli import options as opt
+from selion.cli.adapt import adapt_command
 from selion.cli.default_verb import DefaultVerb
 from selion.cli.plots import plots_command
 from selion.cli.progress import reporter
@@ -44,7 +45,7 @@ class CropsChoice(opt.VerbChoice):
 
 
 class FolderOrVerb(DefaultVerb):
-    """``selion crops FOLDER`` measures photographs; ``plots`` and ``trial`` are verbs."""
+    """``selion crops FOLDER`` measures photographs; ``adapt``, ``plots``, ``trial`` are verbs."""
 
     default = NAMESAKE
 
@@ -62,6 +63,7 @@ def crops_group() -> None:
     """Hold the verbs."""
 
 
+crops_group.add_command(adapt_command)
 crops_group.add_command(plots_command)
 crops_group.add_command(trial_command)
 

@@ -1,3 +1,7 @@
+from .adaptation import AdaptOptions as AdaptOptions
+from .adapting import Adapted as Adapted
+from .adapting import adapt_model as adapt_model
+from .adapting import prepare_given as prepare_given
 from .marker import draw_marker as draw_marker
 from .marker import find_markers as find_markers
 from .marker import write_marker as write_marker

@@ -32,6 +32,7 @@ first two bytes alone mean little."""
 RESULTS = {
     "run.json": (b'"selion crops"', b'"tilth crops"'),
     "settings.json": (b'"command": "label ',),
+    "adapt.json": (b'"selion crops adapt"',),
 }
 """What lies in a folder of results, and what stands at its beginning; such folders are not looked
 into, as their masks are no photographs."""

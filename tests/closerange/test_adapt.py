@@ -1,0 +1,230 @@
+"""Adapting a model: what is chosen and kept aside by hand, the whole road with a tiny network."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from selion import models
+from selion.classes import CROP
+from selion.cli.main import cli
+from selion.closerange import adapting
+from selion.closerange.adaptation import AdaptOptions, begin_adaptation, set_aside
+from selion.closerange.contest import Contender, Contest
+from selion.closerange.given_masks import find_masks
+from selion.closerange.informative import (
+    PhotoLook,
+    PhotoSurvey,
+    choose_photos,
+    look_at,
+    survey_photos,
+    windows_of,
+)
+from selion.closerange.rule import ColourRule
+from selion.data.photos import find_photos
+from selion.errors import BadInput, OutputExists, UnreadableFile
+from selion.metrics import confusion
+from selion.models import ModelCard, build_network
+from selion.models.export import export
+from selion.segmenter import InputSpec, Scaling
+
+SOIL, PLANT = (60, 120, 50), (150, 40, 60)
+"""Green soil and red plants: what no colour rule can know."""
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+def draw(seed, size=48):
+    """A mask of one disc, and its photograph."""
+    rng = np.random.default_rng(seed)
+    row, column, reach = *rng.integers(12, size - 12, 2), rng.integers(6, 12)
+    y, x = np.indices((size, size))
+    ids = (np.hypot(y - row, x - column) < reach).astype(np.uint8)
+    return ids, np.where(ids[..., None], PLANT, SOIL) + rng.integers(0, 12, (size, size, 3))
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    """Photographs with masks by plot and date, and a network that knows nothing."""
+    folder = tmp_path_factory.mktemp("adapt")
+    for k in range(6):
+        ids, photo = draw(k)
+        name = f"p{k // 2}_2024050{k + 1}"
+        save(folder / "photos" / f"{name}.png", photo)
+        save(folder / "masks" / f"{name}_mask.png", ids * 255)
+    net = {"family": "fcn", "filters": 4}
+    inputs = InputSpec(
+        ("red", "green", "blue"), Scaling((255.0,), (0.0,), (0.0, 1.0)), window=32, multiple=1
+    )
+    card = ModelCard("blank", inputs, CROP, architecture=net, licence="CC0-1.0")
+    export(build_network(net, 3, 2), card, folder / "blank")
+    return folder
+
+
+def look(key, worth, *features):
+    return PhotoLook(key, (0, 0), (0, 0, 1, 1), worth, 0.0, features)
+
+
+def test_windows_of_a_large_photograph():
+    assert windows_of((1500, 1200)) == [(0, 0, 1500, 1200)]
+    found = windows_of((3648, 5472))  # 3 x 5 of 1,024: 576 and 352 pixels are left
+    assert len(found) == 15
+    assert found[0] == (96, 35, 1120, 1059)
+    assert found[-1] == (96 + 2 * 192 + 2048, 317 + 4096, 3552, 5437)  # 4.5 x 70.4 is 316.8
+    assert windows_of((400, 2048)) == [(0, 0, 400, 1024), (0, 1024, 400, 2048)]
+
+
+def test_near_duplicates_are_not_chosen_together():
+    # nine photographs of one place, in much doubt, and three that are unlike them and each other
+    looks = [look(f"same{k}", 0.9 + k / 100, 0.001 * k, 0.0) for k in range(9)]
+    looks += [look("a", 0.1, 5.0, 0.0), look("b", 0.2, 0.0, 5.0), look("c", 0.3, 5.0, 5.0)]
+    chosen = choose_photos(looks, 4)
+    assert looks[chosen[0]].key == "same8"
+    assert {looks[k].key for k in chosen[1:]} == {"a", "b", "c"}
+    assert sorted(choose_photos(looks, 50)) == list(range(12))
+    # of two that are equally far, the one in doubt
+    doubted = choose_photos([look("m", 0.9, 0.0), look("x", 0.1, 1.0), look("y", 0.2, -1.0)], 2)
+    assert doubted == [0, 2]
+
+
+def test_what_is_kept_aside_parts_no_plot():
+    files = [f"p{k % 4}_{k}.jpg" for k in range(16)]
+    aside, groups, said = set_aside(files, AdaptOptions(pattern="{plot}_*"))
+    assert len(aside) == 4
+    learnt = {group for k, group in enumerate(groups) if k not in aside}
+    assert learnt.isdisjoint(groups[k] for k in aside)
+    assert "whole plots" in said
+    assert (aside, groups, said) == set_aside(files, AdaptOptions(pattern="{plot}_*"))
+    assert "whole dates" in set_aside([f"x_2024050{k}.jpg" for k in range(1, 9)], AdaptOptions())[2]
+    assert "by lot" in set_aside(files, AdaptOptions())[2]
+    with pytest.raises(BadInput, match="2 or more"):
+        set_aside(files[:1], AdaptOptions())
+    with pytest.raises(BadInput, match="fits none"):
+        set_aside(files, AdaptOptions(pattern="q{plot}"))
+
+
+def test_masks_find_their_photographs(tmp_path, trial):
+    photos = find_photos(trial / "photos")
+    found = find_masks(trial / "masks", photos, CROP)
+    assert sorted(found.reads) == sorted(photo.key for photo in photos)
+    ids = found.reads["p0_20240501"](_grid(48))
+    assert (ids == draw(0)[0]).all()
+    assert "255 is read as crop" in found.notes[0]
+    save(tmp_path / "m" / "deep" / "p0_20240501.png", draw(0)[0])
+    save(tmp_path / "m" / "none.png", draw(0)[0])
+    less = find_masks(tmp_path / "m", photos, CROP)
+    assert list(less.reads) == ["p0_20240501"]
+    assert less.notes == ("1 masks have no photograph of the same name and are left out.",)
+    save(tmp_path / "m" / "p0_20240501_mask.png", draw(0)[0])
+    with pytest.raises(BadInput, match="both called"):
+        find_masks(tmp_path / "m", photos, CROP)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="No mask"):
+        find_masks(tmp_path / "empty", photos, CROP)
+    with pytest.raises(UnreadableFile, match="no folder"):
+        find_masks(tmp_path / "nothing", photos, CROP)
+
+
+def _grid(size):
+    from selion.grid import photo_grid
+
+    return photo_grid((size, size))
+
+
+def test_photographs_are_looked_at_once(tmp_path, trial):
+    photos = find_photos(trial / "photos")
+    save(tmp_path / "broken.png", draw(0)[1])
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    broken = replace(photos[0], path=tmp_path / "broken.png", file="broken.png", key="broken")
+    looks, failed = survey_photos([*photos, broken], ColourRule(), _survey(tmp_path))
+    assert failed == ["broken.png"]
+    assert [one.key for one in looks] == [photo.key for photo in photos]
+    assert looks[0].apart == 0  # a rule does not differ from itself
+    again = _survey(tmp_path)
+    assert again.looks == {one.key: one for one in looks}
+    assert PhotoSurvey(tmp_path / "looks.jsonl", "another").looks == {}
+    assert look_at(photos[0], ColourRule()) == looks[0]
+
+
+def _survey(folder):
+    return PhotoSurvey(folder / "looks.jsonl", "rule")
+
+
+def contender(name, *answers, truth):
+    found = tuple(confusion(t, a, CROP) for t, a in zip(truth, answers, strict=True))
+    return Contender(name, name, found, answers)
+
+
+def test_the_better_one_is_kept():
+    truth = [np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 0, 0, 1]], np.uint8)]
+    half = [np.array([[0, 1, 1, 1]], np.uint8), np.array([[0, 0, 0, 0]], np.uint8)]
+    # by hand: half has soil 4 of 6 and crop 2 of 4; the truth has all
+    before, after = (
+        contender("before", *half, truth=truth),
+        contender("after", *truth, truth=truth),
+    )
+    assert before.miou == pytest.approx((4 / 6 + 2 / 4) / 2)
+    assert before.cover_error == pytest.approx(0.25)
+    assert after.miou == 1
+    shown = Contest(("a", "b"), CROP, (before, after), tuple(truth), ("a", "b"))
+    assert shown.kept == "after"
+    assert "0.583 before and 1.000 after (difference +0.417" in shown.sentence
+    worse = replace(before, name="after"), replace(after, name="before")
+    assert replace(shown, contenders=worse).kept == "before"
+    assert "is kept as it was" in replace(shown, contenders=worse).sentence
+    rule = replace(after, name="colour-otsu", title="The rule")
+    rivals = (replace(before, name="after"), rule)
+    assert "The rule is better still (1.000)" in replace(shown, contenders=rivals).sentence
+
+
+def test_the_whole_road(trial, tmp_path, monkeypatch):
+    monkeypatch.setattr(adapting, "BATCHES", 2)
+    out = tmp_path / "mine"
+    words = ["crops", "adapt", str(trial / "photos"), "-o", str(out), "--minutes", "0.001"]
+    words += ["--masks", str(trial / "masks"), "-m", str(trial / "blank"), "--pattern", "{plot}_*"]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    numbers = json.loads((out / "comparison.json").read_text("utf-8"))
+    kept = numbers["contenders"][numbers["kept"]]
+    assert kept["miou"] == max(numbers["contenders"][n]["miou"] for n in ("before", "after"))
+    assert set(numbers["contenders"]) == {"before", "after", "colour", "colour-otsu"}
+    assert "2 of 6 photographs are kept aside" in done.output
+    table = json.loads((out / "adapt.json").read_text("utf-8"))
+    assert len({one["group"] for one in table["windows"] if one["aside"]}) == 1
+    card = models.read_card(out)
+    assert card.scores["kept aside"]["miou"] == pytest.approx(kept["miou"])
+    assert models.load_model(out).classes.names == CROP.names
+    assert "photographs kept aside" in (out / "index.html").read_text("utf-8")
+    # the same command finds it finished; another one is refused; the folder holds no photographs
+    again = CliRunner().invoke(cli, words)
+    assert "The training is finished." in again.output
+    assert models.read_card(out) == card
+    other = CliRunner().invoke(cli, [*words, "--seed", "4"])
+    assert other.exit_code != 0
+    assert "other seed" in str(other.exception)
+    with pytest.raises(UnreadableFile, match="no photograph"):
+        find_photos(tmp_path)
+
+
+def test_what_cannot_be_adapted(trial, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("x")
+    with pytest.raises(OutputExists, match="something else"):
+        begin_adaptation(trial / "photos", tmp_path / "full", None, AdaptOptions(), force=True)
+    for words, said in (
+        (["-m", "colour"], "cannot learn"),
+        (["-m", "fields-s2-2season"], "cannot be adapted"),
+        (["--classes", "cropp"], "wanted is one of"),
+        ([], "--masks"),
+    ):
+        masks = ["--masks", str(trial / "masks")] if words else []
+        command = ["crops", "adapt", str(trial / "photos"), "-o", str(tmp_path / "x"), *words]
+        done = CliRunner().invoke(cli, [*command, *masks])
+        assert said in done.output + str(done.exception)
+        assert not (tmp_path / "x").exists()
