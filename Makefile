@@ -54,9 +54,11 @@ test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as 
 	$(BIN)/python -m pytest -q -m slow
 
 test-faults: $(V)/.test ## put every verb through every fault, and lose workers, nodes and stores; the tables: docs/reliability.md
-	$(BIN)/python bench/fault_stores.py --places 3 --page docs/reliability.md
-	$(BIN)/python -m pytest -q -m slow tests/faults tests/runners
-	$(BIN)/python bench/fault_verbs.py --all --places 3 --jobs 2 --page docs/reliability.md
+	bad=0; \
+	$(BIN)/python bench/fault_stores.py --places 3 --page docs/reliability.md || bad=1; \
+	$(BIN)/python -m pytest -q -m slow tests/faults tests/runners || bad=1; \
+	$(BIN)/python bench/fault_verbs.py --all --places 3 --jobs 2 --page docs/reliability.md || bad=1; \
+	exit $$bad
 
 test-fuzz: $(V)/.test ## give every reader 10,000 hostile inputs (hours; COUNT=200 for a look)
 	$(BIN)/python bench/fuzz.py --count $(COUNT) --seed $(SEED)

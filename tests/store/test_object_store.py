@@ -4,9 +4,11 @@ blocks on them.
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +128,22 @@ def test_a_raster_of_which_half_an_answer_came_is_read(store, folder, tmp_path, 
     store.fault("GET", name, "503", 2)
     assert fingerprint(address)
     assert store.asked["503"] >= 2
+
+
+@pytest.mark.parametrize("scheme", ["s3", "http"])
+@pytest.mark.parametrize("kind", ["cut", "short"])
+def test_half_of_the_first_bytes_make_no_other_fingerprint(store, folder, tmp_path, kind, scheme):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(range(256)) * 400)
+    address = ObjectFolder(folder).upload(path, f"{kind}-{scheme}.bin", force=True)
+    if scheme == "http":
+        address = address.replace("s3://", f"http://{store.host}/")
+    truth = fingerprint(address)
+    store.fault("GET", f"{kind}-{scheme}.bin", kind, 2)
+    assert fingerprint(address) == truth
+    assert store.asked[kind] == 2
+    empty = ObjectFolder(folder).upload(Path(os.devnull), "empty", force=True)
+    assert len(fingerprint(empty)) == 32
 
 
 @pytest.mark.parametrize("kind", ["503", "slow", "cut"])

@@ -34,6 +34,7 @@ from selion.raster import (
     Source,
 )
 from selion.segmenter import LoadedModel
+from selion.store.urls import remote_scheme
 
 DAY = re.compile(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d{3})")
 """A day in the name of a file."""
@@ -190,6 +191,8 @@ def check_unchanged(
         try:
             now = store.known_image(source)[2]
         except UnreadableFile:
+            if remote_scheme(str(name)):  # it may be the network, or a token that is too old
+                raise
             now = ""
         if now != state:
             journal.remove()

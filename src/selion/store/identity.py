@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from selion.errors import UnreadableFile
+from selion.errors import FetchFailed, UnreadableFile
 from selion.store.redirects import open_watched
 from selion.store.remote import http_request
 from selion.store.retry import BUSY, RetryPolicy
@@ -193,32 +193,31 @@ def _first_of(url: str) -> list[Any]:
         size = (answer.headers.get("Content-Range") or "").partition("/")[2] or answer.headers.get(
             "Content-Length"
         )
-        return [
-            answer.headers.get("ETag"),
-            size,
-            answer.headers.get("Last-Modified"),
-            answer.read(SAMPLE),
-        ]
+        first = answer.read(SAMPLE)
+        wanted = min(SAMPLE, int(size)) if size and size.isdigit() else len(first)
+        if len(first) != wanted:
+            raise ConnectionError(f"{len(first):,} of {wanted:,} bytes")
+        return [answer.headers.get("ETag"), size, answer.headers.get("Last-Modified"), first]
 
 
 def _of_object(url: str) -> list[Any]:
-    import obstore
-    from obstore.exceptions import BaseError
-
-    from selion.store.clouds import object_settings
+    from selion.store.object_store import ObjectFolder
 
     folder, _, key = url.rpartition("/")
+    place = ObjectFolder(folder)
     try:
-        store = obstore.store.from_url(folder, **object_settings(url))
-        about = obstore.head(store, key)
-        first = (
-            obstore.get_range(store, key, start=0, length=min(SAMPLE, about["size"]))
-            if about["size"]
-            else b""
+        about = place.about(key)
+        found = (
+            place.get_range(key, 0, min(SAMPLE, about["size"]))
+            if about is not None and about["size"]
+            else about and (b"", about)
         )
-    except (BaseError, OSError) as error:
+    except (FetchFailed, OSError) as error:
         raise UnreadableFile(_unreachable(url, error)) from error
-    return [about["e_tag"], about["size"], about["last_modified"], bytes(first)]
+    if not found:
+        raise UnreadableFile(_unreachable(url, FileNotFoundError("there is no such object")))
+    first, about = found
+    return [about["e_tag"], about["size"], about["last_modified"], first]
 
 
 def _unreachable(url: str, error: Exception) -> str:
