@@ -9,6 +9,7 @@
     │   ├── GridMismatch      two things that must lie on one grid do not; a rotated grid; no CRS
     │   │                     where metres are needed
     │   ├── EmptyImage        nothing but nodata
+    │   ├── InputChanged      a file became another one while it was read
     │   └── UnknownName       no model, dataset, class or option value of that name (the nearest one
     │                         is offered)
     ├── OutputExists          the output is there already and --force was not given
@@ -121,6 +122,18 @@ class GridMismatch(BadInput):
 
 class EmptyImage(BadInput):
     """Nothing but nodata."""
+
+
+class InputChanged(BadInput):
+    """A file became another one while it was read."""
+
+    @classmethod
+    def of(cls, name: str, what: str) -> InputChanged:
+        """Build the sentence; ``what`` has happened to it."""
+        return cls(
+            f"{name} was {what} while it was being read, so nothing was made of it: give the same "
+            "command again when it stays as it is."
+        )
 
 
 class UnknownName(BadInput):

@@ -29,7 +29,7 @@ from selion.closerange import (
     open_model,
     work,
 )
-from selion.closerange.journal import key_of, open_journal
+from selion.closerange.journal import key_of, open_journal, stamp_of
 from selion.closerange.measure import Measured, working_scale
 from selion.closerange.model import PhotoModel
 from selion.closerange.rule import ColourRule
@@ -132,7 +132,7 @@ def test_components_of_thousands_of_photographs_are_not_held(tmp_path):
             path.touch()
             photo = PhotoFile(path, path.name, path.stem)
             pieces = [{"file": path.name, "area": k, "x": k + number / 7} for k in range(300)]
-            kept.append(journal.add(photo, Measured({"file": path.name}, pieces)))
+            kept.append(journal.add(stamp_of(photo), Measured({"file": path.name}, pieces)))
             if number == 9:
                 early = tracemalloc.get_traced_memory()[0]
         late = tracemalloc.get_traced_memory()[0]

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,17 @@ from typing import Any
 
 import click
 
-from selion.errors import BadInput, Incomplete, OutputExists, OutputFailed
-from selion.store.leftovers import NOTE
+from selion.errors import (
+    BadInput,
+    Incomplete,
+    InputChanged,
+    OutputExists,
+    OutputFailed,
+    UnreadableFile,
+)
+from selion.store.identity import LISTS, sources
+from selion.store.inputs import WatchedInputs
+from selion.store.leftovers import NOTE, WORKS
 from selion.store.lock import leased
 from selion.store.scratch import clear_dead
 from selion.store.witness import Identity, Witness, identities, witnessed
@@ -32,6 +42,15 @@ UNMARKED = frozenset(
     ("force", "resume", "quiet", "as_json", "runner", "workers", "threads", "profile")
 )
 """Options that do not make another command."""
+WRITTEN = frozenset(
+    (
+        ("map", "scores"),
+        ("plan", "scores"),
+        ("composite", "tiles"),
+        ("crops photos", "print_marker"),
+    )
+)
+"""Parameters of verbs that name what is written, though something may be there before."""
 
 
 def guarded(command: click.Command, path: str) -> click.Command:
@@ -70,18 +89,27 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
     @functools.wraps(act)
     def call(**values: Any) -> Any:
         out = values.get("out")
-        if not isinstance(out, Path) or values.get("dry_run"):
+        if values.get("dry_run"):
             return act(**values)
+        if not isinstance(out, Path):
+            witness = Witness(_nowhere, inputs=_watched(name, values))
+            with witnessed(witness), _unchanged(witness):
+                return act(**values)
         note = Note(out, _key(name, values), name)
         with note.leased():
             note.begin(forced=bool(values["force"]))
             if note.earlier and out.expanduser().is_dir():
                 clear_dead(out.expanduser())
+            note.witness.inputs = _watched(name, values)
             try:
-                with witnessed(note.witness), _noticed(out):
+                with witnessed(note.witness), _unchanged(note.witness), _noticed(out):
                     done = _going_on(act, note, values)
                 with _noticed(out):
                     note.seal(complete=True)
+            except InputChanged:
+                note.take_back()
+                note.end(failed=True)
+                raise
             except Incomplete:
                 with _noticed(out):
                     note.seal(complete=False)
@@ -95,6 +123,56 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     call.guards = True  # type: ignore[attr-defined]
     return call
+
+
+def _nowhere(_found: set[Identity], _place: Path) -> None:
+    """Be told of what is published by a command that has no note."""
+
+
+def _watched(name: str, values: Mapping[str, Any]) -> WatchedInputs | None:
+    """Look at the files and folders that a command was given, before it reads any."""
+    from selion.cli.sealed import named_inputs
+
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return None
+    places = [values.get("out"), values.get("work")]
+    writes = [one.expanduser().absolute() for one in places if isinstance(one, Path)]
+    watched = WatchedInputs(tuple(writes))
+    for param, _, place in named_inputs(context):
+        if isinstance(place, Path) and (name, param) not in WRITTEN:
+            for one in _pointed(place):
+                watched.add(one)
+    return watched
+
+
+def _pointed(place: Path) -> list[Path]:
+    """Return a file, and the files here that it points to."""
+    if place.suffix.lower() not in LISTS:
+        return [place]
+    try:
+        return [Path(name) for name in sources(place) if "://" not in name]
+    except UnreadableFile:  # which is said by who reads it
+        return [place]
+
+
+@contextlib.contextmanager
+def _unchanged(witness: Witness) -> Iterator[None]:
+    """Say in a sentence that an input became another one, whatever came of that.
+
+    Raises
+    ------
+    InputChanged
+        Instead of the error of a reader, or of an answer of two inputs.
+    """
+    try:
+        yield
+    except (OutputExists, OutputFailed, InputChanged):
+        raise
+    except Exception:
+        witness.check_inputs()
+        raise
+    witness.check_inputs()
 
 
 @contextlib.contextmanager
@@ -125,6 +203,8 @@ def _inside(name: str | bytes, home: Path) -> bool:
 def _going_on(act: Callable[..., Any], note: Note, values: dict[str, Any]) -> Any:
     try:
         return act(**values)
+    except InputChanged:
+        raise
     except OutputExists:
         if values["force"] or "resume" in values or not note.left_untouched():
             raise
@@ -250,6 +330,25 @@ class Note:
             if not any(part.startswith(".") for part in place.relative_to(out).parts)
         )
         return not all(map(os.path.lexists, (out, *seen)))
+
+    def take_back(self) -> None:
+        """Remove what this run has published of an input that became another one, and its parts.
+
+        What a command writes into its folder one by one knows what it was made from, and stays.
+        """
+        out = self.out.expanduser().absolute()
+        for ending in WORKS:
+            shutil.rmtree(out.with_name(f".{out.name}{ending}"), ignore_errors=True)
+        for place in self._mine:
+            if out in place.parents:
+                continue
+            with contextlib.suppress(OSError):
+                if not identities(place) <= self.witness.known:
+                    continue  # somebody else's
+                if place.is_dir() and not place.is_symlink():
+                    shutil.rmtree(place)
+                else:
+                    place.unlink()
 
     def nothing_there(self) -> bool:
         """Say whether no file that a person sees is in the folder of the output."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from selion.cli.options import PlaceType
 from selion.cli.private import ADDRESSES
 from selion.errors import UnreadableFile
 from selion.store.manifest import (
@@ -92,7 +93,7 @@ def seal(
         return None
     if os.path.lexists(target) and not is_manifest(target):
         return None  # somebody else's file
-    named = dict(_named(context))
+    named = {text: place for _, text, place in named_inputs(context)}
     files = _files_of(out, places, set(named.values()))
     if not files:  # somebody else removed it just now
         return None
@@ -173,16 +174,28 @@ def _options(context: click.Context) -> Iterator[tuple[str, str]]:
         yield str(param.name), " ".join(_shown(_texts(value))[0])
 
 
-def _named(context: click.Context) -> Iterator[tuple[str, Path | str]]:
-    """Yield what the parameters name that is there, as it was given, and addresses."""
+def named_inputs(context: click.Context) -> Iterator[tuple[str, str, Path | str]]:
+    """Yield what the parameters name that is there, and addresses.
+
+    Parameters
+    ----------
+    context : click.Context
+
+    Yields
+    ------
+    (str, str, path or str)
+        The parameter, the text as it was given, and the place; an address stays a text.
+    """
     for param in context.command.params:
-        if param.name in NO_INPUTS or isinstance(param.type, click.Choice):
+        if isinstance(param.type, click.Choice) or (
+            param.name in NO_INPUTS and not isinstance(param.type, PlaceType)
+        ):
             continue
         for text in _raw(context.params.get(str(param.name))):
             found = [there for one in (text, *_tails(text)) if (there := _there(one)) is not None]
             # an address that is only written down is asked for nothing
             if found and (isinstance(found[0], Path) or param.name in ADDRESSES):
-                yield text, found[0]
+                yield str(param.name), text, found[0]
 
 
 def _raw(value: Any) -> Iterator[str]:

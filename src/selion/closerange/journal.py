@@ -66,7 +66,7 @@ class PhotoJournal:
 
         It must have the same name in the output, and its mask must be there.
         """
-        found = self.finished.get(_stamp(photo))
+        found = self.finished.get(stamp_of(photo))
         if found is None or any(
             name in found.row and not (self.folder / found.row[name]).is_file() for name in OUTPUTS
         ):
@@ -94,9 +94,11 @@ class PhotoJournal:
         with self._log.opened():
             pass
 
-    def add(self, photo: PhotoFile, found: Measured) -> FinishedPhoto:
-        """Write down a finished photograph, once its mask lies on disk."""
-        stamp = _stamp(photo)
+    def add(self, stamp: str, found: Measured) -> FinishedPhoto:
+        """Write down a finished photograph, once its mask lies on disk.
+
+        ``stamp`` is what :func:`stamp_of` said of it before it was read.
+        """
         line = {"stamp": stamp, "row": found.row, "components": found.components}
         line["sum"] = _sum(line)
         with self._log.opened() as write:
@@ -161,8 +163,12 @@ def _sum(line: Mapping[str, Any]) -> str:
     return hashlib.blake2b(plain.encode(), digest_size=8).hexdigest()
 
 
-def _stamp(photo: PhotoFile) -> str:
-    about = photo.path.stat()
+def stamp_of(photo: PhotoFile) -> str:
+    """Return what changes when a photograph is replaced or has another name; "" if it is gone."""
+    try:
+        about = photo.path.stat()
+    except FileNotFoundError:
+        return ""
     return f"{photo.file}|{photo.key}|{about.st_size}|{about.st_mtime_ns}"
 
 

@@ -22,6 +22,7 @@ from selion.closerange.journal import (
     PhotoJournal,
     close_journal,
     open_journal,
+    stamp_of,
 )
 from selion.closerange.measure import CropOptions
 from selion.closerange.model import PhotoModel, given_name, open_model
@@ -215,6 +216,7 @@ def _measured(
         photo.file: known for photo in photos if (known := journal.find(photo)) is not None
     }
     waiting = [photo for photo in photos if photo.file not in found]
+    stamps = {photo.file: stamp_of(photo) for photo in waiting}
     reused = len(found)
     failed: list[tuple[str, str]] = []
     seconds: dict[str, float] = {}
@@ -224,7 +226,7 @@ def _measured(
             if isinstance(outcome, FailedPhoto):
                 failed.append((photo.file, outcome.why))
             else:
-                found[photo.file] = journal.add(photo, outcome)
+                found[photo.file] = journal.add(stamps[photo.file], outcome)
                 for stage, spent in outcome.seconds.items():
                     seconds[stage] = seconds.get(stage, 0.0) + spent
             on_step("photographs", len(found) + len(failed), len(photos), photo.file)

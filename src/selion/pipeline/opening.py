@@ -15,7 +15,14 @@ from odc.geo.geobox import GeoBox
 
 from selion import prediction, store
 from selion.data.stacked import Cut
-from selion.errors import BadInput, BandMismatch, GridMismatch, UnreadableFile, plain_text
+from selion.errors import (
+    BadInput,
+    BandMismatch,
+    GridMismatch,
+    InputChanged,
+    UnreadableFile,
+    plain_text,
+)
 from selion.grid import Roi
 from selion.imagery.item import is_item, open_item
 from selion.models import find_card
@@ -182,7 +189,7 @@ def check_unchanged(
 
     Raises
     ------
-    BadInput
+    InputChanged
         If a file is another one now, or gone.
     """
     for name, source, state in states:
@@ -197,10 +204,7 @@ def check_unchanged(
         if now != state:
             journal.remove()
             what = "changed" if now else "removed"
-            raise BadInput(
-                f"{store.shown(str(name))} was {what} while it was being read, so nothing was made "
-                "of it: give the same command again when it stays as it is."
-            )
+            raise InputChanged.of(store.shown(str(name)), what)
 
 
 def _on_one_grid(paths: Sequence[Path | str], opened: Sequence[Source]) -> tuple[list[Source], str]:

@@ -19,7 +19,7 @@ NOTE = ".begun"
 """Ending of the hidden note of a command that has begun to write ``NAME``: ``.NAME.begun``."""
 PARTIAL = ".part"
 """Ending of the hidden file of what has arrived of a download."""
-WORKS = (".selion", ".selion-merge")
+WORKS = (".selion", ".selion-merge", ".selion-change")
 """Endings of hidden folders that hold finished parts of a result."""
 KINDS = {
     "scratch": "a half-written output",

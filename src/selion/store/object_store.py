@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from selion.errors import FetchFailed, OutputExists, OutputFailed
 from selion.store.retry import RetryPolicy
+from selion.store.witness import inputs_unchanged
 
 T = TypeVar("T")
 SCHEMES = ("s3", "gs", "az")
@@ -246,6 +247,7 @@ class ObjectFolder:
         import obstore
 
         address = f"{self.url.rstrip('/')}/{name}"
+        inputs_unchanged()
         if not force and self.has(name):
             raise exists(address)
         if path.stat().st_size <= WHOLE:

@@ -7,12 +7,14 @@ or one that goes on after it, knows it again, and knows when somebody else has c
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selion.store.inputs import WatchedInputs
 from selion.store.scratch import PREFIX
 
 Identity = tuple[int, int, int]
@@ -54,8 +56,35 @@ class Witness:
     """What decides the answers of the models that were loaded, and where they lie."""
     folders: set[Path] = field(default_factory=set)
     """Datasets that were opened."""
+    inputs: WatchedInputs | None = None
+    """What is read, where it is looked at whether it stays as it is."""
+    _process: int = field(default_factory=os.getpid)
+    _spent: float = 0.0
+    _since: float = field(default_factory=time.monotonic)
+
+    def check_inputs(self, path: Path | None = None) -> None:
+        """Look whether the inputs are what they were, before ``path`` gets its name.
+
+        Small parts of a large result are many: no more than a twentieth of the time goes into it.
+
+        Raises
+        ------
+        InputChanged
+            If one is not.
+        """
+        if self.inputs is None or os.getpid() != self._process:
+            return
+        began = time.monotonic()
+        if path is not None:
+            self.inputs.drop(path)
+            if self._spent > FREE + SHARE * (began - self._since):
+                return
+        self.inputs.check()
+        self._spent += time.monotonic() - began
 
 
+FREE, SHARE = 0.5, 0.05
+"""Seconds, and part of the time, that looking at inputs may take between the start and the end."""
 _present: list[Witness] = []
 
 
@@ -80,14 +109,24 @@ def used_folder(folder: Path) -> None:
     """Say that a dataset has been opened."""
     for witness in _present:
         witness.folders.add(folder)
+        if witness.inputs is not None:
+            witness.inputs.add(folder)
 
 
 def told(made: Path, path: Path) -> None:
     """Say that a file or folder is about to get its final name, ``path``."""
     for witness in _present:
+        if not any(part.startswith(".") for part in path.parts[-2:]):
+            witness.check_inputs(path)
         found = identities(made)
         witness.tell(found, path.absolute())
         witness.known |= found
+
+
+def inputs_unchanged() -> None:
+    """Look whether all that is read is what it was; see :meth:`Witness.check_inputs`."""
+    for witness in _present:
+        witness.check_inputs()
 
 
 def may_replace(path: Path) -> bool:

@@ -1,0 +1,116 @@
+"""What a command reads, as it was when the command began, against what it is in the end.
+
+A file is known by its bytes and its time of change, so one that is only touched counts as changed:
+nobody could tell without reading all of it twice.  Of a folder the files count that were listed at
+the start, and not what is added to it meanwhile; hidden files, logs that grow and what libraries
+write beside the files that they read are no inputs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from selion.errors import InputChanged
+
+GROWING = (".jsonl", ".log")
+"""Endings of files to which lines are added: they may become larger."""
+NO_DATA = (".aux.xml", "-wal", "-shm", "-journal", ".tmp", ".part", ".lock", ".out", ".err", ".log")
+"""Endings of files in a folder that are no data."""
+MOST = 50_000
+"""Files of a folder that are looked at, the first ones by their names."""
+SIDES = {".shp": (".dbf", ".shx", ".prj", ".cpg")}
+"""Files that belong to one of another ending."""
+
+
+@dataclass
+class WatchedInputs:
+    """Files and folders that a command reads; it looks at times and sizes only."""
+
+    left_out: tuple[Path, ...] = ()
+    """Files and folders that the command writes."""
+    _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    """Bytes, and nanoseconds of the last change, of each file."""
+
+    def __post_init__(self) -> None:
+        self.left_out = tuple(map(_plain, self.left_out))
+
+    def add(self, path: Path) -> None:
+        """Look at a file, or at all in a folder; what is not there does not count."""
+        path = _plain(path)
+        files = _below(path, self.left_out) if path.is_dir() else _with_others(path)
+        for file in files:
+            if file not in self._seen and not self._is_written(file):
+                state = _state(file)
+                if state is not None:
+                    self._seen[file] = state
+
+    def drop(self, path: Path) -> None:
+        """Forget a file or folder that the command itself replaces."""
+        path = _plain(path)
+        if path in self._seen:
+            del self._seen[path]
+        elif path.is_dir():
+            for file in [one for one in self._seen if one.is_relative_to(path)]:
+                del self._seen[file]
+
+    def check(self) -> None:
+        """Refuse to go on with what was read of files that were changed since.
+
+        Raises
+        ------
+        InputChanged
+            If one is another one now, or gone.
+        """
+        for file, before in self._seen.items():
+            now = _state(file)
+            if now == before:
+                continue
+            if now is None:
+                if not os.path.lexists(file):
+                    raise InputChanged.of(_said(file), "removed")
+            elif file.suffix.lower() not in GROWING or now[0] < before[0]:
+                raise InputChanged.of(_said(file), "changed")
+
+    def _is_written(self, file: Path) -> bool:
+        return any(file == one or one in file.parents for one in self.left_out)
+
+
+def _plain(path: Path) -> Path:
+    """Return the one name of a place, though it may be a link."""
+    return path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
+
+
+def _said(file: Path) -> str:
+    here = Path.cwd().resolve()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        about = file.stat()
+    except OSError:  # a folder that is away for a moment is no other file
+        return None
+    return about.st_size, about.st_mtime_ns
+
+
+def _with_others(path: Path) -> Iterator[Path]:
+    """Yield a file and the files that it cannot be read without."""
+    yield path
+    yield from (path.with_suffix(one) for one in SIDES.get(path.suffix.lower(), ()))
+
+
+def _below(folder: Path, left_out: tuple[Path, ...]) -> Iterator[Path]:
+    count = 0
+    for inner, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            one for one in folders if one[0] != "." and Path(inner, one) not in left_out
+        )
+        for name in sorted(names):
+            if name[0] != "." and not name.lower().endswith(NO_DATA):
+                yield Path(inner, name)
+                count += 1
+        if count >= MOST:
+            return
