@@ -29,7 +29,6 @@ from selion.errors import (
     OutputFailed,
     UnreadableFile,
 )
-from selion.store.identity import LISTS, sources
 from selion.store.inputs import WatchedInputs
 from selion.store.leftovers import NOTE, WORKS
 from selion.store.lock import leased
@@ -148,6 +147,8 @@ def _watched(name: str, values: Mapping[str, Any]) -> WatchedInputs | None:
 
 def _pointed(place: Path) -> list[Path]:
     """Return a file, and the files here that it points to."""
+    from selion.store.identity import LISTS, sources
+
     if place.suffix.lower() not in LISTS:
         return [place]
     try:
