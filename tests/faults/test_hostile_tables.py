@@ -14,6 +14,7 @@ from option_inputs import table_of
 from selion import fields
 from selion.cli.main import cli
 from selion.errors import SelionError
+from selion.store.parquet import parquet_metadata, parquet_schema
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 VERBS = {
@@ -77,6 +78,7 @@ HOSTILE = {
             shapely.Polygon([(12, 50), (12.001, np.nan), (12.002, 50), (12, 50)])
         )
     ),
+    "empty": shaped(lambda _: shapely.to_wkb(shapely.Polygon())),
     "ids of nothing": lambda table: other_type(
         table, "id", pa.array([None] * len(table), pa.string())
     ),
@@ -116,8 +118,10 @@ def test_hostile_tables(name, verb, tables, tmp_path, monkeypatch):
     done = run(verb, path, tables[1], tmp_path, monkeypatch)
     if name in HARMLESS:
         assert done.exit_code == 0, done.exception
-    elif verb == "merge" and name not in ("nan", "no id", "ids of nothing"):
+    elif verb == "merge" and name not in ("no id", "ids of nothing"):
         assert done.exception is not None, "it would be in the map"
+        if name in ("nan", "empty"):
+            assert "holds 1 field without an outline, or with corners" in str(done.exception)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -143,3 +147,15 @@ def test_shapes_alone_are_merged(tmp_path):
     read = fields.read_fields(tmp_path / "m")
     assert sorted(read.geometry.bounds["minx"]) == [12, 12.02]
     assert read["id"].is_unique
+
+
+def test_a_column_whose_name_is_no_text_is_said(tables, tmp_path):
+    """The bytes of the footer are changed where they name a column."""
+    path = tmp_path / "fields.parquet"
+    table = pq.read_table(tables[0])
+    table = table.append_column("extra_name", table["id"])
+    pq.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"extra_name", b"extra_\xffame"))
+    for read in (fields.read_fields, parquet_schema, parquet_metadata):
+        with pytest.raises(SelionError, match="damaged"):
+            read(path)

@@ -17,7 +17,7 @@ import numpy as np
 
 from selion import fields
 from selion.country.partitions import INDEX, PART
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput, UnreadableFile, counted
 from selion.fields.schema import COLUMNS, Origin
 from selion.grid import LONLAT, is_lonlat
 from selion.store.address import Place, RemotePath, locate, open_bytes
@@ -96,6 +96,7 @@ class JobTable:
         check_polygons(table["geometry"], str(self.path))
         shapes = decoded(table["geometry"].to_numpy(), str(self.path))
         if is_lonlat(self.crs) and "bbox" in table.column_names:
+            self._check_placed(table, shapes)
             return table
         import shapely
         from pyproj import Transformer
@@ -105,7 +106,25 @@ class JobTable:
             shapes = shapely.orient_polygons(
                 shapely.transform(shapes, mover.transform, interleaved=False)
             )
+        self._check_placed(table, shapes)
         return with_shapes(table, shapes)
+
+    def _check_placed(self, table: pa.Table, shapes: np.ndarray) -> None:
+        """Refuse fields without an outline, and corners without a place (NaN, infinite)."""
+        import shapely
+
+        points, owner = shapely.get_coordinates(shapes, return_index=True)
+        lost = shapely.is_empty(shapes)
+        lost[owner[~np.isfinite(points).all(1)]] = True
+        if lost.any():
+            name = (
+                table["id"][int(lost.argmax())] if "id" in table.column_names else "without an id"
+            )
+            raise BadInput(
+                f"{self.path} holds {counted(int(lost.sum()), 'field')} without an outline, or "
+                f"with corners without a place (NaN), such as {name}: repair them, or leave them "
+                "out."
+            )
 
 
 def with_shapes(table: pa.Table, shapes: np.ndarray) -> pa.Table:

@@ -65,10 +65,9 @@ def parquet_file(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
         If it is damaged, also where that shows within the block only.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if not isinstance(place, RemotePath):
-        with pq.ParquetFile(place, **options) as file:
+        with _opened(place, place, options) as file:
             try:
                 yield file
             except OSError as error:
@@ -82,8 +81,17 @@ def parquet_file(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
         return
     # one request for the columns of a row group, not one for each
     options = {"pre_buffer": True} | options
-    with open_bytes(place) as raw, pq.ParquetFile(raw, **options) as file:
+    with open_bytes(place) as raw, _opened(place, raw, options) as file:
         yield file
+
+
+def _opened(place: Place, raw: Any, options: dict[str, Any]) -> pq.ParquetFile:
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(raw, **options)
+    except UnicodeDecodeError as error:  # a name of a column
+        raise _damaged(place, error) from error
 
 
 def parquet_metadata(place: Place) -> pq.FileMetaData:
