@@ -51,6 +51,31 @@ def test_fields_at_both_ends_of_the_world_are_not_looked_for_in_all_of_it(base, 
     assert max(steps) <= 8
 
 
+def test_a_field_on_both_sides_of_the_antimeridian_is_drawn_where_it_is(base, tmp_path):
+    """Its box reaches around the globe: it was looked for in 512 squares."""
+    both = shapely.MultiPolygon(
+        [shapely.box(179.9, 10, 180, 10.1), shapely.box(-180, 10, -179.9, 10.1)]
+    )
+    steps = []
+    country.write_tiles(
+        written(base, [both, BOX], tmp_path / "x.parquet"), tmp_path / "x.pmtiles", finest=9,
+        on_step=lambda *said: steps.append(said[2]),
+    )  # fmt: skip
+    assert max(steps) == 3
+
+
+@pytest.mark.parametrize(
+    "shape", [shapely.box(-180, -85, 180, 85), shapely.box(-179, 20, 179, 20.1)]
+)
+def test_tiles_of_a_field_as_wide_as_the_world_are_refused(shape, base, tmp_path):
+    """Its tiles at zoom 12 are sixteen million."""
+    with pytest.raises(SelionError, match="and is no field: leave it out"):
+        country.write_tiles(
+            written(base, [BOX, shape], tmp_path / "x.parquet"), tmp_path / "x.pmtiles"
+        )
+    assert not (tmp_path / "x.pmtiles").exists()
+
+
 @pytest.mark.parametrize(
     "shape",
     [

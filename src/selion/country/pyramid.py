@@ -19,7 +19,7 @@ import selion
 from selion import store
 from selion.country.cells import degrees, places_of
 from selion.country.lookup import opened, scan
-from selion.country.partitions import Maps, open_maps
+from selion.country.partitions import Maps, Partition, open_maps
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, counted
 from selion.fields.mvt import EXTENT, TileLayer, TileRings, encode_layer, flatten, squares
@@ -37,7 +37,8 @@ CHUNK = 9
 """Zoom at which fields begin, and whose tiles are worked on one after the other: 78 km wide at the
 equator."""
 WIDE = 64
-"""Chunks in a partition's box above which those of its fields are looked at."""
+"""Chunks in a partition's box above which those of its fields are looked at, and in a field's those
+of its parts; in that of a part they are more than any field has."""
 FINEST = 12
 """Zoom of the finest tiles; viewers enlarge them further."""
 GRID = 32
@@ -138,25 +139,73 @@ def _chunks(maps: Maps) -> list[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
     for part in maps.parts:
         whole = _squares(np.array([part.box], np.float64))
-        if np.prod(whole[:, 2:] - whole[:, :2] + 1) > WIDE:
+        if (_many(whole) > WIDE).any():
             with opened(part) as file:
                 batches = [
                     _squares(boxes_of(pa.Table.from_batches([batch])))
                     for batch in file.iter_batches(columns=["bbox"])
                 ]
             whole = np.unique(np.concatenate([whole[:0], *batches]), axis=0)
+        if (wide := _many(whole) > WIDE).any():
+            whole = np.concatenate([whole[~wide], _squares_of_parts(part)])
         for left, top, right, bottom in whole.tolist():
             found |= set(product(range(left, right + 1), range(top, bottom + 1)))
     return sorted(found, key=lambda place: tile_number(CHUNK, *place))
 
 
-def _squares(boxes: np.ndarray) -> np.ndarray:
-    """Return the (m, 4) first and last columns and rows of chunks under (n, 4) boxes, each once."""
-    west, south, east, north = boxes[np.isfinite(boxes).all(axis=1)].T
+def _squares_of_parts(part: Partition) -> np.ndarray:
+    """Return the chunks under the parts of fields whose boxes are wide.
+
+    What lies on both sides of the antimeridian has a box around the globe, and two small parts.
+
+    Raises
+    ------
+    BadInput
+        If a part is wider than any field: its tiles would never come to an end.
+    """
+    import pyarrow as pa
+    import shapely
+
+    found = [np.empty((0, 4), np.int64)]
+    with opened(part) as file:
+        for batch in file.iter_batches(columns=["bbox", "geometry", "id"]):
+            table = pa.Table.from_batches([batch])
+            boxes = boxes_of(table)
+            boxes[~np.isfinite(boxes).all(axis=1)] = 0
+            table = table.filter(_many(_sides(boxes)) > WIDE)
+            parts, owner = shapely.get_parts(
+                decoded(table["geometry"].to_numpy(), "The map"), return_index=True
+            )
+            sides = _sides(np.nan_to_num(shapely.bounds(parts).reshape(-1, 4)))
+            if (wide := _many(sides) > WIDE).any():
+                west, south, east, north = parts[int(wide.argmax())].bounds
+                raise BadInput(
+                    f"Field {table['id'][int(owner[wide.argmax()])]} reaches from {west:.4f}, "
+                    f"{south:.4f} to {east:.4f}, {north:.4f} degrees, and is no field: leave it "
+                    "out."
+                )
+            found.append(sides)
+    return np.concatenate(found)
+
+
+def _many(sides: np.ndarray) -> np.ndarray:
+    """Return the number of chunks under each of (n, 4) first and last columns and rows."""
+    count: np.ndarray = np.prod(sides[:, 2:] - sides[:, :2] + 1, axis=1)
+    return count
+
+
+def _sides(boxes: np.ndarray) -> np.ndarray:
+    """Return the (n, 4) first and last columns and rows of chunks under (n, 4) finite boxes."""
+    west, south, east, north = boxes.T
     left, top = _mercator(west, north)
     right, bottom = _mercator(east, south)
     sides = np.stack([left, top, right, bottom], axis=1) * 2**CHUNK
-    return np.unique(np.clip(sides.astype(np.int64), 0, 2**CHUNK - 1), axis=0)
+    return np.clip(sides.astype(np.int64), 0, 2**CHUNK - 1)
+
+
+def _squares(boxes: np.ndarray) -> np.ndarray:
+    """Return the (m, 4) first and last columns and rows of chunks under (n, 4) boxes, each once."""
+    return np.unique(_sides(boxes[np.isfinite(boxes).all(axis=1)]), axis=0)
 
 
 def _mercator(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
