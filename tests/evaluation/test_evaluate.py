@@ -27,11 +27,11 @@ from selion.grid import whole
 from selion.labels import Instances, LabelMap, class_labels
 from selion.metrics import ScoreOptions, object_scores, regular_grid
 from selion.prediction import PredictOptions
+from selion.prediction.look_together import alike
 from selion.raster import Raster
 from selion.reports.evaluation import case_figures, write_report
 from selion.sample import Sample
 from selion.segmenter import InputSpec, Scaling, Segmenter
-from selion.training.run import other_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 GRID = GeoBox((128, 128), Affine(10, 0, 600000, 0, -10, 5300000), "EPSG:32633")
@@ -458,8 +458,8 @@ def test_chips_of_other_numbers_are_converted_together_as_on_a_map():
         replace(one, image=replace(one.image, values=(one.image.values + 2000).astype(np.uint16)))
         for one in samples
     ]
-    assert not other_numbers(samples, Bright().inputs)
-    assert "2000 was added" in other_numbers(moved, Bright().inputs)[0]
+    assert not alike([one.image for one in samples], Bright().inputs)[1]
+    assert "2000 was added" in alike([one.image for one in moved], Bright().inputs)[1][0]
     options = replace(QUICK, baselines=False)
     plain = evaluate({"m": Bright()}, samples, options=options)
     shifted = evaluate({"m": Bright()}, moved, options=options)

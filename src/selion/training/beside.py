@@ -41,6 +41,11 @@ SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of the start's weights that are tried where the held-out chips choose."""
 UNJUDGED = 0.75
 """The share where no chip is held out that could choose."""
+SURE = 2.0
+"""Standard errors by which an average has to be better than the start to replace it."""
+DISAGREE = 0.25
+"""Share of objects, at least, on which two models answer independently of each other: a few chips
+on which they happen to agree do not make a small gain sure."""
 LITTLE_CHIPS, LITTLE_FIELDS = 20, 100
 """Below so many training chips or fields it is said that they are few."""
 
@@ -115,10 +120,17 @@ class StartBeside:
         keep = f"selion map IMAGE -m {shlex.quote(self.use)} -o fields.parquet"
         cure = "more fields from other places or a lower schedule.lr may help"
         if self.kept:
+            best = max((one.scores.judged for one in self.tried[1:]), default=0.0)
+            above = (
+                f"is above its own {measure} of {self.scores.judged:.3f}{theirs}"
+                if not best > self.scores.judged
+                else f"is surely better: the best has {measure} {best:.3f} and {self.name} itself "
+                f"{self.scores.judged:.3f}{theirs}, and so few fields can differ that much by luck"
+            )
             return (
                 f"On the same {chips} no average of the trained weights and those of {self.name} "
-                f"is above its own {measure} of {self.scores.judged:.3f}{theirs}: what was "
-                f"written is {self.name} itself. Keep mapping with it: {keep}; {cure}."
+                f"{above}: what was written is {self.name} itself. Keep mapping with it: {keep}; "
+                f"{cure}, and model.keep_start=0 writes what was trained alone."
             )
         both = (
             f"On the same {chips} {measure} is {self.new.scores.judged:.3f} of the new model{ours} "
@@ -191,7 +203,8 @@ def settle(
 
     ``model.keep_start`` is the share of the start.  Where it is "auto", the held-out chips choose
     it among :data:`SHARES` (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022,
-    section 3), the start as it maps among them, so that what is exported is never worse there.
+    section 3), and the start as it maps stays where none is :func:`surely_better`, so that what
+    is exported is never worse there, and no lucky choice among many is taken for a gain.
     They also choose between watershed and the start's learnt score, which goes along if it is at
     least as good.  Where not all tensors of the network are the start's (another number of bands
     or classes), nothing is averaged.
@@ -331,10 +344,44 @@ def _alike(card: ModelCard, start: _Start) -> bool:
 
 
 def _best(tried: Sequence[KeptShare]) -> KeptShare:
-    """Return the first of the best; where nothing can be judged, the one nearest UNJUDGED."""
+    """Return the first of the best, or the start, which comes first, where that is not surely so.
+
+    Where nothing can be judged, the one nearest UNJUDGED.
+    """
     if not any(_finite(one.scores) for one in tried):
         return min(tried, key=lambda one: (abs(one.share - UNJUDGED), one.score is not None))
-    return max(tried, key=lambda one: one.scores.judged if _finite(one.scores) else -1.0)
+    best = max(tried, key=lambda one: one.scores.judged if _finite(one.scores) else -1.0)
+    first = tried[0]
+    is_start = first.share == 1 and _finite(first.scores)
+    return first if is_start and not surely_better(best.scores, first.scores) else best
+
+
+def surely_better(new: Scores, start: Scores) -> bool:
+    """Say whether scores are better by more than :data:`SURE` standard errors.
+
+    Parameters
+    ----------
+    new, start : Scores
+        Of the same chips.
+
+    Notes
+    -----
+    The error is that of the paired bootstrap over chips.  A few chips show too little of it: for
+    objects it is at least that of two proportions of as many objects, p (1 - p) / n each, that
+    differ in a share of :data:`DISAGREE`.  The best of many has been chosen, which two errors make
+    up for: of 16 independent tries at no gain the best is 1.8 errors above on average.
+    """
+    gain, judged = new.judged - start.judged, start.metric
+    found = metrics.paired_bootstrap(
+        new.rows(judged), start.rows(judged), STATISTICS[judged], draws=1000
+    )
+    error = found.detectable / 2.8 if np.isfinite(found.detectable) else 0.0
+    if judged == "object_f1":
+        hits, extra, missed = start.counts[:, :3].sum(0).tolist()
+        number = max(hits + (extra + missed) / 2, 1.0)
+        middle = (start.judged + new.judged) / 2
+        error = max(error, float(np.sqrt(2 * DISAGREE * middle * (1 - middle) / number)))
+    return gain > 0 and gain >= SURE * error
 
 
 def _averaged(trained: Trained, start: _Start, share: float) -> dict[str, torch.Tensor]:

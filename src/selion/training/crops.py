@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from selion.classes import FTW2, FTW3, IGNORE, ClassScheme
 from selion.errors import BadInput, BandMismatch, GridMismatch
 from selion.grid import Roi, ground_sampling_distance
 from selion.labels import Instances, class_labels
+from selion.prediction.band_names import read_names
+from selion.prediction.bands import choose_bands
 from selion.raster import Raster
 from selion.sample import Sample
 from selion.training.augmentation import TrainingWindow, augment
@@ -353,12 +356,18 @@ def _averaged(pixels: np.ndarray, fold: int) -> np.ndarray:
 def _bands(sample: Sample, recipe: Recipe) -> list[int]:
     """Return the places of the recipe's bands in the image.
 
-    By name, or one to one where the image has as many and none of these names.
+    By name, by what names mean (B04 is red), or one to one where the image has as many bands and
+    none of its names says anything.
     """
     have, wanted = sample.image.bands, recipe.input.bands
     if set(wanted) <= set(have):
         return [have.index(name) for name in wanted]
-    if len(have) == len(wanted) and not set(wanted) & set(have):
+    if all(one.is_known for one in read_names(wanted)) and any(
+        one.is_known for one in read_names(have)
+    ):
+        with suppress(BandMismatch):  # our own sentence tells what to do here
+            return list(choose_bands(have, wanted)[0])
+    elif len(have) == len(wanted) and not set(wanted) & set(have):
         return list(range(len(wanted)))
     raise BandMismatch(
         f"{sample.key} has the bands {', '.join(have)}, but the recipe wants {', '.join(wanted)}: "

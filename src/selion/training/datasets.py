@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selion import data
+from selion import data, store
 from selion.classes import FTW2, FTW3, IGNORE
-from selion.errors import BadInput
+from selion.errors import BadInput, SelionError
+from selion.grid import ground_sampling_distance
+from selion.models import find_card
 from selion.sample import Sample, known_keys
 from selion.training.class_mapping import is_outlines, placed
 from selion.training.crops import make_view, object_classes, takes_objects
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 DRAWS = 20
 """Own polygons: so many draws of splits are tried until both have a chip."""
+TIMES = 3.0
+"""So much the pixels of own images may be larger or smaller than those at which a start maps."""
 TRIES = 64
 """Windows that are cut, at most, until one holds a pixel to learn from; nearly always the first
 does."""
@@ -53,6 +57,55 @@ def open_samples(recipe: Recipe) -> tuple[Dataset | Mixture, Dataset | Mixture]:
     if spec.mix:
         return _mixtures(recipe)
     return _single(recipe)
+
+
+def at_scale_of_start(recipe: Recipe) -> Recipe:
+    """Return a recipe whose windows have the pixels at which its start maps such images.
+
+    A model of 1.65 to 4.5 m maps an image of 1 m at 1.65 m; weights that are kept near it want to
+    learn, and to map, at this scale.  The recipe stays as it is where it names distances itself,
+    where the start is not kept (``model.keep_start = "auto"``) or has other bands, for
+    photographs, and where the scales are further apart than :data:`TIMES`: what is outlined on
+    pixels of 0.1 m may be too small to be seen in those of the start.
+
+    Raises
+    ------
+    BadInput, UnreadableFile, UnknownName
+        If the recipe's data cannot be opened.
+    """
+    said = recipe.input.gsd or recipe.crops.gsd or recipe.crops.zoom or recipe.input.dates
+    if said or recipe.data.mix or recipe.model.keep_start != "auto" or not recipe.model.start_from:
+        return recipe
+    try:
+        theirs = find_card(_model_of(recipe.model.start_from)).inputs
+    except SelionError:
+        return recipe  # what is not here is refused where it is loaded
+    if theirs.gsd is None or theirs.bands != recipe.input.bands or theirs.dates:
+        return recipe
+    native = _native(recipe)
+    working = theirs.working_gsd(native)
+    if native is None or working is None or not 1 / TIMES <= working / native <= TIMES:
+        return recipe
+    made = replace(recipe, input=replace(recipe.input, gsd=theirs.gsd))
+    if math.isclose(working, native, rel_tol=0.01):
+        return made  # windows are cut as they are
+    return replace(made, crops=replace(recipe.crops, gsd=(working, working)))
+
+
+def _model_of(start_from: str) -> str:
+    inner = Path(start_from).expanduser() / "model"
+    return str(inner) if inner.is_dir() else start_from
+
+
+def _native(recipe: Recipe) -> float | None:
+    """Return the metres of a pixel of a recipe's image, or of its first sample."""
+    if recipe.data.image and recipe.data.polygons:
+        image = store.open_raster(Path(recipe.data.image).expanduser())
+        return ground_sampling_distance(image.grid)
+    if recipe.data.image or not recipe.data.dataset:
+        return None
+    training, _ = _single(recipe)
+    return ground_sampling_distance(training[0].image.grid) if len(training) else None
 
 
 def _mixtures(recipe: Recipe) -> tuple[Mixture, Dataset | Mixture]:
@@ -139,24 +192,34 @@ def _own_polygons(recipe: Recipe) -> Dataset:
     area = Path(spec.area).expanduser() if spec.area else None
     classes = FTW3 if is_outlines(recipe.classes) else recipe.classes
     burning = Burning(width=spec.boundary_width)
+    size = chip_size(recipe, image)
     labelled = Labelled(polygons, area, burning=burning, classes=classes, complete=spec.complete)
     name = f"{image.stem} with {polygons.stem}"
     if not spec.block_km:
         return load_polygons(
-            [image], labelled, Chips(recipe.window, land=Strips(spec.validation_share)), name=name
+            [image], labelled, Chips(size, land=Strips(spec.validation_share)), name=name
         )
     lands = (
         Land(spec.block_km, spec.validation_share, 0.0, recipe.seed + k)
         for k in range(DRAWS if spec.validation_share else 1)
     )
     drawn = (
-        load_polygons([image], labelled, Chips(recipe.window, land=land, fallback=False), name=name)
+        load_polygons([image], labelled, Chips(size, land=land, fallback=False), name=name)
         for land in lands
     )
     first = next(drawn)
     return next(
         (found for found in (first, *drawn) if {"train", "val"} <= set(found.splits)), first
     )
+
+
+def chip_size(recipe: Recipe, image: Path) -> int:
+    """Return the edge of chips in the image's pixels: what a window covers."""
+    if recipe.crops.mode == "random" or recipe.crops.gsd is None:
+        return recipe.window
+    native = ground_sampling_distance(store.open_raster(image).grid)
+    times = 1.0 if native is None else recipe.crops.gsd[0] / native
+    return max(math.ceil(recipe.window * times - 1e-6), 8)
 
 
 def _part(

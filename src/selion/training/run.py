@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,18 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selion import store
+from selion.data.dataset import Dataset
 from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
 from selion.models import ModelCard, build_network, export
 from selion.models.architectures import check_window
 from selion.models.card import StartingPoint
 from selion.models.foundation.cards import EncoderCard, encoder_cards
 from selion.models.toml import to_toml
-from selion.prediction.look_together import MOST, alike
+from selion.prediction.look_together import MOST, Conversion, conversion_of
 from selion.progress import OnStep, silent
+from selion.raster import Source
 from selion.sample import Sample
-from selion.segmenter import InputSpec
 from selion.training.checkpoint import BEST, STATE, check_same, load_facts
-from selion.training.datasets import check_samples, fingerprint, open_samples
+from selion.training.datasets import (
+    at_scale_of_start,
+    check_samples,
+    fingerprint,
+    open_samples,
+)
 from selion.training.log import LOG
 from selion.training.mixture import Mixture, epoch_length
 from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
@@ -80,6 +86,7 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
         If recipe and data do not fit; see :mod:`selion.training.datasets`.
     """
     _check_batch(recipe)
+    recipe = at_scale_of_start(recipe)
     training, validation = open_samples(recipe)
     return plan_samples(recipe, training, validation, origin_of(training))
 
@@ -98,6 +105,7 @@ def plan_samples(
         As :func:`plan_training`.
     """
     _check_batch(recipe)
+    samples, validation, told = converted(samples, validation, recipe)
     shares = check_samples(samples, recipe)
     _check_epoch(recipe, samples)
     seen = ", ".join(
@@ -114,7 +122,7 @@ def plan_samples(
         from selion.training.beside import little_notes
 
         said += little_notes(samples, validation)
-    said += other_numbers(samples, recipe.input.spec())
+    said += told
     if not len(validation):
         said.append("There is no validation split: the model will have no scores.")
     start = starts_of(recipe)
@@ -125,6 +133,8 @@ def plan_samples(
         f"{origin.source}, {len(samples):,} samples, {recipe.schedule.epochs} epochs, recipe "
         f"{recipe.name}, seed {recipe.seed}"
     )
+    if told:
+        training += f"; images: {' '.join(told)}"
     card = ModelCard(
         recipe.name,
         recipe.input.spec(),
@@ -141,19 +151,50 @@ def plan_samples(
     return TrainingPlan(recipe, samples, validation, card, tuple(said))
 
 
-def other_numbers(samples: Sequence[Sample], inputs: InputSpec) -> list[str]:
-    """Warn of images that a map would convert first: what is learnt from them fits no map."""
+def converted(
+    samples: Sequence[Sample], validation: Sequence[Sample], recipe: Recipe
+) -> tuple[Sequence[Sample], Sequence[Sample], tuple[str, ...]]:
+    """Return samples in the numbers that a map feeds the model, and what was done.
+
+    See :func:`selion.prediction.look_together.conversion_of`: what chips are is told by all of
+    them together, those held out as well.  The parts of a mixture are looked at each by itself.
+    """
+    if not isinstance(samples, Mixture):
+        both = [*_spread(samples), *_spread(validation)]
+        how = conversion_of([one.image for one in both], recipe.input.spec())
+        return _as(samples, how), _as(validation, how), (*how.said, *how.doubts)
+    hows = {
+        part.name: conversion_of([one.image for one in _spread(part)], made.input.spec())
+        for part, made in zip(samples.parts, samples.recipes, strict=True)
+    }
+    found = [
+        replace(one, parts=tuple(_as(part, hows[part.name]) for part in one.parts))
+        if isinstance(one, Mixture)
+        else _as(one, hows.get(getattr(one, "name", ""), Conversion()))
+        for one in (samples, validation)
+    ]
+    told = (text for how in hows.values() for text in (*how.said, *how.doubts))
+    return found[0], found[1], tuple(dict.fromkeys(told))
+
+
+def _spread(samples: Sequence[Sample]) -> list[Sample]:
+    """Open some samples, spread over all."""
     step = max(1, len(samples) // MOST)
-    images = [samples[k].image for k in range(0, len(samples), step)][:MOST]
-    _, told = alike(images, inputs)
-    if not told:
-        return []
-    said = (
-        f"Warning: {' '.join(told)} So a map does before it asks the model; chips are learnt from "
-        "as they are. Make them of the image in digital numbers, or the model is mapped on "
-        "other numbers than it learnt from."
-    )
-    return [said]
+    return [samples[k] for k in range(0, len(samples), step)][:MOST]
+
+
+def _as(samples: Sequence[Sample], how: Conversion) -> Sequence[Sample]:
+    """Return samples whose images are converted when they are opened."""
+    if not how.kinds:
+        return samples
+    if isinstance(samples, Dataset):
+        entries = (replace(one, image=partial(_opened, one.image, how)) for one in samples.entries)
+        return replace(samples, entries=tuple(entries))
+    return [replace(one, image=how(one.image)) for one in samples]
+
+
+def _opened(image: Callable[[], Source], how: Conversion) -> Source:
+    return how(image())
 
 
 def starts_of(recipe: Recipe) -> tuple[StartingPoint, ...]:
