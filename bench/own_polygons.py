@@ -102,6 +102,7 @@ def fold_of(count: int, number: int, folder: Path) -> Fold:
         return Fold(own, [images[k] for k in own], test)
     west, east = [], []
     for path, sample in zip(images, samples, strict=True):
+        assert sample.instances is not None
         height, width = sample.image.grid.shape
         kept = width - EAST - GAP
         with rasterio.open(path) as file:

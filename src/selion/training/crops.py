@@ -366,7 +366,9 @@ def _bands(sample: Sample, recipe: Recipe) -> list[int]:
         one.is_known for one in read_names(have)
     ):
         with suppress(BandMismatch):  # our own sentence tells what to do here
-            return list(choose_bands(have, wanted)[0])
+            chosen, doubt = choose_bands(have, wanted)
+            if not doubt:  # such as the first of two dates, of which nobody asked for one
+                return list(chosen)
     elif len(have) == len(wanted) and not set(wanted) & set(have):
         return list(range(len(wanted)))
     raise BandMismatch(

@@ -168,7 +168,7 @@ def converted(
         for part, made in zip(samples.parts, samples.recipes, strict=True)
     }
     found = [
-        replace(one, parts=tuple(_as(part, hows[part.name]) for part in one.parts))
+        replace(one, parts=tuple(_dataset_as(part, hows[part.name]) for part in one.parts))
         if isinstance(one, Mixture)
         else _as(one, hows.get(getattr(one, "name", ""), Conversion()))
         for one in (samples, validation)
@@ -185,12 +185,16 @@ def _spread(samples: Sequence[Sample]) -> list[Sample]:
 
 def _as(samples: Sequence[Sample], how: Conversion) -> Sequence[Sample]:
     """Return samples whose images are converted when they are opened."""
+    if isinstance(samples, Dataset):
+        return _dataset_as(samples, how)
+    return [replace(one, image=how(one.image)) for one in samples] if how.kinds else samples
+
+
+def _dataset_as(samples: Dataset, how: Conversion) -> Dataset:
     if not how.kinds:
         return samples
-    if isinstance(samples, Dataset):
-        entries = (replace(one, image=partial(_opened, one.image, how)) for one in samples.entries)
-        return replace(samples, entries=tuple(entries))
-    return [replace(one, image=how(one.image)) for one in samples]
+    entries = (replace(one, image=partial(_opened, one.image, how)) for one in samples.entries)
+    return replace(samples, entries=tuple(entries))
 
 
 def _opened(image: Callable[[], Source], how: Conversion) -> Source:
