@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 import torch
 from scipy import ndimage
 
-from selion import prediction
+from selion import prediction, store
+from selion.data import load_dataset
+from selion.data.make import make_dataset
+from selion.data.polygons import Chips, Labelled
+from selion.data.strips import Strips
 from selion.errors import BandMismatch
+from selion.grid import whole
 from selion.labels import Instances
-from selion.raster import Raster
+from selion.raster import STATED, Raster
 from selion.sample import Sample
 from selion.training import loop
 from selion.training.mixture import Mixture
@@ -169,3 +176,22 @@ def test_parts_of_a_mixture_are_looked_at_each_by_itself():
     np.testing.assert_allclose(
         plan.validation[0].image.read(here).values, LAND[0].image.values, atol=0.01
     )
+
+
+def test_what_a_product_says_of_its_numbers_is_not_guessed_again_from_its_chips(tmp_path):
+    """Haze of 1000 over a product: its chips, once cut, looked as if 1000 had been added."""
+    hazy = moved(lambda v: v + 1000.0, np.uint16)[0].image
+    image = tmp_path / "scene.tif"
+    with store.create_cog(
+        image, hazy.grid, COLOURS, np.uint16, tags={STATED: ",".join(COLOURS)}
+    ) as s:
+        s.write(whole(hazy.grid), hazy.values)
+    left, bottom, right, top = hazy.grid.extent.boundingbox
+    boxes = [shapely.box(left + 20, bottom + 20, right - 40, top - 20)]
+    geopandas.GeoDataFrame(geometry=boxes, crs=hazy.grid.crs).to_file(tmp_path / "fields.gpkg")
+    labelled = Labelled(tmp_path / "fields.gpkg", complete=True)
+    make_dataset([image], labelled, tmp_path / "chips", Chips(32, land=Strips(0.2)))
+    samples = load_dataset(tmp_path / "chips").select("train")
+    plan = plan_samples(MADE, samples)
+    assert not any("was added" in text for text in plan.notes)
+    assert plan.samples[0].image.read((slice(0, 32), slice(0, 32))).values.min() > 900

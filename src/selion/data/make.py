@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,8 +24,11 @@ from selion.errors import BadInput
 from selion.grid import whole
 from selion.labels import LabelMap
 from selion.progress import OnStep, silent
+from selion.raster import STATED
 from selion.sample import Sample
 
+KEPT = (STATED, "input_bands", "provenance")
+"""Tags of an image that its chips keep: what its numbers and bands are need not be guessed."""
 WRITERS = 4
 """Chips that are written at the same time."""
 
@@ -172,7 +175,9 @@ def _write(folder: Path, classes: ClassScheme, sample: Sample | None) -> _Chip |
         return None
     image = sample.image.read(whole(sample.image.grid))
     nodata = float("nan") if image.dtype.kind == "f" else None
-    _save(folder / "images" / f"{sample.key}.tif", sample, image.values, image.bands, nodata)
+    known = {tag: sample.image.tags[tag] for tag in KEPT if tag in sample.image.tags}
+    path = folder / "images" / f"{sample.key}.tif"
+    _save(path, sample, image.values, image.bands, nodata, known)
     if sample.labels is not None:
         _save(
             folder / "labels" / f"{sample.key}.tif",
@@ -209,10 +214,16 @@ def _write(folder: Path, classes: ClassScheme, sample: Sample | None) -> _Chip |
 
 
 def _save(
-    path: Path, sample: Sample, values: np.ndarray, bands: Sequence[str], nodata: float | None
+    path: Path,
+    sample: Sample,
+    values: np.ndarray,
+    bands: Sequence[str],
+    nodata: float | None,
+    tags: Mapping[str, str] | None = None,
 ) -> None:
-    with store.create_cog(path, sample.image.grid, bands, values.dtype, nodata=nodata) as sink:
-        sink.write(whole(sample.image.grid), values)
+    grid = sample.image.grid
+    with store.create_cog(path, grid, bands, values.dtype, nodata=nodata, tags=tags) as sink:
+        sink.write(whole(grid), values)
 
 
 def _declaration(dataset: Dataset, labelled: Labelled) -> str:
