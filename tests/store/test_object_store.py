@@ -4,8 +4,11 @@ blocks on them.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +17,10 @@ import numpy as np
 import pytest
 
 from predict_toys import Toy
+from selion.cli.running import placed
 from selion.errors import BadInput, FetchFailed, OutputExists, OutputFailed
 from selion.grid import whole
+from selion.pipeline.probabilities import RunReport
 from selion.prediction import (
     BlockJournal,
     JournalSource,
@@ -29,12 +34,14 @@ from selion.runners.processes import Processes
 from selion.store import (
     ObjectFolder,
     create_cog,
+    far_lease,
     fingerprint,
     identity,
     is_object_url,
     object_store,
     open_raster,
 )
+from selion.store.far_lease import FarLease, far_leased
 from selion.store.retry import RetryPolicy
 from strip_toys import image
 
@@ -175,6 +182,83 @@ def test_a_store_that_does_not_answer_is_one_sentence(store, folder, monkeypatch
         ObjectFolder(folder).get("a")
     with pytest.raises(OutputFailed, match="credentials"):
         ObjectFolder(folder).put("a", b"1")
+
+
+def lease_of(folder, **said):
+    """Put a lease there as a process wrote it that is here no more."""
+    told = {"token": "t", "where": "elsewhere", "process": [1, "1"], "until": time.time() + 90}
+    ObjectFolder(folder).put(".a.tif.lease", json.dumps(told | said).encode(), replace=True)
+
+
+def test_one_command_at_a_time_writes_an_object(store, folder):
+    place = ObjectFolder(folder)
+    with placed(f"{folder}/a.tif", None, force=False) as first:
+        with (
+            pytest.raises(BadInput, match=r"a.tif is being written by another command"),
+            placed(f"{folder}/a.tif", None, force=True),
+        ):
+            raise AssertionError("two write it")
+        with (
+            placed(f"{folder}/b.tif", None, force=False),
+            placed(f"{folder}/a.tif", None, force=True, dry=True),
+        ):
+            first.out.write_bytes(b"one")
+        first.publish(RunReport())
+    assert place.names() == {"a.tif": 3}
+
+
+def test_whoever_died_here_or_is_late_elsewhere_is_taken_over(store, folder):
+    lease_of(folder)
+    with pytest.raises(BadInput, match=r"the name is free in (8\d|90) s"):
+        FarLease(ObjectFolder(folder), "a.tif").take()
+    for dead in (
+        {"where": far_lease._where(), "process": [os.getpid(), "1"]},
+        {"until": time.time() - 1},
+        {"process": "nonsense"},
+        {"until": None},
+    ):
+        lease_of(folder, **dead)
+        with far_leased(ObjectFolder(folder), "a.tif"):
+            pass
+    assert ObjectFolder(folder).names() == {}
+
+
+def test_of_many_who_find_a_late_one_a_single_one_takes_over(store, folder):
+    lease_of(folder, until=time.time() - 1)
+    leases = [FarLease(ObjectFolder(folder), "a.tif") for _ in range(6)]
+
+    def taken(lease):
+        try:
+            lease.take()
+        except BadInput:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        held = [lease for lease, mine in zip(leases, pool.map(taken, leases), strict=True) if mine]
+    assert len(held) == 1
+    held[0].check()
+    lease_of(folder, token="another")
+    with pytest.raises(OutputFailed, match=r"took over .* nothing was sent"):
+        held[0].check()
+    held[0].give_back()
+    assert ObjectFolder(folder).has(".a.tif.lease"), "it belongs to another one now"
+
+
+def test_a_lease_whose_acknowledgement_was_lost_is_ours_and_is_renewed(store, folder, monkeypatch):
+    monkeypatch.setattr(far_lease, "RENEW", 0.01)
+    store.fault("PUT", ".a.tif.lease", "lost", 2)
+    with far_leased(ObjectFolder(folder), "a.tif") as lease:
+        first = ObjectFolder(folder).get(lease.name)
+        monkeypatch.setattr(far_lease, "LEASE", 500.0)
+        for _ in range(200):
+            if ObjectFolder(folder).get(lease.name) != first:
+                break
+            time.sleep(0.01)
+        else:
+            raise AssertionError("nobody renews it")
+        lease.check()
+    assert ObjectFolder(folder).names() == {}
 
 
 def block(seed=0):

@@ -38,7 +38,9 @@ def predict_command(
     began, given = time.monotonic(), opt.taken(running.RunChoice, values)
     with (
         reporter(quiet=given.quiet, as_json=given.as_json) as say,
-        running.placed(out, given.work, force=given.force or given.dry_run) as place,
+        running.placed(
+            out, given.work, force=given.force or given.dry_run, dry=given.dry_run
+        ) as place,
     ):
         if not given.dry_run:
             probabilities.check_output(place.out, given.force)

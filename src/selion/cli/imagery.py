@@ -355,7 +355,9 @@ def composite_command(
         opt.refuse_given(["price"], NO_PRICE)
     with (
         reporter(quiet=given.quiet, as_json=given.as_json) as say,
-        running.placed(out, given.work, force=given.force or given.dry_run) as place,
+        running.placed(
+            out, given.work, force=given.force or given.dry_run, dry=given.dry_run
+        ) as place,
     ):
         _check(place, tiles, force=given.force, dry_run=given.dry_run)
         kept = None if given.dry_run else areas.work_folder(place.out, place.work)

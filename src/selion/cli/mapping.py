@@ -70,7 +70,9 @@ def map_command(
     began, given = time.monotonic(), opt.taken(running.RunChoice, values)
     with (
         reporter(quiet=given.quiet, as_json=given.as_json) as say,
-        running.placed(out, given.work, force=given.force or given.dry_run) as place,
+        running.placed(
+            out, given.work, force=given.force or given.dry_run, dry=given.dry_run
+        ) as place,
     ):
         if not given.dry_run:
             opt.refuse_given(["price"], area.NO_PRICE)

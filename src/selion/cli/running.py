@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from selion.store.atomic import write_text
 if TYPE_CHECKING:
     from selion.pipeline.probabilities import RunReport
     from selion.runners import RunnerOptions
+    from selion.store.far_lease import FarLease
 
 JOURNAL = "journal"
 
@@ -123,11 +124,15 @@ class OutputPlace:
     force: bool = False
     passing: bool = False
     """Whether the journal goes when the run is complete."""
+    lease: FarLease | None = None
+    """Of an output on a store."""
 
     def publish(self, report: RunReport) -> str:
         """Send what was written to where it was wanted; return its address."""
         from selion.store import ObjectFolder
 
+        if self.lease is not None:
+            self.lease.check()
         if self.passing and not report.failed and self.journal is not None:
             journal = ObjectFolder(self.journal)
             journal.delete(*journal.names())
@@ -146,16 +151,21 @@ class OutputPlace:
 
 
 @contextmanager
-def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator[OutputPlace]:
+def placed(
+    out: Path | str, work: Path | str | None, *, force: bool, dry: bool = False
+) -> Iterator[OutputPlace]:
     """Decide where a run writes, before any work is done.
 
     An output on an object store is made in a folder for the time being, and sent when it is whole;
-    its finished blocks are kept on the store meanwhile, so that another machine can go on.
+    its finished blocks are kept on the store meanwhile, so that another machine can go on.  Nobody
+    else writes it within the block; in a dry run nothing is written at all.
 
     Raises
     ------
     OutputExists
         If it is on the store already, complete, and ``force`` is false.
+    BadInput
+        If another command writes the same object at present.
     """
     local_work = work if isinstance(work, Path) else None
     journal = f"{work.rstrip('/')}/{JOURNAL}" if isinstance(work, str) else None
@@ -164,6 +174,7 @@ def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator
         return
     from selion.pipeline.probabilities import FAILED
     from selion.store import ObjectFolder
+    from selion.store.far_lease import far_leased
     from selion.store.object_store import exists
 
     prefix, _, name = out.rpartition("/")
@@ -178,14 +189,16 @@ def placed(out: Path | str, work: Path | str | None, *, force: bool) -> Iterator
         raise exists(out)
     passing = Path(tempfile.mkdtemp(prefix="selion-"))
     try:
-        yield OutputPlace(
-            passing / name,
-            local_work,
-            journal or _remote_work(prefix, name),
-            prefix,
-            force or partial,
-            passing=journal is None,
-        )
+        with nullcontext() if dry else far_leased(folder, name) as lease:
+            yield OutputPlace(
+                passing / name,
+                local_work,
+                journal or _remote_work(prefix, name),
+                prefix,
+                force or partial,
+                passing=journal is None,
+                lease=lease,
+            )
     finally:
         shutil.rmtree(passing, ignore_errors=True)
 

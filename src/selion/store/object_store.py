@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -172,6 +172,43 @@ class ObjectFolder:
                     use_multipart=False,
                 )
             except (obstore.exceptions.AlreadyExistsError, FileExistsError):
+                return False
+            return True
+
+        return self._patiently(send, f"{name} cannot be written", OutputFailed)
+
+    def put_over(self, name: str, content: bytes, about: Mapping[str, Any]) -> bool:
+        """Replace an object, unless it is another one than ``about`` by now.
+
+        Parameters
+        ----------
+        name : str
+        content : bytes
+        about : mapping
+            What the store said of it, with ``e_tag`` and ``version``.
+
+        Returns
+        -------
+        bool
+            Whether it is ours.
+
+        Raises
+        ------
+        OutputFailed
+            If the store does not take it.
+        """
+        import obstore
+
+        known: Any = {key: about[key] for key in ("e_tag", "version") if about.get(key)}
+
+        def send() -> bool:
+            try:
+                obstore.put(self._store, name, content, mode=known, use_multipart=False)
+            except (
+                obstore.exceptions.PreconditionError,
+                obstore.exceptions.NotFoundError,
+                FileNotFoundError,
+            ):
                 return False
             return True
 
