@@ -249,3 +249,27 @@ def test_a_verb_may_replace_what_it_reads(inputs, tmp_path):
     given = laid("label trimap photos/masks photos/other -o photos/masks/t", inputs, tmp_path)
     for more in ((), ("--force",)):
         assert run_here(*given, *more, cwd=tmp_path).returncode == 0
+
+
+def test_a_folder_that_goes_between_two_photographs_is_said_and_made_again(
+    inputs, tmp_path, monkeypatch
+):
+    """The table of components held those of the second photograph alone."""
+    given = laid("crops photos/photos -o out -m colour --workers 1", inputs, tmp_path)
+    assert run_here(*given, cwd=tmp_path).returncode == 0
+    truth = (tmp_path / "out" / "components.csv").read_bytes()
+    shutil.rmtree(tmp_path / "out")
+    real = work.measure_photo
+
+    def measured(photo, *args, **kwargs):
+        if photo.file == "1.png":
+            shutil.rmtree(tmp_path / "out")
+        return real(photo, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "measure_photo", measured)
+        done = run_here(*given, cwd=tmp_path)
+    assert (done.returncode, "something else removed them" in done.stderr) == (2, True)
+    assert not (tmp_path / "out" / "components.csv").exists()
+    assert run_here(*given, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "out" / "components.csv").read_bytes() == truth

@@ -201,9 +201,15 @@ def open_journal(folder: Path, decided: Mapping[str, Any], *, force: bool = Fals
     if folder.is_dir():
         _check_writable(folder)
         _look(journal, force=force)
-    store.write_text(folder / RUN, json.dumps(run_facts(journal), indent=1) + "\n", force=True)
+    note_run(journal)
     journal.begin()
     return journal
+
+
+def note_run(journal: PhotoJournal) -> None:
+    """Write ``run.json``, by which the same command knows the run again."""
+    text = json.dumps(run_facts(journal), indent=1) + "\n"
+    store.write_text(journal.folder / RUN, text, force=True)
 
 
 def run_facts(journal: PhotoJournal) -> dict[str, Any]:

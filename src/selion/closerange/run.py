@@ -21,6 +21,7 @@ from selion.closerange.journal import (
     FinishedPhoto,
     PhotoJournal,
     close_journal,
+    note_run,
     open_journal,
     stamp_of,
 )
@@ -173,8 +174,9 @@ def measure_folder(
         reused,
         seconds,
     )
+    _check_there(run, journal)
     _write(run, journal, workers)
-    _check_there(run)
+    _check_there(run, journal)
     if use is not None:
         use(run)
     _check_measured(run)
@@ -266,11 +268,13 @@ def _write(run: CropRun, journal: PhotoJournal, workers: int) -> None:
     close_journal(journal, facts)
 
 
-def _check_there(run: CropRun) -> None:
+def _check_there(run: CropRun, journal: PhotoJournal) -> None:
     """Refuse to end well where somebody has removed what this run wrote."""
     names = [row[name] for row in run.rows for name in OUTPUTS if row.get(name)]
     gone = [name for name in (RUN, *names) if not (run.folder / name).is_file()]
     if gone:
+        if RUN in gone and run.folder.is_dir():  # what is left of it can be gone on with
+            note_run(journal)
         raise OutputFailed(
             f"{counted(len(gone), 'file')} of this run are gone ({run.folder / gone[0]} first): "
             "something else removed them meanwhile. Give the same command again."
