@@ -202,6 +202,67 @@ GPX = (
     "&f;</name></wpt></gpx>"
 )
 
+BAND = (
+    '<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="Byte" band="1">{}'
+    "</VRTRasterBand></VRTDataset>"
+)
+AS_ATTRIBUTE = BAND.format(
+    '<SimpleSource SourceFilename="{}"><SourceBand>1</SourceBand></SimpleSource>'
+)
+AS_ELEMENT = BAND.format(
+    "<subClass>VRTRawRasterBand</subClass><SourceFilename>{1}</SourceFilename>"
+)
+ATTRIBUTED = '<GDALTileIndexDataset IndexDataset="/vsicurl/{0}/a.gpkg"></GDALTileIndexDataset>'
+OZI = "OziExplorer Map Data File Version 2.2\r\nx\r\n{1}\r\n1 ,Map Code,\r\n"
+LABEL = (
+    "PDS_VERSION_ID = PDS3\nRECORD_TYPE = FIXED_LENGTH\nRECORD_BYTES = 64\nFILE_RECORDS = 64\n"
+    '^IMAGE = ("{1}", 1 <BYTES>)\nOBJECT = IMAGE\nLINES = 64\nLINE_SAMPLES = 64\nSAMPLE_TYPE = '
+    "UNSIGNED_INTEGER\nSAMPLE_BITS = 8\nBANDS = 1\nEND_OBJECT = IMAGE\nEND\n"
+)
+ERMAPPER = (
+    'DatasetHeader Begin\nDataType = Raster\nByteOrder = LSBFirst\nDataFile = "{1}"\nRasterInfo '
+    "Begin\nCellType = Unsigned8BitInteger\nNrOfLines = 64\nNrOfCellsPerLine = 64\nNrOfBands = 1\n"
+    "RasterInfo End\nDatasetHeader End\n"
+)
+STACTA = (
+    '{{"stac_version": "1.0.0", "stac_extensions": ["tiled-assets"], "type": "Feature", '
+    '"properties": {{}}, "asset_templates": {{"b": {{"href": "{0}/a.tif"}}}}}}'
+)
+REFERENCES = '{{"version": 1, "refs": {{"a/.zarray": "{{}}", "a/0.0": ["{0}/c", 0, 9]}}}}'
+PLACES = (
+    '<PAMDataset><Metadata domain="GEOLOCATION"><MDI key="X_DATASET">/vsicurl/{0}/a.tif</MDI><MDI '
+    'key="Y_DATASET">/vsicurl/{0}/a.tif</MDI></Metadata></PAMDataset>'
+)
+GROUND = (
+    "<GroundOverlay><Icon><href>{0}/a.tif</href></Icon></GroundOverlay><NetworkLink><Link><href>"
+    "{0}/b.kml</href></Link></NetworkLink>"
+)
+
+
+def tiled(more: str) -> Make:
+    """An index of tiles with an honest layer, and more in it."""
+
+    def make(path: Path, url: str, far: Path) -> None:
+        place = [shapely.box(500_000, 4_999_360, 500_640, 5_000_000)]
+        table = {"location": ["a.tif"], "other": [f"/vsicurl/{url}/a.tif"]}
+        image(path.with_name("a.tif"))
+        index = path.with_name("i.gpkg")
+        geopandas.GeoDataFrame(table, geometry=place, crs=32633).to_file(index, layer="i")
+        about = f"<IndexDataset>i.gpkg</IndexDataset>{more.format(url, far)}"
+        path.write_text(f"<GDALTileIndexDataset>{about}</GDALTileIndexDataset>")
+
+    return make
+
+
+def noted(ending: str, head: str) -> Make:
+    """Raw pixels, and a header beside them whose system is an address."""
+
+    def make(path: Path, url: str, _far: Path) -> None:
+        path.write_bytes(bytes(4096))
+        path.with_suffix(ending).write_text(head.replace("ADDRESS", url))
+
+    return make
+
 
 def geojson(more: str) -> Make:
     """A GeoJSON with more in it; ADDRESS is that of the host."""
@@ -242,6 +303,39 @@ RASTERS: Mapping[str, tuple[str, Make]] = {
     "netCDF with a link": ("x.nc", packed(HDF_LINK)),
     "netCDF put together": ("x.nc", packed(HDF_VIRTUAL)),
     "Zarr with a link": ("x.zarr", cube),
+    "VRT, name as an attribute": ("x.vrt", text(AS_ATTRIBUTE.format("/vsicurl/{0}/a.tif"))),
+    "VRT, piece as an attribute": ("x.vrt", text(AS_ATTRIBUTE.format("/vsisubfile/0_,{1}"))),
+    "VRT, raw bytes by an element": ("x.vrt", text(AS_ELEMENT)),
+    "VRT of a VRT in a name": ("x.vrt", text(VRT.format("vrt:///vsicurl/{0}/a.tif"))),
+    "VRT, derived": (
+        "x.vrt",
+        text(VRT.format("DERIVED_SUBDATASET:AMPLITUDE:/vsicurl/{0}/a.tif")),
+    ),
+    "index of tiles as an attribute": ("x.gti", text(ATTRIBUTED)),
+    "index of tiles, overview": (
+        "x.gti",
+        tiled("<Overview><Dataset>/vsicurl/{0}/a.tif</Dataset></Overview>"),
+    ),
+    "index of tiles, another column": ("x.gti", tiled("<LocationField>other</LocationField>")),
+    "OziExplorer's map": ("x.map", text(OZI)),
+    "label of PDS": ("x.lbl", text(LABEL)),
+    "header of ER Mapper": ("x.ers", text(ERMAPPER)),
+    "tiled assets": ("x.json", text(STACTA)),
+    "references of kerchunk": ("x.json", text(REFERENCES)),
+    "overlay in .kmz": ("x.kmz", archived("doc.kml", KML.format("", GROUND))),
+    "places of pixels in .aux.xml": ("x.tif", beside(".aux.xml", PLACES)),
+    "system in .aux.xml": (
+        "x.tif",
+        beside(".aux.xml", "<PAMDataset><SRS>{0}/srs.xml</SRS></PAMDataset>"),
+    ),
+    "system in ENVI's header": (
+        "x.dat",
+        noted(
+            ".hdr",
+            "ENVI\nsamples=64\nlines=64\nbands=1\ndata type=1\ninterleave=bsq\nbyte order=0\n"
+            "coordinate system string={ADDRESS/srs.xml}\nmap info={x,1,1,0,0,1,1}\n",
+        ),
+    ),
 }  # fmt: skip
 """What is called an image."""
 TABLES: Mapping[str, tuple[str, Make]] = {

@@ -55,6 +55,8 @@ _NAMES = frozenset(
     ("sourcefilename", "sourcedataset", "dataset", "indexdataset", "dempath", "filename")
 )
 _CODE = frozenset(("pixelfunctioncode", "sql", "algorithm"))
+_SAID = frozenset(("subclass", "relativetovrt"))
+"""Written as attributes; GDAL takes an attribute for an element within, and the other way round."""
 _HEAD = 1024
 """Bytes at the beginning of a file by which GDAL knows what it is."""
 _TELLTALE = re.compile(
@@ -189,6 +191,7 @@ def _check_vrt(path: str, depth: int) -> None:
     root = _parsed(path)
     if _plain(root.tag) != "vrtdataset":
         raise UnreadableFile(f"{shown(path)} is no VRT ({root.tag[:40]}): make it anew.")
+    _check_writing(root, path)
     for parent, element in _elements(root):
         if any(value.lower() == "vrtrawrasterband" for value in element.attrib.values()):
             raise UnreadableFile(
@@ -209,6 +212,18 @@ def _check_vrt(path: str, depth: int) -> None:
         for address, head in zip(far, pool.map(_head_of, far), strict=True):
             if _names_others(head):
                 raise _not_allowed(address, path)
+
+
+def _check_writing(root: ET.Element, path: str) -> None:
+    """Refuse elements written as attributes, and the other way round, where they point or run."""
+    for element in root.iter():
+        odd = {_plain(key) for key in element.attrib} & (_NAMES | _CODE)
+        if odd or _plain(element.tag) in _SAID:
+            name = min(odd, default=element.tag)[:40]
+            raise UnreadableFile(
+                f"{shown(path)} has {name} where no program writes it, and could hide another "
+                "file: make it anew with gdalbuildvrt or gdaltindex."
+            )
 
 
 def _plain(name: str) -> str:
@@ -375,21 +390,30 @@ def _check_index(path: str, depth: int = 0) -> None:
             f"{shown(path)} is an index of tiles on a server: download it first and give the file."
         )
     if path.lower().endswith(".gti"):
-        root = _parsed(path)
-        if any(_plain(element.tag) in _CODE for element in root.iter()):
-            raise UnreadableFile(f"{path} holds code, which is not run: give the index itself.")
-        for element in root.iter():
-            if _plain(element.tag) != "indexdataset":
-                continue
-            index = Path(path).absolute().parent / (element.text or "").strip()
-            if not index.is_file():
-                raise _not_allowed((element.text or "").strip(), path)
-            _check_rows(str(index), depth)
+        _check_index_text(path, depth)
         return
     _check_rows(path, depth)
 
 
-def _check_rows(path: str, depth: int) -> None:
+def _check_index_text(path: str, depth: int) -> None:
+    root = _parsed(path)
+    _check_writing(root, path)
+    if any(_plain(element.tag) in _CODE for element in root.iter()):
+        raise UnreadableFile(f"{path} holds code, which is not run: give the index itself.")
+    texts = [(_plain(element.tag), (element.text or "").strip()) for element in root.iter()]
+    columns = {text for tag, text in texts if tag == "locationfield"}
+    for tag, text in texts:
+        if tag == "indexdataset":
+            index = Path(path).absolute().parent / text
+            if not index.is_file():
+                raise _not_allowed(text, path)
+            _check_rows(str(index), depth, columns)
+        elif tag in _NAMES and text:
+            _check_name(text, True, path, depth)
+
+
+def _check_rows(path: str, depth: int, columns: Iterable[str] = ()) -> None:
+    """Look through the names of an index, in the columns that are said to hold them."""
     import pyogrio
     import pyogrio.raw
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -400,11 +424,12 @@ def _check_rows(path: str, depth: int) -> None:
             about = pyogrio.read_info(path, layer=layer)
             check_driver(about["driver"], path)
             said = about.get("layer_metadata") or {}
-            column = said.get("LOCATION_FIELD", "location")
+            wanted = {said.get("LOCATION_FIELD", "location"), *columns}
             names = [str(value) for key, value in said.items() if key.endswith("_DATASET")]
-            if column in about["fields"]:
-                rows = pyogrio.raw.read(path, layer=layer, columns=[column], read_geometry=False)
-                names += [str(name) for name in rows[3][0] if name]
+            held = [name for name in about["fields"] if name in wanted or name.endswith(".href")]
+            if held:
+                rows = pyogrio.raw.read(path, layer=layer, columns=held, read_geometry=False)
+                names += [str(name) for column in rows[3] for name in column if name]
             for name in names:
                 _check_name(name, True, path, depth)
     except (DataSourceError, DataLayerError) as error:
