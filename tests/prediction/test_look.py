@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import whole
+from selion.pipeline.opening import JoinedDates
 from selion.prediction import judged, look_at, understood
 from selion.raster import Raster
 from selion.segmenter import InputSpec, Scaling
@@ -237,3 +239,17 @@ def test_a_model_of_colours_is_not_shown_open_water():
     assert both.read(whole(both.grid)).valid is None
     fine = raster(values, COLOURS, metres=1.0)  # an aerial image: ponds are for the model
     assert understood(fine, look_at(fine), colours)[0].read(whole(fine.grid)).valid is None
+
+
+def test_a_composite_is_believed_and_not_the_other_date_beside_it():
+    """Its haze of 1000 stays; the reflectances of the second file are converted."""
+    hazy = replace(raster(PAIR[:4] + 1000, COLOURS), tags={"SELION_COMPOSITE": "{}"})
+    assert understood(hazy, look_at(hazy), INPUTS)[0] is hazy
+    colours = InputSpec(COLOURS[:3], Scaling((255.0,)), (1.65, 4.5))
+    values = understood(hazy, look_at(hazy), colours)[0].read(whole(hazy.grid)).values
+    assert values[:3].max() <= 255 < hazy.values[:3].min()  # bytes, as of any other image
+    other = raster((PAIR[4:] / 10_000).astype(np.float32), COLOURS)
+    values, _, look = shown(JoinedDates(hazy, (other,), NAMES))
+    np.testing.assert_allclose(values[:4], PAIR[:4] + 1000, atol=0.5)
+    np.testing.assert_allclose(values[4:], PAIR[4:], atol=0.5)
+    assert any("reflectances from 0 to 1" in text for text in look.said)

@@ -29,7 +29,7 @@ from selion.models import find_card
 from selion.pipeline.choosing import chosen_model
 from selion.prediction.band_meanings import TAG
 from selion.prediction.band_names import DATES, read_names
-from selion.prediction.look import Understood
+from selion.prediction.look import MADE_HERE, Understood
 from selion.raster import (
     DOUBT,
     MASKED,
@@ -92,13 +92,14 @@ class JoinedDates(DerivedSource):
     @property
     def tags(self) -> Mapping[str, str]:
         """Those of the first, with the time of the last; what each one is, is told before."""
-        gone = (RECOGNISED, DOUBT, MASKED, STATED, TAG)
+        parts = (self.source, *self.others)
+        sure = [any(tag in one.tags for tag in MADE_HERE) for one in parts]
+        gone = (RECOGNISED, DOUBT, MASKED, STATED, TAG, *(() if all(sure) else MADE_HERE))
         told = {k: v for k, v in self.source.tags.items() if k not in gone}
         last = {k: v for k, v in self.others[-1].tags.items() if k in TIMES}
-        whose = (one for one in (self.source, *self.others) for _ in one.bands)
-        stated = ",".join(
-            n for n, one in zip(self.names, whose, strict=True) if one.tags.get(STATED)
-        )
+        known = [bool(one.tags.get(STATED)) or made for one, made in zip(parts, sure, strict=True)]
+        each = (digital for one, digital in zip(parts, known, strict=True) for _ in one.bands)
+        stated = ",".join(name for name, digital in zip(self.names, each, strict=True) if digital)
         told |= {STATED: stated} if stated else {}
         return {k: v for k, v in told.items() if k not in TIMES} | last
 

@@ -41,6 +41,8 @@ DARK_WATER = 1500.0
 """Digital numbers of near infrared below which water lies."""
 CLOUDY = 0.05
 """Share of a product that may be missing before it is said."""
+MADE_HERE = (STATEMENT, "provenance", "SELION_COMPOSITE")
+"""Tags of composites and mosaics that this program made: their numbers are digital."""
 REVERSED = 0.2
 """Share of pixels, much brighter in red than in near infrared, that no land has."""
 
@@ -157,10 +159,11 @@ def look_at(source: Source) -> Look:
     Returns
     -------
     Look
-        Stacks that say what they are by a tag, and images of this program, are believed.
+        Stacks that say what their bands are by a tag are believed, and that the numbers of images
+        which this program made are digital.
     """
     given, gsd = source.bands, ground_sampling_distance(source.grid)
-    if STATEMENT in source.tags or "provenance" in source.tags:
+    if STATEMENT in source.tags:
         return Look(given, given, (), (), (0,) * len(given), gsd)
     sample, fillers, missing = _sample(source)
     said, warnings = (
@@ -190,7 +193,8 @@ def look_at(source: Source) -> Look:
     dates = tuple(dict.fromkeys(name.date for name in meant if name.is_known)) or ("",)
     of_date = tuple(dates.index(name.date) if name.date in dates else 0 for name in meant)
     is_byte = source.dtype == np.uint8
-    stated = set(source.tags.get(STATED, "").split(","))
+    made_here = any(tag in source.tags for tag in MADE_HERE)
+    stated = set(given) if made_here else set(source.tags.get(STATED, "").split(","))
     sure = [
         stated.issuperset(b for b, k in zip(given, of_date, strict=True) if k == date)
         for date in range(len(dates))
