@@ -163,18 +163,20 @@ def converted(
         both = [*_spread(samples), *_spread(validation)]
         how = conversion_of([one.image for one in both], recipe.input.spec())
         return _as(samples, how), _as(validation, how), (*how.said, *how.doubts)
-    hows = {
-        part.name: conversion_of([one.image for one in _spread(part)], made.input.spec())
+    hows = [
+        conversion_of([one.image for one in _spread(part)], made.input.spec())
         for part, made in zip(samples.parts, samples.recipes, strict=True)
-    }
-    found = [
-        replace(one, parts=tuple(_dataset_as(part, hows[part.name]) for part in one.parts))
-        if isinstance(one, Mixture)
-        else _as(one, hows.get(getattr(one, "name", ""), Conversion()))
-        for one in (samples, validation)
     ]
-    told = (text for how in hows.values() for text in (*how.said, *how.doubts))
-    return found[0], found[1], tuple(dict.fromkeys(told))
+    learnt = tuple(_dataset_as(part, how) for part, how in zip(samples.parts, hows, strict=True))
+    places = {(part.name, part.folder): k for k, part in reversed([*enumerate(samples.parts)])}
+    held: Sequence[Sample] = validation
+    if isinstance(held, Mixture):
+        parts = (_dataset_as(one, hows[places[one.name, one.folder]]) for one in held.parts)
+        held = replace(held, parts=tuple(parts))
+    elif isinstance(held, Dataset):
+        held = _dataset_as(held, hows[places.get((held.name, held.folder), 0)])
+    told = (text for how in hows for text in (*how.said, *how.doubts))
+    return replace(samples, parts=learnt), held, tuple(dict.fromkeys(told))
 
 
 def _spread(samples: Sequence[Sample]) -> list[Sample]:
