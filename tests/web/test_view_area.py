@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import sys
 import time
 from types import SimpleNamespace
@@ -20,6 +21,8 @@ from rasterio.warp import transform_bounds
 
 from selion.errors import BadInput, OutputFailed
 from selion.store.clip import copy_window
+from selion.store.leftovers import find_leftovers
+from selion.store.scratch import _looked
 from selion.web.view.area import AreaMapper, window_of
 from selion.web.view.discovery import find
 from selion.web.view.page import view_page
@@ -165,6 +168,29 @@ def test_one_at_a_time_stopped_and_failed_leave_nothing(scene, tmp_path):
     silent = mapper(scene, tmp_path / "silent", "")  # ends well and wrote nothing
     silent.start("r0", box)
     assert waited(silent, "failed")["why"].endswith("said nothing.")
+
+
+def test_what_a_killed_server_left_goes_with_the_next_start_and_with_clean(scene, tmp_path):
+    """An hidden folder stayed for ever: what nobody holds is what a dead process leaves."""
+    slow = mapper(scene, tmp_path / "maps", "time.sleep(60)")
+    slow.start("r0", box_of(scene, (50, 120), (200, 280)))
+    end = time.monotonic() + 60
+    while slow.told()["share"] is None and time.monotonic() < end:
+        time.sleep(0.01)
+    (held,) = slow.folder.iterdir()
+    assert (held / "made" / "image.tif").is_file()
+    for name in (".selion-00000001", ".selion-00000002"):
+        shutil.copytree(held, tmp_path / name)
+    (tmp_path / ".selion-00000001").rename(slow.folder / ".selion-00000001")
+    _looked.clear()  # the next start is another process
+    mapper(scene, slow.folder, "")
+    assert list(slow.folder.iterdir()) == [held], "the dead one's is gone, who lives keeps its own"
+    (tmp_path / ".selion-00000002").rename(slow.folder / ".selion-00000002")
+    found = list(find_leftovers(slow.folder))
+    assert [left.path.name for left in found] == [".selion-00000002"]
+    assert all(left.remove() for left in found)
+    slow.stop()
+    assert names_in(slow.folder) == []
 
 
 def post(served, path, table, **headers):

@@ -1,7 +1,8 @@
 """A piece of an image is mapped while the page is open: cut out, handed to ``selion map``, shown.
 
 One at a time, and only into a folder that the person named at the start.  What is not finished lies
-in a hidden folder and is taken away, however it ends.
+in a hidden folder (:mod:`selion.store.scratch`) and is taken away, however it ends; what a server
+that was killed has left, by the next one or by ``selion clean``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +27,7 @@ from selion.grid import Roi
 from selion.review.annotations import PixelFrame
 from selion.store.clip import copy_window
 from selion.store.gdal import grid_of
+from selion.store.scratch import scratch_folder, sweep
 from selion.web.view.discovery import Discovery, add_parquet
 from selion.web.view.rasters import RasterFile, opened
 
@@ -83,6 +84,7 @@ class AreaMapper:
             raise OutputFailed(
                 f"{self.folder} cannot be made ({error.strerror}): give --map-into another folder."
             ) from error
+        sweep(self.folder.absolute())
 
     def start(self, raster: str, box: Sequence[float]) -> dict[str, Any]:
         """Begin to map a piece of an image.
@@ -127,21 +129,17 @@ class AreaMapper:
         return self.told()
 
     def _go(self, image: RasterFile, place: Roi) -> None:
-        begun = self.folder / f".area-{os.getpid()}-{threading.get_ident()}"
         try:
-            shutil.rmtree(begun, ignore_errors=True)
-            begun.mkdir()
-            copy_window(image.path, place, begun / IMAGE)
-            self.run.stage = ""
-            self._map(begun)
-            self.run.layer = self._shown(published(begun, self.folder))
+            with scratch_folder(self.folder / "area") as begun:
+                copy_window(image.path, place, begun / IMAGE)
+                self.run.stage = ""
+                self._map(begun)
+                self.run.layer = self._shown(published(begun, self.folder))
             self.run.state = "done"
         except (SelionError, OSError) as error:
             stopped = self._stopped
             self.run.why = "" if stopped else str(error)
             self.run.state = "stopped" if stopped else "failed"
-        finally:
-            shutil.rmtree(begun, ignore_errors=True)
 
     def _map(self, begun: Path) -> None:
         """Run ``selion map``; its lines move the bar."""
