@@ -1,0 +1,210 @@
+"""Reports whose every name is markup: of plots, samples, people, models, photographs, districts."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import shapely
+from PIL import Image
+
+MARK = "\"'></title></p><img src=x onerror=alert(1)><script>alert(2)</script><b onclick=a()>"
+FILE = "<img src=x onerror=alert(3)>&lt;b onclick=a()"
+"""A name that may be a file's."""
+NAMED = "onerror=alert(3)"
+"""What is to be read on a page that shows it."""
+
+
+def write_photo(path: Path) -> None:
+    """Write a photograph of plants whose EXIF is markup in every text that it has."""
+    chance = np.random.default_rng(0)
+    green = chance.random((40, 60, 1)) < 0.4
+    colours = np.where(green, (60, 140, 50), (130, 100, 70)).astype(np.uint8)
+    exif = Image.Exif()
+    for tag in (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298):
+        exif[tag] = MARK
+    inner = exif.get_ifd(0x8769)
+    for tag in (0x9003, 0x9286, 0xA433, 0xA434, 0xA420):
+        inner[tag] = MARK
+    exif.get_ifd(0x8825)[1] = MARK
+    Image.fromarray(colours).resize((360, 240), Image.Resampling.NEAREST).save(path, exif=exif)
+
+
+def crops(folder: Path) -> Path:
+    from selion.closerange import ComputeOptions, measure_folder
+    from selion.reports.photographs import write_gallery
+
+    (folder / "in").mkdir(parents=True)
+    write_photo(folder / "in" / f"{FILE}.jpg")
+    (folder / "in" / f"{FILE}2.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    made = measure_folder(
+        folder / "in", folder / "run", "colour", compute=ComputeOptions(workers=1)
+    )
+    return write_gallery(made)
+
+
+def trial(folder: Path) -> Path:
+    from selion.closerange import TrialOptions, read_trial
+    from selion.reports.trial import write_page
+
+    run, rows = folder / "run", []
+    (run / "overlays").mkdir(parents=True)
+    for k, cover in enumerate((0.02, 0.1, 0.4, 0.7, 0.78)):
+        day = date(2024, 3, 1) + timedelta(days=9 * k)
+        name = f"{FILE}_{day:%Y%m%d}_1.jpg"
+        words = dict.fromkeys(("time", "latitude", "longitude", "thumb", "exg"), "")
+        rows.append({
+            "file": name, **words, "trust": "no" if k == 2 else "yes", "reasons": MARK,
+            "cover": cover, "cover_low": 0, "cover_high": 1, "components": 3,
+            "overlay": f"overlays/{name}",
+        })  # fmt: skip
+        write_photo(run / "overlays" / name)
+    with (run / "crops.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    found = read_trial(run, TrialOptions(pattern="{plot}_{date}_*"))
+    return write_page(found, folder, folder)
+
+
+def plots(folder: Path) -> Path:
+    from selion.reports.plots import write_page
+
+    measured = {"cover": 0.4, "cover_low": 0.3, "cover_high": 0.5, "components": 3}
+    write_photo(folder / f"{FILE}.jpg")
+    row = {"plot": MARK, "trust": "no", "reasons": MARK, "picture": f"{FILE}.jpg", **measured}
+    run = SimpleNamespace(
+        rows=[row], plots=[SimpleNamespace(outline=shapely.box(0, 0, 1, 1))], image=MARK,
+        model=MARK, about=MARK, gsd=0.004, untrusted=1, notes=[MARK],
+        options=SimpleNamespace(buffer=0.1),
+    )  # fmt: skip
+    return write_page(run, folder)
+
+
+def mapped(folder: Path) -> Path:
+    from selion import fields
+    from selion.pipeline import maps
+    from selion.reports import maps as reported
+    from selion.simulation.landscape import simulate
+
+    scene = simulate(3, (48, 64), 10.0, "europe")
+    frame = fields.to_fields(scene.instances)
+    frame["confidence"] = np.linspace(0.3, 0.99, len(frame))
+    frame["class"] = MARK
+    details = {"image": MARK, "model": {"name": MARK, "files": {MARK: "0" * 64}}}
+    facts = maps.summarise(frame)
+    page = folder / f"{FILE}.report.html"
+    return reported.write_report(
+        scene.image, frame, page, facts=facts, notes=[MARK], details=details
+    )
+
+
+def training(folder: Path) -> Path:
+    from report_pages import _recipe
+    from selion.reports import training_run
+
+    recipe = _recipe(MARK)
+    history = [{"step": 1, "loss": 1.0, "lr": 0.1}, {"step": 2, "loss": 0.5, "lr": 0.1}]
+    trained = SimpleNamespace(
+        scores=None, history=history, engine=MARK, seconds=1.0, images_per_second=2.0, waited=0.1
+    )
+    card = SimpleNamespace(training=MARK, licence=MARK, name=MARK)
+    plan = SimpleNamespace(recipe=recipe, samples=[1], validation=[])
+    run = SimpleNamespace(trained=trained, plan=plan, card=card, beside=None, notes=[MARK])
+    object.__setattr__(recipe, "name", MARK)
+    page = folder / "report.html"
+    page.write_text(training_run.to_html(run), "utf-8")
+    return page
+
+
+def evaluation(folder: Path) -> Path:
+    from selion import fields
+    from selion.evaluation import evaluate_files
+    from selion.reports.evaluation import write_report
+    from selion.simulation.landscape import simulate
+
+    truth = fields.to_fields(simulate(3, (48, 64), 10.0, "europe").instances)
+    truth["class"], truth["confidence"] = "field", 0.8
+    for name in ("truth", FILE):
+        fields.write_fields(truth, folder / f"{name}.parquet")
+    report = evaluate_files([folder / f"{FILE}.parquet"], folder / "truth.parquet")
+    return write_report(report, folder / FILE, force=True)[-1]
+
+
+def change(folder: Path) -> Path:
+    from selion.reports.change_maps import write_map_report
+
+    outcomes = ["kept", "gone", "unknown"]
+    counts = {"fields_before": 1, "fields_after": 1, "ha_before": 1.0, "ha_after": 1.0}
+    districts = pd.DataFrame({"outcome": outcomes, **counts, "district": MARK})
+    made = SimpleNamespace(
+        years=(MARK, f"{MARK}2"), summary=pd.DataFrame({"outcome": [MARK], **counts}),
+        maps=SimpleNamespace(rows=0), districts=districts, notes=[MARK], folder=folder,
+    )  # fmt: skip
+    return write_map_report(made)
+
+
+def screening(folder: Path) -> Path:
+    from screening_scenes import write_scene
+    from selion.labelling.decisions import Decision, content_hash
+    from selion.reports.screening import write_report
+
+    _, pseudo = write_scene(folder, 2)
+    lines = []
+    for k, path in enumerate(sorted((pseudo / "masks").rglob("*.png"))):
+        key = path.relative_to(pseudo / "masks").with_suffix("").as_posix()
+        for person, word in ((MARK[:60], "keep"), ("Ben", "reject")):
+            said = Decision(
+                f"{word}{k}", f"b{k}", key, word, person, "coarse", 0.2, "2025-06-01T09:30:12Z", "",
+                content_hash(path),
+            )  # fmt: skip
+            lines.append(said.to_line())
+    (pseudo / "decisions.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    return write_report(pseudo)[1]
+
+
+def estimate(folder: Path) -> Path:
+    from selion.metrics.area_estimation import SampleEstimate
+    from selion.reports.survey import to_html
+
+    one = SampleEstimate(0.5, 0.1, 9)
+    by_class = {"field": one_class(one), MARK: one_class(one)}
+    found = SimpleNamespace(
+        by_class=by_class, overall=one, classes=(MARK,), counts=np.ones((1, 2), int),
+        matrix=np.full((1, 2), 0.5),
+    )  # fmt: skip
+    strata = (SimpleNamespace(name=MARK, mapped=0, units=9, drawn=5, district=MARK),)
+    options = {"unit": 10.0, "least": 1, "seed": 0}
+    design = SimpleNamespace(
+        units=9, options=options, crs=MARK, area_km2=1.0, drawn=5, map=MARK, strata=strata
+    )
+    made = SimpleNamespace(
+        whole=found, districts={MARK: found}, design=design, answered=(5,), alike=(True,),
+        answers=SimpleNamespace(people=2, agreement=0.9), notes=(MARK,),
+        hectares=lambda _district="": 100.0,
+    )  # fmt: skip
+    page = folder / "index.html"
+    page.write_text(to_html(made), "utf-8")
+    return page
+
+
+def one_class(one):
+    return SimpleNamespace(area=one, mapped=0.4, users=one, producers=one, f1=one, iou=one)
+
+
+REPORTS: dict[str, Callable[[Path], Path]] = {
+    "map": mapped,
+    "train": training,
+    "evaluate": evaluation,
+    "change": change,
+    "crops": crops,
+    "trial": trial,
+    "plots": plots,
+    "screening": screening,
+    "estimate": estimate,
+}
