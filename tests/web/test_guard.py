@@ -159,6 +159,39 @@ def test_answers_cannot_be_framed_sniffed_or_passed_on(served):
         assert "server" not in headers
 
 
+WEBSOCKET = (
+    "GET /{token}/screen/api/state HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\n"
+    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: {origin}\r\n\r\n"
+)
+"""RFC 6455, 1.2: no browser holds a foreign page back from asking so, only the server can."""
+
+
+@pytest.mark.parametrize(
+    ("origin", "wanted"),
+    [("http://evil.example", 403), ("null", 403), ("http://127.0.0.1:{port}", 200)],
+)
+def test_no_websocket_is_opened(served, origin, wanted):
+    """A foreign page is refused before anything is read; our own gets a plain answer."""
+    host = f"127.0.0.1:{served.address.port}"
+    asked = WEBSOCKET.format(
+        token=served.address.token, host=host, origin=origin.format(port=served.address.port)
+    )
+    with socket.create_connection(("127.0.0.1", served.address.port), 10) as line:
+        line.sendall(asked.encode())
+        answer = line.recv(4000)
+        assert answer.startswith(f"HTTP/1.1 {wanted} ".encode())
+        assert b"sec-websocket-accept" not in answer.lower()
+    told = []
+
+    async def send(message):
+        told.append(message)
+
+    scope = {"type": "websocket", "path": f"/{served.address.token}/screen/", "headers": []}
+    asyncio.run(Guard(None, served.address.port, served.address.token)(scope, None, send))
+    assert told == [], "also where a server would take one"
+
+
 def test_no_method_but_three(served, page):
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
         assert served.ask("api/commit", page, method=method).status == 405

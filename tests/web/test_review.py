@@ -4,10 +4,13 @@ requests.
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import re
 import shutil
+import threading
+import time
 import urllib.parse
 
 import numpy as np
@@ -16,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from review_scenes import Hand, open_log, serving, write_map
+from review_scenes import Hand, ReviewProcess, open_log, serving, write_map
 from selion import review
 from selion.errors import BadInput, GridMismatch
 from selion.web.review import STATIC, open_session
@@ -447,6 +450,90 @@ def test_a_log_that_grows_beside_the_server(folder):
         assert Hand(open_log(folder), "Ben").act("accept", item["id"]).done
         assert served.ask("api/state").table["counts"]["accepted"] == 1
         assert not served.act("reject", item).table["done"]
+
+
+def test_two_servers_on_one_review(folder):
+    """Each sees what the other wrote at the next question, and no word is lost, doubled or put
+    over a newer one.
+    """
+    with serving(folder) as one, serving(folder) as two:
+        assert one.address.token != two.address.token, "a token per start"
+        items = one.items()
+        known = two.items(person="Ben")
+        assert one.act("accept", items[0], "word-0001").table["done"]
+        late = two.act("reject", items[0], "word-0002", "Ben").table
+        assert not late["done"], "the field is another than Ben saw"
+        for k, item in enumerate(items[1:5]):
+            told = (one, two)[k % 2].act("reject", item, f"word-10{k:02}").table
+            assert told["done"]
+        again = two.act("accept", items[0], "word-0001").table
+        assert again["done"], "sent again to the other: it is on the disk already"
+        counts = [served.ask("api/state").table["counts"] for served in (one, two)]
+        assert counts[0] == counts[1]
+        assert (counts[0]["accepted"], counts[0]["rejected"]) == (1, 4)
+        assert known
+    lines = review.find_map(folder).log.read_text("utf-8").splitlines()
+    names = [json.loads(line)["id"] for line in lines if '"word-' in line]
+    assert sorted(names) == ["word-0001", *(f"word-10{k:02}" for k in range(4))]
+
+
+@pytest.mark.slow
+def test_no_acknowledged_word_is_lost_when_the_server_is_killed(tmp_path):
+    """Four hands post while the server is killed thrice; what it said yes to is on the disk."""
+    folder = write_map(tmp_path / "map", 8, 12)
+    served, told, over, cut = ReviewProcess(folder, "--no-map"), [], threading.Event(), []
+    place = urllib.parse.urlsplit(served.url)
+    items = json.loads(asked(place, "api/queue?person=Ada&size=16"))["items"]
+
+    def hand(number: int) -> None:
+        for k, item in enumerate(items[number::4]):
+            name, answer = f"hand-{number}-{k:03}", None
+            word = {
+                "id": name, "kind": "accept", "person": "Ada", "points": [], "seconds": 1.0,
+                "on": {item["id"]: item["version"]},
+            }  # fmt: skip
+            while answer is None and not over.is_set():
+                try:
+                    answer = json.loads(asked(place, "api/act", word))
+                except (OSError, http.client.HTTPException):
+                    cut.append(name)
+                    time.sleep(0.02)
+            told.extend([name] * bool(answer and answer["done"]))
+
+    hands = [threading.Thread(target=hand, args=(k,)) for k in range(4)]
+    for each in hands:
+        each.start()
+    try:
+        for _ in range(3):
+            time.sleep(0.05)
+            served.again()
+        for each in hands:
+            each.join(60)
+    finally:
+        over.set()
+        served.kill()
+    written = [
+        json.loads(line).get("id") for line in review.find_map(folder).log.read_text().splitlines()
+    ]
+    assert len(set(cut)) >= 4, "hands were cut off in the middle of a post"
+    assert len(told) == len(items) >= 12
+    assert {name: written.count(name) for name in told} == dict.fromkeys(told, 1)
+
+
+def asked(place, path: str, table: object = None) -> bytes:
+    """Ask a server on a new connection."""
+    line = http.client.HTTPConnection(place.hostname, place.port, timeout=10)
+    try:
+        given = {"content-type": "application/json", "x-selion": "1"} if table else {}
+        body = json.dumps(table).encode() if table else None
+        line.request("POST" if table else "GET", place.path + path, body, given)
+        answer = line.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise OSError(content)
+        return content
+    finally:
+        line.close()
 
 
 def test_ids_must_tell_fields_apart(folder):
