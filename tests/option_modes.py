@@ -740,6 +740,7 @@ OTHERS = {
         "basemap": "https://tiles.invalid/{{z}}/{{x}}/{{y}}.png",
         "into": "other",
         "model": "fields-s2-2season",
+        "labels": "{photos}/masks",
     },
     "review open": {
         "against": "{year}",

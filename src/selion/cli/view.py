@@ -49,6 +49,15 @@ if TYPE_CHECKING:
 @click.option(
     "-m", "--model", default=None, help="With --map-into: model name or folder, as of selion map."
 )
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help=(
+        "Masks that are the truth of the photographs of `selion crops`, called as they are: the "
+        "worst come first, with what was missed and what was too much."
+    ),
+)
 @serving_options
 def view_command(
     paths: tuple[Place, ...],
@@ -56,6 +65,7 @@ def view_command(
     basemap: str | None,
     into: Path | None,
     model: str | None,
+    labels: Path | None,
     port: int,
     browser: bool,
 ) -> None:
@@ -63,7 +73,9 @@ def view_command(
     from selion.web import server
     from selion.web.view.page import view_page
 
-    page, found = view_page(paths, names=names, basemap=basemap, into=into, model=model)
+    page, found = view_page(
+        paths, names=names, basemap=basemap, into=into, model=model, labels=labels
+    )
     opened, address, _running = server.listen(Path(str(paths[0])), port)
     app = server.make_app([page], address)
     for problem in found.problems:

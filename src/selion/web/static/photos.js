@@ -3,8 +3,10 @@
 import { addPicture, ask, flyTo, make, removePicture, stamped } from "./map.js";
 import { showPhoto } from "./panels.js";
 
-const LAYERS = [["photo", "Photograph", 1], ["shade", "What is no crop, darker", 0.45], ["outline", "Outline of the mask", 1]];
+const LAYERS = [["photo", "Photograph", 1], ["shade", "What is no crop, darker", 0.45], ["outline", "Outline of the mask", 1], ["difference", "Missed (pink), too much (cyan)", 0.85], ["truth", "Outline of the truth (white)", 0]];
+const COMPARED = ["difference", "truth"];
 const ORDERS = { doubt: "doubtful first", cover: "largest cover first", name: "by name" };
+const WORST = { worst: "worst against the truth first" };
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 
 export class Photos {
@@ -19,7 +21,8 @@ export class Photos {
     this.albums = state.all.albums;
     this.measured = this.albums.filter((album) => album.measured);
     this.pair = ["", ""];
-    this.order = this.measured.length ? "doubt" : "name";
+    this.truth = this.albums.some((album) => album.truth);
+    this.order = this.truth ? "worst" : this.measured.length ? "doubt" : "name";
   }
 
   async begin() {
@@ -48,7 +51,7 @@ export class Photos {
   }
 
   orders() {
-    const chosen = make("select", { id: "photo-order" }, ...Object.entries(ORDERS).map(([value, text]) => new Option(text, value, false, value === this.order)));
+    const chosen = make("select", { id: "photo-order" }, ...Object.entries(this.truth ? { ...WORST, ...ORDERS } : ORDERS).map(([value, text]) => new Option(text, value, false, value === this.order)));
     if (this.measured.length > 1) chosen.append(new Option("runs differ most first", "difference"));
     chosen.addEventListener("change", () => { this.order = chosen.value; this.fill(); });
     return make("label", {}, make("span", { textContent: "Order" }), chosen);
@@ -71,23 +74,37 @@ export class Photos {
     const asked = this.asked = Symbol("asked");
     const current = () => asked === this.asked;
     const [one, other] = this.pair.map((id) => this.albums.find((album) => album.id === id));
-    const order = this.order === "difference" && !(one && other && one !== other) ? "doubt" : this.order;
+    const order = this.order === "difference" && !(one && other && one !== other) ? (this.truth ? "worst" : "doubt") : this.order;
     this.place.replaceChildren();
     if (one && other && one !== other) return this.couples(one, other, order, 0, current);
     for (const album of one ? [one] : other ? [other] : this.albums) {
       if (!one && !other && this.albums.length > 1) this.place.append(make("h2", { textContent: album.label }));
-      await this.more(album, album.measured ? order : "name", 0, current);
+      await this.more(album, order === "worst" && !album.truth ? "name" : album.measured ? order : "name", 0, current);
     }
   }
 
   async more(album, order, after, current) {
-    const { photos, count } = await ask(`api/photos/${album.id}?after=${after}&order=${order}`);
+    const { photos, count, compared } = await ask(`api/photos/${album.id}?after=${after}&order=${order}`);
     if (!current()) return;
+    if (order === "worst" && compared[0] < compared[1]) this.wait(album, compared, current);
     const rest = this.rest(count - after - photos.length, photos.length, () => this.more(album, order, after + photos.length, current));
     const shots = photos.map((photo) => this.shot(album, photo));
     if (this.next) this.next.replaceWith(...shots, ...rest);
     else this.place.append(...shots, ...rest);
     this.next = null;
+  }
+
+  // Until all are compared with their truth; then they stand in order.
+  async wait(album, [done, of], current) {
+    const note = make("p", { className: "soft whole", role: "status", textContent: `${done.toLocaleString("en")} of ${of.toLocaleString("en")} are compared with their truth.` });
+    this.place.prepend(note);
+    while (done < of) {
+      await new Promise((over) => setTimeout(over, 1000));
+      if (!current()) return note.remove();
+      [done, of] = (await ask(`api/photos/${album.id}?after=${2 ** 50}`)).compared;
+      note.textContent = `${done.toLocaleString("en")} of ${of.toLocaleString("en")} are compared with their truth.`;
+    }
+    this.fill();
   }
 
   async couples(one, other, order, after, current) {
@@ -115,10 +132,11 @@ export class Photos {
 
   shot(album, photo, named = photo.name) {
     const band = photo.cover_low && photo.cover_high ? ` (${Math.round(100 * photo.cover_low)} to ${Math.round(100 * photo.cover_high)} %)` : "";
-    const traits = [photo.cover && `cover ${percent(photo.cover)}${band}`, photo.time].filter(Boolean).join(" · ");
+    const against = !photo.truth ? "" : photo.score === null ? "no score" : `IoU ${photo.score.toFixed(3)}`;
+    const traits = [against, photo.cover && `cover ${percent(photo.cover)}${band}`, photo.time].filter(Boolean).join(" · ");
     const text = make("span", {}, named, make("br"), make("span", { className: "soft", textContent: traits }));
     if (photo.trust === "no") text.append(make("br"), make("span", { className: "doubted", textContent: photo.reasons || "look at it" }));
-    const image = make("img", { src: stamped(`photo/${album.id}/${photo.index}/tile`), alt: "", loading: "lazy" });
+    const image = make("img", { src: stamped(`photo/${album.id}/${photo.index}/${photo.truth && this.order === "worst" ? "compared" : "tile"}`), alt: "", loading: "lazy" });
     const button = make("button", { type: "button", className: "shot" }, image, text);
     button.addEventListener("click", () => { this.spread(false); this.show(album, photo.index); });
     return button;
@@ -128,10 +146,11 @@ export class Photos {
     const about = await ask(`api/photo/${album.id}/${index}`);
     const map = this.state.maps[0];
     this.leave();
-    const layers = LAYERS.filter(([kind]) => kind === "photo" || about.mask);
+    const layers = LAYERS.filter(([kind]) => kind === "photo" || (COMPARED.includes(kind) ? about.truth : about.mask));
     this.ids = layers.map(([kind]) => `photo-${kind}`);
     addPicture(map, about.bounds, layers.map(([kind], k) => ({ id: this.ids[k], url: `photo/${album.id}/${index}/${kind}`, opacity: this.opacity.get(kind) })));
     this.controls.replaceChildren(...layers.map(([kind, label]) => this.slider(kind, label)));
+    if (about.truth) about.columns = { "IoU of the crop": about.score ?? "no score", ...about.columns };
     const note = about.bare ? {} : { note: "shown is the overlay: name the folder of the photographs too" };
     document.getElementById("stage").classList.add("flat"); // metres mean nothing there
     showPhoto({ ...about, columns: { ...note, ...about.columns } });

@@ -42,6 +42,7 @@ def describe(found: Discovery) -> dict[str, Any]:
             "label": name if called.count(name) == 1 else f"{album.folder.parent.name}/{name}",
             "count": len(album.photos),
             "measured": any(photo.cover is not None for photo in album.photos),
+            "truth": album.truths is not None,
         }
         for (key, album), name in zip(found.albums.items(), called, strict=True)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from selion.web.view.chunks import Fields, ParquetFields, open_parquet
 from selion.web.view.memory import TABLES, open_table
 from selion.web.view.photos import ENDINGS, TABLE, Album, open_album, open_photos, within
 from selion.web.view.rasters import RasterFile, open_geotiff
+from selion.web.view.truths import find_truths
 
 TIFFS = (".tif", ".tiff")
 MOST_FILES = 500
@@ -69,6 +70,33 @@ class Discovery:
             f"{len(self.rasters):,} rasters, {tables:,} tables with {rows:,} fields, {photos:,} "
             "photographs."
         ) + (f" {self.places:,} places by name." if self.places else "")
+
+    def compare(self, labels: Path) -> None:
+        """Compare the photographs that were measured with the masks of a folder.
+
+        Raises
+        ------
+        UnreadableFile
+            If there is no such folder.
+        BadInput
+            If nothing was measured, or no mask belongs to a photograph.
+        """
+        measured = {
+            key: album
+            for key, album in self.albums.items()
+            if any(photo.mask for photo in album.photos)
+        }
+        if not measured:
+            raise BadInput(
+                "--labels is the truth of photographs that were measured: give the folder of "
+                "selion crops too."
+            )
+        for key, album in measured.items():
+            truths = find_truths(labels, album.photos)
+            self.albums[key] = replace(album, truths=truths)
+            self.problems += truths.notes
+            self.ending.append(truths.stop)
+            truths.start()
 
     def close(self) -> None:
         """Stop what works in the background."""

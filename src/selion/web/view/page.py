@@ -37,7 +37,7 @@ from selion.web.view.cut import cut_tile
 from selion.web.view.describe import SIZES, describe
 from selion.web.view.discovery import Discovery, FieldsLayer, find, most_gathered
 from selion.web.view.find import find_row
-from selion.web.view.photos import KINDS, Album, drawn, paired
+from selion.web.view.photos import COMPARED, EDGE, KINDS, TILE, Album, drawn, paired
 from selion.web.view.place import read_tile, to_degrees
 from selion.web.view.places import NamedPoint, find_places, read_places
 from selion.web.view.sift import Bounds, count, package, read_bounds, spread
@@ -114,12 +114,14 @@ def view_page(
     basemap: str | None = None,
     into: Path | None = None,
     model: str | None = None,
+    labels: Path | None = None,
 ) -> tuple[PageModule, Discovery]:
     """Set up the page for files and folders.
 
     ``names`` is a person's own file of places; ``basemap`` the address of tiles that lie under all,
     the only thing that is ever loaded from elsewhere.  ``into`` is a folder for maps of areas that
     are drawn on the page, with a ``model``; without it nothing can be mapped from there.
+    ``labels`` is a folder of the truth of photographs that were measured.
 
     Raises
     ------
@@ -134,6 +136,8 @@ def view_page(
     known = read_places(names) if names else ()
     found = find(paths)
     found.places = len(known)
+    if labels is not None:
+        found.compare(labels)
     if found.rasters:
         threading.Thread(
             target=import_module, args=("rio_tiler.reader",), name="warming", daemon=True
@@ -431,7 +435,9 @@ def photos(session: ViewSession, parameters: Mapping[str, str]) -> Any:
     """Answer a part of the list of photographs, in an order."""
     album = album_of(session, parameters["album"])
     after, order = whole(parameters.get("after", "0")), parameters.get("order", "name")
-    return {"photos": album.listed(after, order=order), "count": len(album.photos)}
+    truths = album.truths
+    compared = {"compared": [len(truths.scores), len(truths.reads)]} if truths else {}
+    return {"photos": album.listed(after, order=order), "count": len(album.photos)} | compared
 
 
 def pairs(session: ViewSession, parameters: Mapping[str, str]) -> Any:
@@ -445,6 +451,8 @@ def traits(session: ViewSession, parameters: Mapping[str, str]) -> Any:
     """Answer what is known of a photograph."""
     found = album_of(session, parameters["album"]).photo(whole(parameters["index"]))
     about = {"size": found.size, "mask": found.mask is not None, "bare": found.bare}
+    told = album_of(session, parameters["album"]).told(whole(parameters["index"]))
+    about |= {key: told[key] for key in ("truth", "score") if key in told}
     return {
         "name": found.name,
         "bounds": to_degrees(found.box),
@@ -487,10 +495,17 @@ def fields_tile(session: ViewSession, parameters: Mapping[str, str]) -> tuple[by
 
 def photo(session: ViewSession, parameters: Mapping[str, str]) -> tuple[bytes, str, bool]:
     """Draw a photograph, or a layer of it."""
-    if parameters["album"] not in session.found.albums or parameters["kind"] not in KINDS:
-        raise UnknownName.among("kind of picture", parameters["kind"][:40], KINDS)
-    found = session.found.albums[parameters["album"]].photo(whole(parameters["index"]))
-    return *session.cache.get(
-        (parameters["album"], parameters["kind"], parameters["index"]),
-        lambda: drawn(found, parameters["kind"]),
-    ), True
+    album, kind = session.found.albums.get(parameters["album"]), parameters["kind"]
+    if album is None or kind not in (*KINDS, *COMPARED):
+        raise UnknownName.among("kind of picture", kind[:40], (*KINDS, *COMPARED))
+    index = whole(parameters["index"])
+    found, truths = album.photo(index), album.truths
+
+    def draw() -> Answer:
+        if kind not in COMPARED:
+            return drawn(found, kind)
+        if truths is None:
+            raise BadInput("These photographs have no truth: give selion view --labels.")
+        return truths.drawn(index, kind, TILE if kind == "compared" else EDGE)
+
+    return *session.cache.get((parameters["album"], kind, parameters["index"]), draw), True

@@ -19,6 +19,7 @@ from selion.store.photo import HAND_ENDINGS, WHOLE_ENDINGS
 from selion.web.pictures import BROKEN, Large, check_size, make_large, read_photo, sign
 from selion.web.view.paint import encode
 from selion.web.view.place import PIXEL, Box
+from selion.web.view.truths import PhotoTruths
 
 TABLE, THUMBS = "crops.csv", "thumbs"
 MOST = 200_000
@@ -26,7 +27,11 @@ MOST = 200_000
 EDGE, THUMB, TILE = 2400, 160, 360
 """Longest edge in pixels of a photograph, of its small picture, and of that in a grid."""
 KINDS = ("photo", "shade", "outline", "thumb", "tile")
+COMPARED = ("truth", "difference", "compared")
+"""Kinds of pictures of photographs that have a truth."""
 ORDERS = ("doubt", "cover", "name")
+WORST = "worst"
+"""The order of those that have one: the lowest score first."""
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", *HAND_ENDINGS)
 SHOWN = ("cover", "cover_low", "cover_high", "trust", "reasons", "components", "exg", "time")
 
@@ -81,6 +86,12 @@ class Album:
 
     folder: Path
     photos: tuple[ViewedPhoto, ...]
+    truths: PhotoTruths | None = None
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """How they can be ordered."""
+        return (WORST, *ORDERS) if self.truths else ORDERS
 
     def photo(self, index: int) -> ViewedPhoto:
         """Return a photograph.
@@ -107,14 +118,18 @@ class Album:
     def told(self, index: int) -> dict[str, Any]:
         """Return what the list says of one photograph."""
         photo = self.photos[index]
-        return {"index": index, "name": photo.name, "mask": photo.mask is not None} | {
-            c: photo.traits[c] for c in SHOWN if photo.traits.get(c)
-        }
+        about: dict[str, Any] = {"index": index, "name": photo.name, "mask": photo.mask is not None}
+        if self.truths is not None and index in self.truths.reads:
+            about |= {"truth": True, "score": self.truths.scores.get(index)}
+        return about | {c: photo.traits[c] for c in SHOWN if photo.traits.get(c)}
 
     def ordered(self, order: str) -> list[int]:
         """Return the numbers of all photographs, in an order; equal ones by name."""
-        if order not in ORDERS:
-            raise UnknownName.among("order of photographs", order[:20], ORDERS)
+        if order not in self.orders:
+            raise UnknownName.among("order of photographs", order[:20], self.orders)
+        if order == WORST and self.truths is not None:
+            ranks = [self.truths.rank(k) for k in range(len(self.photos))]  # they grow meanwhile
+            return sorted(range(len(self.photos)), key=lambda k: (ranks[k], self.photos[k].name))
         keys: dict[str, Callable[[ViewedPhoto], Any]] = {
             "name": lambda _: 0,
             "doubt": lambda photo: photo.doubt,
