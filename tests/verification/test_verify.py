@@ -21,12 +21,11 @@ import shapely
 from click.testing import CliRunner
 
 from selion import fields
-from selion.cli import sealed
 from selion.cli.begun import guarded
 from selion.cli.main import cli, main
 from selion.errors import UnreadableFile
 from selion.fields.topology import examine_topology
-from selion.store import atomic_folder, manifest, write_text
+from selion.store import atomic_folder, manifest, sealing, write_text
 from selion.store.leftovers import find_leftovers
 from selion.store.manifest import (
     FileSum,
@@ -88,14 +87,14 @@ def test_what_somebody_removes_just_now_gets_no_manifest(tmp_path, monkeypatch):
         shutil.rmtree(out)
         return {}
 
-    monkeypatch.setattr("selion.cli.sealed._files_of", gone)
+    monkeypatch.setattr("selion.store.sealing.files_of", gone)
     run("simulate", "-o", out, "--size", 32, "--pixel", 10)
     assert not manifest_of(out).exists()
 
 
 def test_an_address_that_is_only_written_down_is_not_asked(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("selion.cli.sealed.sum_address", lambda url, _: asked.append(url))
+    monkeypatch.setattr("selion.store.sealing.sum_address", lambda url, _: asked.append(url))
     links = [f"--{name}=https://code.example.org/{name}" for name in ("repository", "tracker")]
     run("qgis", "package", "-o", tmp_path / "p.zip", "--portable", "--email", "a@b.org", *links)
     assert (asked, manifest_of(tmp_path / "p.zip").exists()) == ([], True)
@@ -334,14 +333,14 @@ def test_what_is_no_file_in_an_input_folder_stops_nothing(tmp_path, monkeypatch)
 def test_an_input_that_cannot_be_read_stops_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x.bin").write_bytes(b"abc")
-    usual = manifest._sum
+    usual = manifest.sum_file
 
     def refused(path):
         if path.name == "x.bin":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return usual(path)
 
-    monkeypatch.setattr(manifest, "_sum", refused)
+    monkeypatch.setattr(manifest, "sum_file", refused)
     copying("-o", "a.txt", "x.bin")
     said = next(check for check in verify("a.txt").checks if check.name == "provenance").said
     assert "Of the input x.bin nothing but the name is known: it could not be read." in said
@@ -393,14 +392,14 @@ def test_a_result_in_the_folder_it_was_made_from_is_no_input_of_itself(tmp_path,
 
 @pytest.mark.parametrize("moment", ["sum_files", "write_manifest"])
 def test_what_goes_while_its_manifest_is_written_has_none(tmp_path, monkeypatch, moment):
-    usual = getattr(sealed, moment)
+    usual = getattr(sealing, moment)
 
     def gone(*given):
         for path in tmp_path.glob("a.*"):
             path.unlink()
         return usual(*given)
 
-    monkeypatch.setattr(sealed, moment, gone)
+    monkeypatch.setattr(sealing, moment, gone)
     found = CliRunner().invoke(guarded(copy, "copy"), ["-o", str(tmp_path / "a.txt")])
     assert found.exit_code == 0 or "something else removed it" in str(found.exception)
     assert not list(tmp_path.glob("*.manifest.json"))

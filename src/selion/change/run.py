@@ -25,6 +25,7 @@ from selion.change.tables import write_table
 from selion.change.years import Year, YearLike, find_years
 from selion.errors import OutputFailed
 from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.store.calls import sealed
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ REPORT = "report.html"
 """The page that :func:`selion.reports.change.write_report` adds to the folder."""
 
 
+@sealed("selion.compare_years")
 def compare_years(
     years: Sequence[YearLike],
     out: Path | str,

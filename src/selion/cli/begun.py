@@ -91,9 +91,7 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
         if values.get("dry_run"):
             return act(**values)
         if not isinstance(out, Path):
-            witness = Witness(_nowhere, inputs=_watched(name, values))
-            with witnessed(witness), _unchanged(witness):
-                return act(**values)
+            return _sending(act, name, values)
         note = Note(out, _key(name, values), name)
         with note.leased():
             note.begin(forced=bool(values["force"]))
@@ -122,6 +120,24 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     call.guards = True  # type: ignore[attr-defined]
     return call
+
+
+def _sending(act: Callable[..., Any], name: str, values: dict[str, Any]) -> Any:
+    """Run a command whose output goes to an object store, and send its manifest after it."""
+    from selion.cli.sealed import send
+
+    context = click.get_current_context(silent=True)
+    asked = (name, [] if context is None else context.meta.get(WORDS, []))
+    witness = Witness(_nowhere, inputs=_watched(name, values))
+    with witnessed(witness), _unchanged(witness):
+        try:
+            done = act(**values)
+        except Incomplete:
+            send(str(values["out"]), asked, witness, complete=False)
+            raise
+    if values["out"] is not None:
+        send(str(values["out"]), asked, witness, complete=True)
+    return done
 
 
 def _nowhere(_found: set[Identity], _place: Path) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from selion.cli import options as opt
+from selion.store.address import RemotePath
 
 DIFFERENT = 1
 """Exit code where something differs."""
 
 
 @click.command("verify")
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("result", type=opt.place)
 @click.option("--again", is_flag=True, help="Run its command again aside, and compare the bytes.")
 @click.option(
     "--overlap",
@@ -26,7 +27,9 @@ DIFFERENT = 1
     help="Area that two fields may share.",
 )
 @opt.as_json
-def verify_command(result: Path, *, again: bool, overlap: float, as_json: bool) -> None:
+def verify_command(
+    result: Path | RemotePath, *, again: bool, overlap: float, as_json: bool
+) -> None:
     """Verify RESULT, a file or folder that a verb wrote.
 
     That no byte of it was changed, that outlines are sound and lie beside one another, that its

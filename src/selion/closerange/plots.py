@@ -45,6 +45,7 @@ from selion.grid import Roi, ground_sampling_distance, pad_roi, roi_shape, whole
 from selion.prediction import BlockJournal, JournalSource, PredictOptions
 from selion.prediction.run import NOWHERE
 from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.store.calls import sealed
 
 if TYPE_CHECKING:
     from selion.segmenter import Segmenter
@@ -59,6 +60,7 @@ EMPTY, WIDE = 0.05, 0.3
 """More of a plot without pixels, or a wider interval of cover, is a reason not to trust it."""
 
 
+@sealed("selion.closerange.measure_plots")
 def measure_plots(
     image: Path | str,
     plots: Path | str,

@@ -39,6 +39,7 @@ from selion.cores import usable_cores
 from selion.data.photos import PhotoFile, find_photos
 from selion.errors import BadInput, OutputFailed, counted
 from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.store.calls import sealed
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class FoundComponents(Sequence[dict[str, Any]]):
         return next(islice(self, wanted, None))
 
 
+@sealed("selion.closerange.measure_folder")
 def measure_folder(
     folder: Path,
     out: Path,

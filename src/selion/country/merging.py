@@ -49,6 +49,7 @@ from selion.pipeline.probabilities import list_of
 from selion.progress import OnStep, silent
 from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
+from selion.store.calls import sealed
 from selion.store.former import take_over
 from selion.store.parquet import parquet_schema
 from selion.store.scratch import clear_hidden, clear_parts, is_bare, parts_of
@@ -79,6 +80,7 @@ class MergeOptions:
             )
 
 
+@sealed("selion.country.merge_maps")
 def merge_maps(
     tables: Iterable[Place | str],
     out: Path | str,

@@ -23,6 +23,7 @@ from selion.progress import OnStep, silent, usual
 from selion.raster import Source
 from selion.runners import RunnerOptions, open_runner
 from selion.store.arrays import ImageArray
+from selion.store.calls import sealed
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 WHEN = "determination:datetime"
 
 
+@sealed("selion.map_fields")
 def map_fields(
     image: AreaLike | Source | ImageArray | Sequence[Path | str | Source],
     out: Path | str | None = None,
@@ -158,6 +160,7 @@ def _table(out: Path | str | None, job: maps.MapJob) -> Iterator[Path]:
         yield Path(folder) / "fields.parquet"
 
 
+@sealed("selion.composite")
 def composite(
     area: AreaLike,
     out: Path | str,

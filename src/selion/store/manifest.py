@@ -17,6 +17,7 @@ from typing import Any
 
 from selion.errors import FetchFailed, UnreadableFile
 from selion.store.atomic import atomic_write
+from selion.store.file_sum import FileSum, sum_file
 from selion.store.urls import plain_name, remote_scheme
 
 ENDING = ".manifest.json"
@@ -46,21 +47,13 @@ class NewerManifest(UnreadableFile):
 
 
 @dataclass(frozen=True, slots=True)
-class FileSum:
-    """A file by its content."""
-
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
 class InputSum:
     """Something that a result was made from."""
 
     name: str
     """As it was given, without signature and password."""
     kind: str
-    """``file``, ``folder`` or ``address``."""
+    """``file``, ``folder``, ``address``, or ``memory``: an array or a table without a name."""
     bytes: int | None = None
     sha256: str = ""
     """Of the content; of a folder that of its list of files and their sums."""
@@ -80,6 +73,8 @@ class Manifest:
     """Name of the file or folder, beside the manifest."""
     command: tuple[str, ...] = ()
     """Words after ``selion``, without those that decide nothing; empty where none made it."""
+    call: str = ""
+    """The call of the library that made it instead, without keys."""
     secret: bool = False
     """Whether the command had signatures or passwords, which are not in it."""
     where: str = "."
@@ -258,14 +253,16 @@ def sum_files(paths: Sequence[Path]) -> list[FileSum]:
         As it comes.
     """
     if len(paths) == 1:
-        return [_sum(paths[0])]
+        return [sum_file(paths[0])]
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(_sum, paths))
+        return list(pool.map(sum_file, paths))
 
 
-def sum_input(path: Path, name: str, beside: Path, left_out: Iterable[Path] = ()) -> InputSum:
+def sum_input(
+    path: Path, name: str, beside: Path | None, left_out: Iterable[Path] = ()
+) -> InputSum:
     """Return what a file or folder is, for a manifest.
 
     Parameters
@@ -274,8 +271,8 @@ def sum_input(path: Path, name: str, beside: Path, left_out: Iterable[Path] = ()
         A file or folder that is there.
     name : str
         As it was given.
-    beside : path
-        The manifest's folder.
+    beside : path or None
+        The manifest's folder; None if it lies on a server.
     left_out : iterable of path
         Files and folders below a folder that do not belong to it; hidden ones never do.
 
@@ -286,7 +283,7 @@ def sum_input(path: Path, name: str, beside: Path, left_out: Iterable[Path] = ()
     UnreadableFile
         If it points to other files, and cannot be opened.
     """
-    place = place_from(path.absolute(), beside.absolute())
+    place = place_from(path.absolute(), None if beside is None else beside.absolute())
     top = path.resolve()
     if top.is_dir():
         files = sorted(_visible(top, {one.resolve() for one in left_out}))
@@ -296,7 +293,7 @@ def sum_input(path: Path, name: str, beside: Path, left_out: Iterable[Path] = ()
         files = [path, *named]
         return InputSum(name, "file", *_sum_together(files, path.absolute().parent), path=place)
     size = path.stat().st_size
-    one = _sum(path) if size <= WHOLE else _sampled(path, PLACES)
+    one = sum_file(path) if size <= WHOLE else _sampled(path, PLACES)
     return InputSum(name, "file", one.bytes, one.sha256, size > WHOLE, path=place)
 
 
@@ -315,8 +312,13 @@ def named_files(path: Path) -> tuple[list[Path], list[str]]:
     return files, [name for name in names if remote_scheme(name)]
 
 
-def place_from(path: Path, folder: Path) -> str:
-    """Return where a path lies from a folder, both absolute; itself where it is another drive's."""
+def place_from(path: Path, folder: Path | None) -> str:
+    """Return where a path lies from a folder, both absolute.
+
+    The path itself where there is no folder, or it lies on another drive.
+    """
+    if folder is None:
+        return path.as_posix()
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # Windows
@@ -378,15 +380,9 @@ def _size(path: Path) -> int:
 
 def _sum_if_readable(path: Path, places: int | None) -> FileSum:
     try:
-        return _sum(path) if places is None else _sampled(path, places)
+        return sum_file(path) if places is None else _sampled(path, places)
     except OSError:  # what was not needed is no reason to fail
         return FileSum(_size(path), "")
-
-
-def _sum(path: Path) -> FileSum:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-        return FileSum(stream.tell(), digest.hexdigest())
 
 
 def _sampled(path: Path, places: int) -> FileSum:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from selion.errors import FetchFailed, OutputExists, OutputFailed
 from selion.store.retry import RetryPolicy
-from selion.store.witness import inputs_unchanged
+from selion.store.witness import inputs_unchanged, was_sent
 
 T = TypeVar("T")
 SCHEMES = ("s3", "gs", "az")
@@ -292,12 +292,13 @@ class ObjectFolder:
             # one that appeared meanwhile may be ours, put by a request whose answer was lost
             if not self.put(name, content, replace=force) and self.get(name) != content:
                 raise exists(address)
-            return address
-        self._patiently(
-            lambda: obstore.put(self._store, name, path, mode="overwrite", chunk_size=PART),
-            f"{name} cannot be written",
-            OutputFailed,
-        )
+        else:
+            self._patiently(
+                lambda: obstore.put(self._store, name, path, mode="overwrite", chunk_size=PART),
+                f"{name} cannot be written",
+                OutputFailed,
+            )
+        was_sent(address, path)
         return address
 
     def _patiently(

@@ -10,10 +10,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selion.store.file_sum import FileSum, sum_file
 from selion.store.inputs import WatchedInputs
 from selion.store.scratch import PREFIX
 
@@ -56,6 +58,8 @@ class Witness:
     """What decides the answers of the models that were loaded, and where they lie."""
     folders: set[Path] = field(default_factory=set)
     """Datasets that were opened."""
+    sent: dict[str, FileSum] = field(default_factory=dict)
+    """What was sent to object stores, by address."""
     inputs: WatchedInputs | None = None
     """What is read, where it is looked at whether it stays as it is."""
     _process: int = field(default_factory=os.getpid)
@@ -86,16 +90,24 @@ class Witness:
 FREE, SHARE = 0.5, 0.05
 """Seconds, and part of the time, that looking at inputs may take between the start and the end."""
 _present: list[Witness] = []
+_within: ContextVar[bool] = ContextVar("witnessed", default=False)
 
 
 @contextmanager
 def witnessed(witness: Witness) -> Iterator[None]:
     """Let a witness see what this process publishes within the block."""
     _present.append(witness)
+    before = _within.set(True)
     try:
         yield
     finally:
+        _within.reset(before)
         _present.remove(witness)
+
+
+def is_witnessed() -> bool:
+    """Say whether whoever asks was itself called within such a block."""
+    return _within.get()
 
 
 def used_model(identity: Mapping[str, Any], folder: Path | None) -> None:
@@ -111,6 +123,14 @@ def used_folder(folder: Path) -> None:
         witness.folders.add(folder)
         if witness.inputs is not None:
             witness.inputs.add(folder)
+
+
+def was_sent(address: str, path: Path) -> None:
+    """Say that a file is on an object store now; it is read for its sum if anybody wants that."""
+    if _present:
+        found = sum_file(path)
+        for witness in _present:
+            witness.sent[address] = found
 
 
 def told(made: Path, path: Path) -> None:

@@ -22,6 +22,7 @@ from selion.prediction.look_together import MOST, Conversion, conversion_of
 from selion.progress import OnStep, silent
 from selion.raster import Source
 from selion.sample import Sample
+from selion.store.calls import sealed
 from selion.training.checkpoint import BEST, STATE, check_same, load_facts
 from selion.training.datasets import (
     at_scale_of_start,
@@ -299,6 +300,7 @@ def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
     )
 
 
+@sealed("selion.train", "folder")
 def train(
     recipe: Recipe | Path | str,
     folder: Path | str,

@@ -28,7 +28,8 @@ class Check:
 class VerifiedResult:
     """What became of all checks."""
 
-    path: Path
+    path: Path | str
+    """Where it lies; an address without keys."""
     checks: tuple[Check, ...]
 
     @property

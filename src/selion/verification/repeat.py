@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -27,12 +28,12 @@ def check_provenance(manifest: Manifest) -> Check:
     """Say whether a manifest holds all that a result should say of its making."""
     faults = [
         *([] if manifest.complete else ["Blocks are missing in it: give the same command again."]),
-        *([] if manifest.command else ["It does not say by which command it was made."]),
+        *([] if _asked(manifest) else ["It does not say by which command it was made."]),
         *([] if manifest.versions.get("selion") else ["It does not say by which version."]),
         *(
             f"Of the input {one.name} nothing but the name is known: {_silent(one)}."
             for one in manifest.inputs
-            if not (one.sha256 or one.etag or one.bytes is not None)
+            if not (one.sha256 or one.etag or one.bytes is not None or one.kind == "memory")
         ),
     ]
     names = ", ".join(str(one.get("name")) for one in manifest.models)
@@ -42,8 +43,12 @@ def check_provenance(manifest: Manifest) -> Check:
         counted(len(manifest.options), "option"),
         f"selion {manifest.versions.get('selion', '')}",
     ]
-    looked = f"selion {' '.join(manifest.command)}; {', '.join(parts)}."
-    return judged("provenance", faults, looked)
+    return judged("provenance", faults, f"{_asked(manifest)}; {', '.join(parts)}.")
+
+
+def _asked(manifest: Manifest) -> str:
+    """Return the command or the call that made a result."""
+    return f"selion {' '.join(manifest.command)}" if manifest.command else manifest.call
 
 
 def _silent(one: InputSum) -> str:
@@ -82,14 +87,19 @@ def check_repeatable(manifest: Manifest, folder: Path, versions: Mapping[str, st
 
 def _search_faults(manifest: Manifest) -> Iterator[str]:
     """Say that what a catalogue answers may be another today."""
-    verb, searched = manifest.command[:1], manifest.options.get("provider")
-    if searched and (verb in SEARCHING or ("--year" in manifest.command and verb == ("map",))):
+    verb, options = manifest.command[:1], manifest.options
+    searched = options.get("provider", options.get("area_options.provider"))
+    by_year = "year" in manifest.options and verb in (("map",), ())
+    if searched and (verb in SEARCHING or by_year):
         yield f"The scenes were searched in {searched}, which was not asked again."
 
 
 def _input_faults(one: InputSum, manifest: Manifest, folder: Path) -> Iterator[str]:
     if one.kind == "address":
         yield f"The input {one.name} lies on a server, which was not asked."
+        return
+    if one.kind == "memory":
+        yield f"The input {one.name} was in the memory of a program: it cannot be looked at again."
         return
     place = folder / one.path
     made = [folder / name for name in (manifest.result, *manifest.files)]
@@ -123,9 +133,16 @@ def _model_faults(known: Mapping[str, Any]) -> Iterator[str]:
     except SelionError as error:
         yield f"The model {name} cannot be loaded here: {error}"
         return
+    if any(_plain(known.get(key)) != _plain(here.get(key)) for key in ("inputs", "classes")):
+        yield f"The model {name} is given its input otherwise here: its card.toml was changed."
     then, now = known.get("engine"), here.get("engine")
     if then != now:
         yield f"The model {name} ran on {then}; here it runs on {now}."
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it is after it was written and read."""
+    return json.loads(json.dumps(value))
 
 
 def _version_faults(then: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
@@ -146,6 +163,9 @@ def check_again(manifest: Manifest, folder: Path) -> Check:
     folder : path
         That of the manifest.
     """
+    if manifest.call:
+        text = f"It was made by a call of the library, which is not run again: {manifest.call}"
+        return Check("again", UNKNOWN, (text,))
     if manifest.secret or not manifest.command:
         return Check("again", UNKNOWN, ("The command is not known whole: it cannot be run.",))
     home = (folder / manifest.where).resolve()

@@ -23,9 +23,12 @@ from selion.store.manifest import (
     read_manifest,
     sum_files,
 )
+from selion.store.object_store import is_object_url
+from selion.store.urls import shown
 from selion.store.versions import deciding_versions
 from selion.verification.agreement import TILES, check_tiles
 from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, VerifiedResult
+from selion.verification.remote import brought_here
 from selion.verification.repeat import check_again, check_provenance, check_repeatable
 from selion.verification.sums import check_sums, inner_manifests
 from selion.verification.tables import ENDINGS, check_table
@@ -42,7 +45,7 @@ def verify(
     Parameters
     ----------
     path : path
-        A file or folder that a verb of selion wrote, or its manifest.
+        A file or folder that a verb of selion wrote, or its manifest; also s3://, gs:// or az://.
     again : bool
         Whether the command is run again, into a temporary folder, and its files compared byte by
         byte.
@@ -59,9 +62,16 @@ def verify(
     ------
     BadInput
         If neither the result nor its manifest is there, or the tolerance is negative.
+    FetchFailed
+        If an object store does not answer.
     """
     if not tolerance >= 0:
         raise BadInput(f"A tolerance of {tolerance} m2 was given; wanted is 0 or more.")
+    if is_object_url(path):
+        with brought_here(os.fspath(path)) as here:
+            found = verify(here, tolerance=tolerance)
+            away = Check("again", UNKNOWN, ("A result on a server is not made again.",))
+            return VerifiedResult(shown(os.fspath(path)), (*found.checks, *[away] * again))
     path = Path(path).expanduser()
     result, place = _places(path)
     if path.is_symlink() and not place.is_file():  # a link to a result is that result
@@ -142,8 +152,8 @@ def _no_manifest(result: Path, place: Path) -> str:
                 "all of it against that."
             )
     return (
-        f"There is no {place.name}: an older selion, or a library call, wrote this; whether files "
-        "were changed, and what they were made from, is not known."
+        f"There is no {place.name}: an older selion wrote this, or a function of the library that "
+        "leaves none; whether files were changed, and what they were made from, is not known."
     )
 
 
