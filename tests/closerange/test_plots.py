@@ -167,7 +167,7 @@ def test_another_crs_a_table_alone_and_a_buffer(trial, tmp_path):
         folder / "ortho.tif", folder / "plots.geojson", tmp_path / "p.csv", "colour",
         PlotOptions(buffer=0.10),
     ).rows  # fmt: skip
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv"]
+    assert {path.name for path in tmp_path.iterdir()} == {"p.csv", "p.csv.manifest.json"}
     for k, row in enumerate(kept):
         top, left = corner(*divmod(k, ACROSS))
         truth = leaf[top + 10 : top + HIGH - 10, left + 10 : left + WIDE - 10]
@@ -279,7 +279,7 @@ def test_an_interrupted_run_goes_on_and_leaves_nothing(trial, tmp_path, monkeypa
     rows = measure_plots(*asked).rows
     assert not calls, "finished blocks are not predicted again"
     assert len(rows) == 20
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.manifest.json"}
     with pytest.raises(OutputExists):
         measure_plots(*asked)
 

@@ -248,7 +248,7 @@ def test_a_merge_that_was_stopped_goes_on(partitions, merged, tmp_path, monkeypa
     again = merge_maps(partitions.paths, out)
     assert sorted(seen) == list(range(len(partitions.paths))), "no partition was done twice"
     assert bytes_of(again) == bytes_of(merged)
-    assert [path.name for path in tmp_path.iterdir()] == ["maps"]
+    assert {path.name for path in tmp_path.iterdir()} == {"maps", "maps.manifest.json"}
     assert not list(out.rglob(".*"))
 
 
@@ -297,7 +297,7 @@ def test_what_is_there_is_replaced_by_force_alone(partitions, tmp_path):
         merge_maps(partitions.paths[:2], tmp_path / "maps")
     second = merge_maps(partitions.paths[:2], tmp_path / "maps", force=True)
     assert second.rows > first.rows
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["maps"]
+    assert {path.name for path in tmp_path.iterdir()} == {"maps", "maps.manifest.json"}
 
 
 def test_partitions_of_other_sizes_hold_the_same_rows(partitions, merged, tmp_path):

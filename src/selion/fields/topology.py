@@ -46,7 +46,11 @@ class Topology:
                 yield f"{len(found):,} {what}: {', '.join(found[:SHOWN])}{more}."
 
 
-def examine_topology(frame: geopandas.GeoDataFrame, tolerance: float = TOLERANCE) -> Topology:
+def examine_topology(
+    frame: geopandas.GeoDataFrame,
+    tolerance: float = TOLERANCE,
+    parts: np.ndarray | None = None,
+) -> Topology:
     """Look for empty and broken outlines, and for fields that lie on one another.
 
     Parameters
@@ -55,6 +59,8 @@ def examine_topology(frame: geopandas.GeoDataFrame, tolerance: float = TOLERANCE
         With ``id``, else its index names the fields.
     tolerance : float
         m2 that two fields may share; px2 without a CRS.
+    parts : (row,) ndarray, optional
+        Only fields of different parts are held against each other.
 
     Returns
     -------
@@ -68,7 +74,7 @@ def examine_topology(frame: geopandas.GeoDataFrame, tolerance: float = TOLERANCE
     sound = shapely.is_valid(shapes)
     why = shapely.is_valid_reason(shapes[~bare & ~sound])
     broken = [f"{name} ({text})" for name, text in zip(names[~bare & ~sound], why, strict=True)]
-    left, right, areas = _overlaps(shapes, bare | ~sound, _square_metres(frame), tolerance)
+    left, right, areas = _overlaps(shapes, bare | ~sound, _square_metres(frame), tolerance, parts)
     order = np.argsort(-areas, kind="stable")
     pairs = [f"{names[left[k]]} and {names[right[k]]} ({areas[k]:,.1f})" for k in order]
     return Topology(
@@ -81,7 +87,11 @@ def examine_topology(frame: geopandas.GeoDataFrame, tolerance: float = TOLERANCE
 
 
 def _overlaps(
-    shapes: np.ndarray, left_out: np.ndarray, scale: np.ndarray, tolerance: float
+    shapes: np.ndarray,
+    left_out: np.ndarray,
+    scale: np.ndarray,
+    tolerance: float,
+    parts: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pairs of rows that share more than the tolerance, and how much."""
     import shapely
@@ -94,6 +104,8 @@ def _overlaps(
         one, other = tree.query(shapes[rows], predicate="intersects")
         one, other = rows[one], kept[other]
         first = one < other
+        if parts is not None:
+            first &= parts[one] != parts[other]
         one, other = one[first], other[first]
         # most neighbours share edges only, which is seen without cutting
         inner = ~shapely.touches(shapes[one], shapes[other])

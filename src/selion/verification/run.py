@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from selion import fields
 from selion.errors import BadInput, UnreadableFile
 from selion.fields.topology import TOLERANCE
@@ -24,10 +26,13 @@ from selion.store.manifest import (
     sum_files,
 )
 from selion.store.object_store import is_object_url
+from selion.store.parquet import find_parts
 from selion.store.urls import shown
+from selion.store.vectors import box_around, file_box
 from selion.store.versions import deciding_versions
 from selion.verification.agreement import TILES, check_tiles
 from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, VerifiedResult
+from selion.verification.partitions import INDEX, check_partitions
 from selion.verification.remote import brought_here
 from selion.verification.repeat import check_again, check_provenance, check_repeatable
 from selion.verification.sums import check_sums, inner_manifests
@@ -197,6 +202,8 @@ def _contents(
         skipped = {one.parent.absolute() for one in inner}
         files = [one.absolute() for one in sorted(files_below(result))]
         files = [one for one in files if not skipped & set(one.parents)]
+    if result.is_dir():
+        yield from check_partitions(result, result.name, tolerance)
     own = _beside(result.absolute(), files)
     for path in files:
         if not path.is_file():
@@ -223,3 +230,8 @@ def _maps(manifest: Manifest | None, folder: Path) -> Iterator[tuple[str, Sequen
         if place is not None and place.suffix == ".parquet" and place.is_file():
             frame = fields.read_fields(place).to_crs("OGC:CRS84")
             yield one.name, frame.total_bounds
+        elif place is not None and place.is_dir():
+            parts = [part.place for part in find_parts(place)]
+            boxes = [box for box in map(file_box, parts) if box is not None]
+            if boxes and (place / INDEX).is_file():  # degrees
+                yield one.name, box_around(np.array(boxes))

@@ -1,0 +1,113 @@
+"""A merged map: tables beside one another that no single table can tell to be wrong."""
+
+from __future__ import annotations
+
+import json
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+
+from selion import fields
+from selion.store.manifest import InputSum, Manifest, manifest_of, write_manifest
+from selion.store.vectors import file_box
+from selion.verification import partitions, verify
+from selion.verification.run import _maps
+
+SIDE = 10 / 111_195  # degrees of ten metres along a meridian of a sphere
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a merged map of two tables of squares side by side; return its folder."""
+
+    def made(right=(0, 1), ids="cd", **said):
+        folder, cells = tmp_path / "maps", {}
+        for cell, columns, names in (("u0a", (-2, -1), "ab"), ("u0b", right, ids)):
+            shapes = [shapely.box(k * SIDE, 0, (k + 1) * SIDE, SIDE) for k in columns]
+            area, around = fields.measure(np.array(shapes), "OGC:CRS84")
+            frame = geopandas.GeoDataFrame(
+                {"id": list(names), "metrics:area": np.float32(area)},
+                geometry=shapes,
+                crs="OGC:CRS84",
+            ).assign(**{"metrics:perimeter": np.float32(around)})
+            path = folder / f"cell={cell}" / "part.parquet"
+            path.parent.mkdir(parents=True)
+            fields.write_fields(frame, path, fields.Origin("maps"))
+            cells[cell] = {"rows": 2, "bbox": list(file_box(path))} | said.get(cell, {})
+        index = {"kind": "selion maps 1", "rows": said.get("rows", 4), "cells": cells}
+        (folder / "_selion.json").write_text(json.dumps(index))
+        return folder
+
+    return made
+
+
+def test_a_sound_map_holds(write):
+    found = verify(write())
+    assert found.holds, found.differences
+    said = [check.said[0] for check in found.checks if check.where == "maps"]
+    near = "none is in two, none shares more than 1 m2 with one of another table."
+    assert said == [
+        "2 tables, as _selion.json says.",
+        f"2 fields near other tables: {near}",
+    ]
+
+
+def test_fields_of_two_tables_that_lie_on_one_another_are_found(write):
+    folder = write(right=(-0.5, 1))
+    (said,) = verify(folder).differences
+    assert said.startswith("maps: 1 pairs overlap by more than 1 m2 (px2 of a photograph): b and c")
+    assert "50.0)" in said
+    assert verify(folder, tolerance=60).holds
+
+
+def test_a_field_that_is_in_two_tables_is_found(write):
+    said = verify(write(right=(-1, 1), ids="bd")).differences
+    assert [text.partition(":")[2][:30] for text in said] == [
+        " 1 pairs overlap by more than ",
+        " 1 id in two tables, the first",
+    ]
+
+
+def test_an_index_that_tells_otherwise_is_found(write):
+    box = {"bbox": [0.0, 0.0, 1.0, 1.0]}
+    folder = write(u0a={"rows": 3}, u0b=box, rows=9)
+    (folder / "cell=u0c").mkdir()
+    (folder / "cell=u0b").rename(folder / "cell=u0d")
+    said = " ".join(verify(folder).differences)
+    for wanted in (
+        "tells of a table u0b",
+        "does not tell of the table u0d",
+        "tells of 3 fields in cell=u0a/part.parquet, which has 2",
+        "tells of 9 fields, and of others table by table",
+    ):
+        assert wanted in said
+
+
+def test_an_index_that_is_none_and_a_table_that_is_broken_are_said(write):
+    folder = write()
+    (folder / "_selion.json").write_text("{}")
+    assert "maps: The map cannot be read: 'cells'" in verify(folder).differences
+    (folder / "cell=u0a" / "part.parquet").write_bytes(b"PAR1")
+    assert any("The map cannot be read" in text for text in verify(folder).differences)
+
+
+def test_more_than_is_looked_at_is_said(write, monkeypatch):
+    monkeypatch.setattr(partitions, "MOST", 1)
+    found = [check for check in verify(write()).checks if check.where == "maps"]
+    assert found[-1].status == "not checked"
+    assert found[-1].said[0].startswith("2 fields lie near other tables, more than are looked at")
+
+
+def test_tiles_are_held_against_the_map_of_many_tables(write):
+    folder = write()
+    tiles = folder.with_name("maps.pmtiles")
+    tiles.write_bytes(b"x")
+    made = Manifest(
+        tiles.name, ("tiles", "maps"), inputs=(InputSum("maps", "folder", path="maps"),)
+    )
+    write_manifest(made, manifest_of(tiles))
+    ((name, box),) = _maps(made, tiles.parent)
+    assert name == "maps"
+    assert box == pytest.approx((-2 * SIDE, 0, 2 * SIDE, SIDE))
