@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import geopandas
+    import pandas as pd
 
 CHUNK = 50_000
 """Outlines whose neighbours are looked for at once."""
@@ -84,6 +85,13 @@ def examine_topology(
         tuple(pairs),
         float(areas.max(initial=0.0)),
     )
+
+
+def lonlat_outlines(table: pd.DataFrame) -> geopandas.GeoDataFrame:
+    """Return a table whose column ``geometry`` has shapes in longitude and latitude as outlines."""
+    import geopandas
+
+    return geopandas.GeoDataFrame(table, geometry="geometry", crs="OGC:CRS84")
 
 
 def _overlaps(

@@ -62,7 +62,7 @@ def sealed(name: str, out: str = "out") -> Callable[[Callable[P, T]], Callable[P
             if is_witnessed() or not first or not isinstance(place, str | os.PathLike):
                 return act(*args, **kwargs)
             asked = {key: value for key, value in given.items() if key != out}
-            run = _Run(name, asked, os.fspath(place))
+            run = _SealedCall(name, asked, os.fspath(place))
             with witnessed(run.witness):
                 try:
                     done = act(*args, **kwargs)
@@ -77,7 +77,7 @@ def sealed(name: str, out: str = "out") -> Callable[[Callable[P, T]], Callable[P
     return sealing
 
 
-class _Run:
+class _SealedCall:
     """One call."""
 
     def __init__(self, name: str, given: Mapping[str, Any], out: str) -> None:

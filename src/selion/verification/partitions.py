@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import geopandas
 import numpy as np
 import pandas as pd
 
 from selion.errors import SelionError, counted
-from selion.fields.topology import TOLERANCE, examine_topology
+from selion.fields.topology import TOLERANCE, examine_topology, lonlat_outlines
 from selion.store.parquet import SIDES, find_parts, parquet_file
 from selion.store.vectors import Bbox, decoded, file_box
 from selion.verification.checks import DIFFERS, UNKNOWN, Check, judged
@@ -80,7 +79,7 @@ def _index_faults(
         yield f"{INDEX} tells of {index['rows']:,} fields, and of others table by table."
 
 
-def _near(path: Path, number: int, others: Sequence[Bbox]) -> geopandas.GeoDataFrame:
+def _near(path: Path, number: int, others: Sequence[Bbox]) -> pd.DataFrame:
     """Read the fields of a table whose boxes reach into one of ``others``."""
     found = []
     with parquet_file(path) as file:
@@ -95,10 +94,10 @@ def _near(path: Path, number: int, others: Sequence[Bbox]) -> geopandas.GeoDataF
                 shapes = decoded(kept["geometry"].to_numpy(zero_copy_only=False), str(path))
                 found.append(pd.DataFrame({"id": kept["id"].to_pandas(), "geometry": shapes}))
     table = pd.concat(found) if found else pd.DataFrame({"id": [], "geometry": []})
-    return geopandas.GeoDataFrame(table.assign(part=number), geometry="geometry", crs="OGC:CRS84")
+    return table.assign(part=number)
 
 
-def _across(near: Sequence[geopandas.GeoDataFrame], where: str, tolerance: float) -> Check:
+def _across(near: Sequence[pd.DataFrame], where: str, tolerance: float) -> Check:
     count = sum(map(len, near))
     if count > MOST:
         text = f"{count:,} fields lie near other tables, more than are looked at ({MOST:,})."
@@ -109,7 +108,7 @@ def _across(near: Sequence[geopandas.GeoDataFrame], where: str, tolerance: float
     )
     if not count:
         return judged("topology", (), looked, where)
-    frame = geopandas.GeoDataFrame(pd.concat([one for one in near if len(one)], ignore_index=True))
+    frame = lonlat_outlines(pd.concat([one for one in near if len(one)], ignore_index=True))
     twice = frame["id"][frame["id"].duplicated()]
     found = examine_topology(frame, tolerance, frame["part"].to_numpy())
     faults = list(found.faults(tolerance))
