@@ -21,15 +21,14 @@ from typing import Any
 
 import click
 
+from selion.cli.watching import sending, unchanged, watched_inputs
 from selion.errors import (
     BadInput,
     Incomplete,
     InputChanged,
     OutputExists,
     OutputFailed,
-    UnreadableFile,
 )
-from selion.store.inputs import WatchedInputs
 from selion.store.leftovers import NOTE, WORKS
 from selion.store.lock import leased
 from selion.store.scratch import clear_dead
@@ -41,15 +40,6 @@ UNMARKED = frozenset(
     ("force", "resume", "quiet", "as_json", "runner", "workers", "threads", "profile")
 )
 """Options that do not make another command."""
-WRITTEN = frozenset(
-    (
-        ("map", "scores"),
-        ("plan", "scores"),
-        ("composite", "tiles"),
-        ("crops photos", "print_marker"),
-    )
-)
-"""Parameters of verbs that name what is written, though something may be there before."""
 
 
 def guarded(command: click.Command, path: str) -> click.Command:
@@ -91,15 +81,17 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
         if values.get("dry_run"):
             return act(**values)
         if not isinstance(out, Path):
-            return _sending(act, name, values)
+            context = click.get_current_context(silent=True)
+            words = [] if context is None else context.meta.get(WORDS, [])
+            return sending(act, (name, words), values)
         note = Note(out, _key(name, values), name)
         with note.leased():
             note.begin(forced=bool(values["force"]))
             if note.earlier and out.expanduser().is_dir():
                 clear_dead(out.expanduser())
-            note.witness.inputs = _watched(name, values)
+            note.witness.inputs = watched_inputs(name, values)
             try:
-                with witnessed(note.witness), _unchanged(note.witness), _noticed(out):
+                with witnessed(note.witness), unchanged(note.witness), _noticed(out):
                     done = _going_on(act, note, values)
                 with _noticed(out):
                     note.seal(complete=True)
@@ -120,76 +112,6 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     call.guards = True  # type: ignore[attr-defined]
     return call
-
-
-def _sending(act: Callable[..., Any], name: str, values: dict[str, Any]) -> Any:
-    """Run a command whose output goes to an object store, and send its manifest after it."""
-    from selion.cli.sealed import send
-
-    context = click.get_current_context(silent=True)
-    asked = (name, [] if context is None else context.meta.get(WORDS, []))
-    witness = Witness(_nowhere, inputs=_watched(name, values))
-    with witnessed(witness), _unchanged(witness):
-        try:
-            done = act(**values)
-        except Incomplete:
-            send(str(values["out"]), asked, witness, complete=False)
-            raise
-    if values["out"] is not None:
-        send(str(values["out"]), asked, witness, complete=True)
-    return done
-
-
-def _nowhere(_found: set[Identity], _place: Path) -> None:
-    """Be told of what is published by a command that has no note."""
-
-
-def _watched(name: str, values: Mapping[str, Any]) -> WatchedInputs | None:
-    """Look at the files and folders that a command was given, before it reads any."""
-    from selion.cli.sealed import named_inputs
-
-    context = click.get_current_context(silent=True)
-    if context is None:
-        return None
-    places = [values.get("out"), values.get("work")]
-    writes = [one.expanduser().absolute() for one in places if isinstance(one, Path)]
-    watched = WatchedInputs(tuple(writes))
-    for param, _, place in named_inputs(context):
-        if isinstance(place, Path) and (name, param) not in WRITTEN:
-            for one in _pointed(place):
-                watched.add(one)
-    return watched
-
-
-def _pointed(place: Path) -> list[Path]:
-    """Return a file, and the files here that it points to."""
-    from selion.store.identity import LISTS, sources
-
-    if place.suffix.lower() not in LISTS:
-        return [place]
-    try:
-        return [Path(name) for name in sources(place) if "://" not in name]
-    except UnreadableFile:  # which is said by who reads it
-        return [place]
-
-
-@contextlib.contextmanager
-def _unchanged(witness: Witness) -> Iterator[None]:
-    """Say in a sentence that an input became another one, whatever came of that.
-
-    Raises
-    ------
-    InputChanged
-        Instead of the error of a reader, or of an answer of two inputs.
-    """
-    try:
-        yield
-    except (OutputExists, OutputFailed, InputChanged):
-        raise
-    except Exception:
-        witness.check_inputs()
-        raise
-    witness.check_inputs()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,102 @@
+"""What a command reads stays as it is while it reads it, wherever its output goes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from selion.errors import Incomplete, InputChanged, OutputExists, OutputFailed, UnreadableFile
+from selion.store.inputs import WatchedInputs
+from selion.store.witness import Identity, Witness, witnessed
+
+WRITTEN = frozenset(
+    (
+        ("map", "scores"),
+        ("plan", "scores"),
+        ("composite", "tiles"),
+        ("crops photos", "print_marker"),
+    )
+)
+"""Parameters of verbs that name what is written, though something may be there before."""
+
+
+def sending(act: Callable[..., Any], asked: tuple[str, list[str]], values: dict[str, Any]) -> Any:
+    """Run a command whose output goes to an object store, and send its manifest after it.
+
+    Parameters
+    ----------
+    act : callable
+        What it does.
+    asked : (str, list of str)
+        The verb, and the words that it was given.
+    values : dict
+        Of its parameters.
+    """
+    from selion.cli.sealed import send
+
+    witness = Witness(_nowhere, inputs=watched_inputs(asked[0], values))
+    with witnessed(witness), unchanged(witness):
+        try:
+            done = act(**values)
+        except Incomplete:
+            send(str(values["out"]), asked, witness, complete=False)
+            raise
+    if values["out"] is not None:
+        send(str(values["out"]), asked, witness, complete=True)
+    return done
+
+
+def _nowhere(_found: set[Identity], _place: Path) -> None:
+    """Be told of what is published by a command that has no note."""
+
+
+def watched_inputs(name: str, values: Mapping[str, Any]) -> WatchedInputs | None:
+    """Look at the files and folders that a command was given, before it reads any."""
+    from selion.cli.sealed import named_inputs
+
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return None
+    places = [values.get("out"), values.get("work")]
+    writes = [one.expanduser().absolute() for one in places if isinstance(one, Path)]
+    watched = WatchedInputs(tuple(writes))
+    for param, _, place in named_inputs(context):
+        if isinstance(place, Path) and (name, param) not in WRITTEN:
+            for one in _pointed(place):
+                watched.add(one)
+    return watched
+
+
+def _pointed(place: Path) -> list[Path]:
+    """Return a file, and the files here that it points to."""
+    from selion.store.identity import LISTS, sources
+
+    if place.suffix.lower() not in LISTS:
+        return [place]
+    try:
+        return [Path(name) for name in sources(place) if "://" not in name]
+    except UnreadableFile:  # which is said by who reads it
+        return [place]
+
+
+@contextlib.contextmanager
+def unchanged(witness: Witness) -> Iterator[None]:
+    """Say in a sentence that an input became another one, whatever came of that.
+
+    Raises
+    ------
+    InputChanged
+        Instead of the error of a reader, or of an answer of two inputs.
+    """
+    try:
+        yield
+    except (OutputExists, OutputFailed, InputChanged):
+        raise
+    except Exception:
+        witness.check_inputs()
+        raise
+    witness.check_inputs()
