@@ -9,6 +9,7 @@ visible name, and that the same command goes on once the store works again.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -23,14 +24,44 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # no thread to be forked
 
 from faulty_store import FaultyStore
-from store_runs import COMMANDS, KINDS, StoreRuns
+from store_runs import (
+    ARCHIVE,
+    ARCHIVE_KINDS,
+    COMMANDS,
+    KINDS,
+    ArchiveRuns,
+    StoreRuns,
+    served_archive,
+)
 
 BEGIN, END = "<!-- table of stores -->\n", "\n<!-- end of the table of stores -->"
 """Between which the table stands on a page."""
 HEADS = {
     "429": "429, Retry-After", "cut": "cut body", "short": "wrong length", "lost": "lost answer",
     "stale": "stale listing", "expired": "token expires", "vanished": "bucket vanishes",
+    "gone": "server gone",
 }  # fmt: skip
+
+
+EVERY, EACH = [*COMMANDS, *ARCHIVE], [*KINDS, *(set(ARCHIVE_KINDS) - set(KINDS))]
+
+
+def examine(
+    name: str, given: argparse.Namespace, work: Path, store: FaultyStore
+) -> dict[str, tuple[int, list[str]]]:
+    """Put a command through the kinds of faults that its store can have."""
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        folder = Path(tempfile.mkdtemp(dir=work))
+        runs: StoreRuns
+        if name in ARCHIVE:
+            runs = ArchiveRuns(folder, stack.enter_context(served_archive(folder)), patch)
+        else:
+            runs = StoreRuns(folder, store, patch)
+        return {
+            kind: runs.examine(name, kind, given.places) if kind in runs.kinds else (0, [])
+            for kind in given.kinds
+        }
 
 
 def main() -> None:
@@ -38,36 +69,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--commands", nargs="+", choices=EVERY, default=list(EVERY))
+    parser.add_argument("--kinds", nargs="+", choices=EACH, default=list(EACH))
     parser.add_argument("--places", type=int, default=3, help="requests at which a fault begins")
     parser.add_argument("--page", type=Path, help="page whose table is replaced")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it says each request
     began = time.monotonic()
-    rows, bad = [], 0
+    rows, bad = {}, 0
     with (
         tempfile.TemporaryDirectory(prefix="selion-stores-") as work,
         FaultyStore() as store,
-        pytest.MonkeyPatch.context() as patch,
     ):
-        runs = StoreRuns(Path(work), store, patch)
         for name in given.commands:
-            found = {kind: runs.examine(name, kind, given.places) for kind in given.kinds}
+            found = examine(name, given, Path(work), store)
             wrong = [one for _, said in found.values() for one in said]
             print(f"{name}: {sum(n for n, _ in found.values())} faults, {len(wrong)} wrong")
             print(*(f"    {one}\n" for one in wrong), sep="", end="", flush=True)
             counts = " | ".join(str(n) for n, _ in found.values())
-            rows.append(f"| {name} | {counts} | {len(wrong)} |")
+            rows[name] = f"| {name} | {counts} | {len(wrong)} |"
             bad += len(wrong)
     heads = " | ".join(HEADS.get(kind, kind) for kind in given.kinds)
     rule = "|---" + "|---:" * (len(given.kinds) + 1) + "|"
-    table = "\n".join([f"| command | {heads} | wrong |", rule, *rows, ""])
+    table = "\n".join([f"| command | {heads} | wrong |", rule, *rows.values(), ""])
     print(f"\n{table}\n{time.monotonic() - began:.0f} s")
     if given.page:
         before, begin, rest = given.page.read_text("utf-8").partition(BEGIN)
-        given.page.write_text(before + begin + "\n" + table + END + rest.partition(END)[2], "utf-8")
+        old, end, after = rest.partition(END)
+        if f"| command | {heads} | wrong |" in old:  # rows that were not counted again stay
+            known = {line.split("|")[1].strip(): line for line in old.splitlines()[3:]} | rows
+            kept = [known[name] for name in EVERY if name in known]
+            table = "\n".join([f"| command | {heads} | wrong |", rule, *kept, ""])
+        given.page.write_text(before + begin + "\n" + table + end + after, "utf-8")
     sys.exit(bool(bad))
 
 

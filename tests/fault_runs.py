@@ -331,7 +331,10 @@ class FaultRuns:
 
                 hurt, *others = self._hurt(here, fault, watch)
                 grow()
-                tidying = called.startswith(("remove", "rmdir")) and fault.kind in MOMENTS
+                met = hurt.calls[fault.at - 1 : fault.at]  # threads take turns as they like
+                tidying = (met or [called])[0].startswith(
+                    ("remove", "rmdir")
+                ) and fault.kind in MOMENTS
                 tidying |= fault.kind == "readonly"
                 return [
                     *(f"meanwhile {one}" for one in sorted(seen)),

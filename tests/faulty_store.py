@@ -22,9 +22,17 @@ REFUSALS = {
     "429": (429, [("Retry-After", "1")], b""),
     "expired": (403, [], ERROR.format("ExpiredToken", "The token has expired.").encode()),
     "vanished": (404, [], ERROR.format("NoSuchBucket", "There is no such bucket.").encode()),
+    "gone": None,
 }
-"""What is answered without asking the store."""
+"""What is answered without asking the store; None: the connection is closed."""
+FOUND = b'{"type": "FeatureCollection", "features": [], "links": []}'
+"""What a search answers that finds nothing."""
 CONTENTS = re.compile(rb"<Contents>.*</Contents>", re.DOTALL)
+
+
+def _without(answer):
+    """Return a listing, or what a search found, with nothing in it."""
+    return FOUND if b'"features"' in answer[:4000] else CONTENTS.sub(b"", answer)
 
 
 class Quiet(BaseHTTPRequestHandler):
@@ -45,35 +53,40 @@ class FaultyStore:
 
     A fault is (method, part of the path, kind, times, after so many): kind "503" is answered
     without asking, so are "429" (come again in a second), "expired" (a token) and "vanished" (a
-    bucket); "lost" after the store has done it, "cut" sends half of the answer, "short" the same
-    as if it were whole, "slow" waits 1.5 seconds first, "stale" lists nothing yet.
+    bucket), and of a server that is "gone" connections are closed; "lost" after the store has done
+    it, "cut" sends half of the answer, "short" the same as if it were whole, "slow" waits 1.5
+    seconds first, "stale" lists nothing yet, nor does a search find anything.
     """
 
-    def __init__(self, bucket="bucket", host="127.0.0.1"):
+    def __init__(self, bucket="bucket", host="127.0.0.1", behind=""):
         self.bucket, self._host = bucket, host
+        self._moto, self._behind = None, behind  # HOST:PORT of another server, in place of moto
         self.faults = deque()
         self.asked = Counter()
         self._lock = threading.Lock()
 
     def __enter__(self):
-        from moto.server import ThreadedMotoServer
+        if not self._behind:
+            from moto.server import ThreadedMotoServer
 
-        self._moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-        self._moto.start()
-        _, port = self._moto.get_host_and_port()
-        self._behind = f"127.0.0.1:{port}"
+            self._moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+            self._moto.start()
+            _, port = self._moto.get_host_and_port()
+            self._behind = f"127.0.0.1:{port}"
         self._server = ThreadingHTTPServer((self._host, 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.host = f"{self._host}:{self._server.server_address[1]}"
-        with urlopen(Request(f"http://{self._behind}/{self.bucket}", method="PUT")):
-            pass
+        if self._moto is not None:
+            with urlopen(Request(f"http://{self._behind}/{self.bucket}", method="PUT")):
+                pass
         return self
 
     def __exit__(self, *_):
         self._server.shutdown()
         self._server.server_close()
-        self._moto.stop()
+        if self._moto is not None:
+            self._moto.stop()
 
     @property
     def environment(self):
@@ -111,6 +124,9 @@ class FaultyStore:
                 kind = store._next_fault(self.command, self.path)
                 if kind == "slow":
                     time.sleep(1.5)
+                if kind == "gone":
+                    self.close_connection = True
+                    return
                 if kind in REFUSALS:
                     self._answer(*REFUSALS[kind])
                     return
@@ -122,7 +138,7 @@ class FaultyStore:
                 elif kind == "short":
                     self._answer(status, headers, answer[: len(answer) // 2])
                 elif kind == "stale":
-                    self._answer(status, headers, CONTENTS.sub(b"", answer))
+                    self._answer(status, headers, _without(answer))
                 else:
                     self._answer(status, headers, answer)
 

@@ -17,11 +17,13 @@ import click
 import pytest
 
 from fault_runs import in_child, visible
+from faulty_store import FaultyStore
 from option_inputs import INPUTS, Quick
 from option_walk import Inputs
 from selion.cli.main import cli
 from selion.errors import SelionError
-from selion.store import ObjectFolder, download, identity, object_store, ranges
+from selion.simulation.archive import simulate_archive
+from selion.store import ObjectFolder, download, identity, object_store, ranges, retry
 
 COMMANDS = {
     "map from s3": "map s3://bucket/in/image.tif -o out.parquet --no-preview",
@@ -31,6 +33,11 @@ COMMANDS = {
     "query of s3": "query 12,50,12.01,50.01 s3://bucket/in/maps -o out.parquet",
 }
 """To ``far``, a prefix of the store, or from ``near``, what it holds by plain HTTP."""
+ARCHIVE = {
+    "scenes of http": "scenes 12.998,50.998,13.002,51.002 2024 --provider {near} -o scenes.json",
+    "composite of http": "composite 12.998,50.998,13.002,51.002 2024 --provider {near} -o out.tif",
+}
+"""From an archive behind a STAC API, with its scenes as COGs beside it."""
 ONCE, EVER = 2, 10**9
 KINDS = {
     "503": ("GET PUT HEAD", ONCE),
@@ -44,7 +51,13 @@ KINDS = {
     "vanished": ("GET PUT HEAD POST DELETE", EVER),
 }
 """What fails, and how often."""
-MAY_END = ("expired", "vanished", "stale")
+ARCHIVE_KINDS = {
+    kind: (methods.replace("GET", "GET POST"), times)
+    for kind, (methods, times) in KINDS.items()
+    if kind != "lost"
+} | {"gone": ("GET POST HEAD", EVER)}
+"""Of an archive, to which nothing is written."""
+MAY_END = ("expired", "vanished", "stale", "gone")
 """After which a command may end in a sentence; after the others it goes on by itself."""
 
 
@@ -62,6 +75,8 @@ class Ended:
 
 class StoreRuns:
     """The commands, on prefixes of one store."""
+
+    commands, kinds, listing, inside = COMMANDS, KINDS, "list-type", "/bucket/in"
 
     def __init__(self, folder: Path, store, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.store, self.patch = folder, store, patch
@@ -95,13 +110,17 @@ class StoreRuns:
         """Run a command; look at what there is once the store works again."""
         code, said = in_child(lambda: self._run(words, here, prefix))
         self.store.faults.clear()
-        return Ended(code, said, visible(here), in_child(lambda: _objects(prefix)))
+        return Ended(code, said, visible(here), self._far(prefix))
+
+    def _far(self, prefix: str) -> dict[str, bytes]:
+        """Return what lies on the store."""
+        return in_child(lambda: _objects(prefix)) if prefix else {}
 
     def _run(self, words: str, here: Path, prefix: str) -> tuple[int, str]:
         given = shlex.split(
             words.format(
                 far=f"s3://{prefix}",
-                near=f"http://{self.store.host}/bucket/in",
+                near=f"http://{self.store.host}{self.inside}",
                 image=self.image,
             )
         )
@@ -126,7 +145,7 @@ class StoreRuns:
 
         Where faults begin is spread over all requests that the command makes.
         """
-        words, (methods, times) = COMMANDS[name], KINDS[kind]
+        words, (methods, times) = self.commands[name], self.kinds[kind]
         here, prefix = self.fresh()
         self.store.asked.clear()
         truth = self.run(words, here, prefix)
@@ -137,7 +156,7 @@ class StoreRuns:
         starts = sorted({asked * place // places for place in range(min(places, asked))})
         for start in starts:
             here, prefix = self.fresh()
-            self.store.fault(methods, "list-type" if kind == "stale" else "", kind, times, start)
+            self.store.fault(methods, self.listing if kind == "stale" else "", kind, times, start)
             hurt = self.run(words, here, prefix)
             again = hurt if not hurt.code else self.run(words, here, prefix)
             wrong += [f"{name}, {kind}@{start}: {one}" for one in _wrong(hurt, again, truth, kind)]
@@ -170,3 +189,38 @@ def _wrong(hurt: Ended, again: Ended, truth: Ended, kind: str) -> list[str]:
     if again.code or again.seen != truth.seen or again.far.keys() != truth.far.keys():
         wrong.append(f"the same command again: exit code {again.code}, {again.said}")
     return wrong
+
+
+class ArchiveRuns(StoreRuns):
+    """Commands on an archive that is served, which fails."""
+
+    commands, kinds, listing, inside = ARCHIVE, ARCHIVE_KINDS, "/search", ""
+
+    def __init__(self, folder: Path, store, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.store, self.patch = folder, store, patch
+        self.made, self.image = 0, ""
+        patch.setenv("SELION_CACHE", str(folder / "cache"))
+        patch.setattr(retry.RetryPolicy, "pause", lambda *_: 0.01)
+
+    def fresh(self) -> tuple[Path, str]:
+        """Return an empty folder, and nothing on a store."""
+        return super().fresh()[0], ""
+
+
+@contextlib.contextmanager
+def served_archive(folder: Path):
+    """Yield a store that fails, and what of an archive lies behind it."""
+    from stac_server import StacServer
+
+    def simulated() -> tuple[list[dict[str, object]], str]:
+        there = folder / "archive"
+        made = simulate_archive(there, seed=3, centre=(13.0, 51.0), tile_px=132, n_dates=2)
+        return list(made.items), str(made.folder)
+
+    items, place = in_child(simulated)  # GDAL's threads would hold what forked children wait for
+    with (
+        StacServer(items, place) as server,
+        FaultyStore(behind=server.host) as faulty,
+    ):
+        server.cogs = f"http://{faulty.host}/cogs"
+        yield faulty

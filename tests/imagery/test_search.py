@@ -532,6 +532,15 @@ def test_fault_on_a_later_page(server):
         search(server)
 
 
+def test_half_an_answer_that_is_said_to_be_whole_is_asked_for_again(server):
+    for path in ("/search", "/"):
+        server.inject(path, times=2, body='{"type": "FeatureCollection", "features": [{"ty')
+    assert len(search(server)) == 12
+    server.inject("/search", times=None, body='{"type": "FeatureCollection", "feat')
+    with pytest.raises(SearchFailed, match="no STAC catalogue"):
+        search(server)
+
+
 def test_slow_server(server):
     hasty = RetryPolicy(connect=0.3, answer=0.3, tries=3, backoff=0.01)
     server.inject("/search", times=1, delay=0.8)

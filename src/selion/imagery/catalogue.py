@@ -158,7 +158,7 @@ def read_item(address: str, retry: RetryPolicy | None = None) -> dict[str, Any]:
 class _SteadyIO(StacApiIO):
     """pystac-client's reader, which also asks again when an answer breaks off in the middle.
 
-    That is beyond urllib3's repetitions.
+    That is beyond urllib3's repetitions; so is one that its server says is whole.
     """
 
     def __init__(self, retry: RetryPolicy) -> None:
@@ -170,14 +170,27 @@ class _SteadyIO(StacApiIO):
         """Send a request and read the answer to its end."""
         left = self.tries
         while True:
+            left -= 1
             try:
-                return super().request(*args, **named)
+                text: str = super().request(*args, **named)
+                if left < 1 or _is_whole(text):
+                    return text
             except APIError as error:
-                left -= 1
                 if left < 1 or not isinstance(
                     error.__context__, requests.exceptions.ChunkedEncodingError
                 ):
                     raise
+
+
+def _is_whole(text: str) -> bool:
+    """Say whether an answer that begins as JSON ends as such: a proxy may have cut it off."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return True
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_url(text: str) -> bool:
