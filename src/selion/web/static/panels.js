@@ -54,6 +54,15 @@ function open(columns) {
   $("record").querySelector(".scroll").scrollTop = 0;
 }
 
+// Room around what is shown, so that the record does not lie over it: below it on a phone, beside it else.
+export function beside(room) {
+  const { width, height } = $("record").getBoundingClientRect();
+  const stage = $("stage").getBoundingClientRect();
+  const small = matchMedia("(max-width: 720px)").matches;
+  const more = small ? { bottom: room + Math.min(height, 0.55 * stage.height) } : { right: room + Math.min(width, 0.4 * stage.width) };
+  return { top: room, bottom: room, left: room, right: room, ...($("record").hidden ? {} : more) };
+}
+
 export function closeRecord() {
   $("record").hidden = true;
 }

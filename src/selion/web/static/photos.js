@@ -1,7 +1,7 @@
 // Photographs of the close-range side: a grid of all, in an order, or two runs side by side; and one of them flat on the map with its mask and traits.
 
 import { addPicture, ask, flyTo, make, removePicture, stamped } from "./map.js";
-import { showPhoto } from "./panels.js";
+import { beside, showPhoto } from "./panels.js";
 
 const LAYERS = [["photo", "Photograph", 1], ["shade", "What is no crop, darker", 0.45], ["outline", "Outline of the mask", 1], ["difference", "Missed (pink), too much (cyan)", 0.85], ["truth", "Outline of the truth (white)", 0]];
 const COMPARED = ["difference", "truth"];
@@ -138,7 +138,7 @@ export class Photos {
     if (photo.trust === "no") text.append(make("br"), make("span", { className: "doubted", textContent: photo.reasons || "look at it" }));
     const image = make("img", { src: stamped(`photo/${album.id}/${photo.index}/${photo.truth && this.order === "worst" ? "compared" : "tile"}`), alt: "", loading: "lazy" });
     const button = make("button", { type: "button", className: "shot" }, image, text);
-    button.addEventListener("click", () => { this.spread(false); this.show(album, photo.index); });
+    button.addEventListener("click", () => { this.spread(false); this.aside(); this.show(album, photo.index); });
     return button;
   }
 
@@ -154,7 +154,15 @@ export class Photos {
     const note = about.bare ? {} : { note: "shown is the overlay: name the folder of the photographs too" };
     document.getElementById("stage").classList.add("flat"); // metres mean nothing there
     showPhoto({ ...about, columns: { ...note, ...about.columns } });
-    flyTo(map, about.bounds, { maxZoom: 23, padding: 30, duration: 0 });
+    flyTo(map, about.bounds, { maxZoom: 23, padding: beside(30), duration: 0 });
+  }
+
+  // On a phone the list would lie over the photograph that was chosen.
+  aside() {
+    const small = matchMedia("(max-width: 720px)").matches;
+    this.place.parentElement.hidden = small;
+    document.getElementById("show-photos").setAttribute("aria-expanded", String(!small));
+    for (const map of this.state.maps) map.resize();
   }
 
   slider(kind, label) {
@@ -165,7 +173,7 @@ export class Photos {
       const map = this.state.maps[0];
       if (map.getLayer(`photo-${kind}`)) map.setPaintProperty(`photo-${kind}`, "raster-opacity", range.value / 100);
     });
-    row.append(range, ` ${label}`);
+    row.append(range, label);
     const line = document.createElement("div");
     line.append(row);
     return line;

@@ -4,12 +4,13 @@ import { ask, choose, fieldAt, flyTo, goTo, loadLayers, make, makeMap, setRamp, 
 import { Area } from "./area.js";
 import { Filters } from "./filter.js";
 import { LayerList } from "./list.js";
-import { closeRecord, showField, showProblems } from "./panels.js";
+import { beside, closeRecord, showField, showProblems } from "./panels.js";
 import { Photos } from "./photos.js";
 import * as share from "./share.js";
 import { Swipe } from "./swipe.js";
 
 const $ = (id) => document.getElementById(id);
+const small = () => matchMedia("(max-width: 720px)").matches;
 const state = { all: null, maps: [], list: null, swipe: null, photos: null, filters: null, area: null, chosen: null };
 
 async function begin() {
@@ -26,7 +27,7 @@ async function begin() {
   state.area = new Area(state, $("area"), say);
   showProblems(state.all.problems);
   $("show-photos").hidden = !state.all.albums.length;
-  if (matchMedia("(max-width: 720px)").matches) toggle("side", "show-layers", false);
+  if (small()) toggle("side", "show-layers", false);
   watch(left);
   const told = share.read(location.hash);
   recall(told);
@@ -187,7 +188,7 @@ async function search(event) {
       if (found.row === null) continue;
       state.list.show(layer);
       show(layer, found.row, found);
-      if (found.bounds) flyTo(state.maps[0], found.bounds, { padding: 140, maxZoom: 17 });
+      if (found.bounds) flyTo(state.maps[0], found.bounds, { padding: beside(small() ? 40 : 140), maxZoom: 17 });
       return say("");
     }
     say(`There is no field with the id ${wanted}${state.all.names ? " and no place of that name" : ""}; coordinates are latitude, longitude.`);
@@ -220,9 +221,9 @@ function toggle(panel, button, wanted) {
 }
 
 function open(panel, button) {
-  const small = matchMedia("(max-width: 720px)").matches;
   const opened = toggle(panel, button);
-  if (opened && small) for (const [other, its] of [["side", "show-layers"], ["photos", "show-photos"]]) if (other !== panel) toggle(other, its, false);
+  if (opened && small()) forget();
+  if (opened && small()) for (const [other, its] of [["side", "show-layers"], ["photos", "show-photos"]]) if (other !== panel) toggle(other, its, false);
   if (opened && panel === "photos") state.photos.begin();
   if (opened) [...$(panel).querySelectorAll("input, select, button")].find((each) => each.offsetParent)?.focus();
 }
