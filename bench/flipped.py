@@ -1,14 +1,17 @@
 """Flip bits in every file of a result of every verb, and see whether each one is found.
 
     PYTHONPATH=tests python bench/flipped.py [VERB ...] [--places 40]
+    PYTHONPATH=tests python bench/flipped.py --results RUN/ country/ ...
 
-The commands are those of the test of options, so the next verb comes for free.  Printed are, a
-verb: results, files, flips, and how many of these were not found.
+The commands are those of the test of options, so the next verb comes for free; what these stand in
+for (training, archives) is given as results that are there, copies of which are changed.  Printed
+are, a verb or a result: results, files, flips, and how many of these were not found.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import option_modes
 from option_walk import Inputs, Walk
 from selion.errors import UnreadableFile
-from selion.store.manifest import ENDING, read_manifest
+from selion.store.manifest import ENDING, manifest_of, read_manifest
 from selion.verification import verify
 from selion.verification.sums import check_sums
 
@@ -53,12 +56,29 @@ def flip_all(place: Path, places: int) -> tuple[int, int, int]:
     return len(manifest.files) + 1, flips, missed
 
 
+def flip_copy(result: Path, places: int) -> tuple[int, int, int]:
+    """As :func:`flip_all`, of a copy of a result and its files."""
+    manifest = read_manifest(manifest_of(result))
+    with tempfile.TemporaryDirectory() as name:
+        for part in (manifest_of(result).name, *manifest.files):
+            copy = Path(name, part)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(result.parent / part, copy)
+        return flip_all(Path(name, manifest_of(result).name), places)
+
+
 def main() -> None:
     """Print a line a verb."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("verbs", nargs="*")
     parser.add_argument("--places", type=int, default=40)
+    parser.add_argument("--results", type=Path, nargs="+", help="Results that are there already.")
     given = parser.parse_args()
+    if given.results:
+        for result in given.results:
+            files, flips, missed = flip_copy(result, given.places)
+            print(f"{result.name:<18} {files} files, {flips:,} flips, {missed} not found")
+        return
     with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SELION_CACHE", str(Path(home, "cache")))
         inputs = Inputs(Path(home, "inputs"), option_modes.INPUTS)

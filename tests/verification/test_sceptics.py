@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import geopandas
@@ -18,10 +20,12 @@ from selion.store.manifest import (
     files_below,
     manifest_of,
     read_digest,
+    read_manifest,
     sum_files,
     sum_input,
     write_manifest,
 )
+from selion.store.versions import deciding_versions
 from selion.verification import verify
 from selion.verification.tables import check_outlines
 
@@ -146,6 +150,19 @@ def test_a_manifest_that_was_written_anew_has_another_digest(folder):
     sealed(folder)  # as who wants to deceive does
     assert verify(folder).holds
     assert read_digest(place) != first
+
+
+def test_a_library_that_is_there_and_not_in_use_is_not_said_to_be_missing(folder):
+    """Whoever verifies a training does not import torch for it."""
+    made = read_manifest(manifest_of(folder))
+    for used, wanted in (
+        ({"pytest": metadata.version("pytest")}, "holds"),
+        ({"none-such": "1"}, "not checked"),
+    ):
+        versions = {**deciding_versions(), **used}
+        write_manifest(replace(made, versions=versions), manifest_of(folder))
+        assert states(folder)["repeatable"] == wanted
+    assert "none-such was 1 and is not installed." in said(folder)
 
 
 def test_a_table_of_several_years_has_a_map_a_year():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,16 @@ def _version_faults(then: Mapping[str, str], here: Mapping[str, str]) -> Iterato
         if name == "code":
             if here.get(name) != version and here.get("selion") == then.get("selion"):
                 yield "The code of selion is another one, though its version is the same."
-        elif here.get(name) != version:
-            yield f"{name} was {version} and is {here.get(name, 'not installed')}."
+        elif (found := here.get(name) or _installed(name)) != version:
+            yield f"{name} was {version} and is {found}."
+
+
+def _installed(name: str) -> str:
+    """Return the version of a library that a run used and this process does not, such as torch."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def check_again(manifest: Manifest, folder: Path) -> Check:
