@@ -100,12 +100,22 @@ def _model_of(start_from: str) -> str:
 def _native(recipe: Recipe) -> float | None:
     """Return the metres of a pixel of a recipe's image, or of its first sample."""
     if recipe.data.image and recipe.data.polygons:
-        image = store.open_raster(Path(recipe.data.image).expanduser())
-        return ground_sampling_distance(image.grid)
+        return _pixel_of(Path(recipe.data.image).expanduser())
     if recipe.data.image or not recipe.data.dataset:
         return None
     training, _ = _single(recipe)
     return ground_sampling_distance(training[0].image.grid) if len(training) else None
+
+
+def _pixel_of(image: Path) -> float | None:
+    """Return the metres of an image's pixel; None where it cannot be opened, which is said later.
+
+    Several rasters of one grid (``name=path,name=path``) are opened by their own names.
+    """
+    try:
+        return ground_sampling_distance(store.open_raster(image).grid)
+    except SelionError:
+        return None
 
 
 def _mixtures(recipe: Recipe) -> tuple[Mixture, Dataset | Mixture]:
@@ -217,7 +227,7 @@ def chip_size(recipe: Recipe, image: Path) -> int:
     """Return the edge of chips in the image's pixels: what a window covers."""
     if recipe.crops.mode == "random" or recipe.crops.gsd is None:
         return recipe.window
-    native = ground_sampling_distance(store.open_raster(image).grid)
+    native = _pixel_of(image)
     times = 1.0 if native is None else recipe.crops.gsd[0] / native
     return max(math.ceil(recipe.window * times - 1e-6), 8)
 

@@ -87,9 +87,16 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
         If recipe and data do not fit; see :mod:`selion.training.datasets`.
     """
     _check_batch(recipe)
-    recipe = at_scale_of_start(recipe)
+    given, recipe = recipe, at_scale_of_start(recipe)
     training, validation = open_samples(recipe)
-    return plan_samples(recipe, training, validation, origin_of(training))
+    plan = plan_samples(recipe, training, validation, origin_of(training))
+    if recipe.crops == given.crops or recipe.crops.gsd is None:
+        return plan
+    told = (
+        f"Windows have pixels of {recipe.crops.gsd[0]:g} m, at which {recipe.model.start_from} "
+        "maps such an image, and so will the new model; crops.gsd says another scale."
+    )
+    return replace(plan, notes=(*plan.notes, told))
 
 
 def plan_samples(
