@@ -344,3 +344,13 @@ def test_a_chunk_that_memory_cannot_hold(tmp_path):
     )
     with pytest.raises(BadInput, match=r"and reading one takes about 1152921504\.6 GB of memory"):
         store.open_raster(path)
+
+
+def test_a_shard_of_empty_chunks_is_a_sentence(tmp_path):
+    path = cube_saying(tmp_path / "x.zarr", {})
+    text = (path / "zarr.json").read_text()
+    said = json.loads(text)
+    said["codecs"][0]["configuration"]["chunk_shape"] = [1, 0, 8]
+    (path / "zarr.json").write_text(json.dumps(said))
+    with pytest.raises(UnreadableFile, match="cannot be opened as a Zarr"):
+        store.open_raster(path)

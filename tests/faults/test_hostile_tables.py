@@ -67,6 +67,9 @@ HOSTILE = {
     "bbox text": said(bbox=["a", "b", "c", "d"]),
     "bbox nan": said(bbox=[float("nan")] * 4),
     "bbox column": with_text_boxes,
+    "bbox nothing": lambda table: table.set_column(
+        table.schema.get_field_index("bbox"), "bbox", pa.nulls(len(table))
+    ),
     "point": shaped(lambda shape: shapely.to_wkb(shape.centroid)),
     "line": shaped(lambda shape: shapely.to_wkb(shape.boundary)),
     "collection": shaped(lambda shape: shapely.to_wkb(shapely.GeometryCollection([shape]))),

@@ -97,6 +97,7 @@ class JobTable:
         shapes = decoded(table["geometry"].to_numpy(), str(self.path))
         if is_lonlat(self.crs) and "bbox" in table.column_names:
             self._check_placed(table, shapes)
+            self._check_boxes(table["bbox"].combine_chunks())
             return table
         import shapely
         from pyproj import Transformer
@@ -108,6 +109,17 @@ class JobTable:
             )
         self._check_placed(table, shapes)
         return with_shapes(table, shapes)
+
+    def _check_boxes(self, boxes: pa.Array) -> None:
+        """Refuse fields without a box, by which they are sorted."""
+        import pyarrow as pa
+
+        sides = boxes.flatten() if pa.types.is_struct(boxes.type) else []
+        if boxes.null_count or any(side.null_count for side in sides):
+            raise BadInput(
+                f"{self.path} holds fields without a box in the column bbox: write it again, or "
+                "leave that column out."
+            )
 
     def _check_placed(self, table: pa.Table, shapes: np.ndarray) -> None:
         """Refuse fields without an outline, and corners without a place (NaN, infinite)."""

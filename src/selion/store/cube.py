@@ -381,7 +381,7 @@ def _opened(path: str) -> Any:
         KeyError,
         TypeError,
         AttributeError,
-        OverflowError,
+        ArithmeticError,
         RecursionError,
     ) as error:
         raise UnreadableFile(
