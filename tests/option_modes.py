@@ -90,6 +90,22 @@ SERVED = {
     "selion.web.server.serve": None,
     "threading.Timer": lambda *_a: SimpleNamespace(start=lambda: None, daemon=True),
 }
+ADAPTED = SimpleNamespace(contest=SimpleNamespace(kept="", photos=(), contenders=(), sentence=""))
+
+
+def begun(epochs):
+    """An adaptation whose photographs are chosen, and that was trained for so many epochs."""
+    out = Path("out")
+    return SimpleNamespace(epochs=epochs, said="", folder=out, labels=out / "labels")
+
+
+DRAWN = {
+    "selion.closerange.prepare_drawn": begun(0),
+    "selion.closerange.mask_editor": SimpleNamespace(counts=lambda: {"total": 2, "done": 1}),
+    "selion.web.server.serve_until": None,
+    "selion.web.masks.masks_page": "page",
+    "selion.models.sam.click.ClickedObject": "clicked",
+}
 SCREENED = {
     "selion.web.screening.screening_page": (
         "page",
@@ -363,9 +379,18 @@ MODES = {
         Mode(
             "crops adapt {photos}/photos --masks {photos}/masks -o out",
             {
-                "selion.closerange.adapt_model": SimpleNamespace(
-                    contest=SimpleNamespace(kept="", photos=(), contenders=(), sentence="")
-                ),
+                "selion.closerange.adapt_model": ADAPTED,
+                "selion.reports.adaptation.write_page": None,
+            },
+        ),
+        Mode("crops adapt {photos}/photos -o out --count 2", SERVED | DRAWN),
+        Mode(
+            "crops adapt {photos}/photos -o out",
+            SERVED
+            | DRAWN
+            | {
+                "selion.closerange.prepare_drawn": begun(5),
+                "selion.closerange.adapt_model": ADAPTED,
                 "selion.reports.adaptation.write_page": None,
             },
         ),
@@ -710,6 +735,9 @@ OTHERS = {
         "pattern": "{{plot}}",
         "classes": "crop-weed",
         "licence": "mine",
+        "sam": "sam2",
+        "person": "Ada",
+        "port": "8123",
         "force": Given(None, "--seed 4"),
     },
     "crops trial": {

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from selion.cli import options as opt
 from selion.cli.progress import reporter
+from selion.cli.serving import serve, serving_options
+
+if TYPE_CHECKING:
+    from selion.closerange.adaptation import Adaptation
+
+ENDING = "Train with these masks"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptChoice(opt.VerbChoice):
     """Options of ``selion crops adapt``, as they were given."""
 
-    model: str
     masks: Path | None
-    count: int | None
-    seed: int
-    minutes: float
-    kept: float
-    pattern: str | None
-    classes: str | None
-    licence: str
+    sam: Path | None
+    person: str
+    redraw: bool
+    port: int
+    browser: bool
 
 
 @click.command(
@@ -32,8 +35,9 @@ class AdaptChoice(opt.VerbChoice):
     help=(
         "Adapt a model to your own photographs: masks for a few of them, minutes of training, and "
         "a comparison on photographs that nothing was learnt from; what is better there is kept. "
-        "OUT is then a model: selion crops PHOTOS -m OUT. The same command goes on where a stopped "
-        "one was."
+        "The most informative photographs are chosen, and a page opens on which their masks are "
+        "corrected, unless --masks has them. OUT is then a model: selion crops PHOTOS -m OUT. The "
+        "same command goes on where a stopped one was."
     ),
 )
 @click.argument("photos", type=click.Path(path_type=Path))
@@ -51,13 +55,16 @@ class AdaptChoice(opt.VerbChoice):
     "--masks",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder of masks that are called as the photographs are, or a data set of any layout.",
+    help=(
+        "Folder of masks that are called as the photographs are, or a data set of any layout: "
+        "without a page."
+    ),
 )
 @click.option(
     "--count",
     type=click.IntRange(2),
     default=None,
-    help="Photographs to label, the most informative ones [default: all with a mask].",
+    help="Photographs to label, the most informative ones [default: 20; all with --masks].",
 )
 @click.option(
     "--seed",
@@ -95,6 +102,19 @@ class AdaptChoice(opt.VerbChoice):
     "--licence", default="", help="Licence of your photographs and masks, for the model's card."
 )
 @click.option(
+    "--sam",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Checkpoint of SAM, SAM 2 or SAM-HQ: a click on a plant finds its edge.",
+)
+@click.option(
+    "--redraw",
+    is_flag=True,
+    help="Open the page again after the training, and train anew with what is drawn then.",
+)
+@click.option("--person", default="", help="Name kept with each stroke [default: the page asks].")
+@serving_options
+@click.option(
     "-f",
     "--force",
     "--overwrite",
@@ -105,24 +125,29 @@ class AdaptChoice(opt.VerbChoice):
 @opt.as_json
 @opt.quiet
 def adapt_command(photos: Path, out: Path, **values: Any) -> None:
-    """Choose, train, compare, keep."""
+    """Choose, draw, train, compare, keep."""
     given = opt.taken(AdaptChoice, values)
-    from selion.closerange import AdaptOptions, adapt_model, prepare_given
+    from selion.closerange import AdaptOptions, adapt_model, prepare_drawn, prepare_given
     from selion.reports.adaptation import write_page
 
-    options = opt.taken(AdaptOptions, values)
+    options, out = opt.taken(AdaptOptions, values), out.expanduser()
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
+        how: dict[str, Any] = {"force": given.force, "on_step": say.step, "on_note": say.note}
+        if given.masks is not None:
+            opt.refuse_given(
+                ["sam", "redraw", "person", "port", "browser"], "the masks are those of --masks"
+            )
+            begun = prepare_given(photos, out, given.masks, options, **how)
+        else:
+            begun = prepare_drawn(photos, out, options, **how)
+    if given.masks is None:
+        drawn = _draw(begun, given)
+        if drawn is None:
+            return
+        begun = drawn
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         if given.masks is None:
-            raise click.UsageError("Missing option '--masks': a folder of masks.")
-        begun = prepare_given(
-            photos,
-            out.expanduser(),
-            given.masks,
-            options,
-            force=given.force,
-            on_step=say.step,
-            on_note=say.note,
-        )
+            say.note(begun.said)
         done = adapt_model(begun, on_step=say.step, on_note=say.note)
         write_page(done)
         say.note(done.contest.sentence)
@@ -133,3 +158,42 @@ def adapt_command(photos: Path, out: Path, **values: Any) -> None:
     facts |= {f"mIoU {one.name}": round(one.miou, 3) for one in done.contest.contenders}
     facts |= {"use it": f"selion crops {photos} -m {out} -o RESULTS"}
     opt.print_result(out, facts, given, 24)
+
+
+def _draw(begun: Adaptation, given: AdaptChoice) -> Adaptation | None:
+    """Open the page on which masks are drawn; None: it was stopped before the person was ready."""
+    from selion.closerange import finished, mask_editor, train_again
+    from selion.models.sam.click import ClickedObject
+    from selion.web import server
+    from selion.web.masks import MaskSession, masks_page
+    from selion.web.screening import check_person
+
+    person = check_person(given.person) if given.person else ""
+    if begun.epochs and not given.redraw:
+        opt.refuse_given(["sam", "person", "port", "browser"], "the masks were finished before")
+        click.echo("The masks were finished before; --redraw opens their page again.", err=True)
+        return begun
+    if not begun.epochs:
+        opt.refuse_given(["redraw"], "nothing was trained yet: the page opens anyhow")
+    editor = mask_editor(begun, None if given.sam is None else ClickedObject(given.sam))
+    session = MaskSession(editor, begun.folder.resolve().name, person, ENDING)
+    opened, address, running = server.listen(begun.folder, given.port)
+    app = server.make_app([masks_page(session)], address)
+    if running is not None:
+        click.echo(f"Another page of this folder runs at {running.url('masks')}.", err=True)
+    counts = editor.counts()
+    click.echo(
+        f"{counts['total']} photographs to draw, {counts['done']} done.  Open "
+        f"{address.url('masks')}",
+        err=given.as_json,
+    )
+    serve(app, opened, address.url("masks"), browser=given.browser, until=session.finished)
+    counts = editor.counts()
+    if not session.finished.is_set():
+        click.echo(
+            f"Stopped.  {counts['done']} of {counts['total']} masks are done, and every stroke is "
+            f"kept in {begun.labels}; the same command continues from here.",
+            err=True,
+        )
+        return None
+    return finished(train_again(begun) if begun.epochs else begun, editor)

@@ -28,8 +28,18 @@ browser = click.option(
 serving_options = group(port, browser)
 
 
-def serve(app: Application, opened: socket, url: str, *, browser: bool) -> None:
-    """Serve until the person stops it; the person's browser opens once the server answers."""
+def serve(
+    app: Application,
+    opened: socket,
+    url: str,
+    *,
+    browser: bool,
+    until: threading.Event | None = None,
+) -> None:
+    """Serve until the person stops it; the person's browser opens once the server answers.
+
+    An event stops it too.
+    """
     from selion.web import server
 
     if browser:
@@ -37,4 +47,7 @@ def serve(app: Application, opened: socket, url: str, *, browser: bool) -> None:
         later.daemon = True
         later.start()
     with contextlib.suppress(KeyboardInterrupt):
-        server.serve(app, opened)
+        if until is None:
+            server.serve(app, opened)
+        else:
+            server.serve_until(app, opened, until)

@@ -2,6 +2,10 @@ from .adaptation import AdaptOptions as AdaptOptions
 from .adapting import Adapted as Adapted
 from .adapting import adapt_model as adapt_model
 from .adapting import prepare_given as prepare_given
+from .adapting import train_again as train_again
+from .drawing import finished as finished
+from .drawing import mask_editor as mask_editor
+from .drawing import prepare_drawn as prepare_drawn
 from .marker import draw_marker as draw_marker
 from .marker import find_markers as find_markers
 from .marker import write_marker as write_marker

@@ -100,6 +100,8 @@ class LabelWindow:
     """Whether it is kept aside, to compare on."""
     group: str = ""
     """Plot or date, where names tell."""
+    start: str = ""
+    """What a mask that is to be drawn begins from."""
 
 
 @dataclass(frozen=True, eq=False)

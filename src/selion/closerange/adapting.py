@@ -25,7 +25,7 @@ from selion.closerange.adaptation import (
 )
 from selion.closerange.contest import AFTER, BEFORE, Contest, hold_contest
 from selion.closerange.given_masks import find_masks
-from selion.closerange.informative import PhotoSurvey, choose_photos, survey_photos
+from selion.closerange.informative import PhotoLook, PhotoSurvey, choose_photos, survey_photos
 from selion.closerange.model import open_model
 from selion.data.photos import PhotoFile, find_photos
 from selion.errors import BadInput
@@ -119,6 +119,20 @@ def _chosen(
     on_note: OnNote,
 ) -> list[PhotoFile]:
     """Look at photographs, and return the most informative ones."""
+    looks = look_through(begun, photos, on_step, on_note)
+    by_key = {photo.key: photo for photo in photos}
+    picked = choose_photos(looks, count)
+    on_note(
+        f"{len(picked)} of {len(looks):,} photographs were chosen: where the model is in doubt or "
+        "differs from the colour rules, and unlike each other."
+    )
+    return [by_key[looks[k].key] for k in picked]
+
+
+def look_through(
+    begun: Adaptation, photos: Sequence[PhotoFile], on_step: OnStep, on_note: OnNote
+) -> list[PhotoLook]:
+    """Look at each photograph with the model that is adapted, or take what was seen before."""
     model = open_model(begun.options.model)
     by = f"{model.name} {begun.options.seed} {sorted(model.key['files'].items())}"
     survey = PhotoSurvey(begun.folder / LOOKS, by)
@@ -129,13 +143,15 @@ def _chosen(
     looks, failed = survey_photos(photos, segmenter, survey, begun.options.seed, on_step)
     if failed:
         on_note(f"{len(failed):,} photographs cannot be read and are left out: {failed[0]} ...")
-    by_key = {photo.key: photo for photo in photos}
-    picked = choose_photos(looks, count)
-    on_note(
-        f"{len(picked)} of {len(looks):,} photographs were chosen: where {model.name} is in doubt "
-        "or differs from the colour rules, and unlike each other."
-    )
-    return [by_key[looks[k].key] for k in picked]
+    return looks
+
+
+def train_again(adaptation: Adaptation) -> Adaptation:
+    """Forget the training, as the masks are about to change; they and the photographs stay."""
+    shutil.rmtree(adaptation.folder / TRAINING, ignore_errors=True)
+    again = replace(adaptation, epochs=0)
+    again.save()
+    return again
 
 
 def adapt_model(

@@ -17,6 +17,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from selion import store
@@ -277,3 +278,21 @@ def serve(app: Application, opened: socket.socket) -> None:
         If uvicorn is not installed.
     """
     make_server(app).run(sockets=[opened])
+
+
+def serve_until(app: Application, opened: socket.socket, until: Event) -> None:
+    """Answer until the person stops it, or an event is set.
+
+    Raises
+    ------
+    MissingExtra
+        If uvicorn is not installed.
+    """
+    running = make_server(app)
+
+    def stop() -> None:
+        until.wait()
+        running.should_exit = True
+
+    Thread(target=stop, daemon=True).start()
+    running.run(sockets=[opened])
