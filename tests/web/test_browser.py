@@ -13,6 +13,9 @@ import pytest
 from screening_scenes import Process, write_scene
 from selion.labelling.decisions import read_decisions, read_history
 from selion.labelling.queue import item_id
+from selion.web import server
+from selion.web.masks import MaskSession, masks_page
+from web.test_masks import SHAPE, opened
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: pip install playwright"
@@ -316,3 +319,67 @@ def contrast(first, second):
 
     low, high = sorted((light(first), light(second)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_masks_are_drawn_and_a_server_that_died_is_waited_for(browser, tmp_path):
+    """A stroke, an outline, one taken back; what is drawn while nobody answers is not lost."""
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    first = MasksServer(folder)
+    with Tab(browser, first.url) as tab:
+        one = tab.ready()
+        box = tab.page.locator("#photo").bounding_box()
+        each = box["width"] / SHAPE[1]  # screen pixels of a pixel
+
+        def place(x, y):
+            return box["x"] + x * each, box["y"] + y * each
+
+        tab.page.locator("#size").fill("4")
+        tab.page.mouse.move(*place(10, 20))
+        tab.page.mouse.down()
+        tab.page.mouse.move(*place(30, 20), steps=5)
+        tab.page.mouse.up()
+        tab.saved()
+        # by hand: a box of 20 x 8 and two halves of a disc of 4
+        assert first.editor.mask(one).sum() == pytest.approx(20 * 8 + 50.3, abs=4)
+        first.stop()
+        tab.page.keyboard.press("p")
+        for corner in ((40, 5), (55, 5), (55, 15), (40, 15)):
+            tab.page.mouse.click(*place(*corner))
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_selector("#saved.lost")
+        again = MasksServer(folder)
+        assert again.url == first.url
+        tab.saved()
+        assert again.editor.mask(one)[5:15, 40:55].sum() == pytest.approx(150, abs=16)
+        tab.page.keyboard.press("z")
+        tab.saved()
+        assert again.editor.mask(one)[5:15, 40:55].sum() == 0
+        tab.page.keyboard.press("Enter")
+        other = tab.ready(other_than=one)
+        assert other != one
+        assert again.editor.counts()["done"] == 1
+        tab.page.keyboard.press("k")
+        tab.page.wait_for_selector("body[data-finished]")
+        assert [line for line in tab.said if "ERR_CONNECTION_REFUSED" not in line] == []
+        again.stop()
+
+
+class MasksServer:
+    """A page of masks in a thread, which can be stopped in the middle."""
+
+    def __init__(self, folder):
+        self.editor, self.done = opened(folder), threading.Event()
+        session = MaskSession(self.editor, "here", "Ada", "Train")
+        self.socket, address, _ = server.listen(folder)
+        self.url = address.url("masks")
+        app = server.make_app([masks_page(session)], address)
+        self.thread = threading.Thread(
+            target=server.serve_until, args=(app, self.socket, self.done), daemon=True
+        )
+        self.thread.start()
+
+    def stop(self):
+        self.done.set()
+        self.thread.join(20)
+        self.socket.close()

@@ -35,7 +35,7 @@ def opened(folder, click=None):
 
 
 class Asked:
-    """The page, asked as its own tab does."""
+    """The page, asked without a socket as its own tab does."""
 
     def __init__(self, folder, **more):
         self.session = MaskSession(opened(folder), "here", "Ada", **more)
@@ -122,7 +122,8 @@ def test_a_mask_is_sent_as_it_is(tmp_path):
     assert set(np.unique(page.ids())) == {0, 255}
 
 
-def test_a_server_stops_when_an_event_is_set(tmp_path):
+def test_a_server_stops_when_an_event_is_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
     done = Event()
     taken, address, _ = server.listen(tmp_path)
     app = server.make_app([masks_page(MaskSession(opened(tmp_path), "here"))], address)
@@ -131,3 +132,4 @@ def test_a_server_stops_when_an_event_is_set(tmp_path):
     done.set()
     running.join(20)
     assert not running.is_alive()
+    taken.close()
