@@ -100,6 +100,8 @@ def begun(epochs):
 
 
 DRAWN = {
+    "selion.closerange.adapt_model": ADAPTED,
+    "selion.reports.adaptation.write_page": None,
     "selion.closerange.prepare_drawn": begun(0),
     "selion.closerange.mask_editor": SimpleNamespace(counts=lambda: {"total": 2, "done": 1}),
     "selion.web.server.serve_until": None,
@@ -386,13 +388,7 @@ MODES = {
         Mode("crops adapt {photos}/photos -o out --count 2", SERVED | DRAWN),
         Mode(
             "crops adapt {photos}/photos -o out",
-            SERVED
-            | DRAWN
-            | {
-                "selion.closerange.prepare_drawn": begun(5),
-                "selion.closerange.adapt_model": ADAPTED,
-                "selion.reports.adaptation.write_page": None,
-            },
+            SERVED | DRAWN | {"selion.closerange.prepare_drawn": begun(5)},
         ),
     ],
     "crops trial": [

@@ -84,6 +84,10 @@ MEANINGS = {
     "--year": "the year of the fields",
     "--browser": "open the page",
     "--sure": "least probability of a model's answer that counts as known",
+    "--count": "how many are chosen",
+    "--licence": "licence of what is given",
+    "--masks": "masks of the photographs",
+    "--pattern": "how photographs are named",
 }
 """What a name means that more than one verb has; each verb's own help says it in its own words."""
 SAID = {
