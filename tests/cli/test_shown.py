@@ -85,6 +85,7 @@ MEANINGS = {
     "--browser": "open the page",
     "--sure": "least probability of a model's answer that counts as known",
     "--count": "how many are chosen",
+    "--labels": "masks or labels that are the truth",
     "--licence": "licence of what is given",
     "--masks": "masks of the photographs",
     "--pattern": "how photographs are named",
