@@ -203,6 +203,13 @@ ESTIMATED = SimpleNamespace(
         by_class={"field": SimpleNamespace(mapped=0.5, area=RATE, users=RATE, producers=RATE)},
     ),
 )
+LISTED = {"selion.papers.find_weights": lambda *_a: {}}
+SCORED_PHOTOS = {
+    "selion.papers.photographs.score_photographs": SimpleNamespace(tables=("a table",)),
+    "selion.papers.photo_tables.write_photo_tables": [Path("table-4.csv")],
+    "selion.papers.photo_tables.table_text": "a table",
+    "selion.reports.reproduction_photographs.write_photo_report": Path("report.html"),
+}
 REPRODUCED = {
     "selion.papers.find_weights": lambda *_a: {},
     "selion.papers.request.reproduce": lambda *_a, on_table, **_k: on_table(None) or [],
@@ -299,6 +306,10 @@ MODES = {
     "reproduce prue": [
         Mode("reproduce prue --table 1", REPRODUCED, skip=("data",)),
         Mode("reproduce prue --table 1 --table 3 --data {ftw}", REPRODUCED),
+    ],
+    "reproduce depthcropseg": [
+        Mode("reproduce depthcropseg --table IV", LISTED, skip=("data",)),
+        Mode("reproduce depthcropseg --table IV --data {photos}", SCORED_PHOTOS),
     ],
     "sample": [Mode(f"sample {AREA} {{maps}} -o out", {"selion.survey.draw_sample": SAMPLED})],
     "estimate": [
@@ -659,6 +670,15 @@ OTHERS = {
         "maps": "{photos}",
         "census": "{table}",
         "prices": "{table}",
+    },
+    "reproduce depthcropseg": {
+        "tables": "VII",
+        "data": "{dataset}",
+        "layout": Given("ews", "--data {photos}"),
+        "split": Given("val", "--data {photos}"),
+        "weights": "{photos}",
+        "own": "quick",
+        "out": "other",
     },
     "sample": {
         "out": "other",

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from selion.classes import FTW3, ClassScheme
+from selion.classes import CROP, FTW3, ClassScheme
 from selion.cli.main import cli
 from selion.data import load_dataset
-from selion.papers import quick, request
+from selion.papers import photo_stand_ins, photographs, quick, request
 from selion.papers.results import FoundModel
 from selion.papers.speed import SpeedOptions
 from selion.segmenter import InputSpec, Scaling, as_model
 from selion.simulation.chips import ChipOptions, write_chips
+from selion.simulation.photographs import PhotographOptions, write_photographs
 
 REPO = Path(__file__).resolve().parents[2]
 PAGE = (REPO / "docs" / "reproduce.md").read_text("utf-8")
@@ -34,6 +35,7 @@ COMMANDS = [
 VERBS = [line for line in COMMANDS if line.startswith("selion ")]
 SCRIPTS = [line for line in COMMANDS if line.startswith("python runs/")]
 SMALL = ChipOptions(("austria", "denmark", "kenya"), (1, 0, 1), 64)
+PHOTOS = PhotographOptions(labelled=1, unlabelled=1, test=1, shape=(64, 64))
 SAID = "stand-in, not the paper's model: a test's"
 
 
@@ -43,6 +45,7 @@ TWO_DATES = InputSpec(
     window=64,
     multiple=1,
 )
+COLOURS = InputSpec(("red", "green", "blue"), Scaling((255.0,)), window=64, multiple=1)
 CARD = """name = "{}"
 [inputs]
 bands = ["red"]
@@ -72,6 +75,24 @@ class Greenness:
         return np.stack(found).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Greens:
+    """Crop where green is more than red."""
+
+    inputs: InputSpec = COLOURS
+    classes: ClassScheme = CROP
+
+    def __call__(self, views):
+        """Return (view, class, y, x) float32."""
+        crop = np.stack([view.pixels[1] > view.pixels[0] for view in views])
+        return np.stack([~crop, crop], 1).astype(np.float32)
+
+
+def load_greens(path, engine="auto", *, threads=None):
+    assert Path(path, "card.toml").is_file()
+    return as_model(Greens())
+
+
 def load(path, engine="auto", *, fast=False, threads=None):
     """Give the formula for any folder."""
     assert Path(path, "card.toml").is_file()
@@ -89,7 +110,8 @@ def desk(tmp_path_factory):
     """A folder with what the page's commands name."""
     desk = tmp_path_factory.mktemp("desk")
     write_chips(desk / "ftw", SMALL)
-    for name in ("weights/ftw-v1", "weights/prue-b7", "my-model"):
+    write_photographs(desk / "photos", PHOTOS)
+    for name in ("weights/ftw-v1", "weights/prue-b7", "my-model", "my-crops"):
         made(desk / name, Path(name).name)
     chips = load_dataset(desk / "ftw").select("test", ("austria", "denmark"))
     with pytest.MonkeyPatch.context() as patch:
@@ -111,6 +133,9 @@ def tiny(monkeypatch, desk):
 
     for name in ("run", "figures", "quick"):
         monkeypatch.setattr(f"selion.papers.{name}.load_model", load)
+    monkeypatch.setattr(photographs, "load_model", load_greens)
+    monkeypatch.setattr(photo_stand_ins, "PhotographOptions", lambda: PHOTOS)
+    monkeypatch.setattr(photo_stand_ins, "make_photo_stand_ins", stand_ins)
     monkeypatch.setattr(quick, "SAMPLE", SMALL)
     monkeypatch.setattr(request, "make_stand_ins", stand_ins)
     monkeypatch.setattr(

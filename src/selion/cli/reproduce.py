@@ -10,6 +10,7 @@ import click
 
 from selion.cli import options as opt
 from selion.cli.progress import Reporter, reporter
+from selion.cli.reproduce_photographs import depthcropseg_command
 
 PRUE_TABLES = ("1", "2", "3", "4", "5", "6")
 PRUE_FIGURES = ("6", "7")
@@ -38,6 +39,9 @@ OF_SPEED = ("prices", "countries", "weights", "engine", "threads")
 @click.group("reproduce", help="Score what a paper's tables are made of, beside its figures.")
 def reproduce_group() -> None:
     """Hold one verb for each paper."""
+
+
+reproduce_group.add_command(depthcropseg_command)
 
 
 @dataclass(frozen=True, kw_only=True)

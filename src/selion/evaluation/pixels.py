@@ -220,28 +220,28 @@ def evaluate_pixels(
     IoU is stated, so all are printed.  Boundary IoU: Cheng et al., CVPR 2021.
     """
     options = options or PixelOptions()
-    answers: dict[str, dict[str, np.ndarray]] = {name: {} for name in systems}
-    truths: dict[str, np.ndarray] = {}
+    counting = {name: _Counting() for name in systems}
+    present: set[int] = set()
     problems: list[str] = []
-    kept: list[Sample] = []
+    kept: list[tuple[str, str]] = []
     for done, sample in enumerate(samples):
         on_step("compare", done, len(samples))
         try:
-            truths[sample.key] = true_classes(sample, classes)
-            for name, system in systems.items():
-                answers[name][sample.key] = system(sample)
+            truth = true_classes(sample, classes)
+            answers = {name: system(sample) for name, system in systems.items()}
         except SelionError as problem:
             problems.append(f"{sample.key}: {problem}")
             continue
-        kept.append(sample)
+        kept.append((sample.key, sample.group))
+        present |= {int(value) for value in np.unique(truth)}
+        for name, answer in answers.items():
+            counting[name].add(truth, answer, classes, options)
     if not kept or not systems:
         raise BadInput(
             f"None of {len(samples)} samples could be compared: "
             f"{problems[0] if problems else 'give a system and samples with labels.'}"
         )
-    scored = tuple(
-        _scores(name, kept, truths, found, classes, options) for name, found in answers.items()
-    )
+    scored = tuple(found.scores(name, kept) for name, found in counting.items())
     rows = {s.name: _rows(s) for s in scored}
     first = scored[0].name
     differences = {
@@ -259,19 +259,13 @@ def evaluate_pixels(
         "classes": ", ".join(classes.names),
         "pixels not counted": sum(c.ignored for c in scored[0].confusions),
     }
-    missing = _never_true(truths, classes)
+    missing = [name for k, name in enumerate(classes.names) if k not in present]
     if missing:
         settings["beware"] = (
             f"no pixel of the truth is {', '.join(missing)}; 255 counts as not known, also in "
             "black and white masks ('selion data check' tells)"
         )
     return PixelReport(title, scored, differences, intervals, settings, tuple(problems))
-
-
-def _never_true(truths: Mapping[str, np.ndarray], classes: ClassScheme) -> list[str]:
-    """Return the classes that no truth has."""
-    present = {int(value) for truth in truths.values() for value in np.unique(truth)}
-    return [name for k, name in enumerate(classes.names) if k not in present]
 
 
 def photo_systems(
@@ -330,14 +324,17 @@ def oracle_system(path: Path) -> System:
     return system
 
 
-def segmenter_system(model: Segmenter, classes: ClassScheme) -> System:
+def segmenter_system(
+    model: Segmenter, classes: ClassScheme, called: Mapping[str, str] | None = None
+) -> System:
     """Answer with the most likely class of a model, by name.
 
-    Classes that the comparison does not have are said to be its first.
+    Classes that the comparison does not have are said to be its first, unless ``called`` has
+    another name for them: the class of the comparison that they are a part of.
     """
+    names = [(called or {}).get(name, name) for name in model.classes.names]
     move = np.array(
-        [classes.index(name) if name in classes.names else 0 for name in model.classes.names],
-        np.uint8,
+        [classes.index(name) if name in classes.names else 0 for name in names], np.uint8
     )
 
     def system(sample: Sample) -> np.ndarray:
@@ -393,26 +390,34 @@ def true_classes(sample: Sample, classes: ClassScheme) -> np.ndarray:
     return table[labels.ids]
 
 
-def _scores(
-    name: str,
-    samples: Sequence[Sample],
-    truths: Mapping[str, np.ndarray],
-    found: Mapping[str, np.ndarray],
-    classes: ClassScheme,
-    options: PixelOptions,
-) -> SystemScores:
-    pairs = [(truths[s.key], found[s.key]) for s in samples]
-    confusions = tuple(metrics.confusion(truth, predicted, classes) for truth, predicted in pairs)
-    bands: dict[str, dict[str, Any]] = {
-        f"{ratio:g} of the diagonal": {"ratio": ratio} for ratio in options.ratios
-    } | {f"{width} px": {"width": width} for width in options.widths}
-    boundaries = {
-        band: np.array([metrics.class_boundary_iou(t, g, len(classes), **given) for t, g in pairs])
-        for band, given in bands.items()
-    }
-    return SystemScores(
-        name, tuple(s.key for s in samples), tuple(s.group for s in samples), confusions, boundaries
-    )
+class _Counting:
+    """What is counted of one system, sample by sample: answers are not kept."""
+
+    def __init__(self) -> None:
+        self.confusions: list[Confusion] = []
+        self.boundaries: dict[str, list[np.ndarray]] = {}
+
+    def add(
+        self, truth: np.ndarray, answer: np.ndarray, classes: ClassScheme, options: PixelOptions
+    ) -> None:
+        """Count one sample."""
+        self.confusions.append(metrics.confusion(truth, answer, classes))
+        bands: dict[str, dict[str, Any]] = {
+            f"{ratio:g} of the diagonal": {"ratio": ratio} for ratio in options.ratios
+        } | {f"{width} px": {"width": width} for width in options.widths}
+        for band, given in bands.items():
+            found = metrics.class_boundary_iou(truth, answer, len(classes), **given)
+            self.boundaries.setdefault(band, []).append(found)
+
+    def scores(self, name: str, samples: Sequence[tuple[str, str]]) -> SystemScores:
+        """Return what was counted, with the samples' keys and groups."""
+        return SystemScores(
+            name,
+            tuple(key for key, _ in samples),
+            tuple(group for _, group in samples),
+            tuple(self.confusions),
+            {band: np.array(values) for band, values in self.boundaries.items()},
+        )
 
 
 def _rows(scores: SystemScores) -> np.ndarray:

@@ -10,7 +10,7 @@ from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.models import find_card
 from selion.models.card import CARD, read_card
 from selion.models.sam.convert import is_checkpoint
-from selion.papers.printed import PaperModel, read_paper
+from selion.papers.printed import Paper, PaperModel, read_paper
 from selion.papers.results import FoundModel
 
 DEPTH = 3
@@ -30,7 +30,9 @@ class _Candidate:
     """The name on its card."""
 
 
-def find_weights(models: Iterable[PaperModel], folder: Path | None = None) -> dict[str, FoundModel]:
+def find_weights(
+    models: Iterable[PaperModel], folder: Path | None = None, paper: Paper | None = None
+) -> dict[str, FoundModel]:
     """Find the weights of a paper's models.
 
     Parameters
@@ -42,6 +44,8 @@ def find_weights(models: Iterable[PaperModel], folder: Path | None = None) -> di
         and ``selion models fetch`` write it) or a checkpoint of SAM; at most :data:`DEPTH` deep.  A
         folder stands for one model alone, of all tables: the one that its card names, else the one
         that the folder is called as.
+    paper : Paper, optional
+        Whose models folders may stand for; PRUE without it.
 
     Returns
     -------
@@ -57,7 +61,11 @@ def find_weights(models: Iterable[PaperModel], folder: Path | None = None) -> di
         If a folder is called as one model and its card as another, or two folders stand for one.
     """
     wanted = list(models)
-    known = {model.key: model for table in read_paper().tables for model in table.models.values()}
+    known = {
+        model.key: model
+        for table in (paper or read_paper()).tables
+        for model in table.models.values()
+    }
     keys = {
         name.lower(): model.key
         for model in (known | {model.key: model for model in wanted}).values()

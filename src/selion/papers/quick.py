@@ -143,7 +143,7 @@ def make_stand_ins(
         held = held or _hold(chips)
         origin = SampleOrigin(chips.name, chips.licence, chips.citation)
         plan = plan_samples(recipe, held, (), origin)
-        if not _finished(plan, place):
+        if not is_done(plan, place):
             train_plan(plan, place, force=True)
         found[model.key] = FoundModel(place / MODEL, said)
     on_step("stand-ins", len(wanted), len(wanted))
@@ -256,7 +256,8 @@ def _hold(chips: Dataset) -> HeldChips:
     return HeldChips(tuple(held), tuple(keys))
 
 
-def _finished(plan: TrainingPlan, folder: Path) -> bool:
+def is_done(plan: TrainingPlan, folder: Path) -> bool:
+    """Say whether a folder holds the finished run of this plan, and of no other one."""
     try:
         return is_finished(plan, folder)
     except BadInput:  # of another recipe, or of other chips

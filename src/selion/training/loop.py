@@ -232,7 +232,7 @@ def _one_step(run: _Run, batches: list[Any], turn: list[Place]) -> float:
     state.network.train()
     rate = learning_rate(schedule, run.step, run.steps)
     for group in state.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["share"]
     total = 0.0
     for number, batch in enumerate(batches, 1):
         with engine.apart(state.network, together=number == len(batches)):
@@ -300,7 +300,7 @@ def _tell(run: _Run, loss: float) -> None:
         ),
     )
     if step % LOG_EVERY == 0 or run.state.done == 0:
-        rate = run.state.optimizer.param_groups[0]["lr"]
+        rate = run.state.optimizer.param_groups[-1]["lr"]  # what is not slowed by its depth
         _note(
             run,
             {

@@ -348,15 +348,18 @@ class Schedule:
     their size, batch statistics aside."""
     lr: float = 1e-3
     floor: float = 1e-6
-    """Learning rate at the end of a cosine."""
+    """Learning rate at the end of a cosine or a line."""
     period: int = 0
     """Epochs after which a cosine is at its floor; 0: those of the run.  A run that ends before
     stops on the way down, as PRUE's encoders do (30 of 100)."""
-    shape: Literal["constant", "cosine", "one-cycle"] = "cosine"
+    shape: Literal["constant", "cosine", "linear", "one-cycle"] = "cosine"
     per: Literal["epoch", "step"] = "epoch"
     """Whether the learning rate changes after each epoch (as PRUE) or after each step."""
     warmup: float = 0.0
     """Share of the run in which the learning rate rises from nearly 0."""
+    layer_decay: float = 1.0
+    """Learning rate of each block of a transformer as a share of the next one's, so that the first
+    ones, which know most already, learn least; what is not of the transformer learns at ``lr``."""
     weight_decay: float = 0.01
     amsgrad: bool = False
     clip: float = 0.0
@@ -383,6 +386,8 @@ class Schedule:
             self.period,
             f"0, or for a cosine as many epochs as the run has, {self.epochs}, or more",
         )
+        decay = self.layer_decay
+        check(0 < decay <= 1, "schedule.layer_decay", decay, "a share above 0, 1 for none")
         check(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "a share from 0 up to 1")
         check(0 <= self.average < 1, "schedule.average", self.average, "a number from 0 up to 1")
         at_least(0, "schedule", self, "weight_decay", "clip")

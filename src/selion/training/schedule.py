@@ -25,7 +25,8 @@ def learning_rate(schedule: Schedule, step: int, steps: int) -> float:
     Notes
     -----
     Cosine per epoch is torch's CosineAnnealingLR with T_max = period (or epochs) in closed form:
-    ``floor + (lr - floor) (1 + cos(pi e / period)) / 2``.
+    ``floor + (lr - floor) (1 + cos(pi e / period)) / 2``.  Linear is mmsegmentation's "poly" of
+    power 1.
     """
     epoch = step // steps if schedule.per == "epoch" else step / steps
     progress = epoch / (schedule.period or schedule.epochs)
@@ -39,6 +40,8 @@ def learning_rate(schedule: Schedule, step: int, steps: int) -> float:
     )
     if schedule.shape == "constant":
         return schedule.lr * rising
+    if schedule.shape == "linear":
+        return rising * (schedule.lr + (schedule.floor - schedule.lr) * min(progress, 1.0))
     return rising * _between(schedule.lr, schedule.floor, progress)
 
 

@@ -5,13 +5,20 @@ Network, optimiser, average of the weights, scaler of the gradients.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from selion.errors import BadInput
 from selion.training.recipe import Recipe
+
+BLOCK = re.compile(r"(?:^|\.)transformer\.blocks\.(\d+)\.")
+"""A weight of a block of a transformer, as :mod:`selion.models.vit_adapter.backbone` calls it."""
+FIRST = ("cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed")
+"""What stands before the first block."""
 
 
 @dataclass(eq=False)
@@ -37,9 +44,11 @@ def make_state(
     """Prepare a network for its first step."""
     schedule = recipe.schedule
     network = network.to(device).to(memory_format=torch.channels_last)
-    parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
-        parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, amsgrad=schedule.amsgrad
+        by_depth(network, schedule.layer_decay),
+        lr=schedule.lr,
+        weight_decay=schedule.weight_decay,
+        amsgrad=schedule.amsgrad,
     )
     average = (
         {name: value.detach().clone() for name, value in network.named_parameters()}
@@ -49,6 +58,52 @@ def make_state(
     return TrainingState(
         network, optimizer, torch.amp.GradScaler(device.type, enabled=half), average
     )
+
+
+def by_depth(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Return the weights that learn, in groups for the optimiser, with their shares of the rate.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    decay : float
+        Share of the next block's learning rate; 1: one group.
+
+    Returns
+    -------
+    list of dict
+        ``params`` and ``share``, the deepest last.
+
+    Raises
+    ------
+    BadInput
+        If there is to be a decay and the network has no blocks of a transformer.
+
+    Notes
+    -----
+    As BEiT is fine-tuned (Bao et al. 2021, section 3.2; ViT-Adapter's configurations): with L
+    blocks, patches and positions learn at decay^(L + 1), block k (from 0) at decay^(L - k), all
+    else at 1.
+    """
+    learning = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    if decay == 1:
+        return [{"params": [p for _, p in learning], "share": 1.0}]
+    blocks = [int(found[1]) for name, _ in learning if (found := BLOCK.search(name))]
+    if not blocks:
+        raise BadInput(
+            f"schedule.layer_decay = {decay:g} was given, and the network has no blocks of a "
+            "transformer whose learning rates could differ: leave it at 1."
+        )
+    last = max(blocks) + 1
+    groups: dict[int, list[torch.nn.Parameter]] = {}
+    for name, parameter in learning:
+        block = BLOCK.search(name)
+        before = "transformer." in name and name.rpartition("transformer.")[2].startswith(FIRST)
+        depth = int(block[1]) + 1 if block else 0 if before else last + 1
+        groups.setdefault(depth, []).append(parameter)
+    return [
+        {"params": groups[depth], "share": decay ** (last + 1 - depth)} for depth in sorted(groups)
+    ]
 
 
 def update_average(state: TrainingState, decay: float, step: int) -> None:

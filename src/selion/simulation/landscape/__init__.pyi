@@ -1,4 +1,5 @@
 from .photo import Photo as Photo
+from .photo import PhotoOptions as PhotoOptions
 from .photo import simulate_photo as simulate_photo
 from .scene import Landscape as Landscape
 from .scene import field_ids as field_ids

@@ -10,7 +10,7 @@ from numba import njit
 from scipy import ndimage
 
 from selion.classes import CROP
-from selion.errors import BadInput
+from selion.errors import BadInput, UnknownName
 from selion.grid import photo_grid
 from selion.labels import Instances, LabelMap
 from selion.raster import Raster
@@ -20,6 +20,10 @@ from selion.simulation.landscape.noise import SIZE, make_textures
 # tip, shape, colour, plant.
 _X, _Y, _DIRECTION, _LENGTH, _HALF, _FOOT, _TIP, _SHAPE, _HUE, _PLANT, _COLUMNS = range(11)
 _OVAL, _BLADE, _LOBED, _HEART = range(4)
+LEAVES = ("oval", "blade", "lobed", "heart")
+"""Shapes of leaves, by their number above."""
+COPIES, SHADE = 6, 0.5
+"""How often the plants of a canopy are set, and the light between them as a share of that above."""
 _SOILS = np.array(
     [[120, 92, 66], [150, 124, 95], [84, 66, 52], [140, 86, 58], [128, 120, 108]], np.float32
 )
@@ -40,15 +44,36 @@ class Photo:
     """Plants."""
 
 
-def simulate_photo(seed: int, shape: tuple[int, int] = (480, 640)) -> Photo:
+@dataclass(frozen=True, slots=True)
+class PhotoOptions:
+    """What a simulated photograph shows; as it comes, young plants of any kind by day."""
+
+    leaf: str = ""
+    """Leaves of the crop, of :data:`LEAVES`; empty: any."""
+    canopy: bool = False
+    """Leaves below leaves, and no soil to be seen."""
+    light: float = 1.0
+    """Share of daylight that falls on it; the camera's noise stays, so that the dark is noisy."""
+
+    def __post_init__(self) -> None:
+        if self.leaf and self.leaf not in LEAVES:
+            raise UnknownName.among("shape of leaf", self.leaf, LEAVES)
+        if not 0 < self.light <= 1:
+            raise BadInput(f"A share of daylight of {self.light:g} was given; wanted is 0 to 1.")
+
+
+def simulate_photo(
+    seed: int, shape: tuple[int, int] = (480, 640), options: PhotoOptions | None = None
+) -> Photo:
     """Simulate a photograph of young plants on soil.
 
     Parameters
     ----------
     seed : int
-        Equal seeds give equal bytes.
+        Equal seeds and options give equal bytes.
     shape : tuple of int
         (y, x) size in pixels, at least 32 each.
+    options : PhotoOptions, optional
 
     Returns
     -------
@@ -63,14 +88,19 @@ def simulate_photo(seed: int, shape: tuple[int, int] = (480, 640)) -> Photo:
         raise BadInput(
             f"A photograph of {shape} pixels was asked for; wanted are at least 32 x 32."
         )
+    options = options or PhotoOptions()
     rng = np.random.default_rng([seed, 9])
     colour, relief = _soil(shape, rng)
-    leaves, plant_colours = _plants(shape, rng)
+    leaf = LEAVES.index(options.leaf) if options.leaf else None
+    leaves, plant_colours = _plants(shape, rng, leaf)
     depth = relief.copy()
     ids = np.zeros(shape, np.int32)
+    if options.canopy:
+        leaves, plant_colours = _thicken(leaves, plant_colours, shape, rng)
+        _darken(colour, ids, plant_colours[1])
     _paint(leaves, plant_colours, colour, depth, ids)
     depth = depth / max(float(depth.max()), 1e-6)
-    image = _light(colour, depth, rng)
+    image = _light(colour, depth, rng, options.light)
     grid = photo_grid(shape)
     present = np.unique(ids)[1:]
     ids = np.searchsorted(np.concatenate([[0], present]), ids).astype(np.int32)
@@ -122,9 +152,35 @@ def _soil(shape: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray,
     return np.ascontiguousarray(colour, np.float32), relief.astype(np.float32)
 
 
-def _plants(shape: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _thicken(
+    leaves: np.ndarray, plant_colours: np.ndarray, shape: tuple[int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Set the same plants again and again, elsewhere in the photograph, until they touch."""
+    plants = len(plant_colours) - 1
+    made, colours = [leaves], [plant_colours]
+    for copy in range(1, COPIES):
+        more = leaves.copy()
+        more[:, _X] = (more[:, _X] + rng.uniform(0, shape[1])) % shape[1]
+        more[:, _Y] = (more[:, _Y] + rng.uniform(0, shape[0])) % shape[0]
+        more[:, _PLANT] += copy * plants
+        made.append(more)
+        colours.append(plant_colours[1:])
+    return np.concatenate(made), np.concatenate(colours)
+
+
+def _darken(colour: np.ndarray, ids: np.ndarray, first: np.ndarray) -> None:
+    """Turn the ground into leaves in the shade, all of the first plant."""
+    shade = colour.mean(0) / max(float(colour.mean()), 1e-6)
+    colour[:] = SHADE * first[:, None, None] * shade
+    ids[:] = 1
+
+
+def _plants(
+    shape: tuple[int, int], rng: np.random.Generator, leaf: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (leaf, 10) float64, lowest first, and (plant + 1, 3) float32 colours."""
-    kind = int(rng.integers(4))
+    drawn = int(rng.integers(4))
+    kind = drawn if leaf is None else leaf
     size = max(shape) * rng.uniform(0.035, 0.12)
     places = _places(shape, size, rng)
     rows = []
@@ -247,7 +303,9 @@ def _paint(
                     colour[band, r, q] = plant_colours[plant, band] * light
 
 
-def _light(colour: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _light(
+    colour: np.ndarray, depth: np.ndarray, rng: np.random.Generator, share: float = 1.0
+) -> np.ndarray:
     """Cast shadows, tint the light, add vignette and noise; (3, y, x) uint8."""
     shape = depth.shape
     softness = max(shape) / 640
@@ -269,6 +327,7 @@ def _light(colour: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> n
         ndimage.gaussian_filter(colour, (0, 0.5, 0.5))
         * (dark * vignette)[None]
         * cast[:, None, None]
+        * share
     )
     return np.clip(np.rint(lit + rng.normal(0, rng.uniform(1, 5), colour.shape)), 0, 255).astype(
         np.uint8
