@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from selion.store.atomic import atomic_write
 
 Sheet = tuple[Sequence[str], Sequence[Mapping[str, Any]]]
 """Columns, and rows as column -> value; what is not there is an empty cell."""
+MOMENT = (1980, 1, 1, 0, 0, 0)
+"""The time of all parts of a workbook: the first that a zip knows."""
 
 
 def write_workbook(path: Path, sheets: Mapping[str, Sheet], *, force: bool = True) -> None:
@@ -38,6 +41,16 @@ def write_workbook(path: Path, sheets: Mapping[str, Sheet], *, force: bool = Tru
             frame = pd.DataFrame(table, columns=list(columns))
             append = bool(number)
             pyogrio.write_dataframe(frame, temporary, driver="XLSX", layer=name, append=append)
+        _without_times(temporary)
+
+
+def _without_times(path: Path) -> None:
+    """Set the time of every part of a workbook to the same moment: equal tables, equal bytes."""
+    with zipfile.ZipFile(path) as read:
+        parts = [(name, read.read(name)) for name in read.namelist()]
+    with zipfile.ZipFile(path, "w") as written:
+        for name, content in parts:
+            written.writestr(zipfile.ZipInfo(name, MOMENT), content, zipfile.ZIP_DEFLATED)
 
 
 def _column(values: list[Any]) -> list[Any]:
