@@ -199,6 +199,7 @@ def test_the_whole_road(trial, tmp_path, monkeypatch):
     assert len({one["group"] for one in table["windows"] if one["aside"]}) == 1
     card = models.read_card(out)
     assert card.scores["kept aside"]["miou"] == pytest.approx(kept["miou"])
+    assert ("learnt from" in card.notes) is (numbers["kept"] == "after")
     assert models.load_model(out).classes.names == CROP.names
     assert "photographs kept aside" in (out / "index.html").read_text("utf-8")
     # the same command finds it finished; another one is refused; the folder holds no photographs

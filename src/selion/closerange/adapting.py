@@ -305,8 +305,12 @@ def _publish(adaptation: Adaptation, card: ModelCard, contest: Contest, folder: 
         else {"miou": round(own.miou, 6)}
         | {f"iou_{name}": round(value, 6) for name, value in own.iou.items()}
     )
-    learnt = sum(not one.aside for one in adaptation.windows)
-    about = f"Kept by 'selion crops adapt': {contest.sentence} Scale: {_scale(learnt)}."
+    about = f"Kept by 'selion crops adapt': {contest.sentence}"
+    if source == folder / MODEL:
+        learnt = sum(not one.aside for one in adaptation.windows)
+        about = f"{about} Scale: {_scale(learnt)}."
+    else:  # nothing was learnt by what is kept
+        about = " ".join(filter(None, (made.notes, about)))
     made = replace(made, scores={"kept aside": scores}, notes=about)
     (adaptation.folder / CARD).unlink(missing_ok=True)
     for name in made.files:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from selion import store
 from selion.closerange.plot_tables import LAYER, MASK, RUN, STEPS, TABLE
+from selion.errors import counted
 from selion.fields.style import CIVIDIS
 from selion.reports import page
 
@@ -39,7 +40,7 @@ def to_html(run: PlotRun) -> str:
         page.section(f"Plots ({len(rows):,})", _grid(rows[:MOST])),
     ]
     lead = (
-        f"{len(rows):,} plots of {run.image}, measured with the model {run.model} at "
+        f"{counted(len(rows), 'plot')} of {run.image}, measured with the model {run.model} at "
         f"{run.gsd * 1000:.3g} mm a pixel."
     )
     return page.page("Cover by plot", lead, sections, "selion", wide=True)
