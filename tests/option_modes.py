@@ -308,7 +308,7 @@ MODES = {
         Mode("reproduce prue --table 1 --table 3 --data {ftw}", REPRODUCED),
     ],
     "reproduce depthcropseg": [
-        Mode("reproduce depthcropseg --table IV", LISTED, skip=("data",)),
+        Mode("reproduce depthcropseg --table IV", LISTED | SCORED_PHOTOS, skip=("data",)),
         Mode("reproduce depthcropseg --table IV --data {photos}", SCORED_PHOTOS),
     ],
     "sample": [Mode(f"sample {AREA} {{maps}} -o out", {"selion.survey.draw_sample": SAMPLED})],

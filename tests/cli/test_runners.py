@@ -211,7 +211,8 @@ def test_output_on_an_object_store(image, alone, monkeypatch, capsys):
         assert out.strip() == target
         folder = store.ObjectFolder("s3://bucket/maps")
         assert folder.get("f.parquet") == (alone / "f.parquet").read_bytes()
-        assert list(folder.names()) == ["f.parquet"], "the journal went when all was there"
+        left = ["f.parquet", "f.parquet.manifest.json"]
+        assert list(folder.names()) == left, "the journal went when all was there"
         code, _, err = run(capsys, "map", image, "-o", target, *COMMON)
         assert code == 2
         assert "exists already" in err

@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from option_inputs import table_of
 from selion import errors, fields, store
-from selion.closerange.journal import LINES, PhotoJournal
+from selion.closerange.journal import LINES, PhotoJournal, stamp_of
 from selion.closerange.measure import Measured
 from selion.country.job_tables import finished_jobs
 from selion.data.photos import PhotoFile
@@ -180,7 +180,7 @@ def test_a_changed_line_of_measured_photographs_is_measured_again(tmp_path):
     file = PhotoFile(photo, "a.jpg", "a")
     journal = PhotoJournal(tmp_path, {})
     journal.begin()
-    journal.add(file, Measured({"cover": 0.25}, []))
+    journal.add(stamp_of(file), Measured({"cover": 0.25}, []))
     path = tmp_path / LINES
 
     def found():

@@ -223,7 +223,7 @@ def test_a_run_of_photographs_whose_masks_somebody_removed_does_not_end_well(tmp
     (tmp_path / "run.json").touch()
     lost = SimpleNamespace(folder=tmp_path, rows=[{"mask": "masks/1.png", "overlay": ""}])
     with pytest.raises(OutputFailed, match=r"1 file of this run .*masks/1.png"):
-        run._check_there(lost)
+        run._check_there(lost, None)
 
 
 def test_the_note_of_finished_parts_goes_last(tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ def test_the_model_maps_and_its_scores_are_those_of_the_report(run):
 
 def test_the_report_stands_alone_and_shows_curves_and_samples(run):
     text = (run[0] / "report.html").read_text()
-    assert text.count("<svg") == 4
+    assert text.count('<svg class="chart"') == 4
     assert text.count("data:image/jpeg") == 2
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert "<script" not in text

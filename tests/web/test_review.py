@@ -499,6 +499,7 @@ def test_no_acknowledged_word_is_lost_when_the_server_is_killed(tmp_path):
                     cut.append(name)
                     time.sleep(0.02)
             told.extend([name] * bool(answer and answer["done"]))
+            time.sleep(0.05)  # so that some are left when the server is killed
 
     hands = [threading.Thread(target=hand, args=(k,)) for k in range(4)]
     for each in hands:

@@ -365,7 +365,7 @@ def test_report(tmp_path, scene):
     assert "<b>Ben</b>" not in html
     assert "&lt;b&gt;Ben&lt;/b&gt;" in html
     assert [kept for *_, kept in found.fifths] == [0, 0, 0, 3, 3]
-    assert "http" not in html
+    assert "://" not in html
 
 
 def test_command_line(tmp_path, scene):
