@@ -187,3 +187,17 @@ def test_a_field_that_comes_twice_in_a_year_is_found(tmp_path):
     )
     fields.write_fields(frame, tmp_path / "a.gpkg", fields.Origin("a"))
     assert "1 values of id occur more than once." in said(tmp_path / "a.gpkg")
+
+
+@pytest.mark.parametrize(("masks", "said"), [(("--masks", "m"), 1), ((), 2)])
+def test_what_learns_by_the_clock_is_not_promised_again(folder, monkeypatch, masks, said):
+    """Nor is it run again: without masks it would wait for a person."""
+    made = read_manifest(manifest_of(folder))
+    command = ("crops", "adapt", *masks, "--", "photos")
+    write_manifest(replace(made, command=command), manifest_of(folder))
+    monkeypatch.setattr("selion.verification.repeat.subprocess.run", None)
+    found = {one.name: one for one in verify(folder, again=True).checks}
+    for name in ("repeatable", "again"):
+        assert found[name].status == "not checked"
+        texts = [text for text in found[name].said if "clock" in text or "person" in text]
+        assert len(texts) == said, found[name].said

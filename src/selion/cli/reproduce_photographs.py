@@ -12,6 +12,11 @@ from selion.cli import options as opt
 from selion.cli.progress import reporter
 
 TABLES = {"IV": 4, "VI": 6, "VII": 7}
+SCORING = (
+    *("layout", "split", "own", "ratio", "draws", "engine", "threads", "out", "force", "as_json"),
+    "quiet",
+)
+"""Options that say how photographs are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +134,7 @@ def depthcropseg_command(**values: Any) -> None:
     if given.layout and given.data is None:
         raise click.UsageError("--layout says how --data lies on disk: give it, or omit --layout.")
     if given.data is None and not given.quick:
-        _refuse_unscored()
+        opt.refuse_given(SCORING, "rows are only listed without --data or --quick")
         _list_rows(numbers, given.weights)
         return
     from selion.papers.photo_tables import table_text, write_photo_tables
@@ -164,22 +169,6 @@ def depthcropseg_command(**values: Any) -> None:
         click.echo(str(path))
     if not given.as_json:
         click.echo(str(report))
-
-
-def _refuse_unscored() -> None:
-    """Refuse options that change nothing where rows are only listed."""
-    context = click.get_current_context()
-    without = [
-        max(option.opts, key=len)
-        for option in context.command.params
-        if option.name not in ("tables", "weights")
-        and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
-    ]
-    if without:
-        raise click.UsageError(
-            f"{', '.join(without)} has no effect without --data, which is a folder of photographs "
-            "with masks: give it, or --quick, or omit the option."
-        )
 
 
 def _list_rows(numbers: tuple[int, ...], weights: Path | None) -> None:

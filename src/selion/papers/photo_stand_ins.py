@@ -27,11 +27,10 @@ from selion.labelling.selection import Selection
 from selion.labelling.selftrain import SelfTraining, stage_plan
 from selion.models import load_model
 from selion.papers.printed import PaperModel
-from selion.papers.quick import is_done
+from selion.papers.quick import is_done, kept_sample
 from selion.papers.results import FoundModel
 from selion.progress import OnStep, silent
 from selion.simulation.photographs import (
-    OPTIONS,
     UNLABELLED,
     WHEAT,
     PhotographOptions,
@@ -127,14 +126,9 @@ def make_photographs(
         If the folder holds something else.
     """
     options = options or PhotographOptions()
-    if not folder.exists():
-        write_photographs(folder, options, on_step=on_step)
-    there = folder / OPTIONS
-    if not there.is_file() or there.read_text("utf-8") != options.to_json():
-        raise OutputExists(
-            f"{folder} holds another sample, or none: remove it, or give another output folder."
-        )
-    return folder
+    return kept_sample(
+        folder, options.to_json(), lambda: write_photographs(folder, options, on_step=on_step)
+    )
 
 
 def make_photo_stand_ins(

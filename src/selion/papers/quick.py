@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -89,10 +89,31 @@ def make_sample(
         If the folder holds something else.
     """
     options = options or SAMPLE
+    return kept_sample(
+        folder, options.to_json(), lambda: write_chips(folder, options, on_step=on_step)
+    )
+
+
+def kept_sample(folder: Path, text: str, write: Callable[[], object]) -> Path:
+    """Write a sample that stands in for data, or take the one that is there.
+
+    Parameters
+    ----------
+    folder : path
+    text : str
+        What its ``sample.json`` holds: what was asked for.
+    write : callable
+        Writes it.
+
+    Raises
+    ------
+    OutputExists
+        If the folder holds something else.
+    """
     if not folder.exists():
-        write_chips(folder, options, on_step=on_step)
+        write()
     there = folder / OPTIONS
-    if not there.is_file() or there.read_text("utf-8") != options.to_json():
+    if not there.is_file() or there.read_text("utf-8") != text:
         raise OutputExists(
             f"{folder} holds another sample, or none: remove it, or give another output folder."
         )

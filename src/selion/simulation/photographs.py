@@ -17,10 +17,9 @@ from scipy import ndimage
 from selion import store
 from selion.errors import BadInput
 from selion.progress import OnStep, silent
+from selion.simulation.chips import OPTIONS
 from selion.simulation.landscape.photo import Photo, PhotoOptions, simulate_photo
 
-OPTIONS = "sample.json"
-"""In the folder: what was asked for."""
 UNLABELLED = "unlabelled"
 """Folder of photographs without masks, and ``depth`` beside its ``photos``."""
 WHEAT, SOYBEAN, RICE, FULL = "wheat", "soybean", "rice", "full"

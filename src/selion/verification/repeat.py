@@ -21,6 +21,8 @@ from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, judged
 TIMED = (".profile.json", "run.json", "log.jsonl", "seconds.json")
 """Ends of the names of files that say how long a run took."""
 EVENTS = "events.out"
+ADAPTING = ("crops", "adapt")
+"""The verb that learns for some minutes, from masks that a person may draw."""
 SEARCHING = (("composite",), ("scenes",), ("plan",))
 """Verbs that ask a catalogue; ``map`` does with ``--year``."""
 
@@ -75,6 +77,7 @@ def check_repeatable(manifest: Manifest, folder: Path, versions: Mapping[str, st
         *(text for one in manifest.models for text in _model_faults(one)),
         *_version_faults(manifest.versions, versions),
         *_search_faults(manifest),
+        *_luck_faults(manifest),
     ]
     if manifest.secret:
         why.append("The command had a signature or a password, which is not kept.")
@@ -84,6 +87,14 @@ def check_repeatable(manifest: Manifest, folder: Path, versions: Mapping[str, st
     more = (f"Only samples of {', '.join(sampled)} were compared.",) if sampled else ()
     said = "Inputs, models and versions are the same here: the command gives the same bytes."
     return Check("repeatable", HOLDS, (said, *more))
+
+
+def _luck_faults(manifest: Manifest) -> Iterator[str]:
+    """Say what a command does otherwise each time, though it is given the same."""
+    if manifest.command[:2] == ADAPTING:
+        yield "How long it learnt was measured by the clock: as many steps are not promised."
+        if "--masks" not in manifest.command:
+            yield "A person drew its masks."
 
 
 def _search_faults(manifest: Manifest) -> Iterator[str]:
@@ -177,6 +188,8 @@ def check_again(manifest: Manifest, folder: Path) -> Check:
         return Check("again", UNKNOWN, (text,))
     if manifest.secret or not manifest.command:
         return Check("again", UNKNOWN, ("The command is not known whole: it cannot be run.",))
+    if luck := tuple(_luck_faults(manifest)):
+        return Check("again", UNKNOWN, ("It is not run again.", *luck))
     home = (folder / manifest.where).resolve()
     if not home.is_dir():
         return Check("again", UNKNOWN, (f"{home}, where it was given, is not there.",))
