@@ -93,7 +93,7 @@ def test_what_has_no_truth_is_as_before(scene, tmp_path):
     with pytest.raises(UnknownName, match="worst"):
         found.albums["p0"].ordered("worst")
     session = page.ViewSession(found)
-    with pytest.raises(BadInput, match="--labels"):
+    with pytest.raises(BadInput, match="--truth"):
         page.photo(session, {"album": "p0", "index": "0", "kind": "difference"})
     alone = find([scene / "photos"])
     with pytest.raises(BadInput, match="selion crops too"):

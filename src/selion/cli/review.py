@@ -262,7 +262,10 @@ def export_command(
     help="Edge of a picture in pixels at most.",
 )
 @click.option(
-    "--masks", is_flag=True, help="Masks (RLE, brush) instead of polygons: rounded to pixels."
+    "--rle",
+    "masks",
+    is_flag=True,
+    help="Masks (RLE, brush) instead of polygons: rounded to pixels.",
 )
 @opt.force
 def annotations_command(

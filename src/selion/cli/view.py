@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     "-m", "--model", default=None, help="With --map-into: model name or folder, as of selion map."
 )
 @click.option(
-    "--labels",
+    "--truth",
+    "labels",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
     help=(

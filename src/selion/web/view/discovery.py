@@ -88,7 +88,7 @@ class Discovery:
         }
         if not measured:
             raise BadInput(
-                "--labels is the truth of photographs that were measured: give the folder of "
+                "--truth is the truth of photographs that were measured: give the folder of "
                 "selion crops too."
             )
         for key, album in measured.items():

@@ -505,7 +505,7 @@ def photo(session: ViewSession, parameters: Mapping[str, str]) -> tuple[bytes, s
         if kind not in COMPARED:
             return drawn(found, kind)
         if truths is None:
-            raise BadInput("These photographs have no truth: give selion view --labels.")
+            raise BadInput("These photographs have no truth: give selion view --truth.")
         return truths.drawn(index, kind, TILE if kind == "compared" else EDGE)
 
     return *session.cache.get((parameters["album"], kind, parameters["index"]), draw), True
