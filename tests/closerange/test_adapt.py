@@ -12,7 +12,14 @@ from selion import models
 from selion.classes import CROP
 from selion.cli.main import cli
 from selion.closerange import adapting
-from selion.closerange.adaptation import AdaptOptions, begin_adaptation, set_aside
+from selion.closerange.adaptation import (
+    AdaptOptions,
+    LabelWindow,
+    begin_adaptation,
+    mask_path,
+    set_aside,
+    window_name,
+)
 from selion.closerange.contest import Contender, Contest
 from selion.closerange.given_masks import find_masks
 from selion.closerange.informative import (
@@ -131,6 +138,21 @@ def test_masks_find_their_photographs(tmp_path, trial):
         find_masks(tmp_path / "nothing", photos, CROP)
 
 
+def test_masks_beside_their_photographs(tmp_path):
+    for k in range(2):
+        save(tmp_path / f"q{k}.png", draw(k)[1])
+        save(tmp_path / f"q{k}_mask.png", draw(k)[0] * 255)
+    found = find_masks(tmp_path, find_photos(tmp_path), CROP)
+    assert sorted(found.reads) == ["q0", "q1"]
+    assert (found.reads["q1"](_grid(48)) == draw(1)[0]).all()
+
+
+def test_no_two_photographs_share_a_window():
+    keys = ["a/b", "a__b", "a_/b", "a/_b", "a___b", "a/b/c", "a__b/c", "a/b__c"]
+    assert len({window_name(key, (0, 0, 1, 1), whole=True) for key in keys}) == len(keys)
+    assert window_name("a/b", (3, 4, 9, 9), whole=False) == "a__b@3-4"
+
+
 def _grid(size):
     from selion.grid import photo_grid
 
@@ -175,6 +197,12 @@ def test_the_better_one_is_kept():
     shown = Contest(("a", "b"), CROP, (before, after), tuple(truth), ("a", "b"))
     assert shown.kept == "after"
     assert "0.583 before and 1.000 after (difference +0.417" in shown.sentence
+    # two photographs favour the same model with a chance of 1 in 2 where none is better
+    assert "too few photographs to tell that from luck" in shown.sentence
+    six = replace(shown, keys=tuple("abcdef"), photos=tuple("abcdef"), truths=tuple(truth * 3))
+    many = contender("before", *half * 3, truth=truth * 3)
+    many = many, contender("after", *truth * 3, truth=truth * 3)
+    assert "luck" not in replace(six, contenders=many).sentence
     worse = replace(before, name="after"), replace(after, name="before")
     assert replace(shown, contenders=worse).kept == "before"
     assert "is kept as it was" in replace(shown, contenders=worse).sentence
@@ -227,3 +255,12 @@ def test_what_cannot_be_adapted(trial, tmp_path):
         done = CliRunner().invoke(cli, [*command, "--masks", str(trial / "masks")])
         assert said in done.output + str(done.exception)
         assert not (tmp_path / "x").exists()
+
+
+def test_windows_without_a_mask_taught_nothing(tmp_path):
+    begun = begin_adaptation(tmp_path, tmp_path / "o", None, AdaptOptions())
+    names = ("drawn", "left")
+    windows = tuple(LabelWindow(one, one, (0, 0, 4, 4), aside=False) for one in names)
+    begun = replace(begun, windows=windows)
+    save(mask_path(begun, windows[0]), np.zeros((4, 4)))
+    assert "learnt from 1 window " in adapting.scale_of(begun)

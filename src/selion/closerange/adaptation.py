@@ -12,7 +12,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -299,8 +301,10 @@ def _groups(files: Sequence[str], pattern: str | None) -> tuple[list[str], str]:
 
 
 def window_name(key: str, box: Sequence[int], *, whole: bool) -> str:
-    """Return what a window's image and mask are called."""
+    """Return what a window's image and mask are called; no two photographs share it."""
     plain = key.replace("/", "__")
+    if re.search("__|_/|/_", key):  # a/b.jpg and a__b.jpg
+        plain += f"-{zlib.crc32(key.encode('utf-8', 'surrogatepass')):08x}"
     return plain if whole else f"{plain}@{box[0]}-{box[1]}"
 
 
@@ -376,6 +380,11 @@ def image_path(adaptation: Adaptation, window: LabelWindow) -> Path:
 def mask_path(adaptation: Adaptation, window: LabelWindow) -> Path:
     """Return where the mask of a window lies."""
     return adaptation.labels / "masks" / f"{window.name}.png"
+
+
+def has_mask(adaptation: Adaptation, window: LabelWindow) -> bool:
+    """Say whether the mask of a window is there, as it is not while it is to be drawn."""
+    return mask_path(adaptation, window).is_file()
 
 
 def _is_cut(adaptation: Adaptation, window: LabelWindow, masked: bool) -> bool:

@@ -18,7 +18,7 @@ from selion.closerange.adaptation import (
     begin_adaptation,
     classes_of,
     declare_labels,
-    mask_path,
+    has_mask,
     set_aside,
     starting_card,
     write_windows,
@@ -28,7 +28,7 @@ from selion.closerange.given_masks import find_masks
 from selion.closerange.informative import PhotoLook, PhotoSurvey, choose_photos, survey_photos
 from selion.closerange.model import open_model
 from selion.data.photos import PhotoFile, find_photos
-from selion.errors import BadInput
+from selion.errors import BadInput, counted
 from selion.models import ModelCard
 from selion.models.card import CARD, write_card
 from selion.progress import OnNote, OnStep, silent, unsaid
@@ -177,7 +177,7 @@ def adapt_model(
     """
     card = starting_card(adaptation.options)
     classes = classes_of(adaptation.options, card)
-    there = [one for one in adaptation.windows if mask_path(adaptation, one).is_file()]
+    there = [one for one in adaptation.windows if has_mask(adaptation, one)]
     for aside, what in ((False, "to learn from"), (True, "to compare on")):
         if not any(one.aside is aside for one in there):
             raise BadInput(
@@ -307,8 +307,7 @@ def _publish(adaptation: Adaptation, card: ModelCard, contest: Contest, folder: 
     )
     about = f"Kept by 'selion crops adapt': {contest.sentence}"
     if source == folder / MODEL:
-        learnt = sum(not one.aside for one in adaptation.windows)
-        about = f"{about} Scale: {_scale(learnt)}."
+        about = f"{about} Scale: {scale_of(adaptation)}."
     else:  # nothing was learnt by what is kept
         about = " ".join(filter(None, (made.notes, about)))
     made = replace(made, scores={"kept aside": scores}, notes=about)
@@ -321,10 +320,11 @@ def _publish(adaptation: Adaptation, card: ModelCard, contest: Contest, folder: 
     return models.read_card(adaptation.folder)
 
 
-def _scale(learnt: int) -> str:
-    """Say at which size of pixels it was learnt."""
+def scale_of(adaptation: Adaptation) -> str:
+    """Say how many windows were learnt from, and at which size of pixels."""
     low, high = ZOOM
+    learnt = sum(not one.aside for one in adaptation.windows if has_mask(adaptation, one))
     return (
-        f"learnt from {learnt} windows of the photographs' own pixels, each {low:g} to {high:g} of "
-        "them; take photographs from about the same height"
+        f"learnt from {counted(learnt, 'window')} of the photographs' own pixels, each {low:g} to "
+        f"{high:g} of them; take photographs from about the same height"
     )

@@ -22,6 +22,9 @@ from selion.segmenter import Segmenter
 from selion.training.scoring import miou_from_counts
 
 BEFORE, AFTER = "before", "after"
+FEW = 6
+"""Photographs from which on luck can be told apart: were no model better, each of n photographs
+would still favour the same one with a chance of 2 / 2^n, which is below 0.05 from 6 on."""
 RULES: Mapping[str, Callable[[Raster], Segmenter]] = {
     "colour": lambda _: ColourRule(),
     "colour-otsu": otsu_rule,
@@ -139,6 +142,8 @@ class Contest:
                 f"{found.high:+.3f})"
             )
             luck = "" if found.low > 0 or found.high < 0 else ", by no more than luck could give"
+            if not luck and len(set(self.photos)) < FEW:
+                luck = f", on too few photographs to tell that from luck (wanted are {FEW})"
             better = f"the adapted model is better{luck} and is kept."
             worse = f"the adapted model is not better{luck}, so {before.title} is kept as it was."
             said = f"{both}: {better if self.kept == AFTER else worse}"

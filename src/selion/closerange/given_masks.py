@@ -101,6 +101,8 @@ def _truth(truth: Callable[[GeoBox], data.dataset.Truth], key: str, grid: GeoBox
 
 
 def _of_files(folder: Path, photos: Sequence[PhotoFile], classes: ClassScheme) -> GivenMasks:
+    beside = _masks_among(photos)
+    photos = [photo for photo in photos if photo.key not in beside]
     where, lost = _Names(photos), 0
     files: dict[str, Path] = {}
     own = {photo.path.resolve() for photo in photos}
@@ -120,6 +122,18 @@ def _of_files(folder: Path, photos: Sequence[PhotoFile], classes: ClassScheme) -
     values, notes = _values(list(files.values()), classes)
     reads = {key: partial(_read, path, values, classes) for key, path in files.items()}
     return GivenMasks(reads, files, (*_lost(lost), *notes))
+
+
+def _masks_among(photos: Sequence[PhotoFile]) -> set[str]:
+    """Return the keys of those that lie beside the photograph whose mask they are."""
+    names = {PurePosixPath(photo.file).with_suffix("") for photo in photos}
+    found = set()
+    for photo in photos:
+        name = PurePosixPath(photo.file).with_suffix("")
+        bare = name.with_name(_bare(name.name) or name.name)
+        if bare != name and bare in names:
+            found.add(photo.key)
+    return found
 
 
 def _lost(count: int) -> tuple[str, ...]:

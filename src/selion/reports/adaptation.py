@@ -12,9 +12,10 @@ import numpy as np
 
 from selion import store
 from selion.classes import IGNORE
-from selion.closerange.adaptation import LABELS
+from selion.closerange.adaptation import LABELS, has_mask
 from selion.closerange.contest import AFTER, BEFORE
 from selion.data.photos import read_photo
+from selion.errors import counted
 from selion.reports import page, picture
 
 if TYPE_CHECKING:
@@ -74,11 +75,11 @@ def to_html(done: Adapted) -> str:
         for one in contest.contenders
     ]
     head = ["", "mIoU", *(f"IoU of {name}" for name in contest.classes.names), "cover is off by"]
-    windows = done.adaptation.windows
-    learnt = {one.key for one in windows if not one.aside}
+    masked = [one for one in done.adaptation.windows if has_mask(done.adaptation, one)]
+    learnt = {one.key for one in masked if not one.aside}
     facts = [
         ["photographs", str(done.adaptation.photos)],
-        ["learnt from", f"{len(learnt):,} photographs"],
+        ["learnt from", counted(len(learnt), "photograph")],
         ["kept aside", done.adaptation.said],
         ["training", done.card.training],
         ["licence", done.card.licence],
