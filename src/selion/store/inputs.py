@@ -2,13 +2,15 @@
 
 A file is known by its bytes and its time of change, so one that is only touched counts as changed:
 nobody could tell without reading all of it twice.  Of a folder the files count that were listed at
-the start, and not what is added to it meanwhile; hidden files, logs that grow and what libraries
-write beside the files that they read are no inputs.
+the start, and not what is added to it meanwhile; hidden files, logs that grow, what libraries
+write beside the files that they read, programs and what the command prints are no inputs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +19,13 @@ from selion.errors import InputChanged
 
 GROWING = (".jsonl", ".log")
 """Endings of files to which lines are added: they may become larger."""
-NO_DATA = (".aux.xml", "-wal", "-shm", "-journal", ".tmp", ".part", ".lock", ".out", ".err", ".log")
-"""Endings of files in a folder that are no data."""
+NO_DATA = (
+    *(".aux.xml", "-wal", "-shm", "-journal", ".tmp", ".part", ".lock", ".out", ".err", ".log"),
+    *(".ipynb", ".py", ".pyc", ".sh", ".bat", ".ps1", ".qgz", ".qgs", "~"),
+    *("thumbs.db", "desktop.ini"),
+)
+"""Endings of files in a folder that are no data: of libraries and logs, programs and projects that
+are saved while they run, and what file managers keep."""
 MOST = 50_000
 """Files of a folder that are looked at, the first ones by their names."""
 SIDES = {".shp": (".dbf", ".shx", ".prj", ".cpg")}
@@ -39,7 +46,8 @@ class WatchedInputs:
 
     def add(self, path: Path) -> None:
         """Look at a file, or at all in a folder; what is not there does not count."""
-        path = _plain(path)
+        # what is written into a folder behind a link is known by its own name
+        path = path.resolve() if path.is_dir() else _plain(path)
         files = _below(path, self.left_out) if path.is_dir() else _with_others(path)
         for file in files:
             if file not in self._seen and not self._is_written(file):
@@ -53,6 +61,7 @@ class WatchedInputs:
         if path in self._seen:
             del self._seen[path]
         elif path.is_dir():
+            path = path.resolve()
             for file in [one for one in self._seen if one.is_relative_to(path)]:
                 del self._seen[file]
 
@@ -103,14 +112,35 @@ def _with_others(path: Path) -> Iterator[Path]:
 
 
 def _below(folder: Path, left_out: tuple[Path, ...]) -> Iterator[Path]:
-    count = 0
+    count, said = 0, _said_into()
     for inner, folders, names in os.walk(folder):
         folders[:] = sorted(
             one for one in folders if one[0] != "." and Path(inner, one) not in left_out
         )
         for name in sorted(names):
-            if name[0] != "." and not name.lower().endswith(NO_DATA):
-                yield Path(inner, name)
+            if name[0] == "." or name.lower().endswith(NO_DATA):
+                continue
+            place = Path(inner, name)
+            if not said or _file_of(place) not in said:
+                yield place
                 count += 1
         if count >= MOST:
             return
+
+
+def _said_into() -> set[tuple[int, int]]:
+    """Return the files that this process prints into, if any: a shell may have been told so."""
+    found = set()
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            about = os.fstat(number)
+            if stat.S_ISREG(about.st_mode):
+                found.add((about.st_dev, about.st_ino))
+    return found
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        about = path.stat()
+        return about.st_dev, about.st_ino
+    return None
