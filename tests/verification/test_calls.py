@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+import tracemalloc
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from selion.cli.running import Anywhere
 from selion.errors import Incomplete, UnreadableFile
 from selion.store import ObjectFolder, write_text
 from selion.store.calls import sealed
-from selion.store.manifest import manifest_of, read_manifest
+from selion.store.manifest import InputSum, manifest_of, read_manifest
 from selion.verification import verify
 
 
@@ -233,3 +235,56 @@ def test_a_manifest_on_a_server_cannot_write_elsewhere(stored):
 def test_what_is_not_on_a_store_is_said(stored):
     with pytest.raises(UnreadableFile, match=r"There is no none\.txt\.manifest\.json beside"):
         verify("s3://b/maps/none.txt")
+
+
+def test_what_a_notebook_holds_may_be_given(tmp_path):
+    """A table with a row without outline, GeoJSON with keys that are numbers, all by content."""
+    rows = geopandas.GeoDataFrame({"a": [1, 2]}, geometry=[shapely.Point(0, 0), None], crs=4326)
+    for k, value in enumerate([rows, rows.geometry, {"a": {1: 2, "b": 3}}]):
+        copy(value, tmp_path / f"{k}.txt")
+        (made,) = read_manifest(tmp_path / f"{k}.txt.manifest.json").inputs
+        assert made.kind == "memory"
+
+
+def test_an_array_is_known_by_its_values_and_not_copied_for_that(tmp_path):
+    whole = np.zeros((64, 256, 256), np.float32)
+    whole[3, 5, 7] = 1
+    tracemalloc.start()
+    copy(np.moveaxis(np.moveaxis(whole, 0, -1), -1, 0), tmp_path / "a.txt")
+    turned = np.moveaxis(whole, 0, -1)
+    copy(turned, tmp_path / "b.txt")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < whole.nbytes / 2
+    for name, value in {"a": whole, "b": turned}.items():
+        (made,) = read_manifest(tmp_path / f"{name}.txt.manifest.json").inputs
+        parts = f"{value.dtype} {value.shape}".encode(), value.tobytes()
+        sums = b"".join(hashlib.sha256(part).digest() for part in parts)
+        assert (made.bytes, made.sha256) == (sum(map(len, parts)), hashlib.sha256(sums).hexdigest())
+
+
+def test_a_password_among_many_addresses_is_told_nowhere(tmp_path, monkeypatch):
+    """Also where the text ends within it, as a long one is cut."""
+    monkeypatch.setattr(
+        "selion.store.sealing.sum_address", lambda _, name: InputSum(name, "address")
+    )
+    address = "https://me:pw123456@127.0.0.1/{}/b.tif?X-Amz-Credential=KEY&X-Amz-Signature=SIG"
+    for far in range(92, 112, 3):
+        copy([address.format("x" * far)] * 3, tmp_path / "a.txt", force=True)
+        text = (tmp_path / "a.txt.manifest.json").read_text()
+        assert not [one for one in ("me:", "pw1", "SIG", "KEY") if one in text], text
+
+
+def test_a_folder_that_goes_while_a_call_runs_takes_nothing_from_its_result(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    @sealed("lib.gone")
+    def gone(out):
+        write_text(out, "one")
+        here.rmdir()
+
+    gone(tmp_path / "a.txt")
+    monkeypatch.chdir(tmp_path)
+    assert read_manifest(tmp_path / "a.txt.manifest.json").where == ""

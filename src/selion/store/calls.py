@@ -85,7 +85,8 @@ class _SealedCall:
         self.places: set[Path] = set()
         self.witness = Witness(lambda _, place: self.places.add(place))
         asked = {key: value for key, value in given.items() if key not in SILENT}
-        said, secret = without_keys([_text(value) for value in asked.values()])
+        said, secret = without_keys(map(_text, asked.values()))
+        said = [_cut(text, value) for text, value in zip(said, asked.values(), strict=True)]
         words = ", ".join(f"{key}={text}" for key, text in zip(asked, said, strict=True))
         self.request = Request(
             call=f"{name}({words})",
@@ -117,11 +118,16 @@ def _text(value: Any) -> str:
             for one in fields(value)
             if one.init and _differs(found := getattr(value, one.name, None), one)
         ]
-        return f"{type(value).__name__}({', '.join(changed)})"[:LONGEST]
+        return f"{type(value).__name__}({', '.join(changed)})"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_text, value))}]"[:LONGEST]
+        return f"[{', '.join(map(_text, value))}]"
     plain = value is None or isinstance(value, bool | int | float | dict)
-    return (repr(value) if plain else f"<{type(value).__name__}>")[:LONGEST]
+    return repr(value) if plain else f"<{type(value).__name__}>"
+
+
+def _cut(text: str, value: Any) -> str:
+    """Return what is told of a value; half an address has nothing by which keys are found."""
+    return text if isinstance(value, str | os.PathLike) else text[:LONGEST]
 
 
 def _differs(value: Any, one: Any) -> bool:
@@ -137,7 +143,7 @@ def _options(name: str, value: Any) -> Iterator[tuple[str, str]]:
     elif is_dataclass(value) and not isinstance(value, type | Raster):
         inner = {one.name: getattr(value, one.name, None) for one in fields(value)}
     if not inner:
-        yield name, without_keys([_text(value)])[0][0]
+        yield name, _cut(without_keys([_text(value)])[0][0], value)
     for key, one in inner.items():
         if key not in SILENT:
             yield from _options(f"{name}.{key}" if name else key, one)
@@ -169,32 +175,45 @@ def _inner(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _values(given: Mapping[str, Any]) -> Iterator[InputSum]:
     """Yield the arrays and tables among the arguments, by their content."""
     for name, value in given.items():
-        parts = list(_content(value))
+        parts = [_sum(part) for part in _content(value)]
         if parts:
-            digest = hashlib.sha256()
-            for part in parts:
-                digest.update(hashlib.sha256(part).digest())
-            size = sum(len(part) for part in parts)
+            digest = hashlib.sha256(b"".join(one for _, one in parts))
+            size = sum(one for one, _ in parts)
             yield InputSum(f"{name}: {type(value).__name__}", "memory", size, digest.hexdigest())
         elif isinstance(value, Source) and not isinstance(value, FileSource):
             yield InputSum(f"{name}: {type(value).__name__}", "memory")
 
 
-def _content(value: Any) -> Iterator[bytes]:
+def _sum(part: bytes | np.ndarray) -> tuple[int, bytes]:
+    """Return the bytes of a part and their SHA-256; an array, which may be large, is not copied."""
+    if isinstance(part, bytes):
+        return len(part), hashlib.sha256(part).digest()
+    digest = hashlib.sha256()
+    for piece in part if part.ndim > 1 else (part,):
+        digest.update(np.ascontiguousarray(piece).tobytes())
+    return part.nbytes, digest.digest()
+
+
+def _content(value: Any) -> Iterator[bytes | np.ndarray]:
     """Yield the bytes that a value in memory is known by; none of one that has a name."""
     if isinstance(value, FileSource | str | os.PathLike) or value is None:
         return
     if isinstance(value, Raster):
         value = value.values
     elif hasattr(value, "to_wkb"):  # a table of outlines
-        yield repr(value.crs).encode()
-        yield b"".join(value.geometry.to_wkb())
+        shapes = getattr(value, "geometry", None)
+        if shapes is not None:
+            yield repr(shapes.crs).encode()
+            yield b"".join(one or b"" for one in shapes.to_wkb())
         return
     elif isinstance(value, dict):
-        yield json.dumps(value, sort_keys=True, default=str).encode()
+        try:
+            yield json.dumps(value, sort_keys=True, default=str).encode()
+        except TypeError:  # keys of several kinds
+            yield repr(value).encode()
         return
     elif hasattr(value, "dims"):
         value = np.asarray(value.values)
     if isinstance(value, np.ndarray):
         yield f"{value.dtype} {value.shape}".encode()
-        yield np.ascontiguousarray(value).tobytes()
+        yield value

@@ -107,7 +107,7 @@ def write_seal(
             request.command,
             call=request.call,
             secret=request.secret,
-            where=place_from(Path.cwd(), out.parent),
+            where=_here(out.parent),
             complete=complete,
             files=dict(zip(files, sum_files(list(files.values())), strict=True)),
             inputs=tuple(_inputs(request, witness, out.parent, (out, *files.values()))),
@@ -153,7 +153,7 @@ def send_seal(address: str, request: Request, witness: Witness, *, complete: boo
         request.command,
         call=request.call,
         secret=request.secret,
-        where=Path.cwd().as_posix(),
+        where=_here(None),
         complete=complete,
         files=files,
         inputs=tuple(_inputs(request, witness, None, ())),
@@ -201,6 +201,14 @@ def files_of(out: Path, places: Iterable[Path], named: Collection[Path | str]) -
         if place == out or (beside and place.name != f"{out.name}{ENDING}") or place in named:
             found |= set(files_below(place))
     return {place_from(one, out.parent): one for one in sorted(found)}
+
+
+def _here(folder: Path | None) -> str:
+    """Return where the working directory lies from a folder; "" if it has been removed."""
+    try:
+        return place_from(Path.cwd(), folder)
+    except FileNotFoundError:
+        return ""
 
 
 def _inputs(
