@@ -127,7 +127,9 @@ def test_masks_find_their_photographs(tmp_path, trial):
     save(tmp_path / "m" / "none.png", draw(0)[0])
     less = find_masks(tmp_path / "m", photos, CROP)
     assert list(less.reads) == ["p0_20240501"]
-    assert less.notes == ("1 masks have no photograph of the same name and are left out.",)
+    assert less.notes == (
+        "1 masks have no photograph of the same name, or several, and are left out.",
+    )
     save(tmp_path / "m" / "p0_20240501_mask.png", draw(0)[0])
     with pytest.raises(BadInput, match="both called"):
         find_masks(tmp_path / "m", photos, CROP)
@@ -264,3 +266,24 @@ def test_windows_without_a_mask_taught_nothing(tmp_path):
     begun = replace(begun, windows=windows)
     save(mask_path(begun, windows[0]), np.zeros((4, 4)))
     assert "learnt from 1 window " in adapting.scale_of(begun)
+
+
+def test_masks_that_changed_since_are_not_passed_over(tmp_path):
+    for k in range(3):
+        save(tmp_path / "photos" / f"q{k}.png", draw(k)[1])
+    for k in range(2):
+        save(tmp_path / "masks" / f"q{k}.png", draw(k)[0])
+
+    def begin():
+        where = tmp_path / "photos", tmp_path / "out", tmp_path / "masks"
+        return adapting.prepare_given(*where, AdaptOptions())
+
+    assert [one.key for one in begin().windows] == ["q0", "q1"]
+    assert begin().windows  # the same again goes on
+    save(tmp_path / "masks" / "q2.png", draw(2)[0])
+    with pytest.raises(OutputExists, match="other masks: q2 changed or came since"):
+        begin()
+    (tmp_path / "masks" / "q2.png").unlink()
+    save(tmp_path / "masks" / "q1.png", 1 - draw(1)[0])
+    with pytest.raises(OutputExists, match="other masks: q1"):
+        begin()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from selion import data, models, store, training
 from selion.classes import ClassScheme
@@ -19,16 +22,24 @@ from selion.closerange.adaptation import (
     classes_of,
     declare_labels,
     has_mask,
+    mask_path,
     set_aside,
     starting_card,
     write_windows,
 )
 from selion.closerange.contest import AFTER, BEFORE, Contest, hold_contest
-from selion.closerange.given_masks import find_masks
-from selion.closerange.informative import PhotoLook, PhotoSurvey, choose_photos, survey_photos
+from selion.closerange.given_masks import GivenMasks, find_masks
+from selion.closerange.informative import (
+    PhotoLook,
+    PhotoSurvey,
+    choose_photos,
+    roi_of,
+    survey_photos,
+)
 from selion.closerange.model import open_model
 from selion.data.photos import PhotoFile, find_photos
-from selion.errors import BadInput, counted
+from selion.data.values import read_mask
+from selion.errors import BadInput, OutputExists, counted
 from selion.models import ModelCard
 from selion.models.card import CARD, write_card
 from selion.progress import OnNote, OnStep, silent, unsaid
@@ -86,7 +97,7 @@ def prepare_given(
     Raises
     ------
     OutputExists
-        If ``out`` holds something else.
+        If ``out`` holds something else, or masks were changed or added since it was begun.
     BadInput, UnreadableFile, UnknownName
         If the model cannot be adapted, or masks and photographs do not fit.
     """
@@ -98,7 +109,9 @@ def prepare_given(
         on_note(note)
     begun = begin_adaptation(photos, out, masks, options, force=force)
     masked = [photo for photo in found if photo.key in given.reads]
-    if not begun.windows:
+    if begun.windows:
+        _refuse_changed(begun, masked, given)
+    else:
         chosen = masked
         if options.count is not None and options.count < len(masked):
             chosen = _chosen(begun, masked, options.count, on_step, on_note)
@@ -109,6 +122,32 @@ def prepare_given(
     on_note(begun.said)
     write_windows(begun, {photo.key: photo for photo in masked}, given.reads, classes, on_step)
     return begun
+
+
+def _refuse_changed(begun: Adaptation, masked: Sequence[PhotoFile], given: GivenMasks) -> None:
+    """Refuse to go on with masks that are no longer those that were cut."""
+    cut = defaultdict(list)
+    for window in begun.windows:
+        if has_mask(begun, window):
+            cut[window.key].append(window)
+    known = {window.key for window in begun.windows}
+    changed = []
+    for photo in masked:
+        if photo.key not in known and begun.options.count is None:
+            changed.append(photo.key)
+        if photo.key in cut:
+            ids = given.reads[photo.key](store.open_raster(photo.path).grid)
+            if any(
+                not np.array_equal(ids[roi_of(one.box)], read_mask(mask_path(begun, one))[0])
+                for one in cut[photo.key]
+            ):
+                changed.append(photo.key)
+    if changed:
+        more = "" if len(changed) == 1 else f" and {len(changed) - 1:,} more"
+        raise OutputExists(
+            f"{begun.folder} was begun with other masks: {changed[0]}{more} changed or came since. "
+            "Start over with --force, or choose another folder."
+        )
 
 
 def _chosen(

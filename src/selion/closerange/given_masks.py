@@ -139,7 +139,7 @@ def _masks_among(photos: Sequence[PhotoFile]) -> set[str]:
 def _lost(count: int) -> tuple[str, ...]:
     if not count:
         return ()
-    return (f"{count:,} masks have no photograph of the same name and are left out.",)
+    return (f"{count:,} masks have no photograph of the same name, or several, and are left out.",)
 
 
 def _masks(folder: Path) -> Iterator[Path]:
