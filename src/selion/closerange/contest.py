@@ -143,7 +143,7 @@ class Contest:
             )
             luck = "" if found.low > 0 or found.high < 0 else ", by no more than luck could give"
             if not luck and len(set(self.photos)) < FEW:
-                luck = f", on too few photographs to tell that from luck (wanted are {FEW})"
+                luck = f" (on too few photographs to tell that from luck: wanted are {FEW})"
             better = f"the adapted model is better{luck} and is kept."
             worse = f"the adapted model is not better{luck}, so {before.title} is kept as it was."
             said = f"{both}: {better if self.kept == AFTER else worse}"
