@@ -209,7 +209,8 @@ def test_one_command_at_a_time_writes_an_object(store, folder):
 
 def test_whoever_died_here_or_is_late_elsewhere_is_taken_over(store, folder):
     lease_of(folder)
-    with pytest.raises(BadInput, match=r"the name is free in (8\d|90) s"):
+    said = r"the name is free in (8\d|90) s, or once .a.tif.lease beside it is deleted\."
+    with pytest.raises(BadInput, match=said):
         FarLease(ObjectFolder(folder), "a.tif").take()
     for dead in (
         {"where": far_lease._where(), "process": [os.getpid(), "1"]},

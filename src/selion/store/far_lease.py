@@ -76,7 +76,7 @@ class FarLease:
         raise BadInput(
             f"{self.folder}/{self.output} is being written by another command at present: wait "
             f"until it has ended, or choose another name. If it was killed on another machine, the "
-            f"name is free in {left:.0f} s."
+            f"name is free in {left:.0f} s, or once {self.name} beside it is deleted."
         )
 
     def keep(self) -> None:
