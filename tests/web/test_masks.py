@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import re
 from functools import partial
+from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from selion import web
 from selion.classes import CROP_WEED
 from selion.data.values import read_mask
 from selion.labelling.mask_editor import MaskEditor, MaskItem
@@ -133,3 +136,19 @@ def test_a_server_stops_when_an_event_is_set(tmp_path, monkeypatch):
     running.join(20)
     assert not running.is_alive()
     taken.close()
+
+
+def test_on_a_phone_no_button_lies_on_another():
+    # the screening page pins buttons to its bottom; those of the same name here stay in their bars
+    pages = Path(web.__file__).parent / "static"
+    shared = (pages / "screen.css").read_text("utf-8").partition("(max-width:640px)")[2]
+    own = (pages / "masks" / "masks.css").read_text("utf-8").partition("(max-width:640px)")[2]
+    html = (pages / "masks" / "masks.html").read_text("utf-8")
+    pinned = {
+        name
+        for names in re.findall(r"([#\w,]+){[^}]*position:absolute", shared)
+        for name in re.findall(r"#(\w+)", names)
+        if f'id="{name}"' in html
+    }
+    assert pinned == {"next", "undo"}
+    assert "#next,#undo{position:static" in own
