@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,12 +35,23 @@ def scores(*rows):
         ([(75, 25, 25)] * 20, [(75, 25, 25)] * 19 + [(175, -75, -75)], False),
         ([(4, 1, 1)] * 4, [(4, 1, 1)] * 4, False),
         ([(4, 1, 1)] * 4, [(2, 3, 3)] * 4, False),
+        # one object found instead of none, and two instead of one
+        ([(0, 1, 1)], [(1, 0, 0)], False),
+        ([(1, 1, 1)] * 2, [(2, 0, 0)] * 2, False),
         # one chip says nothing of its own spread: 0.60 and 0.80 of 5 objects
         ([(3, 2, 2)], [(4, 1, 1)], False),
     ],
 )
 def test_a_gain_that_luck_could_give_does_not_replace_the_start(start, new, sure):
     assert surely_better(scores(*new), scores(*start)) is sure
+
+
+@pytest.mark.parametrize(("chips", "sure"), [(1, False), (2, False), (3, True)])
+def test_pixels_of_one_or_two_chips_are_sure_of_nothing(chips, sure):
+    """One pixel more in 10,000, on each chip alike: no chip says how far others would differ."""
+    start, new = (replace(scores(*[(4, 1, 1)] * chips), metric="pixel_iou") for _ in range(2))
+    new.counts[:, 3:] = (91, 4, 4)
+    assert surely_better(new, start) is sure
 
 
 @pytest.mark.parametrize(

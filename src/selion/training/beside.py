@@ -46,6 +46,8 @@ SURE = 2.0
 DISAGREE = 0.25
 """Share of objects, at least, on which two models answer independently of each other: a few chips
 on which they happen to agree do not make a small gain sure."""
+FEWEST_CHIPS, FEWEST_OBJECTS = 3, 10
+"""Below so many chips (of pixels) or objects no gain is sure: a spread cannot be told from them."""
 LITTLE_CHIPS, LITTLE_FIELDS = 20, 100
 """Below so many training chips or fields it is said that they are few."""
 
@@ -368,7 +370,8 @@ def surely_better(new: Scores, start: Scores) -> bool:
     -----
     The error is that of the paired bootstrap over chips.  A few chips show too little of it: for
     objects it is at least that of two proportions of as many objects, p (1 - p) / n each, that
-    differ in a share of :data:`DISAGREE`.  The best of many has been chosen, which two errors make
+    differ in a share of :data:`DISAGREE`; fewer than :data:`FEWEST_OBJECTS`, or for pixels than
+    :data:`FEWEST_CHIPS` chips, show none at all.  The best of many has been chosen, which two errors make
     up for: of 16 independent tries at no gain the best is 1.8 errors above on average.
     """
     gain, judged = new.judged - start.judged, start.metric
@@ -378,9 +381,13 @@ def surely_better(new: Scores, start: Scores) -> bool:
     error = found.detectable / 2.8 if np.isfinite(found.detectable) else 0.0
     if judged == "object_f1":
         hits, extra, missed = start.counts[:, :3].sum(0).tolist()
-        number = max(hits + (extra + missed) / 2, 1.0)
+        number = hits + (extra + missed) / 2
+        if number < FEWEST_OBJECTS:
+            return False
         middle = (start.judged + new.judged) / 2
         error = max(error, float(np.sqrt(2 * DISAGREE * middle * (1 - middle) / number)))
+    elif len(start.keys) < FEWEST_CHIPS:
+        return False
     return gain > 0 and gain >= SURE * error
 
 
