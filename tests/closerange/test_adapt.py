@@ -110,6 +110,14 @@ def test_what_is_kept_aside_parts_no_plot():
     assert (aside, groups, said) == set_aside(files, AdaptOptions(pattern="{plot}_*"))
     assert "whole dates" in set_aside([f"x_2024050{k}.jpg" for k in range(1, 9)], AdaptOptions())[2]
     assert "by lot" in set_aside(files, AdaptOptions())[2]
+    plots = ["p1", "p1", "p2", "p2", "p3", "p3"]
+    options = AdaptOptions(pattern="{plot}_*")
+    for seed in range(6):  # of what was drawn so far: whole plots still, though keys tell none
+        aside, groups, said = set_aside(list("abcdef"), replace(options, seed=seed), plots)
+        assert len({plots[k] for k in aside}) * 2 == len(aside)
+        assert "whole plots" in said
+    nearly = set_aside(list("abc"), options, ["p1", "p1", "p1"])[2]
+    assert "as one plot holds nearly all of them" in nearly
     with pytest.raises(BadInput, match="2 or more"):
         set_aside(files[:1], AdaptOptions())
     with pytest.raises(BadInput, match="fits none"):

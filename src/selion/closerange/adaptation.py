@@ -229,11 +229,21 @@ def classes_of(options: AdaptOptions, card: ModelCard) -> ClassScheme:
     return card.classes if options.classes is None else SCHEMES[options.classes]
 
 
-def set_aside(files: Sequence[str], options: AdaptOptions) -> tuple[frozenset[int], list[str], str]:
+def set_aside(
+    files: Sequence[str], options: AdaptOptions, known: Sequence[str] = ()
+) -> tuple[frozenset[int], list[str], str]:
     """Choose which labelled photographs nothing is learnt from.
 
     Whole plots where a pattern of the names tells them, else whole dates where all names hold one
     and there are three or more, else single photographs.
+
+    Parameters
+    ----------
+    files : sequence of str
+        Of the photographs.
+    options : AdaptOptions
+    known : sequence of str, optional
+        Group of each, where it was read from the names before.
 
     Returns
     -------
@@ -253,7 +263,10 @@ def set_aside(files: Sequence[str], options: AdaptOptions) -> tuple[frozenset[in
         raise BadInput(
             f"{len(files)} photograph has a mask; wanted are 2 or more, one of them to compare on."
         )
-    groups, what = _groups(files, options.pattern)
+    if any(known):
+        groups, what = list(known), "date" if options.pattern is None else "plot"
+    else:
+        groups, what = _groups(files, options.pattern)
     members = defaultdict(list)
     for k, group in enumerate(groups):
         members[group or f"photograph {k}"].append(k)
@@ -268,7 +281,9 @@ def set_aside(files: Sequence[str], options: AdaptOptions) -> tuple[frozenset[in
             continue
         aside += members[name]
         names.append(name)
+    why = "names tell neither plot (--pattern) nor date"
     if not aside:  # one group holds nearly all: photographs are parted after all
+        why = f"one {what} holds nearly all of them" if what else why
         groups, what = ["" for _ in files], ""
         aside = [int(k) for k in np.random.default_rng(options.seed).permutation(len(files))]
         aside = aside[:wanted]
@@ -277,10 +292,7 @@ def set_aside(files: Sequence[str], options: AdaptOptions) -> tuple[frozenset[in
         shown = ", ".join(sorted(names)[:6]) + (" ..." if len(names) > 6 else "")
         said = f"{many}, whole {what}s ({shown}): nothing is learnt from them."
     else:
-        said = (
-            f"{many}, drawn by lot, as names tell neither plot (--pattern) nor date; nothing is "
-            "learnt from them."
-        )
+        said = f"{many}, drawn by lot, as {why}; nothing is learnt from them."
     return frozenset(aside), groups, said
 
 

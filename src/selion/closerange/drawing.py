@@ -178,8 +178,9 @@ def finished(adaptation: Adaptation, editor: MaskEditor) -> Adaptation:
 
 
 def _drawn_again(adaptation: Adaptation, there: Sequence[LabelWindow]) -> Adaptation:
-    options = replace(adaptation.options, pattern=None)
-    aside, _, said = set_aside([one.key for one in there], options)
+    groups = [one.group for one in there]
+    options = adaptation.options if any(groups) else replace(adaptation.options, pattern=None)
+    aside, _, said = set_aside([one.key for one in there], options, groups)
     side = {one.name: k in aside for k, one in enumerate(there)}
     windows = [replace(one, aside=side.get(one.name, one.aside)) for one in adaptation.windows]
     again = replace(adaptation, windows=tuple(windows), said=said)

@@ -371,8 +371,8 @@ def surely_better(new: Scores, start: Scores) -> bool:
     The error is that of the paired bootstrap over chips.  A few chips show too little of it: for
     objects it is at least that of two proportions of as many objects, p (1 - p) / n each, that
     differ in a share of :data:`DISAGREE`; fewer than :data:`FEWEST_OBJECTS`, or for pixels than
-    :data:`FEWEST_CHIPS` chips, show none at all.  The best of many has been chosen, which two errors make
-    up for: of 16 independent tries at no gain the best is 1.8 errors above on average.
+    :data:`FEWEST_CHIPS` chips, show none at all.  The best of many has been chosen, which two
+    errors make up for: of 16 independent tries at no gain the best is 1.8 errors above on average.
     """
     gain, judged = new.judged - start.judged, start.metric
     found = metrics.paired_bootstrap(
