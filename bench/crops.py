@@ -3,6 +3,8 @@ the time goes.
 
     python bench/crops.py                       2 MP x 24 and 20 MP x 6, default model
     python bench/crops.py --model colour --count 8 --large 2
+    python bench/crops.py --real FOLDER         CPU seconds of one photograph of 20 MP, made of real
+                                                ones side by side, and of its network alone
 
 The photographs are simulated plants on soil (those of 20 MP are nine different ones side by side,
 because enlarging one would leave nothing fine to measure), saved as JPEG of quality 92.  Stages are
@@ -16,16 +18,29 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from selion.closerange import ComputeOptions, CropOptions, measure_folder
+from selion.closerange import (
+    ComputeOptions,
+    CropOptions,
+    measure_folder,
+    measure_photo,
+    open_model,
+)
+from selion.closerange.measure import MASKS, OVERLAYS, THUMBS
+from selion.closerange.model import default_model
 from selion.cores import usable_cores
+from selion.data.photos import find_photos, read_photo
+from selion.grid import whole
+from selion.prediction import PredictOptions, plan
 from selion.reports.photographs import write_gallery
+from selion.segmenter import View
 from selion.simulation.landscape import simulate_photo
-from table import Row, markdown, save
+from table import Row, markdown, ratio, save, seconds
 
 NAME = "Close range: selion crops"
 SMALL, LARGE = (1224, 1632), (3648, 5472)
@@ -103,6 +118,48 @@ def measure(
     ]
 
 
+def real_photograph(folder: Path, target: Path) -> Path:
+    """Write 20 MP of real photographs side by side, each enlarged or cut to 700 px."""
+    height, width = LARGE
+    found = find_photos(folder)
+    canvas = Image.new("RGB", (width, height))
+    for k, (y, x) in enumerate(product(range(0, height, 700), range(0, width, 700))):
+        with Image.open(found[7 * k % len(found)].path) as photo:
+            canvas.paste(photo.convert("RGB").resize((700, 700), Image.Resampling.BICUBIC), (x, y))
+    target.mkdir()
+    canvas.save(target / "real.jpg", quality=92)
+    return target
+
+
+def processor(work: Path, folder: Path, model: str | None, rounds: int = 3) -> list[Row]:
+    """Count the CPU seconds of one photograph in this process, all its threads, by what they do."""
+    photo = find_photos(real_photograph(folder, work / "real"))[0]
+    opened = open_model(model or default_model()[0], threads=1)
+    image = read_photo(photo.path).image
+    segmenter = opened.fit(image)
+    edge = segmenter.inputs.window
+    decided = plan(image, segmenter, PredictOptions())
+    starts = [
+        decided.lattice_roi(*position) for position in decided.lattice.touching(whole(image.grid))
+    ]
+    views = [View(image.read(roi).values.astype(np.float32), roi) for roi in starts]
+    views = [view for view in views if view.pixels.shape[1:] == (edge, edge)]
+    out = work / "real out"
+    for name in (MASKS, OVERLAYS, THUMBS):
+        (out / name).mkdir(parents=True)
+    spent: dict[str, list[float]] = {"whole": [], "network": []}
+    for _ in range(rounds):
+        for what, do in (
+            ("whole", lambda: measure_photo(photo, opened, out=out)),
+            ("network", lambda: [segmenter(views[k : k + 2]) for k in range(0, len(views), 2)]),
+        ):
+            begin = time.process_time()
+            do()
+            spent[what].append(time.process_time() - begin)
+    rows = [seconds(NAME, f"20 MP, real, CPU, {what}", walls) for what, walls in spent.items()]
+    return [*rows, ratio(NAME, "20 MP, real, CPU, whole over network", *spent.values())]
+
+
 def main() -> None:
     """Measure, print and save the rows."""
     parser = argparse.ArgumentParser(
@@ -113,11 +170,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--count", type=int, default=24, help="Photographs of 2 MP.")
     parser.add_argument("--large", type=int, default=6, help="Photographs of 20 MP.")
+    parser.add_argument("--real", type=Path, help="Folder of real photographs: CPU seconds alone.")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="selion-bench-") as folder:
-        rows = measure(Path(folder), "2 MP", SMALL, given.count, given)
-        rows += measure(Path(folder), "20 MP", LARGE, given.large, given) if given.large else []
+        if given.real:
+            rows = processor(Path(folder), given.real, given.model)
+        else:
+            rows = measure(Path(folder), "2 MP", SMALL, given.count, given)
+            rows += measure(Path(folder), "20 MP", LARGE, given.large, given) if given.large else []
     if given.json:
         save(rows, given.json)
     print(markdown(rows))

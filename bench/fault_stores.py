@@ -39,7 +39,7 @@ BEGIN, END = "<!-- table of stores -->\n", "\n<!-- end of the table of stores --
 HEADS = {
     "429": "429, Retry-After", "cut": "cut body", "short": "wrong length", "lost": "lost answer",
     "stale": "stale listing", "expired": "token expires", "vanished": "bucket vanishes",
-    "gone": "server gone",
+    "gone": "server gone", "killed": "command killed",
 }  # fmt: skip
 
 

@@ -4,10 +4,12 @@ places spread over all its calls that change files, and given again.
     python bench/fault_verbs.py --verbs map query --kinds kill ENOSPC --places 5 --json rows.json
     python bench/fault_verbs.py --jobs 2 --all --table faults.md
     python bench/fault_verbs.py --verbs map merge --random 50 --page docs/reliability.md
+    python bench/fault_verbs.py --verbs train "label selftrain" --kills 50
 
 Wanted is that the command ends in a sentence or is killed, leaves nothing half-written under a
 final name, and that the same command afterwards comes to the bytes of a run that nobody disturbed.
-The commands are those of the walk of options (``tests/option_modes.py``); CI runs a sample.
+The commands are those of the walk of options (``tests/option_modes.py``); CI runs a sample.  With
+``--kills`` those for which that walk has answers ready (learning, catalogues) do all of their work.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
 import option_modes
+import real_modes
 from fault_runs import KINDS, Fault, FaultRuns, can_mount, ready_inputs, spread
 
 SECTION = "Faults: every verb, killed and refused"
@@ -55,6 +58,9 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="all kinds")
     parser.add_argument("--places", type=int, default=3, help="of each kind, for each command")
     parser.add_argument("--random", type=int, default=0, help="kills at so many random times")
+    parser.add_argument(
+        "--kills", type=int, default=0, help="only kills, at so many times, of one real command"
+    )
     parser.add_argument("--start", type=int, default=0, help="where the first place is")
     parser.add_argument("--first", action="store_true", help="only the first command of each verb")
     parser.add_argument("--jobs", type=int, default=1, help="verbs at once, each in a process")
@@ -64,6 +70,8 @@ def main() -> None:
     parser.add_argument("--counts", type=Path, help="JSON: what one process found")
     given = parser.parse_args()
     given.kinds = list(KINDS) if given.all else given.kinds
+    if given.kills:
+        given.kinds, given.random, given.first = ["random"], given.kills, True
     if given.random and "random" not in given.kinds:
         given.kinds = [kind for kind in KINDS if kind in (*given.kinds, "random")]
     verbs = given.verbs or list(option_modes.MODES)
@@ -107,6 +115,7 @@ def elsewhere(verb: str, given: argparse.Namespace) -> tuple[dict[str, int], lis
         command = [sys.executable, __file__, "--verbs", verb, "--places", str(given.places)]
         command += ["--start", str(given.start), "--random", str(given.random)]
         command += ["--counts", str(counts), "--kinds", *given.kinds]
+        command += ["--kills", str(given.kills)]
         done = subprocess.run(
             command + ["--first"] * given.first, capture_output=True, text=True, check=False
         )
@@ -127,7 +136,7 @@ def examine(verb: str, given: argparse.Namespace) -> tuple[dict[str, int], list[
         kinds = tuple(
             kind for kind in given.kinds if kind != "tmpfs" or can_mount(Path(work, "disk"))
         )
-        modes = option_modes.MODES[verb]
+        modes = real_modes.modes(verb) if given.kills else option_modes.MODES[verb]
         for number, mode in enumerate(modes[:1] if given.first else modes):
             here = Path(work) / f"{verb.replace(' ', '_')}-{number}"
             inputs = ready_inputs(here / "inputs", mode.words, mode.copies)

@@ -3,9 +3,10 @@
     PYTHONPATH=tests python bench/flipped.py [VERB ...] [--places 40]
     PYTHONPATH=tests python bench/flipped.py --results RUN/ country/ ...
 
-The commands are those of the test of options, so the next verb comes for free; what these stand in
-for (training, archives) is given as results that are there, copies of which are changed.  Printed
-are, a verb or a result: results, files, flips, and how many of these were not found.
+The commands are those of the test of options, so the next verb comes for free, and real ones where
+that has answers ready (``real_modes.py``).  With ``--results`` copies of what is there are changed,
+such as a map of a country.  Printed are, a verb or a result: results, files, flips, and how many of
+these were not found.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import option_modes
 from option_walk import Inputs, Walk
+from real_modes import modes
 from selion.errors import UnreadableFile
 from selion.store.manifest import ENDING, manifest_of, read_manifest
 from selion.verification import verify
@@ -85,7 +87,7 @@ def main() -> None:
         for verb in given.verbs or option_modes.MODES:
             results = files = flips = missed = 0
             differing: list[str] = []
-            for number, mode in enumerate(option_modes.MODES[verb]):
+            for number, mode in enumerate(modes(verb)):
                 walk = Walk(Path(home, verb.replace(" ", "-"), str(number)), inputs, patch)
                 walk.run(mode, mode.words)
                 for place in sorted(walk.folder.rglob(f"*{ENDING}")):

@@ -168,6 +168,16 @@ def plan_area(folder: Path, count: int) -> Path:
     return path
 
 
+def planned_empty(folder: Path, count: int) -> Path:
+    """Make a plan of about so many jobs, none of which has run."""
+    area, path = plan_area(folder, count), folder / f"waiting{count}"
+    if not path.exists():
+        words = ("plan", str(area / "area.geojson"), "--probe-file", str(area / "probe.json"))
+        more = ("--year", "2024", "--edge", "4", "--dates", *DATES, "-o", str(path), "--quiet")
+        command.checked([sys.executable, "-m", "selion", *words, *more])
+    return path
+
+
 def planned(folder: Path, count: int) -> Path:
     """Make a plan of about so many jobs, each of which has a table of four fields."""
     import geopandas

@@ -72,10 +72,10 @@ SECTIONS = {
         costs=60,
         needs=TORCH,
     ),
-    "polygons": Section("--size 10980 --rounds {few}", "--size 768 --rounds 1", prints=True),
+    "polygons": Section("--size 10980 --rounds {few}", "--size 384 --rounds 1", prints=True),
     "objects": Section(
         "--edge 10980 --peer-edge 1024 --tree-edge 4096 --chips 1000 --rounds {few}",
-        "--edge 768 --peer-edge 256 --tree-edge 512 --chips 10 --rounds 1",
+        "--edge 512 --peer-edge 192 --tree-edge 256 --chips 4 --rounds 1",
     ),
     "cut": Section("--edge 10980 --rounds {few}", "--edge 768 --rounds 1", costs=20),
     "dates": Section("", "--edge 128 --styles europe", costs=40),
@@ -92,7 +92,7 @@ SECTIONS = {
     ),
     "mosaic": Section("", "--edge 512 --rounds 1", costs=30),
     "areas": Section("", "--tile 264", costs=25),
-    "choose": Section("", "--size 549 --dates 8", prints=True),
+    "choose": Section("", "--size 256 --dates 6", prints=True),
     "training": Section(
         "",
         "--steps 2 --rounds 1 --window 64 --batch 2",
@@ -102,12 +102,12 @@ SECTIONS = {
     ),
     "crops": Section("", "--count 3 --large 0", costs=20),
     "adapter": Section("", "--quick", costs=30, needs=("torch", "transformers")),
-    "screening": Section("", "--images 500 --sheets 4", needs=PAGES),
+    "screening": Section("", "--images 200 --sheets 2", needs=PAGES),
     "view": Section(
-        "", "--fields 100000 --tiles 3 --pans 2", needs=(*PAGES, "rio_tiler", "pmtiles")
+        "", "--fields 20000 --tiles 2 --pans 1", needs=(*PAGES, "rio_tiler", "pmtiles")
     ),
     "tiles": Section("", "--quick", costs=15, needs=("duckdb",)),
-    "review": Section("", "--fields 2000 --actions 20", needs=PAGES),
+    "review": Section("", "--fields 500 --actions 8", needs=PAGES),
     "families": Section(
         "--rounds {few}",
         "--rounds 1 --window 256 --only U-Net,FCN,UPerNet",
@@ -115,7 +115,7 @@ SECTIONS = {
         needs=(*TORCH, "timm", "transformers"),
     ),
     "language": Section("", "--quick", costs=30, needs=("torch", "transformers", "xgrammar")),
-    "pseudo_masks": Section("", "--photos 6 --edge 160", prints=True),
+    "pseudo_masks": Section("", "--photos 3 --edge 128", prints=True),
     "scale": Section(
         "--work {work}",
         "--work {work} --edge 512 --block 256 --sizes 512,1024 --blocks 200",

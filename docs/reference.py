@@ -1,10 +1,11 @@
-"""Write ``docs/cli.md`` from the command line itself.
+"""Write ``docs/cli.md`` and the schema of our columns from the code.
 
-``--check`` fails if the file is not what the code says.
+``--check`` fails if a file is not what the code says.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import click
 
 from selion.cli.main import VERBS, cli
 from selion.cli.shown import ALL
+from selion.fields.extension import VERSION, extension_schema
 
-TARGET = Path(__file__).with_name("cli.md")
+HERE = Path(__file__).parent
+SCHEMA = HERE / "fiboa" / "selion-fields" / VERSION / "schema.json"
 
 
 def help_of(command: click.Command, name: str) -> str:
@@ -67,12 +70,13 @@ def reference() -> str:
 
 def main() -> None:
     """Write or check."""
-    text = reference()
-    if "--check" in sys.argv:
-        if not TARGET.exists() or TARGET.read_text() != text:
-            sys.exit("docs/cli.md is not what the code says: python docs/reference.py")
-        return
-    TARGET.write_text(text)
+    schema = json.dumps(extension_schema(), indent=1) + "\n"
+    for path, text in ((HERE / "cli.md", reference()), (SCHEMA, schema)):
+        if "--check" not in sys.argv:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            sys.exit(f"docs/{path.relative_to(HERE)} is not what the code says: docs/reference.py")
 
 
 if __name__ == "__main__":

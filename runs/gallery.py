@@ -113,6 +113,12 @@ PAGES = {
     "screening": Page(
         ("wheat",), ("label", "screen", "photos", "wheat/masks", "--person", "Ada"), "body"
     ),
+    "masks": Page(
+        ("wheat",),
+        ("crops", "adapt", "photos", "-o", "adapted", "--count", "6", "--person", "Ada"),
+        'body[data-ready]:not([data-ready=""])',
+        ("ArrowRight",),
+    ),
 }
 
 

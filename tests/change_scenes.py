@@ -63,3 +63,14 @@ def write_year(
         force=True,
     )
     return folder
+
+
+def write_picture(
+    path: Path, seed: int, grid: GeoBox = GRID, colour: tuple = (400, 700, 300)
+) -> Path:
+    """Write imagery of a year: one colour, with a grain that stretching needs."""
+    grain = np.random.default_rng(seed).integers(0, 40, (3, *grid.shape))
+    values = (np.array(colour)[:, None, None] + grain).astype(np.uint16)
+    with store.create_cog(path, grid, ("red", "green", "blue"), np.uint16, nodata=0) as sink:
+        sink.write(whole(grid), values)
+    return path

@@ -21,8 +21,10 @@ import screening_scenes
 import view_scenes
 from selion import review
 from selion.web import server
+from selion.web.correcting import correcting_page
 from selion.web.review import open_session, review_page
 from selion.web.screening import screening_page
+from selion.web.standing import watch_page
 from selion.web.view.page import view_page
 
 MARK = b"nobody may read this"
@@ -43,6 +45,13 @@ def spellings() -> list[str]:
     return climbing + [f"{root}{target}" for root in roots for target in TO]
 
 
+def _plan(folder: Path) -> Path:
+    """Write a plan of one job."""
+    (folder / "jobs" / "one").mkdir(parents=True)
+    (folder / "jobs.json").write_text('[{"name": "one"}]')
+    return folder
+
+
 class Servers:
     """The pages of all servers in one application, asked without a socket."""
 
@@ -57,6 +66,8 @@ class Servers:
             view_page([folder / "c" / "shown"])[0],
             review_page(open_session(review.find_map(made))),
             self.screen,
+            correcting_page(self.screening),
+            watch_page(_plan(folder / "d")),
         ]
         self.app = server.make_app(pages, ADDRESS)
         self.opened: list[str] = []

@@ -74,6 +74,10 @@ LOGS = (".jsonl",)
 """Endings of files that grow line by line: half of them is what they are for."""
 TIMED = {"run.json"}
 """Files that say how long a run took and what it found done already."""
+RESUMED = "continue with --resume"
+"""What a verb says that wants to be asked before it goes on."""
+EVENTS = "events.out."
+"""Begin of names of logs that are called by the time."""
 PATIENCE = 120.0
 """Seconds after which a child hangs."""
 
@@ -248,8 +252,14 @@ class FaultRuns:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, here / name)
         return here
 
-    def run(self, here: Path, fault: Fault | None = None, watch: Watch | None = None) -> Ended:
-        """Run the command in a child; ``watch`` looks at the folder meanwhile."""
+    def run(
+        self,
+        here: Path,
+        fault: Fault | None = None,
+        watch: Watch | None = None,
+        more: str = "",
+    ) -> Ended:
+        """Run the command in a child, with ``more`` words; ``watch`` looks at the folder."""
 
         def work() -> Ended:
             patch = pytest.MonkeyPatch()
@@ -265,7 +275,7 @@ class FaultRuns:
             began = time.monotonic()
             try:
                 outcome = Walk(self.folder, self.inputs, patch).run(
-                    self.mode, self.mode.words, where=here
+                    self.mode, self.mode.words + more, where=here
                 )
             except BaseException as error:  # noqa: BLE001 - it is what is looked for
                 child.on = False
@@ -372,6 +382,8 @@ class FaultRuns:
         succeeded = any(one.outcome is not None and one.outcome.code == code for one in hurt)
         if not succeeded:
             again = self.run(here)
+            if again.outcome is not None and RESUMED in "".join(again.outcome.printed):
+                again = self.run(here, more=" --resume")
             there = again.outcome is not None and "exists already" in "".join(again.outcome.printed)
             if again.outcome is None or (again.outcome.code != code and not there):
                 wrong.append(f"the same command again: {_end(again)}")
@@ -468,7 +480,9 @@ def files(here: Path) -> dict[str, Path]:
     return {
         path.relative_to(here).as_posix(): path
         for path in here.rglob("*")
-        if path.is_file() and path.relative_to(here).parts[0] != ".cache"
+        if path.is_file()
+        and path.relative_to(here).parts[0] != ".cache"
+        and not path.name.startswith(EVENTS)
     }
 
 
@@ -534,7 +548,10 @@ def in_child(
     if not answer:
         late = time.monotonic() >= timer
         return Ended(None, [], f"it hangs: {PATIENCE:.0f} s" if late else "")
-    return pickle.loads(answer)
+    try:
+        return pickle.loads(answer)
+    except (pickle.UnpicklingError, EOFError):  # killed while it answered: all of its work is done
+        return Ended(None)
 
 
 def ready_inputs(folder: Path, words: str, copies: tuple[str, ...]) -> Inputs:

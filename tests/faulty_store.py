@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import re
+import signal
 import threading
 import time
 from collections import Counter, deque
@@ -16,6 +18,7 @@ from urllib.request import Request, urlopen
 HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"}
 
 
+CONDITIONS = ("If-None-Match", "If-Match")
 ERROR = "<Error><Code>{}</Code><Message>{}</Message></Error>"
 REFUSALS = {
     "503": (503, [], b""),
@@ -55,14 +58,17 @@ class FaultyStore:
     without asking, so are "429" (come again in a second), "expired" (a token) and "vanished" (a
     bucket), and of a server that is "gone" connections are closed; "lost" after the store has done
     it, "cut" sends half of the answer, "short" the same as if it were whole, "slow" waits 1.5
-    seconds first, "stale" lists nothing yet, nor does a search find anything.
+    seconds first, "killed" has done it when the client whose process is in ``store.client`` is
+    killed, "stale" lists nothing yet, nor does a search find anything; a "simple" store
+    knows no conditions on what is put there.
     """
 
     def __init__(self, bucket="bucket", host="127.0.0.1", behind=""):
         self.bucket, self._host = bucket, host
         self._moto, self._behind = None, behind  # HOST:PORT of another server, in place of moto
+        self.client = None  # a file with the number of a process
         self.faults = deque()
-        self.asked = Counter()
+        self.asked, self.sent = Counter(), Counter()  # requests, and bytes of their answers
         self._lock = threading.Lock()
 
     def __enter__(self):
@@ -127,11 +133,18 @@ class FaultyStore:
                 if kind == "gone":
                     self.close_connection = True
                     return
+                if kind == "simple" and any(name in self.headers for name in CONDITIONS):
+                    said = "A header you provided implies functionality that is not implemented."
+                    self._answer(501, [], ERROR.format("NotImplemented", said).encode())
+                    return
                 if kind in REFUSALS:
                     self._answer(*REFUSALS[kind])
                     return
                 status, headers, answer = self._forward(body)
-                if kind == "lost":
+                if kind == "killed":
+                    os.kill(int(store.client.read_text()), signal.SIGKILL)
+                    self.close_connection = True
+                elif kind == "lost":
                     self._answer(503, [], b"")
                 elif kind == "cut":
                     self._answer(status, headers, answer, sent=len(answer) // 2)
@@ -173,6 +186,7 @@ class FaultyStore:
                 self.send_header("Content-Length", length if self.command == "HEAD" else len(body))
                 self.end_headers()
                 if self.command != "HEAD":
+                    store.sent[self.command] += len(body[:sent])
                     with contextlib.suppress(OSError):  # a client that lost patience is gone
                         self.wfile.write(body[:sent])
                 if sent is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,6 +147,7 @@ def change(folder: Path) -> Path:
     made = SimpleNamespace(
         years=(MARK, f"{MARK}2"), summary=pd.DataFrame({"outcome": [MARK], **counts}),
         maps=SimpleNamespace(rows=0), districts=districts, notes=[MARK], folder=folder,
+        pixels=None, rule=None,
     )  # fmt: skip
     return write_map_report(made)
 
@@ -197,6 +200,84 @@ def one_class(one):
     return SimpleNamespace(area=one, mapped=0.4, users=one, producers=one, f1=one, iou=one)
 
 
+def sweep(folder: Path) -> Path:
+    from selion.reports.sweep import SweepRow, Variant, write_sweep
+    from selion.training.scoring import Scores
+
+    rows = [
+        SweepRow(
+            Variant(f"{MARK}{k}", MARK, (MARK,)), folder / f"{FILE}{k}",
+            Scores(("a", "b"), (MARK,) * 2, np.full((2, 6), 0.5 + k / 10)), 1.0,
+        )
+        for k in range(2)
+    ]  # fmt: skip
+    return write_sweep(rows, folder)
+
+
+def history(folder: Path) -> Path:
+    from change_scenes import GRID, write_year
+    from selion.change import join_years
+    from selion.reports.history import write_report
+
+    ids = np.zeros(GRID.shape, np.int32)
+    ids[4:20, 4:20], ids[30:50, 30:50] = 1, 2
+    years = [write_year(folder / f"{FILE}{year}", ids, year=year) for year in (2023, 2024)]
+
+    def refine(frame, _parts):
+        return frame.assign(district=[f"{MARK}{k}" for k in range(len(frame))]), {}
+
+    return write_report(join_years(years, folder / "out", refine=refine))
+
+
+class Half:
+    """A model that says soil on the left and crop on the right."""
+
+    def __init__(self) -> None:
+        from selion.classes import CROP
+        from selion.segmenter import InputSpec, Scaling
+
+        self.classes = CROP
+        self.inputs = InputSpec(
+            ("red", "green", "blue"), Scaling((255.0,)), window=32, overlap=0.0, multiple=8
+        )
+
+    def __call__(self, views):
+        right = np.stack([np.indices(one.pixels.shape[1:])[1] >= 16 for one in views])
+        return np.stack([~right, right], 1).astype(np.float32)
+
+
+def selftraining(folder: Path) -> Path:
+    from selion.classes import CROP
+    from selion.labelling import (
+        ComputedDepths,
+        DepthOptions,
+        keep_pseudo,
+        label_photos,
+        plan_selftraining,
+    )
+    from selion.labelling.selftrain import STAGE_1, STAGE_2, TRIMAP, make_trimaps
+    from selion.reports.self_training import to_html
+    from selion.reports.training_run import NUMBERS
+    from selion.simulation.landscape import simulate_photo
+    from selion.training.recipe import Data, Inputs, Recipe
+
+    photos = folder / "photos"
+    photos.mkdir(parents=True)
+    photo = simulate_photo(5, (64, 96))
+    Image.fromarray(np.moveaxis(photo.image.values, 0, -1)).save(photos / f"{FILE}.png")
+    depth = ComputedDepths(lambda _: photo.depth, MARK)
+    label_photos(photos, folder / "pseudo", depth, DepthOptions(find_full=False))
+    recipe = Recipe(name=MARK, classes=CROP, data=Data(), input=Inputs(window=32))
+    plan = plan_selftraining(recipe, keep_pseudo(folder / "pseudo", least=0.0))
+    make_trimaps(plan, Half(), folder / "run" / TRIMAP)
+    for stage in (STAGE_1, STAGE_2):
+        (folder / "run" / stage).mkdir(parents=True)
+        (folder / "run" / stage / NUMBERS).write_text(json.dumps({"scores": {MARK: 0.5}}))
+    page = folder / "report.html"
+    page.write_text(to_html(replace(plan, notes=(*plan.notes, MARK)), folder / "run"), "utf-8")
+    return page
+
+
 REPORTS: dict[str, Callable[[Path], Path]] = {
     "map": mapped,
     "train": training,
@@ -206,5 +287,8 @@ REPORTS: dict[str, Callable[[Path], Path]] = {
     "trial": trial,
     "plots": plots,
     "screening": screening,
+    "selftraining": selftraining,
     "estimate": estimate,
+    "sweep": sweep,
+    "history": history,
 }

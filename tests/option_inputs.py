@@ -14,6 +14,7 @@ import pandas as pd
 import shapely
 from scipy import ndimage
 
+import plan_scenes
 from change_scenes import boxes, write_year
 from country_partitions import write_table
 from data_folders import field_ids, ftw, masks_of, png, tif
@@ -238,6 +239,14 @@ def plan(folder, inputs):
     return folder / "plan"
 
 
+def plan_year(folder, name, year):
+    """A plan of one job that kept its probabilities."""
+    place = (11.99, 50.0, 11.997, 50.004)
+    shapes = shapely.box([11.991, 11.994], [50.001] * 2, [11.993, 11.996], [50.003] * 2)
+    shapes = shapes[: 2025 - year]
+    return plan_scenes.write_plan(folder / name, shapes, plan_scenes.cells_of(area=place), year)
+
+
 def cut(folder, _):
     """A table of the same fields, seen by another job."""
     return table_of(folder, "again", 12.0, east=12.01)
@@ -317,6 +326,7 @@ def measured(folder, _):
     ]
     lines.append("IMG_1.jpg,2024-05-03T10:00:00,50.001,12.0,yes,,0.4,3,overlays/i.jpg\n")
     (folder / "crops.csv").write_text(head + "".join(lines), "utf-8")
+    (folder / "run.json").write_text(json.dumps({"photographs from": str(folder)}), "utf-8")
     rows = "".join(f"p1_2024050{day}_0.jpg,q,2024-06-0{day}\n" for day in range(1, 7))
     (folder / "table.csv").write_text("file,plot,date\n" + rows, "utf-8")
     boxes = [shapely.box(11.9, 50.0005, 12.1, 50.0015), shapely.box(11.9, 50.0015, 12.1, 50.0025)]
@@ -462,6 +472,8 @@ INPUTS = {
     "reference": reference,
     "table": lambda folder, _: table_of(folder, "fields", 12.0),
     "plan": plan,
+    "plan_year": lambda folder, _: plan_year(folder, "plan-2023", 2023),
+    "plan_later": lambda folder, _: plan_year(folder, "plan-2024", 2024),
     "maps": maps,
     "units": units,
     "more_units": lambda folder, _: units(folder, _, 12.005),
@@ -478,7 +490,7 @@ INPUTS = {
     "ftw": published,
     "prediction": prediction,
     "truth": truth,
-    "far_truth": lambda folder, inputs: truth(folder, inputs, "EPSG:4326"),
+    "far_truth": lambda folder, inputs: truth(folder, inputs, "EPSG:32633"),
     "polygons": polygons,
     "reviewed": reviewed,
     "annotated": annotated,

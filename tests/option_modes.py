@@ -7,12 +7,16 @@ path or anything else that cannot be guessed from its type.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
 from option_inputs import INPUTS, PROBE, Quick, QuickObjects, frame, job
 from option_walk import ONCE, Given, Mode
-from selion.closerange import CropRun
+from selion.closerange import ColourCorrection, CropRun
+from selion.closerange.codes import Code, CodedPhoto
+from selion.imagery import Season
+from selion.models import ModelCard
 from selion.store import atomic_folder
 
 __all__ = ["EXEMPT", "INPUTS", "MODES", "OTHERS"]
@@ -54,7 +58,9 @@ def archived(out, *, force, **_asked):
     )
 
 
-SURVEY = SimpleNamespace(rows=list, refused=(), notes=(), options=SimpleNamespace(target=5))
+SURVEY = SimpleNamespace(
+    rows=list, refused=(), notes=(), plans=(), options=SimpleNamespace(target=5)
+)
 COST = SimpleNamespace(facts=lambda: {"dollars": 1.0})
 MOSAICS = SimpleNamespace(notes=(), bytes_read=1)
 PAGES = {"selion.reports.maps.write_report": Path("page.html")}
@@ -116,6 +122,8 @@ SCREENED = {
             journal=SimpleNamespace(history=SimpleNamespace(keys=()), path="log"),
         ),
     ),
+    "selion.web.correcting.correcting_page": "correcting",
+    "selion.models.sam.click.ClickedObject": "clicked",
 }
 PLAN = SimpleNamespace(
     notes=("a note",),
@@ -180,6 +188,7 @@ SEARCH = {
     "calendar": Given("{photos}", "--season-rule calendar --calendar other"),
     "crop": Given("winter", "--season-rule calendar --calendar {photos}"),
     "excluded": "3,8",
+    "mosaic": "kept-tiles",
     "crs": "EPSG:3857",
     "pixel": "20",
 }
@@ -189,8 +198,13 @@ SAMPLED = SimpleNamespace(
     drawn=1, units=2, notes=(), strata=[SimpleNamespace(name="fields", units=2, drawn=1)]
 )
 JOBS = {
-    "selion.models.find_card": lambda name: SimpleNamespace(name=str(name)),
-    "selion.imagery.find_seasons": None,
+    "selion.models.find_card": lambda name: ModelCard(
+        str(name), Quick().inputs, Quick().classes, format="transformers"
+    ),
+    "selion.imagery.find_seasons": (
+        Season("window_a", date(2024, 3, 1), date(2024, 5, 31)),
+        Season("window_b", date(2024, 8, 1), date(2024, 10, 15)),
+    ),
 }
 """What a plan asks so that its jobs are not refused later."""
 RATE = SimpleNamespace(value=0.5, half_width=0.1)
@@ -210,12 +224,26 @@ SCORED_PHOTOS = {
     "selion.papers.photo_tables.table_text": "a table",
     "selion.reports.reproduction_photographs.write_photo_report": Path("report.html"),
 }
+SCORED_LANDSCAPES = {
+    "selion.papers.landscapes.score_landscapes": SimpleNamespace(notes=()),
+    "selion.papers.landscape_tables.write_landscape_tables": [Path("table-1.csv")],
+    "selion.reports.reproduction_landscapes.write_landscape_report": Path("report.html"),
+}
 REPRODUCED = {
     "selion.papers.find_weights": lambda *_a: {},
     "selion.papers.request.reproduce": lambda *_a, on_table, **_k: on_table(None) or [],
     "selion.papers.to_markdown": "table",
     "selion.reports.reproduction.write_report": Path("report.html"),
 }
+
+
+def coded(_folder, files, plot_of, _on_step):
+    """As though photographs of p1 showed a code with that, and others none."""
+    said = CodedPhoto((Code("p1", "QR Code", 1.0, 2.0),), (plot_of("p1"),))
+    return {file: said if file.startswith("p1") else CodedPhoto() for file in files}
+
+
+CODED = {"selion.closerange.trial.read_codes": coded}
 MODES = {
     "map": [
         Mode(
@@ -282,7 +310,7 @@ MODES = {
         Mode(
             "evaluate --pred {prediction}/fields.parquet --truth {truth}",
             {
-                "selion.evaluation.evaluate_files": ONCE,
+                "selion.evaluation.files.compare_files": ONCE,
                 "selion.reports.evaluation.write_report": [Path("report.html")],
             },
             skip=("pixels",),
@@ -311,7 +339,21 @@ MODES = {
         Mode("reproduce depthcropseg --table IV", LISTED | SCORED_PHOTOS, skip=("data",)),
         Mode("reproduce depthcropseg --table IV --data {photos}", SCORED_PHOTOS),
     ],
-    "sample": [Mode(f"sample {AREA} {{maps}} -o out", {"selion.survey.draw_sample": SAMPLED})],
+    "reproduce magseg": [
+        Mode("reproduce magseg --table 4", LISTED | SCORED_LANDSCAPES, skip=("data",)),
+        Mode("reproduce magseg --table 1 --data {photos}", SCORED_LANDSCAPES),
+    ],
+    "sample": [
+        Mode(f"sample {AREA} {{maps}} -o out", {"selion.survey.draw_sample": SAMPLED}),
+        Mode(
+            f"sample {AREA} {{maps}} -o out --objects",
+            {
+                "selion.survey.draw_objects": SimpleNamespace(
+                    drawn=1, fields=2, strata=[SimpleNamespace(name="all", fields=2, drawn=1)]
+                )
+            },
+        ),
+    ],
     "estimate": [
         Mode(
             "estimate {photos} -o out",
@@ -337,6 +379,14 @@ MODES = {
                 "selion.reports.change_maps.write_map_report": Path("page.html"),
             },
             skip=("tables",),
+        ),
+        Mode(
+            "change {plan_year} {plan_later} -o out",
+            {
+                "selion.country.compare_plans": ONCE,
+                "selion.reports.change_maps.write_map_report": Path("page.html"),
+            },
+            skip=("pixel",),
         ),
         Mode(
             "change {table} {table} -o out --tables",
@@ -403,8 +453,9 @@ MODES = {
         ),
     ],
     "crops trial": [
-        Mode("crops trial {measured} -o out --pattern {{plot}}_{{date}}_*"),
-        Mode("crops trial {measured} -o out --plots {measured}/places.gpkg"),
+        Mode("crops trial {measured} -o out --pattern {{plot}}_{{date}}_*", CODED),
+        Mode("crops trial {measured} -o out --plots {measured}/places.gpkg", CODED),
+        Mode("crops trial {measured} -o out --codes {{plot}}", CODED),
     ],
     "crops plots": [
         Mode("crops plots {ortho} {plots} -o out -m colour --min-pixels 1"),
@@ -420,14 +471,17 @@ MODES = {
     "crops photos": [
         Mode(
             "crops {photos}/photos -o out -m colour --workers 1",
-            {"selion.closerange.measure_folder": ONCE},
+            {"selion.closerange.measure_folder": ONCE}
+            | {"selion.closerange.make_correction": ColourCorrection(notes=("mended",))},
         ),
         Mode(
             "crops {photos}/photos -o out --workers 1",
-            {"selion.closerange.measure_folder": CropRun(Path("out"), [], [], [], "crops-rgb", "")},
+            {"selion.closerange.measure_folder": CropRun(Path("out"), [], [], [], "crops-rgb", "")}
+            | {"selion.closerange.make_correction": ColourCorrection(notes=("mended",))},
         ),
         Mode("crops --print-marker marker.png"),
     ],
+    "watch": [Mode("watch {plan}", SERVED), Mode("watch {plan} --once", SERVED)],
     "view": [
         Mode("view {image}", SERVED),
         Mode(
@@ -543,6 +597,12 @@ MODES = {
             "models import a.ckpt", {"selion.models.import_checkpoint": SimpleNamespace(folder="x")}
         )
     ],
+    "models export": [
+        Mode(
+            "models export a -o out",
+            {"selion.models.language.merging.export_merged": SimpleNamespace(folder="x")},
+        )
+    ],
     "models quantise": [
         Mode(
             "models quantise a {image} -o out",
@@ -614,6 +674,7 @@ OTHERS = {
         "imagery": Given("ftw-mosaics@copy"),
         "edition": Given("ftw-2e@copy"),
         "scores": "scores.tif",
+        "consistency": "consistency.tif",
         "price": Given("2", "--dry-run"),
         "least_confidence": "80",
     },
@@ -632,7 +693,7 @@ OTHERS = {
         **{k: RUN[k] for k in ("runner", "workers")},
     },
     "scenes": {
-        **{k: v for k, v in SEARCH.items() if k not in ("crs", "pixel")},
+        **{k: v for k, v in SEARCH.items() if k not in ("crs", "pixel", "mosaic")},
         "out": "other.json",
     },
     "composite": {
@@ -671,6 +732,16 @@ OTHERS = {
         "census": "{table}",
         "prices": "{table}",
     },
+    "reproduce magseg": {
+        "tables": "5",
+        "data": "{dataset}",
+        "layout": Given("ews", "--data {photos}"),
+        "split": Given("val", "--data {photos}"),
+        "weights": "{photos}",
+        "own": "quick",
+        "by": "climate",
+        "out": "other",
+    },
     "reproduce depthcropseg": {
         "tables": "VII",
         "data": "{dataset}",
@@ -685,6 +756,7 @@ OTHERS = {
         "error": "0.02",
         "expected": Given("0.7", "--error 0.02"),
         "breaks": "0.5",
+        "sizes": Given("0.5,2", "--objects"),
         "districts": "{units}",
         "district_column": Given("code", "--districts {units}"),
         "land_cover": Given("{cover}", "--land-cover-crops 40"),
@@ -699,6 +771,7 @@ OTHERS = {
         "district_column": Given("code", "--districts {units}"),
         "cell": "4",
         "work": "parts",
+        "images": Given("{image}", "--images {ortho}"),
     },
     "history": {
         **{k: RUN[k] for k in ("runner", "workers")},
@@ -724,12 +797,16 @@ OTHERS = {
         **WINDOWS,
         **MODEL,
         "scores": "scores.tif",
+        "consistency": "consistency.tif",
         "out": "other",
         "year": "2023",
         "prices": "{prices}",
         "probe_file": "{slow}",
         "probe_at": BOX,
         "model": "other",
+        "samples": Given("3", "--model talks", only=True),
+        "grammar": Given("none", "--model talks", only=True),
+        "answer_scores": Given("labels", "--model talks", only=True),
         "edge": "10",
     },
     "merge": {
@@ -751,6 +828,7 @@ OTHERS = {
         "pattern": "{{plot}}",
         "classes": "crop-weed",
         "licence": "mine",
+        "gsd": "0.5",
         "sam": "sam2",
         "person": "Ada",
         "port": "8123",
@@ -761,6 +839,7 @@ OTHERS = {
         "pattern": "p{{plot}}_{{date}}_*",
         "table": "{measured}/table.csv",
         "plots": "{measured}/fewer.gpkg",
+        "codes": "p{{plot}}",
         "names": Given("place", "--plots {measured}/places.gpkg"),
     },
     "crops plots": {
@@ -778,6 +857,9 @@ OTHERS = {
         "marker": "30",
         "print_marker": "other.png",
         "window": "32",
+        "card": "{photos}/card.png",
+        "corners": Given("1,1,9,1,9,9,1,9", "--colour-card {photos}/card.png"),
+        "flat": "{photos}/flat.png",
     },
     "view": {
         "names": "{places}",
@@ -809,6 +891,7 @@ OTHERS = {
     "label report": {"out": "other.html"},
     "label selftrain": {
         "pseudo": "{dataset}",
+        "photos": "{photos}/photos",
         "out": "other",
         "labelled": "{dataset}",
         "root": "{ftw}",
@@ -835,10 +918,11 @@ OTHERS = {
         "clip": "20",
         "force": Given(None, "--clip 20"),
     },
-    "label screen": {"person": "Ada", "port": "8123"},
+    "label screen": {"person": "Ada", "port": "8123", "sam": "sam2"},
     "label trimap": {"out": "other", "classes": "soil,plant"},
     "models import": {"out": "other", "like": "FTW_PRUE_EFNET_B3"},
     "models quantise": {"out": "other"},
+    "models export": {"out": "other"},
     "data fetch": {"out": "other", "groups": "kenya"},
     "data check": {"shifts": "0", "root": "{one_country}", "split": "test", "groups": "kenya"},
     "data make": {

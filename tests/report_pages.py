@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from change_scenes import boxes, write_year
+from change_scenes import boxes, write_picture, write_year
 from selion.classes import CROP
 from selion.simulation.landscape import simulate, simulate_photo
 
@@ -20,6 +23,17 @@ TINY = {
     "decoder_channels": [8, 8, 8],
 }
 SIZE = (64, 96)
+
+
+def pictures(path):
+    """The pictures of the sliders of a page, as arrays, by what they are of."""
+    found = {}
+    for source, alternative in re.findall(
+        r'<img src="data:image/jpeg;base64,([^"]+)" alt="([^"]*)"', path.read_text()
+    ):
+        image = np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
+        found.setdefault(alternative, image)
+    return found
 
 
 def save(photo, root: Path, key: str, *, mask: bool = True) -> None:
@@ -217,7 +231,8 @@ def change_page(folder: Path) -> Path:
         boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 60), (3, 10, 60, 40, 75)),
     )
     given = [write_year(folder / "2023", one), write_year(folder / "2024", two, year=2024)]
-    return write_report(selion.compare_years(given, folder / "change"))
+    images = [write_picture(folder / f"{year}.tif", year) for year in (2023, 2024)]
+    return write_report(selion.compare_years(given, folder / "change"), images=images)
 
 
 def history_page(folder: Path) -> Path:

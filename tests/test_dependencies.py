@@ -16,6 +16,7 @@ DISTRIBUTIONS = {
     "cc3d": "connected-components-3d",
     "odc": "odc-geo",
     "skimage": "scikit-image",
+    "zxingcpp": "zxing-cpp",
 }
 """Modules whose distribution has another name."""
 WITH_QGIS = {"qgis", "processing"}

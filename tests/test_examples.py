@@ -1,6 +1,7 @@
 """The examples run as they are handed out, on simulated data."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -67,6 +68,24 @@ def test_country(tmp_path, capsys):
     assert (tmp_path / "out" / "maps" / "_selion.json").is_file()
     assert int(said.splitlines()[-1].partition(" ")[0]) > 0
     assert len(list((tmp_path / "out" / "plan" / "jobs").iterdir())) > 1
+
+
+@pytest.mark.slow
+def test_country_in_two_years(tmp_path, capsys):
+    """What was planted is told, and the interval of the area holds the truth."""
+    run("country", "--two-years", "--edge", "20000", "-o", tmp_path / "out")
+    said = capsys.readouterr().out
+    assert "100% of 2,016 ha were seen in both years" in said
+    every = next(line.split() for line in said.splitlines() if line.split()[:1] == ["all"])
+    assert float(every[-1]) > 0.75
+    found, half, true = (
+        float(number.replace(",", ""))
+        for number in re.search(r"fields: (\S+) ± (\S+) ha; true: (\S+) ha", said).groups()
+    )
+    assert abs(found - true) <= half
+    page = (tmp_path / "out" / "change" / "report.html").read_text()
+    assert "Imagery of" in page  # of the mosaic that the jobs share
+    assert (tmp_path / "out" / "accuracy" / "report.html").is_file()
 
 
 @pytest.mark.slow

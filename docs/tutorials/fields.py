@@ -75,6 +75,23 @@ fields[["metrics:area", "metrics:perimeter", "confidence"]].describe().round(2)
 fields.explore("confidence", tiles=None) if find_spec("folium") else "no folium here"
 
 # %% [markdown]
+# What is in memory is taken as it is: arrays of numpy (with `selion.as_raster`, which gives them a
+# place) and of xarray, as rioxarray and odc-stac open them. `selion.map_fields(array)` without the
+# name of a file returns the table and writes nothing, and areas may be a GeoDataFrame.
+
+# %%
+import xarray
+
+from selion.grid import whole
+
+array = xarray.DataArray.from_dict(selion.to_dict(image.read(whole(image.grid))))
+array.sizes
+
+# %%
+in_memory = selion.map_fields(array)  # 'predict', 'objects' and 'outlines' have a bar each
+in_memory.crs.name, len(in_memory)
+
+# %% [markdown]
 # With `pip install 'selion[notebook]'` and `from selion.reports.notebook import show_fields`,
 # `show_fields(fields)` is a map that can be moved and asked.
 #

@@ -28,6 +28,9 @@ class ClassScheme:
     """The class that parts objects, if there is one."""
     colours: tuple[str, ...] = ()
     """One ``#rrggbb`` per class, or empty."""
+    least_area: tuple[float, ...] = ()
+    """Least area in m2 of an object of each class, below which it is not counted, or empty: the
+    general one (:func:`selion.labels.least_areas`).  A well is smaller than any field."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.names) <= IGNORE or len(set(self.names)) != len(self.names):
@@ -41,6 +44,13 @@ class ClassScheme:
             raise BadInput(
                 f"{len(self.colours)} colours were given for {len(self.names)} classes: give one "
                 "each, or none."
+            )
+        if self.least_area and (
+            len(self.least_area) != len(self.names) or not all(a >= 0 for a in self.least_area)
+        ):
+            raise BadInput(
+                f"Least areas {self.least_area} were given for {len(self.names)} classes: give one "
+                "of 0 m2 or more each, or none."
             )
 
     def __len__(self) -> int:
@@ -68,11 +78,13 @@ class ClassScheme:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for TOML, JSON and raster tags."""
+        least = {"least_area": list(self.least_area)} if self.least_area else {}
         return {
             "names": list(self.names),
             "things": list(self.things),
             "boundary": self.boundary,
             "colours": list(self.colours),
+            **least,
         }
 
     @classmethod
@@ -83,8 +95,19 @@ class ClassScheme:
             return tuple(str(v) for v in table.get(key) or ())  # type: ignore[attr-defined]
 
         boundary = table.get("boundary")
+        try:
+            least = tuple(float(area) for area in table.get("least_area") or ())  # type: ignore[attr-defined]
+        except (TypeError, ValueError) as error:
+            raise BadInput(
+                f"Least areas {table['least_area']!r} were given; wanted is a number of m2 for "
+                "each class."
+            ) from error
         return cls(
-            names("names"), names("things"), str(boundary) if boundary else None, names("colours")
+            names("names"),
+            names("things"),
+            str(boundary) if boundary else None,
+            names("colours"),
+            least,
         )
 
 
@@ -99,8 +122,9 @@ ALU = ClassScheme(
     ("field", "tree", "pond", "well"),
     None,
     ("#000000", "#5ac85a", "#1b6e2c", "#e6e6e6", "#2e86de", "#b33fb5"),
+    (0.0, 500.0, 4.0, 0.0, 25.0, 4.0),
 )
-"""Agricultural landscape understanding (MAgSeg)."""
+"""Agricultural landscape understanding (MAgSeg); the least areas are ours, the paper gives none."""
 CROP = ClassScheme(("soil", "crop"), ("crop",), None, ("#8a6642", "#3cb44b"))
 """Close-range photographs (DepthCropSeg)."""
 CROP_WEED = ClassScheme(
@@ -108,10 +132,10 @@ CROP_WEED = ClassScheme(
 )
 """Close-range photographs in which weeds are told from the crop."""
 ORGANS = ClassScheme(
-    ("background", "leaf", "stem", "head"),
+    ("background", "head", "stem", "leaf"),
     ("head",),
     None,
-    ("#000000", "#84ff32", "#ff8432", "#32ffd6"),
+    ("#000000", "#32ff84", "#3284ff", "#d6ff32"),
 )
 """Organs of cereals from close range: the classes of the Global Wheat Full Semantic Segmentation
-dataset; heads are what is counted."""
+dataset, with its ids and colours; heads are what is counted."""

@@ -76,6 +76,8 @@ def without_secrets(text: str) -> str:
 
 
 def _plain(found: re.Match[str]) -> str:
+    if found.string.endswith("openai:", 0, found.start()) and "?" not in found.group():
+        return _ACCOUNT.sub(r"\1", found.group())  # behind "#" stands the name of a server's model
     address, mark, query = re.fullmatch(r"([^?#]*)([?#]?)(.*)", found.group()).groups()  # type: ignore[union-attr]  # it matches anything
     end = re.search(r"[:;,.)\]]*$", query) if query else None
     return _ACCOUNT.sub(r"\1", address) + (end.group() if end else mark)

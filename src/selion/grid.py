@@ -327,6 +327,9 @@ class Lattice:
     """Share of a window that it has in common with its neighbour, 0 to 0.75."""
     step: int = 1
     """Windows start at multiples of this many pixels; shape and window must be multiples of it."""
+    shift: tuple[int, int] = (0, 0)
+    """(y, x) pixels by which all windows are moved but those at the grid's edges; multiples of
+    ``step`` below the stride."""
 
     def __post_init__(self) -> None:
         if self.window < 1 or not 0 <= self.overlap <= 0.75:
@@ -343,13 +346,15 @@ class Lattice:
     @cached_property
     def starts(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Window starts along y and along x."""
-        return self._starts(self.shape[0]), self._starts(self.shape[1])
+        rows, columns = (self._starts(*axis) for axis in zip(self.shape, self.shift, strict=True))
+        return rows, columns
 
-    def _starts(self, size: int) -> tuple[int, ...]:
+    def _starts(self, size: int, shift: int) -> tuple[int, ...]:
         if size <= self.window:
             return (0,)
-        regular = tuple(range(0, size - self.window, self.stride))
-        return (*regular, size - self.window)
+        first = (0,) if shift else ()
+        regular = tuple(range(shift, size - self.window, self.stride))
+        return (*first, *regular, size - self.window)
 
     def __len__(self) -> int:
         return len(self.starts[0]) * len(self.starts[1])

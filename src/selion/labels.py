@@ -104,6 +104,27 @@ def default_min_area(gsd: float | None) -> float:
     return MIN_AREA if gsd is None else max(MIN_AREA, MIN_PIXELS * gsd**2)
 
 
+def least_areas(classes: ClassScheme, given: float | None, gsd: float | None) -> dict[str, float]:
+    """Return the least area of an object of each thing class, m2 (px2 for a photograph).
+
+    What is given holds for all; else the scheme's own, where an object of :data:`MIN_PIXELS` pixels
+    still has a shape; else :func:`default_min_area`.
+
+    Parameters
+    ----------
+    classes : ClassScheme
+    given : float, optional
+        What was asked for.
+    gsd : float, optional
+        Edge of a pixel of the image in metres; None: a photograph.
+    """
+    if given is not None or not classes.least_area or gsd is None:
+        least = default_min_area(gsd) if given is None else given
+        return dict.fromkeys(classes.things, least)
+    shape = MIN_PIXELS * gsd**2
+    return {name: max(classes.least_area[classes.index(name)], shape) for name in classes.things}
+
+
 def _check_ids(ids: np.ndarray, grid: GeoBox) -> None:
     if ids.shape != tuple(grid.shape):
         raise GridMismatch(

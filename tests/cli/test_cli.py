@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from odc.geo.geobox import GeoBox
 
 from command_line import run_here as selion
 from selion import fields, store
-from selion.cli.main import main
+from selion.cli.main import going_on, main
 from selion.grid import whole
 from selion.simulation.landscape import simulate
 
@@ -355,6 +356,7 @@ def test_ctrl_c_leaves_finished_blocks_and_a_sentence(image, tmp_path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
+    assert "\n  selion " in errors
     assert "continues" in errors
     assert not out.exists()
 
@@ -510,3 +512,18 @@ def test_warnings_of_what_serves_pages_are_kept_from_people(capsys, monkeypatch)
     monkeypatch.setattr(sys, "warnoptions", ["default"])
     warnings.showwarning("starlette", FutureWarning, "/lib/site-packages/starlette/io.py", 3)
     assert told[-1] == "starlette"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("train crops --force -o 'my run'", "train crops -o 'my run' --resume"),
+        ("train crops --resume -o run", "train crops --resume -o run"),
+        ("label selftrain crops --pseudo a -o b -f", "label selftrain crops --pseudo a -o b"),
+        ("crops photos -o out --overwrite", "crops photos -o out"),
+        ("crops adapt photos -o mine", "crops adapt photos -o mine"),
+        ("map s.tif -o m --force", "map s.tif -o m --force"),
+    ],
+)
+def test_who_stops_a_command_is_told_which_one_goes_on(given, wanted):
+    assert going_on(shlex.split(given)) == f"selion {wanted}"

@@ -7,6 +7,7 @@ import dataclasses
 import click
 import pytest
 
+from command_line import run_here
 from selion.cli import imagery, map_choices, mapping, running, world
 from selion.cli import options as opt
 from selion.fields import FieldOptions, InstanceOptions
@@ -22,7 +23,8 @@ KINDS = (
     imagery.SearchChoice,
     world.PublishedChoice,
 )
-ALONE = {"image", "out", "model", "imagery", "year", "scores", "save_scores", "price"}
+ALONE = {"image", "out", "model", "imagery", "year", "scores", "save_scores"}
+ALONE |= {"consistency", "price"}
 """Parameters that the command names itself."""
 
 
@@ -90,3 +92,20 @@ def test_padding_needs_a_window():
     with pytest.raises(click.UsageError, match="--patch_size"):
         map_choices.WindowChoice(padding=32).predict_options()
     assert map_choices.WindowChoice(padding=32, window=256).predict_options().overlap == 0.25
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("map", "a.tif", "fields.gpkg"), "Say which file is to be written: -o NAME"),
+        (
+            ("train", "own-polygons", "a.tif", "mine.gpkg"),
+            "--set data.image=a.tif --set data.polygons=mine.gpkg",
+        ),
+        (("train", "own-polygons", "chips"), "--set data.dataset=chips"),
+    ],
+)
+def test_words_in_the_wrong_place_are_answered_with_the_right_one(words, said):
+    told = run_here(*words)
+    assert told.returncode == 2
+    assert said in " ".join(told.stderr.split())

@@ -1,6 +1,7 @@
 """Adapting a model: what is chosen and kept aside by hand, the whole road with a tiny network."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from selion.closerange.adaptation import (
     set_aside,
     window_name,
 )
+from selion.closerange.calibration import read_calibration
 from selion.closerange.contest import Contender, Contest
 from selion.closerange.given_masks import find_masks
 from selion.closerange.informative import (
@@ -28,13 +30,17 @@ from selion.closerange.informative import (
     choose_photos,
     look_at,
     survey_photos,
+    time_left,
     windows_of,
 )
+from selion.closerange.measure import CropOptions, measure_photo
+from selion.closerange.model import open_model
 from selion.closerange.rule import ColourRule
 from selion.data.photos import find_photos
 from selion.errors import BadInput, OutputExists, UnreadableFile
 from selion.metrics import confusion
 from selion.models import ModelCard, build_network
+from selion.models.card import write_card
 from selion.models.export import export
 from selion.segmenter import InputSpec, Scaling
 
@@ -226,6 +232,7 @@ def test_the_whole_road(trial, tmp_path, monkeypatch):
     out = tmp_path / "mine"
     words = ["crops", "adapt", str(trial / "photos"), "-o", str(out), "--minutes", "0.001"]
     words += ["--masks", str(trial / "masks"), "-m", str(trial / "blank"), "--pattern", "{plot}_*"]
+    words += ["--mm-per-pixel", "0.5"]
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
     numbers = json.loads((out / "comparison.json").read_text("utf-8"))
@@ -238,6 +245,8 @@ def test_the_whole_road(trial, tmp_path, monkeypatch):
     card = models.read_card(out)
     assert card.scores["kept aside"]["miou"] == pytest.approx(kept["miou"])
     assert ("learnt from" in card.notes) is (numbers["kept"] == "after")
+    known = read_calibration(out)
+    assert (known is not None) is (numbers["kept"] == "after")
     assert models.load_model(out).classes.names == CROP.names
     assert "photographs kept aside" in (out / "index.html").read_text("utf-8")
     # the same command finds it finished; another one is refused; the folder holds no photographs
@@ -265,6 +274,30 @@ def test_what_cannot_be_adapted(trial, tmp_path):
         done = CliRunner().invoke(cli, [*command, "--masks", str(trial / "masks")])
         assert said in done.output + str(done.exception)
         assert not (tmp_path / "x").exists()
+
+
+def test_photographs_of_another_scale_are_flagged(trial, tmp_path):
+    options = AdaptOptions(gsd=0.5)
+    begun = begin_adaptation(tmp_path, tmp_path / "o", None, options)
+    shutil.copytree(trial / "blank", tmp_path / "m")
+    made = adapting._with_scale(begun, models.read_card(tmp_path / "m"), tmp_path / "m")
+    write_card(made, tmp_path / "m" / "card.toml")
+    model = open_model(str(tmp_path / "m"))
+    assert model.known.gsd == (0.3, 0.75)  # 0.6 to 1.5 times 0.5 mm
+    photo = find_photos(trial / "photos")[0]
+    said = [measure_photo(photo, model, CropOptions(gsd=gsd)).row for gsd in (0.5, 2.0)]
+    assert ["out of the model's scale" in row["reasons"] for row in said] == [False, True]
+    plain = measure_photo(photo, open_model(str(trial / "blank"))).row
+    assert (plain["cover_low"], plain["cover_high"]) == pytest.approx(
+        (said[0]["cover_low"], said[0]["cover_high"])
+    )
+    assert "gsd" not in begin_adaptation(tmp_path, tmp_path / "p", None, AdaptOptions()).asked
+
+
+def test_time_is_said_before_it_passes():
+    assert time_left(0.5, 100) == ""
+    assert "other 5,000 photographs takes about 67 minutes, at 0.8 s" in time_left(0.8, 5000)
+    assert "2.0 hours" in time_left(1.44, 5000)
 
 
 def test_windows_without_a_mask_taught_nothing(tmp_path):

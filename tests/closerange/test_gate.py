@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from PIL import Image
 
 from selion.classes import CROP
@@ -72,14 +74,40 @@ class Lost:
         return np.stack([1 - vegetation, vegetation], 1)
 
 
-def test_a_photograph_that_a_rule_measured_says_so(tmp_path):
+def test_a_photograph_that_a_rule_measured_says_so(tmp_path, monkeypatch):
     image, plants = scene(120)
     Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "a.png")
     photo = find_photos(tmp_path / "a.png")[0]
-    known = PhotoModel("any", "any", {}, lambda _: Lost(), Calibration(1.0, 1.0))
+    measured = Calibration(1.0, 1.0, ranges={"brightness": (0.0, 255.0)})
+    known = PhotoModel("any", "any", {}, lambda _: Lost(), measured)
     row = measure_photo(photo, known).row
     assert row["cover"] == pytest.approx(plants.mean())
     assert "measured by excess green" in row["notes"]
-    plain = measure_photo(photo, PhotoModel("any", "any", {}, lambda _: Lost())).row
-    assert plain["cover"] == 1.0
-    assert "excess green" not in plain["notes"]
+    monkeypatch.setattr("selion.closerange.gate.LEARNT", {"brightness": (60.0, 255.0)})
+    pair = PhotoModel("any", "any", {}, lambda _: Lost(), other=known)  # so was the pair
+    for light, who in ((1, "measured by excess green"), (0.1, "measured by crops-wide")):
+        shown = (image * light).astype(np.uint8).transpose(1, 2, 0)
+        Image.fromarray(shown).save(tmp_path / "light.png")
+        row = measure_photo(find_photos(tmp_path / "light.png")[0], pair).row
+        assert row["notes"].startswith(who)
+    # Nobody measured these beside the rule: without a calibration, or with that of own masks.
+    for known in (None, Calibration(1.0, 1.0)):
+        plain = measure_photo(photo, PhotoModel("any", "any", {}, lambda _: Lost(), known)).row
+        assert plain["cover"] == 1.0
+        assert "excess green" not in plain["notes"]
+
+
+@pytest.mark.parametrize(("metres", "far"), [(0.01, False), (0.1, False), (0.6, True), (1.0, True)])
+def test_an_aerial_image_is_no_photograph_of_plants(metres, far, tmp_path):
+    image, _ = scene(120)
+    place = Affine(metres, 0, 500_000, 0, -metres, 5_000_000)
+    shape = {"width": image.shape[2], "height": image.shape[1], "count": 3, "dtype": "uint8"}
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", crs="EPSG:32633", transform=place, **shape
+    ) as made:
+        made.write(image)
+    photo = find_photos(tmp_path / "a.tif")[0]
+    row = measure_photo(photo, PhotoModel("any", "any", {}, lambda _: Lost())).row
+    said = f"pixels of {metres:g} m show no plant: an aerial image, for 'selion map'"
+    assert (said in row["reasons"]) == far
+    assert ("aerial" in row["reasons"]) == far

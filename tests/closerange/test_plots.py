@@ -157,6 +157,11 @@ def test_mask_layer_page_and_pictures(trial, result):
     assert "P07: " in page
     with Image.open(result / "plots" / "0008.jpg") as picture:
         assert picture.width > picture.height
+        with Image.open(result / "plots" / "0008-photo.jpg") as bare:
+            assert bare.size == picture.size
+            assert np.abs(np.asarray(bare, float) - np.asarray(picture)).max() > 50
+    assert 'id="masks" checked' in page
+    assert page.count('class="bare"') == page.count('class="masked"') == 20
     facts = json.loads((result / "run.json").read_text("utf-8"))
     assert facts["plots"] == 20
 

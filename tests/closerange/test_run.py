@@ -345,20 +345,58 @@ def test_models_by_name(monkeypatch, tmp_path):
         open_model("fields-s2-2season")
     from selion.closerange.model import default_model
 
-    # two ship; the one for hard photographs has to be asked for
     shipped = [card.name for card in packaged_models() if "crop" in card.classes.names]
     assert shipped == ["crops-rgb", "crops-wide"]
-    assert default_model() == ("crops-rgb", "")
+    assert default_model() == ("auto", "")
     cards = [
         ModelCard(name, InputSpec(("red", "green", "blue")), CROP, folder=tmp_path)
-        for name in ("crops-wide", "crops-rgb")
+        for name in ("crops-rgb", "crops-wide")
     ]
-    monkeypatch.setattr("selion.models.list_models", lambda: cards)
-    assert default_model() == ("crops-rgb", "")
-    monkeypatch.setattr("selion.models.list_models", lambda: cards[:1])
-    name, note = default_model()
-    assert name == "colour"
-    assert "crops-rgb is not installed" in note
+    for there, wanted in ((cards, "auto"), (cards[:1], "crops-rgb"), (cards[1:], "colour")):
+        monkeypatch.setattr("selion.models.list_models", lambda found=there: found)
+        name, note = default_model()
+        assert name == wanted
+        assert ("crops-rgb is not installed" in note) == (wanted == "colour")
+
+
+def test_each_photograph_is_measured_by_who_has_learnt_its_light(tmp_path):
+    """The truth are the runs with one model each; what is dark, noisy or warm is made here."""
+    plain = simulate_photo(6, (320, 320)).image.values.astype(np.float64)
+    rng = np.random.default_rng(0)
+    light = {
+        "day": plain,
+        "dark": plain * 0.15,
+        "noisy": plain + rng.normal(0, 40, plain.shape),
+        "warm": plain * np.array([1.3, 1, 0.7])[:, None, None],
+    }
+    (tmp_path / "photos").mkdir()
+    for name, values in light.items():
+        shown = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        Image.fromarray(shown.transpose(1, 2, 0)).save(tmp_path / f"photos/{name}.png")
+    runs = {
+        model: measure_folder(tmp_path / "photos", tmp_path / str(model), model, compute=ONE)
+        for model in (None, "crops-rgb", "crops-wide")
+    }
+    assert runs[None].model == "auto"
+    masks = {
+        model: {name: (tmp_path / f"{model}/masks/{name}.png").read_bytes() for name in light}
+        for model in runs
+    }
+    assert all(masks["crops-rgb"][name] != masks["crops-wide"][name] for name in light)
+    for row in runs[None].rows:
+        name = row["file"].removesuffix(".png")
+        who = "crops-rgb" if name == "day" else "crops-wide"
+        assert masks[None][name] == masks[who][name]
+        assert ("measured by crops-wide" in row["notes"]) == (who == "crops-wide")
+    why = {row["file"]: row["notes"] for row in runs[None].rows}
+    assert "there 56 to 173" in why["dark.png"]
+    assert "noise" in why["noisy.png"]
+    assert "red against green" in why["warm.png"]
+    assert any(note.startswith("3 of 4 photographs are unlike") for note in runs[None].notes)
+    coarse = measure_folder(
+        tmp_path / "photos/day.png", tmp_path / "coarse", options=CropOptions(gsd=1.0), compute=ONE
+    )
+    assert "1 mm a pixel; there up to 0.8" in coarse.rows[0]["notes"]
 
 
 # ---------------------------------------------------------------------------- stopping and going on

@@ -24,7 +24,7 @@ def test_names_and_what_is_counted():
     assert SCHEMES["crop-weed"] is CROP_WEED
     assert SCHEMES["organs"] is ORGANS
     assert (CROP_WEED.names, CROP_WEED.things) == (("soil", "crop", "weed"), ("crop", "weed"))
-    assert (ORGANS.names, ORGANS.things) == (("background", "leaf", "stem", "head"), ("head",))
+    assert (ORGANS.names, ORGANS.things) == (("background", "head", "stem", "leaf"), ("head",))
     assert len(CROP_WEED.colours) == 3
     assert len(ORGANS.colours) == 4
 
@@ -65,3 +65,24 @@ def test_phenobench_tells_weeds_from_the_crop(tmp_path):
     sample = next(iter(load_dataset("phenobench-weeds", tmp_path)))
     assert sample.labels.classes == CROP_WEED
     assert sample.labels.ids.tolist() == [[0, 1, 2], [1, 2, 0]]
+
+
+@pytest.mark.parametrize("name", ["phenobench", "phenobench-weeds"])
+def test_ids_of_phenobench_count_for_crop_and_weed_by_themselves(tmp_path, name):
+    """In its files a crop and a weed may have the same id, and every image begins anew."""
+    for key in ("a", "b"):
+        masks = np.zeros((2, 32, 32), np.uint8)
+        masks[:, 2:8, 2:8] = [[[1]], [[5]]]  # crop 5
+        masks[:, 10:20, 10:20] = [[[2]], [[5]]]  # weed 5
+        masks[:, 24:32, 24:28] = [[[4]], [[6]]]  # weed 6, cut off by the image
+        masks[:, 24:32, 28:32] = [[[3]], [[6]]]  # crop 6, cut off too
+        shown = {"images": np.zeros((32, 32, 3), np.uint8)}
+        shown |= {"semantics": masks[0], "plant_instances": masks[1]}
+        for inner, pixels in shown.items():
+            folder = tmp_path / "val" / inner
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"{key}.png")
+    for sample in load_dataset(name, tmp_path):
+        ids, areas = np.unique(sample.instances.ids, return_counts=True)
+        assert len(ids) == 5
+        assert sorted(areas[1:].tolist()) == [32, 32, 36, 100]

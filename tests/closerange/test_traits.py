@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.measure import label, regionprops
+from skimage.measure import perimeter as perimeter_of_skimage
 
 from selion.closerange.components import (
     COLUMNS,
@@ -20,12 +21,20 @@ from selion.closerange.components import (
     find_components,
     least_area,
     measure_components,
+    perimeter,
     skeleton_length,
     to_centimetres,
 )
-from selion.closerange.cover import measure_cover
+from selion.closerange.cover import Cover, measure_cover
 from selion.closerange.indices import NAMES, colour_indices, hue_saturation_value
-from selion.closerange.quality import Opinion, PhotoQuality, compare, measure_quality, reasons
+from selion.closerange.quality import (
+    Opinion,
+    PhotoQuality,
+    compare,
+    is_unsure,
+    measure_quality,
+    reasons,
+)
 from selion.closerange.rule import ColourRule, excess_green, otsu_rule
 from selion.grid import photo_grid
 from selion.metrics import baselines
@@ -299,6 +308,22 @@ def test_reasons_of_the_model():
     assert "smaller than a window" in " ".join(reasons(fine, none, 0.0, None, (70, 500), 512))
 
 
+@pytest.mark.parametrize(
+    ("low", "cover", "high", "unsure", "doubt"),
+    [
+        (0.36, 0.52, 0.68, 0.09, False),  # wheat, truth 0.46, IoU 0.84: 0.53 is sure
+        (0.31, 0.64, 0.86, 0.18, True),  # wheat, IoU 0.66, truth 0.48: 0.36 is sure
+        (0.15, 0.25, 0.46, 0.12, True),  # carrots, another camera, IoU 0.3
+        (0.50, 0.69, 0.82, 0.15, True),  # wheat, truth 0.48: much is sure, and much in doubt
+        (0.01, 0.09, 0.26, 0.08, True),  # wheat, seen coarsely, IoU 0.42: 0.04 is sure
+        (0.05, 0.10, 0.21, 0.04, False),  # wheat, IoU 0.70
+        (0.00, 0.03, 0.09, 0.02, False),  # nearly bare: the interval is narrow
+    ],
+)
+def test_a_wide_interval_is_no_doubt_where_most_of_it_is_sure(low, cover, high, unsure, doubt):
+    assert is_unsure(Cover(cover, cover, low, high, unsure)) is doubt
+
+
 def test_compare_masks():
     one, other = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
     assert compare(one, other) == Opinion(0.0, 1.0)
@@ -339,3 +364,45 @@ def test_rule_finds_simulated_plants():
     found = ColourRule().mask(photo.image.values)
     truth = photo.labels.ids == 1
     assert (found & truth).sum() / (found | truth).sum() > 0.6
+
+
+# ----------------------------------------------------------- what is quick answers as what is slow
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 40), st.floats(0, 1))
+@settings(max_examples=60, deadline=None)
+def test_perimeter_is_that_of_scikit_image(seed, height, width, share):
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    assert perimeter(mask) == perimeter_of_skimage(mask)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ColourRule(),
+        ColourRule(red=1.3, blue=0.7, excess=-12.5),
+        ColourRule(excess=20.5),
+        ColourRule(chromatic=0.1),
+    ],
+)
+def test_a_rule_says_yes_exactly_where_its_distance_is_above_0(rule):
+    """Every pair of red and green, against blues that lie on either side of both thresholds."""
+    red, green = np.meshgrid(np.arange(256), np.arange(256))
+    for blue in (0, 19, 120, 255):
+        pixels = np.stack([red, green, np.full_like(red, blue)]).astype(np.uint8)
+        for seen in (pixels, pixels[::-1]):
+            assert np.array_equal(rule.mask(seen), rule.distance(seen) > 0)
+
+
+def test_counting_in_strips_and_means_by_channel_are_those_of_numpy():
+    random = np.random.default_rng(7)
+    mask = blobs(3, (700, 900))  # more than one strip
+    image = random.integers(0, 256, (3, *mask.shape)).astype(np.uint8)
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    rows = measure_components(image, mask, 1)
+    assert len(rows) == count
+    for number, row in enumerate(rows, 1):
+        inside = labels == number if number < 8 else None
+        if inside is not None:
+            assert row["area"] == inside.sum()
+            assert [row[c] for c in COLOURS] == image[:, inside].mean(1, dtype=np.float64).tolist()

@@ -11,6 +11,7 @@ import numpy as np
 import pyogrio
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from shapely.geometry import box
 
 from selion.cli.main import cli
@@ -18,6 +19,7 @@ from selion.closerange import TrialOptions, read_trial, write_trial
 from selion.closerange.growth import Growth, fit_growth
 from selion.closerange.naming import find_date, read_pattern
 from selion.errors import BadInput, OutputExists, UnreadableFile
+from selion.reports.trial import write_page
 
 NAME = "FPWW0220032_RGB1_20180116_141430_6"
 FIRST = date(2018, 3, 1)
@@ -268,3 +270,23 @@ def test_writing_needs_no_curve(tmp_path):
     write_trial(trial, tmp_path / "out")
     assert len((tmp_path / "out" / "photographs.csv").read_text("utf-8").splitlines()) == 55
     assert math.isnan(Growth().day_of(0.5))
+
+
+def test_masks_are_shown_and_hidden_where_the_photographs_are_there(tmp_path):
+    photos, run, out = tmp_path / "photos", tmp_path / "run", tmp_path / "out"
+    for folder in (photos, run / "overlays", out):
+        folder.mkdir(parents=True)
+    Image.fromarray(np.full((400, 900, 3), 90, np.uint8)).save(photos / "p1_20240501.jpg")
+    columns = "file,trust,cover,overlay\n"
+    rows = "".join(
+        f"{name}_20240501.jpg,yes,0.2,overlays/{name}_20240501.jpg\n" for name in ("p1", "p2")
+    )
+    (run / "crops.csv").write_text(columns + rows)
+    (run / "run.json").write_text(json.dumps({"photographs from": str(photos)}))
+    trial = read_trial(run, TrialOptions(pattern="{plot}_{date}"))
+    page = write_page(trial, out, out).read_text("utf-8")
+    with Image.open(out / "photos" / "00001.jpg") as small:
+        assert small.size == (480, 213)  # whole: 900 x 400
+    assert page.count('class="bare"') == page.count('class="masked"') == 1  # the other is gone
+    (run / "run.json").unlink()
+    assert read_trial(run, TrialOptions(pattern="{plot}_{date}")).source is None

@@ -272,6 +272,10 @@ def test_a_plan_on_disk_holds_jobs_that_can_be_run(plan, tmp_path):
     assert "| 16 |" in text
     assert "Switzerland" in text
     assert read_probe(folder / "probe.json") == PROBE
+    assert "mosaic" not in json.loads((folder / "plan.json").read_text())
+    edition = tmp_path / "2024-latitude-0"
+    write_plan(replace(plan, mosaic=edition), tmp_path / "shared")
+    assert json.loads((tmp_path / "shared" / "plan.json").read_text())["mosaic"] == str(edition)
     with pytest.raises(OutputExists):
         write_plan(plan, folder)
     write_plan(plan, folder, force=True)
@@ -300,6 +304,9 @@ def test_the_script_does_what_is_not_done_and_notes_what_failed(plan, tmp_path):
     assert all("n104" in name for name in failed)
     done = list(folder.glob("jobs/*/fields.parquet"))
     assert len(done) + len(failed) == len(plan.cells)
+    times = [(folder / "jobs" / name / "job.times").read_text().splitlines() for name in failed]
+    kinds = [[(line.split()[0], line.split()[4:]) for line in lines] for lines in times]
+    assert kinds == [[("begin", []), ("end", ["2"])] * 2] * len(failed)
     assert {path.read_text() for path in done} == {"done\n"}
     done[0].with_name("fields.parquet.aside.json").write_text("{}")
     subprocess.run(

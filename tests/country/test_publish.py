@@ -31,6 +31,7 @@ from selion.country import (
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
 from selion.fields.schema import Origin
 from selion.fields.table import geohash
+from selion.verification import verify
 
 VALIDATOR = Path(__file__).resolve().parents[3] / "shared" / "tools" / "fiboa" / "fiboa-validate"
 WHEN = geopandas.pd.Timestamp("2025-07-03T10:00:00Z")
@@ -116,6 +117,12 @@ def test_each_field_lies_in_its_zone_and_norways_are_wider(published):
     }
     assert found == wanted
     assert {zone.zone for zone in published.zones} == set(wanted)
+
+
+def test_a_call_leaves_a_manifest_by_which_it_is_verified(published):
+    found = verify(published.folder)
+    assert found.holds, found.differences
+    assert {one.name: one.status for one in found.checks}["sums"] == "holds"
 
 
 def test_the_nine_columns_have_their_types_and_values(published, source):
@@ -238,9 +245,11 @@ def test_years_are_added_and_replaced_one_by_one(source, tmp_path):
     assert files_of(out) == both
     assert publish_maps([source], out, PublishOptions(2024), force=True).rows == len(PLACES)
     assert check_publication(out) == []
-    assert (
-        sorted(path.name for path in tmp_path.iterdir()) == ["1.parquet", "mine", "old.parquet"][1:]
-    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "mine",
+        "mine.manifest.json",
+        "old.parquet",
+    ]
 
 
 def test_the_index_says_where_the_folder_will_stand(source, tmp_path):
@@ -312,7 +321,7 @@ def test_a_publication_that_was_stopped_goes_on(partitions, tmp_path, monkeypatc
     assert files_of(publish_maps(partitions.paths[::-1], out, PublishOptions(2024)).folder) == whole
     assert seen == [33]
     assert spread == []
-    assert [path.name for path in out.parent.iterdir()] == ["map"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["map", "map.manifest.json"]
 
 
 def test_what_cannot_be_published_is_said(source, land, tmp_path):

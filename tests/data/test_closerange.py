@@ -116,7 +116,36 @@ def test_phenobench_counts_weeds_and_parts_as_vegetation(tmp_path):
             )
     data = one("phenobench", tmp_path)
     assert data.splits == ("train", "val")
-    assert data[0].instances.ids.max() == 700
+    ids = data[0].instances.ids
+    crop = np.isin(np.arange(SIZE[1]) % 4, (0, 2))  # columns of crop 700; the weed 700 is another
+    assert set(np.unique(ids[:, crop])) == {0, 700}
+    assert set(np.unique(ids[:, ~crop])) == {0, 1400}
+
+
+def test_gwfss_in_colours_and_in_ids(tmp_path):
+    """Heads are 1 and (50, 255, 132), stems 2 and (50, 132, 255), leaves 3 and (214, 255, 50)."""
+    colours = np.array([(0, 0, 0), (50, 255, 132), (50, 132, 255), (214, 255, 50)], np.uint8)
+    ids = np.arange(SIZE[0] * SIZE[1]).reshape(SIZE) % 4
+    image, _ = leaf(1)
+    full = tmp_path / "full" / "GWFSS_v1.0_labelled"
+    for domain in ("ETHZ", "UTokyo", "UQ_new", "USASK"):
+        png(full / "images" / domain / "1.png", image)
+        png(full / "masks" / domain / "1.png", colours[ids])
+    data = load_dataset("gwfss", tmp_path / "full")
+    assert {e.group: e.split for e in data.entries} == {
+        "ETHZ": "train",
+        "UTokyo": "val",
+        "UQ_new": "test",
+        "USASK": "",
+    }
+    assert (data[0].labels.ids == ids).all()
+    assert data.classes.names == ("background", "head", "stem", "leaf")
+    part = tmp_path / "part" / "gwfss_competition_train"
+    png(part / "images" / "domain1_00a.png", image)
+    png(part / "class_id" / "domain1_00a.png", ids.astype(np.uint8))
+    data = load_dataset("gwfss", tmp_path / "part")
+    assert [(e.split, e.group) for e in data.entries] == [("train", "domain1")]
+    assert (data[0].labels.ids == ids).all()
 
 
 def test_vegann_has_a_table_and_255_is_vegetation(tmp_path):

@@ -226,7 +226,7 @@ def test_photographs_take_polygons_in_pixels():
 
 def test_one_with_and_one_without_a_place(tmp_path):
     frame_of([shapely.box(2, 3, 8, 9)], crs=None).to_parquet(tmp_path / "p.parquet")
-    with pytest.raises(GridMismatch, match="the polygons have none"):
+    with pytest.raises(GridMismatch, match="the polygons have no CRS"):
         read_outlines(tmp_path / "p.parquet", GRID)
 
 
@@ -520,3 +520,27 @@ def test_real_parcels_with_broken_geometries_and_a_mapped_area():
     assert (instances.ids[labels.ids == IGNORE] == 0).all()
     truth = shapely.union_all(shapely.make_valid(frame.geometry.to_numpy())).intersection(cell).area
     assert (instances.ids[inside] > 0).sum() * step**2 == pytest.approx(truth, rel=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def test_what_people_exchange_or_place_elsewhere_is_said_in_their_words(tmp_path):
+    """Image for polygons, a folder for a file, polygons of another place or without a CRS."""
+    folder = tmp_path / "Äcker Süd"
+    folder.mkdir()
+    image = tif(folder / "farm.tif", np.ones((96, 96), np.uint8), GRID.crs, GRID.transform)
+    away = frame_of([shapely.box(600_000, 5_199_000, 600_400, 5_199_400)])
+    away.to_file(tmp_path / "away.gpkg")
+    away.to_crs(4326).to_file(tmp_path / "away.geojson")
+    away.set_crs(None, allow_override=True).to_file(tmp_path / "bare.gpkg")
+    with pytest.raises(BadInput, match=r"polygons lie at 46\.94 N 16\.32 E, the image at 47\.85 N"):
+        load_polygons([image], Labelled(tmp_path / "away.gpkg"), Chips(32))
+    here = frame_of([shapely.box(500_100, 5_299_500, 500_400, 5_299_800)])
+    here.set_crs(4326, allow_override=True).to_file(tmp_path / "metres.geojson")
+    with pytest.raises(BadInput, match=r"begin at 500100, 5299500, which are no degrees"):
+        load_polygons([image], Labelled(tmp_path / "metres.geojson"), Chips(32))
+    with pytest.raises(GridMismatch, match="the polygons have no CRS, and the image one"):
+        load_polygons([image], Labelled(tmp_path / "bare.gpkg"), Chips(32))
+    with pytest.raises(UnreadableFile, match="holds outlines and is no image"):
+        load_polygons([tmp_path / "away.geojson"], Labelled(tmp_path / "away.gpkg"), Chips(32))
+    with pytest.raises(UnreadableFile, match=r"of 1 images \(farm\.tif .*\*\.tif gives all"):
+        store.open_raster(folder)

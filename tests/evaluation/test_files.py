@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from affine import Affine
@@ -18,9 +19,18 @@ from selion import store
 from selion.classes import FTW3
 from selion.cli.evaluate import evaluate_command
 from selion.errors import BadInput, GridMismatch, UnknownName
-from selion.evaluation import evaluate_files, score_fields
+from selion.evaluation import evaluate_files, score_fields, vectors
+from selion.evaluation.files import compare_files
+from selion.evaluation.sides import open_side
 from selion.grid import whole
-from selion.metrics import Correction, ScoreOptions, object_scores, regular_grid
+from selion.metrics import (
+    Correction,
+    ScoreOptions,
+    object_scores,
+    overlap_table,
+    regular_grid,
+)
+from selion.metrics.partition import PREDICTION_KINDS, TRUTH_KINDS
 from selion.models.card import ModelCard, read_card, write_card
 from selion.segmenter import InputSpec
 
@@ -145,13 +155,12 @@ def test_a_fitted_calibration_goes_onto_a_card_and_back(tmp_path):
     assert again == card
     assert Correction.from_dict(again.calibration) == correction
     assert "calibration" not in replace(card, calibration={}).to_dict()
+    edited = tomllib.loads((tmp_path / "card.toml").read_text()) | {
+        "calibration": {"slope": "steep"}
+    }
+    del edited["decides"]  # the file's own checksum
     with pytest.raises(BadInput, match="a number"):
-        ModelCard.from_dict(
-            {
-                **tomllib.loads((tmp_path / "card.toml").read_text()),
-                "calibration": {"slope": "steep"},
-            }
-        )
+        ModelCard.from_dict(edited)
     bare = squares(tmp_path / "bare.gpkg")
     refused = run(
         "--pred",
@@ -268,6 +277,7 @@ def test_a_truth_in_degrees_needs_no_warning_of_another_library(tmp_path, recwar
     geopandas.GeoDataFrame(geometry=boxes, crs="EPSG:4326").to_file(tmp_path / "four.gpkg")
     report = evaluate_files([tmp_path / "four.gpkg"], ids, QUICK)
     assert report.runs[0].values["object_f1"] == 1
+    assert "| outline distance in m (lower is better)" in report.to_markdown()
     assert not [str(one.message) for one in recwarn if "geographic" in str(one.message)]
 
 
@@ -285,3 +295,85 @@ def test_ids_with_gaps_and_in_any_order_are_the_same_map(tmp_path):
     other = np.random.default_rng(1).permutation(10_000)[ids] + 1
     one, two = raster(tmp_path / "one.tif", ids), raster(tmp_path / "two.tif", other)
     assert evaluate_files([two], one, QUICK).runs[0].values["panoptic_quality"] == 1
+
+
+def test_what_became_of_each_object_is_drawn_where_it_lies(tmp_path):
+    """Truth: four squares.  The map: the first as it is, the next two as one, the fourth not; one
+    more where nothing is.
+    """
+    truth, said = np.zeros((2, 40, 60), np.int32)
+    truth[2:12, 2:12], truth[2:12, 20:30], truth[2:12, 30:40], truth[20:30, 2:12] = 1, 2, 3, 4
+    said[2:12, 2:12], said[2:15, 20:40], said[20:30, 40:50] = 9, 7, 5
+    grid = GeoBox((40, 60), GRID.transform, GRID.crs)
+    paths = [raster(tmp_path / f"{n}.tif", ids, grid) for n, ids in enumerate((truth, said))]
+    (found,) = compare_files([paths[1]], paths[0], QUICK).outcomes
+    kinds = {
+        "truth": {1: "matched", 2: "merged", 3: "merged", 4: "missed"},
+        "prediction": {9: "matched", 7: "merger", 5: "false"},
+    }
+    for side, names, ids in (
+        ("truth", TRUTH_KINDS, truth),
+        ("prediction", PREDICTION_KINDS, said),
+    ):
+        wanted = np.zeros(ids.shape, int)
+        for key, kind in kinds[side].items():
+            wanted[ids == key] = 1 + names.index(kind)
+        assert (getattr(found, side).kinds == wanted).all()
+        assert (getattr(found, side).ids == ids).all()
+
+
+def test_a_picture_of_a_large_map_is_every_nth_pixel_of_it(tmp_path, monkeypatch):
+    """Of rasters read in blocks, and of polygons that are burnt onto the small grid alone."""
+    from selion.evaluation import outcomes
+
+    monkeypatch.setattr(outcomes, "BLOCK", 40)
+    ids = regular_grid((96, 96), 13).astype(np.int64)
+    source = open_side(raster(tmp_path / "a.tif", ids), GRID, "truth")
+    polygons = open_side(squares(tmp_path / "b.gpkg", step=130), GRID, "truth")
+    table = overlap_table(ids, ids)
+    found = outcomes.picture_outcomes("a", source, polygons, table, longest=14)  # every 7th
+    assert (found.truth.ids == ids[::7, ::7]).all()
+    assert (found.prediction.ids == polygons.read(whole(GRID)).ids[::7, ::7]).all()
+    assert found.truth.ids.shape == (14, 14)
+
+
+def test_the_page_shows_it_for_all_kinds_of_sides(tmp_path):
+    squares(tmp_path / "truth.gpkg", keep=lambda k: k < 12)
+    squares(tmp_path / "map.gpkg")
+    raster(tmp_path / "map.tif", regular_grid((96, 96), 16))
+    for said in ("map.gpkg", "map.tif"):
+        out = tmp_path / said.replace(".", "-")
+        given = ["--pred", str(tmp_path / said), "--truth", str(tmp_path / "truth.gpkg")]
+        done = CliRunner().invoke(evaluate_command, [*given, "-o", str(out)])
+        assert done.exit_code == 0, done.output
+        html = (out / "report.html").read_text()
+        assert "Right and wrong: map" in html
+        assert html.count("data:image/jpeg") == 2
+
+
+def test_outlines_are_measured_some_matches_at_a_time(monkeypatch):
+    """A square beside itself, k m further east: half its outline lies k m off at most."""
+    west = np.arange(50) * 500.0
+    off = np.arange(50) / 10.0
+    truth = geopandas.GeoSeries(shapely.box(west, 0.0, west + 100, 100.0), crs=32633)
+    said = geopandas.GeoSeries(shapely.box(west + off, 0.0, west + off + 100, 100.0), crs=32633)
+    table = vectors.overlap_of(truth, said, None)
+    whole = vectors.outline_distances(truth, said, table, 5.0)
+    assert whole["hausdorff_95"].to_numpy() == pytest.approx(off)
+    points, measured = [], vectors._point_distances
+
+    def counted(one, other, step):
+        found = measured(one, other, step)
+        points.append(len(found))
+        return found
+
+    monkeypatch.setattr(vectors, "_point_distances", counted)
+    monkeypatch.setattr(vectors, "MATCHES", 7)
+    pd.testing.assert_frame_equal(vectors.outline_distances(truth, said, table, 5.0), whole)
+    assert len(points) == 2 * 8
+    assert max(points) <= 7 * 81
+    elsewhere = said.translate(1e6)
+    nothing = vectors.overlap_of(truth, elsewhere, None)
+    empty = vectors.outline_distances(truth, elsewhere, nothing, 5.0)
+    assert list(empty.columns) == list(whole.columns)
+    assert len(empty) == 0

@@ -3,13 +3,15 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from command_line import run_here
 from option_inputs import INPUTS, Quick
-from option_walk import Inputs
+from option_modes import MODES
+from option_walk import Inputs, Walk
 from selion import store
 from selion.cli.main import cli
 from selion.closerange import work
@@ -100,14 +102,19 @@ READERS = {
     "label depth photos/photos -o out --depth photos/depths": "photos/photos",
     "crops photos/photos -o out -m colour --workers 1": "photos/photos",
     "crops trial measured -o out --plots measured/places.gpkg": "measured/places.gpkg",
+    "crops plots ortho places -o out -m colour --min-pixels 1": "places",
     "data make image -p polygons -o out --size 32 --block-km 0.3": "polygons",
 }
 """Commands, and what they read."""
+AREA_FILE = (
+    '{"type": "Polygon", "coordinates": [[[12, 50], [12.01, 50], [12.01, 50.01], [12, 50]]]}'
+)
 QUICK = ("fields", "query", "stats", "label trimap", "crops photos")
 """Verbs that every run of the tests looks at."""
 NAMES = {"image": "a.tif", "scores": "s.tif", "table": "t.parquet"} | {
     "units": "u.gpkg", "polygons": "p.gpkg", "maps": "maps", "year": "y",
     "photos": "photos", "measured": "measured",
+    "ortho": "ortho.tif", "places": "plots.gpkg",
 }  # fmt: skip
 
 
@@ -117,7 +124,7 @@ def laid(words, inputs, here):
     for word in words.split():
         name, slash, rest = word.partition("/")
         if name in NAMES:
-            there, source = here / NAMES[name], inputs[name]
+            there, source = here / NAMES[name], inputs["plots" if name == "places" else name]
             if not there.exists():
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, there)
         given.append(f"{NAMES.get(name, name)}{slash}{rest}")
@@ -194,6 +201,40 @@ def test_no_verb_makes_a_result_of_two_files(number, inputs, tmp_path, monkeypat
     path.write_bytes(content)
     done = run_here(*given)
     assert done.returncode == 0, done.stderr
+
+
+WALKED = {
+    "composite": ("composite area.geojson 2024 -o out.tif", 0,
+                  "selion.pipeline.composites.write_composite"),
+    "train": ("train --from-review {reviewed} -o out", 2, "selion.reports.training_run.run"),
+}  # fmt: skip
+"""Verbs whose work is long: words, the mode that they are of, and who does the work."""
+
+
+@pytest.mark.parametrize("verb", ["composite", pytest.param("train", marks=pytest.mark.slow)])
+def test_what_long_work_reads_is_looked_at_too(verb, inputs, tmp_path, monkeypatch):
+    words, number, worker = WALKED[verb]
+    mode = MODES[verb][number]
+    walk = Walk(tmp_path, inputs, monkeypatch)
+    here = tmp_path / "here"
+    here.mkdir()
+    read = here / "area.geojson"
+    read.write_text(AREA_FILE)
+    if verb == "train":
+        shutil.copytree(inputs["reviewed"].parent, here / "year")
+        read = here / "year" / inputs["reviewed"].name
+        words = words.replace("{reviewed}", f"year/{read.name}")
+        read = file_of(read)
+    answers = dict(mode.answers)
+    usual = answers[worker]
+
+    def work(*args, **kwargs):
+        again(read)
+        return usual(*args, **kwargs) if callable(usual) else usual
+
+    done = walk.run(replace(mode, answers=answers | {worker: work}), words, where=here)
+    assert (done.code, "was changed while it was being read" in done.printed[1]) == (2, True), done
+    assert walk.run(mode, f"{words} --force", where=here).code == 0
 
 
 def test_an_answer_that_is_only_printed_is_taken_back_in_a_sentence(inputs, tmp_path, during):

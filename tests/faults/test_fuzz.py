@@ -6,21 +6,24 @@ What the long runs found stays below, each as the smallest input that did it.
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from safetensors.numpy import save_file
 
 from option_inputs import table_of
 from selion import errors, fields, store
 from selion.closerange.journal import LINES, PhotoJournal, stamp_of
 from selion.closerange.measure import Measured
-from selion.country.job_tables import finished_jobs
+from selion.country.job_tables import finished_jobs, read_job
 from selion.data.photos import PhotoFile
 from selion.data.values import read_array
 from selion.errors import BadInput, SelionError, UnreadableFile
@@ -33,11 +36,13 @@ from selion.models.language.gguf import GgufFile
 from selion.raster import image_gsd
 from selion.store.markup import parsed_xml
 from selion.store.vectors import decoded, readable_shapes
+from selion.training.checkpoint import load_state
 from selion.training.reading import read_recipe
 from stac_items import item
 
 QUICK = ("array", "journal", "zarr", "stac")
 POINT = shapely.to_wkb(shapely.Point(0, 0))
+BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 ROOT = Path(__file__).parents[2]
 
 
@@ -221,6 +226,18 @@ def test_a_plan_names_jobs_of_its_own(names, tmp_path):
         finished_jobs(tmp_path)
 
 
+@pytest.mark.parametrize("far", [1e308, -91.5])
+def test_a_job_that_answers_for_land_beyond_the_globe_is_no_job(far, tmp_path):
+    """GEOS called its outline valid, and then could not reckon with it."""
+    ring = [[12, 50], [12.1, 50], [12.1, far], [12, 50]]
+    there = {"type": "Polygon", "coordinates": [[[12, 50], [12.1, 50], [12, 50.1], [12, 50]]]}
+    core = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "geometry": there, "properties": {"core": core}}
+    (tmp_path / "area.geojson").write_text(json.dumps(feature))
+    with pytest.raises(UnreadableFile, match="beyond the globe"):
+        read_job(tmp_path / "area.geojson")
+
+
 def test_arrays_that_announce_too_much_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
     data = (tmp_path / "x.npy").read_bytes()
@@ -307,11 +324,11 @@ def test_entities_are_refused_in_whatever_encoding(encoding):
     assert parsed_xml(mark + "<a>é</a>".encode(encoding), "x.xml").text == "é"
 
 
-def cube_saying(path, changes):
+def cube_saying(path, changes, value=0):
     """Write a cube, and say something else of it."""
     grid = GeoBox((8, 8), Affine(10, 0, 5e5, 0, -10, 5.5e6), "EPSG:32633")
     with store.create_cube(path, grid, ("a",), np.uint8, chunk=8, shard=8) as sink:
-        sink.write(whole(grid), np.zeros((1, 8, 8), np.uint8))
+        sink.write(whole(grid), np.full((1, 8, 8), value, np.uint8))
     said = json.loads((path / "zarr.json").read_text())
     said["attributes"] |= changes.pop("attributes", {})
     (path / "zarr.json").write_text(json.dumps(said | changes))
@@ -338,9 +355,8 @@ def test_a_cube_that_announces_too_much(shape, tmp_path):
 def test_a_chunk_that_memory_cannot_hold(tmp_path):
     edge = 2**30
     chunks = {"name": "regular", "configuration": {"chunk_shape": [1, edge, edge]}}
-    codec = {"name": "bytes", "configuration": {"endian": "little"}}
     path = cube_saying(
-        tmp_path / "x.zarr", {"shape": [1, edge, edge], "chunk_grid": chunks, "codecs": [codec]}
+        tmp_path / "x.zarr", {"shape": [1, edge, edge], "chunk_grid": chunks, "codecs": [BYTES]}
     )
     with pytest.raises(BadInput, match=r"and reading one takes about 1152921504\.6 GB of memory"):
         store.open_raster(path)
@@ -354,3 +370,65 @@ def test_a_shard_of_empty_chunks_is_a_sentence(tmp_path):
     (path / "zarr.json").write_text(json.dumps(said))
     with pytest.raises(UnreadableFile, match="cannot be opened as a Zarr"):
         store.open_raster(path)
+
+
+def test_a_system_whose_name_is_no_text_is_a_sentence(tmp_path):
+    """The citation of a GeoTIFF's system in Latin-1; as old programs write it."""
+    path = tmp_path / "x.tif"
+    wkt = 'LOCAL_CS["Grundst\u00fcck",UNIT["metre",1]]'
+    place = Affine(10, 0, 0, 0, -10, 0)
+    shape = {"width": 8, "height": 8, "count": 1, "dtype": "uint8", "transform": place}
+    with rasterio.open(path, "w", driver="GTiff", crs=wkt, **shape) as made:
+        made.write(np.zeros((1, 8, 8), np.uint8))
+    found = path.read_bytes()
+    assert "\u00fc".encode() in found
+    path.write_bytes(found.replace("\u00fc".encode(), b"\xfc\xfc"))
+    with pytest.raises(UnreadableFile, match="cannot be opened as a raster"):
+        store.open_raster(path)
+
+
+def read_whole(path):
+    source = store.open_raster(path)
+    return source.read(whole(source.grid))
+
+
+def test_a_name_in_a_vrt_longer_than_any_file_is_a_sentence(tmp_path):
+    path = tmp_path / "x.vrt"
+    path.write_text(
+        '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="Byte" band="1">'
+        f'<SimpleSource><SourceFilename relativeToVRT="1">{"a" * 5000}</SourceFilename>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(UnreadableFile):
+        read_whole(path)
+
+
+def test_a_product_zipped_for_a_program_of_the_future_is_a_sentence(tmp_path):
+    path = tmp_path / "S2A_MSIL2A_20230803T101031_N0509_R022_T32TQT.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("x.SAFE/MTD_MSIL2A.xml", "<a/>")
+    found = bytearray(path.read_bytes())
+    found[found.index(b"PK\x01\x02") + 6] = 227  # the version that is needed to read it, in tenths
+    path.write_bytes(found)
+    with pytest.raises(UnreadableFile, match="cannot be read as an archive"):
+        store.open_raster(path)
+
+
+@pytest.mark.parametrize(
+    "inner", [{"codecs": [{"name": "crc32c"}, BYTES]}, {"chunk_shape": [1, 8, 0]}]
+)
+def test_a_cube_whose_shards_are_none_is_a_sentence(inner, tmp_path):
+    path = cube_saying(tmp_path / "x.zarr", {}, value=7)
+    said = json.loads((path / "zarr.json").read_text())
+    said["codecs"][0]["configuration"] |= inner
+    (path / "zarr.json").write_text(json.dumps(said))
+    with pytest.raises(UnreadableFile):
+        read_whole(path)
+
+
+@pytest.mark.parametrize("said", ["1e9", "[]", "null", "[" * 100_000])
+def test_a_checkpoint_that_says_no_facts_of_itself_is_a_sentence(said, tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_file({"a": np.ones(2, np.float32)}, path, {"selion": said})
+    with pytest.raises(UnreadableFile, match="start the run in another folder"):
+        load_state(path)

@@ -18,7 +18,7 @@ from shapely.geometry import mapping, shape
 
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.imagery.area import read_area
-from selion.imagery.globe import boxes_of, cut, unwrap
+from selion.imagery.globe import boxes_of, cut, square_kilometres, unwrap
 
 # affine 3 through odc-geo
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -509,3 +509,16 @@ def test_wrong_crs(tmp_path):
     frame(shapely.box(5e9, 5e9, 6e9, 5.1e9), crs="EPSG:32633").to_file(tmp_path / "far.gpkg")
     with pytest.raises(BadInput, match="nowhere on the globe"):
         read_area(tmp_path / "far.gpkg")
+
+
+def test_many_areas_are_measured_by_one_projection(monkeypatch):
+    """A plan of 20,000 jobs measures 40,000 areas; to make the projection took most of its time."""
+    made, usual = [], Transformer.from_crs
+    monkeypatch.setattr(Transformer, "from_crs", lambda *a, **k: made.append(a) or usual(*a, **k))
+    boxes = [shapely.box(10, y, 11, y + 1) for y in range(-60, 60, 20)]
+    areas = [square_kilometres(box) for box in boxes]
+    geod = Geod(ellps="WGS84")
+    for box, km2 in zip(boxes, areas, strict=True):  # by geodesics, of which a parallel is none
+        told = abs(geod.geometry_area_perimeter(shapely.segmentize(box, 0.01))[0]) / 1e6
+        assert km2 == pytest.approx(told, rel=1e-6)
+    assert len(made) <= 1

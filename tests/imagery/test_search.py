@@ -12,6 +12,7 @@ import pystac
 import pytest
 
 from selion.errors import BadInput, NoScenes, SearchFailed
+from selion.imagery import catalogue
 from selion.imagery.area import read_area
 from selion.imagery.items import BrokenItem, scene_from_dict, scene_of, scene_to_dict
 from selion.imagery.providers import find_provider
@@ -539,6 +540,14 @@ def test_half_an_answer_that_is_said_to_be_whole_is_asked_for_again(server):
     server.inject("/search", times=None, body='{"type": "FeatureCollection", "feat')
     with pytest.raises(SearchFailed, match="no STAC catalogue"):
         search(server)
+
+
+def test_what_a_network_refuses_is_said_in_words():
+    """Sentences of the libraries named hosts, ports and classes, cut off after 200 characters."""
+    unknown = OSError("HTTPSConnectionPool(host='x', port=443): NameResolutionError(...)")
+    assert catalogue._short(unknown) == "its name is not found, as without a network"
+    assert catalogue._short(OSError("Connection refused")) == "no connection can be made"
+    assert catalogue._short(ValueError("no JSON")) == "no JSON"
 
 
 def test_slow_server(server):

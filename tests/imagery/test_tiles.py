@@ -322,6 +322,44 @@ def test_dead_server_is_given_up_before_all_are_tried(folder, scenes):
         plan_tiles(area, (A, B), many, SIGNERS, OPTIONS)
 
 
+def served(one, number, day, server):
+    """A scene of a server with a name and a day of its own."""
+    time = datetime.combine(day, one.time.timetz())
+    return replace(at(one, server), id=f"S2_{number}", time=time)
+
+
+def test_most_of_a_season_that_is_not_answered_is_no_season_without_scenes(folder, scenes):
+    """Of four of the later season three lie on a server that is dead; of four, two are let go."""
+    area = box(grid_at(0), 1000, 1000, 5000, 4000)
+    with StacServer(folder=folder) as gone:
+        lost = [served(scenes[0], k, date(2024, 9, 5), gone) for k in range(3)]
+    with StacServer(folder=folder) as server:
+        known = [served(scenes[0], 9 + k, date(2024, 9, 5), server) for k in range(2)]
+        early = served(scenes[0], 20, date(2024, 4, 5), server)
+        with pytest.raises(
+            FetchFailed, match="3 of the 4 scenes of tile 33UXP in window_b were not answered"
+        ):
+            plan_tiles(area, (A, B), [early, *lost, known[0]], SIGNERS, OPTIONS)
+        plans = plan_tiles(area, (A, B), [early, *lost[:2], *known], SIGNERS, OPTIONS)
+        assert "Scene S2_0 was left out" in plans[1].notes[0]
+
+
+def test_a_server_that_went_away_midway_is_told_from_scenes_that_are_gone(
+    folder, scenes, monkeypatch
+):
+    """What is not there (404) is left out, where what was there before still is."""
+    area = box(grid_at(0), 1000, 1000, 5000, 4000)
+    with StacServer(folder=folder) as server:
+        here = served(scenes[0], 1, date(2024, 4, 5), server)
+        lost = served(scenes[0], 2, date(2024, 4, 6), server)
+        lost = replace(lost, hrefs={band: f"{href}x" for band, href in lost.hrefs.items()})
+        plans = plan_tiles(area, (A, B), [here, lost], SIGNERS, OPTIONS)
+        assert "it is not there (HTTP 404)" in plans[0].notes[0]
+        monkeypatch.setattr("selion.imagery.reading.store.ask_status", lambda *_: 404)
+        with pytest.raises(FetchFailed, match="answered for S2_1 before, but does not now"):
+            plan_tiles(area, (A, B), [here, lost], SIGNERS, OPTIONS)
+
+
 def test_season_without_scenes_is_a_note(scenes):
     a, b = plan_tiles(box(grid_at(0), 1000, 1000, 5000, 4000), (A, B), scenes[:4], SIGNERS, OPTIONS)
     assert a.scenes

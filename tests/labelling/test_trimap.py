@@ -129,6 +129,7 @@ def test_the_command_line(tmp_path, capsys):
 
 torch = pytest.importorskip("torch")
 from selion.models.mask2former.network import SetAnswer  # noqa: E402
+from selion.models.referring.network import ReferringAnswer  # noqa: E402
 from selion.training.criterion import RAW, make_loss  # noqa: E402
 from selion.training.losses import LOSSES  # noqa: E402
 from selion.training.recipe import Loss  # noqa: E402
@@ -152,12 +153,14 @@ def answer(kind, seed, shape):
             "boundary": draw(1, 1, height, width),
             "distance": draw(1, 1, height, width),
         }
+    if kind == "referring":  # of two phrases, at the truth's own resolution
+        return ReferringAnswer(draw(1, 2, 2, height, width), draw(1, 2, 2, 4, 4), draw(1, 2, 2))
     return draw(1, 3, height, width)
 
 
 def pixel_parts(said):
     """Return the tensors of an answer that have pixels."""
-    if isinstance(said, SetAnswer):
+    if isinstance(said, SetAnswer | ReferringAnswer):
         return [said.masks]
     return list(said.values()) if isinstance(said, dict) else [said]
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selion.classes import FTW3, IGNORE
+from selion.classes import ALU, FTW3, IGNORE
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.metrics import confusion, mean_dice, pixel_scores
 
@@ -94,6 +94,31 @@ def test_mean_dice_readings_pay_constants_differently():
     assert mean_dice(truth, field, 2, "truth", smooth=1) == pytest.approx(
         ((2 * 70 + 1) / 171 + 1 / 31) / 2
     )
+
+
+def test_one_stray_pixel_of_an_absent_class_costs_little_and_the_background_is_no_class():
+    """64 x 64: half background, half field; one pixel of it is called a tree (by hand)."""
+    truth = np.zeros((64, 64), np.uint8)
+    truth[:, 32:] = 1
+    stray = truth.copy()
+    stray[5, 40] = 2
+    assert mean_dice(truth, truth, ALU) - mean_dice(truth, stray, ALU) > 0.16
+    field, share = (2 * 2047 + 1) / (2048 + 2047 + 1), 1 / 40.96
+    found = mean_dice(truth, stray, ALU, "foreground")
+    assert found == pytest.approx((field + share / 2) / (1 + share))
+    assert found > 0.98
+    assert mean_dice(truth, truth, ALU, "foreground") == 1.0
+    # background that is called field shows in the field: 2048 right of 4096
+    all_field = np.ones_like(truth)
+    assert mean_dice(truth, all_field, ALU, "foreground") == pytest.approx(4097 / 6145)
+    assert mean_dice(truth, all_field, ALU, "paper") == pytest.approx((4097 / 6145 + 4) / 5)
+    nothing = np.zeros_like(truth)
+    assert mean_dice(nothing, nothing, ALU, "foreground") == 1.0
+    assert mean_dice(nothing, all_field, ALU, "foreground") < 1e-3
+    # a fifth of the patch said to be trees that are not there: a class more, and lost
+    wrong = truth.copy()
+    wrong[:26, 32:] = 2
+    assert mean_dice(truth, wrong, ALU, "foreground") < 0.4
 
 
 def test_bad_input_is_refused():

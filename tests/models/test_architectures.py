@@ -16,6 +16,7 @@ from selion.models.architectures import FAMILIES, check_window, find_family
 from selion.segmenter import InputSpec, Scaling, View
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
+from referring_toys import REFERRING  # noqa: E402
 from selion.models.blank import build_blank, build_meta  # noqa: E402
 from selion.models.export import export  # noqa: E402
 
@@ -25,6 +26,7 @@ BANDS = tuple(
     for band in ("red", "green", "blue", "nir")
 )
 TINY_VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 2}
+TINY_REFERRING = {"phrases": ["field", "its edge"], **REFERRING}
 TINY = {
     "unet": {"encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [16, 8, 8]},
     "unet_r": {"encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [8, 8, 16]},
@@ -66,6 +68,16 @@ TINY = {
         "encoder_layers": 1,
     },
     "vit-adapter": {"encoder": "vit_tiny_patch16_224", "hidden": 16, **TINY_VIT},
+    "lavt": TINY_REFERRING,
+    "gres": {
+        **TINY_REFERRING,
+        "hidden": 32,
+        "regions": 4,
+        "layers": 1,
+        "encoder_layers": 1,
+        "heads": 2,
+        "feedforward": 32,
+    },
     "sam": {"size": "test", "image_size": 64},
     "sam2": {"size": "test", "image_size": 64},
 }

@@ -15,14 +15,25 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from landscape_scenes import drawn_instead, told
 from selion.classes import CROP, FTW3, ClassScheme
 from selion.cli.main import cli
 from selion.data import load_dataset
-from selion.papers import photo_stand_ins, photographs, quick, request
+from selion.papers import (
+    landscape_stand_ins,
+    landscapes,
+    photo_stand_ins,
+    photographs,
+    quick,
+    request,
+)
+from selion.papers.landscape_stand_ins import make_holdings
 from selion.papers.results import FoundModel
 from selion.papers.speed import SpeedOptions
 from selion.segmenter import InputSpec, Scaling, as_model
+from selion.simulation import holdings
 from selion.simulation.chips import ChipOptions, write_chips
+from selion.simulation.holdings import HoldingOptions
 from selion.simulation.photographs import PhotographOptions, write_photographs
 
 REPO = Path(__file__).resolve().parents[2]
@@ -36,6 +47,7 @@ VERBS = [line for line in COMMANDS if line.startswith("selion ")]
 SCRIPTS = [line for line in COMMANDS if line.startswith("python runs/")]
 SMALL = ChipOptions(("austria", "denmark", "kenya"), (1, 0, 1), 64)
 PHOTOS = PhotographOptions(labelled=1, unlabelled=1, test=1, shape=(64, 64))
+HOLDINGS = HoldingOptions((1, 1, 1))
 SAID = "stand-in, not the paper's model: a test's"
 
 
@@ -119,6 +131,11 @@ def desk(tmp_path_factory):
         quick.make_maps(FoundModel(desk / "my-model"), chips, desk / "maps")
     (desk / "maps" / "austria.parquet").rename(desk / "maps" / "rwanda-2023.parquet")
     (desk / "maps" / "austria.geojson").rename(desk / "maps" / "rwanda.geojson")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(holdings, "simulate_holding", drawn_instead)
+        make_holdings(desk / "images", HOLDINGS)
+    made(desk / "RUNS" / "sft-4b", "sft-4b")
+    made(desk / "RUNS" / "vietnam" / "grpo-4b", "grpo-4b")
     (desk / "census.csv").write_text("country,fields,area_ha\nrwanda,50,20.5\ndenmark,9,\n")
     return desk
 
@@ -131,12 +148,20 @@ def tiny(monkeypatch, desk):
         one = folder / "one" if (folder / "one").is_dir() else made(folder / "one", "one")
         return {model.key: FoundModel(one, SAID) for model in models}
 
-    for name in ("run", "figures", "quick"):
+    def landscape_models(keys, sample, trained, folder, **_):
+        one = made(folder / trained, "one")
+        return {key: FoundModel(one, SAID) for key in keys if key in landscape_stand_ins.TEXT}
+
+    for name in ("run", "figures", "quick", "landscape_cost"):
         monkeypatch.setattr(f"selion.papers.{name}.load_model", load)
     monkeypatch.setattr(photographs, "load_model", load_greens)
     monkeypatch.setattr(photo_stand_ins, "PhotographOptions", lambda: PHOTOS)
     monkeypatch.setattr(photo_stand_ins, "make_photo_stand_ins", stand_ins)
     monkeypatch.setattr(quick, "SAMPLE", SMALL)
+    monkeypatch.setattr(holdings, "simulate_holding", drawn_instead)
+    monkeypatch.setattr(landscape_stand_ins, "HoldingOptions", lambda: HOLDINGS)
+    monkeypatch.setattr(landscape_stand_ins, "make_landscape_stand_ins", landscape_models)
+    monkeypatch.setattr(landscapes, "load_refined", lambda name, *_a, **_k: told(name))
     monkeypatch.setattr(request, "make_stand_ins", stand_ins)
     monkeypatch.setattr(
         request, "SpeedOptions", lambda **given: SpeedOptions(**given | {"seconds": 0.01})

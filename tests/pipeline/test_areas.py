@@ -2,12 +2,15 @@
 and gone on; and what cannot be done is said.
 """
 
+import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +21,10 @@ from selion import fields, imagery, store
 from selion.cli.main import main
 from selion.errors import BadInput, NoScenes, OutputExists, SearchFailed, UnreadableFile
 from selion.grid import whole
-from selion.pipeline import areas, composites, maps, run
+from selion.pipeline import areas, composites, maps, run, searching
 from selion.simulation.archive import simulate_archive
+from selion.store.manifest import manifest_of, read_manifest
+from selion.verification import verify as selion_verify
 from stac_server import StacServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -77,16 +82,53 @@ def refused(done, *words):
         assert word.lower() in errors[0].lower(), errors[0]
 
 
-def test_a_composite_in_one_call_is_that_of_the_verb(archive, options, mosaic, tmp_path):
-    image = run.composite(
-        dict(archive.area), tmp_path / "valley.zarr", year=2024, area_options=options
-    )
+@pytest.fixture(scope="module")
+def called(archive, options):
+    """The composite of a call, beside the archive."""
+    path = archive.folder.parent / "valley.zarr"
+    run.composite(dict(archive.area), path, year=2024, area_options=options)
+    return path
+
+
+def test_a_composite_in_one_call_is_that_of_the_verb(archive, options, mosaic, called):
+    image = store.open_raster(called)
     same = store.open_raster(mosaic.path)
     assert (image.grid, image.bands) == (same.grid, same.bands)
     roi = (slice(0, 64), slice(0, 64))
     assert np.array_equal(image.read(roi).values, same.read(roi).values, equal_nan=True)
     with pytest.raises(OutputExists):
-        run.composite(dict(archive.area), tmp_path / "valley.zarr", year=2024, area_options=options)
+        run.composite(dict(archive.area), called, year=2024, area_options=options)
+
+
+def test_every_scene_of_a_composite_is_an_input_with_its_sum(archive, called, survey):
+    inputs = read_manifest(manifest_of(called)).inputs
+    known = {one.path: one.sha256 for one in inputs if one.kind == "file"}
+    home = archive.folder.parent
+    files = {
+        Path(asset["href"]): name
+        for item in archive.items_at(str(archive.folder))
+        for name, asset in item["assets"].items()
+    }
+    chosen = {scene.id for plan in survey.plans for scene in plan.scenes}
+    assert len(known) == 5 * len(chosen)  # four bands and the mask
+    for place, told in known.items():
+        assert (home / place) in files
+        assert hashlib.sha256((home / place).read_bytes()).hexdigest() == told
+
+
+def test_a_scene_that_is_gone_or_another_is_named(called, tmp_path):
+    shutil.copytree(called.parent, tmp_path / "home")
+    gone, other = [one for one in read_manifest(manifest_of(called)).inputs if one.path][:2]
+    (tmp_path / "home" / gone.path).unlink()
+    content = bytearray((tmp_path / "home" / other.path).read_bytes())
+    content[len(content) // 2] ^= 4
+    (tmp_path / "home" / other.path).write_bytes(content)
+    found = selion_verify(tmp_path / "home" / called.name)
+    assert found.holds  # the composite is what it was
+    said = "\n".join(next(one.said for one in found.checks if one.name == "repeatable"))
+    assert f"The input {gone.name} is not there any more" in said
+    assert f"The input {other.name} is another one than when the result was made" in said
+    assert said.count("The input S2A") == 2
 
 
 def test_the_survey_says_what_is_taken_and_why(survey, archive):
@@ -490,10 +532,10 @@ def test_a_dry_composite_leaves_nothing_and_speaks_json(archive, tmp_path):
 
 def test_a_calendar_is_asked_from_west_to_east():
     wide = imagery.read_area((10.0, 45.5, 14.0, 46.0))
-    places = areas._places(wide, across=True)
+    places = searching.places(wide, 0.0, across=True)
     assert {lon for lon, _ in places} >= {10.0, 14.0}
-    assert np.diff(sorted({lon for lon, _ in places})).max() <= areas.STEP
-    assert len({lon for lon, _ in areas._places(wide, across=False)}) == 1
+    assert np.diff(sorted({lon for lon, _ in places})).max() <= searching.STEP
+    assert len({lon for lon, _ in searching.places(wide, 0.0, across=False)}) == 1
     part = wide.within(imagery.read_area((9.0, 45.0, 10.5, 47.0)))
     assert part.boxes[0] == pytest.approx((10.0, 45.5, 10.5, 46.0))
     assert wide.within(imagery.read_area((0.0, 0.0, 1.0, 1.0))) is None

@@ -11,6 +11,7 @@ import xarray as xr
 import selion
 from selion import progress
 from selion.cli.main import main
+from selion.errors import BadInput
 from selion.grid import whole
 from selion.imagery import read_area
 from selion.simulation.landscape import simulate
@@ -66,6 +67,9 @@ def test_what_cannot_be_meant_is_refused(image, monkeypatch):
         selion.map_fields(np.zeros((8, 9, 9)), year=2024)
     with pytest.raises(selion.SelionError, match="give out="):
         selion.map_fields((11.0, 48.0, 11.1, 48.1), year=2024)
+    farms = geopandas.GeoDataFrame(geometry=[shapely.box(11, 48, 11.1, 48.1)] * 2, crs=4326)
+    with pytest.raises(BadInput, match=r"^a table of 2 polygons is an area, .*year=2024"):
+        selion.map_fields(farms)
     monkeypatch.setattr("selion.pipeline.run.MOST_PIXELS", 10)
     with pytest.raises(selion.SelionError, match="give out="):
         selion.map_fields(image)

@@ -19,6 +19,7 @@ CHANGES = {
     "--method components": {"method": "components"},
     "--vote": {"instances": InstanceOptions(smoothing=0.0)},
     "--scores": {"scores": "a.tif"},
+    "--consistency": {"consistency": "a.tif"},
     "--runner": {"runner": RunnerOptions("processes")},
 }
 

@@ -158,3 +158,12 @@ def test_legacy_cards_mind():
     cards = [card for card in list_models() if "order of the two seasons: harvest" in card.notes]
     assert cards
     assert not any(card.inputs.any_order for card in cards)
+
+
+def test_bands_that_are_called_as_those_that_are_used_are_told():
+    """Of sixteen bands, two images one after the other, the first eight were taken silently."""
+    indexes, note = choose_bands((*A_B, *A_B), A_B)
+    assert indexes == tuple(range(8))
+    assert "8 bands more" in note
+    assert "9,10,11,12,13,14,15,16" in note
+    assert choose_bands((*A_B, "B12", "x"), A_B) == (tuple(range(8)), "")

@@ -16,8 +16,8 @@ from PIL import Image
 from review_scenes import CELL, Hand, open_log, write_map
 from selion import review, store
 from selion.cli.main import cli
+from selion.data import mask_runs as masks
 from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
-from selion.review import masks
 from selion.review.annotations import PixelFrame, picture_at
 from selion.review.exchange import FORMS, NAMES, read_annotations
 

@@ -294,6 +294,21 @@ def test_no_table_breaks_the_reading_of_actions(table):
     assert 10 < len(said) < 2000
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("2026-11-24~08:20:46.147Z", "2026-11-24T08:20:46.147Z"),
+        ("2026-W48-2T08:20", "2026-11-24T08:20:00.000Z"),
+        ("2026-11-24T08:20:46,147+01:00:30", "2026-11-24T07:20:16.147Z"),
+        ("2026-11-24T08:20:46Z", "2026-11-24T08:20:46Z"),
+    ],
+)
+def test_a_time_in_another_spelling_is_one_that_everybody_reads(said, wanted):
+    line = {"id": "1", "kind": "accept", "on": {"f1": 0}, "person": "Ana", "time": said}
+    action = parse_line(json.dumps(line).encode())
+    assert action.time == wanted
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=80))
 def test_no_line_breaks_the_log(line):

@@ -3,11 +3,14 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pystac
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from selion import fields, store
@@ -31,8 +34,9 @@ from selion.simulation.archive.footprint import cut
 from selion.simulation.archive.layouts import NUMBERS
 from selion.simulation.archive.passes import default_seasons, draw_days, parse_baseline
 from selion.simulation.archive.tiling import TileLattice, corner_of, zones_of
-from selion.simulation.archive.truths import reflect
-from selion.simulation.archive.world import area_points
+from selion.simulation.archive.truths import reflect, write_world
+from selion.simulation.archive.world import area_points, equal_area, make_world
+from selion.simulation.landscape import simulate
 
 SMALL = {"tile_px": 96, "n_dates": 2}
 ONE = {**SMALL, "size_km": 0.3}
@@ -775,3 +779,18 @@ def test_an_archive_is_replaced_by_force_only(tmp_path):
     assert (tmp_path / "a" / "precious").exists()
     simulate_archive(tmp_path / "a", tile_px=48, n_dates=1, size_km=0.2, force=True)
     assert not (tmp_path / "a" / "precious").exists()
+
+
+def test_a_year_later_is_the_same_countryside_with_planted_changes(tmp_path):
+    grid = GeoBox((72, 96), Affine(10, 0, -480, 0, -10, 360), equal_area((12.0, 50.0)))
+    first, later = (
+        make_world(grid, ArchiveOptions(seed=3, changed=changed)) for changed in (False, True)
+    )
+    origin = grid.transform * (0, 0)
+    scene = simulate(3, (72, 96), 10.0, "europe", crs=str(grid.crs), origin=origin, years=2)
+    assert (first.landscape.image.values == scene.image.values).all()
+    assert (later.landscape.image.values == scene.next_year.image.values).all()
+    assert first.changes is None
+    write_world(tmp_path, later, ("window_a", "window_b"), ArchiveOptions(seed=3))
+    table = pd.read_csv(tmp_path / "changes.csv")
+    pd.testing.assert_frame_equal(table, scene.changes, check_dtype=False)

@@ -4,6 +4,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -272,3 +273,17 @@ def test_files_are_written_where_there_are_no_locks(tmp_path, monkeypatch):
     monkeypatch.setattr("selion.store.lock.fcntl.flock", flock)
     write_text(tmp_path / "x.txt", "x")
     assert (tmp_path / "x.txt").read_text() == "x"
+
+
+def filled_after_it_was_taken(out):
+    with atomic_folder(out) as folder:
+        (folder / "a.txt").write_text("first")
+        shutil.rmtree(folder.parent)
+        write_text(folder / "b.txt", "second")  # which makes the folder anew
+
+
+def test_a_folder_that_is_taken_while_it_is_filled_is_not_half_there(tmp_path):
+    """Only what was written since would have come to its name, with exit code 0."""
+    with pytest.raises(OutputFailed, match="was removed while it was written"):
+        filled_after_it_was_taken(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from predict_toys import Toy
+from selion.cli import watching
 from selion.cli.running import placed
 from selion.errors import BadInput, FetchFailed, OutputExists, OutputFailed
 from selion.grid import whole
@@ -207,6 +208,48 @@ def test_one_command_at_a_time_writes_an_object(store, folder):
     assert place.names() == {"a.tif": 3}
 
 
+def sent(folder, key, *, dies=False, force=False):
+    """Send an output as the command of a key does."""
+
+    def act(out):
+        with placed(out, None, force=force) as place:
+            place.out.write_bytes(b"one")
+            place.publish(RunReport())
+        told = far_lease._read(ObjectFolder(folder).get(".a.tif.lease"))
+        assert ("sends" in told) is not force
+        if dies:
+            raise KeyboardInterrupt
+
+    watching.sending(act, ("map", []), {"out": f"{folder}/a.tif"}, key)
+
+
+def test_a_command_that_died_before_its_manifest_was_sent_goes_on(store, folder):
+    """It said that its own output exists already."""
+    place = ObjectFolder(folder)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            sent(folder, "this one", dies=True)
+        with pytest.raises(OutputExists):
+            sent(folder, "another one")
+    sent(folder, "this one")
+    assert place.names() == {"a.tif": 3}
+    with pytest.raises(OutputExists):
+        sent(folder, "this one")
+    lease_of(folder, until=time.time() - 1, sends="this one")  # as kill -9 leaves it
+    sent(folder, "this one")
+    lease_of(folder, sends="this one")
+    with pytest.raises(BadInput, match="is being written by another command"):
+        sent(folder, "this one")
+    lease_of(folder, until=time.time() - 1)
+    with pytest.raises(OutputExists):
+        sent(folder, "this one")
+    with pytest.raises(KeyboardInterrupt):
+        sent(folder, "this one", dies=True, force=True)
+    with pytest.raises(OutputExists):  # it may be an older one: what was to be replaced
+        sent(folder, "this one")
+    assert place.names() == {"a.tif": 3}
+
+
 def test_whoever_died_here_or_is_late_elsewhere_is_taken_over(store, folder):
     lease_of(folder)
     said = r"the name is free in (8\d|90) s, or once .a.tif.lease beside it is deleted\."
@@ -328,3 +371,75 @@ def test_a_run_on_a_store_that_fails_comes_to_the_same_bytes(store, folder, tmp_
         assert ObjectFolder(folder).get(name) == (tmp_path / name).read_bytes()
     assert store.asked["503"] >= 4
     assert store.asked["lost"] == 2
+
+
+@pytest.fixture
+def simple(store, folder, monkeypatch):
+    """A folder on a store that knows no conditions, as some that speak S3."""
+    monkeypatch.setattr(object_store, "_warned", set())
+    store.fault("PUT", "/", "simple", 1000)
+    return folder
+
+
+def write_one(folder):
+    with placed(f"{folder}/a.tif", None, force=False) as place:
+        place.out.write_bytes(b"one")
+        place.publish(RunReport())
+
+
+def test_a_store_without_conditions_is_written_with_a_warning(simple):
+    """It was said to check the address and the credentials."""
+    with pytest.warns(UserWarning, match="cannot refuse what two commands write at once") as told:
+        write_one(simple)
+    assert len(told) == 1
+    assert ObjectFolder(simple).names() == {"a.tif": 3}
+    with pytest.raises(OutputExists), placed(f"{simple}/a.tif", None, force=False):
+        raise AssertionError("it is there")
+
+
+@pytest.mark.filterwarnings("ignore:.*what two commands write at once")
+def test_what_lies_on_a_store_without_conditions_is_looked_at_first(simple):
+    """So whoever comes a moment later is still told, and a late one is taken over."""
+    place = ObjectFolder(simple)
+    assert place.put("a", b"1")
+    assert not place.put("a", b"2")
+    _, about = place.get_range("a", 0, 9)
+    assert place.put_over("a", b"3", about)
+    assert not place.put_over("a", b"4", about)
+    assert place.get("a") == b"3"
+    lease_of(simple)
+    with (
+        pytest.raises(BadInput, match="is being written by another command"),
+        far_leased(ObjectFolder(simple), "a.tif"),
+    ):
+        raise AssertionError("two write it")
+    lease_of(simple, until=time.time() - 1)
+    with far_leased(ObjectFolder(simple), "a.tif") as lease:
+        lease.check()
+    assert not place.has(".a.tif.lease")
+
+
+class Cutting:
+    """A store that sends half of what it holds, so many times."""
+
+    def __init__(self, times):
+        self.times, self.held = times, b""
+
+    def put(self, _name, body):
+        self.held = body
+        return True
+
+    def get(self, _name):
+        self.times -= 1
+        return self.held[: len(self.held) // 2] if self.times >= 0 else self.held
+
+
+@pytest.mark.parametrize(("times", "lost"), [(0, False), (2, False), (3, True)])
+def test_half_an_answer_is_no_other_command_that_took_over(times, lost):
+    lease = FarLease(Cutting(times), "a.tif")
+    lease.take()
+    if lost:
+        with pytest.raises(OutputFailed, match="by another command now"):
+            lease.check()
+    else:
+        lease.check()

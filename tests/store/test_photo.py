@@ -184,3 +184,14 @@ def test_folder_of_photos_keeps_its_files(tmp_path):
     Image.fromarray(picture()).save(tmp_path / "a.jpg")
     all_of(tmp_path / "a.jpg")
     assert [entry.name for entry in Path(tmp_path).iterdir()] == ["a.jpg"]
+
+
+def test_a_photograph_that_memory_cannot_hold_is_a_sentence(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    with pytest.raises(UnreadableFile, match="takes more memory to be decoded than there is"):
+        open_raster(tmp_path / "a.png")

@@ -12,7 +12,7 @@ import rasterio
 from product_toys import in_tar, packed, write_landsat, write_planet, write_raster, write_safe
 from selion.errors import UnreadableFile
 from selion.grid import whole
-from selion.store import fingerprint, open_raster
+from selion.store import fingerprint, known_image, open_raster
 
 NUMBERS = np.arange(4 * 40 * 50, dtype=np.uint16).reshape(4, 40, 50) + 1200
 SCL = np.full((20, 25), 4)
@@ -66,6 +66,21 @@ def test_numbers_of_0_are_nothing_and_fingerprints_tell_products_apart(safe, tmp
     source = open_raster(write_safe(tmp_path, empty))
     assert not values_of(source).valid[:4].any()
     assert fingerprint(safe) != fingerprint(tmp_path)
+
+
+def test_a_map_may_be_written_into_the_folder_of_its_product(tmp_path):
+    """It counted as a change of the product, and the map was thrown away after the run."""
+    products = [write_safe(tmp_path / "safe", NUMBERS, scl=SCL), write_landsat(tmp_path, NUMBERS)]
+    for product in products:
+        before = known_image(product)[2]
+        (product / "fields.parquet").write_bytes(b"a map")
+        (product / "notes.txt").write_text("mine")
+        assert known_image(product)[2] == before
+        for band in ("*B04*.jp2", "*SR_B4*", "*MTD*.xml", "*MTL*", "*SCL*"):
+            for file in list(product.rglob(band))[:1]:
+                told = known_image(product)[2]
+                file.touch()
+                assert known_image(product)[2] != told, band
 
 
 def test_broken_products_are_refused(safe, tmp_path):

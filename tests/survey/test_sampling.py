@@ -19,6 +19,7 @@ from selion.grid import whole
 from selion.imagery import read_area
 from selion.metrics.area_estimation import StratifiedSample, area_adjusted
 from selion.pipeline.land_cover import LandCover
+from selion.reports.survey import NO_BREAK
 from selion.review import Action, ReviewedMap, ReviewLog
 from selion.survey import drawing
 from selion.survey.drawing import unit_numbers
@@ -349,6 +350,8 @@ def test_the_verbs(tmp_path: Path) -> None:
     low, value, high = (float(area_row[k]) for k in ("low", "value", "high"))
     assert low < value < high
     assert f"{value:,.1f}" in page
+    assert f"{low:,.1f} to {high:,.1f}".replace(" ", NO_BREAK) in page, "the interval, unbroken"
+    assert page.count('class="band"') == 2
     assert "Sampling design" in page
     facts = json.loads((tmp_path / "r" / "estimates.json").read_text())
     assert sum(s["answered"] for s in facts["strata"]) == 100

@@ -27,9 +27,11 @@ from selion.labels import Instances, LabelMap  # noqa: E402
 from selion.metrics import mean_dice  # noqa: E402
 from selion.models import load_model, read_card, write_card  # noqa: E402
 from selion.models.language.rrle import CODECS, decode  # noqa: E402
+from selion.models.toml import to_toml  # noqa: E402
 from selion.raster import Raster  # noqa: E402
 from selion.sample import Sample  # noqa: E402
-from selion.training import list_recipes, read_recipe, sft  # noqa: E402
+from selion.training import grpo as by_reward  # noqa: E402
+from selion.training import language_run, list_recipes, read_recipe, sft  # noqa: E402
 from selion.training.conversations import Talks, simulated, true_classes, turned, turned_roi  # noqa: E402
 from selion.training.grpo import check_gate, make_watch  # noqa: E402
 from selion.training.inspect_language import inspect  # noqa: E402
@@ -52,6 +54,7 @@ from selion.training.language_run import (  # noqa: E402
     train_language,
 )
 from selion.training.plan import SampleOrigin  # noqa: E402
+from selion.training.reading import recipe_table  # noqa: E402
 from selion.training.reward import constants, dice_reward, validity_reward  # noqa: E402
 from selion.training.sft import find_tokenizer, lora_config, make_pair, shared_arguments  # noqa: E402
 
@@ -190,7 +193,7 @@ def test_rewards_are_the_score_itself():
         [{"role": "assistant", "content": [{"type": "text", "text": "I cannot"}]}],
         "",
     ]
-    for over in ("union", "truth", "all"):
+    for over in ("union", "truth", "foreground", "paper", "all"):
         found = dice_reward(PROMPT, CLASSES, over)(
             completions=spoken, truth=[truth.tolist()] * 4, prompts=None
         )
@@ -238,7 +241,7 @@ def test_recipes_of_language_models():
     assert {"magseg", "magseg-fast", "magseg-paper", "magseg-tiny"} <= set(found)
     assert all(isinstance(made, LanguageRecipe) for made in found.values())
     assert found["magseg"].sft.batch * found["magseg"].sft.accumulate == 128
-    assert found["magseg-paper"].grpo.over == "all"
+    assert found["magseg-paper"].grpo.over == "paper"
     assert not found["magseg-paper"].language.prompt.coordinates
     assert found["magseg-paper"].spec().overlap == 0
     # section 3.1: crops are uniform, whatever they hold; the ablation is of the paper's own form
@@ -247,7 +250,7 @@ def test_recipes_of_language_models():
         ablation = read_recipe(f"magseg/{row}")
         assert ablation.draws == found["magseg-paper"].draws
         assert ablation.language.prompt == found["magseg-paper"].language.prompt
-        assert ablation.grpo.over == "all"
+        assert ablation.grpo.over == "paper"
         assert ablation.overlap == 0
         assert bool(ablation.grpo.steps) == row.startswith("grpo")
     assert found["magseg-fast"].language.prompt.grid == 32
@@ -275,6 +278,54 @@ def test_adapters_lie_on_the_language_tower_only():
     with pytest.raises(BadInput, match="fits no layer"):
         lora_config(model, Lora(targets="nothing.*"))
     assert lora_config(model, Lora(r=0)) is None
+
+
+def test_answers_are_cut_where_right_ones_end(monkeypatch):
+    """99 answers of 10 letters and one of 100: a token each, the 99th percentile by hand."""
+
+    class Letters:
+        tokenizer = type("T", (), {"encode": lambda _s, text, **_: list(text)})()
+
+    answers = ["x" * 10] * 99 + ["x" * 100]
+    talks = [type("Talk", (), {"answer": text})() for text in answers]
+    assert by_reward._room(Letters, talks) == int(1.1 * (10 + 0.01 * 90)) + 4
+    spec = Grpo(prompts=4, answers=8, micro=2, accumulate=3)
+    assert by_reward.batches(spec) == {
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 48,
+        "steps_per_generation": 16,
+        "num_generations": 8,
+    }
+    with pytest.raises(BadInput, match=r"grpo\.micro.*divisor of prompts \* answers = 32"):
+        replace(spec, micro=5)
+
+
+def test_a_step_by_reward_is_the_same_in_small_parts_and_held_to_the_grammar(tmp_path, monkeypatch):
+    """A model of random weights, all of whose answers are masks; 4 answers at once, or 2 and 2."""
+    spoken = []
+    real = by_reward.validity_reward
+    monkeypatch.setattr(
+        by_reward,
+        "validity_reward",
+        lambda *a: lambda **k: spoken.extend(k["completions"]) or real(*a)(**k),
+    )
+    monkeypatch.setattr(by_reward, "_room", lambda *_: 90)
+    after = []
+    for micro in (0, 2):
+        spec = Grpo(steps=1, prompts=1, answers=4, micro=micro, lr=1e-2, grammar=True)
+        made = recipe(grpo=replace(spec, mask_truncated=False, beta=0.0, warmup=0.0))
+        model, processor = pair()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        found = by_reward.reinforce(
+            model, processor, Talks(SAMPLES, made, 1), made, tmp_path / str(micro)
+        )
+        assert "generate" not in vars(model)
+        after.append({name: value.cpu() for name, value in found.model.state_dict().items()})
+        assert any(not torch.equal(before[name], value) for name, value in after[-1].items())
+    assert len(spoken) == 8
+    assert real(PROMPT, CLASSES)(completions=spoken) == [1.0] * 8
+    assert spoken[:4] == spoken[4:]
+    assert all(torch.allclose(one, after[1][name], atol=1e-4) for name, one in after[0].items())
 
 
 def test_from_words_to_rewards_and_back_into_the_socket(tmp_path):
@@ -307,6 +358,18 @@ def test_from_words_to_rewards_and_back_into_the_socket(tmp_path):
         train_language(plan, tmp_path / "run")
     with pytest.raises(BadInput, match="another recipe: seed was 7 and is now 8"):
         train_language(replace(plan, recipe=replace(made, seed=8)), tmp_path / "run", resume=True)
+
+
+def test_a_run_of_before_a_setting_existed_goes_on(tmp_path):
+    """What it does not say is as it is by default; another value is another recipe."""
+    made = read_recipe("magseg-tiny")
+    text = to_toml(recipe_table(made))
+    assert "zoom = 0" in text
+    (tmp_path / "recipe.toml").write_text(text.replace("zoom = 0\n", ""))
+    language_run._check_same(tmp_path / "recipe.toml", made)
+    other = replace(made.language, prompt=replace(made.language.prompt, zoom=448))
+    with pytest.raises(BadInput, match="zoom was 0 and is now 448"):
+        language_run._check_same(tmp_path / "recipe.toml", replace(made, language=other))
 
 
 def test_adapters_are_trained_and_loaded_on_their_base(tmp_path):

@@ -4,19 +4,27 @@ needs both of them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 for needed in ("transformers", "tokenizers", "trl", "peft", "datasets"):
     pytest.importorskip(needed)
 torch = pytest.importorskip("torch")
 
-from language_toys import pair, recipe, sample, still  # noqa: E402
+from language_toys import CLASSES, PROMPT, pair, recipe, still  # noqa: E402
+from selion.grid import photo_grid  # noqa: E402
+from selion.labels import LabelMap  # noqa: E402
+from selion.models.language.generation import GenerationOptions, Question, TextGenerator  # noqa: E402
+from selion.models.language.rrle import decode  # noqa: E402
+from selion.raster import Raster  # noqa: E402
+from selion.sample import Sample  # noqa: E402
 from selion.training import grpo as by_reward  # noqa: E402
 from selion.training import read_recipe  # noqa: E402
 from selion.training.conversations import Talks  # noqa: E402
 from selion.training.language_recipe import Grpo  # noqa: E402
 from selion.training.language_run import plan_language, train_language  # noqa: E402
-from selion.training.reward import text_of  # noqa: E402
 
 
 @pytest.mark.slow
@@ -26,7 +34,10 @@ def test_a_tiny_model_learns_to_read_patches_with_their_whole_image(tmp_path):
     """
     recipe = read_recipe(
         "magseg-context",
-        ["sft.steps=500", "simulate.scenes=8", "simulate.validation=3", "inspect.patches=128"],
+        [
+            *("sft.steps=450", "sft.batch=16", "sft.lr=0.002"),
+            *("simulate.scenes=8", "simulate.validation=3", "inspect.patches=128"),
+        ],
     )
     threads = torch.get_num_threads()
     with still():
@@ -41,29 +52,45 @@ def test_a_tiny_model_learns_to_read_patches_with_their_whole_image(tmp_path):
     assert found.dice > found.shuffled_patch + 0.02, found.lines()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("lr", [6e-3, 0.0])
-def test_rewards_are_earned_and_weights_move(tmp_path, monkeypatch, lr):
-    """A model of random weights, paid for the digits in its answers: it comes to write more of
-    them.  With a rate of 0 nothing moves, which this test would notice.
+def all_field():
+    """A photograph in which everything is field."""
+    grid = photo_grid((64, 64))
+    pixels = Raster(np.full((3, 64, 64), 90, np.uint8), grid, ("red", "green", "blue"))
+    return Sample("fields", pixels, LabelMap(np.ones((64, 64), np.uint8), grid, CLASSES))
+
+
+def drawn_dice(model, processor, made, talks):
+    """Mean share of field of 48 masks that a model draws: all is field, so Dice is by hand."""
+    prompt = made.language.prompt
+    options = GenerationOptions(samples=48, batch=48, share=False)
+    generator = TextGenerator(model.eval(), processor, prompt, CLASSES.names, options)
+    torch.manual_seed(0)
+    texts = generator.ask([Question(talks[0].question, talks[0].images)])[0]
+    shares = [(decode(t, (2, 2), CLASSES.names, prompt.spelling)[0] == 1).mean() for t in texts]
+    return float(np.mean([2 * share / (1 + share) for share in shares]))
+
+
+@pytest.mark.parametrize("lr", [2e-2, 0.0])
+def test_rewards_raise_the_dice_of_answers(tmp_path, lr):
+    """All is field, and a model of random weights comes to say so once that is paid.
+
+    Nothing is put in the place of the reward.  With a rate of 0 nothing rises, which this test
+    would notice.
     """
-
-    def digits(completions, **_):
-        texts = [text_of(answer) for answer in completions]
-        return [sum(char.isdigit() for char in text) / max(len(text), 1) for text in texts]
-
-    monkeypatch.setattr(by_reward, "dice_reward", lambda *_: digits)
-    monkeypatch.setattr(by_reward, "_room", lambda *_: 24)
-    steps = 30
-    made = recipe(grpo=Grpo(steps=steps, prompts=2, answers=8, lr=lr, beta=0.0, alarm=1.0))
-    model, processor = pair()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    steps, prompt = 12, replace(PROMPT, grid=2, codec="rrle-compact")
+    spec = Grpo(steps=steps, prompts=1, answers=8, lr=lr, beta=0.0, alarm=1.0, grammar=True)
+    made = recipe(grpo=replace(spec, warmup=0.0))
+    made = replace(made, language=replace(made.language, prompt=prompt))
+    talks = Talks([all_field()], made, steps)
+    model, processor = pair(prompt=prompt)
     with still():
-        talks = Talks([sample(1), sample(2)], made, 2 * steps)
+        before = drawn_dice(model, processor, made, talks)
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
         found = by_reward.reinforce(model, processor, talks, made, tmp_path)
-    worth = [step["reward"] for step in found.history]
-    after = found.model.state_dict()
-    moved = [name for name in before if not torch.equal(before[name], after[name].cpu())]
-    rise = worth[-1] - worth[0]
+        after = drawn_dice(found.model, processor, made, talks)
+    assert 0.2 < before < 0.8
+    moved = [n for n, v in found.model.state_dict().items() if not torch.equal(weights[n], v.cpu())]
     assert bool(moved) == bool(lr)
-    assert (rise > 0.05) == bool(lr), worth
+    assert (after > before + 0.2) == bool(lr), (before, after)
+    worth = [step["reward"] for step in found.history]
+    assert (worth[-1] > worth[0] + 0.1) == bool(lr), worth

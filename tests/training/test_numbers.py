@@ -19,6 +19,7 @@ from selion.data.strips import Strips
 from selion.errors import BandMismatch
 from selion.grid import whole
 from selion.labels import Instances
+from selion.prediction.look_together import _spread, distinct
 from selion.raster import STATED, Raster
 from selion.sample import Sample
 from selion.training import loop
@@ -195,3 +196,109 @@ def test_what_a_product_says_of_its_numbers_is_not_guessed_again_from_its_chips(
     plan = plan_samples(MADE, samples)
     assert not any("was added" in text for text in plan.notes)
     assert plan.samples[0].image.read((slice(0, 32), slice(0, 32))).values.min() > 900
+
+
+def seen(plan, k):
+    return plan.samples[k].image.read((slice(0, 64), slice(0, 64))).values
+
+
+@pytest.mark.parametrize("among", ["plain", "added"])
+def test_a_chip_of_another_offset_is_named_and_learnt_as_its_own_numbers(among):
+    """Whichever is the rare one: of twelve scenes one is of another processing baseline."""
+    many = [replace(one, key=f"chip{k}") for k, one in enumerate(LAND[:2] * 6)]
+    rare, others = (1000.0, 0.0) if among == "plain" else (0.0, 1000.0)
+    odd = moved(lambda v: v + rare, np.uint16, many[7:8])
+    rest = moved(lambda v: v + others, np.uint16, many)
+    plan = plan_samples(MADE, [*rest[:7], *odd, *rest[8:]])
+    told = [text for text in plan.notes if "chip7" in text]
+    assert len(told) == 1
+    plain, added = "digital numbers", "digital numbers with 1000 added"
+    odd_is, rest_is = (added, plain) if among == "plain" else (plain, added)
+    assert told[0].startswith("1 of 12 chips (chip7) hold other numbers than the rest")
+    assert f": {odd_is}, the rest {rest_is}." in told[0]
+    assert "chip7" in plan.card.training
+    for k in range(12):
+        np.testing.assert_allclose(seen(plan, k), many[k].image.values, atol=1)
+
+
+def test_chips_of_two_baselines_each_become_what_they_are():
+    many = [replace(one, key=f"chip{k}") for k, one in enumerate(LAND[:2] * 3)]
+    mixed = [*many[:3], *moved(lambda v: v + 1000.0, np.uint16, many[3:])]
+    plan = plan_samples(MADE, mixed)
+    assert any("3 of 6" in text for text in plan.notes)
+    for k in range(6):
+        np.testing.assert_allclose(seen(plan, k), many[k].image.values, atol=1)
+    lake = [
+        replace(one, key="lake")
+        for one in moved(lambda v: v + 1000.0, np.uint16, [land(3, (0, 0, 1))])
+    ]
+    plan = plan_samples(MADE, [*many, *lake])
+    assert [text for text in plan.notes if "lake" in text and "1000" in text]
+    dark = replace(land(3, (0, 0, 1)), key="lake")
+    plan = plan_samples(MADE, [*many, dark])
+    assert not any("lake" in text for text in plan.notes)
+
+
+def test_one_date_of_one_chip_may_be_the_odd_one():
+    names = tuple(f"window_{d}:{c}" for d in "ab" for c in COLOURS)
+    made = replace(MADE, input=replace(MADE.input, bands=names))
+    pair = moved(lambda v: np.concatenate([v, v]), np.uint16, names=names)
+    last = moved(lambda v: np.concatenate([v, v + 1000.0]), np.uint16, LAND[1:2], names)
+    plan = plan_samples(made, [pair[0], replace(last[0], key="late"), pair[0], pair[1]])
+    assert any("late" in text and "window_b" in text for text in plan.notes)
+    np.testing.assert_allclose(seen(plan, 1), pair[1].image.values, atol=1)
+
+
+def test_a_held_out_chip_of_the_same_name_as_an_odd_one_keeps_its_own_numbers():
+    many = [replace(one, key=f"chip{k}") for k, one in enumerate(LAND[:2] * 2)]
+    odd = moved(lambda v: v + 1000.0, np.uint16, many[:1])
+    plan = plan_samples(MADE, [*odd, *many[1:]], many[:1])
+    np.testing.assert_allclose(seen(plan, 0), many[0].image.values, atol=1)
+    here = (slice(0, 64), slice(0, 64))
+    held = plan.validation[0].image.read(here).values
+    np.testing.assert_allclose(held, many[0].image.values, atol=1)
+
+
+def test_one_sure_chip_does_not_make_the_numbers_of_bare_ones_negative():
+    """Bare soil shows no offset, and its own darkness says that there is none."""
+    bare = [replace(land(k, (0, 0.8, 0.2)), key=f"bare{k}") for k in range(8)]
+    odd = moved(lambda v: v + 1000.0, np.uint16, [replace(LAND[0], key="odd")])
+    plan = plan_samples(MADE, [*bare, *odd])
+    for k, one in enumerate(bare):
+        np.testing.assert_allclose(seen(plan, k), one.image.values, atol=1)
+    np.testing.assert_allclose(seen(plan, 8), LAND[0].image.values, atol=1)
+
+
+def test_a_dark_chip_without_the_offset_of_the_others_is_named():
+    many = [replace(one, key=f"chip{k}") for k, one in enumerate(LAND[:2] * 3)]
+    lakes = [replace(land(k, (0, 0, 1)), key=f"lake{k}") for k in range(4)]
+    added = moved(lambda v: v + 1000.0, np.uint16, [*many, *lakes[:3]])
+    plan = plan_samples(MADE, [*added, lakes[3]])
+    assert [text for text in plan.notes if "lake3" in text and "negative" in text]
+    assert not any("lake0" in text for text in plan.notes)
+    for k, one in enumerate([*many, *lakes[:3]]):
+        np.testing.assert_allclose(seen(plan, k), one.image.values, atol=1)
+
+
+def test_one_dark_chip_does_not_hide_the_offset_of_the_others():
+    """Its numbers are what it says it has; those of land are converted each by themselves."""
+    many = [replace(one, key=f"chip{k}") for k, one in enumerate(LAND[:2] * 3)]
+    lake = replace(land(3, (0, 0, 1)), key="lake")
+    plan = plan_samples(MADE, [*moved(lambda v: v + 1000.0, np.uint16, many), lake])
+    for k, one in enumerate([*many, lake]):
+        np.testing.assert_allclose(seen(plan, k), one.image.values, atol=1)
+
+
+@pytest.mark.parametrize("gain", [2.75e-5 * 10_000, 100.0])
+def test_dark_chips_of_landsat_and_percent_are_no_chips_of_another_offset(gain):
+    shift, kind = (-2000.0, np.uint16) if gain < 1 else (0.0, np.float32)
+    many = [replace(one, key=f"chip{k}") for k, one in enumerate(LAND[:2] * 3)]
+    dark = [replace(land(k, (0, 0.02, 0.98)), key=f"lake{k}") for k in (3, 4)]
+    plan = plan_samples(MADE, moved(lambda v: (v - shift) / gain, kind, [*many, *dark]))
+    assert not any("lake" in text for text in plan.notes)
+
+
+def test_chips_are_looked_at_to_the_last_of_them():
+    assert _spread(range(95), 48)[-1] > 90
+    assert _spread([1, 2], 48) == [1, 2]
+    assert distinct(["a", "b", "a"]) == ["a", "b", "a (2)"]

@@ -17,7 +17,7 @@ import shapely
 from click.testing import CliRunner
 
 import selion
-from selion import closerange, country
+from selion import change, closerange, country, world
 from selion.cli.begun import guarded
 from selion.cli.main import cli
 from selion.cli.running import Anywhere
@@ -25,6 +25,7 @@ from selion.errors import Incomplete, UnreadableFile
 from selion.store import ObjectFolder, write_text
 from selion.store.calls import sealed
 from selion.store.manifest import InputSum, manifest_of, read_manifest
+from selion.store.witness import used_model
 from selion.verification import verify
 
 
@@ -74,6 +75,8 @@ def states(place: object) -> dict[str, str]:
 def test_the_functions_that_write_leave_a_manifest():
     functions = [selion.map_fields, selion.composite, selion.compare_years, selion.train]
     functions += [closerange.measure_folder, closerange.measure_plots, country.merge_maps]
+    functions += [country.publish_maps, country.compare_maps, world.write_history]
+    functions.append(change.join_years)
     assert all(hasattr(one, "__wrapped__") for one in functions)
 
 
@@ -89,6 +92,20 @@ def test_a_call_says_what_it_was_given(tmp_path):
     assert states("a.txt") == wanted
     Path("a.report.html").write_text("x")
     assert verify("a.txt").differences[0].startswith("a.report.html has 1 bytes")
+
+
+def test_a_model_that_a_run_makes_and_tries_decides_nothing(tmp_path):
+    """quantise judges what it has made before that has its name."""
+
+    @sealed("lib.make")
+    def make(out):
+        for place in (None, Path("kept").absolute(), tmp_path / ".scratch" / "model"):
+            used_model({"name": str(place)}, place)
+        write_text(Path(out), "one", force=True)
+
+    make("a.txt")
+    names = [one["name"] for one in read_manifest(Path("a.txt.manifest.json")).models]
+    assert names == ["None", str(Path("kept").absolute())]
 
 
 def test_what_wrote_nothing_has_none_and_what_is_called_within_neither():

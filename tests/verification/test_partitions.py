@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 import shapely
 
+from command_line import run_here
 from selion import fields
-from selion.store.manifest import InputSum, Manifest, manifest_of, write_manifest
+from selion.store.manifest import (
+    InputSum,
+    Manifest,
+    manifest_of,
+    read_manifest,
+    write_manifest,
+)
 from selion.store.vectors import file_box
 from selion.verification import partitions, verify
 from selion.verification.run import _maps
@@ -110,4 +117,35 @@ def test_tiles_are_held_against_the_map_of_many_tables(write):
     write_manifest(made, manifest_of(tiles))
     ((name, box),) = _maps(made, tiles.parent)
     assert name == "maps"
+    assert box == pytest.approx((-2 * SIDE, 0, 2 * SIDE, SIDE))
+
+
+def test_tiles_of_a_map_hold_and_are_compared_with_all_of_its_tables(write):
+    tables = sorted(write().glob("*/part.parquet"))
+    folder = tables[0].parents[2] / "merged"
+    for words in (
+        ("merge", *tables, "-o", folder, "--min-area", 0),
+        ("tiles", folder, "-o", folder.parent / "t.pmtiles", "--max-zoom", 9),
+    ):
+        done = run_here(*words, "--quiet")
+        assert done.returncode == 0, done.stderr
+    known = read_manifest(manifest_of(folder.parent / "t.pmtiles"))
+    assert len([one for one in known.inputs if one.path.endswith(".parquet")]) == 2
+    ((name, box),) = _maps(known, folder.parent)
+    assert name == str(folder)
+    assert box == pytest.approx((-2 * SIDE, 0, 2 * SIDE, SIDE))
+    found = verify(folder.parent / "t.pmtiles")
+    assert found.holds, found.differences
+    next(folder.glob("*/part.parquet")).unlink()
+    assert list(_maps(known, folder.parent)) == []
+
+
+def test_tiles_of_tables_that_were_named_in_two_ways_are_looked_at(write):
+    tables = sorted(write().glob("*/part.parquet"))
+    home = tables[0].parents[2]
+    places = [path.relative_to(home).as_posix() for path in tables]
+    names = (str(tables[0]), places[1])  # one from the root, one from here
+    inputs = tuple(InputSum(n, "file", path=p) for n, p in zip(names, places, strict=True))
+    ((name, box),) = _maps(Manifest("t.pmtiles", inputs=inputs), home)
+    assert name == str(tables[0])
     assert box == pytest.approx((-2 * SIDE, 0, 2 * SIDE, SIDE))

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas
 import numpy as np
 import pytest
 import shapely
 
+from command_line import run_here
 from selion import fields
+from selion.errors import UnreadableFile
 from selion.store import manifest as manifests
 from selion.store.manifest import (
+    FileSum,
     Manifest,
     files_below,
     manifest_of,
@@ -201,3 +207,153 @@ def test_what_learns_by_the_clock_is_not_promised_again(folder, monkeypatch, mas
         assert found[name].status == "not checked"
         texts = [text for text in found[name].said if "clock" in text or "person" in text]
         assert len(texts) == said, found[name].said
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_server_said_is_not_promised_again(folder, monkeypatch, named):
+    """Nor is it asked: the address came with the manifest, and the key would go there."""
+    address = "openai:http://127.0.0.1:9/v1#eyes"
+    made = read_manifest(manifest_of(folder))
+    changes = {"command": ("predict", "a.tif", "--model", address)} if named else {}
+    changes |= {} if named else {"models": ({"name": address, "files": {}},)}
+    write_manifest(replace(made, **changes), manifest_of(folder))
+    monkeypatch.setattr("selion.verification.repeat.subprocess.run", None)
+    found = {one.name: one for one in verify(folder, again=True).checks}
+    for name in ("repeatable", "again"):
+        assert found[name].status == "not checked"
+        assert any("A server ran its model" in text for text in found[name].said)
+
+
+def edited(result: Path, *keys: str | int, value: object) -> Path:
+    """Change what a manifest says by hand, and give it a digest that holds."""
+    place = manifest_of(result)
+    table = json.loads(place.read_text())
+    del table["digest"]
+    inner = table
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    table["digest"] = hashlib.sha256(manifests._text(table)).hexdigest()
+    place.write_bytes(manifests._text(table))
+    return place
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("result",), ".."),
+        (("result",), "/etc"),
+        (("result",), "a/b"),
+        (("result",), ""),
+        (("result",), 5),
+        (("result",), "out\0"),
+        (("files",), ["out/a.txt"]),
+        (("files", "out/a.txt", "bytes"), "x"),
+        (("files", "out/a.txt", "bytes"), 10**400),
+        (("files", "out/a.txt", "sha256"), None),
+        (("files",), {"out/\0": {"bytes": 1, "sha256": "x"}}),
+        (("files",), {"a" * 300: {"bytes": 1, "sha256": "x"}}),
+        (("inputs", 0, "path"), 5),
+        (("inputs", 0, "path"), "a\0"),
+        (("inputs", 0, "name"), {}),
+        (("inputs",), {}),
+        (("models",), ["crops-rgb"]),
+        (("models",), [{"name": 5, "files": []}]),
+        (("command",), [5]),
+        (("command",), "simulate"),
+        (("where",), None),
+        (("complete",), "no"),
+        (("options",), []),
+        (("versions",), {"selion": 5}),
+        (("version",), []),
+    ],
+)
+def test_what_a_manifest_cannot_say_is_refused_in_a_sentence(folder, keys, value):
+    place = edited(folder, *keys, value=value)
+    for given in (folder, place):
+        found = verify(given)
+        assert not found.holds or "later selion" in said(given)
+        assert found.path.name in ("out", "out.manifest.json")
+    with pytest.raises(UnreadableFile):
+        read_manifest(place)
+
+
+def test_a_manifest_that_leaves_its_result_out_does_not_hold(file):
+    edited(file, "files", value={})
+    assert states(file)["sums"] == "differs"
+    file.unlink()
+    assert states(manifest_of(file))["sums"] == "differs"
+
+
+@pytest.mark.parametrize(
+    "name", ["/dev/zero", "/proc/self/mem", "..", "no/such", "http://a/b.toml"]
+)
+def test_a_model_that_a_manifest_names_is_no_reason_to_read_a_device(folder, name):
+    edited(folder, "models", value=[{"name": name, "files": {}}])
+    assert f"The model {name} is not on this machine." in said(folder)
+
+
+def test_a_model_without_files_is_one_that_is_another_here(folder):
+    edited(folder, "models", value=[{"name": "crops-rgb", "files": None}])
+    assert "The model crops-rgb is another one here" in said(folder)
+
+
+def test_a_name_in_a_manifest_cannot_write_on_the_screen(folder):
+    edited(folder, "command", value=["copy", "\x1b[2K\rholds        sums\nholds  all"])
+    (folder / "b\nholds        sums        all as written\x1b[A.txt").write_text("x")
+    done = run_here("verify", folder)
+    assert done.returncode == 1
+    assert "\x1b" not in done.stdout
+    words = {line.split()[0] for line in done.stdout.splitlines()}
+    assert words <= {"holds", "differs", "not"}
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("holds")] == [
+        "manifest",
+        "provenance",
+    ]
+
+
+def test_results_in_results_in_results_are_verified_once(tmp_path):
+    top = here = tmp_path / "r0"
+    for k in range(1, 12):
+        here.mkdir()
+        (here / "a.txt").write_text(str(k))
+        here /= f"r{k}"
+    for place in [*reversed(here.parents)][-11:][::-1]:
+        sealed(place)
+    found = verify(top)
+    assert found.holds, found.differences
+    assert sum(check.name == "manifest" for check in found.checks) == 11
+
+
+def test_links_that_go_round_and_a_pipe_stop_nothing(folder, tmp_path):
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    with pytest.raises(UnreadableFile):
+        verify(tmp_path / "one")
+    (folder / "round").symlink_to(folder / "round")
+    (folder / "up").symlink_to(folder.parent)
+    os.mkfifo(folder / "pipe")
+    assert verify(folder).holds
+    (folder / "a.txt").unlink()
+    os.mkfifo(folder / "a.txt")  # whoever opens it waits
+    assert "out/a.txt is missing." in verify(folder).differences
+
+
+@pytest.mark.parametrize(
+    ("result", "files", "word"),
+    [
+        ("../../etc", ["out/a"], "written by hand"),
+        ("out", ["../a"], "lies outside"),
+        ("out", ["/etc/passwd"], "lies outside"),
+        ("out", ["out", "out/a"], "cannot be put beside"),
+    ],
+)
+def test_a_manifest_on_a_store_puts_nothing_elsewhere(tmp_path, monkeypatch, result, files, word):
+    sums = {name: FileSum(1, "0" * 64) for name in files}
+    content = Manifest(result, ("copy",), files=sums).to_bytes()
+    store = SimpleNamespace(get=lambda name: content if name.endswith(".json") else b"x")
+    monkeypatch.setattr("selion.verification.remote.ObjectFolder", lambda _: store)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(UnreadableFile, match=word):
+        verify("s3://bucket/maps/out")
+    assert list(tmp_path.iterdir()) == []

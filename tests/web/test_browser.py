@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import random
 import shutil
 import threading
@@ -11,10 +14,13 @@ from contextlib import contextmanager
 import pytest
 
 from screening_scenes import Process, write_scene
+from selion.data.values import read_mask
 from selion.labelling.decisions import read_decisions, read_history
 from selion.labelling.queue import item_id
 from selion.web import server
 from selion.web.masks import MaskSession, masks_page
+from selion.web.standing import NAME as WATCH
+from selion.web.standing import watch_page
 from web.test_masks import SHAPE, opened
 
 playwright = pytest.importorskip(
@@ -383,3 +389,123 @@ class MasksServer:
         self.done.set()
         self.thread.join(20)
         self.socket.close()
+
+
+def test_a_mask_is_corrected_and_the_screening_goes_on(browser, tmp_path):
+    """From the sheet and one by one, the server killed in between; the original stays."""
+    photos, pseudo = write_scene(tmp_path, 26)
+    with (
+        process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served,
+        Tab(browser, served.url) as tab,
+    ):
+        tab.ready()
+        tile = tab.page.locator(".tile").nth(3)
+        tab.page.locator(".tile").nth(1).click()  # a mark, which outlives the way there
+        tile.focus()
+        tab.page.keyboard.press("c")
+        tab.page.wait_for_url("**/masks/**")
+        tab.ready()
+        key = tab.page.locator("#about").inner_text().split(" · ")[0]
+        mask = pseudo / "masks" / f"{key}.png"
+        was = mask.read_bytes()
+        box = tab.page.locator("#photo").bounding_box()
+        tab.page.keyboard.press("u")
+        tab.page.locator("#size").fill("3")
+        tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        tab.page.mouse.down()
+        tab.page.mouse.up()
+        tab.saved()
+        served.again()
+        assert mask.read_bytes() == was
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_url("**/screen/**")
+        tab.ready()
+        disc = read_mask(mask)[0] == 255
+        assert 21 <= disc.sum() <= 37  # of a reach of 3: 28.3 pixels
+        assert disc[18:22, 18:22].all()
+        assert (pseudo / "corrections" / "originals" / f"{key}.png").read_bytes() == was
+        said = read_decisions(pseudo)[key]
+        assert (said.decision, said.person) == ("keep", "Ada")
+        assert [each[1] for each in tab.tiles()].count("keep") == 1
+        assert key not in [
+            label.split(",")[0]
+            for label in tab.page.locator(".tile").evaluate_all(
+                "all => all.map(t => t.getAttribute('aria-label'))"
+            )
+        ]
+        tab.page.keyboard.press("2")
+        tab.page.locator("#scope").select_option("all")
+        tab.page.wait_for_selector("#correct:enabled")
+        tab.page.click("#correct")
+        tab.page.wait_for_url("**/masks/**")
+        tab.ready()
+        tab.page.click("#skip")
+        tab.page.wait_for_url("**/screen/**")
+        tab.ready()
+        assert len(read_decisions(pseudo)) == 1
+        assert [line for line in tab.said if "ERR_CONNECTION_REFUSED" not in line] == []
+
+
+def write_plan(folder):
+    """Four jobs: one finished, one failed, one that runs in this process, one that waits."""
+    begun, here = int(time.time()) - 4000, platform.node()
+    jobs = {
+        "done": f"begin {begun} {here} 9 \nend {begun + 2000} {here} 9 0\n",
+        "bad": f"begin {begun} {here} 9 \nend {begun + 100} {here} 9 2\n",
+        "runs": f"begin {begun + 3500} {here} {os.getpid()} \n",
+        "next": "",
+    }
+    for k, (name, times) in enumerate(jobs.items()):
+        place = folder / "jobs" / name
+        place.mkdir(parents=True)
+        east, north = 11 + k % 2, 48 + k // 2
+        ring = [[east, north], [east + 1, north], [east + 1, north + 1], [east, north + 1]]
+        core = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+        (place / "area.geojson").write_text(json.dumps({"properties": {"core": core}}))
+        if times:
+            (place / "job.times").write_text(times)
+            (place / "job.log").write_text("Error: no scene\n" if name == "bad" else "50%\n")
+    (folder / "jobs/done/fields.parquet").touch()
+    told = [{"name": n, "km2": 100.0, "seconds": 1000.0, "gigabytes": 2.0} for n in jobs]
+    (folder / "jobs.json").write_text(json.dumps(told))
+    about = {"area": "Valley", "year": 2024, "costs": {"dollars": 20.0}, "prices": {}}
+    (folder / "plan.json").write_text(json.dumps(about))
+    return folder
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_of_a_plan_draws_each_state(browser, tmp_path, width):
+    opened, address, _ = server.listen(write_plan(tmp_path / "plan"))
+    running = server.make_server(server.make_app([watch_page(tmp_path / "plan")], address))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [opened]}, daemon=True)
+    thread.start()
+    try:
+        context = browser.new_context(viewport={"width": width, "height": 800})
+        page = context.new_page()
+        said = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda problem: said.append(str(problem)))
+        page.goto(address.url(WATCH))
+        page.wait_for_selector("#map path.finished")
+        for state in ("finished", "failed", "running", "waiting"):
+            assert page.locator(f"#map path.{state}").count() == 1
+        assert "Error: no scene" in page.inner_text("article.failed")
+        colours = {
+            page.locator(f"#map path.{state}").evaluate("one => getComputedStyle(one).fill")
+            for state in ("finished", "failed", "running", "waiting")
+        }
+        assert len(colours) == 4, "each state has its own colour"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.locator("#map path.failed").click()
+        assert page.inner_text("#picked").startswith("bad: failed")
+        from axe_playwright_python.sync_playwright import Axe
+
+        assert Axe().run(page).response["violations"] == []
+        if shots := os.environ.get("SELION_SHOTS"):
+            page.screenshot(path=f"{shots}/watch_{width}.png", full_page=True)
+        assert said == []
+        context.close()
+    finally:
+        running.should_exit = True
+        thread.join(10)
+        opened.close()

@@ -23,6 +23,7 @@ def test_there_are_enough_of_both(servers):
     assert len(routes) > 50
     for page in ("view", "review", "screen"):
         assert sum(path.startswith(f"/{page}/") for path in routes) > 8
+    assert {"/watch/state", "/watch/squares"} <= set(routes)
 
 
 def test_no_spelling_leads_any_route_out(servers):

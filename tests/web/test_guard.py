@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import selion
 from screening_scenes import serving, write_scene
 from selion.errors import BadInput
 from selion.labelling.decisions import LOG, read_decisions
@@ -398,3 +401,12 @@ def test_a_server_that_stops_answers_who_still_sends():
     }  # fmt: skip
     asyncio.run(Guard(None, 9, "secret")(scope, receive, send))
     assert [message.get("status") for message in told] == [503, None]
+
+
+def test_pictures_are_shown_whole():
+    # a plant at the edge of a photograph must not be cut off where people judge it
+    shipped = Path(selion.__file__).parent
+    styles = [*shipped.rglob("*.css"), shipped / "reports" / "page.py"]
+    assert len(styles) > 3
+    for style in styles:
+        assert not re.search(r"object-fit:\s*cover", style.read_text("utf-8")), style.name

@@ -6,18 +6,30 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from base64 import b64encode
+from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from html.parser import HTMLParser
+from urllib.parse import quote
 
 import geopandas
+import numpy as np
 import pytest
 
 import review_scenes
 import screening_scenes
 import view_scenes
-from hostile_pages import FILE, MARK, NAMED, REPORTS
+from counting_host import counting_host
+from hostile_pages import FILE, MARK, NAMED, REPORTS, write_photo
 from selion import fields
+from selion.classes import ClassScheme
+from selion.labelling.mask_editor import MaskEditor, MaskItem
+from selion.store.address import RemotePath
+from selion.web import server
+from selion.web.masks import MaskSession, masks_page
+from selion.web.view.page import view_page
 
 CHROMIUM = next(
     (
@@ -128,6 +140,21 @@ def browser():
         running.close()
 
 
+@contextmanager
+def serving_pages(folder, page):
+    """Serve a page from a thread of this process."""
+    opened, address, _ = server.listen(folder)
+    running = server.make_server(server.make_app([page], address))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [opened]}, daemon=True)
+    thread.start()
+    try:
+        yield address
+    finally:
+        running.should_exit = True
+        thread.join(10)
+        opened.close()
+
+
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
@@ -220,6 +247,39 @@ def test_the_screening_shows_markup_as_text(browser, tmp_path):
         tab.page.keyboard.press("2")
         tab.page.wait_for_selector('body:not([data-ready="finished"])')
         assert tab.checked("onerror") == ([], [], [])
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_mask_page_and_a_remote_table_show_markup_as_text(browser, tmp_path):
+    """In one test, as a tab costs more than what is shown in it."""
+    photo, starts = tmp_path / f"{FILE}.jpg", {FILE: partial(np.zeros, (240, 360), np.uint8)}
+    write_photo(photo)
+    items = [
+        MaskItem(f"i{k}", f"{MARK}{k}", photo, (240, 360), starts, tmp_path / f"{k}.png")
+        for k in range(2)
+    ]
+    editor = MaskEditor(items, tmp_path / "edits.jsonl", ClassScheme((MARK, "crop")))
+    with serving_pages(tmp_path, masks_page(MaskSession(editor, MARK, FILE, MARK))) as address:
+        tab = Watched(browser, address.url())
+        tab.page.goto(address.url("masks"))
+        tab.page.wait_for_selector('body[data-ready]:not([data-ready=""])')
+        assert tab.checked("onerror") == ([], [], [])
+    far = tmp_path / "far"
+    (far / quote(FILE)).mkdir(parents=True)
+    (marked(tmp_path / "near") / "fields.parquet").rename(far / quote(FILE) / "fields.parquet")
+    with counting_host(far) as host:
+        there = RemotePath(f"{host.url}/{quote(FILE)}/fields.parquet?sig=SECRET")
+        page, found = view_page([there])
+        with serving_pages(tmp_path, page) as address:
+            tab.home = address.url()
+            tab.page.goto(address.url("view"))
+            tab.page.wait_for_selector('body[data-ready="1"]')
+            tab.page.select_option("#by-f0", FILE)
+            tab.page.wait_for_selector("#legend li:has-text('onerror')")
+            assert tab.checked(NAMED) == ([], [], [])
+            assert "SECRET" not in tab.page.content()
+        found.close()
+    tab.page.close()
 
 
 @pytest.mark.usefixtures("own_cache")

@@ -125,6 +125,50 @@ def test_a_mask_is_sent_as_it_is(tmp_path):
     assert set(np.unique(page.ids())) == {0, 255}
 
 
+def patched(page, ids, since):
+    """Do what the page does with an answer; return the mask, its version and the bytes sent."""
+    answer = page.get(f"mask/a?since={since}")
+    sent = int(answer.headers["content-length"])
+    new = answer.headers["x-version"]
+    if "x-box" not in answer.headers:
+        return np.frombuffer(answer.content, np.uint8).reshape(SHAPE), new, sent
+    top, left, bottom, right = map(int, answer.headers["x-box"].split(","))
+    changed = ids.copy()
+    part = np.frombuffer(answer.content, np.uint8).reshape(bottom - top, right - left)
+    changed[top:bottom, left:right] = part
+    return changed, new, sent
+
+
+def test_what_changed_alone_is_sent_and_makes_the_same_mask(tmp_path):
+    page = Asked(tmp_path)
+    acts = [
+        ("brush", {"points": [[10.5, 5.5]], "width": 1, "value": 2}),
+        ("polygon", {"points": [[3, 3], [20, 3], [3, 20]], "value": 1}),
+        ("start", {"start": "colour"}),
+        ("fill", {"points": [[0.5, 0.5]], "value": 255}),
+        ("undo", {}), ("undo", {}), ("undo", {}), ("redo", {}), ("done", {}),
+    ]  # fmt: skip
+    ids, shown = page.ids().copy(), page.get("mask/a").headers["x-version"]
+    for k, (kind, more) in enumerate(acts):
+        page.act(kind, f"stroke{k}", **more)
+        ids, shown, sent = patched(page, ids, shown)
+        assert (ids == page.ids()).all(), kind
+        assert sent < 100, kind
+    assert page.get(f"mask/a?since={shown}").headers["x-box"] == "0,0,0,0"  # nothing changed
+    assert page.get(f"mask/a?since={shown}").content == b""
+    assert "x-box" not in page.get("mask/a?since=never").headers  # not known: the whole
+    assert len(page.get("mask/a?since=never").content) == SHAPE[0] * SHAPE[1]
+
+
+def test_strokes_that_another_drew_meanwhile_are_in_what_is_sent(tmp_path):
+    page = Asked(tmp_path)
+    page.act("brush", "mine01", points=[[10.5, 5.5]], width=1, value=2)
+    ids = page.ids().copy()
+    other = Asked(tmp_path)
+    other.act("brush", "theirs", points=[[50.5, 30.5]], width=2, value=1)
+    assert (patched(page, ids, "mine01")[0] == other.ids()).all()
+
+
 def test_a_server_stops_when_an_event_is_set(tmp_path, monkeypatch):
     monkeypatch.setenv("SELION_CACHE", str(tmp_path / "cache"))
     done = Event()

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from review_scenes import ReviewProcess, write_map
-from selion import review
+from review_scenes import ReviewProcess, serving, write_map
+from selion import review, survey
+from selion.imagery import read_area
 from selion.review.actions import Action, parse_line
 from web.test_browser import CHROMIUM, READY, Tab, contrast
 
@@ -112,6 +113,11 @@ class Person:
     def word(self, key):
         shown = self.page.get_attribute("body", "data-ready")
         self.meant.append(({"a": "accept", "r": "reject", "q": "unsure"}[key], shown.split("@")[0]))
+        self.page.keyboard.press(key)
+        return self.wait(shown)
+
+    def press(self, key):
+        shown = self.page.get_attribute("body", "data-ready")
         self.page.keyboard.press(key)
         return self.wait(shown)
 
@@ -442,3 +448,43 @@ def test_many_at_once_and_the_brush(browser, folder):
                 tab.page.wait_for_selector("#said:has-text('Taken back')")
                 tab.saved()
                 assert tab.said == []
+
+
+def test_a_sample_of_objects_is_asked_all_five(browser, toy, tmp_path):
+    """Ten of 225 fields: 4, 2, 2, 1 and 1 answers, of which two were given otherwise first."""
+    out = tmp_path / "s"
+    options = survey.SampleOptions(size=10, least=2, breaks=(), seed=1)
+    survey.draw_objects(toy / "fields.parquet", read_area([11.5, 48, 13, 49]), out, options)
+    with serving(out) as page, Tab(browser, page.address.url("review")) as tab:
+        person = Person(tab)
+        tab.page.fill("#who-name", "Ada")
+        tab.page.click("#who .main")
+        tab.ready()
+        offered = tab.page.locator("#single .words button").all_inner_texts()
+        assert offered == [
+            "Right a", "Merged m", "Split s", "Shifted d", "False r", "Unsure q", "Undo u",
+            "Back k", "Next j",
+        ]  # fmt: skip
+        for key in "aaaammss":
+            person.press(key)
+        person.press("r")
+        person.press("u")  # not false, after all:
+        person.press("d")
+        person.press("q")  # the tenth: one cannot tell
+        tab.saved()
+        tab.page.select_option("#show", "unsure")
+        tab.page.wait_for_selector(f"{READY}:not([data-ready=finished])")
+        tab.page.click("[data-do=reject]")
+        tab.page.wait_for_selector("body[data-ready=finished]")
+        tab.saved()
+        wanted = "10 of 10 decided: 4 right, 2 merged, 2 split, 1 shifted, 1 false"
+        tab.page.wait_for_function(
+            "wanted => document.getElementById('counts').textContent === wanted", arg=wanted
+        )
+        assert tab.said == []
+    found = survey.estimate_objects(out).by_number["all"]
+    shares = {"right": 0.4, "merged": 0.2, "split": 0.2, "shifted": 0.1, "false": 0.1}
+    assert {name: found[name].value for name in shares} == pytest.approx(shares)
+    for name, p in shares.items():  # Cochran: (1 - n/N) p (1 - p) / (n - 1)
+        error = ((1 - 10 / 225) * p * (1 - p) / 9) ** 0.5
+        assert found[name].standard_error == pytest.approx(error)

@@ -23,6 +23,7 @@ from selion.web.gallery import Gallery
 from selion.web.screening import STATIC, screening_page
 from selion.web.server import STATIC as FOLDER
 from selion.web.server import TYPES
+from selion.web.standing import STATIC as WATCH
 from selion.web.view.page import STATIC as VIEW
 
 
@@ -108,7 +109,7 @@ def test_pictures_over_the_wire(scene):
 
 
 def test_static_files_are_a_fixed_list_and_come_from_here(scene):
-    assert sorted([*STATIC, *VIEW]) == sorted(
+    assert sorted([*STATIC, *VIEW, *WATCH]) == sorted(
         path.name for path in FOLDER.iterdir() if path.suffix in TYPES
     )
     for name in STATIC:

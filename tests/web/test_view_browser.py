@@ -7,13 +7,19 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
+from rasterio.warp import transform_bounds
 
 from selion.fields import write_fields
+from selion.web.view.area import AreaMapper
 from selion.web.view.paint import encode
 from view_scenes import frame_of, serving, write_crops, write_map
 
@@ -410,4 +416,113 @@ def test_photographs(browser, served):
         assert tab.complaints() == []
         page.keyboard.press("Escape")
         assert not tab.of_map("Boolean(map.getLayer('photo-photo'))")
+        assert not tab.said
+
+
+SAID = """
+import json, pathlib, shutil, sys, time
+for done in (1, 2):
+    said = {"event": "progress", "stage": "predict", "done": done, "total": 4}
+    print(json.dumps(said), flush=True)
+while not pathlib.Path(%r).exists():
+    time.sleep(0.02)
+shutil.copy(%r, "fields.parquet")
+"""
+"""In place of ``selion map``: goes on when a file is there."""
+
+
+def test_a_box_is_dragged_and_mapped(browser, tmp_path, monkeypatch):
+    """What is cut out lies where the hand has drawn, by rasterio; the result becomes a layer; what
+    is stopped leaves nothing.
+    """
+    map_folder, go = write_map(tmp_path / "map"), tmp_path / "go"
+    program = SAID % (str(go), str(map_folder / "fields.parquet"))
+    fake = partial(AreaMapper, command=(sys.executable, "-c", program))
+    monkeypatch.setattr("selion.web.view.page.AreaMapper", fake)
+    with (
+        serving(map_folder, into=tmp_path / "maps") as served,
+        Tab(browser, served.url) as tab,
+    ):
+        page = tab.page
+        tab.still()
+        before = len(served.table("api/layers")["fields"])
+        page.click("#map-area")
+        page.wait_for_selector("#area-go")
+        assert page.is_disabled("#area-go")
+        frame = page.locator("#left canvas").first.bounding_box()
+        middle = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+        page.mouse.move(middle[0] - 60, middle[1] - 50)
+        page.mouse.down()
+        page.mouse.move(middle[0], middle[1], steps=3)
+        page.mouse.move(middle[0] + 70, middle[1] + 40, steps=3)
+        page.mouse.up()
+        drawn = [
+            tab.of_map(f"map.unproject([{x - frame['x']}, {y - frame['y']}]).toArray()")
+            for x, y in (
+                (middle[0] - 60, middle[1] - 50),
+                (middle[0] + 70, middle[1] + 40),
+            )
+        ]
+        assert tab.complaints() == []
+        page.click("#area-go")
+        page.wait_for_selector("#area progress")
+        page.click("#area-stop")
+        page.get_by_text("nothing is left of it").wait_for()
+        assert list((tmp_path / "maps").iterdir()) == []
+        go.touch()
+        page.click("#area-go")
+        page.get_by_text("fields, in").wait_for()
+        assert len(served.table("api/layers")["fields"]) == before + 1
+        tab.still()
+        assert not tab.said
+    with rasterio.open(tmp_path / "maps" / "area-001" / "image.tif") as piece:
+        found = transform_bounds(piece.crs, "EPSG:4326", *piece.bounds)
+        pixel = piece.res[0] / 111_320
+    (west, north), (east, south) = drawn
+    slant = 6 * pixel  # the grid is turned against north
+    assert np.allclose(found, (west, south, east, north), atol=slant)
+    assert (found[2] - found[0]) > 20 * pixel
+
+
+def test_a_grid_of_photographs_in_every_order_and_two_runs_side_by_side(browser, tmp_path):
+    """Orders are those of the table, sorted here; pairs are those of two tables of one folder."""
+    crops, photos = write_crops(tmp_path / "crops", tmp_path / "photos", 4)
+    other = shutil.copytree(crops, tmp_path / "other")
+    lines = (other / "crops.csv").read_text().splitlines()
+    covers = [float(line.split(",")[4]) for line in lines[1:]]
+    told = [0.5, 0.1, 0.9, 0.3]
+    trust = ["yes", "no", "yes", "yes"]
+    for folder, values in ((crops, covers), (other, told)):
+        rows = [line.split(",") for line in lines]
+        for row, value, sure in zip(rows[1:], values, trust, strict=True):
+            row[3], row[4] = sure, f"{value:.3f}"
+        (folder / "crops.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    with serving(crops, other, photos) as served, Tab(browser, served.url, 390, 760) as tab:
+        page = tab.page  # photographs alone: the grid is open
+        page.locator(".shot").first.wait_for()
+
+        def shown(place, *wanted, count=4):
+            """Wait for so many names, these first and in this order."""
+            end, seen = time.monotonic() + 20, []
+            while seen[: len(wanted)] != list(wanted) or len(seen) != count:
+                assert time.monotonic() < end, seen
+                texts = page.locator(place).all_inner_texts()
+                seen = [text.split()[0].removesuffix(".jpg") for text in texts]
+                page.wait_for_timeout(50)
+            return seen
+
+        both = shown(".shot", "leaf1", count=8)
+        assert both[4] == "leaf1", "the doubtful one is first in both runs"
+        page.select_option("#photo-run-0", label="other")
+        page.select_option("#photo-order", "cover")
+        shown(".shot", "leaf2", "leaf0", "leaf3", "leaf1")
+        page.select_option("#photo-order", "name")
+        shown(".shot", "leaf0", "leaf1", "leaf2", "leaf3")
+        page.select_option("#photo-run-1", label="crops")
+        apart = sorted(range(4), key=lambda k: -abs(covers[k] - told[k]))
+        shown(".couple", *(f"leaf{k}" for k in apart))
+        words = page.locator(".couple").first.inner_text()
+        assert f"{100 * abs(covers[apart[0]] - told[apart[0]]):.1f} points" in words
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert tab.complaints() == []
         assert not tab.said

@@ -153,8 +153,8 @@ def on_grid(source: Source, grid: GeoBox, names: tuple[str, str]) -> tuple[Sourc
             f"{here} has {what} and {tuple(own.shape)} pixels, {there} {tuple(grid.shape)}: "
             "photographs can only be compared if they have the same size."
         )
-    offset = _offset(own, grid)
-    if offset == (0, 0) and own.shape == grid.shape:
+    laid, exact = laid_over(source, grid)
+    if laid is source:
         return source, None
     shared = _shared(own, grid)
     if shared <= 0:
@@ -166,18 +166,36 @@ def on_grid(source: Source, grid: GeoBox, names: tuple[str, str]) -> tuple[Sourc
         if shared > 0.9999
         else f" {1 - shared:.1%} of {there} lies outside of {here} and is not known."
     )
-    if offset is not None:
-        return Shifted(
-            source, grid, offset
-        ), f"{here} lies whole pixels beside {there}: they are compared where both are.{rest}"
+    if exact:
+        return (
+            laid,
+            f"{here} lies whole pixels beside {there}: they are compared where both are.{rest}",
+        )
     what = _difference(own, grid)
     return (
-        Warped(source, grid),
+        laid,
         (
             f"{here} lies on another grid than {there} ({what}): it was resampled onto it "
             f"(bilinear), which blurs lines a little.{rest}"
         ),
     )
+
+
+def laid_over(source: Source, grid: GeoBox) -> tuple[Source, bool]:
+    """Bring a Source of a place on the globe to a grid, wherever the two lie.
+
+    Returns
+    -------
+    (Source, bool)
+        What reads on the grid, and whether its pixels are the Source's own; where they are not they
+        are resampled (bilinear).
+    """
+    offset = _offset(source.grid, grid)
+    if offset == (0, 0) and source.grid.shape == grid.shape:
+        return source, True
+    if offset is not None:
+        return Shifted(source, grid, offset), True
+    return Warped(source, grid), False
 
 
 def _offset(own: GeoBox, grid: GeoBox) -> tuple[int, int] | None:

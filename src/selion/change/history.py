@@ -38,6 +38,7 @@ from selion.change.sides import mean_pixel, open_scores
 from selion.change.years import Year, YearLike, find_years
 from selion.errors import BadInput, OutputFailed, counted
 from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.store.calls import sealed
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -107,6 +108,7 @@ def _map_name(year: Year) -> str:
     return f"outcomes_{year.label}.tif"
 
 
+@sealed("selion.change.join_years")
 def join_years(
     years: Sequence[YearLike],
     out: Path | str,

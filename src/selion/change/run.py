@@ -23,7 +23,7 @@ from selion.change.sides import mean_pixel, open_scores, place, without_file
 from selion.change.step import Step, compare, first_state, next_state, write_maps
 from selion.change.tables import write_table
 from selion.change.years import Year, YearLike, find_years
-from selion.errors import OutputFailed
+from selion.errors import BadInput, OutputFailed
 from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.store.calls import sealed
 
@@ -37,6 +37,11 @@ class ChangeOptions:
     threshold: float | None = None
     """Of the rule; None: its own."""
     outcomes: OutcomeOptions = field(default_factory=OutcomeOptions)
+    geoparquet: str = "1.1"
+    """Version of the tables: 1.1 or 2.0, see :func:`selion.store.make_native`."""
+
+    def __post_init__(self) -> None:
+        store.check_geoparquet(self.geoparquet)
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,11 @@ class _Comparison:
         notes: list[str] = []
         source, _, pixel = open_scores(years[0])
         grid = source.grid
+        if grid.crs is None and self.options.geoparquet == "2.0":
+            raise BadInput(
+                "GeoParquet 2.0 was asked for, and these are photographs, which have no place in "
+                "longitude and latitude: write 1.1."
+            )
 
         def placed(year: Year) -> Any:
             self.on_step("fields", years.index(year), len(years), year.label)
@@ -211,6 +221,8 @@ class _Comparison:
                 on_block=self._listen(f"maps {one.label} {other.label}"),
             )
             write_table(step, names[2], self.rule.name, force=self.force)
+            if self.options.geoparquet == "2.0":
+                store.make_native(names[2])
             steps.append(_files(step, names, grid))
             tables.append(
                 lineage.lineage(

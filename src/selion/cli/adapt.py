@@ -56,8 +56,8 @@ class AdaptChoice(opt.VerbChoice):
     type=click.Path(path_type=Path),
     default=None,
     help=(
-        "Folder of masks that are called as the photographs are, or a data set of any layout: "
-        "without a page."
+        "Masks that are there already, without a page: a folder whose files are called as the "
+        "photographs are, a data set of any layout, or a .json of COCO or Label Studio."
     ),
 )
 @click.option(
@@ -100,6 +100,13 @@ class AdaptChoice(opt.VerbChoice):
 )
 @click.option(
     "--licence", default="", help="Licence of your photographs and masks, for the model's card."
+)
+@click.option(
+    "--mm-per-pixel",
+    "gsd",
+    type=click.FloatRange(0, 1e6, min_open=True, max_open=True),
+    default=None,
+    help="Millimetres a pixel of the photographs: photographs of another scale are flagged later.",
 )
 @click.option(
     "--sam",

@@ -83,7 +83,7 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
         if not isinstance(out, Path):
             context = click.get_current_context(silent=True)
             words = [] if context is None else context.meta.get(WORDS, [])
-            return sending(act, (name, words), values)
+            return sending(act, (name, words), values, _key(name, values))
         note = Note(out, _key(name, values), name)
         with note.leased():
             note.begin(forced=bool(values["force"]))

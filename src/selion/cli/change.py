@@ -15,11 +15,20 @@ from selion.cli.progress import reporter
 if TYPE_CHECKING:
     import pandas as pd
 
-    from selion.change import OutcomeOptions
+    from selion.change import OutcomeOptions, PixelRule
+    from selion.country import MapSeries
     from selion.store import Place
 
 TABLES_ONLY = "the years are maps of a country, which are compared by their tables alone"
 WITH_SCORES = "the years are maps with probabilities; add --tables to compare their tables alone"
+PIXEL_OF_SCORES = (
+    "the probabilities that the jobs kept say what the pixel of their images is; where they kept "
+    "none add --tables"
+)
+NO_SCORES = (
+    "not all years are plans whose jobs kept their probabilities (selion plan --scores "
+    "fields.scores.tif), so that they are compared by their tables alone"
+)
 
 tolerance = click.option(
     "--tolerance",
@@ -40,8 +49,10 @@ tolerance = click.option(
         "that 'selion map --scores' wrote to, or tables with their probabilities beside them "
         "(fields.parquet, fields.scores.tif), or both as SCORES,FIELDS. Writes maps of changed "
         "pixels and of outcomes, a table of fields under ids that follow them through the years, "
-        "their lineage, a summary and a page. Two folders of 'selion merge' (or hive folders of "
-        "tables, or --tables) are compared by their tables alone, in the memory of one cell."
+        "their lineage, a summary and a page. Folders of 'selion plan' whose jobs ran with "
+        "--scores (or PLAN,MAPS where they are merged) are compared job by job; folders "
+        "of 'selion merge' (or hive folders of tables, or --tables) by their tables alone, in the "
+        "memory of one cell."
     ),
 )
 @click.argument("years", nargs=-1, required=True)
@@ -101,6 +112,16 @@ tolerance = click.option(
     default=None,
     help="Of tables: folder for finished parts [default: hidden beside the output].",
 )
+@click.option(
+    "--images",
+    multiple=True,
+    help=(
+        "Imagery of a year for the page: a raster (GeoTIFF, GTI, VRT) or a folder of rasters; once "
+        "for each year, the earliest first. It is shown under the fields, with a line to pull "
+        "[default: the composites that the jobs of plans kept]."
+    ),
+)
+@opt.geoparquet
 @opt.force
 @opt.as_json
 @opt.quiet
@@ -116,23 +137,37 @@ def change_command(
 ) -> None:
     """Compare years."""
     from selion import change
-    from selion.country import is_map
+    from selion.country import has_scores, is_map, is_plan
     from selion.reports.change import write_report
+    from selion.reports.change_imagery import find_images, kept_images
 
+    images: tuple[str, ...] = values["images"]
+    if not images:
+        values["images"] = kept_images(years)
+    else:
+        find_images(images, years)
     outcomes = change.OutcomeOptions(tolerance=tolerance)
-    if tables or any(is_map(year) for year in years):
-        opt.refuse_given(("rule", "threshold"), TABLES_ONLY)
-        _compare_tables(years, out, outcomes, values)
+    planned = any(is_plan(year) for year in years)
+    if tables or planned or any(is_map(year) for year in years):
+        chosen = None
+        if tables or not planned:
+            opt.refuse_given(("rule", "threshold"), TABLES_ONLY)
+        else:
+            opt.refuse_given(("pixel",), PIXEL_OF_SCORES)
+            if not all(map(has_scores, years)):
+                opt.refuse_given(("rule", "threshold"), NO_SCORES)
+            chosen = change.RULES[rule].at(threshold)
+        _compare_tables(years, out, outcomes, chosen, values)
         return
     opt.refuse_given(("pixel", "districts", "district_column", "cell", "work"), WITH_SCORES)
     given = opt.taken(opt.VerbChoice, values)
     began = time.monotonic()
-    options = change.ChangeOptions(rule, threshold, outcomes)
+    options = change.ChangeOptions(rule, threshold, outcomes, values["geoparquet"])
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         result = change.compare_years(
             years, out, options, force=given.force, on_step=say.step, on_note=say.note
         )
-        path = write_report(result, force=given.force)
+        path = write_report(result, images=images, force=given.force)
     facts = {"steps": [step.facts() for step in result.steps]}
     _conclude(path, facts, [(step.years, step.summary) for step in result.steps], given, began)
 
@@ -141,15 +176,23 @@ def _compare_tables(
     years: tuple[str, ...],
     out: Path,
     outcomes: OutcomeOptions,
+    rule: PixelRule | None,
     values: dict[str, Any],
 ) -> None:
-    from selion.country import MapChangeOptions, compare_maps, read_units
+    from selion.country import (
+        MapChangeOptions,
+        compare_maps,
+        compare_plans,
+        compare_series,
+        is_plan,
+        read_units,
+    )
     from selion.reports.change_maps import write_map_report
 
-    if len(years) != 2:
+    if len(years) < 2:
         raise click.UsageError(
-            f"{len(years)} maps were given to compare by their tables; wanted are two, the earlier "
-            "one first: selion change maps-2023/ maps-2024/ -o change/"
+            f"{len(years)} map was given to compare; wanted are two or more, the earliest first: "
+            "selion change maps-2023/ maps-2024/ -o change/"
         )
     districts: Place | None = values["districts"]
     if districts is None:
@@ -157,22 +200,43 @@ def _compare_tables(
     given = opt.taken(opt.VerbChoice, values)
     began = time.monotonic()
     units = None if districts is None else read_units(districts, values["district_column"])
-    options = MapChangeOptions(outcomes, values["pixel"], values["cell"])
+    options = MapChangeOptions(outcomes, values["pixel"], values["cell"], values["geoparquet"])
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
-        found = compare_maps(
-            years[0],
-            years[1],
-            out,
-            options,
-            districts=units,
-            work=values["work"],
-            force=given.force,
-            on_step=say.step,
-            on_note=say.note,
-        )
-        path = write_map_report(found, force=given.force)
-    facts = {"years": found.years, "fields": found.summary.to_dict("records")}
+        shared: dict[str, Any] = {
+            "districts": units,
+            "work": values["work"],
+            "force": given.force,
+            "on_step": say.step,
+            "on_note": say.note,
+        }
+        if len(years) > 2:
+            series = compare_series(years, out, options, rule=rule, **shared)
+            _conclude_series(series, values["images"], given, began)
+            return
+        if any(map(is_plan, years)):
+            found = compare_plans(years[0], years[1], out, options, rule=rule, **shared)
+        else:
+            found = compare_maps(years[0], years[1], out, options, **shared)
+        path = write_map_report(found, images=values["images"], force=given.force)
+    facts: dict[str, Any] = {"years": found.years, "fields": found.summary.to_dict("records")}
+    if found.pixels is not None:
+        facts |= {"rule": found.rule, "pixels_ha": found.pixels}
     _conclude(path, facts, [(found.years, found.summary)], given, began)
+
+
+def _conclude_series(
+    series: MapSeries, images: tuple[str, ...], given: opt.VerbChoice, began: float
+) -> None:
+    from selion.reports.change_series import write_series_report
+
+    path = write_series_report(series, images=images, force=given.force)
+    steps = [
+        {"years": step.years, "fields": step.summary.to_dict("records")}
+        | ({} if step.pixels is None else {"rule": step.rule, "pixels_ha": step.pixels})
+        for step in series.steps
+    ]
+    summaries = [(step.years, step.summary) for step in series.steps]
+    _conclude(path, {"steps": steps}, summaries, given, began)
 
 
 def _conclude(

@@ -89,6 +89,7 @@ def some(names: list[str]) -> str:
     help="Remnants along seams smaller than this (m2) are dropped.",
 )
 @opt.collection
+@opt.geoparquet
 @click.option(
     "--work",
     type=folder,
@@ -128,7 +129,9 @@ def _merge_cells(
     from selion.country import MergeOptions, merge_maps
 
     _refuse("ftw-2e", "year", "addresses")
-    options = MergeOptions(values["cell"], values["min_area"], values["collection"])
+    options = MergeOptions(
+        values["cell"], values["min_area"], values["collection"], values["geoparquet"]
+    )
     maps = merge_maps(tables, out, options, **shared)
     return str(maps.folder), maps.facts | {"partitions": len(maps.parts)}
 
@@ -138,7 +141,7 @@ def _publish(
 ) -> tuple[str, dict[str, Any]]:
     from selion.country import PublishOptions, publish_maps
 
-    _refuse("cells", "cell")
+    _refuse("cells", "cell", "geoparquet")
     options = PublishOptions(
         values["year"], values["min_area"], values["collection"], values["addresses"]
     )
@@ -203,6 +206,7 @@ of one of these, of which only what lies near AREA is fetched."""
     show_default=True,
     help="Take fields at the edge of the area whole, or cut them there.",
 )
+@opt.geoparquet
 @opt.force
 @opt.as_json
 @opt.quiet
@@ -215,13 +219,18 @@ def query_command(
 
     began = time.monotonic()
     store.check_output(out, given.force)
+    store.check_geoparquet(values["geoparquet"])
     fields.format_of(out)
+    if out.suffix.lower() != ".parquet":
+        opt.refuse_given(["geoparquet"], f"{out} is no GeoParquet; give -o a name in .parquet")
     opened = country.open_maps(maps)
     wanted = (
         None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     )
     where = imagery.read_area(area)
     found = country.write_query(opened, where, out, wanted, clip=not whole, force=given.force)
+    if values["geoparquet"] == "2.0":
+        store.make_native(out)
     facts = _summary(found.frame)
     if found.frame.empty:
         facts["note"] = _nothing_there(opened, area)

@@ -39,6 +39,9 @@ class CropsChoice(opt.VerbChoice):
     flips: bool
     min_area: int | None
     overlays: bool
+    card: Path | None
+    corners: str | None
+    flat: Path | None
     workers: int | None
     engine: str
     fast: bool
@@ -86,8 +89,9 @@ crops_group.add_command(trial_command)
     "--model",
     default=None,
     help=(
-        "Name or folder of a model; colour: the Canopeo colour rule; colour-otsu: excess green "
-        "with Otsu's threshold [default: crops-rgb]."
+        "Name or folder of a model; auto: crops-rgb, and crops-wide for photographs unlike those "
+        "that it has learnt from (dark, noisy, of another light); colour: the Canopeo colour rule; "
+        "colour-otsu: excess green with Otsu's threshold [default: auto]."
     ),
 )
 @click.option(
@@ -136,6 +140,36 @@ crops_group.add_command(trial_command)
     default=True,
     show_default=True,
     help="Write overlays and their thumbnails.",
+)
+@click.option(
+    "--colour-card",
+    "card",
+    type=click.Path(path_type=Path),
+    default=None,
+    help=(
+        "Photograph with a ColorChecker of 24 patches, in the light and by the camera of the "
+        "others: colours are corrected by it before anything is measured."
+    ),
+)
+@click.option(
+    "--card-corners",
+    "corners",
+    default=None,
+    metavar="X,Y,...",
+    help=(
+        "Its four corners in that photograph, x and y in pixels: beside brown, bluish green, "
+        "black and white, in this order."
+    ),
+)
+@click.option(
+    "--flat-field",
+    "flat",
+    type=click.Path(path_type=Path),
+    default=None,
+    help=(
+        "Photograph of something even (paper, cloudy sky), or a folder of many photographs of one "
+        "size: the fall-off of light towards the corners is corrected by it."
+    ),
 )
 @click.option(
     "-j",
@@ -202,9 +236,16 @@ def crops_command(
 
 
 def _options(given: CropsChoice) -> Any:
-    from selion.closerange import CropOptions
+    from selion.closerange import CropOptions, make_correction
 
+    if given.card is None:
+        opt.refuse_given(["corners"], "no photograph of a colour card was given by --colour-card")
+    correction = None
+    if given.card is not None or given.flat is not None:
+        corners = None if given.corners is None else _corners(given.corners)
+        correction = make_correction(given.card, corners, given.flat)
     return CropOptions(
+        correction=correction,
         gsd=given.gsd,
         marker=given.marker,
         scale=given.scale,
@@ -214,6 +255,19 @@ def _options(given: CropsChoice) -> Any:
         min_area=given.min_area,
         overlays=given.overlays,
     )
+
+
+def _corners(text: str) -> list[tuple[float, float]]:
+    try:
+        numbers = [float(part) for part in text.replace(";", ",").replace(" ", ",").split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 8:
+        raise click.UsageError(
+            f"--card-corners {text!r}: wanted are eight numbers, x and y of four corners, for "
+            "example 310,220,910,240,900,640,300,620."
+        )
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _tell(run: CropRun, *, as_json: bool, quiet: bool) -> None:

@@ -88,6 +88,7 @@ def show_command(name: str, as_json: bool) -> None:
         "classes": ", ".join(made.classes.names),
         "layout": made.layout,
         "images": ", or ".join(f.image for f in made.files),
+        "checked": made.checked,
     }
     facts |= {
         "groups": ", ".join(f"{group} ({licence})" for group, licence in made.groups.items()),

@@ -44,7 +44,15 @@ class EvaluateChoice(opt.VerbChoice):
     oracle: tuple[Path, ...]
     engine: str
     threads: int | None
+    samples: int | None
+    grammar: str | None
+    answer_scores: str | None
     method: str
+
+    @property
+    def speaking(self) -> dict[str, Any]:
+        """How language models are asked, as far as it was said."""
+        return opt.speaking(self.samples, self.grammar, self.answer_scores)
 
 
 @click.command(
@@ -194,7 +202,8 @@ class EvaluateChoice(opt.VerbChoice):
     type=click.Path(path_type=Path),
     help="With --pixels: a SAM checkpoint, asked with points drawn from the truth.",
 )
-@opt.group(opt.force, opt.as_json, opt.quiet, opt.engine, opt.threads, opt.method)
+@opt.group(opt.force, opt.as_json, opt.quiet, opt.engine, opt.threads, opt.method, opt.samples)
+@opt.group(opt.grammar, opt.answer_scores)
 def evaluate_command(**values: Any) -> None:
     """Evaluate and write the report."""
     given = opt.taken(EvaluateChoice, values)
@@ -219,14 +228,16 @@ def evaluate_command(**values: Any) -> None:
         )
     if given.calibration:
         store.check_output(given.calibration, given.force)
+    figures: Any = ()
+    outcomes: Any = ()
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         if given.truth is not None:
-            report, figures = _of_files(given, given.truth)
+            report, outcomes = _of_files(given, given.truth)
         else:
             report, figures = _of_models(given, given.dataset or Path(), say)
     from selion.reports.evaluation import write_report
 
-    paths = write_report(report, given.out, figures=figures, force=given.force)
+    paths = write_report(report, given.out, figures=figures, outcomes=outcomes, force=given.force)
     if given.calibration:
         _write_calibration(report, given.calibration, force=given.force)
     if given.as_json:
@@ -248,6 +259,7 @@ def evaluate_command(**values: Any) -> None:
 
 ONLY_MODELS = (
     *("layout", "split", "deployment", "protocol", "method", "engine", "threads", "draws"),
+    *("samples", "grammar", "answer_scores"),
 )
 """Options that say how a model runs on a dataset."""
 ONLY_OBJECTS = (
@@ -292,13 +304,13 @@ def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
     store.write_text(path, to_toml({"calibration": numbers}), force=force)
 
 
-def _of_files(given: EvaluateChoice, truth: Place) -> tuple[Any, list[Any]]:
-    from selion.evaluation import evaluate_files
+def _of_files(given: EvaluateChoice, truth: Place) -> tuple[Any, Any]:
+    from selion.evaluation.files import compare_files
     from selion.metrics import ImageOptions, ScoreOptions
 
     options = ScoreOptions(iou=given.iou, cap=given.cap, draws=given.draws)
     image = ImageOptions(iou=given.iou)
-    return evaluate_files(
+    found = compare_files(
         given.maps,
         truth,
         options,
@@ -306,7 +318,8 @@ def _of_files(given: EvaluateChoice, truth: Place) -> tuple[Any, list[Any]]:
         reproject=given.reproject,
         extent=given.extent,
         by=given.by,
-    ), []
+    )
+    return found.report, found.outcomes
 
 
 def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, list[Any]]:
@@ -323,7 +336,8 @@ def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, lis
         say.note(problem)
     samples = chosen.samples
     loaded: dict[str, Any] = {
-        name: load_model(name, given.engine, threads=given.threads) for name in given.models
+        name: load_model(name, given.engine, threads=given.threads, speaking=given.speaking)
+        for name in given.models
     }
     score = ScoreOptions(iou=given.iou, cap=given.cap, draws=given.draws)
     options = EvaluateOptions(
@@ -341,7 +355,7 @@ def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, lis
         title=f"{', '.join(loaded)} on {dataset.name}",
         on_step=say.step,
     )
-    settings = dict(report.settings or {}) | chosen.said
+    settings = dict(report.settings or {}) | chosen.said | _asked(given)
     if given.deployment:
         settings |= {
             f"deployment of {name}": deployment_scores(model, samples)
@@ -354,6 +368,11 @@ def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, lis
     return replace(
         report, settings=settings, problems=(*chosen.problems, *report.problems)
     ), figures
+
+
+def _asked(given: EvaluateChoice) -> dict[str, Any]:
+    """Return how language models were asked, for the settings of a report."""
+    return {f"answers: {key}": value for key, value in given.speaking.items()}
 
 
 @dataclass(frozen=True)
@@ -410,7 +429,9 @@ def _pixels(given: EvaluateChoice) -> None:
     if not plain:
         opt.refuse_given(["classes"], f"--layout {given.layout} says what its classes are")
     if not given.models:
-        opt.refuse_given(["engine", "threads"], "no model was named")
+        opt.refuse_given(
+            ["engine", "threads", "samples", "grammar", "answer_scores"], "no model was named"
+        )
     dataset = (
         load_dataset(given.dataset, classes=SCHEMES[given.classes])
         if plain
@@ -422,6 +443,7 @@ def _pixels(given: EvaluateChoice) -> None:
         dataset.classes,
         engine=given.engine,
         threads=given.threads,
+        speaking=given.speaking,
         oracles=given.oracle,
     )
     options = PixelOptions(given.ratios or (0.02,), given.widths, given.draws)
@@ -435,7 +457,7 @@ def _pixels(given: EvaluateChoice) -> None:
             on_step=say.step,
         )
     starts = started_from({name: find_card(name) for name in given.models})
-    report = replace(report, settings={**report.settings, **starts})
+    report = replace(report, settings={**report.settings, **starts, **_asked(given)})
     given.out.mkdir(parents=True, exist_ok=True)
     for path, text in zip(paths, (report.to_json(), report.to_markdown()), strict=True):
         store.write_text(path, text, force=given.force)

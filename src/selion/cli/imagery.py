@@ -21,6 +21,7 @@ from selion.cli.progress import Reporter, reporter
 if TYPE_CHECKING:
     from selion.pipeline.areas import AreaOptions, Survey
     from selion.pipeline.cost import Cost
+    from selion.store import Place
     from selion.world.mosaics import MosaicOptions
 
 BOX = re.compile(r"\s*-?[\d.]+(\s*[,;]\s*-?[\d.]+){3}\s*")
@@ -117,6 +118,29 @@ resampling = click.option(
     show_default=True,
 )
 
+
+class KeptPlace(click.ParamType):
+    """A folder, or an address, that others fill as well: no input of a command."""
+
+    name = "path"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Place:
+        """Leave addresses as they are."""
+        return opt.place.convert(value, param, ctx)
+
+
+mosaic = click.option(
+    "--mosaic",
+    type=KeptPlace(),
+    default=None,
+    metavar="FOLDER",
+    help="Keep the composites of whole tiles in this folder or at this address (s3://, gs://, "
+    "az://), for other runs, machines, models and areas: what is there is neither searched nor "
+    "composed again.",
+)
+
 price = click.option(
     "--price",
     type=click.FloatRange(0),
@@ -141,6 +165,7 @@ AREA_ONLY = (
     "crs",
     "pixel",
     "resampling",
+    "mosaic",
     "price",
 )
 """Names of the options below."""
@@ -167,6 +192,7 @@ class SearchChoice:
     crs: str | None = None
     pixel: float | None = None
     resampling: Literal["nearest", "bilinear", "cubic"] | None = None
+    mosaic: Place | None = None
 
     def area_options(self) -> AreaOptions:
         """Return the options of a composite; the grid is the library's where the verb has none."""
@@ -191,6 +217,7 @@ class SearchChoice:
             crs=self.crs or usual.crs,
             gsd=self.pixel or usual.gsd,
             resampling=self.resampling or usual.resampling,
+            mosaic=self.mosaic,
         )
 
     def mosaic_options(self) -> MosaicOptions:
@@ -332,6 +359,7 @@ def scenes_command(area: str, year: int, out: Path | None, **values: Any) -> Non
 )
 @search_options
 @grid_options
+@mosaic
 @running.work
 @running.options
 @price

@@ -428,6 +428,7 @@ def _scheme(given: str) -> Any:
 class SelftrainChoice(opt.VerbChoice):
     """Options of ``selion label selftrain``, as they were given."""
 
+    photos: Path | None
     labelled: str | None
     root: str | None
     decisions: Path | None
@@ -453,9 +454,18 @@ class SelftrainChoice(opt.VerbChoice):
     "--pseudo",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of `selion label depth` or `selion label pseudo`.",
+    help=(
+        "Folder of `selion label depth` or `selion label pseudo`, or of masks that `selion label "
+        "screen` was given."
+    ),
 )
 @out_folder
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder of the photographs [default: where they were when masks were made or screened].",
+)
 @click.option(
     "--labelled",
     default=None,
@@ -532,7 +542,7 @@ def selftrain_command(recipe: str, pseudo: Path, out: Path, **values: Any) -> No
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         plan = plan_selftraining(
             read_recipe(recipe, [*given.changes, *named]),
-            keep_pseudo(pseudo, log, given.least),
+            keep_pseudo(pseudo, log, given.least, given.photos),
             TrimapOptions(given.trimap_human, given.trimap_full, given.sure),
             DrawOptions(given.share, given.gsd),
             fine_tune=given.fine_tune,

@@ -43,6 +43,8 @@ def _print(opened: OpenedImage, model: str, said: list[str], warnings: list[str]
     height, width = opened.source.grid.shape
     size = "" if look.gsd is None else f", {look.gsd:.3g} m"
     click.echo(f"{'pixels':<10} {width} x {height}{size}, {opened.source.dtype}")
+    if opened.source.grid.crs is None:
+        click.echo(f"{'place':<10} none (no CRS): a map wants --scale, see 'selion map --help'")
     for k, (given, name) in enumerate(zip(look.given, look.bands, strict=True), 1):
         click.echo(f"{f'band {k}':<10} {name}" + (f" ({given} in the file)" * (name != given)))
     for date, kind in zip(look.dates, look.kinds, strict=True):

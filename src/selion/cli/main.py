@@ -6,9 +6,11 @@ import errno
 import importlib
 import io
 import os
+import shlex
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +53,7 @@ VERBS = {
     "change": Verb("change", "change_command", "Compare maps of two or more years."),
     "history": Verb("history", "history_command", "Join many years: one id for each field."),
     "plan": Verb("plan", "plan_command", "Split a country into jobs; estimate time and cost."),
+    "watch": Verb("watch", "watch_command", "Watch the jobs of a plan: progress, failures, cost."),
     "merge": Verb(
         "country",
         "merge_command",
@@ -245,10 +248,41 @@ def main(arguments: list[str] | None = None) -> None:
         )
         sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort):
+        again = going_on(sys.argv[1:] if arguments is None else arguments)
         click.echo(
-            "\nStopped. Finished blocks are kept: the same command continues from here.", err=True
+            "\nStopped. What is finished is kept; this command continues from here:\n"
+            f"  {without_secrets(again)}",
+            err=True,
         )
         sys.exit(130)
+
+
+ANEW = ("adapt", "crops", "plots", "selftrain", "train")
+"""Verbs that begin anew with --force, also where it is their own work that lies there."""
+
+
+def going_on(arguments: Sequence[str]) -> str:
+    """Return the command that goes on where one was stopped: resuming, and starting nothing over.
+
+    Examples
+    --------
+    >>> going_on(["train", "crops", "--force", "-o", "my run"])
+    "selion train crops -o 'my run' --resume"
+    """
+    words = list(arguments)
+    command: click.Command = cli
+    context = click.Context(cli)
+    for word in words:
+        inner = command.get_command(context, word) if isinstance(command, click.Group) else None
+        if inner is None:
+            break
+        command = inner
+    if command.name in ANEW or words[:1] == ["crops"]:
+        words = [word for word in words if word not in ("-f", "--force", "--overwrite")]
+    resumes = any("--resume" in one.opts for one in command.params)
+    if resumes and "--resume" not in words:
+        words.append("--resume")
+    return shlex.join(["selion", *words])
 
 
 if __name__ == "__main__":

@@ -28,6 +28,14 @@ class ModelChoice:
     mps_mode: bool = False
     fast: bool = False
     threads: int | None = None
+    samples: int | None = None
+    grammar: str | None = None
+    answer_scores: str | None = None
+
+    @property
+    def speaking(self) -> dict[str, Any]:
+        """How a language model is asked, as far as it was said."""
+        return opt.speaking(self.samples, self.grammar, self.answer_scores)
 
     @property
     def device(self) -> str:
@@ -173,6 +181,7 @@ def map_options(values: Mapping[str, Any]) -> MapOptions:
         engine=network.device,
         fast=network.fast,
         threads=network.threads,
+        speaking=network.speaking,
         runner=opt.taken(running.RunChoice, values).runner_options(),
         land_cover=choice.land_cover_options(),
         refiner=network.refiner,

@@ -18,6 +18,7 @@ from selion.cli.progress import Reporter
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
+    from selion.pipeline.areas import Survey
     from selion.pipeline.maps import MapJob, MapOptions
     from selion.pipeline.probabilities import RunReport
     from selion.reports.preview import Preview
@@ -41,12 +42,18 @@ class MapRun:
 
         return RunReport(on_note=self.say.note)
 
+    @property
+    def consistent(self) -> bool:
+        """Whether the consistency of the map is wanted."""
+        return self.options.consistency is not None
+
     def finish(self, frame: GeoDataFrame, extra: dict[str, Any]) -> None:
         """Send the result where it was wanted, and print what there is to say."""
         from selion.pipeline import maps
 
-        scores = self.options.scores
-        facts = maps.summarise(frame) | extra | ({"scores": str(scores)} if scores else {})
+        given = {"scores": self.options.scores, "consistency_file": self.options.consistency}
+        rasters = {name: str(path) for name, path in given.items() if path is not None}
+        facts = maps.summarise(frame) | extra | rasters
         conclude(self.report, self.place, facts, self.began, self.given)
 
 
@@ -67,14 +74,25 @@ def conclude(
 
 
 def print_plan(
-    job: MapJob, say: Reporter, *, as_json: bool, more: dict[str, Any] | None = None
+    job: MapJob,
+    say: Reporter,
+    *,
+    as_json: bool,
+    consistency: bool = False,
+    more: dict[str, Any] | None = None,
 ) -> None:
     """Print what a run would take, as ``--dry-run`` does."""
     from selion import prediction
     from selion.grid import ground_sampling_distance
     from selion.models.language.network import LanguageSegmenter
+    from selion.pipeline.consistency import added_cost
 
     cost = prediction.estimate(job.source, job.model, job.plan)
+    passes = {}
+    if consistency:
+        added = added_cost(job.source, job.model, job.plan)
+        passes = {"of_which_passes": {"windows": added.windows, "seconds": round(added.seconds, 1)}}
+        cost = cost.with_more(added)
     height, width = job.plan.grid.shape
     gsd = ground_sampling_distance(job.plan.grid)
     facts = {
@@ -89,6 +107,7 @@ def print_plan(
         "gigabytes_read": round(cost.gigabytes_read, 3),
         **(more or {}),
         "seconds": round(cost.seconds, 1),
+        **passes,
         **(
             job.model.price(cost.windows).facts(cost.seconds)
             if isinstance(job.model, LanguageSegmenter)
@@ -125,9 +144,12 @@ def drawn(path: Path | None) -> dict[str, str]:
     return {"preview": str(path)} if path is not None and path.is_file() else {}
 
 
-def with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str, str]:
+def with_page(
+    job: MapJob, frame: Any, out: Path, *, wanted: bool, survey: Survey | None = None
+) -> dict[str, str]:
     """Write the page of a map, if it is wanted, and return it as a fact."""
     from selion.pipeline import maps
+    from selion.pipeline.tile_seasons import taken_seasons
     from selion.reports import maps as mapped
 
     if not wanted:
@@ -147,6 +169,7 @@ def with_page(job: MapJob, frame: Any, out: Path, *, wanted: bool) -> dict[str, 
                 facts=maps.summarise(frame),
                 notes=job.notes,
                 details=made,
+                seasons=[] if survey is None else taken_seasons(survey),
             )
         )
     }

@@ -43,12 +43,14 @@ are searched, chosen and composed first; with --imagery quarterly mosaics are re
 )
 @opt.scores
 @opt.save_scores
+@opt.consistency
 @opt.field_options
 @opt.land_cover_options
 @opt.window_options
 @opt.model_options
 @area.search_options
 @area.grid_options
+@area.mosaic
 @running.work
 @running.options
 @area.price
@@ -63,6 +65,7 @@ def map_command(
     imagery: str | None,
     scores: Path | None,
     save_scores: bool,
+    consistency: Path | None,
     price: float,
     **values: Any,
 ) -> None:
@@ -82,7 +85,11 @@ def map_command(
             place.out.with_name(f"{place.out.stem}.scores.tif") if save_scores else None
         )
         options = replace(
-            map_options(values), scores=scores, work=place.work, journal=place.journal
+            map_options(values),
+            scores=scores,
+            consistency=consistency,
+            work=place.work,
+            journal=place.journal,
         )
         run = map_run.MapRun(place, model, options, given, say, began)
         published = opt.taken(PublishedChoice, values)
@@ -121,7 +128,7 @@ def _map_image(image: tuple[str, ...], run: map_run.MapRun) -> None:
         fields.format_of(out)
     job = maps.prepare(list(image), run.model, run.options)
     if given.dry_run:
-        map_run.print_plan(job, say, as_json=given.as_json)
+        map_run.print_plan(job, say, as_json=given.as_json, consistency=run.consistent)
         return
     for note in job.notes:
         say.note(note)
@@ -184,7 +191,9 @@ def _map_area(
     preview = map_run.preview_place(out, wanted=given.preview)
 
     def use(result: AreaMap) -> None:
-        extra.update(map_run.with_page(result.job, result.frame, out, wanted=given.page))
+        extra.update(
+            map_run.with_page(result.job, result.frame, out, wanted=given.page, survey=survey)
+        )
         if run.options.fast:
             say.note(map_run.compared(result.job))
 
@@ -230,7 +239,16 @@ def _map_published(
         map_run.conclude(run.report, run.place, facts, run.began, run.given)
 
 
-SCENES_ONLY = ("provider", "cloud", "target", "limit", "excluded", "balance", "price")
+SCENES_ONLY = (
+    "provider",
+    "cloud",
+    "target",
+    "limit",
+    "excluded",
+    "balance",
+    "mosaic",
+    "price",
+)
 """Names of the options that choose scenes, of which a mosaic is made already, or price them."""
 SEASONS_ONLY = ("dates", "season_rule", "calendar", "crop")
 
@@ -258,7 +276,11 @@ def _map_mosaics(
         for note in found.notes:
             say.note(note)
         map_run.print_plan(
-            job, say, as_json=given.as_json, more={"compressed_bytes": found.bytes_read}
+            job,
+            say,
+            as_json=given.as_json,
+            consistency=run.consistent,
+            more={"compressed_bytes": found.bytes_read},
         )
         return
     for note in (*found.notes, *job.notes):

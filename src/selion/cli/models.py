@@ -229,6 +229,36 @@ def import_command(
 
 
 @models_group.command(
+    "export",
+    help=(
+        "Write a language model whose adapter is merged into its base: it needs no base any more, "
+        "and writes the same text in less time."
+    ),
+)
+@click.argument("name")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the new model.",
+)
+@click.option(
+    "--bfloat16",
+    "half",
+    is_flag=True,
+    help="Store weights as bfloat16, half as many bytes, which rounds them.",
+)
+@click.option("-f", "--force", is_flag=True, help="Replace the folder.")
+def export_command(name: str, out: Path, half: bool, force: bool) -> None:
+    """Merge an adapter."""
+    from selion.models.language.merging import export_merged
+
+    made = export_merged(name, out, half=half, force=force)
+    click.echo(str(made.folder))
+
+
+@models_group.command(
     "quantise",
     help=(
         "Write a model's 8-bit form, calibrated and judged on windows of IMAGE: how often it "

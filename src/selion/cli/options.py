@@ -114,10 +114,21 @@ def taken(kind: type[T], values: Mapping[str, Any]) -> T:
     return kind(**{name: value for name, value in values.items() if name in names})
 
 
+NO_OUTPUT = "Say which file is to be written: -o NAME, after what is read."
+
+
+class OutputPath(click.Path):
+    """A file to write, that says so where it is not given."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's signature
+        """Return what to add where the option is missing."""
+        return NO_OUTPUT
+
+
 out = click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputPath(path_type=Path),
     required=True,
     help="Output file; its ending decides the format.",
 )
@@ -204,6 +215,25 @@ threads = click.option(
     type=click.IntRange(1),
     default=None,
     help="CPU threads of the engine [default: all].",
+)
+samples = click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=None,
+    help="Answers of a language model to each question, which vote [default: its card's].",
+)
+grammar = click.option(
+    "--grammar",
+    type=click.Choice(["selion", "xgrammar", "none"]),
+    default=None,
+    help="What keeps a language model's answers to masks [default: its card's].",
+)
+answer_scores = click.option(
+    "--answer-scores",
+    type=click.Choice(["votes", "labels"]),
+    default=None,
+    help="Scores of a language model's answers: what is written is sure, or as sure as the model "
+    "was of its labels [default: its card's].",
 )
 
 window = click.option(
@@ -348,6 +378,15 @@ scores = click.option(
     default=None,
     help="Also write the class probabilities to this COG.",
 )
+consistency = click.option(
+    "--consistency",
+    type=click.Path(path_type=Path),
+    default=None,
+    help=(
+        "Also write to this COG how often four passes, with windows shifted and mirrored, say the "
+        "same class of a pixel, and the mean of each field to the table (4 times slower)."
+    ),
+)
 save_scores = click.option(
     "--save_scores",
     is_flag=True,
@@ -356,6 +395,13 @@ save_scores = click.option(
 )
 collection = click.option(
     "--collection", default=None, help="fiboa collection id [default: the output's name]."
+)
+geoparquet = click.option(
+    "--geoparquet",
+    type=click.Choice(["1.1", "2.0"]),
+    default="1.1",
+    show_default=True,
+    help="Version of GeoParquet: 1.1, as fiboa wants it, or 2.0, with Parquet's own geometry type.",
 )
 datetime = click.option(
     "--datetime",
@@ -390,6 +436,12 @@ crop_share = click.option(
 )
 
 
+def speaking(samples: int | None, grammar: str | None, scores: str | None) -> dict[str, Any]:
+    """Return how a language model is asked, as far as the command line says."""
+    given = {"samples": samples, "grammar": grammar, "scores": scores}
+    return {key: value for key, value in given.items() if value is not None}
+
+
 def group(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Bind several options in the order in which the help shows them."""
 
@@ -402,7 +454,7 @@ def group(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 run_options = group(force, dry_run, as_json, quiet, preview)
-model_options = group(refine, engine, gpu, mps_mode, fast, threads)
+model_options = group(refine, engine, gpu, mps_mode, fast, threads, samples, grammar, answer_scores)
 window_options = group(window, overlap, padding, block, batch, gsd, scale, flips, bands)
 field_options = group(
     method, vote, cover, simplify, regularise, min_area, max_area, collection, datetime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ OWN = (
     "as_json",
     "quiet",
     "scores",
+    "consistency",
 )
 """Options that are of the plan and not of its jobs."""
 PLACES = ("model", "refiner", "land_cover", "provider")
@@ -58,6 +60,7 @@ class PlanChoice(opt.VerbChoice):
     halo: float
     model: str | None
     scores: Path | None
+    consistency: Path | None
 
 
 @click.command("plan", cls=area_cli.AreaCommand, help=HELP)
@@ -118,6 +121,15 @@ class PlanChoice(opt.VerbChoice):
     default=None,
     help="Each job also writes its class probabilities to a COG of this name in its own folder.",
 )
+@click.option(
+    "--consistency",
+    type=click.Path(path_type=Path),
+    default=None,
+    help=(
+        "Each job also writes the consistency of its map, of four passes shifted and mirrored, to "
+        "a COG of this name in its own folder (4 times slower)."
+    ),
+)
 @opt.field_options
 @opt.land_cover_options
 @opt.window_options
@@ -125,6 +137,7 @@ class PlanChoice(opt.VerbChoice):
 @area_cli.search_options
 @area_cli.pixel
 @area_cli.resampling
+@area_cli.mosaic
 @opt.page
 @opt.force
 @opt.as_json
@@ -141,18 +154,14 @@ def plan_command(
     """Plan."""
     given = opt.taken(PlanChoice, values)
     from selion import country, imagery, store
+    from selion.reports.seasons import write_seasons
 
     search = opt.taken(area_cli.SearchChoice, values)
     mapped = map_options({**values, "runner": "serial", "workers": None, "profile": False})
     if values["refiner"] is None:
         opt.refuse_given(["cover"], "no --refine draws outlines")
-    _check_jobs(given.model, area, year, search)
-    scores = given.scores
-    if scores is not None and (scores.name != str(scores) or scores.suffix.lower() != ".tif"):
-        raise click.UsageError(
-            f"--scores {scores} was given; wanted is the name of a file alone, such as "
-            "fields.scores.tif: each job writes it into its own folder."
-        )
+    _check_jobs(given.model, area, year, search, mapped.speaking)
+    scores, consistency = _raster_names(given)
 
     if probe == (probe_file is not None):
         raise click.UsageError(
@@ -184,9 +193,12 @@ def plan_command(
             halo=halo,
             words=[*_words(), *([] if given.model else ["--model", str(choice.name)])],
             most=given.workers,
-            scores=None if scores is None else scores.name,
+            scores=scores,
+            consistency=consistency,
+            options=search.area_options(),
         )
         country.write_plan(made, out, force=given.force)
+        write_seasons(made.seasons, out / "seasons.svg")
     if given.as_json:
         click.echo(json.dumps({"event": "done", "path": str(out), **made.costs()}))
         return
@@ -195,13 +207,44 @@ def plan_command(
     click.echo(str(out))
 
 
-def _check_jobs(model: str | None, area: str, year: int, search: area_cli.SearchChoice) -> None:
+def _raster_names(given: PlanChoice) -> tuple[str | None, str | None]:
+    """Return the names of each job's class probabilities and of its consistency."""
+    scores, consistency = (
+        _raster_name(name, getattr(given, name)) for name in ("scores", "consistency")
+    )
+    if scores is not None and scores == consistency:
+        raise click.UsageError(f"--scores and --consistency were both called {scores}.")
+    return scores, consistency
+
+
+def _raster_name(option: str, path: Path | None) -> str | None:
+    """Return the name of a raster of each job; places are refused."""
+    if path is not None and (path.name != str(path) or path.suffix.lower() != ".tif"):
+        raise click.UsageError(
+            f"--{option} {path} was given; wanted is the name of a file alone, such as "
+            f"fields.{option}.tif: each job writes it into its own folder."
+        )
+    return None if path is None else path.name
+
+
+def _check_jobs(
+    model: str | None,
+    area: str,
+    year: int,
+    search: area_cli.SearchChoice,
+    speaking: Mapping[str, Any],
+) -> None:
     """Refuse what each job would refuse: a model that is none, seasons that cannot be found."""
     from selion import imagery
     from selion.models import find_card
+    from selion.models.language.speaking import speaking_card
 
     if model is not None:
-        find_card(model)
+        speaking_card(find_card(model), speaking)
+    elif speaking:
+        opt.refuse_given(
+            ["samples", "grammar", "answer_scores"], "no --model names a language model"
+        )
     options = search.area_options()
     if options.seasons is None:
         imagery.find_seasons(

@@ -10,6 +10,7 @@ import click
 
 from selion.cli import options as opt
 from selion.cli.progress import Reporter, reporter
+from selion.cli.reproduce_landscapes import magseg_command
 from selion.cli.reproduce_photographs import depthcropseg_command
 
 PRUE_TABLES = ("1", "2", "3", "4", "5", "6")
@@ -42,6 +43,7 @@ def reproduce_group() -> None:
 
 
 reproduce_group.add_command(depthcropseg_command)
+reproduce_group.add_command(magseg_command)
 
 
 @dataclass(frozen=True, kw_only=True)

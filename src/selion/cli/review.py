@@ -13,6 +13,8 @@ from selion.cli.progress import reporter
 from selion.cli.serving import serve, serving_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from selion.review.opened import MapFiles
     from selion.store import Place
     from selion.web.review_shown import ReviewSession
@@ -133,6 +135,7 @@ def _other_pages(
     Also the map's policy, and what is to be closed.
     """
     from selion.errors import BadInput, MissingExtra
+    from selion.web.correcting import correcting_page
     from selion.web.screening import screening_page
     from selion.web.view.page import POLICY, view_page
 
@@ -147,7 +150,8 @@ def _other_pages(
         except (MissingExtra, BadInput) as problem:
             click.echo(f"No map beside the field: {problem}", err=True)
     if photos:
-        pages.append(screening_page(*photos, person=session.person)[0])
+        page, screening = screening_page(*photos, person=session.person, corrects=True)
+        pages += [page, correcting_page(screening, session.person)]
         session.pages += (("screen", "Photographs"),)
     return pages, policy, found
 
@@ -218,7 +222,7 @@ def export_command(
     )
     for note in done.notes:
         click.echo(note, err=True)
-    click.echo(_said(done.counts), err=True)
+    click.echo(_said(done.counts, {}), err=True)
     if done.labels is not None:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in done.labels.shares.items())
         click.echo(
@@ -364,10 +368,11 @@ def status_command(given: Place, as_json: bool) -> None:
             )
         )
         return
-    click.echo(_said(state.counts()))
+    words = {one.kind: one.answer for one in review.asked_of(files)}
+    click.echo(_said(state.counts(), {one.status: one.answer for one in review.asked_of(files)}))
     for person, done in people.items():
         kinds = ", ".join(
-            f"{count:,} {kind}"
+            f"{count:,} {words.get(kind, kind)}"
             for kind, count in done.items()
             if kind not in ("actions", "minutes")
         )
@@ -384,9 +389,9 @@ def _pictures(count: int) -> str:
     return f"{count:,} picture{'' if count == 1 else 's'}"
 
 
-def _said(counts: dict[str, int]) -> str:
+def _said(counts: dict[str, int], words: Mapping[str, str]) -> str:
     parts = ", ".join(
-        f"{counts[name]:,} {name}"
+        f"{counts[name]:,} {words.get(name, name)}"
         for name in counts
         if name not in ("total", "decided") and counts[name]
     )

@@ -15,6 +15,7 @@ import click
 
 from selion.cli import options as opt
 from selion.cli.private import LocalPath
+from selion.cli.watching import sent_now
 from selion.cores import usable_cores
 from selion.errors import without_secrets
 from selion.store.atomic import write_text
@@ -31,6 +32,10 @@ class Anywhere(click.ParamType):
     """A path, or the address of a place on an object store."""
 
     name = "path or URL"
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's signature
+        """Return what to add where the option is missing."""
+        return opt.NO_OUTPUT
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -126,6 +131,8 @@ class OutputPlace:
     """Whether the journal goes when the run is complete."""
     lease: FarLease | None = None
     """Of an output on a store."""
+    first: bool = False
+    """Whether no whole output was on the store when the command was first begun."""
 
     def publish(self, report: RunReport) -> str:
         """Send what was written to where it was wanted; return its address."""
@@ -133,6 +140,8 @@ class OutputPlace:
 
         if self.lease is not None:
             self.lease.check()
+            if self.first:
+                self.lease.send()
         if self.passing and not report.failed and self.journal is not None:
             journal = ObjectFolder(self.journal)
             journal.delete(*journal.names())
@@ -174,7 +183,7 @@ def placed(
         return
     from selion.pipeline.probabilities import FAILED
     from selion.store import ObjectFolder
-    from selion.store.far_lease import far_leased
+    from selion.store.far_lease import far_leased, is_sent_by
     from selion.store.object_store import exists
 
     prefix, _, name = out.rpartition("/")
@@ -185,19 +194,24 @@ def placed(
         )
     folder = ObjectFolder(prefix)
     partial = not force and folder.has(f"{name}{FAILED}")
-    if not (force or partial) and folder.has(name):
+    sent = sent_now()
+    again = not (force or partial) and folder.has(name)
+    if again and not is_sent_by(folder, name, sent.asked):
         raise exists(out)
     passing = Path(tempfile.mkdtemp(prefix="selion-"))
     try:
-        with nullcontext() if dry else far_leased(folder, name) as lease:
+        with sent.until_then(
+            nullcontext() if dry else far_leased(folder, name, sent.asked)
+        ) as lease:
             yield OutputPlace(
                 passing / name,
                 local_work,
                 journal or _remote_work(prefix, name),
                 prefix,
-                force or partial,
+                force or partial or again,
                 passing=journal is None,
                 lease=lease,
+                first=not force,
             )
     finally:
         shutil.rmtree(passing, ignore_errors=True)

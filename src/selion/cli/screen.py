@@ -26,6 +26,12 @@ from selion.cli.serving import serve, serving_options
 @click.option(
     "--person", default="", help="Name recorded with each decision [default: the page asks]."
 )
+@click.option(
+    "--sam",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Checkpoint of SAM, SAM 2 or SAM-HQ: in a mask that is corrected a click finds an edge.",
+)
 @serving_options
 @click.option(
     "--repeats",
@@ -44,20 +50,24 @@ def screen_command(
     photos: Path,
     pseudo: Path,
     person: str,
+    sam: Path | None,
     port: int,
     browser: bool,
     repeats: float,
     threads: int | None,
 ) -> None:
     """Serve until the person stops it."""
+    from selion.models.sam.click import ClickedObject
     from selion.web import server
+    from selion.web.correcting import correcting_page
     from selion.web.screening import check_person, screening_page
 
-    page, screening = screening_page(
-        photos, pseudo, check_person(person) if person else "", repeats, threads
-    )
+    name = check_person(person) if person else ""
+    clicked = None if sam is None else ClickedObject(sam)
+    page, screening = screening_page(photos, pseudo, name, repeats, threads, corrects=True)
+    correcting = correcting_page(screening, name, clicked)
     opened, address, running = server.listen(pseudo, port)
-    app = server.make_app([page], address)
+    app = server.make_app([page, correcting], address)
     for note in screening.listing.notes:
         click.echo(note, err=True)
     if running is not None:

@@ -26,6 +26,9 @@ from selion.store.sealing import (
 )
 from selion.store.witness import Witness
 
+OF_TABLES = frozenset(("merge", "query", "stats", "tiles"))
+"""Verbs that read tables of a folder, and nothing that lies beside these."""
+
 
 def seal(
     out: Path,
@@ -86,8 +89,29 @@ def asked_for(asked: tuple[str, list[str]]) -> Request | None:
     if context is None:
         return None
     said, secret = without_keys(command_words(context, *asked))
-    named = {text: place for _, text, place in named_inputs(context)}
+    named: dict[str, Path | str] = {}
+    for _, text, place in named_inputs(context):
+        named |= tables_of(text, place) if asked[0] in OF_TABLES else {text: place}
     return Request(tuple(said), secret=secret, options=dict(_options(context)), named=named)
+
+
+def tables_of(text: str, place: Path | str) -> dict[str, Path | str]:
+    """Return the files that are read of a folder of tables, by name; of anything else the place.
+
+    What lies beside them, such as what a job printed, is not read.
+
+    Parameters
+    ----------
+    text : str
+        As it was given.
+    place : path or str
+        What it names.
+    """
+    from selion.country.job_tables import files_of_tables
+
+    found = files_of_tables(place) if isinstance(place, Path) and place.is_dir() else []
+    home = text.rstrip("/")
+    return {f"{home}/{one.relative_to(place).as_posix()}": one for one in found} or {text: place}
 
 
 def command_words(context: click.Context, verb: str, words: list[str]) -> list[str]:

@@ -18,25 +18,26 @@ FEW = 12
 GROUPS = {
     "Input": (
         "bands gsd scale year years imagery edition provider dates season_rule calendar crop cloud "
-        "target limit excluded balance crs pixel resampling least_confidence elevation land_covers "
-        "districts district_column reference reference_column reference_year image maps truth "
-        "layout split by extent reproject protocol data countries census weights own pseudo "
-        "labelled root decisions polygons area keep depths distance plan tables marker sample"
+        "target limit excluded balance crs pixel resampling mosaic least_confidence elevation "
+        "land_covers districts district_column reference reference_column reference_year image "
+        "maps truth layout split by extent reproject protocol data countries census weights own "
+        "pseudo labelled root decisions polygons area keep depths distance plan tables marker "
+        "sample"
     ),
     "Model": (
-        "model refiner engine device fast flips window overlap batch scale edge review changes "
-        "sweeps recipe resume listing share curve reading"
+        "model refiner engine device fast flips window overlap batch samples grammar answer_scores "
+        "scale edge review changes sweeps recipe resume listing share curve reading"
     ),
     "Objects": (
         "method vote cover simplify regularise min_area max_area land_cover crop_codes crop_share "
         "water_codes fusion tolerance rule threshold iou cap classes ratios widths pixels sure "
         "unsure least_score finer clip refine full find_full least trimap_human trimap_full "
         "calibration deployment oracle boundary boundary_as size split_by block_km val test empty "
-        "expected error breaks near unit draws figures published"
+        "expected error breaks near unit draws figures published objects sizes"
     ),
     "Output": (
-        "out scores collection acquired page preview force cell tiles addresses overlays "
-        "keep_depth licence group print_marker as_json quiet"
+        "out scores consistency collection acquired page preview force cell tiles addresses "
+        "overlays keep_depth licence group print_marker as_json quiet"
     ),
     "Running": (
         "dry_run work runner workers threads block profile price prices probe probe_file probe_km "
@@ -46,17 +47,20 @@ GROUPS = {
 """Heading -> parameters, in the order of the help."""
 RARE = {
     "Input": (
-        "calendar crop season_rule cloud target limit excluded balance crs pixel resampling scale "
-        "least_confidence layout protocol reproject extent by census weights reference_column "
-        "reference_year district_column distance"
+        "calendar crop season_rule cloud target limit excluded balance crs pixel resampling mosaic "
+        "scale least_confidence layout protocol reproject extent by census weights "
+        "reference_column reference_year district_column distance"
     ),
-    "Model": "refiner engine fast overlap batch window device share curve reading",
+    "Model": (
+        "refiner engine fast overlap batch samples grammar answer_scores window device share curve "
+        "reading"
+    ),
     "Objects": (
         "vote cover regularise crop_codes crop_share water_codes fusion ratios widths cap draws "
         "calibration oracle clip find_full trimap_human trimap_full near unit expected error "
         "breaks published block_km boundary_as empty"
     ),
-    "Output": "collection acquired keep_depth",
+    "Output": "collection acquired keep_depth consistency",
     "Running": "work runner workers threads block profile price probe_at probe_km",
 }
 """What ``--help`` leaves to ``--help-all`` where there are many options."""

@@ -33,6 +33,8 @@ class SampleChoice(opt.VerbChoice, LandCoverChoice):
     district_column: str | None
     unit: float
     seed: int
+    objects: bool
+    sizes: str | None
 
 
 SAMPLE_HELP = """Draw a stratified random sample of AREA, to find out how good MAP is.
@@ -40,7 +42,10 @@ SAMPLE_HELP = """Draw a stratified random sample of AREA, to find out how good M
 MAP is a folder of 'selion merge' or a table of fields, AREA a file of polygons or
 west,south,east,north. OUT gets points.csv and points.geojson, in which people write field or other
 (column reference), and queue.parquet, which 'selion review' shows (a: field, r: other). 'selion
-estimate OUT' turns the answers into accuracy and area with intervals."""
+estimate OUT' turns the answers into accuracy and area with intervals. With --objects fields
+themselves are drawn, and judged right, merged, split, shifted or false."""
+GROUND_ONLY = ("near", "unit", "land_cover", "crop_codes")
+"""Options that part ground, and not fields."""
 
 
 @click.command("sample", cls=AreaCommand, help=SAMPLE_HELP)
@@ -91,6 +96,17 @@ estimate OUT' turns the answers into accuracy and area with intervals."""
     help="Metres around fields that are a stratum of their own, because most omissions lie there.",
 )
 @click.option(
+    "--objects",
+    is_flag=True,
+    help="Draw fields of the map instead of squares of the ground: how many of them are right.",
+)
+@click.option(
+    "--sizes",
+    default=None,
+    metavar="HA,HA",
+    help="With --objects: hectares that part fields into strata, such as 0.5,2.",
+)
+@click.option(
     "--districts",
     type=opt.place,
     default=None,
@@ -123,6 +139,10 @@ def sample_command(area: str, map_: Place, out: Path, **values: Any) -> None:
 
     options = _options(given)
     place = imagery.read_area(area)
+    if given.objects:
+        _draw_objects(given, place, map_, out, options)
+        return
+    opt.refuse_given(["sizes"], "it parts fields, and squares are drawn without --objects")
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         for note in place.notes:
             say.note(note)
@@ -139,10 +159,38 @@ def sample_command(area: str, map_: Place, out: Path, **values: Any) -> None:
     opt.print_result(out, facts, given, max(18, *(len(s.name) + 2 for s in design.strata)))
 
 
+def _draw_objects(given: SampleChoice, area: Any, map_: Place, out: Path, options: Any) -> None:
+    """Draw fields."""
+    from selion import survey
+
+    opt.refuse_given(GROUND_ONLY, "with --objects fields are drawn, not squares of the ground")
+    sizes = () if given.sizes is None else _numbers("--sizes", given.sizes)
+    design = survey.draw_objects(map_, area, out, options, sizes, force=given.force)
+    facts: dict[str, Any] = {"fields": design.drawn, "of": design.fields}
+    if given.as_json:
+        facts["strata"] = [
+            {"name": s.name, "fields": s.fields, "drawn": s.drawn} for s in design.strata
+        ]
+    else:
+        facts |= {s.name: f"{s.drawn:,} of {s.fields:,}" for s in design.strata}
+    opt.print_result(out, facts, given, max(18, *(len(s.name) + 2 for s in design.strata)))
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    from selion.errors import BadInput
+
+    try:
+        return tuple(float(value) for value in text.split(","))
+    except ValueError as error:
+        raise BadInput(
+            f"{option} {text!r} was given; wanted are numbers parted by commas"
+            f"{', or none' if option == '--confidence' else ''}."
+        ) from error
+
+
 def _options(given: SampleChoice) -> Any:
     from click.core import ParameterSource
 
-    from selion.errors import BadInput
     from selion.metrics.area_estimation import required_size
     from selion.survey import SampleOptions
 
@@ -157,17 +205,7 @@ def _options(given: SampleChoice) -> Any:
         raise click.UsageError("--expected belongs to --error: add that, or omit it.")
     if given.district_column and given.districts is None:
         raise click.UsageError("--district-column belongs to --districts: add that, or omit it.")
-    try:
-        breaks = (
-            ()
-            if given.breaks.strip() == "none"
-            else tuple(float(value) for value in given.breaks.split(","))
-        )
-    except ValueError as error:
-        raise BadInput(
-            f"--confidence {given.breaks!r} was given; wanted are numbers parted by commas, or "
-            "none."
-        ) from error
+    breaks = () if given.breaks.strip() == "none" else _numbers("--confidence", given.breaks)
     return SampleOptions(
         size=given.size if given.error is None else required_size(given.expected, given.error),
         least=given.least,
@@ -208,6 +246,9 @@ def estimate_command(sample: Path, out: Path, answers: tuple[Path, ...], **value
     from selion.reports.survey import PAGE, to_html
 
     store.check_output(out, given.force)
+    if survey.is_object_sample(sample):
+        _estimate_objects(sample, out, answers, given)
+        return
     found = survey.estimate_sample(sample, answers)
     survey.write_estimates(found, out, {PAGE: to_html(found)}, force=given.force)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
@@ -222,5 +263,33 @@ def estimate_command(sample: Path, out: Path, answers: tuple[Path, ...], **value
         "overall_accuracy": round(found.whole.overall.value, 4),
         "users_accuracy": round(field.users.value, 4),
         "producers_accuracy": round(field.producers.value, 4),
+    }
+    opt.print_result(out / PAGE, facts, given)
+
+
+def _estimate_objects(
+    sample: Path, out: Path, answers: tuple[Path, ...], given: opt.VerbChoice
+) -> None:
+    """Estimate from a sample of fields."""
+    from selion import survey
+    from selion.reports.survey import PAGE, objects_to_html
+
+    found = survey.estimate_objects(sample, answers)
+    survey.write_object_estimates(found, out, {PAGE: objects_to_html(found)}, force=given.force)
+    with reporter(quiet=given.quiet, as_json=given.as_json) as say:
+        for note in found.notes:
+            say.note(note)
+    right, by_area = found.by_number["all"]["right"], found.by_area["all"]["right"]
+    facts = {
+        "answers": sum(found.answered),
+        "right": round(right.value, 4),
+        "half_width": round(right.half_width, 4),
+        "right_by_area": round(by_area.value, 4),
+        "half_width_by_area": round(by_area.half_width, 4),
+        **{
+            name: round(one.value, 4)
+            for name, one in found.by_number["all"].items()
+            if name != "right"
+        },
     }
     opt.print_result(out / PAGE, facts, given)

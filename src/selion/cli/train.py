@@ -33,6 +33,7 @@ class TrainChoice(opt.VerbChoice):
 
 @click.command(
     "train",
+    context_settings={"allow_extra_args": True},
     help=(
         "Train a network by RECIPE, score it on the validation split, and write model, "
         "checkpoint and report."
@@ -92,6 +93,7 @@ class TrainChoice(opt.VerbChoice):
 def train_command(recipe: str | None, changes: tuple[str, ...], **values: Any) -> None:
     """Train, or sweep, or say what would be done."""
     given = opt.taken(TrainChoice, values)
+    _refuse_more(click.get_current_context().args)
     from selion import training
 
     _refuse_unused(given)
@@ -110,6 +112,18 @@ def train_command(recipe: str | None, changes: tuple[str, ...], **values: Any) -
             _sweep(recipe, changes, given, say)
         else:
             _one(recipe, changes, given, say)
+
+
+def _refuse_more(more: list[str]) -> None:
+    """Refuse words beside the recipe, with the options that were probably meant."""
+    if not more:
+        return
+    hint = "give one recipe, and what it is to change with --set."
+    if len(more) == 2:
+        hint = f"give them as --set data.image={more[0]} --set data.polygons={more[1]}."
+    elif len(more) == 1:
+        hint = f"give a folder of chips as --set data.dataset={more[0]}."
+    raise click.UsageError(f"{' '.join(more)} stands beside the recipe: {hint}")
 
 
 def _refuse_unused(given: TrainChoice) -> None:
@@ -242,6 +256,8 @@ def _language(recipe: Any, given: TrainChoice, say: Reporter) -> None:
         force=given.force,
         on_step=say.step,
     )
+    if not result.leads:
+        return
     for note in result.notes:
         say.note(note)
     click.echo(

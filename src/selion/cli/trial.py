@@ -23,6 +23,7 @@ class TrialChoice(opt.VerbChoice):
     names: str | None
     at: float
     untrusted: bool
+    codes: str | None
 
 
 @click.command(
@@ -30,7 +31,7 @@ class TrialChoice(opt.VerbChoice):
     help=(
         "Bring measured photographs together by plot and date: means with their spread, growth "
         "curves, and the date of a given cover. RUN is the folder that 'selion crops FOLDER' "
-        "wrote. What tells the plot: --photo-table, then --pattern, then --plots."
+        "wrote. What tells the plot: --photo-table, then --codes, then --pattern, then --plots."
     ),
 )
 @click.argument("run", type=click.Path(path_type=Path))
@@ -80,6 +81,15 @@ class TrialChoice(opt.VerbChoice):
     is_flag=True,
     help="Count photographs too of which 'trust' is no [default: they are left out].",
 )
+@click.option(
+    "--codes",
+    default=None,
+    metavar="PATTERN",
+    help=(
+        "Read QR and bar codes on labels in the photographs: what they say, with {plot} where the "
+        "plot stands, for example 'TRIAL7-{plot}', or '{plot}' for all of it."
+    ),
+)
 @opt.force
 @opt.as_json
 @opt.quiet
@@ -93,14 +103,16 @@ def trial_command(run: Path, out: Path, **values: Any) -> None:
     if given.plots is None:
         opt.refuse_given(["names"], "no polygons were given by --plots")
     options = TrialOptions(
-        given.table, given.pattern, given.plots, given.names, given.at, given.untrusted
-    )
+        given.table, given.pattern, given.plots, given.names, given.at, given.untrusted,
+        given.codes,
+    )  # fmt: skip
     store.check_output(out, given.force)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
-        trial = read_trial(run.expanduser().resolve(), options, on_note=say.note)
+        where = run.expanduser().resolve()
+        trial = read_trial(where, options, on_step=say.step, on_note=say.note)
         with store.atomic_folder(out, given.force) as folder:
             write_trial(trial, folder)
-            write_page(trial, out.resolve(), folder)
+            write_page(trial, out.resolve(), folder, say.step)
     facts = {
         "photographs": len(trial.photos),
         "left out": sum(row["left_out"] for row in trial.means),

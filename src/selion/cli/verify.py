@@ -9,10 +9,13 @@ from pathlib import Path
 import click
 
 from selion.cli import options as opt
+from selion.errors import plain_text
 from selion.store.address import RemotePath
 
 DIFFERENT = 1
 """Exit code where something differs."""
+LONGEST = 10_000
+"""Letters of a line."""
 
 
 @click.command("verify")
@@ -45,8 +48,10 @@ def verify_command(
         for check in found.checks:
             where = f"{check.where}: " if check.where else ""
             for text in check.said:
-                click.echo(f"{check.status:<12} {check.name:<11} {where}{text}")
+                # names of files and words of a manifest may be commands to a terminal
+                line = plain_text(f"{where}{text}", LONGEST)
+                click.echo(f"{check.status:<12} {check.name:<11} {line}")
         said = "Nothing differs." if found.holds else "Something differs."
-        click.echo(f"{result}: {said}", err=True)
+        click.echo(f"{plain_text(str(result), LONGEST)}: {said}", err=True)
     if not found.holds:
         sys.exit(DIFFERENT)

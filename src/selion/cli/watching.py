@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -13,10 +15,13 @@ from selion.errors import Incomplete, InputChanged, OutputExists, OutputFailed, 
 from selion.store.inputs import WatchedInputs
 from selion.store.witness import Identity, Witness, witnessed
 
+T = TypeVar("T")
 WRITTEN = frozenset(
     (
         ("map", "scores"),
         ("plan", "scores"),
+        ("map", "consistency"),
+        ("plan", "consistency"),
         ("composite", "tiles"),
         ("crops photos", "print_marker"),
     )
@@ -24,7 +29,36 @@ WRITTEN = frozenset(
 """Parameters of verbs that name what is written, though something may be there before."""
 
 
-def sending(act: Callable[..., Any], asked: tuple[str, list[str]], values: dict[str, Any]) -> Any:
+@dataclass
+class SentCommand:
+    """A command whose output goes to an object store."""
+
+    asked: str = ""
+    """What tells it from others."""
+    held: contextlib.ExitStack | None = None
+    """What is held until its manifest is sent."""
+
+    @contextlib.contextmanager
+    def until_then(self, lease: contextlib.AbstractContextManager[T]) -> Iterator[T]:
+        """Hold a lease for longer than the block: until the manifest is sent."""
+        if self.held is None:
+            with lease as taken:
+                yield taken
+        else:
+            yield self.held.enter_context(lease)
+
+
+_sent: ContextVar[SentCommand] = ContextVar("sent")
+
+
+def sent_now() -> SentCommand:
+    """Return the command that runs within :func:`sending`."""
+    return _sent.get(SentCommand())
+
+
+def sending(
+    act: Callable[..., Any], asked: tuple[str, list[str]], values: dict[str, Any], key: str
+) -> Any:
     """Run a command whose output goes to an object store, and send its manifest after it.
 
     Parameters
@@ -35,18 +69,26 @@ def sending(act: Callable[..., Any], asked: tuple[str, list[str]], values: dict[
         The verb, and the words that it was given.
     values : dict
         Of its parameters.
+    key : str
+        What tells it from others.
     """
     from selion.cli.sealed import send
 
     witness = Witness(_nowhere, inputs=watched_inputs(asked[0], values))
-    with witnessed(witness), unchanged(witness):
+    with contextlib.ExitStack() as held:
+        before = _sent.set(SentCommand(key, held))
         try:
-            done = act(**values)
-        except Incomplete:
-            send(str(values["out"]), asked, witness, complete=False)
-            raise
-    if values["out"] is not None:
-        send(str(values["out"]), asked, witness, complete=True)
+            with witnessed(witness), unchanged(witness):
+                try:
+                    done = act(**values)
+                except Incomplete:
+                    send(str(values["out"]), asked, witness, complete=False)
+                    held.close()
+                    raise
+        finally:
+            _sent.reset(before)
+        if values["out"] is not None:
+            send(str(values["out"]), asked, witness, complete=True)
     return done
 
 
@@ -56,7 +98,7 @@ def _nowhere(_found: set[Identity], _place: Path) -> None:
 
 def watched_inputs(name: str, values: Mapping[str, Any]) -> WatchedInputs | None:
     """Look at the files and folders that a command was given, before it reads any."""
-    from selion.cli.sealed import named_inputs
+    from selion.cli.sealed import OF_TABLES, named_inputs, tables_of
 
     context = click.get_current_context(silent=True)
     if context is None:
@@ -64,9 +106,10 @@ def watched_inputs(name: str, values: Mapping[str, Any]) -> WatchedInputs | None
     places = [values.get("out"), values.get("work")]
     writes = [one.expanduser().absolute() for one in places if isinstance(one, Path)]
     watched = WatchedInputs(tuple(writes))
-    for param, _, place in named_inputs(context):
+    for param, text, place in named_inputs(context):
         if isinstance(place, Path) and (name, param) not in WRITTEN:
-            for one in _pointed(place):
+            tables = tables_of(text, place) if name in OF_TABLES and place.is_dir() else {}
+            for one in [Path(table) for table in tables.values()] or _pointed(place):
                 watched.add(one)
     return watched
 

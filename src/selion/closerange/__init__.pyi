@@ -3,6 +3,8 @@ from .adapting import Adapted as Adapted
 from .adapting import adapt_model as adapt_model
 from .adapting import prepare_given as prepare_given
 from .adapting import train_again as train_again
+from .colours import ColourCorrection as ColourCorrection
+from .colours import make_correction as make_correction
 from .drawing import finished as finished
 from .drawing import mask_editor as mask_editor
 from .drawing import prepare_drawn as prepare_drawn

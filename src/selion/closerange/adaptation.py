@@ -67,8 +67,12 @@ class AdaptOptions:
     """Name of another class scheme than the model's."""
     licence: str = ""
     """Of photographs and masks, for the card."""
+    gsd: float | None = None
+    """Millimetres a pixel of the photographs, for the card; None: not known."""
 
     def __post_init__(self) -> None:
+        if self.gsd is not None and not 0 < self.gsd < 1e6:
+            raise BadInput(f"{self.gsd:g} mm a pixel were given; wanted is a number above 0.")
         if self.count is not None and self.count < 2:
             raise BadInput(
                 f"{self.count} photograph was asked for; wanted are 2 or more, one of them to "
@@ -130,7 +134,10 @@ class Adaptation:
     def asked(self) -> dict[str, Any]:
         """What tells one adaptation from another."""
         masks = None if self.masks is None else str(self.masks)
-        return {"photos": str(self.photos), "masks": masks, **asdict(self.options)}
+        asked = {"photos": str(self.photos), "masks": masks, **asdict(self.options)}
+        if self.options.gsd is None:  # adaptations that were begun before there was a choice go on
+            del asked["gsd"]
+        return asked
 
     def save(self) -> None:
         """Write ``adapt.json``."""
@@ -170,7 +177,8 @@ def begin_adaptation(
                 epochs=table["epochs"],
                 notes=tuple(table["notes"]),
             )
-        different = sorted(k for k in begun.asked if begun.asked[k] != table["asked"].get(k))
+        asked, before = begun.asked, table["asked"]
+        different = sorted(k for k in asked | before if asked.get(k) != before.get(k))
         raise OutputExists(
             f"{out} holds an adaptation with other {', '.join(different)}: give the same again, "
             "choose another folder, or start over with --force (its masks are removed)."

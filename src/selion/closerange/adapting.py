@@ -27,6 +27,8 @@ from selion.closerange.adaptation import (
     starting_card,
     write_windows,
 )
+from selion.closerange.calibration import FILE as PHOTOGRAPHS
+from selion.closerange.calibration import Calibration, write_calibration
 from selion.closerange.contest import AFTER, BEFORE, Contest, hold_contest
 from selion.closerange.given_masks import GivenMasks, find_masks
 from selion.closerange.informative import (
@@ -41,7 +43,7 @@ from selion.data.photos import PhotoFile, find_photos
 from selion.data.values import read_mask
 from selion.errors import BadInput, OutputExists, counted
 from selion.models import ModelCard
-from selion.models.card import CARD, write_card
+from selion.models.card import CARD, sha256_of, write_card
 from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.training.checkpoint import STATE, load_facts
 from selion.training.recipe import Inputs, Model, Recipe
@@ -179,7 +181,7 @@ def look_through(
     if known:
         on_note(f"{known:,} photographs were looked at before.")
     segmenter = model.fit(None)  # type: ignore[arg-type]  # a network is the same for all
-    looks, failed = survey_photos(photos, segmenter, survey, begun.options.seed, on_step)
+    looks, failed = survey_photos(photos, segmenter, survey, begun.options.seed, on_step, on_note)
     if failed:
         on_note(f"{len(failed):,} photographs cannot be read and are left out: {failed[0]} ...")
     return looks
@@ -347,6 +349,7 @@ def _publish(adaptation: Adaptation, card: ModelCard, contest: Contest, folder: 
     about = f"Kept by 'selion crops adapt': {contest.sentence}"
     if source == folder / MODEL:
         about = f"{about} Scale: {scale_of(adaptation)}."
+        made = _with_scale(adaptation, made, source)
     else:  # nothing was learnt by what is kept
         about = " ".join(filter(None, (made.notes, about)))
     made = replace(made, scores={"kept aside": scores}, notes=about)
@@ -357,6 +360,18 @@ def _publish(adaptation: Adaptation, card: ModelCard, contest: Contest, folder: 
     with store.atomic_write(adaptation.folder / CARD, force=True) as temporary:
         write_card(made, temporary)
     return models.read_card(adaptation.folder)
+
+
+def _with_scale(adaptation: Adaptation, card: ModelCard, folder: Path) -> ModelCard:
+    """Write at which millimetres a pixel it learnt, where that is known: others are flagged.
+
+    The interval of cover stays the model's own.
+    """
+    if adaptation.options.gsd is None:
+        return card
+    low, high = (adaptation.options.gsd * zoom for zoom in ZOOM)
+    write_calibration(Calibration(1.0, 1.0, 0.0, gsd=(low, high)), folder / PHOTOGRAPHS)
+    return replace(card, files={**card.files, PHOTOGRAPHS: sha256_of(folder / PHOTOGRAPHS)})
 
 
 def scale_of(adaptation: Adaptation) -> str:

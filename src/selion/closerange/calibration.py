@@ -61,14 +61,20 @@ class Calibration:
 
     def unlike(self, looks: Mapping[str, float]) -> str:
         """Say in what a photograph is unlike those the model was measured on; empty: in nothing."""
-        found = []
-        for name, (low, high) in self.ranges.items():
-            value = looks.get(name, math.nan)
-            if name in _WORDS and (value < low or value > high):
-                words, form = _WORDS[name]
-                here, least, most = (form.format(number) for number in (value, low, high))
-                found.append(f"{words} {here}; there {least} to {most}")
+        found = said_of(looks, self.ranges)
         return f"unlike the photographs it was measured on ({', '.join(found)})" if found else ""
+
+
+def said_of(looks: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Say each look that lies outside of its range, and the range."""
+    found = []
+    for name, (low, high) in ranges.items():
+        value = looks.get(name, math.nan)
+        if name in _WORDS and (value < low or value > high):
+            words, form = _WORDS[name]
+            here, least, most = (form.format(number) for number in (value, low, high))
+            found.append(f"{words} {here}; there {least} to {most}")
+    return found
 
 
 def score_of(cover: Cover, truth: float, floor: float = FLOOR) -> float:

@@ -28,7 +28,7 @@ from selion.closerange.adaptation import (
 from selion.closerange.adapting import look_through
 from selion.closerange.informative import PhotoLook, choose_photos
 from selion.closerange.overlay import write_mask
-from selion.closerange.rule import ColourRule, otsu_rule
+from selion.closerange.rule import rule_mask
 from selion.data.photos import find_photos, read_photo
 from selion.data.values import read_mask
 from selion.errors import UnreadableFile
@@ -126,8 +126,8 @@ def _item(adaptation: Adaptation, window: LabelWindow, classes: ClassScheme) -> 
     kept = adaptation.labels / "starts" / f"{window.name}.png"
     starts = {
         MODEL: partial(_by_model, adaptation.options, image, kept, classes),
-        OTSU: partial(_by_rule, image, otsu=True),
-        CANOPEO: partial(_by_rule, image, otsu=False),
+        OTSU: partial(rule_mask, image, otsu=True),
+        CANOPEO: partial(rule_mask, image, otsu=False),
         EMPTY: partial(np.zeros, shape, np.uint8),
     }
     first = window.start if window.start in starts else MODEL
@@ -154,12 +154,6 @@ def _by_model(options: AdaptOptions, image: Path, kept: Path, classes: ClassSche
         write_mask(ids, classes, kept)
     found: np.ndarray = read_mask(kept)[0]
     return found
-
-
-def _by_rule(image: Path, *, otsu: bool) -> np.ndarray:
-    picture = read_photo(image).image
-    rule = otsu_rule(picture) if otsu else ColourRule()
-    return rule.mask(picture.values).astype(np.uint8)
 
 
 def finished(adaptation: Adaptation, editor: MaskEditor) -> Adaptation:

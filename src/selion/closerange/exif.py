@@ -23,6 +23,7 @@ BROKEN = (
     TypeError,
     ArithmeticError,
     LookupError,
+    MemoryError,  # of a PNG the whole image is decoded, for what may stand behind it
     Image.DecompressionBombError,
 )
 """What Pillow raises at EXIF that is none; a photograph without EXIF is as good as one with it."""

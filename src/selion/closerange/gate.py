@@ -1,9 +1,15 @@
-"""Between a model and a colour rule: who answers for a photograph."""
+"""Who answers for a photograph.
+
+A model, another one in light that the first has not learnt, or a colour rule.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from selion.closerange.calibration import said_of
 from selion.closerange.rule import excess_green, otsu_rule
 from selion.grid import photo_grid
 from selion.raster import Raster
@@ -18,10 +24,47 @@ SHARED = 0.9
 """Share of what the rule calls plants that the model must call plants as well."""
 ENOUGH = 1_000_000
 """Pixels that are looked at, roughly."""
+LEARNT: Mapping[str, tuple[float, float]] = {
+    "brightness": (55.8, 172.7),
+    "red_green": (-0.29, 0.233),
+    "blue_green": (-0.83, 0.004),
+    "noise": (0.0, 0.045),
+}
+"""What photographs look like that ``crops-rgb`` has learnt from, as
+:func:`selion.closerange.quality.appearance` measures it: of 96 of wheat and of 71 of chilli the
+ranges between the 2nd and the 98th percentile, joined.  Nothing was chosen by a score."""
+COARSE = 0.8, 2.2
+"""Millimetres a pixel that are coarser than ``crops-rgb`` has learnt: the wheat has 0.55, and shown
+at half and at a quarter of its size (1.1, 2.2) costs it 0.03 to 0.05 and 0.13 to 0.17 of mIoU.
+Beyond the second nobody has learnt anything, and the first goes on answering."""
 INSTEAD = (
     "measured by excess green with Otsu's threshold, as the model is unsure and greenness alone "
     "parts plants from soil"
 )
+
+
+def unlearnt(looks: Mapping[str, float], gsd: float | None = None) -> str:
+    """Say in what a photograph is unlike those that ``crops-rgb`` has learnt from.
+
+    Parameters
+    ----------
+    looks : mapping
+        See :func:`selion.closerange.quality.appearance`.
+    gsd : float, optional
+        Millimetres a pixel, where they are known.
+
+    Returns
+    -------
+    str
+        Empty: in nothing.
+    """
+    coarse, far = COARSE
+    if gsd is not None and gsd > far:
+        return ""
+    found = said_of(looks, LEARNT)
+    if gsd is not None and gsd > coarse:
+        found.append(f"{gsd:.3g} mm a pixel; there up to {coarse:g}")
+    return ", ".join(found)
 
 
 def rule_instead(
@@ -49,7 +92,9 @@ def rule_instead(
     model of true colours finds the plants, and half of the soil with them.  There 2 g - r - b of
     plants and soil differ by 0.60 to 0.76 in every tenth photograph, and the model is unsure of 12
     to 30 % of the pixels; in 28 photographs of wheat, carrots and simulated plants they differ by
-    at most 0.45.  The limits lie between, so on true colours the rule does not answer.
+    at most 0.45.  The limits lie between, so on true colours the rule does not answer.  With
+    ``crops-rgb``, for which no limit was set, it answers in 20 of 20 such photographs and in none
+    of 71 of wheat and 71 of chilli.
     """
     if len(scores) != 2:
         return None

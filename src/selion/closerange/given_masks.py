@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from selion import data
 from selion.classes import IGNORE, ClassScheme
+from selion.closerange.annotated import draw_ids, ids_of_labels, read_drawn
 from selion.data.catalogue import recognise
 from selion.data.declare import FILE
 from selion.data.files import IMAGES, TAILS
@@ -45,7 +46,7 @@ def find_masks(folder: Path, photos: Sequence[PhotoFile], classes: ClassScheme) 
     folder : path
         Masks that are called as the photographs are (``a/b.png`` for ``a/b.jpg``; endings such as
         ``_mask`` do not matter), searched with all that is in it, or a data set in any layout that
-        :func:`selion.data.load_dataset` opens.
+        :func:`selion.data.load_dataset` opens; or a file of JSON of COCO or Label Studio.
     photos : sequence of PhotoFile
     classes : ClassScheme
         What their numbers stand for.  Where masks of two classes hold nothing but 0 and 255, 255 is
@@ -58,10 +59,12 @@ def find_masks(folder: Path, photos: Sequence[PhotoFile], classes: ClassScheme) 
     BadInput
         If no mask belongs to a photograph.
     """
+    if folder.is_file() and folder.suffix.lower() == ".json":
+        return _of_tool(folder, photos, classes)
     if not folder.is_dir():
         raise UnreadableFile(
             f"There is no folder {folder} of masks: give one whose files are called as the "
-            "photographs are."
+            "photographs are, or a .json of COCO or Label Studio."
         )
     declared = (folder / FILE).is_file() or recognise(folder) is not None
     found = _of_dataset(folder, photos, classes) if declared else _of_files(folder, photos, classes)
@@ -71,6 +74,31 @@ def find_masks(folder: Path, photos: Sequence[PhotoFile], classes: ClassScheme) 
             f"called as the photographs are, for example {photos[0].key}.png."
         )
     return found
+
+
+def _of_tool(path: Path, photos: Sequence[PhotoFile], classes: ClassScheme) -> GivenMasks:
+    """Take what was drawn in another tool, by the names of its pictures."""
+    drawn, notes = read_drawn(path)
+    labels = list(dict.fromkeys(thing.label for one in drawn for thing in one.things))
+    ids, said = ids_of_labels(labels, classes, path.name)
+    where, lost = _Names(photos), 0
+    reads: dict[str, Read] = {}
+    for one in drawn:
+        keys = (where.find(PurePosixPath(name)) for name in one.names)
+        key = next((key for key in keys if key is not None), None)
+        if key is None:
+            lost += 1
+        elif key in reads:
+            raise BadInput(f"{path} has the photograph {key} twice: keep one of them.")
+        else:
+            reads[key] = partial(draw_ids, one, ids, key)
+    if not reads:
+        raise BadInput(
+            f"No photograph in {path} is called as one of yours: it names "
+            f"{drawn[0].names[0] if drawn else 'none'}, and there is {photos[0].file}."
+        )
+    more = (said,) if said else ()
+    return GivenMasks(reads, dict.fromkeys(reads, path), (*_lost(lost), *notes, *more))
 
 
 def _of_dataset(folder: Path, photos: Sequence[PhotoFile], classes: ClassScheme) -> GivenMasks:

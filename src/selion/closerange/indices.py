@@ -48,8 +48,9 @@ def colour_indices(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     None of them is corrected for light or camera: compare photographs of one camera and one light,
     or with a colour card.
     """
-    pixels = image[:, mask]
-    pixels = pixels[:, :: max(1, pixels.shape[1] // ENOUGH)].astype(np.float32)
+    at = np.flatnonzero(mask)
+    at = at[:: max(1, len(at) // ENOUGH)]
+    pixels = image.reshape(3, -1)[:, at].astype(np.float32)
     if not pixels.shape[1]:
         return dict.fromkeys(NAMES, float("nan"))
     red, green, blue = pixels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from selion.closerange.rule import ColourRule, otsu_rule
 from selion.closerange.work import FAILURES
 from selion.data.photos import PhotoFile, read_photo
 from selion.grid import Roi, roi_shape
-from selion.progress import OnStep, silent
+from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.raster import Raster
 from selion.segmenter import Segmenter
 from selion.store.append_log import AppendLog
@@ -29,6 +30,8 @@ WINDOWS = 4
 """Places of a large photograph that are looked at; the most doubtful is shown."""
 SEEN = 512
 """Pixels along the edge of what is looked at in the middle of each of them."""
+PACED = 3
+"""Photographs after which it is said how long all will take."""
 SMALL = 128
 """Pixels of the longer side at which colours and coarse texture are measured."""
 WORTH = 0.25
@@ -231,14 +234,29 @@ class PhotoSurvey:
             append([json.dumps({"by": self.by, **asdict(look)})])
 
 
+def time_left(each: float, photos: int) -> str:
+    """Say how long looking at so many photographs takes, at seconds each; empty: not long."""
+    minutes = each * photos / 60
+    if minutes < 1:
+        return ""
+    span = f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
+    return (
+        f"Looking at the other {photos:,} photographs takes about {span}, at {each:.1f} seconds "
+        "each; what was seen is kept, so that it can be stopped and gone on with."
+    )
+
+
 def survey_photos(
     photos: Sequence[PhotoFile],
     model: Segmenter,
     survey: PhotoSurvey,
     seed: int = 0,
     on_step: OnStep = silent,
+    on_note: OnNote = unsaid,
 ) -> tuple[list[PhotoLook], list[str]]:
     """Look at photographs, or take what was seen before; one is in memory at a time.
+
+    How long it will take is said after the first few.
 
     Returns
     -------
@@ -247,11 +265,16 @@ def survey_photos(
     list of str
         Names of those that cannot.
     """
-    found, failed = [], []
+    found, failed, begun, fresh = [], [], time.monotonic(), 0
     for done, photo in enumerate(photos):
         on_step("look", done, len(photos), photo.file)
         look = survey.known(photo)
         if look is None:
+            fresh += 1
+            if fresh == PACED + 1:
+                told = time_left((time.monotonic() - begun) / PACED, len(photos) - done)
+                if told:
+                    on_note(told)
             try:
                 look = look_at(photo, model, seed)
             except FAILURES:

@@ -16,6 +16,7 @@ from selion import prediction
 from selion.classes import IGNORE, ClassScheme
 from selion.closerange import components, overlay, quality
 from selion.closerange.calibration import Calibration
+from selion.closerange.colours import ColourCorrection, corrected
 from selion.closerange.cover import Cover, measure_cover
 from selion.closerange.exif import read_exif
 from selion.closerange.gate import INSTEAD, rule_instead
@@ -32,6 +33,9 @@ from selion.segmenter import Segmenter
 MASKS, OVERLAYS, THUMBS = "masks", "overlays", "thumbs"
 DIFFERENT = 0.10
 """Share by which the scales of several markers in one photograph may differ."""
+AERIAL = 110.0
+"""Millimetres a pixel beyond which no leaf is seen, so that cover is not what is measured: a little
+more than the ten centimetres of an orthophoto, which are some more or less on a map's grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class CropOptions:
     min_area: int | None = None
     """Pixels of the smallest component that is counted."""
     overlays: bool = True
+    correction: ColourCorrection | None = None
+    """What is done to colours and light before anything is measured."""
 
     def __post_init__(self) -> None:
         if self.gsd is not None and self.marker is not None:
@@ -112,17 +118,21 @@ def measure_photo(
     seconds: dict[str, float] = {}
     with _timed(seconds, "decode"):
         picture = read_photo(photo.path)
+        if options.correction is not None:
+            picture = corrected(picture, options.correction)
         exif = read_exif(photo.path)
     with _timed(seconds, "traits"):
         scale = find_scale(picture, options)
         valid = _ground(picture, scale.markers)
+        model, instead = model.answering(picture.image, scale.gsd)
     segmenter = model.fit(picture.image)
     with _timed(seconds, "predict"):
         scores, doubt = _scores(picture, segmenter, options, scale, model.known)
         note = ""
-        if model.known is not None:
+        if model.ruled:
             rule = rule_instead(picture.image.values, scores, valid)
             scores, note = (scores, "") if rule is None else (rule, INSTEAD)
+        note = "; ".join(said for said in (instead, note) if said)
         ids = _ids(scores)
     with _timed(seconds, "traits"):
         found = _Found(picture, valid, scores, ids, scale, segmenter, options, model.known)
@@ -166,7 +176,13 @@ def find_scale(picture: Picture, options: CropOptions) -> PhotoScale:
     if options.gsd is not None:
         return PhotoScale(options.gsd, "given")
     if options.marker is None:
-        return PhotoScale(picture.gsd, "georeference") if picture.gsd is not None else PhotoScale()
+        if picture.gsd is None:
+            return PhotoScale()
+        far = picture.gsd > AERIAL
+        doubt = (
+            f"pixels of {picture.gsd / 1000:.3g} m show no plant: an aerial image, for 'selion map'"
+        )
+        return PhotoScale(picture.gsd, "georeference", doubt=doubt if far else "")
     markers = tuple(find_markers(picture.image.values))
     if not markers:
         return PhotoScale(note="no marker was found: sizes in pixels only")

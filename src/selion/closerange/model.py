@@ -6,17 +6,23 @@ The one that ships, the colour rules, or any that is given by name or folder.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from selion.closerange.calibration import FILE, Calibration, read_calibration
+from selion.closerange.gate import COARSE, LEARNT, unlearnt
+from selion.closerange.quality import appearance
 from selion.closerange.rule import ColourRule, otsu_rule
 from selion.errors import BadInput, UnknownName
 from selion.raster import Raster
 from selion.segmenter import Segmenter
 
-SHIPPED = "crops-rgb"
+AUTO = "auto"
+"""``crops-rgb`` for photographs like those it has learnt from, ``crops-wide`` for others."""
+SHIPPED, OTHER = "crops-rgb", "crops-wide"
+OTHERWISE = f"measured by {OTHER}: unlike what {SHIPPED} has learnt from"
+"""How the note of such a photograph begins."""
 RULES: dict[str, Callable[[Raster], Segmenter]] = {
     "colour": lambda _: ColourRule(),
     "colour-otsu": otsu_rule,
@@ -43,6 +49,37 @@ class PhotoModel:
     takes its threshold from it."""
     known: Calibration | None = None
     """What is known of it from photographs with masks that it had not seen."""
+    other: PhotoModel | None = None
+    """Who answers for photographs unlike those that it has learnt from."""
+
+    @property
+    def ruled(self) -> bool:
+        """Whether a colour rule may answer in its place: only where that was measured."""
+        return self.other is not None or (self.known is not None and bool(self.known.ranges))
+
+    def answering(self, photo: Raster, gsd: float | None = None) -> tuple[PhotoModel, str]:
+        """Return who answers for a photograph.
+
+        Parameters
+        ----------
+        photo : Raster
+            (3, y, x) uint8, red, green, blue.
+        gsd : float, optional
+            Millimetres a pixel, where they are known.
+
+        Returns
+        -------
+        model : PhotoModel
+            This one or the other.
+        why : str
+            A note if it is the other.
+        """
+        if self.other is None:
+            return self, ""
+        strange = unlearnt(appearance(photo.values, photo.valid), gsd)
+        if not strange:
+            return self, ""
+        return self.other, f"{OTHERWISE} ({strange})"
 
 
 def default_model() -> tuple[str, str]:
@@ -52,8 +89,9 @@ def default_model() -> tuple[str, str]:
     """
     from selion import models
 
-    if any(card.name == SHIPPED and card.folder is not None for card in models.list_models()):
-        return SHIPPED, ""
+    there = {card.name for card in models.list_models() if card.folder is not None}
+    if SHIPPED in there:
+        return (AUTO if OTHER in there else SHIPPED), ""
     return (
         "colour",
         (
@@ -71,7 +109,8 @@ def open_model(
     Parameters
     ----------
     name : str
-        ``colour``, ``colour-otsu``, or a name or folder for :func:`selion.models.load_model`.
+        ``auto``, ``colour``, ``colour-otsu``, or a name or folder for
+        :func:`selion.models.load_model`.
     engine, fast, threads
         See :func:`selion.models.load_model`; rules have none.
 
@@ -91,13 +130,23 @@ def open_model(
         return PhotoModel(
             name, ABOUT[name], {"rule": name, "values": repr(ColourRule())}, RULES[name]
         )
+    if name == AUTO:
+        first, other = (
+            open_model(one, engine, fast=fast, threads=threads) for one in (SHIPPED, OTHER)
+        )
+        parts: dict[str, Any] = {one.name: one.key for one in (first, other)}
+        limits = {
+            "learnt": {look: list(span) for look, span in LEARNT.items()},
+            "coarse": list(COARSE),
+        }
+        return replace(first, name=AUTO, key=parts | limits, other=other)
     from selion import models
 
     try:
         models.find_card(name)
     except UnknownName:
         raise UnknownName.among(
-            "model", name, [*RULES, *(card.name for card in models.list_models())]
+            "model", name, [AUTO, *RULES, *(card.name for card in models.list_models())]
         ) from None
     model = models.load_model(name, engine, fast=fast, threads=threads)
     if model.gives == "objects":
@@ -123,11 +172,13 @@ def open_model(
     return PhotoModel(model.card.name, model.engine, key, lambda _: model, known)
 
 
-def given_name(name: str | None) -> tuple[str, str]:
+def given_name(name: str | None, *, one: bool = False) -> tuple[str, str]:
     """Return the model's name, with ``~`` and places made plain.
 
-    With it comes a sentence if one had to be chosen.
+    With it comes a sentence if one had to be chosen.  ``one``: choose a single model and no two
+    between which each photograph decides.
     """
     if name is None:
-        return default_model()
+        chosen, note = default_model()
+        return (SHIPPED if one and chosen == AUTO else chosen), note
     return (str(Path(name).expanduser()) if name.startswith("~") else name), ""

@@ -34,7 +34,11 @@ class Pattern:
         """Return what a name says of ``plot``, ``date`` and ``time``; empty if it does not fit."""
         parts = PurePosixPath(file.replace("\\", "/")).with_suffix("").parts
         name = "/".join(parts[-1 - self.folders :])
-        found = self.rule.fullmatch(name)
+        return self.read_text(name)
+
+    def read_text(self, text: str) -> dict[str, str]:
+        """Return what a text says that is no name of a file, such as that of a printed code."""
+        found = self.rule.fullmatch(text)
         return {} if found is None else {k: v for k, v in found.groupdict().items() if v}
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from selion import store
 from selion.classes import IGNORE, ClassScheme
+from selion.data.photos import read_photo
+from selion.errors import UnreadableFile
 
 LONGEST, SHORTEST = 1600, 700
 """Pixels of the longer side of an overlay: larger photographs are made smaller, smaller ones are
@@ -62,13 +64,16 @@ def _sized(image: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bring a photograph and its ids to the size of an overlay; (y, x, 3) and (y, x) uint8."""
     height, width = ids.shape
     longest = max(height, width)
-    picture = np.ascontiguousarray(np.moveaxis(image, 0, -1))
     if longest <= LONGEST:
         factor = max(1, -(-SHORTEST // longest)) if longest >= 16 else SHORTEST // longest
+        picture = np.ascontiguousarray(np.moveaxis(image, 0, -1))
         return picture.repeat(factor, 0).repeat(factor, 1), ids.repeat(factor, 0).repeat(factor, 1)
     size = max(round(width * LONGEST / longest), 1), max(round(height * LONGEST / longest), 1)
-    small = Image.fromarray(picture).resize(size, Image.Resampling.BOX, reducing_gap=2.0)
-    return np.asarray(small), np.asarray(
+    small = [  # band by band: none is interleaved at full size
+        np.asarray(Image.fromarray(band).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
+        for band in image
+    ]
+    return np.stack(small, -1), np.asarray(
         Image.fromarray(ids).resize(size, Image.Resampling.NEAREST)
     )
 
@@ -97,6 +102,37 @@ def write_mask(ids: np.ndarray, classes: ClassScheme, path: Path) -> None:
     picture.putpalette(palette(classes))
     with store.atomic_write(path, force=True) as temporary:
         store.write_picture(temporary, picture, "PNG", compress_level=3)
+
+
+def bare_of(place: str) -> str:
+    """Return where a picture lies that shows the same without the mask."""
+    stem, _, ending = place.rpartition(".")
+    return f"{stem}-photo.{ending}"
+
+
+def read_small(photo: Path, longest: int) -> np.ndarray:
+    """Read a photograph as (y, x, 3) uint8 with at most so many pixels along its longer side.
+
+    A JPEG is decoded at an eighth of its size where that is enough.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be read.
+    """
+    if photo.suffix.lower() in (".jpg", ".jpeg"):
+        try:
+            with Image.open(photo, formats=("JPEG",)) as image:
+                image.draft("RGB", (longest, longest))
+                small = ImageOps.exif_transpose(image).convert("RGB")
+                small.thumbnail((longest, longest), Image.Resampling.BOX, reducing_gap=2.0)
+                return np.asarray(small)
+        except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UnreadableFile(f"{photo} cannot be read ({error}).") from error
+    whole = np.moveaxis(read_photo(photo, gray=True).image.values, 0, -1)
+    shown = Image.fromarray(np.ascontiguousarray(whole))
+    shown.thumbnail((longest, longest), Image.Resampling.BOX, reducing_gap=2.0)
+    return np.asarray(shown)
 
 
 def write_picture(picture: np.ndarray, path: Path, longest: int | None = None) -> None:

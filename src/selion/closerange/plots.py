@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
-from PIL import Image
 from scipy import ndimage
 
 from selion import prediction, store
@@ -168,10 +167,11 @@ def _predicted(
     say: tuple[OnStep, OnNote],
 ) -> _Predicted:
     began, (on_step, on_note) = time.perf_counter(), say
-    name, note = given_name(model)
+    name, note = given_name(model, one=True)
     opened = open_model(name, compute.engine, fast=compute.fast, threads=compute.threads)
-    segmenter: Segmenter = opened.fit(sample(ground))
-    gsd = ground_sampling_distance(ground.grid) or 0.0
+    seen, gsd = sample(ground), ground_sampling_distance(ground.grid) or 0.0
+    opened, instead = opened.answering(seen, 1000 * gsd or None)
+    segmenter: Segmenter = opened.fit(seen)
     factor, doubt = working_scale(
         segmenter,
         CropOptions(scale=options.scale),
@@ -182,7 +182,7 @@ def _predicted(
         window=options.window, overlap=options.overlap, scale=factor, flips=options.flips
     )
     decided = prediction.plan(ground, segmenter, chosen, ground.fingerprint)
-    notes = tuple(text for text in (note, *ground.notes, *decided.notes) if text)
+    notes = tuple(text for text in (note, instead, *ground.notes, *decided.notes) if text)
     for text in notes:
         on_note(text)
     journal = BlockJournal(work / "blocks", decided.key)
@@ -434,7 +434,7 @@ def _count(plot: Plot, roi: Roi, scores: JournalSource, least: int) -> np.ndarra
 
 
 def _draw(plot: Plot, roi: Roi, ground: Orthomosaic, scores: JournalSource, path: Path) -> None:
-    """Draw a plot with what was taken for plants; what lies outside is gray."""
+    """Draw a plot with what was taken for plants, and without; what lies outside is gray."""
     height, width = roi_shape(roi)
     step = max(1, -(-max(height, width) // (2 * overlay.LONGEST)))
     rows = range(roi[0].start, roi[0].stop, step * max(1, STRIP // (width * step)))
@@ -446,8 +446,9 @@ def _draw(plot: Plot, roi: Roi, ground: Orthomosaic, scores: JournalSource, path
         ids[~_inside(plot, scores.grid[part])] = IGNORE
         colours.append(_seen(ground, scores.grid, part)[:, ::step, ::step])
         labels.append(ids[::step, ::step])
-    drawn = overlay.draw_overlay(np.concatenate(colours, 1), np.concatenate(labels))
-    shown = Image.fromarray(drawn)
-    shown.thumbnail((overlay.LONGEST // 2,) * 2, Image.Resampling.BOX)
+    image, ids = np.concatenate(colours, 1), np.concatenate(labels)
+    bare = np.where(ids == IGNORE, ids, np.uint8(0))
     path.parent.mkdir(exist_ok=True)
-    overlay.write_picture(np.asarray(shown), path)
+    for place, seen in ((path, ids), (path.with_name(overlay.bare_of(path.name)), bare)):
+        drawn = overlay.draw_overlay(image, seen)
+        overlay.write_picture(drawn, place, overlay.LONGEST // 2)

@@ -33,6 +33,10 @@ too little."""
 NARROW, MANIFOLD = 0.1, 3.0
 """Little cover is unsure as well where the interval is wider than the first and reaches to this
 many times the cover."""
+HALF, FEW, HARDLY = 0.5, 0.11, 0.1
+"""A wide interval is no doubt where at least the first, of what may be plants, surely is, and at
+most the second of the pixels lies between 0.25 and 0.75: it is that of many edges in a dense
+canopy.  Less than the third is that of plants that were hardly seen."""
 FAR, APART = 0.25, 0.5
 """A model disagrees with the colour rule where cover differs by more than the first and the masks
 overlap by less than the second."""
@@ -247,11 +251,23 @@ def reasons(
 
 
 def is_unsure(cover: Cover) -> bool:
-    """Say whether a model knows too little of the cover."""
+    """Say whether a model knows too little of the cover.
+
+    Notes
+    -----
+    An interval grows with the edges of leaves, so that its width alone condemns dense canopies
+    whose masks are right.  What tells them from wrong ones is the share of what may be plants
+    (probability above 0.05) that surely is (above 0.95).  The limits were set on what networks of
+    the kind of crops-wide answered to a trial of wheat that they had not seen, and judged on
+    another network, crops-rgb; the figures are in ``docs/crops.md``.
+    """
+    sure = cover.low / max(cover.high, 1e-9)
+    dense = sure >= HALF and cover.unsure <= FEW
+    vague = sure < HARDLY or cover.high > MANIFOLD * cover.cover
     return (
-        cover.width > WIDE
+        (cover.width > WIDE and not dense)
         or cover.unsure > UNSURE
-        or (cover.width > NARROW and cover.high > MANIFOLD * cover.cover)
+        or (cover.width > NARROW and vague)
     )
 
 

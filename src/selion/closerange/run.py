@@ -26,7 +26,14 @@ from selion.closerange.journal import (
     stamp_of,
 )
 from selion.closerange.measure import CropOptions
-from selion.closerange.model import PhotoModel, given_name, open_model
+from selion.closerange.model import (
+    OTHER,
+    OTHERWISE,
+    SHIPPED,
+    PhotoModel,
+    given_name,
+    open_model,
+)
 from selion.closerange.tables import write_tables
 from selion.closerange.work import (
     ComputeOptions,
@@ -40,6 +47,9 @@ from selion.data.photos import PhotoFile, find_photos
 from selion.errors import BadInput, OutputFailed, counted
 from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.store.calls import sealed
+
+SOURCE = "photographs from"
+"""In ``run.json``: the folder that was measured."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +187,7 @@ def measure_folder(
         seconds,
     )
     _check_there(run, journal)
-    _write(run, journal, workers)
+    _write(run, journal, workers, folder)
     _check_there(run, journal)
     if use is not None:
         use(run)
@@ -196,9 +206,12 @@ def _check_apart(folder: Path, out: Path) -> None:
 
 def decided_by(model: PhotoModel, options: CropOptions) -> dict[str, Any]:
     """Return all that decides the numbers of a run, as plain values."""
+    chosen = asdict(options)
+    if options.correction is None:  # runs that were begun before there was a choice go on
+        del chosen["correction"]
     return {
         "model": {"name": model.name} | model.key,
-        **asdict(options),
+        **chosen,
         "version": selion.__version__,
     }
 
@@ -248,6 +261,12 @@ def _notes(
                 f"In {without:,} of {len(measured):,} photographs no marker was found: their "
                 "sizes are in pixels only."
             )
+    others = sum(OTHERWISE in one.row["notes"] for one in measured.values())
+    if others:
+        notes.append(
+            f"{others:,} of {len(measured):,} photographs are unlike what {SHIPPED} has learnt "
+            f"from and were measured by {OTHER}: their notes say why."
+        )
     gone = {one.row["file"] for one in journal.finished.values()} - {photo.file for photo in photos}
     if gone:
         notes.append(
@@ -257,10 +276,11 @@ def _notes(
     return notes
 
 
-def _write(run: CropRun, journal: PhotoJournal, workers: int) -> None:
+def _write(run: CropRun, journal: PhotoJournal, workers: int, source: Path) -> None:
     """Write the tables, and that the run has ended."""
     write_tables(run.rows, run.components, run.failed, run.folder)
     facts = {
+        SOURCE: str(source.resolve()),
         "photographs": len(run.rows), "components": len(run.components), "failed": len(run.failed),
         "untrusted": run.untrusted, "reused": run.reused, "engine": run.about, "workers": workers,
         "notes": list(run.notes),

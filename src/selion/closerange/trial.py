@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selion.closerange.codes import CodedPhoto, named_plot, read_codes
 from selion.closerange.growth import Growth, fit_growth
 from selion.closerange.indices import NAMES
+from selion.closerange.journal import RUN
 from selion.closerange.naming import Pattern, find_date, read_pattern, to_date
+from selion.closerange.run import SOURCE
 from selion.closerange.tables import PHOTOS
-from selion.data.plots import find_plots
+from selion.data.plots import find_plots, plot_names
 from selion.errors import BadInput, UnreadableFile
-from selion.progress import OnNote, unsaid
+from selion.progress import OnNote, OnStep, silent, unsaid
 
 TRAITS = ("cover", "cover_expected", "components", "vegetation_cm2", *NAMES)
 """Columns of ``crops.csv`` that are averaged, and the covers and counts of classes."""
@@ -43,15 +48,18 @@ class TrialOptions:
     """Cover whose date is asked for."""
     untrusted: bool = False
     """Whether photographs count of which ``trust`` is no."""
+    codes: str | None = None
+    """Pattern of what printed codes in the photographs say, ``{plot}`` for all of it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.at < 1:
             raise BadInput(f"The date of a cover of {self.at:g} was asked for; wanted is 0 to 1.")
-        if self.table is None and self.pattern is None and self.plots is None:
+        if {self.table, self.pattern, self.plots, self.codes} == {None}:
             raise BadInput(
                 "Nothing says which photograph shows which plot: give a pattern of the names, for "
                 "example --pattern 'FPWW022{plot}_RGB1_{date}_*', polygons for photographs with "
-                "GPS (--plots), or a CSV of file and plot (--photo-table)."
+                "GPS (--plots), printed codes that they show (--codes), or a CSV of file and "
+                "plot (--photo-table)."
             )
 
 
@@ -64,13 +72,17 @@ class TrialPhoto:
     plot: str
     day: date | None
     source: str
-    """What told the plot: table, name, GPS; empty: nothing."""
+    """What told the plot: table, code, name, GPS; empty: nothing."""
+    code: str = ""
+    """Why no code told it, where codes were asked for."""
+    differs: str = ""
+    """What else tells another plot: ``name says 0032``."""
 
     @property
     def why(self) -> str:
         """Why it does not count, if it does not."""
         if not self.plot:
-            return "nothing says which plot"
+            return self.code or "nothing says which plot"
         return "" if self.day is not None else "nothing says which date"
 
 
@@ -105,9 +117,15 @@ class Trial:
     """The same, one row per plot, date and trait."""
     curves: list[PlotGrowth]
     options: TrialOptions
+    source: Path | None = None
+    """Folder of the photographs, where the run says it and it is still there."""
+    coded: Mapping[str, CodedPhoto] = field(default_factory=dict)
+    """What printed codes say, by file, where they were asked for."""
 
 
-def read_trial(run: Path, options: TrialOptions, *, on_note: OnNote = unsaid) -> Trial:
+def read_trial(
+    run: Path, options: TrialOptions, *, on_step: OnStep = silent, on_note: OnNote = unsaid
+) -> Trial:
     """Bring the photographs of a run together by plot and date.
 
     Parameters
@@ -115,7 +133,7 @@ def read_trial(run: Path, options: TrialOptions, *, on_note: OnNote = unsaid) ->
     run : path
         Folder that :func:`selion.closerange.measure_folder` wrote.
     options : TrialOptions
-    on_note : callable, optional
+    on_step, on_note : callable, optional
 
     Returns
     -------
@@ -124,10 +142,15 @@ def read_trial(run: Path, options: TrialOptions, *, on_note: OnNote = unsaid) ->
     Raises
     ------
     UnreadableFile, BadInput
-        If the run cannot be read, or no photograph finds a plot and a date.
+        If the run cannot be read, or no photograph finds a plot and a date; BadInput also if codes
+        are asked for and the photographs are not where they were measured.
+    MissingExtra
+        If codes are asked for, and what reads them is not installed.
     """
     rows = _read_csv(run / PHOTOS, "file", f"{run} is no folder that 'selion crops' wrote")
-    photos = _placed(rows, options)
+    source = _source(run)
+    coded = _coded(rows, options, source, run, on_step)
+    photos = _placed(rows, options, coded)
     lost = [photo for photo in photos if photo.why]
     if len(lost) == len(photos):
         raise BadInput(
@@ -138,8 +161,53 @@ def read_trial(run: Path, options: TrialOptions, *, on_note: OnNote = unsaid) ->
     if lost:
         first = ", ".join(photo.row["file"] for photo in lost[:SHOWN])
         on_note(f"{len(lost)} of {len(photos)} photographs are in no plot or date: {first} ...")
+    torn = [photo for photo in photos if photo.differs]
+    if torn:
+        one = torn[0]
+        on_note(
+            f"{len(torn)} of {len(photos)} photographs are told two plots (the first, "
+            f"{one.row['file']}: {one.source} says {one.plot}, {one.differs}): what comes "
+            "first counts, and photographs.csv has the other."
+        )
     means, long = _means(photos, options)
-    return Trial(run, photos, means, long, _curves(means, photos, options.at), options)
+    curves = _curves(means, photos, options.at)
+    return Trial(run, photos, means, long, curves, options, source, coded)
+
+
+def _coded(
+    rows: Sequence[Mapping[str, str]],
+    options: TrialOptions,
+    source: Path | None,
+    run: Path,
+    on_step: OnStep,
+) -> dict[str, CodedPhoto]:
+    """Read the codes of the photographs where that was asked for."""
+    if options.codes is None:
+        return {}
+    pattern = read_pattern(options.codes)
+    more = [name for name in pattern.rule.groupindex if name != "plot"]
+    if more:
+        raise BadInput(
+            f"--codes {options.codes!r} asks codes for a {more[0]}, which is when a label was "
+            "printed and not when the photograph was taken: put * in its place; dates come from "
+            "--photo-table, --pattern and the camera."
+        )
+    if source is None:
+        raise BadInput(
+            f"The photographs of {run} are not where they were measured, so that their codes "
+            "cannot be read: put them back, or leave --codes out."
+        )
+    known = frozenset() if options.plots is None else plot_names(options.plots, options.names)
+    plot_of = partial(named_plot, pattern, known)
+    return read_codes(source, [row["file"] for row in rows], plot_of, on_step)
+
+
+def _source(run: Path) -> Path | None:
+    try:
+        told = Path(json.loads((run / RUN).read_text("utf-8"))[SOURCE])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return told if told.is_dir() else None
 
 
 def _read_csv(path: Path, column: str, otherwise: str) -> list[dict[str, str]]:
@@ -153,7 +221,9 @@ def _read_csv(path: Path, column: str, otherwise: str) -> list[dict[str, str]]:
     return rows
 
 
-def _placed(rows: Sequence[dict[str, str]], options: TrialOptions) -> list[TrialPhoto]:
+def _placed(
+    rows: Sequence[dict[str, str]], options: TrialOptions, coded: Mapping[str, CodedPhoto]
+) -> list[TrialPhoto]:
     pattern = None if options.pattern is None else read_pattern(options.pattern)
     given = _given(options.table, rows)
     places = [(_number(row.get("longitude")), _number(row.get("latitude"))) for row in rows]
@@ -161,7 +231,7 @@ def _placed(rows: Sequence[dict[str, str]], options: TrialOptions) -> list[Trial
     if options.plots is not None:
         near = find_plots(options.plots, places, options.names)
     return [
-        _place(row, given.get(row["file"], {}), pattern, gps)
+        _place(row, given.get(row["file"], {}), pattern, gps, coded.get(row["file"]))
         for row, gps in zip(rows, near, strict=True)
     ]
 
@@ -182,15 +252,23 @@ def _given(table: Path | None, rows: Sequence[Mapping[str, str]]) -> dict[str, d
 
 
 def _place(
-    row: Mapping[str, str], given: Mapping[str, str], pattern: Pattern | None, gps: str
+    row: Mapping[str, str],
+    given: Mapping[str, str],
+    pattern: Pattern | None,
+    gps: str,
+    coded: CodedPhoto | None,
 ) -> TrialPhoto:
     named = pattern.read(row["file"]) if pattern is not None else {}
-    plots = (("table", given.get("plot")), ("name", named.get("plot")), ("GPS", gps))
+    told, why = ("", "") if coded is None else (coded.plot, coded.why)
+    plots = (
+        ("table", given.get("plot")), ("code", told), ("name", named.get("plot")), ("GPS", gps),
+    )  # fmt: skip
     source, plot = next(((kind, plot) for kind, plot in plots if plot), ("", ""))
     dates = (given.get("date"), named.get("date"), row.get("time"))
     known = (to_date(text) for text in dates if text)
     day = next((one for one in known if one is not None), None) or find_date(row["file"])
-    return TrialPhoto(row, plot or "", day, source)
+    others = [f"{kind} says {other}" for kind, other in plots if other and other != plot]
+    return TrialPhoto(row, plot or "", day, source, why, ", ".join(others))
 
 
 def _number(text: str | None) -> float:

@@ -5,28 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from selion.closerange.codes import code_rows
 from selion.closerange.tables import write_table
 from selion.closerange.trial import Trial
 from selion.store.workbook import write_workbook
 
-MEANS, LONG, CURVES, WHERE, BOOK = (
-    "means.csv", "long.csv", "curves.csv", "photographs.csv", "trial.xlsx",
+MEANS, LONG, CURVES, WHERE, CODES, BOOK = (
+    "means.csv", "long.csv", "curves.csv", "photographs.csv", "codes.csv", "trial.xlsx",
 )  # fmt: skip
 LONG_COLUMNS = ("plot", "date", "trait", "n", "mean", "sd", "min", "max")
 CURVE_COLUMNS = (
     "plot", "dates", "first", "last", "top", "rate_per_day", "fastest", "reached", "rmse", "note",
 )  # fmt: skip
 WHERE_COLUMNS = ("file", "plot", "date", "from", "counts", "why", "trust", "cover")
+CODE_COLUMNS = ("file", "code", "kind", "x", "y", "plot", "why")
 
 
 def write_trial(trial: Trial, folder: Path) -> None:
-    """Write four CSVs and a workbook with the same tables as sheets into a folder."""
+    """Write four CSVs, a fifth where codes were read, and a workbook with them as sheets."""
     tables = {
         MEANS: (mean_columns(trial), trial.means),
         LONG: (LONG_COLUMNS, trial.long),
         CURVES: (CURVE_COLUMNS, curve_rows(trial)),
         WHERE: (WHERE_COLUMNS, _where_rows(trial)),
     }
+    if trial.coded:
+        tables[CODES] = (CODE_COLUMNS, code_rows(trial.coded))
     for name, (columns, rows) in tables.items():
         write_table(folder / name, columns, rows)
     write_workbook(folder / BOOK, {Path(name).stem: sheet for name, sheet in tables.items()})
@@ -68,7 +72,7 @@ def _where_rows(trial: Trial) -> list[dict[str, Any]]:
             "from": photo.source,
             "counts": "no" if photo.why or _left_out(trial, photo.row) else "yes",
             "why": photo.why
-            or (photo.row.get("reasons", "") if _left_out(trial, photo.row) else ""),
+            or (photo.row.get("reasons", "") if _left_out(trial, photo.row) else photo.differs),
             "trust": photo.row.get("trust", ""),
             "cover": photo.row.get("cover", ""),
         }

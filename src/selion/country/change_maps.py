@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -33,7 +32,7 @@ from selion.country.change_rows import (
     named_fields,
     placed,
 )
-from selion.country.job_tables import schema_of
+from selion.country.change_sides import open_sides
 from selion.country.lookup import opened
 from selion.country.merging import MapTarget, read_note, write_map, write_note
 from selion.country.neighbourhoods import (
@@ -42,20 +41,22 @@ from selion.country.neighbourhoods import (
     cell_of,
     judge_cell,
 )
-from selion.country.partitions import INDEX, Maps, open_maps
+from selion.country.partitions import Maps, make_maps_native, open_maps
 from selion.country.sorted_runs import RunWriter, boxes_of, open_runs
 from selion.country.statistics import Units, read_units
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile, counted
 from selion.fields.schema import COLUMNS, Origin
 from selion.progress import OnNote, OnStep, silent, unsaid
-from selion.store.address import Place, RemotePath, locate, place_state
+from selion.store.address import Place, place_state
 from selion.store.atomic import explained, publish_folder
-from selion.store.parquet import is_table_folder, parquet_schema
+from selion.store.calls import sealed
+from selion.store.parquet import parquet_schema
 from selion.store.scratch import clear_parts, is_bare, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from selion.country.change_pixels import SeenByBoth
     from selion.country.lookup import Box
 
 MAPS, LINEAGE, SUMMARY, DISTRICTS, FACTS = (
@@ -85,9 +86,12 @@ class MapChangeOptions:
     """Metres of a pixel of the images that the maps were made from: what ``tolerance`` counts."""
     level: int = 3
     """Characters of a partition's name, see :class:`selion.country.MergeOptions`."""
+    geoparquet: str = "1.1"
+    """Version of the result: 1.1 or 2.0, see :func:`selion.store.make_native`."""
 
     def __post_init__(self) -> None:
         check_level(self.level)
+        store.check_geoparquet(self.geoparquet)
         if not 0 < self.pixel < math.inf:
             raise BadInput(f"A pixel of {self.pixel} m was given; wanted is a number above 0.")
 
@@ -106,8 +110,13 @@ class MapChange:
     """The same by ``district``; a field belongs to the district that the point of its own id lies
     in."""
     notes: tuple[str, ...]
+    rule: dict[str, Any] | None = None
+    """``name`` and ``threshold`` of the rule for pixels; None: there are no probabilities."""
+    pixels: dict[str, float] | None = None
+    """Hectares of the country by class of :data:`selion.change.CHANGES`, and unknown."""
 
 
+@sealed("selion.country.compare_maps")
 def compare_maps(
     before: Place | str,
     after: Place | str,
@@ -156,20 +165,64 @@ def compare_maps(
     Memory is that of one cell of 39 by 20 km with its surroundings, in both maps.  Cells are no
     part of the answer: the same maps in other partitions, or in one file, give the same rows.
     """
-    options, out = options or MapChangeOptions(), Path(out).expanduser()
-    if out.is_file():
-        raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
-    store.check_output(out, force)
+    out = checked_folder(out, force=force)
     units = (
         districts if isinstance(districts, Units) or districts is None else read_units(districts)
     )
-    sides = _open_sides(before, after)
-    run = _begin(sides, units, out, options, None if work is None else Path(work))
+    one, other = open_sides(before, after)
+    asked = MapQuestion((one, other), options or MapChangeOptions(), units)
+    folder = None if work is None else Path(work)
+    return compare_sides(asked, out, folder, force=force, on_step=on_step, on_note=on_note)
+
+
+def checked_folder(out: Path | str, *, force: bool) -> Path:
+    """Return the folder of a result, if it may be written.
+
+    Raises
+    ------
+    OutputExists, OutputFailed
+        If it may not.
+    """
+    out = Path(out).expanduser()
+    if out.is_file():
+        raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
+    store.check_output(out, force)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class MapQuestion:
+    """Two maps, and how they are compared."""
+
+    sides: tuple[MapSide, MapSide]
+    options: MapChangeOptions
+    units: Units | None = None
+    """Districts to count by."""
+    seen: SeenByBoth | None = None
+    """Where both looked; None: the maps do not say."""
+    notes: tuple[str, ...] = ()
+    """Sentences that were said already."""
+    sources: tuple[str, ...] = ()
+    """What was given for each side; empty: the maps themselves."""
+
+
+def compare_sides(
+    asked: MapQuestion,
+    out: Path,
+    work: Path | None,
+    *,
+    force: bool,
+    on_step: OnStep,
+    on_note: OnNote,
+) -> MapChange:
+    """Compare two opened maps, see :func:`compare_maps`."""
+    run = _begin(asked, out, work)
     with explained(out), parts_of(run.folder / NOTE):
         cells = _cells(run, on_step)
-        notes = list(run.notes)
+        notes = [] if run.seen is not None else [NOT_SEEN]
         for note in notes:
             on_note(note)
+        notes = [*asked.notes, *notes]
         for number, (cell, box) in enumerate(cells.items()):
             on_step("compare", number, len(cells), "")
             if not (run.cell(cell) / "done.json").is_file():
@@ -183,20 +236,6 @@ def compare_maps(
         publish_folder(run.folder / "result", out, force)
     clear_parts(run.folder / NOTE)
     return open_change(out)
-
-
-def is_map(place: Place | str) -> bool:
-    """Say whether a place is a merged map or a hive folder of tables.
-
-    Raises
-    ------
-    FetchFailed
-        If a server does not answer.
-    """
-    place = locate(place).expanduser()
-    if isinstance(place, Path) and not place.is_dir():
-        return False
-    return (place / INDEX).is_file() or is_table_folder(place)
 
 
 def open_change(folder: Path | str) -> MapChange:
@@ -218,6 +257,8 @@ def open_change(folder: Path | str) -> MapChange:
             pd.read_csv(folder / SUMMARY),
             pd.read_csv(by, dtype={"district": str}) if by.is_file() else None,
             tuple(facts["notes"]),
+            facts.get("rule"),
+            facts.get("pixels_ha"),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise UnreadableFile(
@@ -235,51 +276,19 @@ class _ChangeRun:
     origin: Origin
     options: MapChangeOptions
     units: Units | None
-    notes: tuple[str, ...]
+    seen: SeenByBoth | None
+    sources: tuple[str, ...]
 
     def cell(self, cell: int) -> Path:
         """Return the folder of what was found in a cell."""
         return self.folder / "cells" / f"{cell:07d}"
 
 
-def _open_sides(before: Place | str, after: Place | str) -> tuple[MapSide, MapSide]:
-    places = [locate(one).expanduser() for one in (before, after)]
-    labels = [_label(one) for one in places]
-    if labels[0] == labels[1]:
-        labels = [f"{label}-{number}" for number, label in enumerate(labels, 1)]
-    sides = []
-    for one, label in zip(places, labels, strict=True):
-        maps = open_maps(one)
-        schema = schema_of([part.path for part in maps.parts])
-        former = [name for name in schema.names if name in MEANING]
-        if former:
-            raise BadInput(
-                f"{one} is the result of a comparison already (column {former[0]}): compare the "
-                "merged maps themselves, two at a time."
-            )
-        sides.append(MapSide(maps, label, schema))
-    return sides[0], sides[1]
-
-
-def _label(place: Place) -> str:
-    name = (
-        place.stem
-        if place.suffix == ".parquet"
-        else (place.name if isinstance(place, RemotePath) else place.resolve().name)
-    )
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.") or "map"
-
-
-def _begin(
-    sides: tuple[MapSide, MapSide],
-    units: Units | None,
-    out: Path,
-    options: MapChangeOptions,
-    work: Path | None,
-) -> _ChangeRun:
+def _begin(asked: MapQuestion, out: Path, work: Path | None) -> _ChangeRun:
     """Take up the folder of the same comparison, or begin a new one."""
     import shapely
 
+    sides, options, units = asked.sides, asked.options, asked.units
     folder = work or out.absolute().parent / f".{out.name}.selion-change"
     wanted = [
         selion.__version__,
@@ -289,25 +298,19 @@ def _begin(
             [side.label, [[str(part.path), *place_state(part.path)] for part in side.maps.parts]]
             for side in sides
         ],
+        [side.follows for side in sides],
+        None if asked.seen is None else asked.seen.key,
     ]
     key = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
-    note = folder / NOTE
     with explained(out):
-        held = read_note(note).get("key") if note.is_file() else None
-        if folder.is_dir() and not is_bare(folder) and held is None:
-            raise OutputFailed(
-                f"The folder {folder} holds something that is not an unfinished comparison: give "
-                "another one with --work."
-            )
-        if held != key:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_note(note, {"what": "finished parts of an interrupted selion change", "key": key})
+        take_parts(folder, key)
     origins = [
         fields.read_origin(side.maps.parts[0].path) if side.maps.parts else Origin()
         for side in sides
     ]
-    details = f"change from {sides[0].label} to {sides[1].label}, from tables; {origins[1].details}"
+    source = "tables" if asked.seen is None else f"tables and scores, rule {asked.seen.rule.name}"
+    ends = f"{sides[0].label} to {sides[1].label}"
+    details = f"change from {ends}, from {source}; {origins[1].details}"
     origin = Origin(
         out.name,
         None,
@@ -320,7 +323,30 @@ def _begin(
             },
         },
     )
-    return _ChangeRun(folder, sides, _result_schema(sides), origin, options, units, (NOT_SEEN,))
+    return _ChangeRun(
+        folder, sides, _result_schema(sides), origin, options, units, asked.seen, asked.sources
+    )
+
+
+def take_parts(folder: Path, key: str) -> None:
+    """Take up the folder of finished parts of the same comparison, or begin a new one.
+
+    Raises
+    ------
+    OutputFailed
+        If it holds something else.
+    """
+    note = folder / NOTE
+    held = read_note(note).get("key") if note.is_file() else None
+    if folder.is_dir() and not is_bare(folder) and held is None:
+        raise OutputFailed(
+            f"The folder {folder} holds something that is not an unfinished comparison: give "
+            "another one with --work."
+        )
+    if held != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_note(note, {"what": "finished parts of an interrupted selion change", "key": key})
 
 
 def _result_schema(sides: tuple[MapSide, MapSide]) -> pa.Schema:
@@ -369,15 +395,15 @@ def _compare_cell(run: _ChangeRun, cell: int, box: Box) -> None:
     folder = run.cell(cell)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    options = run.options
-    near = judge_cell(run.sides, cell, box, options.outcomes, options.pixel, None)
+    options, known = run.options, None if run.seen is None else run.seen.known
+    near = judge_cell(run.sides, cell, box, options.outcomes, options.pixel, known)
     labels = run.sides[0].label, run.sides[1].label
-    names = named_fields(near, labels)
+    names = named_fields(near, labels[1])
     writer = RunWriter(folder)
     for table in (later_rows(run.schema, near, names), gone_rows(run.schema, near, names[0])):
         writer.add(placed(table))
     writer.flush()
-    cell_lineage(near, names, labels[1]).to_parquet(folder / "lineage", index=False)
+    cell_lineage(near, names, labels).to_parquet(folder / "lineage", index=False)
     write_note(folder / "done.json", {"counts": _counts(run, near)})
 
 
@@ -420,6 +446,8 @@ def _conclude(run: _ChangeRun, cells: list[int], notes: list[str], on_step: OnSt
     target = MapTarget(result, run.schema, run.origin, run.options.level)
     facts: dict[str, Any] = {"years": [side.label for side in run.sides]}
     write_map(target, open_runs([run.cell(cell) for cell in cells]), facts, on_step)
+    if run.options.geoparquet == "2.0":
+        make_maps_native(result / MAPS)
     with store.atomic_write(result / LINEAGE, force=True) as temporary:
         schema = _lineage_schema()
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
@@ -441,11 +469,13 @@ def _conclude(run: _ChangeRun, cells: list[int], notes: list[str], on_step: OnSt
     told = {
         "selion": selion.__version__,
         "years": facts["years"],
-        "maps": [str(side.maps.folder) for side in run.sides],
+        "maps": list(run.sources) or [str(side.maps.folder) for side in run.sides],
         "options": asdict(run.options),
         "fields": summary.set_index("outcome").to_dict("index"),
         "notes": notes,
     }
+    if run.seen is not None:
+        told |= run.seen.write(result)
     (result / FACTS).write_text(json.dumps(told, indent=1), "utf-8")
     shutil.rmtree(result / "parts")
 

@@ -21,13 +21,16 @@ NUMBERS = ("change:iou", "change:share_before", "change:share_after", "change:ed
 """Columns that are about the first of the related fields."""
 
 
-def named_fields(near: Neighbourhood, labels: tuple[str, str]) -> tuple[Names, Names]:
-    """Name all fields: those that are an earlier one have its id."""
-    one = Names(near.before.ids, np.full(len(near.before.ids), labels[0], object))
-    ids, since = near.names.copy(), np.full(len(near.names), labels[1], object)
+def named_fields(near: Neighbourhood, label: str) -> tuple[Names, Names]:
+    """Name all fields: those that are an earlier one have its id.
+
+    ``label`` is that of the later year.
+    """
+    one = Names(near.before.names, near.before.since)
+    ids, since = near.names.copy(), np.full(len(near.names), label, object)
     pairs = near.judged.pairs
     ids[pairs.other[pairs.same] - 1] = one.ids[pairs.one[pairs.same] - 1]
-    since[pairs.other[pairs.same] - 1] = labels[0]
+    since[pairs.other[pairs.same] - 1] = one.since[pairs.one[pairs.same] - 1]
     return one, Names(ids, since)
 
 
@@ -114,10 +117,13 @@ def placed(table: pa.Table) -> pa.Table:
     return table.add_column(0, pa.field(KEY, pa.int64()), pa.array(hilbert(x, y)))
 
 
-def cell_lineage(near: Neighbourhood, names: tuple[Names, Names], label: str) -> pd.DataFrame:
+def cell_lineage(
+    near: Neighbourhood, names: tuple[Names, Names], labels: tuple[str, str]
+) -> pd.DataFrame:
     """Return who came from whom: pairs of later fields of the cell, and lone fields of it."""
     pairs = near.judged.pairs
-    rows = lineage((names[0].since, label), *names, near.judged, _measures(near))
+    seen_in = np.full(len(names[0].ids), labels[0], object)
+    rows = lineage((seen_in, labels[1]), *names, near.judged, _measures(near))
     lone = (
         np.setdiff1d(np.arange(len(mine)), at - 1)
         for mine, at in zip(near.mine, (pairs.one, pairs.other), strict=True)

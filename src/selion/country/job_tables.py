@@ -20,9 +20,17 @@ from selion.country.partitions import INDEX, PART
 from selion.errors import BadInput, UnreadableFile, counted
 from selion.fields.schema import COLUMNS, Origin
 from selion.grid import LONLAT, is_lonlat
+from selion.pipeline.probabilities import FAILED
 from selion.store.address import Place, RemotePath, locate, open_bytes
-from selion.store.parquet import SIDES, parquet_file, parquet_metadata, parquet_schema
-from selion.store.vectors import check_polygons, decoded, file_crs, read_metadata, said_box
+from selion.store.parquet import SIDES, find_parts, parquet_file, parquet_metadata, parquet_schema
+from selion.store.table_room import check_held
+from selion.store.vectors import (
+    check_polygons,
+    decoded,
+    file_crs,
+    read_metadata,
+    said_box,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +41,8 @@ AREA = "area.geojson"
 and ``area``, what its fields touch."""
 LONGEST = 200
 """Characters of a job's name."""
+TABLE = "fields.parquet"
+"""In the folder of a job."""
 JOBS = "jobs.json"
 """In the folder of a plan: its jobs."""
 BATCH = 50_000
@@ -94,6 +104,7 @@ class JobTable:
 
     def _in_degrees(self, table: pa.Table) -> pa.Table:
         check_polygons(table["geometry"], str(self.path))
+        check_held(table, str(self.path))
         shapes = decoded(table["geometry"].to_numpy(), str(self.path))
         if is_lonlat(self.crs) and "bbox" in table.column_names:
             self._check_placed(table, shapes)
@@ -210,6 +221,48 @@ def open_job_tables(paths: Iterable[Place | str], plan: Path | str | None = None
     )
 
 
+def plan_jobs(folder: Path) -> list[dict[str, Any]]:
+    """Return the jobs of a plan as it lists them; the name of each is that of a folder of its own.
+
+    Raises
+    ------
+    UnreadableFile
+        If the folder holds no plan.
+    """
+    try:
+        jobs = [
+            {**job, "name": str(job["name"])}
+            for job in json.loads((folder / JOBS).read_text("utf-8"))
+        ]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UnreadableFile(
+            f"{folder / JOBS} is not a list of jobs ({error!r}): make the plan again."
+        ) from error
+    names = [job["name"] for job in jobs]
+    if any(name != Path(name).name or name == ".." or len(name) > LONGEST for name in names):
+        raise UnreadableFile(f"{folder / JOBS} names jobs that lie elsewhere: make the plan again.")
+    return jobs
+
+
+def files_of_tables(folder: Path) -> list[Path]:
+    """Return the files that are read of a folder of tables here; none if it holds none.
+
+    Parameters
+    ----------
+    folder : path
+        Of a merged map, a plan, a job, or a hive folder.
+    """
+    if (folder / JOBS).is_file():
+        homes = [folder, *sorted(one for one in (folder / "jobs").glob("*") if one.is_dir())]
+    else:
+        homes = [folder]
+    beside = (JOBS, AREA, INDEX, TABLE, f"{TABLE}{FAILED}")
+    found = [home / name for home in homes for name in beside]
+    found += [part.place for part in find_parts(folder) if isinstance(part.place, Path)]
+    found = [one for one in found if one.is_file()]
+    return found if any(one.suffix == ".parquet" for one in found) else []
+
+
 def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
     """Return the tables of a plan's finished jobs, and the names of the jobs that have none.
 
@@ -218,15 +271,8 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
     UnreadableFile
         If the folder holds no plan, or none of its jobs is finished.
     """
-    try:
-        names = [str(job["name"]) for job in json.loads((folder / JOBS).read_text("utf-8"))]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UnreadableFile(
-            f"{folder / JOBS} is not a list of jobs ({error!r}): make the plan again."
-        ) from error
-    if any(name != Path(name).name or name == ".." or len(name) > LONGEST for name in names):
-        raise UnreadableFile(f"{folder / JOBS} names jobs that lie elsewhere: make the plan again.")
-    tables = {name: folder / "jobs" / name / "fields.parquet" for name in names}
+    names = [str(job["name"]) for job in plan_jobs(folder)]
+    tables = {name: folder / "jobs" / name / TABLE for name in names}
     done = [path for path in tables.values() if path.is_file()]
     if not done:
         raise UnreadableFile(
@@ -238,8 +284,8 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
 def _table(path: Place | str) -> Place:
     path = locate(path).expanduser()
     if isinstance(path, RemotePath):
-        return path / "fields.parquet" if path.is_dir() else path
-    inner = path / "fields.parquet"
+        return path / TABLE if path.is_dir() else path
+    inner = path / TABLE
     if (path / INDEX).is_file():
         raise BadInput(
             f"{path} is a merged map already: 'selion query', 'stats' and 'tiles' take it as it "
@@ -359,6 +405,8 @@ def _sound(place: Any) -> Any:
 
     if not shapely.is_valid(place) or place.geom_type not in ("Polygon", "MultiPolygon"):
         raise ValueError(f"{shapely.is_valid_reason(place)}, {place.geom_type}")
+    if np.any(np.abs(shapely.bounds(place)) > (400, 91, 400, 91)):
+        raise ValueError(f"{place.geom_type} beyond the globe")
     return place
 
 

@@ -18,7 +18,14 @@ from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath
 from selion.store.parquet import parquet_file
-from selion.store.vectors import decoded, group_box, pandas_type, read_metadata, touching
+from selion.store.table_room import check_held
+from selion.store.vectors import (
+    decoded,
+    group_box,
+    pandas_type,
+    read_metadata,
+    touching,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -157,6 +164,7 @@ def to_frame(table: pa.Table) -> GeoDataFrame:
     """Turn rows of a map into a table of fields."""
     import geopandas
 
+    check_held(table, "The map")
     shapes = decoded(table["geometry"].to_numpy(), "The map")
     plain = table.drop_columns(
         [name for name in ("geometry", "bbox") if name in table.column_names]

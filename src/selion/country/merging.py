@@ -36,6 +36,7 @@ from selion.country.partitions import (
     PART,
     Maps,
     Partition,
+    make_maps_native,
     open_maps,
     part_writer,
     write_index,
@@ -71,9 +72,12 @@ class MergeOptions:
     """m2: remnants along seams that are smaller are dropped; whole fields never are."""
     collection: str | None = None
     """fiboa collection id; None: the name of the folder."""
+    geoparquet: str = "1.1"
+    """Version of the partitions: 1.1 or 2.0, see :func:`selion.store.make_native`."""
 
     def __post_init__(self) -> None:
         check_level(self.level)
+        store.check_geoparquet(self.geoparquet)
         if not self.min_area >= 0:
             raise BadInput(
                 f"A smallest remnant of {self.min_area} m2 was given; wanted is a number from 0 up."
@@ -131,6 +135,8 @@ def merge_maps(
         facts = bring_together(run, on_step) | opened.facts
         target = MapTarget(run.folder, run.schema, run.origin, run.options.level)
         write_map(target, sorted_rows(run), facts, on_step)
+        if options.geoparquet == "2.0":
+            make_maps_native(run.folder / "maps")
         if out.exists() and not force:
             raise OutputExists(
                 f"{out} exists already: choose another name, or replace it with --force."

@@ -7,9 +7,9 @@ for a field is the same whatever the cells, files and partitions are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,11 +28,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from shapely.geometry.base import BaseGeometry
 
+    Known = Callable[[Box], BaseGeometry | None]
+    """Where both maps looked within a box of longitude and latitude; None: everywhere."""
+
 MARGIN = 3e-6
 """Degrees around a field in which everything that may have its id lies: ids name a place to 1e-6
 degrees."""
 RIM = 0.003
 """Degrees that are read around a cell at first: few groups reach farther."""
+NAME, SINCE = "followed:id", "followed:since"
+"""Columns that are added to a map's own."""
 COLLECTION = 7
 """Type of a geometry collection."""
 BUSY = 200_000
@@ -48,6 +53,11 @@ class MapSide:
     """Of the year."""
     schema: pa.Schema
     """Columns that are read: those of fiboa, its own, ``bbox`` and ``geometry``."""
+    follows: bool = False
+    """Whether it is the result of the step before: its fields go by ids that follow them, and those
+    that are gone are left out."""
+    used: Callable[[np.ndarray], set[str]] | None = None
+    """Ids -> all ids that were ever given to fields at their places; None: those of this map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +78,10 @@ class LoadedFields:
     """(n,) float64 m."""
     known: np.ndarray
     """(n,) float64 m2 where both maps looked."""
+    names: np.ndarray
+    """(n,) object: what they are called, ``ids`` or the ids that follow them."""
+    since: np.ndarray
+    """(n,) object: the year in which each name was first seen."""
 
     @property
     def side(self) -> Side:
@@ -111,7 +125,7 @@ def judge_cell(
     around: Box,
     options: OutcomeOptions,
     pixel: float,
-    known: BaseGeometry | None,
+    known: Known | None = None,
 ) -> Neighbourhood:
     """Tell what became of the fields of a cell.
 
@@ -126,19 +140,25 @@ def judge_cell(
     options : OutcomeOptions
     pixel : float
         Metres of a pixel of the images that the maps were made from.
-    known : geometry, optional
-        Where both maps looked; None: everywhere.
+    known : callable, optional
+        Box -> where both maps looked in it, None for everywhere; without it everywhere.
     """
     wanted = _wider(around, RIM)
     while True:
-        before, after = (_load(side, wanted, known) for side in sides)
-        judged, parts = _judged(before, after, options, pixel, known)
+        before, after = (_load(side, wanted) for side in sides)
+        seen = None
+        if known is not None:
+            seen = known(_around(np.concatenate([before.boxes, after.boxes]), wanted))
+        if seen is not None:
+            before, after = (_seen_alone(one, seen) for one in (before, after))
+        judged, parts = _judged(before, after, options, pixel, seen)
         mine = cell_of(before.boxes) == cell, cell_of(after.boxes) == cell
         needed = np.isin(parts, np.unique(parts[np.concatenate(mine)]))
         boxes = np.concatenate([before.boxes, after.boxes])[needed]
         reach = _wider(_around(boxes, around), MARGIN)
         if _within(reach, wanted):
-            names = _new_names(after, before)
+            used = set() if sides[0].used is None else sides[0].used(after.ids)
+            names = _unlike(after.ids, set(before.names.tolist()) | used)
             return Neighbourhood(before, after, judged, mine, names, _shift(before, after, judged))
         wanted = _wider(_around(np.array([reach]), wanted), RIM)
 
@@ -157,13 +177,20 @@ def _around(boxes: np.ndarray, least: Box) -> Box:
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
-def _load(side: MapSide, box: Box, known: BaseGeometry | None) -> LoadedFields:
+def _seen_alone(loaded: LoadedFields, known: BaseGeometry) -> LoadedFields:
+    """Return fields with what of them lies where both maps looked."""
+    return replace(loaded, known=fields.measure(_inside(loaded.shapes, known), LONLAT)[0])
+
+
+def _load(side: MapSide, box: Box) -> LoadedFields:
     """Read the fields whose boxes touch a box, in an order that only they decide."""
     import pyarrow as pa
     import shapely
 
-    tables = [_named(table, side.schema) for table in scan(side.maps, [box])]
-    table = pa.concat_tables(tables or [_named(side.schema.empty_table(), side.schema)])
+    read = _followed if side.follows else _called
+    tables = [read(_named(_own(table, side), side.schema), table) for table in _rows(side, box)]
+    empty = side.schema.empty_table()
+    table = pa.concat_tables(tables or [_called(_named(empty, side.schema), empty)])
     shapes = shapely.from_wkb(table["geometry"].to_numpy())
     boxes = boxes_of(table) if len(table) else np.zeros((0, 4))
     ids = np.array(table["id"].to_pylist(), object)
@@ -171,15 +198,53 @@ def _load(side: MapSide, box: Box, known: BaseGeometry | None) -> LoadedFields:
     area, perimeter = fields.measure(shapes, LONLAT)
     order = np.lexsort((perimeter, area, *boxes.T[::-1], ids.astype(str)))
     shapes, boxes, area, perimeter = shapes[order], boxes[order], area[order], perimeter[order]
+    table, ids = table.take(pa.array(order)), _unlike(ids[order], set())
+    said = [np.array(table[name].to_pylist(), object) for name in (NAME, SINCE)]
     return LoadedFields(
-        table.take(pa.array(order)),
+        table,
         shapes,
         boxes,
-        _unlike(ids[order], set()),
+        ids,
         area,
         perimeter,
-        area if known is None else fields.measure(_inside(shapes, known), LONLAT)[0],
+        area,
+        said[0] if side.follows else ids,
+        said[1] if side.follows else np.full(len(ids), side.label, object),
     )
+
+
+def _rows(side: MapSide, box: Box) -> Iterator[pa.Table]:
+    """Read the rows of a box; of the step before those that are there still."""
+    import pyarrow.compute as pc
+
+    for table in scan(side.maps, [box]):
+        there = pc.not_equal(table["change:outcome"], "gone") if side.follows else None
+        yield table if there is None else table.filter(there)
+
+
+def _own(table: pa.Table, side: MapSide) -> pa.Table:
+    """Give fields the ids of their own map back, which name a place inside them."""
+    if not side.follows:
+        return table
+    number = table.column_names.index("id")
+    return table.set_column(number, table.schema.field(number), table["change:map_id"])
+
+
+def _followed(named: pa.Table, table: pa.Table) -> pa.Table:
+    """Add what fields were called in the step before, and since when."""
+    return _with_names(named, table["id"], table["change:since"])
+
+
+def _called(named: pa.Table, _: pa.Table) -> pa.Table:
+    """Add the same columns to a map of its own."""
+    return _with_names(named, named["id"], named["id"])
+
+
+def _with_names(table: pa.Table, names: Any, since: Any) -> pa.Table:
+    import pyarrow as pa
+
+    table = table.append_column(pa.field(NAME, pa.string()), names.cast(pa.string()))
+    return table.append_column(pa.field(SINCE, pa.string()), since.cast(pa.string()))
 
 
 def _named(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -206,10 +271,6 @@ def _unlike(ids: np.ndarray, used: set[str]) -> np.ndarray:
         given.add(name)
         out[k] = name
     return out
-
-
-def _new_names(after: LoadedFields, before: LoadedFields) -> np.ndarray:
-    return _unlike(after.ids, set(before.ids.tolist()))
 
 
 def _inside(shapes: np.ndarray, known: BaseGeometry) -> np.ndarray:

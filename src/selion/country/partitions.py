@@ -18,10 +18,12 @@ import numpy as np
 
 from selion.country.row_groups import RowGroupWriter
 from selion.errors import UnreadableFile
+from selion.fields.fiboa import collection_metadata
 from selion.fields.schema import Origin, check_columns
 from selion.grid import is_lonlat
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
 from selion.store.former import is_ours, take_over
+from selion.store.geoparquet import make_native
 from selion.store.parquet import (
     SIDES,
     TablePart,
@@ -81,14 +83,11 @@ def _part_metadata(
         "covering": {"bbox": {side: ["bbox", side] for side in SIDES}},
         "bbox": box,
     }
-    collection = {
-        name: value for name, value in origin.to_dict().items() if name not in schema.names
-    }
     return {
         "geo": json.dumps(
             {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
         ),
-        "collection": json.dumps(collection),
+        "collection": json.dumps(collection_metadata(origin, schema)),
     }
 
 
@@ -147,6 +146,16 @@ def write_index(folder: Path, level: int, parts: list[Partition], facts: dict[st
         "cells": cells,
         "facts": facts,
     }
+    (folder / INDEX).write_text(json.dumps(table, indent=1), "utf-8")
+
+
+def make_maps_native(folder: Path) -> None:
+    """Rewrite the partitions of a map that is not final yet as GeoParquet 2.0."""
+    table = json.loads((folder / INDEX).read_text("utf-8"))
+    for name, told in table["cells"].items():
+        path = folder / f"cell={name}" / PART
+        make_native(path)
+        told["bytes"] = path.stat().st_size
     (folder / INDEX).write_text(json.dumps(table, indent=1), "utf-8")
 
 

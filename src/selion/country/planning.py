@@ -16,18 +16,26 @@ import numpy as np
 import selion
 from selion import imagery, store
 from selion.country.cluster_model import SimulatedRun, Work, sweep
+from selion.country.kept_images import MOSAIC
 from selion.country.lattice import EDGE, HALO, Cell, cut_area, to_feature
 from selion.country.paper_table import MEXICO, TABLE_3
 from selion.country.prices import Prices
 from selion.country.probe import Probe, write_probe
 from selion.errors import OutputExists, counted
+from selion.pipeline.area_options import AreaOptions
 from selion.pipeline.cost import BLOCK
 from selion.pipeline.probabilities import FAILED
+from selion.pipeline.tile_mosaic import TileMosaic
+from selion.pipeline.tile_seasons import TileSeasons, expected_seasons, grouped, reasons
+from selion.prediction.consistency import CORNERS
 
 if TYPE_CHECKING:
     from selion.imagery import Area
 
 SEASONS = 2
+LOG, TIMES = "job.log", "job.times"
+"""In the folder of a job: what its command said, and when it began and ended, see
+:mod:`selion.country.standing`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +55,17 @@ class CountryPlan:
     """Workers of the largest simulated cluster."""
     scores: str | None = None
     """Name of the file of class probabilities in each job's folder; None: they are not kept."""
+    consistency: str | None = None
+    """Name of the file of the map's consistency in each job's folder; None: it is not measured."""
+    seasons: tuple[TileSeasons, ...] = ()
+    """The seasons of each tile that will be needed."""
+    mosaic: Path | str | None = None
+    """Edition of the mosaic in which the jobs keep whole tiles, and share them."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the jobs share whole tiles."""
+        return self.mosaic is not None
 
     @cached_property
     def looked(self) -> np.ndarray:
@@ -65,6 +84,12 @@ class CountryPlan:
         Whole blocks of all bands of the scenes taken, in both seasons.
         """
         sensor = imagery.find_sensor(self.probe.sensor)
+        if self.shared:
+            whole = self.tiles * self._per_scene(
+                np.array([sensor.tile_edge * 1000 / sensor.gsd / BLOCK] * 2)
+            )
+            scenes = self.probe.scenes * SEASONS
+            return np.asarray(whole * scenes / 1e9 * self.looked / self.looked.sum())
         across = (
             np.array(
                 [[(x1 - x0), (y1 - y0)] for x0, y0, x1, y1 in (cell.bounds for cell in self.cells)]
@@ -72,11 +97,28 @@ class CountryPlan:
             / sensor.gsd
             / BLOCK
         )
-        fine = (across + 1).prod(axis=1)
-        coarse = (across / sensor.coarser(sensor.mask.band) + 1).prod(axis=1)
-        each = dict.fromkeys(sensor.bands, fine) | {sensor.mask.band: coarse}
-        per_scene = sum(each[band] * self.probe.bytes_per_block[band] for band in each)
+        per_scene = self._per_scene(across + 1)
         return np.asarray(per_scene * self.probe.scenes * SEASONS * sensor.overlap / 1e9)
+
+    def _per_scene(self, blocks: np.ndarray) -> np.ndarray:
+        """Return the bytes of all files of a scene under (..., 2) blocks of its bands."""
+        sensor = imagery.find_sensor(self.probe.sensor)
+        coarse = (blocks - 1) / sensor.coarser(sensor.mask.band) + 1
+        each = dict.fromkeys(sensor.bands, blocks.prod(axis=-1))
+        each[sensor.mask.band] = coarse.prod(axis=-1)
+        return np.asarray(sum(each[band] * self.probe.bytes_per_block[band] for band in each))
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(n,) km2 that the network of each job runs over, at the probe's rate."""
+        return self.looked * self.passes
+
+    @property
+    def passes(self) -> float:
+        """How often the network runs over a job, beside once as the probe timed it."""
+        own = 8 if "--flips" in self.words else 1
+        more = len(CORNERS) - (own == 1)  # without flips the map is a pass itself
+        return 1.0 if self.consistency is None else (own + more) / own
 
     @cached_property
     def work(self) -> Work:
@@ -84,7 +126,7 @@ class CountryPlan:
         probe, share = self.probe, self.prices.cpu.cores / self.probe.cores
         reading = self.gigabytes * 1e3 / probe.megabytes_per_second
         composing = np.maximum(self.gigabytes * probe.composing - reading, 0.0)
-        others = composing + self.looked / probe.km2_per_second + self.looked * probe.drawing
+        others = composing + self.predicted / probe.km2_per_second + self.looked * probe.drawing
         readers = max(int(self.prices.archive.megabytes_per_second / probe.megabytes_per_second), 1)
         return Work(
             reading, probe.choosing + others / share, probe.startup, np.array(probe.spread), readers
@@ -101,13 +143,13 @@ class CountryPlan:
         hours = float((work.reading + work.computing + work.startup).sum()) / 3600
         gigabytes = float(self.gigabytes.sum())
         network = (
-            float(self.looked.sum())
+            float(self.predicted.sum())
             / self.probe.km2_per_second
             / 3600
             / (prices.cpu.cores / self.probe.cores)
         )
         rate = self.probe.km2_per_second if self.probe.gpu else prices.gpu.assumed_km2_per_second
-        gpu = float(self.looked.sum()) / rate / 3600
+        gpu = float(self.predicted.sum()) / rate / 3600
         dollars = (
             hours * prices.cpu.dollars_per_hour + gigabytes * prices.archive.dollars_per_gigabyte
         )
@@ -151,6 +193,8 @@ def make_plan(
     words: Sequence[str] = (),
     most: int = 256,
     scores: str | None = None,
+    consistency: str | None = None,
+    options: AreaOptions | None = None,
 ) -> CountryPlan:
     """Cut an area into jobs and work out what they take.
 
@@ -168,10 +212,40 @@ def make_plan(
         Workers of the largest simulated cluster.
     scores : str, optional
         Name of a file that each job writes its class probabilities to, in its own folder.
+    consistency : str, optional
+        The same for the map's consistency.
+    options : AreaOptions, optional
+        Of the jobs: by them each tile has its seasons, and a mosaic is shared.
     """
-    tiles = len(cut_area(area, 1000 * imagery.find_sensor(probe.sensor).tile_step, 100.0))
-    cells = tuple(cut_area(area, edge, halo))
-    return CountryPlan(area, year, cells, probe, prices, tiles, tuple(words), most, scores)
+    options = options or AreaOptions()
+    step = 1000 * imagery.find_sensor(probe.sensor).tile_step
+    squares = cut_area(area, step, 100.0)
+    seasons = expected_seasons([_square(one, step) for one in squares], year, options)
+    return CountryPlan(
+        area,
+        year,
+        tuple(cut_area(area, edge, halo)),
+        probe,
+        prices,
+        len(squares),
+        tuple(words),
+        most,
+        scores,
+        consistency,
+        tuple(seasons),
+        None if options.mosaic is None else _edition(year, options),
+    )
+
+
+def _edition(year: int, options: AreaOptions) -> Path | str:
+    folder = TileMosaic.of(year, options, keep=False).folder
+    return folder.absolute() if isinstance(folder, Path) else folder
+
+
+def _square(cell: Cell, step: float) -> tuple[str, tuple[float, float], str]:
+    """Return name, upper left corner and CRS of a square of a sensor's tiling."""
+    column, row = (int(part[1:]) for part in cell.name.split("_")[1:])
+    return cell.name, (column * step, (row + 1) * step), cell.crs
 
 
 def command_of(plan: CountryPlan, cell: Cell) -> list[str]:
@@ -188,8 +262,9 @@ def command_of(plan: CountryPlan, cell: Cell) -> list[str]:
         "-o",
         f"{folder}/fields.parquet",
     ]
-    scores = [] if plan.scores is None else ["--scores", f"{folder}/{plan.scores}"]
-    return [*words, "--no-preview", "--quiet", *scores, *plan.words]
+    for option, name in (("--scores", plan.scores), ("--consistency", plan.consistency)):
+        words += [] if name is None else [option, f"{folder}/{name}"]
+    return [*words, "--no-preview", *plan.words]
 
 
 def write_plan(plan: CountryPlan, folder: Path, *, force: bool = False) -> Path:
@@ -228,8 +303,14 @@ def write_plan(plan: CountryPlan, folder: Path, *, force: bool = False) -> Path:
             "area": plan.area.name,
             "year": plan.year,
             "costs": plan.costs(),
+            "prices": asdict(plan.prices),
+            "seasons": [
+                {"tile": one.name, "planting": one.days[0], "harvest": one.days[1]}
+                for one in plan.seasons
+            ],
             "workers": workers,
         }
+        whole |= {} if plan.mosaic is None else {MOSAIC: str(plan.mosaic)}
         (temporary / "plan.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
         (temporary / "plan.md").write_text(shown_plan(plan), "utf-8")
     return folder
@@ -253,9 +334,13 @@ def _script(plan: CountryPlan, cell: Cell) -> str:
         'cd "$(dirname "$0")/../.." || exit 1\n'
         f"[ -e {target} ] && [ ! -e {target}{FAILED} ] && exit 0\n"
     )
-    command = shlex.join(command_of(plan, cell))
+    command, folder = shlex.join(command_of(plan, cell)), f"jobs/{cell.name}"
     return (
-        f"#!/bin/sh\n{go}{_finding()}{command} || {{ echo {cell.name} >> failed.txt; exit 1; }}\n"
+        f"#!/bin/sh\n{go}{_finding()}"
+        f'note() {{ echo "$1 $(date +%s) $(uname -n) $$ $2" >> {folder}/{TIMES}; }}\n'
+        f"note begin\n{command} >> {folder}/{LOG} 2>&1\ncode=$?\nnote end $code\n"
+        f"[ $code -eq 0 ] && exit 0\necho {cell.name} >> failed.txt\n"
+        f"tail -n 3 {folder}/{LOG} >&2\nexit 1\n"
     )
 
 
@@ -317,7 +402,20 @@ def shown_plan(plan: CountryPlan) -> str:
     parts += [
         f"| {name.replace('_', ' ')} | {value} |" for name, value in plan.probe.facts().items()
     ]
-    return "\n".join([*parts, "", _clusters(plan), "", table_3(plan)]) + "\n"
+    return "\n".join([*parts, "", *_seasons(plan), _clusters(plan), "", table_3(plan)]) + "\n"
+
+
+def _seasons(plan: CountryPlan) -> list[str]:
+    """Return the seasons of the tiles, one line for those that have the same."""
+    if not plan.seasons:
+        return []
+    lines = ["Seasons, of each tile by its middle (seasons.svg):", ""]
+    lines += ["| planting | harvest | tiles | why |", "|---|---|---:|---|"]
+    lines += [
+        f"| {planting} | {harvest} | {len(ones)} | {reasons(ones)} |"
+        for (planting, harvest), ones in grouped(plan.seasons)
+    ]
+    return [*lines, ""]
 
 
 def _clusters(plan: CountryPlan) -> str:

@@ -175,7 +175,8 @@ def probe_pipeline(
     with tempfile.TemporaryDirectory(prefix="selion-probe-") as name:
         folder = Path(name)
         began = time.perf_counter()
-        survey = areas.survey_area(window, year, area_options)
+        # what is measured is composing, so nothing is taken from a mosaic
+        survey = areas.survey_area(window, year, replace(area_options, mosaic=None))
         choosing = time.perf_counter() - began
         sizes, reading, rate = _read(survey)
         clock, seen = _Clock(), _ProbedWindow()

@@ -43,6 +43,7 @@ from selion.imagery.target import ODD_ZONES, zone_numbers
 from selion.progress import OnStep, silent
 from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
+from selion.store.calls import sealed
 from selion.store.parquet import parquet_file
 from selion.store.scratch import clear_hidden, clear_parts, is_bare, parts_of
 from selion.store.urls import shown
@@ -119,6 +120,7 @@ class Publication:
         return sum(zone.rows for zone in self.zones)
 
 
+@sealed("selion.country.publish_maps")
 def publish_maps(
     tables: Iterable[Place | str],
     out: Path | str,

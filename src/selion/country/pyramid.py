@@ -28,6 +28,7 @@ from selion.progress import OnStep, silent
 from selion.store.address import RemotePath
 from selion.store.parquet import parquet_schema
 from selion.store.pmtiles import ArchiveWriter, tile_number
+from selion.store.table_room import check_held
 from selion.store.vectors import check_polygons, decoded
 
 if TYPE_CHECKING:
@@ -245,6 +246,7 @@ def _read(tables: list[pa.Table]) -> _Chunk:
     if table.schema.get_field_index("geometry") < 0:
         raise BadInput("The map has no column geometry: write it again with 'selion merge'.")
     check_polygons(table["geometry"], "The map")
+    check_held(table, "The map")
     geometries = decoded(table["geometry"].to_numpy(), "The map")
     parts, owner = shapely.get_parts(geometries, return_index=True)
     # clockwise in degrees, so that rings turn as a tile wants them once south is down

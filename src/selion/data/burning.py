@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from selion import store
 from selion.classes import FTW2, FTW3, IGNORE, ClassScheme
 from selion.data.place import footprint
-from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.errors import BadInput, GridMismatch, SelionError, UnknownName
 from selion.grid import Roi, ground_sampling_distance, inside, pad_roi, whole
 from selion.labels import Instances, LabelMap, class_labels
 from selion.store.vectors import touching
@@ -142,6 +143,37 @@ def _near(frame: geopandas.GeoDataFrame, grid: GeoBox) -> geopandas.GeoDataFrame
     return frame[touching(frame.bounds.to_numpy(), grid.extent.boundingbox.bbox)]
 
 
+def places_apart(path: Path | str, grid: GeoBox) -> str:
+    """Say where polygons and an image lie, if they have a CRS and are apart; else nothing."""
+    try:
+        found = store.read_polygons(path)
+    except SelionError:
+        return ""
+    if grid.crs is None or found.crs is None or found.empty:
+        return ""
+    west, south, east, north = found.total_bounds
+    if found.crs.is_geographic and (max(-west, east) > 361 or max(-south, north) > 91):
+        return (
+            f" (the polygons begin at {west:.0f}, {south:.0f}, which are no degrees though their "
+            "CRS says so, as a GeoJSON without one does: assign the CRS that they are in)"
+        )
+    ours = found.to_crs("EPSG:4326").total_bounds
+    image = footprint(grid)
+    if not np.isfinite(ours).all() or touching(ours[None], image)[0]:
+        return ""
+    return (
+        f" (the polygons lie at {_place(ours)}, the image at {_place(image)}: is the CRS of both "
+        "right?)"
+    )
+
+
+def _place(box: Sequence[float] | np.ndarray) -> str:
+    """Return the middle of a box in degrees, as people write it."""
+    east, north = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    sides = ("S" if north < 0 else "N", "W" if east < 0 else "E")
+    return f"{abs(north):.2f} {sides[0]} {abs(east):.2f} {sides[1]}"
+
+
 def _kept(
     frame: geopandas.GeoDataFrame, keep: tuple[str, str], name: str
 ) -> geopandas.GeoDataFrame:
@@ -157,10 +189,15 @@ def _kept(
 def _on(frame: geopandas.GeoDataFrame, grid: GeoBox, name: str) -> geopandas.GeoDataFrame:
     """Bring polygons into the CRS of a grid."""
     if (frame.crs is None) != (grid.crs is None):
-        what = "the polygons have none" if frame.crs is None else "the image has none"
+        bare, other = (
+            ("the polygons have", "the image")
+            if frame.crs is None
+            else ("the image has", "the polygons")
+        )
         raise GridMismatch(
-            f"{name} cannot be overlaid on the image: one of them has a CRS and {what}; assign it "
-            "first."
+            f"{name} cannot be overlaid on the image: {bare} no CRS, and {other} one; assign the "
+            "CRS that the coordinates are in first, as with QGIS or 'ogr2ogr -a_srs' and "
+            "'gdal_edit.py -a_srs'."
         )
     return frame if grid.crs is None or frame.empty else frame.to_crs(str(grid.crs))
 

@@ -52,6 +52,9 @@ class Files:
     values: Mapping[str, str] = field(default_factory=dict)
     """Value ("0"), range ("1-255") or colour ("#00ff00") of the masks -> class name, or "unknown";
     empty: values are class ids and 255 is not known."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Value of the masks -> crop or weed, where ids of objects count for each by itself: the crop 5
+    and the weed 5 of an image are two plants."""
     bands: tuple[str, ...] = ()
     """Names of the image's bands, where the files do not tell."""
     split: Mapping[str, Any] = field(default_factory=dict)
@@ -93,6 +96,9 @@ class Declaration:
     """What to expect: images and bytes."""
     notes: str = ""
     """What a user must know: traps, ways to get it."""
+    checked: str = ""
+    """Where names, ids and colours were compared with what reads the dataset: a public repository;
+    or "from the paper"."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """Group -> its licence, where each has its own."""
     presence_only: tuple[str, ...] = ()

@@ -198,7 +198,8 @@ def _fetch_part(
     def step(done: int, total: int | None) -> None:
         on_step(part.name, done, total or max(done, 1))
 
-    file = store.fetch(part.url, part.sha256, root / KEPT if archive else target, step)
+    place = root / KEPT if archive else target
+    file = store.fetch(part.url, part.sha256, place, step, md5=part.md5)
     check_md5(file, part.md5, part.url)
     if not archive:
         return file

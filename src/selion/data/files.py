@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from selion import store
-from selion.classes import ClassScheme
+from selion.classes import CROP_WEED, ClassScheme
 from selion.data.dataset import SPLIT_NAMES, Dataset, Entry, Truth
 from selion.data.declare import Declaration, Files
 from selion.data.patterns import FoundFile, fill, find, partner
@@ -57,6 +57,8 @@ class FileLayout:
     boundary: int
     finer: int = 1
     """Pixels of the truth along the edge of a pixel of the image."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """See :attr:`selion.data.declare.Files.kinds`."""
 
 
 def open_image(path: Path, bands: tuple[str, ...]) -> Source:
@@ -90,11 +92,15 @@ def read_truth(
             grid,
             recipe.classes,
         )
-    objects = (
-        None
-        if instances is None
-        else Instances(object_ids(read_mask(instances, grid), instances.name), grid)
-    )
+    objects = None
+    if instances is not None:
+        ids = object_ids(read_mask(instances, grid), instances.name)
+        if labels is not None and recipe.kinds:
+            kinds = to_classes(read_mask(labels, grid), recipe.kinds, CROP_WEED, labels.name)
+            weeds = (ids > 0) & (kinds == CROP_WEED.index("weed"))
+            shared = weeds & np.isin(ids, ids[~weeds])  # others keep theirs
+            ids = np.where(shared, ids + ids.max(initial=0), ids)
+        objects = Instances(ids, grid)
     return truth_in(recipe.wanted, said, objects, recipe.boundary)
 
 
@@ -140,7 +146,9 @@ def load_files(made: Declaration, root: Path, wanted: ClassScheme | None, bounda
         If no image is found where the declaration says.
     """
     files, found = _first_that_is_there(made, root)
-    recipe = FileLayout(made.classes, wanted or made.classes, files.values, files.fill, boundary)
+    recipe = FileLayout(
+        made.classes, wanted or made.classes, files.values, files.fill, boundary, kinds=files.kinds
+    )
     if wanted is not None and not can_become(made.classes, wanted, objects=bool(files.instances)):
         truth_in(wanted, _empty(made.classes), None)  # says why not
     entries, problems = _entries(root, files, found, recipe)

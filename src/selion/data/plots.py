@@ -85,6 +85,16 @@ def read_plots(
     return found
 
 
+def plot_names(path: Path | str, name: str | None = None) -> frozenset[str]:
+    """Return what the plots of a file are called; parameters and errors as :func:`read_plots`."""
+    frame = store.read_polygons(path)
+    _check(frame, path)
+    column = _name_column(frame, name, path)
+    names = [str(k + 1) for k in range(len(frame))] if column is None else _texts(frame[column])
+    _check_names(names, column, path)
+    return frozenset(names)
+
+
 def _check(frame: geopandas.GeoDataFrame, path: Path | str) -> None:
     if not len(frame):
         raise BadInput(f"{path} holds no plots: wanted is at least one polygon.")

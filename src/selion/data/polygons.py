@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from selion import store
 from selion.classes import FTW3, ClassScheme
-from selion.data.burning import Burning, Outlines, burn_fields, read_outlines
+from selion.data.burning import Burning, Outlines, burn_fields, places_apart, read_outlines
 from selion.data.dataset import Dataset, Entry, Truth
 from selion.data.place import Land
 from selion.data.splits import hashed_split
@@ -292,8 +292,8 @@ def _of_image(
         problems.append("no polygon lies on it: all of it is background.")
     elif outlines.frame.empty and labelled.area is None:
         problems.append(
-            "no polygon lies on it, so nothing is known of it and it was left out; if it shows no "
-            f"field, say so with {COMPLETE}."
+            f"no polygon lies on it{places_apart(labelled.polygons, grid)}, so nothing is known of "
+            f"it and it was left out; if it shows no field, say so with {COMPLETE}."
         )
         return [], problems
     elif outlines.frame.empty:

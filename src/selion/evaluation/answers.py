@@ -34,7 +34,8 @@ class EvaluateOptions:
         default_factory=lambda: fields.InstanceOptions(min_area=MIN_AREA)
     )
     """How objects are found; from 500 m2 whatever the image's pixels, so that scores stay
-    comparable with those on the model cards."""
+    comparable with those on the model cards, unless the model's classes have least areas of their
+    own."""
     baselines: bool = True
     protocol: str | None = None
     """``"prue"`` adds the scores by PRUE's rules."""
@@ -68,8 +69,11 @@ class Answer:
 
 def with_method(options: EvaluateOptions, model: Segmenter) -> EvaluateOptions:
     """Decide how the objects of one model are found."""
+    found = options.instances
+    if found.min_area == MIN_AREA and model.classes.least_area:
+        found = replace(found, min_area=None)  # the scheme says it class by class
     method, instances = fields.choose_method(
-        options.method, options.instances, model.classes, as_model(model).card
+        options.method, found, model.classes, as_model(model).card
     )
     return replace(options, method=method, instances=instances)
 
@@ -102,7 +106,9 @@ def as_on_maps(samples: Sequence[Sample], model: Segmenter) -> tuple[list[Sample
 
     All are converted alike, see :func:`selion.prediction.look_together.alike`.
     """
-    images, told = alike([sample.image for sample in samples], model.inputs)
+    images, told = alike(
+        [sample.image for sample in samples], model.inputs, [sample.key for sample in samples]
+    )
     return [
         replace(sample, image=image) for sample, image in zip(samples, images, strict=True)
     ], told

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from selion import fields, store
 from selion.errors import BadInput
+from selion.evaluation.outcomes import Outcomes, around, picture_outcomes
 from selion.evaluation.sides import (
+    BurntIds,
+    RasterIds,
     blind_answers,
     column_of,
     confidences,
@@ -27,6 +30,15 @@ from selion.metrics.report import Report
 from selion.metrics.streamed import WHOLE, score_sources
 from selion.metrics.summary import RunScores, ScoreOptions, compare, summarise
 from selion.store.address import Place
+
+
+@dataclass(frozen=True)
+class FilesCompared:
+    """Maps that were compared with a truth."""
+
+    report: Report
+    outcomes: tuple[Outcomes, ...]
+    """Of each map, where it is right and where it is wrong."""
 
 
 def evaluate_files(
@@ -73,6 +85,30 @@ def evaluate_files(
         If rasters lie on different grids, or the CRSs of polygons differ and ``reproject`` is not
         set.
     """
+    return compare_files(
+        predictions,
+        truth,
+        options,
+        image=image,
+        reproject=reproject,
+        step=step,
+        extent=extent,
+        by=by,
+    ).report
+
+
+def compare_files(
+    predictions: Sequence[Place | str],
+    truth: Place | str,
+    options: ScoreOptions | None = None,
+    *,
+    image: ImageOptions | None = None,
+    reproject: bool = False,
+    step: float | None = 5.0,
+    extent: Place | str | None = None,
+    by: Sequence[str] = (),
+) -> FilesCompared:
+    """Compare as :func:`evaluate_files` does, and keep a picture of what became of each object."""
     if not predictions:
         raise BadInput("No map was given to compare with the truth: name one at least.")
     options, image = options or ScoreOptions(), image or ImageOptions()
@@ -80,27 +116,25 @@ def evaluate_files(
     found = [
         _one(path, truth, image, extent, by, reproject=reproject, step=step) for path in predictions
     ]
-    runs = [
-        summarise(name, [scores], options) for name, (scores, _) in zip(names, found, strict=True)
-    ]
+    runs = [summarise(name, [one.scores], options) for name, one in zip(names, found, strict=True)]
     problems = [
-        f"{name}: {line}" for name, (_, lines) in zip(names, found, strict=True) for line in lines
+        f"{name}: {line}" for name, one in zip(names, found, strict=True) for line in one.problems
     ]
     baselines = (
         []
         if is_vector(truth) and is_vector(predictions[0])
-        else _baselines(predictions[0], truth, extent, found[0][0], options)
+        else _baselines(predictions[0], truth, extent, found[0].scores, options)
     )
     differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in runs[1:]}
     settings = {
         "truth": store.locate(truth).name,
         "IoU of a match": options.iou,
-        "areas": "m2" if found[0][0].unit is not None else "px",
+        "areas": "m2" if found[0].scores.unit is not None else "px",
     }
     settings |= {
         "mapped area of the truth": "everywhere" if extent is None else store.locate(extent).name
     }
-    return Report(
+    report = Report(
         f"{', '.join(names)} against {store.locate(truth).name}",
         tuple(runs),
         tuple(baselines),
@@ -108,6 +142,20 @@ def evaluate_files(
         settings,
         tuple(problems),
     )
+    outcomes = [
+        picture_outcomes(name, *one.sides, one.scores.table, options.iou)
+        for name, one in zip(names, found, strict=True)
+    ]
+    return FilesCompared(report, tuple(outcomes))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One map beside the truth."""
+
+    scores: ImageScores
+    problems: tuple[str, ...]
+    sides: tuple[RasterIds | BurntIds, RasterIds | BurntIds]
 
 
 def _names(paths: Sequence[Place | str]) -> list[str]:
@@ -125,7 +173,7 @@ def _one(
     *,
     reproject: bool,
     step: float | None,
-) -> tuple[ImageScores, tuple[str, ...]]:
+) -> _Compared:
     key = store.locate(truth).stem
     if is_vector(prediction) and is_vector(truth):
         polygons, answer = fields.read_fields(truth), fields.read_fields(prediction)
@@ -140,7 +188,9 @@ def _one(
             extent=area,
             by=by,
         )
-        return compared.scores, compared.problems
+        small = around(compared.sides)
+        sides = BurntIds(compared.sides[0], small), BurntIds(compared.sides[1], small)
+        return _Compared(compared.scores, compared.problems, sides)
     grid = store.open_raster(prediction if is_vector(truth) else truth).grid
     real, said = (
         open_side(path, grid, name) for name, path in (("truth", truth), ("prediction", prediction))
@@ -165,9 +215,8 @@ def _one(
         )
         for column in by
     }
-    return replace(
-        scores, confidence=confidences(said, table.prediction_ids), labels=labels
-    ), tuple(problems)
+    scores = replace(scores, confidence=confidences(said, table.prediction_ids), labels=labels)
+    return _Compared(scores, tuple(problems), (real, said))
 
 
 def _baselines(

@@ -274,6 +274,7 @@ def photo_systems(
     *,
     engine: str = "auto",
     threads: int | None = None,
+    speaking: Mapping[str, Any] | None = None,
     oracles: Sequence[Path] = (),
 ) -> dict[str, System]:
     """Return models by name or folder, and beside them what needs no model.
@@ -286,6 +287,8 @@ def photo_systems(
         Of models.
     classes : ClassScheme
         Of the comparison; the colour rules stand in it where it is soil and crop.
+    engine, threads, speaking
+        As :func:`selion.models.load_model`.
     oracles : sequence of path
         Checkpoint folders of SAM, SAM 2 or SAM-HQ: asked with 1 to 10 random points on the true
         crop and beside it, the best answer kept (DepthCropSeg++, III.A).
@@ -293,7 +296,10 @@ def photo_systems(
     from selion.models import load_model
 
     found: dict[str, System] = {
-        name: segmenter_system(load_model(name, engine, threads=threads), classes) for name in names
+        name: segmenter_system(
+            load_model(name, engine, threads=threads, speaking=speaking), classes
+        )
+        for name in names
     }
     found |= {f"{path.name} (points from the truth)": oracle_system(path) for path in oracles}
     if classes.names == CROP.names:

@@ -1,4 +1,6 @@
 from .check import check_fiboa as check_fiboa
+from .extension import extension_schema as extension_schema
+from .fiboa import collection_metadata as collection_metadata
 from .fiboa import read_origin as read_origin
 from .finding import choose_method as choose_method
 from .finding import find_instances as find_instances

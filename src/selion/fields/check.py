@@ -69,8 +69,8 @@ def _collection(collection: dict[str, Any], table: Any) -> Iterator[str]:
 
 
 def _geoparquet(geo: dict[str, Any], table: Any) -> Iterator[str]:
-    if geo.get("version") not in ("1.0.0", "1.1.0"):
-        yield f"GeoParquet version {geo.get('version')!r}; wanted is 1.0.0 or 1.1.0."
+    if geo.get("version") not in ("1.0.0", "1.1.0", "2.0.0"):
+        yield f"GeoParquet version {geo.get('version')!r}; wanted is 1.0.0, 1.1.0 or 2.0.0."
     column = geo["columns"]["geometry"]
     if column.get("encoding") != "WKB":
         yield f"Geometry encoding {column.get('encoding')!r}; wanted is WKB."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.errors import BadInput
+from selion.fields.extension import custom_schema
 from selion.fields.memory import give_back
 from selion.fields.schema import COLUMNS, Origin
 from selion.store.address import locate
@@ -59,11 +61,9 @@ def write_parquet(
     order = _along_hilbert(frame["id"].to_numpy(), drawn.bounds)
     plain = frame.drop(columns=[frame.geometry.name, "bbox"], errors="ignore")
     fields = _column_fields(plain)
-    # what differs by field stands in its column
-    collection = {name: value for name, value in origin.to_dict().items() if name not in frame}
     metadata = {
         "geo": json.dumps(_geo(drawn, frame.crs if crs is None else crs)),
-        "collection": json.dumps(collection),
+        "collection": json.dumps(collection_metadata(origin, fields)),
     }
     empty = [field.name for field in fields if not field.nullable and plain[field.name].hasnans]
     if empty:
@@ -90,6 +90,19 @@ def write_parquet(
             )
     del drawn
     give_back()
+
+
+def collection_metadata(origin: Origin, fields: Iterable[pa.Field]) -> dict[str, object]:
+    """Return the metadata of a table with these columns, plain values.
+
+    What differs by field stands in its column and not here; columns that fiboa does not know are
+    described, see :func:`selion.fields.extension.custom_schema`.
+    """
+    fields = list(fields)
+    names = {field.name for field in fields}
+    custom = custom_schema(fields)
+    said = {name: value for name, value in origin.to_dict().items() if name not in names}
+    return said | ({"schemas:custom": custom} if custom else {})
 
 
 @dataclass(frozen=True, eq=False)

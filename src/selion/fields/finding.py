@@ -18,6 +18,9 @@ from selion.raster import Raster, Source
 from selion.segmenter import Card, LoadedModel
 from selion.store.instancemap import InstanceMap
 
+ONE_PIXEL = 1e-3
+"""Metres of smoothing that are one pixel on every grid: the least that there is but none."""
+
 
 def choose_method(
     method: str, options: InstanceOptions, classes: ClassScheme, card: Card | None
@@ -57,9 +60,27 @@ def choose_method(
             "Method 'cut' was asked for behind a refiner; a score is learnt on a model's own "
             "probabilities: use --method watershed, or no refiner."
         )
+    if method == "watershed" and is_written(card) and classes.boundary:
+        options = as_written(options)
     if method != "cut" or options.score is not None or card is None:
         return method, options
     return method, replace(options, score=score_of(card))
+
+
+def is_written(card: Card | None) -> bool:
+    """Say whether a card is of a language model, which writes masks in cells."""
+    return getattr(card, "architecture", {}).get("family") == "language"
+
+
+def as_written(options: InstanceOptions) -> InstanceOptions:
+    """Return how objects are parted by a boundary that was written: smoothed by one pixel only.
+
+    It is one cell wide, and smoothing, which is for noisy probabilities, would close it; with none
+    at all the boundary's own pixels, which are all alike, fall to whichever side.  Where
+    ``options`` asks for something else than the default, that holds.
+    """
+    same = options.smoothing == InstanceOptions().smoothing
+    return replace(options, smoothing=ONE_PIXEL) if same else options
 
 
 def _settled(

@@ -15,7 +15,7 @@ from selion.fields import seams
 from selion.fields.shares import FULL, shares_of
 from selion.fields.vote_options import VoteOptions
 from selion.grid import CELL, Roi, ground_sampling_distance, inside, pixel_areas, roi_shape, whole
-from selion.labels import Instances, default_min_area
+from selion.labels import Instances, least_areas
 from selion.raster import Raster, Source, image_gsd
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class InstanceOptions:
     """Watershed: see ``absorb``.  Small basins are more often a patch of a field than a
     field; one that stands alone stays."""
     min_area: float | None = None
-    """Objects of less area are dropped; None: see :func:`selion.labels.default_min_area`, and for
-    vote its ``min_area_m2``."""
+    """Objects of less area are dropped; None: see :func:`selion.labels.least_areas`, and for vote
+    its ``min_area_m2``."""
     max_hole: float = 500.0
     """Holes of at most this area are filled."""
     spur: float = 0.0
@@ -107,8 +107,8 @@ class InstanceInput:
     """(Y, X) int64 area of a pixel in each cell of CELL px."""
     unit: float
     """m2 per unit of ``areas``."""
-    min_area: float
-    """Area of the smallest object in m2."""
+    least: np.ndarray
+    """(k,) float64: area in m2 of the smallest object of each of ``things``."""
     small: int
     """Units of area below which a basin is too small to stand beside another."""
     learnt: bool
@@ -116,6 +116,11 @@ class InstanceInput:
     first: tuple[int, int, int] | None
     """Arguments of the first :func:`selion.fields.seams.by_depth` of the method, which blocks may
     begin on their own; None: it has none."""
+
+    @property
+    def min_area(self) -> float:
+        """Area of the smallest object of any class in m2."""
+        return float(self.least.min())
 
     @property
     def halo(self) -> int:
@@ -204,10 +209,9 @@ def prepare(
         raise GridMismatch(
             f"A pixel of the probabilities has {unit:.3g} m2: check their CRS and geotransform."
         )
-    least = options.min_area
-    if least is None:
-        least = default_min_area(image_gsd(probs))
-    small = int(min(np.ceil(max(least, options.join_area) / unit), 2**62))
+    each = least_areas(classes, options.min_area, image_gsd(probs))
+    least = np.array([each[name] for name in classes.things])
+    small = int(min(np.ceil(max(least.max(), options.join_area) / unit), 2**62))
     flat = method == "components"
     learnt = _score(options).settings if method == "cut" else None
     if learnt and len(classes.things) > 1:
@@ -230,7 +234,7 @@ def prepare(
         opening=int(options.spur / pixel / 2),
         areas=areas,
         unit=unit,
-        min_area=least,
+        least=least,
         small=small,
         learnt=learnt is not None,
         first={
@@ -391,8 +395,9 @@ def conclude(
     table : DataFrame
         ``id``, ``class``, ``score``, ``pixels``, ``area``.
     """
-    least = int(np.ceil(scene.min_area / scene.unit))
     objects = JOINS[method](seams.join(blocks, scene.shape[1]), options, scene)
+    kinds = np.clip(objects.rows[:, seams.KIND], 1, len(scene.least)) - 1
+    least = np.ceil(scene.least / scene.unit).astype(np.int64)[kinds]
     ids = seams.settle(objects, least, int(options.max_hole / scene.unit))
     lut = np.concatenate([[0], ids[objects.pieces]]).astype(np.int32)
     return lut, _table(objects.rows, ids, scene, classes)

@@ -20,8 +20,8 @@ from selion.fields.instances import EXTENTS, InstanceOptions, find_by_class
 from selion.fields.polygonise import Run
 from selion.fields.shares import FULL, shares_of
 from selion.grid import Roi, tiles, whole
-from selion.labels import Instances
-from selion.raster import DerivedSource, Raster, Source
+from selion.labels import Instances, least_areas
+from selion.raster import DerivedSource, Raster, Source, image_gsd
 from selion.store.instancemap import InstanceMap, renumber_blocks, save_table
 
 COVERS = ("mask", "all")
@@ -126,11 +126,11 @@ def find_basins(
     a watershed, every pixel labelled), as MAgSeg uses it (arXiv 2605.16179): the majority class of
     each basin.  "all" labels every pixel, as there; "mask" keeps to what the model called a thing.
     """
-    options = options or InstanceOptions()
+    options, least = _sized(options or InstanceOptions(), classes, probs)
     everything = whole(probs.grid)
     found = find_by_class(Solid(probs, classes, cover).read(everything), SOLID, method, options)
     sums = _sum_block(probs, lambda _: found.ids, len(found.table), everything)
-    lut, table = _elect(found.table, sums, classes, options)
+    lut, table = _elect(found.table, sums, classes, options, least)
     return Instances(lut[found.ids], probs.grid, table, found.min_area)
 
 
@@ -155,7 +155,7 @@ def map_basins(
         The same ids and table, to the last bit, as :func:`find_basins` on the whole: votes are
         counted in whole numbers.
     """
-    options = options or InstanceOptions()
+    options, least = _sized(options or InstanceOptions(), classes, probs)
     found = map_by_class(
         Solid(probs, classes, cover), SOLID, workspace, method, options, block=block, run=run
     )
@@ -163,13 +163,24 @@ def map_basins(
     sums = np.zeros((len(found.table) + 1, len(classes)))
     for part in run(partial(_sum_block, probs, partial(_ids_of, found), len(found.table)), blocks):
         sums += part
-    lut, table = _elect(found.table, sums, classes, options)
+    lut, table = _elect(found.table, sums, classes, options, least)
     # from here on, until the table is whole again, ids and table do not fit
     (found.path.parent / "instances.json").unlink(missing_ok=True)
     renumber_blocks(found.path, [(roi, lut) for roi in blocks])
     found = replace(found, table=table)
     save_table(found)
     return found
+
+
+def _sized(
+    options: InstanceOptions, classes: ClassScheme, probs: Source
+) -> tuple[InstanceOptions, np.ndarray]:
+    """Return options that find the smallest object of any class, and (class,) least areas."""
+    if options.min_area is not None or not classes.least_area:
+        return options, np.zeros(len(classes))
+    found = least_areas(classes, None, image_gsd(probs))
+    each = np.array([found.get(name, 0.0) for name in classes.names])
+    return replace(options, min_area=min(found.values())), each
 
 
 def _ids_of(found: InstanceMap, roi: Roi) -> np.ndarray:
@@ -188,17 +199,23 @@ def _sum_block(
 
 
 def _elect(
-    table: pd.DataFrame, sums: np.ndarray, classes: ClassScheme, options: InstanceOptions
+    table: pd.DataFrame,
+    sums: np.ndarray,
+    classes: ClassScheme,
+    options: InstanceOptions,
+    least: np.ndarray,
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Give each object the class with most votes.
 
-    Those without a thing's are dropped and the rest numbered anew.
+    Those without a thing's, or smaller than is counted of theirs, are dropped and the rest numbered
+    anew.
     """
     names = np.array(classes.names, dtype=object)
     eligible = np.array([name not in (classes.boundary, OUTLINE) for name in names])
     votes = np.where(eligible, sums, -1.0)[1:]
     winner = votes.argmax(1) if len(votes) else np.zeros(0, np.int64)
     stays = np.isin(winner, [classes.index(name) for name in classes.things])
+    stays &= table["area"].to_numpy(float) >= least[winner]
     lut = np.zeros(len(table) + 1, np.int32)
     lut[1:][stays] = np.arange(1, int(stays.sum()) + 1)
     edge = (

@@ -74,6 +74,17 @@ COLUMNS = (
     Column(
         "confidence", "float", False, "Mean probability of the field's pixels, 0 to 1.", None, 1
     ),
+    Column(
+        "consistency",
+        "float",
+        False,
+        (
+            "Mean over the field's pixels of the share of pairs of passes that answer with the "
+            "same class, 0 to 1."
+        ),
+        None,
+        1,
+    ),
 )
 """Besides ``geometry`` (polygons) and ``bbox``."""
 

@@ -321,15 +321,15 @@ def _open(basins: Basins) -> np.ndarray:
     return same
 
 
-def settle(basins: Basins, least: int, hole: int) -> np.ndarray:
+def settle(basins: Basins, least: int | np.ndarray, hole: int) -> np.ndarray:
     """Drop small objects, fill small holes, and number what is left in the order of first pixels.
 
     Parameters
     ----------
     basins : Basins
         One row per object, or piece of no object.
-    least : int
-        Objects of less area are dropped.
+    least : int or (n,) int64 ndarray
+        Objects of less area are dropped; one number for each row, or for all.
     hole : int
         Holes of at most this area are filled, if one object alone surrounds them and they are away
         from the edge and from nodata.

@@ -8,6 +8,10 @@ from .clouds import clear as clear
 from .clouds import parse_excluded as parse_excluded
 from .composite import ComposeOptions as ComposeOptions
 from .composite import compose as compose
+from .cut import TilePart as TilePart
+from .cut import cut as cut
+from .cut import middle as middle
+from .cut import needed as needed
 from .image_times import last_image_times as last_image_times
 from .median import masked_median as masked_median
 from .mosaic import Mosaic as Mosaic
@@ -33,7 +37,11 @@ from .sensors import Sensor as Sensor
 from .sensors import find_sensor as find_sensor
 from .signing import Signer as Signer
 from .signing import make_signer as make_signer
+from .stac_items import write_collection as write_collection
+from .stac_items import write_item as write_item
 from .target import target_grid as target_grid
 from .tile_index import write_index as write_index
 from .tiles import PlanOptions as PlanOptions
+from .tiles import grids_of as grids_of
 from .tiles import plan_tiles as plan_tiles
+from .tiles import plan_whole_tile as plan_whole_tile

@@ -384,4 +384,10 @@ def _why(provider: Provider, error: BaseException, retry: RetryPolicy) -> str:
 
 def _short(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
+    if "NameResolutionError" in text or "getaddrinfo" in text or "Name or service" in text:
+        return "its name is not found, as without a network"
+    if "timed out" in text.lower():
+        return "it timed out"
+    if "Connection refused" in text or "Network is unreachable" in text:
+        return "no connection can be made"
     return text if len(text) <= 200 else text[:197] + "..."

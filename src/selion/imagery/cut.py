@@ -10,7 +10,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from selion.grid import Roi
+from selion.grid import Roi, whole
 from selion.imagery.area import Area
 
 STEP = 6
@@ -49,13 +49,16 @@ class TilePart:
     @property
     def centre(self) -> tuple[float, float]:
         """Longitude and latitude of the part's middle."""
-        height, width = self.grid.shape
-        lon, lat = _moved(
-            self.grid,
-            "EPSG:4326",
-            *(np.array([v]) for v in self.grid.transform * (width / 2, height / 2)),
-        )
-        return float(lon[0]), float(lat[0])
+        return middle(self.grid)
+
+
+def middle(grid: GeoBox) -> tuple[float, float]:
+    """Return the longitude and latitude of a grid's middle."""
+    height, width = grid.shape
+    lon, lat = _moved(
+        grid, "EPSG:4326", *(np.array([v]) for v in grid.transform * (width / 2, height / 2))
+    )
+    return float(lon[0]), float(lat[0])
 
 
 def tile_grid(grid: GeoBox, gsd: float = 10.0) -> GeoBox:
@@ -124,6 +127,17 @@ def cut(
     overview = overview_grid(full[roi], coarse or fine_enough(full[roi]))
     inside = area.mask(overview)
     return TilePart(tile, full, roi, overview, inside)
+
+
+def whole_part(tile: str, full: GeoBox) -> TilePart:
+    """Return all of a tile as its part."""
+    overview = overview_grid(full, fine_enough(full))
+    coarse = overview.transform.a / full.transform.a
+    rows, columns = (
+        (np.arange(count) + 0.5) * coarse < size
+        for count, size in zip(overview.shape, full.shape, strict=True)
+    )
+    return TilePart(tile, full, whole(full), overview, rows[:, None] & columns)
 
 
 def fine_enough(grid: GeoBox) -> float:
@@ -223,6 +237,18 @@ def needless(parts: Sequence[TilePart]) -> dict[str, str]:
             del left[part.tile]
             found[part.tile] = f"all that the area needs of it lies in {', '.join(leans_on)} too"
     return found
+
+
+def needed(seeing: Sequence[TilePart], blind: Sequence[TilePart]) -> list[TilePart]:
+    """Return the parts that an area needs.
+
+    Those that see it and that others do not cover, and of the blind ones those that nothing that
+    sees it covers.
+    """
+    spare = needless(seeing)
+    return [part for part in seeing if part.tile not in spare] + [
+        part for part in blind if not covering(part, seeing)
+    ]
 
 
 def _size(part: TilePart) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from selion.errors import BadInput
 
 if TYPE_CHECKING:
+    from pyproj import Transformer
     from shapely import MultiPolygon, Polygon
 
 Box = tuple[float, float, float, float]
@@ -137,11 +139,17 @@ def square_kilometres(geometry: MultiPolygon) -> float:
     along a parallel is no geodesic, and a map of the whole world has no inside for geodesics.
     """
     import shapely
+
+    fine = shapely.segmentize(geometry, 0.1)  # degrees
+    return float(shapely.transform(fine, _equal_area().transform, interleaved=False).area) / 1e6
+
+
+@functools.cache
+def _equal_area() -> Transformer:
+    """Return what moves to the projection, made once: that takes longer than most areas do."""
     from pyproj import Transformer
 
-    transformer = Transformer.from_crs("OGC:CRS84", "EPSG:6933", always_xy=True)
-    fine = shapely.segmentize(geometry, 0.1)  # degrees
-    return float(shapely.transform(fine, transformer.transform, interleaved=False).area) / 1e6
+    return Transformer.from_crs("OGC:CRS84", "EPSG:6933", always_xy=True)
 
 
 def normalised(geometry: object) -> np.ndarray:

@@ -203,6 +203,18 @@ class _File:
         self.__init__(state["place"])  # type: ignore[misc]
 
 
+def answers(address: str, retry: RetryPolicy | None = None) -> bool:
+    """Say whether a server gives a file now; it is asked again where it was silent or busy."""
+    how = retry or READING
+    for number in range(1, how.tries + 1):
+        kind = _kind(store.ask_status(address, how.connect))
+        if kind not in ("silent", "busy"):
+            return kind == "whole"
+        if number < how.tries:
+            time.sleep(how.pause(number))
+    return False
+
+
 def _is_http(address: str) -> bool:
     return address.startswith(("http://", "https://"))
 

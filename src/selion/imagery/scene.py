@@ -20,6 +20,8 @@ from selion.imagery.sensors import SENTINEL_2, Sensor, find_sensor
 
 BANDS = tuple(find_sensor().bands)
 """Red, green, blue and nir of Sentinel-2, in the order of Fields of The World."""
+ANEW = ("s2:product_uri", "s2:generation_time", "updated", "created", "scales", "offsets")
+"""Of what an item says, that which changes when its files do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,11 @@ class Scene:
     ``raster:bands`` offsets under ``offsets``)."""
     sensor: str = SENTINEL_2
     """Name of the sensor (:mod:`selion.imagery.sensors`), which decides bands, pixels and mask."""
+
+    def facts(self) -> dict[str, object]:
+        """Return what of it is another where an archive has made it anew."""
+        made = {name: self.properties.get(name) for name in ANEW if name in self.properties}
+        return {"time": self.time.isoformat(), "baseline": self.baseline, **made}
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -19,10 +20,10 @@ from selion.imagery.area import Area
 from selion.imagery.balance import Glance, orbit_gains
 from selion.imagery.choose import LIMIT, TARGET, Choice, choose
 from selion.imagery.clouds import parse_excluded
-from selion.imagery.cut import TilePart, covering, cut, needless
+from selion.imagery.cut import TilePart, cut, middle, needed, whole_part
 from selion.imagery.overview import OverviewSource, check_scene, find_clear, find_grid
 from selion.imagery.providers import Provider, find_provider, known_providers
-from selion.imagery.reading import Unreachable
+from selion.imagery.reading import Unreachable, answers
 from selion.imagery.reflectance import Radiometry
 from selion.imagery.scene import Scene, Season, TilePlan, sensor_of
 from selion.imagery.sensors import Sensor
@@ -80,7 +81,8 @@ def plan_tiles(
     ----------
     area : Area
     seasons : pair of Season, or callable
-        The same for all tiles, or by longitude and latitude of the middle of a tile's part.
+        The same for all tiles, or by longitude and latitude of the middle of a tile: of all of
+        it, whatever part the area needs.
     scenes : iterable of Scene
         What the catalogue has; each is looked at in the season that its day lies in.
     signers : mapping of str to Signer
@@ -122,6 +124,117 @@ def plan_tiles(
     return _checked(plans, planner)
 
 
+def plan_whole_tile(
+    tile: str,
+    grid: GeoBox,
+    area: Area,
+    seasons: Pair,
+    scenes: Iterable[Scene],
+    signers: Mapping[str, Signer],
+    options: PlanOptions | None = None,
+    *,
+    providers: Mapping[str, Provider] | None = None,
+    on_step: OnStep = silent,
+) -> list[TilePlan]:
+    """Plan the composites of all of a tile, in both seasons, whatever an area needs of it.
+
+    Parameters
+    ----------
+    tile : str
+    grid : GeoBox
+        The tile at the bands' resolution.
+    area : Area
+        The tile's outline, for messages.
+    seasons : pair of Season
+        The tile's.
+    scenes : iterable of Scene
+        Those of other tiles are not looked at.
+    signers, options, providers, on_step
+        As for :func:`plan_tiles`.
+
+    Returns
+    -------
+    list of TilePlan
+        One per season.  A plan without scenes says in its notes why.
+
+    Raises
+    ------
+    FetchFailed
+        If the server does not answer for more than half of the scenes: what is kept for good is not
+        made of what was left.
+    BadInput
+        As for :func:`plan_tiles`.
+    """
+    own = [scene for scene in scenes if scene.tile == tile]
+    part = whole_part(tile, grid)
+    if not own:
+        return [_nothing(part, season) for season in seasons]
+    with ThreadPoolExecutor(max((options or PlanOptions()).threads, 1)) as pool:
+        planner = _planner(
+            area, seasons, own, signers, options or PlanOptions(), providers or {}, on_step, pool
+        )
+        planner.total = sum(len(planner.candidates(part, season)) for season in seasons)
+        plans = [planner.plan(part, season) for season in seasons]
+    planner.check_end()
+    return plans
+
+
+def _nothing(part: TilePart, season: Season) -> TilePlan:
+    note = (
+        f"Tile {part.tile} has no scene in {season.name} ({season.start} to {season.end}): widen "
+        "the season or raise the cloud limit."
+    )
+    return TilePlan(part.tile, season, part.grid, part.roi, (), (), notes=(note,))
+
+
+def grids_of(
+    scenes: Iterable[Scene],
+    signers: Mapping[str, Signer],
+    known: Mapping[str, GeoBox],
+    retry: RetryPolicy | None = None,
+) -> dict[str, GeoBox]:
+    """Return the grid of each tile that scenes are of, at the bands' resolution.
+
+    Parameters
+    ----------
+    scenes : iterable of Scene
+    signers : mapping of str to Signer
+        By the scenes' provider.
+    known : mapping of str to GeoBox
+        Grids of tiles of which no file needs to be opened.
+    retry : RetryPolicy, optional
+
+    Returns
+    -------
+    dict of str to GeoBox
+        Without the tiles of which no scene can be read.
+
+    Raises
+    ------
+    FetchFailed
+        If the server does not answer for a tile.
+    """
+    scenes = sorted(scenes, key=lambda scene: (scene.time, scene.id))
+    archive, found, silent_ones = OverviewSource(signers, {}, retry), dict[str, GeoBox](), {}
+    for scene in scenes:
+        if scene.tile in known or scene.tile in found:
+            continue
+        try:
+            found[scene.tile] = find_grid(scene, archive)
+        except Unreachable as error:
+            silent_ones[scene.tile] = error
+        except BadInput:
+            continue
+    lost = [tile for tile in silent_ones if tile not in found]
+    if lost:
+        raise FetchFailed(
+            f"The server answered for no scene of tile {lost[0]}: {silent_ones[lost[0]]} Run the "
+            "same command again when it does."
+        )
+    tiles = {scene.tile for scene in scenes}
+    return found | {tile: grid for tile, grid in known.items() if tile in tiles}
+
+
 @dataclass(eq=False)
 class _Planner:
     """What is held while planning."""
@@ -137,17 +250,17 @@ class _Planner:
     pool: ThreadPoolExecutor
     broken: dict[str, str] = field(default_factory=dict)
     """Scene -> why it cannot be read."""
-    answered: bool = False
-    """Whether anything could be read."""
-    in_vain: int = 0
-    """Scenes whose server did not answer."""
+    answered: str = ""
+    """The last scene that could be read."""
+    silent: dict[str, None] = field(default_factory=dict)
+    """Scenes whose server did not answer, in this order."""
     done: int = 0
     total: int = 0
 
     def run(self) -> list[TilePlan]:
         """Plan tile by tile, and then those that had been thought needless and are not."""
         parts = self.parts()
-        pairs = {part.tile: self.seasons(*part.centre) for part in parts}
+        pairs = {part.tile: self.seasons(*middle(part.full)) for part in parts}
         made: dict[tuple[str, int], TilePlan] = {}
         while True:
             fresh = [
@@ -157,6 +270,7 @@ class _Planner:
                 if (part.tile, number) not in made
             ]
             if not fresh:
+                self.check_end()
                 return [made[key] for key in sorted(made)]
             self.total += sum(
                 len(self.candidates(part, pairs[part.tile][number])) for part, number in fresh
@@ -179,10 +293,9 @@ class _Planner:
             try:
                 grid = find_grid(scene, self.archive)
             except BadInput as error:
-                self.broken[scene.id] = str(error)
-                self._give_up(error)
+                self._leave_out(scene.id, error)
             else:
-                self.answered = True
+                self.answered = scene.id
                 return grid
         return None
 
@@ -207,10 +320,7 @@ class _Planner:
             (seeing if sees else blind).append(part)
         if not self.sensor.fixed_tiles:  # a scene does not fill the box around it
             return seeing + blind
-        spare = needless(seeing)
-        return [part for part in seeing if part.tile not in spare] + [
-            part for part in blind if not covering(part, seeing)
-        ]
+        return needed(seeing, blind)
 
     def candidates(self, part: TilePart, season: Season) -> list[Scene]:
         """Return the scenes of a tile in a season, in the order of time."""
@@ -249,6 +359,7 @@ class _Planner:
             checked |= self._gathered(asked)
             if all(scene.id in checked for scene in chosen):
                 break
+        self._check_answers(part, season, scenes)
         decided = {scene.id: checked[scene.id][0] for scene in chosen}
         if self.options.balance:
             # a wrong offset would look like an orbit's brightness
@@ -274,24 +385,55 @@ class _Planner:
         for name, future in asked.items():
             try:
                 found[name] = future.result()
-                self.answered = True
+                self.answered = name
             except BadInput as error:
-                self.broken[name] = str(error)
-                self._give_up(error)
+                self._leave_out(name, error)
             if detail is not None:
                 self.done += 1
                 self.on_step(STAGE, self.done, self.total, detail)
         return found
 
-    def _give_up(self, error: BadInput) -> None:
-        """Raise when the server seems to be dead."""
-        self.in_vain += isinstance(error, Unreachable)
-        if self.in_vain >= IN_VAIN and not self.answered:
-            self.pool.shutdown(wait=False, cancel_futures=True)
-            raise FetchFailed(
-                f"{self.in_vain} scenes were tried, and the server answered none of them; the last "
-                f"one said: {error} Try again later."
-            ) from error
+    def _leave_out(self, name: str, error: BadInput) -> None:
+        """Go on without a scene; raise when the server seems to be dead."""
+        self.broken[name] = str(error)
+        if isinstance(error, Unreachable):
+            self.silent[name] = None
+        if len(self.silent) >= IN_VAIN and not self.answered:
+            self._give_up(f"{len(self.silent)} scenes were tried", "none of them", str(error))
+
+    def _check_answers(self, part: TilePart, season: Season, scenes: Sequence[Scene]) -> None:
+        """Raise where most of what there is was not answered: tomorrow it would be there again."""
+        lost = [scene.id for scene in scenes if scene.id in self.silent]
+        if 2 * len(lost) > len(scenes):
+            what = f"{len(lost)} of the {len(scenes)} scenes of tile {part.tile} in {season.name}"
+            self._give_up(f"{what} were not answered", "these", self.broken[lost[-1]])
+
+    def check_end(self) -> None:
+        """Raise where scenes were left out, and one that was read before cannot be read any more.
+
+        A token that expired, a server or a bucket that went away midway looks like scenes that are
+        not there, and another plan would come of it.
+        """
+        scene = next(
+            (one for own in self.scenes.values() for one in own if one.id == self.answered), None
+        )
+        if scene is None or not self.broken:
+            return
+        href = scene.hrefs[self.sensor.mask.band]
+        if not href.startswith(("http://", "https://")):
+            return
+        address = self.archive.signers[scene.provider](href)
+        if not answers(address, self.options.retry):
+            last = next(reversed(self.broken.values()))
+            tried = f"{len(self.broken)} scenes could not be read"
+            self._give_up(tried, f"for {scene.id} before, but does not now", last)
+
+    def _give_up(self, tried: str, of_what: str, last: str) -> NoReturn:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        raise FetchFailed(
+            f"{tried}, and the server answered {of_what}; the last one said: {last} Try again "
+            "later."
+        )
 
 
 def _planner(

@@ -8,10 +8,12 @@ fine pass)::
     {"id": "k3-0", "batch": "k3", "key": "plot7/IMG_1", "decision": "keep", "person": "Ada",
      "pass": "coarse", "seconds": 0.161, "time": "2025-06-01T09:30:12Z", "image": "9f86d0...",
      "mask": "60303a...", "stat": [1834, 1748770212000000000]}
+    {"id": "k9", "batch": "k9", "key": "plot7/IMG_1", "decision": "keep", ..., "before": "a41c..."}
     {"id": "k4", "undo": "k3", "person": "Ada", "pass": "coarse", "time": "2025-06-01T09:30:20Z"}
 
-The last word on a key wins.  A line that is torn (the machine stopped while it was written) counts
-as not written.
+The last word on a key wins.  ``before`` stands where the person corrected the mask: the hash of the
+one that was there first, which is kept (:mod:`selion.labelling.corrections`).  A line that is torn
+(the machine stopped while it was written) counts as not written.
 """
 
 from __future__ import annotations
@@ -62,6 +64,8 @@ class Decision:
     stat: tuple[int, int] = (0, 0)
     """Size in bytes and time of change in ns of the mask, so that an unchanged one need not be
     hashed again."""
+    before: str = ""
+    """Hash of the mask that this person corrected; empty: it is as it was."""
 
     def __post_init__(self) -> None:
         if self.decision not in WORDS:
@@ -73,6 +77,8 @@ class Decision:
         """Return the line of the log, without its end."""
         table = {name: getattr(self, name) for name in self.__slots__}
         table["pass"] = table.pop("stage")
+        if not self.before:
+            del table["before"]
         return json.dumps(table, ensure_ascii=False)
 
 
@@ -126,7 +132,12 @@ def parse_line(line: bytes) -> Entry | None:
             )
         }
         size, changed = table.get("stat", (0, 0))
-        return Decision(**texts, seconds=_seconds(table["seconds"]), stat=(int(size), int(changed)))
+        return Decision(
+            **texts,
+            seconds=_seconds(table["seconds"]),
+            stat=(int(size), int(changed)),
+            before=_text(table.get("before", "")),
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UnknownName):
         return None
 
@@ -157,6 +168,8 @@ class History:
     keys: dict[str, list[Decision]] = field(default_factory=dict)
     """Decisions that count, by key, in order."""
     undone: set[str] = field(default_factory=set)
+    corrected: dict[str, set[str]] = field(default_factory=dict)
+    """Hashes of masks that people made by correcting one, by key; also where that was undone."""
     skipped: int = 0
     """Lines that were none of ours, or torn."""
 
@@ -170,6 +183,8 @@ class History:
                 self._take_back(entry)
             else:
                 self.batches.setdefault(entry.batch, []).append(entry)
+                if entry.before:
+                    self.corrected.setdefault(entry.key, set()).add(entry.mask)
                 if entry.batch not in self.undone:
                     self.keys.setdefault(entry.key, []).append(entry)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from selion import store
 from selion.errors import BadInput, OutputExists, UnreadableFile
+from selion.labelling.decisions import LOG, read_history
 from selion.store.atomic import explained
 
 QUALITY, MASKS, DONE, SETTINGS = "quality.csv", "masks", "done.jsonl", "settings.json"
@@ -78,7 +79,7 @@ def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> Non
     """
     store.check_output(out / SETTINGS, force=True)
     before = out / SETTINGS
-    if before.is_file() and not force and (was := _read_settings(before)) != dict(settings):
+    if before.is_file() and not force and (was := read_settings(before)) != dict(settings):
         changed = ", ".join(
             sorted(key for key in {*was, *settings} if was.get(key) != settings.get(key))
         )
@@ -91,12 +92,21 @@ def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> Non
             f"{out} holds masks of another origin: choose another folder, or replace them with "
             "--force."
         )
-    if not before.is_file() or _read_settings(before) != dict(settings):
+    if not before.is_file() or read_settings(before) != dict(settings):
         (out / DONE).unlink(missing_ok=True)
         store.write_text(before, json.dumps(dict(settings), indent=1) + "\n", force=True)
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read how a folder's masks were made; nothing where nothing is said.
+
+    Raises
+    ------
+    UnreadableFile
+        If the file is broken.
+    """
+    if not path.is_file():
+        return {}
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -118,6 +128,28 @@ def finished(path: Path) -> dict[str, dict[str, Any]]:
             continue
         found[entry["row"]["key"]] = entry
     return found
+
+
+def corrections_folder(pseudo: Path) -> Path:
+    """Return where the strokes that correct masks of a folder lie, and the masks as they were.
+
+    Hidden where masks lie in the folder itself, so that nothing takes the originals for masks.
+    """
+    return pseudo / ("corrections" if (pseudo / MASKS).is_dir() else ".corrections")
+
+
+def original_of(pseudo: Path, key: str) -> Path:
+    """Return where the mask lies that was there before anybody corrected it."""
+    return corrections_folder(pseudo) / "originals" / f"{key}.png"
+
+
+def is_as_made(out: Path, key: str, entry: Mapping[str, Any]) -> bool:
+    """Say whether a mask is the one that was finished, or a correction of it by a person."""
+    found = digest(out / MASKS / f"{key}.png")
+    if found == entry["mask"]:
+        return True
+    corrected = read_history(out / LOG).corrected.get(key, ()) if found else ()
+    return found in corrected and digest(original_of(out, key)) == entry["mask"]
 
 
 def digest(path: Path) -> str:
@@ -171,7 +203,7 @@ def read_rows(path: Path) -> list[ManifestRow]:
         )
     with path.open(newline="", encoding="utf-8") as stream:
         table = csv.DictReader(stream)
-        wanted = [item.name for item in fields(ManifestRow)]
+        wanted = ("key", "image")
         missing = [name for name in wanted if name not in (table.fieldnames or ())]
         if missing:
             raise BadInput(f"{path} has no column {missing[0]}; wanted are {', '.join(wanted)}.")

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -30,9 +31,9 @@ from selion.labelling.masks import write_mask
 from selion.labels import LabelMap
 from selion.store.append_log import AppendLog
 
-KEPT = 24
-"""States of masks that are kept in memory: one edit can be taken back without drawing all others
-again."""
+KEPT, MOST_BYTES = 24, 256 << 20
+"""States of masks that are kept in memory, and the bytes of them: one edit can be taken back
+without drawing all others again."""
 Start = Callable[[], np.ndarray]
 """Makes (y, x) uint8 class ids."""
 Click = Callable[[Path, np.ndarray], np.ndarray]
@@ -55,6 +56,16 @@ class MaskItem:
     """A few words on it for the person."""
 
 
+class Finisher(Protocol):
+    """What is done with a mask that somebody has finished."""
+
+    def is_finished(self, history: EditHistory) -> bool:
+        """Say whether all was done with what was last finished, as it is not after a kill."""
+
+    def finish(self, item: MaskItem, labels: LabelMap, history: EditHistory) -> None:
+        """Do it."""
+
+
 class MaskEditor:
     """Items, a log, and the people who draw.
 
@@ -63,18 +74,28 @@ class MaskEditor:
 
     Parameters
     ----------
-    items : sequence of MaskItem
+    items : sequence of MaskItem, or mapping of str to MaskItem
+        By id where it is a mapping, which may make them when they are asked for.
     log : path
     classes : ClassScheme
     click : callable, optional
         Finds the object at a point; None: that cannot be asked for.
+    finisher : Finisher, optional
+        Asked when somebody says that a mask is done.  Without one a mask is written whenever it is
+        done and changes.
     """
 
     def __init__(
-        self, items: Sequence[MaskItem], log: Path, classes: ClassScheme, click: Click | None = None
+        self,
+        items: Sequence[MaskItem] | Mapping[str, MaskItem],
+        log: Path,
+        classes: ClassScheme,
+        click: Click | None = None,
+        finisher: Finisher | None = None,
     ) -> None:
-        self.items = {item.id: item for item in items}
-        self.classes, self.click = classes, click
+        given = items if isinstance(items, Mapping) else {item.id: item for item in items}
+        self.items: Mapping[str, MaskItem] = given
+        self.classes, self.click, self.finisher = classes, click, finisher
         self.lock = threading.RLock()
         self.histories: dict[str, EditHistory] = defaultdict(EditHistory)
         self.ids: set[str] = set()
@@ -82,9 +103,12 @@ class MaskEditor:
         self._log = AppendLog(log, "edits of masks are", self._restart, self._take)
         with self._log.opened():
             pass
-        for name, history in self.histories.items():
-            if history.status == DONE and name in self.items:
-                self._write(self.items[name])  # of a server that was killed before it had written
+        for name, history in list(self.histories.items()):
+            # of a server that was killed before it had written
+            if history.status == DONE and not self._is_finished(history):
+                item = self.items.get(name)
+                if item is not None:
+                    self._finish(item)
 
     def _restart(self) -> None:
         self.histories.clear()
@@ -107,26 +131,42 @@ class MaskEditor:
         UnknownName
             If there is none.
         """
-        if name not in self.items:
+        found = self.items.get(name)
+        if found is None:
             raise UnknownName(f"There is no mask {name[:40]!r} to edit.")
-        return self.items[name]
+        return found
 
     def history(self, name: str) -> EditHistory:
         """Return what was done to a mask."""
         return self.histories[name] if name in self.histories else EditHistory()
 
+    def sync(self) -> None:
+        """Take in what others have drawn on the same log since."""
+        with self.lock:
+            if self._log.behind:
+                with self._log.opened():
+                    pass
+
     def mask(self, name: str) -> np.ndarray:
         """Return the (y, x) uint8 class ids of a mask as they are now."""
         with self.lock:
-            item, edits = self.item(name), self.history(name).done
-            first = len(edits)
-            while first and (name, edits[first - 1].id) not in self._states:
-                first -= 1
-            ids = self._states[name, edits[first - 1].id] if first else self._start(item, "")
-            for edit in edits[first:]:
-                ids = self._start(item, edit.start) if edit.kind == START else apply_edit(ids, edit)
-                self._keep((name, edit.id), ids)
-            return ids
+            return self._drawn(self.item(name), self.history(name).done)
+
+    def remembered(self, name: str, version: str) -> np.ndarray | None:
+        """Return the mask as it was at a version, where that is in memory; see ``version``."""
+        with self.lock:
+            first = f"start {next(iter(self.item(name).starts))}"
+            return self._states.get((name, first if version == "0" else version))
+
+    def _drawn(self, item: MaskItem, edits: Sequence[Edit]) -> np.ndarray:
+        first = len(edits)
+        while first and (item.id, edits[first - 1].id) not in self._states:
+            first -= 1
+        ids = self._states[item.id, edits[first - 1].id] if first else self._start(item, "")
+        for edit in edits[first:]:
+            ids = self._start(item, edit.start) if edit.kind == START else apply_edit(ids, edit)
+            self._keep((item.id, edit.id), ids)
+        return ids
 
     def _start(self, item: MaskItem, start: str) -> np.ndarray:
         chosen = start or next(iter(item.starts))
@@ -139,7 +179,8 @@ class MaskEditor:
 
     def _keep(self, key: tuple[str, str], ids: np.ndarray) -> None:
         self._states[key] = ids
-        while len(self._states) > KEPT:
+        most = min(KEPT, max(2, MOST_BYTES // max(ids.nbytes, 1)))
+        while len(self._states) > most:
             self._states.popitem(last=False)
 
     def act(self, edit: Edit) -> EditHistory:
@@ -160,14 +201,20 @@ class MaskEditor:
             with self._log.opened() as append:
                 if edit.id not in self.ids:
                     append([edit.to_line()])
-            if self.history(item.id).status == DONE and edit.kind in (
-                DONE,
-                *DRAWING,
-                "undo",
-                "redo",
-            ):
-                self._write(item)
+                if self._is_due(edit):
+                    self._finish(item)
             return self.history(item.id)
+
+    def _is_due(self, edit: Edit) -> bool:
+        history = self.history(edit.item)
+        if history.status != DONE:
+            return False
+        if self.finisher is None:
+            return edit.kind in (DONE, *DRAWING, "undo", "redo")
+        return edit.kind == DONE and not self._is_finished(history)
+
+    def _is_finished(self, history: EditHistory) -> bool:
+        return self.finisher is not None and self.finisher.is_finished(history)
 
     def _check(self, edit: Edit, item: MaskItem) -> None:
         if edit.kind in DRAWING and edit.kind != START and not self._is_class(edit.value):
@@ -193,13 +240,19 @@ class MaskEditor:
             raise BadInput("The point lies outside of the image.")
         return to_runs(self.click(item.image, points))
 
-    def _write(self, item: MaskItem) -> None:
-        ids = self.mask(item.id)
+    def _finish(self, item: MaskItem) -> None:
+        history = self.history(item.id)
+        ids = self._drawn(item, history.done if self.finisher is None else history.finished)
         labels = LabelMap(ids, photo_grid(item.shape), self.classes)
+        if self.finisher is not None:
+            self.finisher.finish(item, labels, history)
+            return
         item.target.parent.mkdir(parents=True, exist_ok=True)
         write_mask(labels, item.target, force=True)
 
     def counts(self) -> dict[str, int]:
         """Return how many masks there are, are done, and are skipped."""
-        found = Counter(self.history(name).status for name in self.items)
+        found = Counter(
+            history.status for name, history in self.histories.items() if name in self.items
+        )
         return {"total": len(self.items), "done": found[DONE], "skip": found[SKIP]}

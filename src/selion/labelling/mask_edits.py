@@ -127,6 +127,10 @@ class EditHistory:
     """Those that were taken back last, the latest last."""
     status: str = ""
     """``done``, ``skip`` or nothing yet."""
+    word: Edit | None = None
+    """The edit that said so last."""
+    finished: tuple[Edit, ...] = ()
+    """Drawing edits that counted when it was last said to be done."""
 
     def add(self, edit: Edit) -> None:
         """Take in the next edit."""
@@ -135,7 +139,8 @@ class EditHistory:
         elif edit.kind == REDO:
             self.done += [self.undone.pop()] if self.undone else []
         elif edit.kind in (DONE, SKIP):
-            self.status = edit.kind
+            self.status, self.word = edit.kind, edit
+            self.finished = tuple(self.done) if edit.kind == DONE else self.finished
         else:
             self.done.append(edit)
             self.undone.clear()

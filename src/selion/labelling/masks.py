@@ -87,4 +87,59 @@ def read_labels(path: Path, classes: ClassScheme) -> LabelMap:
         )
     height, width = values.shape[1:]
     grid = photo_grid((height, width)) if source.grid.crs is None else source.grid
+    if source.grid.crs is None and is_black_and_white(path, values[0], classes):
+        values = (values == IGNORE).astype(np.uint8)
     return LabelMap(to_classes(values, {}, classes, path.name), grid, classes)
+
+
+def is_black_and_white(path: Path, values: np.ndarray, classes: ClassScheme) -> bool:
+    """Say whether the (y, x) numbers of a mask of two classes mean black and white: 255 is crop.
+
+    So they do in a gray PNG that holds nothing but 0 and 255, as people see it when they screen;
+    in one with a palette, which selion writes, 255 is not known.
+    """
+    from PIL import Image
+
+    if len(classes) != 2 or path.suffix.lower() != ".png" or not (values == IGNORE).any():
+        return False
+    if ((values != 0) & (values != IGNORE)).any():
+        return False
+    with Image.open(path) as image:
+        return image.mode != "P"
+
+
+def read_photo_mask(path: Path, shape: tuple[int, int], classes: ClassScheme) -> np.ndarray:
+    """Read the mask of a photograph to be corrected.
+
+    Parameters
+    ----------
+    path : path
+        A PNG; values that are no class are not known, and one of another size is stretched.
+    shape : (int, int)
+        Height and width of the photograph.
+    classes : ClassScheme
+
+    Returns
+    -------
+    (y, x) uint8 ndarray
+        Class ids, 255 not known.
+
+    Raises
+    ------
+    BadInput
+        If it holds colours.
+    UnreadableFile
+        If it cannot be read.
+    """
+    found = read_mask(path)
+    if len(found) > 1:
+        raise BadInput(f"{path.name} holds colours; wanted is a mask of class ids.")
+    values = found[0]
+    if is_black_and_white(path, values, classes):
+        ids = (values == IGNORE).astype(np.uint8)
+    else:
+        ids = np.where(values < len(classes), values, IGNORE).astype(np.uint8)
+    if ids.shape != shape:
+        rows, columns = (np.arange(n) * m // n for n, m in zip(shape, ids.shape, strict=True))
+        ids = ids[rows[:, None], columns]
+    return ids

@@ -13,13 +13,15 @@ gives no interface; this one is ours.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from selion import store
 from selion.errors import BadInput, UnknownName
 from selion.labelling.decision_log import DecisionLog
 from selion.labelling.decisions import (
@@ -33,9 +35,12 @@ from selion.labelling.decisions import (
     content_hash,
     mask_folder,
 )
+from selion.labelling.manifest import beside
 from selion.labelling.queue import QUALITY, Item, Listing, Showing, arrange, item_id, list_items
 from selion.store.append_log import now
 
+ABOUT = "screening.json"
+"""Where the photographs are, in the folder of the masks."""
 LEASE = 120.0
 """Seconds for which what one person was handed is not handed to another."""
 ORDERS = ("best", "worst")
@@ -46,6 +51,15 @@ LARGEST = 240
 """Most images handed out, and most decisions taken, at once."""
 Hashes = Callable[[Item], tuple[str, str]]
 """Hashes of the photograph's and the mask's bytes."""
+
+
+def screened_photos(pseudo: Path) -> Path | None:
+    """Return where the photographs were when masks were last screened; None: that is not known."""
+    try:
+        told = json.loads((pseudo / ABOUT).read_text("utf-8"))
+        return (pseudo / told["photos"]).resolve()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def hash_files(item: Item) -> tuple[str, str]:
@@ -117,6 +131,9 @@ class Screening:
         self.refresh()
         # after the folders were read: a wrong name makes no folder
         self.journal = DecisionLog(pseudo / LOG)
+        if screened_photos(pseudo) != photos.resolve():
+            told = {"photos": beside(photos, pseudo)}
+            store.write_text(pseudo / ABOUT, json.dumps(told) + "\n", force=True)
 
     def refresh(self, older_than: float = 0.0) -> Listing:
         """Look at the folders again: masks come, go and change while people work.
@@ -130,6 +147,23 @@ class Screening:
             self.listing, self._orders, self._looked = listing, {}, time.monotonic()
             self.items = {item.id: item for item in listing.items}
         return listing
+
+    def look_again(self, name: str) -> Item:
+        """Take in that the mask of an item has changed, and return the item as it is now."""
+        with self._lock:
+            item = restat(self.item(name))
+            self.items[name] = item
+            self.listing = replace(
+                self.listing,
+                items=tuple(item if one.id == name else one for one in self.listing.items),
+            )
+            self._orders = {
+                order: tuple(
+                    Showing(item, one.turn) if one.item.id == name else one for one in showings
+                )
+                for order, showings in self._orders.items()
+            }
+        return item
 
     def keyed(self, key: str) -> Item | None:
         """Return an item by its key, None if it is gone."""

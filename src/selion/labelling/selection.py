@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -19,18 +17,20 @@ from selion.data.stacked import stack
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import same_grid
 from selion.labelling.decisions import FULL as SAID_FULL
-from selion.labelling.decisions import KEEP, Decision, read_decisions
+from selion.labelling.decisions import KEEP, Decision, mask_folder, read_decisions
 from selion.labelling.manifest import (
     BANDS,
     FULL,
-    MASKS,
     OPTIONAL,
     QUALITY,
     SETTINGS,
     ManifestRow,
     read_rows,
+    read_settings,
 )
 from selion.labelling.masks import read_labels
+from selion.labelling.queue import list_items
+from selion.labelling.screen import screened_photos
 from selion.labels import LabelMap
 from selion.prediction.bands import choose_bands
 from selion.prediction.bands_of_dates import MISSING, choose_dates
@@ -51,24 +51,32 @@ class Selection:
     classes: ClassScheme
     notes: tuple[str, ...]
     """Sentences on how they were chosen."""
+    drawn: frozenset[str] = frozenset()
+    """Keys of the entries whose masks people corrected: as good as labels of people."""
 
 
-def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5) -> Selection:
+def keep_pseudo(
+    pseudo: Path, decisions: Path | None = None, least: float = 0.5, photos: Path | None = None
+) -> Selection:
     """Choose pseudo-labels of a folder.
 
     Parameters
     ----------
     pseudo : path
-        As ``selion label depth`` or ``selion label pseudo`` leaves it.
+        As ``selion label depth`` or ``selion label pseudo`` leaves it, or any folder of masks that
+        ``selion label screen`` was given.
     decisions : path, optional
         Log of a screening: "keep" keeps a mask, "full" makes it all crop, everything else drops it.
     least : float
         Least quality without a log.
+    photos : path, optional
+        Folder of the photographs; by default where the table says, or where they were when the
+        masks were screened.
 
     Raises
     ------
     UnreadableFile
-        If there is no table or no log.
+        If there is no log, or nothing says where the photographs are.
     BadInput
         If nothing is left.
     """
@@ -77,14 +85,16 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
             f"There is no log of decisions {decisions}: check the name, or omit it "
             "to select by quality."
         )
-    rows = [row for row in read_rows(pseudo / QUALITY) if row.has_mask]
-    settings = _settings(pseudo / SETTINGS)
+    rows = [row for row in _rows(pseudo, photos) if row.has_mask]
+    settings = read_settings(pseudo / SETTINGS)
     classes = ClassScheme.from_dict(settings["classes"]) if "classes" in settings else CROP
+    said: Mapping[str, Decision] = {}
     chosen, how = (
         _by_quality(rows, least)
         if decisions is None
-        else _by_decisions(rows, read_decisions(decisions, pseudo / MASKS))
+        else _by_decisions(rows, said := read_decisions(decisions, mask_folder(pseudo)))
     )
+    drawn = {row.key for row, _ in chosen if row.key in said and said[row.key].before}
     if not chosen:
         cure = "lower --least-quality, or screen them" if decisions is None else "screen them"
         raise BadInput(
@@ -98,7 +108,11 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
         optional=None if OPTIONAL not in settings else tuple(settings[OPTIONAL]),
     )
     entries = tuple(_entry(row, pseudo, classes, read, fill=fill) for row, fill in chosen)
-    full = frozenset(PREFIX + row.key for row, fill in chosen if fill or row.routed == FULL)
+    full = frozenset(
+        PREFIX + row.key
+        for row, fill in chosen
+        if fill or (row.routed == FULL and row.key not in drawn)
+    )
     return Selection(
         entries,
         full,
@@ -106,16 +120,38 @@ def keep_pseudo(pseudo: Path, decisions: Path | None = None, least: float = 0.5)
         (
             (
                 f"{len(chosen):,} of {len(rows):,} pseudo-labels are used, {len(full):,} of them "
-                f"all crop: {how}."
+                f"all crop{f', {len(drawn):,} of them corrected by people' * bool(drawn)}: {how}."
             ),
         ),
+        frozenset(PREFIX + key for key in drawn),
     )
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """Return how a folder's masks were made; nothing where nothing is said."""
-    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return found
+def _rows(pseudo: Path, photos: Path | None) -> list[ManifestRow]:
+    """Return masks with their photographs: from the table, or by the names of both."""
+    table = pseudo / QUALITY
+    if photos is None and table.is_file():
+        return read_rows(table)
+    found = photos or screened_photos(pseudo)
+    if found is None:
+        if not mask_folder(pseudo).is_dir():
+            raise UnreadableFile(f"There is no folder {pseudo}: check the name of --pseudo.")
+        raise UnreadableFile(
+            f"There is no {QUALITY} in {pseudo}, and nobody screened it, so that nothing says "
+            "where its photographs are: give --photos FOLDER, or make the masks with 'selion "
+            "label depth'."
+        )
+    masks = mask_folder(pseudo)
+    listing = list_items(found, masks, table if table.is_file() else None)
+    return [
+        ManifestRow(
+            item.key,
+            str(Path(item.photo).resolve()),
+            quality=0.0 if item.quality is None else item.quality,
+            routed=item.routed,
+        )
+        for item in listing.items
+    ]
 
 
 def _by_quality(
@@ -145,8 +181,9 @@ def _entry(
     fill: bool,
 ) -> Entry:
     image = Path(row.image) if Path(row.image).is_absolute() else pseudo / row.image
-    found = (pseudo / MASKS / f"{row.key}{ending}" for ending in (".png", ".tif"))
-    mask = next((path for path in found if path.is_file()), pseudo / MASKS / f"{row.key}.png")
+    masks = mask_folder(pseudo)
+    found = (masks / f"{row.key}{ending}" for ending in (".png", ".tif"))
+    mask = next((path for path in found if path.is_file()), masks / f"{row.key}.png")
     return Entry(
         PREFIX + row.key,
         partial(read, image),

@@ -124,7 +124,7 @@ class SelfTraining:
 
     def erasable(self, entry: Entry) -> bool:
         """Say whether the trimap may erase labels of a sample."""
-        if not entry.key.startswith(PREFIX):
+        if not entry.key.startswith(PREFIX) or entry.key in self.kept.drawn:
             return self.options.human
         return self.options.full or entry.key not in self.kept.full
 

@@ -13,6 +13,11 @@ from selion.errors import BadInput, GridMismatch, UnknownName
 
 Absent = Literal["skip", "zero", "one"]
 ABSENT = ("skip", "zero", "one")
+Over = Literal["union", "truth", "foreground", "paper", "all"]
+OVER = ("union", "truth", "foreground", "paper", "all")
+STRAY = 0.01
+"""Share of the pixels below which a class that the truth lacks counts in part: :func:`mean_dice`
+over "foreground"."""
 MEASURES = ("iou", "precision", "recall", "f1", "dice", "accuracy")
 
 
@@ -237,7 +242,7 @@ def mean_dice(
     truth: np.ndarray,
     prediction: np.ndarray,
     classes: ClassScheme | int,
-    over: Literal["union", "truth", "all"] = "union",
+    over: Over = "union",
     smooth: float = 1.0,
 ) -> float:
     """Return the mean Dice of hard masks: a score, and the reward of MAgSeg's reinforcement step.
@@ -250,10 +255,16 @@ def mean_dice(
         Class ids; truth 255 is not counted.
     classes : ClassScheme or int
         The scheme, or the number of classes.
-    over : {"union", "truth", "all"}
-        Over which classes the mean runs: those that truth or prediction has, those that the truth
-        has, or all.  "all" is the paper's reading; it pays an absent class with 1, so that a
-        constant answer of the commonest class scores high.
+    over : {"union", "truth", "foreground", "paper", "all"}
+        Over which classes the mean runs: those that truth or prediction has; those that the truth
+        has; those of them that are not the background, class 0; all but the background, which is
+        how equation 4 lists them ("fields, ponds, trees"); or all.  The last two pay an absent
+        class with 1, so that a constant answer of the commonest class scores high.
+
+        "foreground": a class that the truth lacks counts in full once it is said on
+        :data:`STRAY` of the pixels, and by its share of that before: one stray pixel does not
+        cost what a lost class costs.  Where the truth is background alone, that is what is
+        scored.
     smooth : float
         The paper's epsilon, whose value it does not print.
 
@@ -261,10 +272,26 @@ def mean_dice(
     -----
     MAgSeg (arXiv 2605.16179), reward of the policy step.
     """
-    if over not in ("union", "truth", "all"):
-        raise UnknownName.among("set of classes", over, ("union", "truth", "all"))
+    if over not in OVER:
+        raise UnknownName.among("set of classes", over, OVER)
     counts = confusion(truth, prediction, classes).counts
     real, said, hit = counts.sum(1), counts[:, :-1].sum(0), np.diag(counts)
     dice = (2 * hit + smooth) / np.maximum(real + said + smooth, 1e-12)
-    keep = {"all": np.ones(len(hit), bool), "truth": real > 0, "union": (real + said) > 0}[over]
-    return float(dice[keep].mean()) if keep.any() else float("nan")
+    weights = _dice_weights(over, real, said)
+    return float((dice * weights).sum() / weights.sum()) if weights.any() else float("nan")
+
+
+def _dice_weights(over: Over, real: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """Return the (class,) float64 weights of a mean Dice, from true and predicted pixels."""
+    if over == "foreground":
+        few = max(STRAY * float(real.sum()), 1e-12)
+        weights: np.ndarray = np.where(real > 0, 1.0, np.minimum(1.0, said / few))
+        weights[0] = float(real[0] > 0 and not real[1:].any())
+        return weights
+    kept = {
+        "all": np.ones(len(real), bool),
+        "paper": np.arange(len(real)) > 0,
+        "truth": real > 0,
+        "union": (real + said) > 0,
+    }[over]
+    return np.asarray(kept, float)

@@ -111,6 +111,13 @@ class Report:
             parts.append("## Left out\n\n" + "\n".join(f"- {p}" for p in self.problems) + "\n")
         return "\n".join(parts)
 
+    def _unit(self, m: Measure) -> str:
+        """Return the unit of a measure that has one, after a comma."""
+        if m.name != "boundary_distance":
+            return ""
+        areas = (self.settings or {}).get("areas")
+        return {"m2": " in m", "px": " in px"}.get(str(areas), " in m, px without a CRS")
+
     def score_table(self) -> tuple[list[str], list[list[str]]]:
         """Return header and rows: measures down, runs and baselines across."""
         columns = (*self.runs, *self.baselines)
@@ -121,7 +128,7 @@ class Report:
                 _cell(run, m) + (f" {MARK}" if m.name in won.get(run.name, {}) else "")
                 for run in columns
             ]
-            rows.append([f"{m.label} ({_arrow(m)})", *cells])
+            rows.append([f"{m.label}{self._unit(m)} ({_arrow(m)})", *cells])
         return [
             "measure",
             *(run.name + (" (content-free)" if run.content_free else "") for run in columns),

@@ -7,8 +7,9 @@ segmentation_models_pytorch gives U-Net and its kin, FPN, DeepLabV3+, UPerNet an
 and no network for two dates or more; those are :mod:`~selion.models.fcn.network`,
 :mod:`~selion.models.unetr.network`, :mod:`~selion.models.siamese.network`,
 :mod:`~selion.models.dates.network`, :mod:`~selion.models.fractal.network`,
-:mod:`~selion.models.foundation.network`, :mod:`~selion.models.mask2former.network` and
-:mod:`~selion.models.vit_adapter`, each in a few lines over its library.
+:mod:`~selion.models.foundation.network`, :mod:`~selion.models.mask2former.network`,
+:mod:`~selion.models.referring.network` and :mod:`~selion.models.vit_adapter`, each in a few lines
+over its library.
 """
 
 from __future__ import annotations
@@ -188,6 +189,15 @@ def _segment_anything(
     return make_class_prompts(kind, bands, classes, weights, **options)
 
 
+def _referring(
+    kind: str, bands: int, classes: int, weights: str, **options: Any
+) -> torch.nn.Module:
+    require("transformers", "train")
+    from selion.models.referring.network import make_referring
+
+    return make_referring(kind, bands, classes, weights, **options)
+
+
 def _patch(architecture: Mapping[str, Any]) -> int:
     """Return the patch of a transformer in pixels.
 
@@ -281,6 +291,17 @@ _ADAPTER = (
     *_VIT,
 )
 _SEGMENT_ANYTHING = ("size", "image_size", "prompts", "trained")
+_REFERRING = (
+    "phrases",
+    *_SWIN,
+    "text_hidden",
+    "text_layers",
+    "text_heads",
+    "vocabulary",
+    "drop_path",
+)
+_REGIONS = ("hidden", "regions", "layers", "encoder_layers", "heads", "feedforward")
+_ASKED = "its phrases are read by a language model at each call, which was tried in torch only"
 _MASKED = (
     "Mask2Former looks only where its last mask is above one half, and OpenVINO answers NaN where "
     "ONNX Runtime and torch differ by rounding"
@@ -343,6 +364,24 @@ FAMILIES: dict[str, Family] = {
         multiple=_patch,
         fixed=True,
         torch_only=lambda said: _MASKED if said.get("head") == "mask2former" else "",
+    ),
+    "lavt": Family(
+        partial(_referring, "lavt"),
+        _REFERRING,
+        "",
+        multiple=lambda _: 32,
+        fixed=True,
+        checkpoints=True,
+        torch_only=_ASKED,
+    ),
+    "gres": Family(
+        partial(_referring, "gres"),
+        (*_REFERRING, *_REGIONS),
+        "",
+        multiple=lambda _: 32,
+        fixed=True,
+        checkpoints=True,
+        torch_only=_ASKED,
     ),
     "sam": Family(
         partial(_segment_anything, "sam"), _SEGMENT_ANYTHING, "", fixed=True, checkpoints=True

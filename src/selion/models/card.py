@@ -6,6 +6,7 @@ It is written beside them as ``card.toml``.
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -22,6 +23,14 @@ from selion.store.plain import toml_table
 CARD, GRAPH, WEIGHTS = "card.toml", "model.onnx", "model.safetensors"
 """The files of a model's folder: the card, the graph, and the weights that the graph points
 into."""
+PACKAGED = Path(__file__).parents[1] / "weights"
+"""Where the models lie that ship with selion."""
+DECIDES = "decides"
+"""Key of a card's own checksum."""
+UNWRITTEN = ("folder", "edited")
+"""What a card knows of where it was read."""
+DECIDING = ("format", "inputs", "classes", "architecture", "files")
+"""Keys of a card that decide what its model answers; the others may be changed by anybody."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,8 @@ class ModelCard:
     weights, or a card of before this was kept."""
     folder: Path | None = field(default=None, compare=False)
     """Where the card was read from; not written.  None: the weights are not on this machine."""
+    edited: bool = field(default=False, compare=False, repr=False)
+    """Whether what decides its answers was changed since selion wrote it; not written."""
 
     def __post_init__(self) -> None:
         bands = len(self.inputs.bands)
@@ -127,7 +138,7 @@ class ModelCard:
             if f.name != "scaling" and (f.repr or getattr(self.inputs, f.name) != f.default)
         }
         inputs["scaling"] = {f.name: getattr(scaling, f.name) for f in fields(scaling)}
-        table = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
+        table = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in UNWRITTEN}
         table |= {"inputs": inputs, "classes": self.classes.to_dict()}
         table["started_from"] = [one.to_dict() for one in self.started_from]
         return {key: value for key, value in table.items() if value not in ("", {}, [], None)}
@@ -223,6 +234,7 @@ _CLASSES: dict[str, _Reader] = {
     "things": _names,
     "boundary": lambda value: _text(value) or None,
     "colours": _names,
+    "least_area": lambda value: _several(_number)(value) if value else (),
 }
 _START: dict[str, _Reader] = {"name": _text, "licence": _text, "scores": _table}
 
@@ -316,6 +328,13 @@ def options_of(
         raise BadInput(f"{said} was given, which cannot be used together ({error}).") from error
 
 
+def _text_of(path: Path) -> str:
+    """Return what a file holds; a device, which has no end, is none."""
+    if path.exists() and not path.is_file():
+        raise FileNotFoundError
+    return path.read_text(encoding="utf-8")
+
+
 def read_card(path: str | Path) -> ModelCard:
     """Read ``card.toml``, or the one in a folder.
 
@@ -329,7 +348,8 @@ def read_card(path: str | Path) -> ModelCard:
     path = Path(path)
     path = path / CARD if path.is_dir() else path
     try:
-        table = toml_table(path.read_text(encoding="utf-8"))
+        table = toml_table(_text_of(path))
+        edited = _is_edited(table, path.parent)
         if is_ours(table.get("format"), "selion", path):
             table["format"] = "selion"
     except (FileNotFoundError, NotADirectoryError):
@@ -341,12 +361,29 @@ def read_card(path: str | Path) -> ModelCard:
             f"{path} cannot be read as a model card ({error}): give a model's name, or a folder "
             f"that holds {CARD}."
         ) from error
-    return ModelCard.from_dict(table, str(path), path.parent)
+    return replace(ModelCard.from_dict(table, str(path), path.parent), edited=edited)
+
+
+def _is_edited(table: dict[str, Any], folder: Path) -> bool:
+    """Take a card's own checksum out of its table, and say whether it is that of another card."""
+    known = table.pop(DECIDES, None)
+    if known is None:  # of an older selion, or somebody means what was changed
+        return folder.parent == PACKAGED
+    return bool(known != _decides(table))
+
+
+def _decides(table: Mapping[str, Any]) -> str:
+    """Return the sha256 of what decides the answers, as TOML has it."""
+    held = {key: table[key] for key in DECIDING if key in table}
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
 def write_card(card: ModelCard, path: str | Path) -> None:
-    """Write a card as TOML; the same card always gives the same bytes."""
-    Path(path).write_text(to_toml(card.to_dict()), encoding="utf-8", newline="\n")
+    """Write a card as TOML, with its own checksum; the same card always gives the same bytes."""
+    table = card.to_dict()
+    decides = _decides(tomllib.loads(to_toml(table)))
+    table = {"name": table.pop("name"), DECIDES: decides} | table
+    Path(path).write_text(to_toml(table), encoding="utf-8", newline="\n")
 
 
 def write_start(points: Sequence[StartingPoint], path: Path) -> None:
@@ -413,8 +450,10 @@ def check_files(card: ModelCard) -> Path:
 def check_listed(card: ModelCard, folder: Path) -> Path:
     """Compare the files that a card names with its checksums, and return their folder.
 
-    Raises as :func:`check_files`.
+    Raises as :func:`check_files`, and if the card itself was changed since it was written.
     """
+    if card.edited:
+        raise ChecksumMismatch(_edited(card))
     for name, wanted in card.files.items():
         path = folder / name
         if Path(name).name != name or not path.is_file():
@@ -429,6 +468,17 @@ def check_listed(card: ModelCard, folder: Path) -> Path:
                 "was changed or damaged; fetch or export it again."
             )
     return folder
+
+
+def _edited(card: ModelCard) -> str:
+    place = f"{card.folder}/{CARD}" if card.folder else CARD
+    said = (
+        f"{place} was changed since it was written, in what decides the answers of {card.name} "
+        f"({', '.join(DECIDING)})"
+    )
+    if card.folder is not None and card.folder.parent == PACKAGED:
+        return f"{said}: install selion again; a model of your own is a copy of that folder."
+    return f"{said}: put it back, or, if you mean it, remove its line '{DECIDES} = ...'."
 
 
 def _span(percentiles: tuple[float, float]) -> str:

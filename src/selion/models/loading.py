@@ -20,6 +20,7 @@ from selion.models.convert import import_lightning
 from selion.models.delineate.convert import by_hand, import_graph, refuse_pickle
 from selion.models.fingerprint import Verification, compare_answers, known_answers
 from selion.models.language import network as language
+from selion.models.language.speaking import speaking_card
 from selion.models.mask2former.inference import panoptic_options
 from selion.models.objects import fetch_checkpoint, load_on_torch, tell_bytes
 from selion.models.registry import cache_folder, find_card
@@ -85,7 +86,12 @@ def engines_lacking() -> dict[str, tuple[str, str]]:
 
 
 def load_model(
-    name: str | Path, engine: str = "auto", *, fast: bool = False, threads: int | None = None
+    name: str | Path,
+    engine: str = "auto",
+    *,
+    fast: bool = False,
+    threads: int | None = None,
+    speaking: Mapping[str, Any] | None = None,
 ) -> LoadedModel[Any]:
     """Load a model; its files are compared with the card's checksums first.
 
@@ -101,6 +107,9 @@ def load_model(
         result says why.
     threads : int, optional
         Windows that run at once on a processor; default all cores.
+    speaking : mapping, optional
+        Of a language model: keys of its card's ``[architecture.speaking]`` and what they are in
+        this run (``samples``, ``grammar``, ``scores``, ``precision``).
 
     Returns
     -------
@@ -117,11 +126,12 @@ def load_model(
     MissingExtra
         If the engine is not installed.
     BadInput
-        If selion lists the model but cannot load it, or ``threads`` is not positive.
+        If selion lists the model but cannot load it, ``threads`` is not positive, or ``speaking``
+        is given for a model that does not speak.
     """
     if threads is not None and threads < 1:
         raise BadInput(f"{threads} threads were asked for; wanted is 1 or more.")
-    card = find_card(name)
+    card = speaking_card(find_card(name), speaking or {})
     model: LoadedModel[Any] = _format_of(card).load(card, engine, fast=fast, threads=threads)
     known = {"name": card.name, "files": dict(card.files)}
     used_model(dict(model.identity) | known, card.folder)
@@ -151,6 +161,16 @@ def _load_language(
     card: ModelCard, engine: str, *, fast: bool, threads: int | None
 ) -> LoadedModel[np.ndarray]:
     return language.load(card, None, engine, fast=fast, threads=threads)
+
+
+def _load_served(
+    card: ModelCard, engine: str, *, fast: bool, threads: int | None
+) -> LoadedModel[np.ndarray]:
+    from selion.models.language.served import load_served
+
+    if engine != "auto" or fast or threads:
+        raise BadInput(f"{card.name} runs on its server: leave --engine, --fast and --threads out.")
+    return load_served(card)
 
 
 def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
@@ -355,6 +375,7 @@ FORMATS: Mapping[str, WeightFormat] = {
     "selion": LIGHTNING,
     "lightning": LIGHTNING,
     "transformers": WeightFormat(_load_language),
+    "openai": WeightFormat(_load_served),
     "sam": WeightFormat(
         partial(load_on_torch, "selion.models.sam.segmenter", "load_sam"), _fetch_as_it_is
     ),

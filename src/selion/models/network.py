@@ -111,9 +111,11 @@ def _from_checkpoint(
     architecture: Mapping[str, Any], bands: int, classes: int, checkpoint: str
 ) -> torch.nn.Module:
     if checkpoint in PRETRAINED:
+        fetched = "a fetched model such as sam-vit-base, or "
         raise BadInput(
-            f"The family {architecture['family']!r} has no {checkpoint} weights: name a fetched "
-            "model such as sam-vit-base, or the folder of a checkpoint."
+            f"The family {architecture['family']!r} has no {checkpoint} weights: name "
+            f"{fetched if str(architecture['family']).startswith('sam') else ''}"
+            "the folder of a checkpoint."
         )
     return build(architecture, bands, classes, checkpoint)
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import selion.store
 from selion.errors import SelionError, UnknownName, counted
-from selion.models.card import CARD, ModelCard, read_card
+from selion.models.card import CARD, PACKAGED, ModelCard, read_card
 from selion.models.sam.convert import checkpoint_card, is_checkpoint
 from selion.store.download import former_cache_folder
 from selion.store.former import note
 
-_PACKAGED = Path(__file__).parents[1] / "weights"
+_PACKAGED = PACKAGED
 _REGISTRY = Path(__file__).with_name("registry.toml")
 
 
@@ -100,6 +100,8 @@ def list_models() -> list[ModelCard]:
 def find_card(name: str | Path) -> ModelCard:
     """Find a card by a model's name, long or short, by its folder, or by the path of its card.
 
+    A model that a server runs is named ``openai:http://HOST/v1#NAME``.
+
     Raises
     ------
     UnknownName
@@ -107,6 +109,10 @@ def find_card(name: str | Path) -> ModelCard:
     UnreadableFile
         If a path was meant, and there is no card.
     """
+    if isinstance(name, str) and name.startswith("openai:"):
+        from selion.models.language.served import served_card
+
+        return served_card(name)
     path = Path(name).expanduser()
     if is_checkpoint(path) and str(name) not in {card.name for card in list_models()}:
         return checkpoint_card(path)

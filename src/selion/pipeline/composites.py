@@ -18,8 +18,11 @@ import selion
 from selion import imagery, store
 from selion.errors import FetchFailed, NoScenes, OutputExists
 from selion.pipeline.areas import Survey, make_folder, work_folder
-from selion.progress import OnNote, OnStep, silent
+from selion.pipeline.tile_mosaic import TileMosaic, stem_of
+from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.runners import Runner, Serial
+from selion.store.address import open_bytes
+from selion.store.witness import UsedScene, used_scene
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -52,6 +55,8 @@ class TileWork:
     """Where it goes: a folder that all workers see, or a prefix on an object store."""
     readers: int | None = None
     """Threads that read files; None: as many as there are cores."""
+    shared: TileMosaic | None = None
+    """The mosaic that ``folder`` is of; None: the folder is this run's alone."""
 
     def name(self, plan: TilePlan) -> str:
         """Return the name of its file."""
@@ -67,14 +72,18 @@ class TileWork:
 
     def made(self, plan: TilePlan) -> bool:
         """Say whether it is there."""
+        if self.shared is not None:
+            return self.shared.has(plan)
         if isinstance(self.folder, Path):
             return (self.folder / self.name(plan)).is_file()
         return store.ObjectFolder(self.folder).has(self.name(plan))
 
-    def __call__(self, plan: TilePlan, on_step: OnStep = silent) -> str:
+    def __call__(self, plan: TilePlan, on_step: OnStep = silent, on_note: OnNote = unsaid) -> str:
         """Make it, if it is not there; return why there is none, if so."""
         try:
-            if isinstance(self.folder, Path):
+            if self.shared is not None:
+                self._share(self.shared, plan, on_step, on_note)
+            elif isinstance(self.folder, Path):
                 self._compose(plan, self.folder / self.name(plan), on_step)
             else:
                 # somebody else was quicker: it is the same
@@ -88,6 +97,12 @@ class TileWork:
         except NoScenes as error:
             return str(error)
         return ""
+
+    def _share(self, mosaic: TileMosaic, plan: TilePlan, on_step: OnStep, on_note: OnNote) -> None:
+        """Make it while no other run does; what another has made meanwhile is taken."""
+        with mosaic.turn(stem_of(plan), on_note):
+            if not mosaic.has(plan):
+                mosaic.make(plan, lambda path: self._compose(plan, path, on_step))
 
     def _compose(self, plan: TilePlan, path: Path, on_step: OnStep) -> None:
         provider = imagery.find_provider(self.provider)
@@ -109,6 +124,7 @@ def compose_tiles(
     folder: Path | str,
     *,
     runner: Runner | None = None,
+    mosaic: TileMosaic | None = None,
     on_step: OnStep = silent,
     on_note: OnNote | None = None,
 ) -> Composites:
@@ -120,10 +136,13 @@ def compose_tiles(
     ----------
     survey : Survey
     folder : Path or str
-        For files ``TILE_SEASON.tif``; it must belong to this survey alone.  The address of a place
-        on an object store, for workers that share no disk.
+        For files ``TILE_SEASON.tif``; without ``mosaic`` it must belong to this survey alone.  The
+        address of a place on an object store, for workers that share no disk.
     runner : Runner, optional
         Who makes them; None: this process.
+    mosaic : TileMosaic, optional
+        The mosaic that ``folder`` is of, which other runs use at once: a tile that one of them is
+        making is waited for.
     on_step, on_note : callable, optional
 
     Returns
@@ -147,9 +166,14 @@ def compose_tiles(
         survey.options.masked,
         folder,
         None if here else runner.threads,
+        mosaic,
     )
     wanted = [plan for plan in survey.plans if plan.scenes]
+    for scene in (scene for plan in wanted for scene in plan.scenes):
+        used_scene(scene.id, UsedScene(scene.hrefs, scene.facts()))
     pending = [plan for plan in wanted if not work.made(plan)]
+    if mosaic is not None:  # what others are making comes last: it may be there by then
+        pending.sort(key=mosaic.busy)
     failed = {
         name_of(plan): f"{name_of(plan)} has no scene that shows the area."
         for plan in survey.plans
@@ -158,7 +182,8 @@ def compose_tiles(
     lost: list[BaseException] = []
 
     def one(plan: TilePlan) -> str:
-        return work(plan, _within(on_step, wanted.index(plan), len(wanted), name_of(plan)))
+        step = _within(on_step, wanted.index(plan), len(wanted), name_of(plan))
+        return work(plan, step, on_note or unsaid)
 
     for number, done in enumerate(
         Serial()(one, pending) if here else runner(work, pending), len(wanted) - len(pending) + 1
@@ -256,8 +281,18 @@ def join_composites(
     tiles: Path | str = (
         near / "tiles" if far is None else f"{far.rstrip('/')}/area-{survey.key}/tiles"
     )
+    kept = kept_mosaic(survey)
     make_folder(near / "tiles")
-    composites = compose_tiles(survey, tiles, runner=runner, on_step=on_step, on_note=on_note)
+    composites = compose_tiles(
+        survey,
+        tiles if kept is None else kept.folder,
+        runner=runner,
+        mosaic=kept,
+        on_step=on_step,
+        on_note=on_note,
+    )
+    if kept is not None:
+        kept.publish(plan for plan in survey.plans if plan.scenes)
     _check_seasons(survey, set(composites.seasons), composites.failed)
     mosaic = mosaic_of(survey, composites.paths)
     name = f"mosaic-{mosaic.key[:16]}{'.zarr' if far is None else '.tif'}"
@@ -281,6 +316,13 @@ def join_composites(
         if far is None or out is not None
         else store.ObjectFolder(far.rstrip("/")).upload(made, name, force=True)
     )
+
+
+def kept_mosaic(survey: Survey) -> TileMosaic | None:
+    """Return the mosaic that a survey's tiles are kept in; None: they are this run's alone."""
+    if survey.options.mosaic is None:
+        return None
+    return TileMosaic.of(survey.year, survey.options)
 
 
 def _check_seasons(survey: Survey, there: Collection[str], why: Iterable[str]) -> None:
@@ -329,7 +371,7 @@ class WrittenComposites:
     grid: GeoBox
     count: int
     """Composites of tiles and seasons in it."""
-    tiles: tuple[Path, ...]
+    tiles: tuple[Path | str, ...]
     """Those that were kept."""
     indices: tuple[Path, ...]
 
@@ -398,7 +440,12 @@ def write_composite(
             on_note=on_note,
         )
     )
-    made = sorted((folder / f"area-{survey.key}" / "tiles").glob("*.tif"))
+    mosaic = kept_mosaic(survey)
+    made: list[Path | str] = (
+        sorted((folder / f"area-{survey.key}" / "tiles").glob("*.tif"))
+        if mosaic is None
+        else [mosaic.place(plan) for plan in survey.plans if plan.scenes]
+    )
     kept, indices = ((), ()) if tiles is None else _keep_tiles(survey, made, tiles, force=force)
     if work is None:
         shutil.rmtree(folder)
@@ -423,14 +470,18 @@ def _kept_names(survey: Survey) -> list[str]:
 
 
 def _keep_tiles(
-    survey: Survey, made: Sequence[Path], folder: Path, *, force: bool
+    survey: Survey, made: Sequence[Path | str], folder: Path, *, force: bool
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Copy composites to a folder of the user's and index them."""
     make_folder(folder)
     kept = []
-    for path in made:
-        with store.atomic_write(folder / path.name, force) as temporary:
-            shutil.copyfile(path, temporary)
+    for path in map(store.locate, made):
+        with (
+            store.atomic_write(folder / path.name, force) as temporary,
+            open_bytes(path) as source,
+            temporary.open("wb") as target,
+        ):
+            shutil.copyfileobj(source, target)
         kept.append(folder / path.name)
     indices = imagery.write_index(
         kept, folder / f"index{INDEX}", mosaic_of(survey, kept).grid, force=force

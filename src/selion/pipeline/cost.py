@@ -19,6 +19,7 @@ from selion.grid import Roi, overlap, roi_shape, tiles, whole
 from selion.models.refine.segmenter import load_refined
 from selion.pipeline import areas, maps
 from selion.pipeline.choosing import ChosenModel, chosen_model, composite_bands
+from selion.pipeline.consistency import added_cost
 from selion.raster import Raster
 
 if TYPE_CHECKING:
@@ -153,9 +154,13 @@ def _predicting(
         options.engine,
         fast=options.fast,
         threads=options.threads,
+        speaking=options.speaking,
     )
     plan = prediction.plan(source, segmenter, options.predict, "estimate")
-    return choice, prediction.estimate(source, segmenter, plan).seconds
+    seconds = prediction.estimate(source, segmenter, plan).seconds
+    if options.consistency is not None:
+        seconds += added_cost(source, segmenter, plan).seconds
+    return choice, seconds
 
 
 def blocks_under(plan: imagery.TilePlan, coarser: float = 1.0) -> float:

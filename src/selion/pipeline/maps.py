@@ -6,21 +6,23 @@ Stages keep what they have finished in a work folder beside the output.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import selion
-from selion import fields, models, prediction, store
+from selion import fields, prediction, store
 from selion.classes import ClassScheme
 from selion.cores import check_memory
 from selion.errors import BadInput
-from selion.labels import default_min_area
+from selion.labels import default_min_area, least_areas
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.choosing import chosen_model
+from selion.pipeline.consistency import score_passes, with_consistency, write_consistency
 from selion.pipeline.land_cover import LandCover, keep_cropland
+from selion.pipeline.makers import as_made, is_like_published, made_by, maker_of
 from selion.pipeline.opening import acquired, check_unchanged, found_in, open_dates, planned
 from selion.pipeline.probabilities import (
     RunReport,
@@ -65,6 +67,9 @@ class MapOptions:
     engine: str = "auto"
     fast: bool = False
     threads: int | None = None
+    speaking: Mapping[str, Any] = field(default_factory=dict)
+    """How a language model is asked, instead of as its card says, see
+    :func:`selion.models.load_model`."""
     refiner: str | None = None
     cover: str = "mask"
     """A boundary network behind the model (EPOC), or "own" for its own boundary; and where objects
@@ -77,6 +82,9 @@ class MapOptions:
     well."""
     scores: Path | None = None
     """Also write the class probabilities to this COG; :func:`selion.compare_years` wants them."""
+    consistency: Path | None = None
+    """Also write the consistency of each pixel to this COG, and that of each field to the table,
+    see :mod:`selion.pipeline.consistency`."""
     journal: str | None = None
     """A prefix on an object store (s3, gs, az) for finished blocks of probabilities, for workers
     that share no disk; None: the work folder."""
@@ -137,6 +145,7 @@ def prepare(
         options.refiner,
         options.engine,
         fast=options.fast,
+        speaking=options.speaking,
     )
     segmenter = load(threads=options.threads)
     refuse_unused(segmenter, options)
@@ -235,12 +244,9 @@ def map_image(
     """
     told, report = report is not None, report or RunReport()
     force = check_output(out, force)
-    if options.scores is not None:
-        store.check_output(options.scores, force)
     refuse_unused(job.model, options, runner=False)
     fields.format_of(out, placed=job.plan.grid.crs is not None)
-    if options.scores is not None:
-        check_scores_name(options.scores)
+    check_rasters(options, job.plan, job.model, force=force)
     if watcher is not None:
         watched = watcher.watch(job.source)
         job = replace(job, source=watched) if options.runner.name == "serial" else job
@@ -274,6 +280,27 @@ def map_image(
     return out, frame
 
 
+def check_rasters(
+    options: MapOptions,
+    plan: prediction.PredictionPlan,
+    model: LoadedModel[Any],
+    *,
+    force: bool,
+) -> None:
+    """Refuse rasters beside the table that cannot be written, or a model that has none.
+
+    Raises OutputExists, OutputFailed, BadInput.
+    """
+    given = [path for path in (options.scores, options.consistency) if path is not None]
+    for path in given:
+        store.check_output(path, force)
+        check_scores_name(path)
+    if len({path.absolute() for path in given}) < len(given):
+        raise BadInput(f"--scores and --consistency were both to be written to {given[0]}.")
+    if options.consistency is not None:
+        prediction.consistency_passes(plan, model)
+
+
 def probability_options(options: MapOptions) -> dict[str, str]:
     """Return the options that were set and act on probabilities only, with the reason of each."""
     return {
@@ -282,6 +309,7 @@ def probability_options(options: MapOptions) -> dict[str, str]:
             ("--method", options.method, "auto", "its objects are not looked for"),
             ("--vote", options.instances, fields.InstanceOptions(), "its objects are its own"),
             ("--scores (or --save_scores)", options.scores, None, "it has no probabilities"),
+            ("--consistency", options.consistency, None, "they have no classes to compare"),
         )
         if given != usual
     }
@@ -334,10 +362,14 @@ def _scores_to_table(
 ) -> GeoDataFrame:
     """Probabilities, which may be written too, then objects and outlines."""
     with open_runner(options.runner) as runner:
-        probabilities = score_blocks(
-            _work(job, folder, options, runner), runner, report, _progress(on_step)
-        )
+        work = _work(job, folder, options, runner)
+        probabilities = score_blocks(work, runner, report, _progress(on_step))
         check_unchanged(job.states, probabilities.journal)
+        consistency = None
+        if options.consistency is not None:
+            consistency = score_passes(work, folder, options.journal, runner, report, on_step)
+            check_unchanged(job.states, probabilities.journal)
+            write_consistency(consistency, options.consistency, report, force=force)
         job.model.rest()
         if options.scores is not None:
             write_scores(
@@ -348,7 +380,7 @@ def _scores_to_table(
                 force=force,
                 on_step=on_step,
             )
-        return _to_table(
+        frame = _to_table(
             probabilities,
             job.plan.classes,
             folder,
@@ -357,6 +389,7 @@ def _scores_to_table(
             runner,
             report,
         )
+        return frame if consistency is None else with_consistency(frame, consistency)
 
 
 def _objects_to_table(
@@ -381,7 +414,7 @@ def _objects_to_table(
     check_unchanged(job.states, seen)
     job.model.rest()
     on_step("objects", 1, 1, f"{len(found.table):,}")
-    _, outlines = _sized(options, job.plan.image_gsd)
+    _, outlines = _sized(options, job.plan.image_gsd, None)
     with block_map(Serial(options.threads)) as run:
         return _outlined(found, outlines, run, on_step, report)
 
@@ -423,11 +456,9 @@ def _provenance(job: MapJob) -> dict[str, object]:
     Versions, the model and its hash, and what the image says about its own making.
     """
     noted = job.source.tags.get("provenance")
-    card = job.model.card
     return {
         "selion": selion.__version__,
-        "model": {"name": card.name, "files": dict(card.files)}
-        | ({"chosen": job.chosen} if job.chosen else {}),
+        "model": made_by(job.model.card, job.chosen),
         "image": json.loads(noted) if noted else store.shown(str(job.image)),
     } | ({} if job.look is None else found_in(job.look))
 
@@ -450,9 +481,10 @@ def fields_from_scores(
     store.check_output(out, force)
     fields.format_of(out, placed=source.grid.crs is not None)
     report = report or RunReport()
-    card = _maker(source, report) if options.method in ("auto", "cut") else None
-    if prediction.is_published(source) or _is_like_published(source):
+    card = maker_of(source, report) if options.method in ("auto", "cut") else None
+    if prediction.is_published(source) or is_like_published(source):
         options = published_options(options)
+    options = replace(options, instances=as_made(source, classes, options.instances))
     with work_folder(out) as folder:
         return out, map_scores(
             prediction.ScoreSource(source),
@@ -464,18 +496,6 @@ def fields_from_scores(
             on_step=on_step,
             report=report,
         )
-
-
-def _is_like_published(source: Source) -> bool:
-    """Say whether a score raster holds published probabilities, written as ours.
-
-    Or those of a network that is shown upsampled windows.
-    """
-    try:
-        said = json.loads(source.tags.get("provenance", "{}"))
-        return said.get("product") == "probabilities" or int(said.get("upsampling", 1)) > 1
-    except (ValueError, TypeError, AttributeError):
-        return False  # somebody else's tag of that name
 
 
 def published_options(options: MapOptions) -> MapOptions:
@@ -545,31 +565,8 @@ def _with_method(options: MapOptions, classes: ClassScheme, card: Card | None) -
     return replace(options, method=method, instances=instances)
 
 
-def _maker(source: Source, report: RunReport) -> Card | None:
-    """Return the card of the model that made a score raster, if it is on this machine.
-
-    Where it is not, and had a learnt score, objects come out otherwise than from the model itself,
-    and that is said.
-    """
-    try:
-        said = json.loads(source.tags.get("model", "{}"))
-        name, files = str(said.get("name", "")), dict(said.get("files", {}))
-    except (ValueError, TypeError, AttributeError):
-        return None  # somebody else's tag of that name
-    # by name only: a tag is no reason to open a path
-    card = {one.name: one for one in models.list_models()}.get(name)
-    if card is not None and dict(card.files) == files:
-        return card
-    if name and fields.CUT in files:
-        report.on_note(
-            f"These probabilities were made by {name}, whose learnt score of fields is not on this "
-            "machine: fields are parted by the watershed instead."
-        )
-    return None
-
-
 def _sized(
-    options: MapOptions, gsd: float | None
+    options: MapOptions, gsd: float | None, classes: ClassScheme | None
 ) -> tuple[fields.InstanceOptions, fields.FieldOptions]:
     """Return how objects are found and outlines drawn, the smallest field filled in.
 
@@ -579,12 +576,15 @@ def _sized(
     if options.min_area is not None:
         instances = replace(instances, min_area=options.min_area)
         outlines = replace(outlines, min_area=options.min_area)
-    if instances.min_area is None:
-        voted = options.method == "vote"
+    voted = options.method == "vote"
+    least = instances.min_area
+    if least is None and classes and classes.least_area and classes.things and not voted:
+        least = min(least_areas(classes, None, gsd).values())  # objects are sifted class by class
+    elif least is None:
         least = instances.vote.min_area_m2 if voted else default_min_area(gsd)
         instances = replace(instances, min_area=least)
     if outlines.min_area is None:
-        outlines = replace(outlines, min_area=instances.min_area)
+        outlines = replace(outlines, min_area=least)
     return instances, outlines
 
 
@@ -598,7 +598,7 @@ def _to_table(
     report: RunReport,
 ) -> GeoDataFrame:
     """Objects, outlines, measures.  A photograph has them too, in pixels."""
-    instances, outlines = _sized(options, image_gsd(probabilities))
+    instances, outlines = _sized(options, image_gsd(probabilities), classes)
     with block_map(runner) as run:
         on_step("objects", 0, 1, "")
         with report.stages.during("instances"):

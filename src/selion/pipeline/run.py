@@ -94,8 +94,8 @@ def map_fields(
     if year is None:
         if area_options is not None:
             raise BadInput(
-                f"Options of an area were given, but no year for {image}: give year=2024, or an "
-                "image without them."
+                f"Options of an area were given, but no year for {_called(image)}: give "
+                "year=2024, or an image without them."
             )
         job = maps.prepare(_image(image), model, options)
         for said in job.warnings:
@@ -140,8 +140,16 @@ def _image(
     if isinstance(image, ImageArray):
         return store.as_raster(image)
     raise BadInput(
-        f"{image} is an area, not an image: give the year to map, for example year=2024."
+        f"{_called(image)} is an area, not an image: give the year to map, for example year=2024."
     )
+
+
+def _called(area: object) -> str:
+    """Say what was given: a table by its number of polygons, never all of it."""
+    if hasattr(area, "geometry") and hasattr(area, "__len__"):
+        return f"a table of {len(area):,} polygons"
+    text = str(area)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 @contextmanager
@@ -254,11 +262,13 @@ def map_area(
         they lie in.
     """
     options = options or MapOptions()
-    if options.scores is not None:
-        store.check_output(options.scores, force)
+    for raster in (options.scores, options.consistency):
+        if raster is not None:
+            store.check_output(raster, force)
     fields.format_of(out)
     if model is not None and probability_options(options):  # before scenes are read for nothing
-        refuse_unused(load_model(model, options.engine), options, runner=False)
+        loaded = load_model(model, options.engine, speaking=options.speaking)
+        refuse_unused(loaded, options, runner=False)
     told, report = report is not None, report or RunReport()
     force = check_output(out, force)
     with work_folder(out, options.work, report) as folder:

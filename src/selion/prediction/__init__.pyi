@@ -3,6 +3,10 @@ from .bands import has_number as has_number
 from .block import WindowCache as WindowCache
 from .block import predict_block as predict_block
 from .compare import changed_pixels as changed_pixels
+from .consistency import CONSISTENCY as CONSISTENCY
+from .consistency import ConsistencySource as ConsistencySource
+from .consistency import agreement as agreement
+from .consistency import consistency_passes as consistency_passes
 from .duration import Estimate as Estimate
 from .duration import estimate as estimate
 from .journal import BlockJournal as BlockJournal
@@ -27,6 +31,7 @@ from .resample import Resampled as Resampled
 from .run import predict as predict
 from .run import run_plan as run_plan
 from .scores import NODATA as NODATA
+from .scores import STEPS as STEPS
 from .scores import dequantise as dequantise
 from .scores import is_published as is_published
 from .scores import prediction_tags as prediction_tags

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from selion.errors import BandMismatch
 from selion.prediction.band_names import DATES, BandName, read_names, with_dates
@@ -192,7 +192,24 @@ def _by_meaning(
         indexes.append(place)
     if not named and len(dates) > 1 and not any_order:
         raise BandMismatch(_which_is_which(given, wanted, tuple(indexes)))
-    return tuple(indexes), note
+    return tuple(indexes), " ".join(filter(None, [note, _twice(given, said, indexes)]))
+
+
+def _twice(given: tuple[str, ...], said: tuple[BandName, ...], indexes: Sequence[int]) -> str:
+    """Say that more bands than the chosen ones mean what these mean."""
+    meant = [(said[k].date, said[k].colour) for k in indexes]
+    more = [
+        k
+        for k, name in enumerate(said)
+        if k not in indexes and name.is_known and (name.date, name.colour) in meant
+    ]
+    if not more:
+        return ""
+    numbers = ",".join(str(k + 1) for k in more)
+    return (
+        f"{len(more)} bands more ({_listed(tuple(given[k] for k in more))}; numbers {numbers}) are "
+        "called as those that are used: the first of each is taken, --bands names others."
+    )
 
 
 def _dates(names: Iterable[BandName]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -47,6 +47,15 @@ class Estimate:
     time."""
     share_seen: float
     """Share of the probed windows that hold more than nodata; the others cost reading only."""
+
+    def with_more(self, other: Estimate) -> Estimate:
+        """Return the cost of this run and, after it, another over the same blocks."""
+        return replace(
+            self,
+            windows=self.windows + other.windows,
+            gigabytes_read=self.gigabytes_read + other.gigabytes_read,
+            seconds=self.seconds + other.seconds,
+        )
 
 
 def estimate(

@@ -5,25 +5,36 @@ One chip may hold nothing that tells what its numbers are; together they tell wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from selion.errors import SelionError
 from selion.prediction.bands import has_bands
+from selion.prediction.chips_apart import ChipNumbers, chip_numbers, told_apart
 from selion.prediction.look import EDGE, Look, Understood, look_at, understood
 from selion.prediction.number_kinds import wanted_numbers
-from selion.raster import Raster, Source
+from selion.raster import STATED, Raster, Source
 from selion.segmenter import InputSpec
 
+T = TypeVar("T")
 MOST = 48
-"""Chips that are looked at, spread over all."""
+"""Chips that are looked at together, spread over all."""
+EACH = 4000
+"""Chips that are looked at each by itself, spread over all."""
+OWN, STEP = 256, 2
+"""Pixels of a chip's middle that are looked at by itself, and of which each so manieth."""
 SMALL = 2.5
 """Fractions up to this are reflectances, or colours from 0 to 1; such chips are another kind."""
-Kind = tuple[tuple[str, ...], str, bool]
-"""Names of bands, number type, and whether fractions are small."""
+Kind = tuple[tuple[str, ...], str, bool, str]
+"""Names of bands, number type, whether fractions are small, and which bands' numbers are stated."""
+Chip = tuple[str, Callable[[], Source]]
+"""Name of a chip, and what opens it."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +47,29 @@ class Conversion:
     """Sentences on what is done."""
     doubts: tuple[str, ...] = ()
     """Sentences on what may be wrong with the numbers."""
+    own: tuple[tuple[str, Understood | None], ...] = ()
+    """Names of chips that hold other numbers than the rest, and what is done to each; None:
+    nothing."""
+
+    def of(self, name: str) -> Conversion:
+        """Return what is done to one chip."""
+        if name not in dict(self.own):
+            return replace(self, own=())
+        made = dict(self.own)[name]
+        return Conversion() if made is None else replace(self, own=(("", made),))
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether any chip is converted."""
+        return bool(self.kinds or self.own)
 
     def __call__(self, source: Source) -> Source:
-        """Return a chip as it is converted, or itself where nothing has to be done."""
+        """Return a chip as it is converted, or itself where nothing has to be done.
+
+        One that holds other numbers than the rest is converted by its own :meth:`of`.
+        """
+        if len(self.own) == 1 and self.own[0][0] == "" and self.own[0][1] is not None:
+            return replace(self.own[0][1], source=source)
         if not self.kinds:
             return source
         same = next((how for kind, how in self.kinds if kind == _kind(source)), None)
@@ -64,14 +95,12 @@ def look_together(sources: Sequence[Source]) -> Look | None:
 
 def _joined(sources: Sequence[Source]) -> Raster | None:
     """Return the middles of some images as one image; None as for :func:`look_together`."""
-    step = max(1, len(sources) // MOST)
-    chosen = [sources[k] for k in range(0, len(sources), step)][:MOST]
-    first = next(iter(chosen), None)
+    first = next(iter(_spread(sources, MOST)), None)
     if first is None or first.grid.crs is None:
         return None
     parts = [
         part
-        for one in chosen
+        for one in _spread(sources, MOST)
         if (one.bands, one.dtype) == (first.bands, first.dtype)
         if (part := _middle(one)) is not None
     ]
@@ -84,22 +113,39 @@ def _joined(sources: Sequence[Source]) -> Raster | None:
     return Raster(values, grid, first.bands, valid, tags)
 
 
-def _middle(source: Source) -> tuple[np.ndarray, np.ndarray] | None:
+def _spread(items: Sequence[T], most: int) -> Sequence[T]:
+    """Return at most ``most`` of some items, spread over all."""
+    count = min(most, len(items))
+    return [items[k * len(items) // count] for k in range(count)]
+
+
+def _middle(source: Source, edge: int = EDGE) -> tuple[np.ndarray, np.ndarray] | None:
     """Return (band, y, x) and (y, x) bool of a square in the middle; what it lacks is not valid."""
     spans = []
     for size in source.grid.shape:
-        start = max(0, (size - EDGE) // 2)
-        spans.append(slice(start, min(start + EDGE, size)))
+        start = max(0, (size - edge) // 2)
+        spans.append(slice(start, min(start + edge, size)))
     try:
         part = source.read((spans[0], spans[1]))
     except SelionError:
         return None
     height, width = part.grid.shape
-    values = np.zeros((len(source.bands), EDGE, EDGE), part.values.dtype)
-    valid = np.zeros((EDGE, EDGE), bool)
+    values = np.zeros((len(source.bands), edge, edge), part.values.dtype)
+    valid = np.zeros((edge, edge), bool)
     values[:, :height, :width] = part.values
     valid[:height, :width] = True if part.valid is None else part.valid
     return values, valid
+
+
+def _numbers_of(name: str, source: Source, look: Look) -> ChipNumbers | None:
+    """Look at one chip by itself, its bands being those that all of them showed."""
+    found = _middle(source, OWN)
+    if found is None:
+        return None
+    values, valid = found[0][:, ::STEP, ::STEP], found[1][::STEP, ::STEP]
+    grid = GeoBox(values.shape[1:], source.grid.transform, source.grid.crs)
+    tags = {key: str(value) for key, value in source.tags.items()}
+    return chip_numbers(name, Raster(values, grid, look.bands, valid, tags))
 
 
 def _kind(source: Source) -> Kind:
@@ -110,41 +156,62 @@ def _kind(source: Source) -> Kind:
         seen = np.empty(0) if found is None else found[0][:, found[1]]
         seen = seen[np.isfinite(seen)]
         small = seen.size > 0 and float(np.percentile(seen, 99)) <= SMALL
-    return source.bands, source.dtype.name, small
+    return source.bands, source.dtype.name, small, str(source.tags.get(STATED, ""))
 
 
-def conversion_of(sources: Sequence[Source], inputs: InputSpec) -> Conversion:
+def conversion_of(chips: Sequence[Chip], inputs: InputSpec) -> Conversion:
     """Return how chips are brought to a model's numbers and names, as a map's image is.
 
     Parameters
     ----------
-    sources : sequence of Source
-        Chips, or some of them.  Those of one kind are converted in one way.
+    chips : sequence of (str, callable)
+        Names, and what opens them.  Those of one kind are converted in one way, but for single ones
+        whose dense vegetation shows another offset: each of those by itself, which is said.
     inputs : InputSpec
         Of the model.
     """
-    kinds: dict[Kind, list[Source]] = {}
-    for one in sources:
-        kinds.setdefault(_kind(one), []).append(one)
-    found: list[tuple[Kind, Understood]] = []
-    said: dict[str, None] = {}
-    doubts: dict[str, None] = {}
-    for kind, chips in kinds.items():
-        joined = _joined(chips)
-        if joined is None:
-            continue
-        look = look_at(joined)
-        if has_bands(look.given, inputs) or not has_bands(look.bands, inputs):
-            look = replace(look, bands=look.given, said=(), warnings=())
-        made, told = understood(joined, look, inputs, water=True)
-        doubts |= dict.fromkeys(told.warnings)
-        if isinstance(made, Understood):
-            found.append((kind, made))
-            said |= dict.fromkeys(told.said)
-    return Conversion(tuple(found), tuple(said), tuple(doubts))
+    kinds: dict[Kind, list[Chip]] = {}
+    looked = _spread(chips, EACH if wanted_numbers(inputs) == "digital" else MOST)
+    for name, opened in looked:
+        kinds.setdefault(_kind(opened()), []).append((name, opened))
+    whole = Conversion()
+    for kind, some in kinds.items():
+        whole = _with_kind(whole, kind, some, inputs)
+    if len(looked) < len(chips) and wanted_numbers(inputs) == "digital":
+        told = f"Numbers of {len(looked):,} of the {len(chips):,} chips were looked at."
+        whole = replace(whole, doubts=(*whole.doubts, told))
+    said, doubts = (tuple(dict.fromkeys(texts)) for texts in (whole.said, whole.doubts))
+    return replace(whole, said=said, doubts=doubts)
 
 
-def alike(sources: Sequence[Source], inputs: InputSpec) -> tuple[list[Source], tuple[str, ...]]:
+def _with_kind(whole: Conversion, kind: Kind, chips: list[Chip], inputs: InputSpec) -> Conversion:
+    """Return a conversion with what is done to chips of one kind as well."""
+    joined = _joined([opened() for _, opened in _spread(chips, MOST)])
+    if joined is None:
+        return whole
+    look = look_at(joined)
+    if has_bands(look.given, inputs) or not has_bands(look.bands, inputs):
+        look = replace(look, bands=look.given, said=(), warnings=())
+    told_of: tuple[str, ...] = ()
+    own: dict[str, Look] = {}
+    if wanted_numbers(inputs) == "digital" and len(chips) > 1:
+        each = [_numbers_of(name, opened(), look) for name, opened in chips]
+        look, own, told_of = told_apart(look, [one for one in each if one is not None])
+    made, told = understood(joined, look, inputs, water=True)
+    doubts = (*whole.doubts, *told.warnings, *told_of)
+    apart = []
+    for name, alone in own.items():
+        changed, _ = understood(joined, alone, inputs, water=True)
+        apart.append((name, changed if isinstance(changed, Understood) else None))
+    whole = replace(whole, doubts=doubts, own=(*whole.own, *apart))
+    if not isinstance(made, Understood):
+        return whole
+    return replace(whole, kinds=(*whole.kinds, (kind, made)), said=(*whole.said, *told.said))
+
+
+def alike(
+    sources: Sequence[Source], inputs: InputSpec, names: Sequence[str] = ()
+) -> tuple[list[Source], tuple[str, ...]]:
     """Return images as a model wants them, all of a kind converted in one way, and what was done.
 
     Parameters
@@ -153,6 +220,8 @@ def alike(sources: Sequence[Source], inputs: InputSpec) -> tuple[list[Source], t
         Chips.
     inputs : InputSpec
         Of the model; one of neither digital numbers nor bytes has nothing converted.
+    names : sequence of str
+        Of the chips, for sentences; their numbers from 1 by default.
 
     Returns
     -------
@@ -161,5 +230,22 @@ def alike(sources: Sequence[Source], inputs: InputSpec) -> tuple[list[Source], t
     tuple of str
         Sentences.
     """
-    how = conversion_of(sources, inputs) if wanted_numbers(inputs) else Conversion()
-    return [how(one) for one in sources], (*how.said, *how.doubts) if how.kinds else ()
+    called = distinct(names) or [f"{k}" for k in range(1, len(sources) + 1)]
+    chips = [(name, partial(_same, one)) for name, one in zip(called, sources, strict=True)]
+    how = conversion_of(chips, inputs) if wanted_numbers(inputs) else Conversion()
+    told = (*how.said, *how.doubts) if how.is_needed else ()
+    return [how.of(name)(one) for name, one in zip(called, sources, strict=True)], told
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return names of which each stands once: the second ``a`` is called ``a (2)``."""
+    counts: Counter[str] = Counter()
+    found = []
+    for name in names:
+        counts[name] += 1
+        found.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return found
+
+
+def _same(source: Source) -> Source:
+    return source

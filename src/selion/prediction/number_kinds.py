@@ -46,6 +46,8 @@ class NumberKind:
     """What was seen; empty where the numbers are digital as they are."""
     doubt: str = ""
     """A warning that goes with the conversion."""
+    sure: bool = False
+    """Whether dense vegetation shows it."""
 
 
 def kind_of(
@@ -74,6 +76,21 @@ def kind_of(
     NumberKind
         Percentiles decide, never the largest number: one stray pixel is not what an image is.
     """
+    kind = _plausible(values, red, nir, is_byte=is_byte, stated=stated)
+    if kind.name in ("bytes", "stretched", "unknown") or kind.doubt:
+        return kind
+    return replace(kind, sure=_dark(red, nir, DENSE / kind.gain) is not None)
+
+
+def _plausible(
+    values: np.ndarray,
+    red: np.ndarray | None,
+    nir: np.ndarray | None,
+    *,
+    is_byte: bool,
+    stated: bool,
+) -> NumberKind:
+    """Recognise a kind, and doubt one that land does not have."""
     if values.size == 0:
         return NumberKind("unknown")
     kind = (

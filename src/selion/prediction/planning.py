@@ -46,6 +46,8 @@ from selion.store.former import former_decision
 SAME = 0.03
 """Pixel sizes that differ by less than this share are taken as the same: nothing is resampled for
 UTM's scale factor."""
+Pose = tuple[int, bool]
+"""Quarter turns, and whether left and right are exchanged after them."""
 OBLONG = 1.2
 """Pixels that are this much longer than wide on the ground (degrees far from the equator) are made
 square for a model that knows metres."""
@@ -128,6 +130,8 @@ class PredictionPlan:
     dates: Dates | None = None
     """The dates of the image, for a model that takes any number of them: ``bands`` are then all
     bands of its :class:`selion.prediction.date_stack.DateStack`."""
+    pose: Pose = (0, False)
+    """How each window is turned before the model sees it; without ``flips``."""
 
     @cached_property
     def key(self) -> str:

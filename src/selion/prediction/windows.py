@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def mirror(size: int, length: int) -> np.ndarray:
 
 
 def segment(model: Segmenter, windows: Sequence[Window], plan: PredictionPlan) -> np.ndarray:
-    """Ask the model, once or in eight orientations.
+    """Ask the model, once in the pose of the plan, or in eight orientations.
 
     Returns
     -------
@@ -192,15 +193,15 @@ def segment(model: Segmenter, windows: Sequence[Window], plan: PredictionPlan) -
         If it answers numbers that are not finite.
     """
     views = [window.view for window in windows]
-    if not plan.flips:
+    if not plan.flips and plan.pose == (0, False):
         return _checked(model(views), len(views), plan, windows)
+    poses = list(product(range(4), (False, True))) if plan.flips else [plan.pose]
     total: np.ndarray | None = None
-    for turns in range(4):
-        for flip in (False, True):
-            turned = [View(_turn(view.pixels, turns, flip), view.roi) for view in views]
-            scores = _turn_back(_checked(model(turned), len(views), plan, windows), turns, flip)
-            total = scores.copy() if total is None else total + scores
-    return np.asarray(total) / np.float32(8)
+    for turns, flip in poses:
+        turned = [View(_turn(view.pixels, turns, flip), view.roi) for view in views]
+        scores = _turn_back(_checked(model(turned), len(views), plan, windows), turns, flip)
+        total = scores.copy() if total is None else total + scores
+    return np.asarray(total) / np.float32(len(poses))
 
 
 def _turn(pixels: np.ndarray, turns: int, flip: bool) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 import selion
@@ -18,15 +20,16 @@ from selion.classes import ClassScheme
 from selion.errors import SelionError
 from selion.grid import LONLAT
 from selion.reports import page, picture
+from selion.reports.change_imagery import UNKNOWN_COLOUR, YearImages, find_images, swipe
 from selion.reports.place import scale_bar
 
 if TYPE_CHECKING:
     from selion.change.run import ChangeResult, StepFiles
     from selion.change.years import Year
+    from selion.store.address import Place
 
 LONGEST = 1100
 """Edge of a map on the page, in pixels."""
-UNKNOWN_COLOUR = "#808080"
 YEAR_COLOURS = ("#e0b13c", "#4a86b8")
 """Of the fields of the earlier and of the later year, apart for those who see no red or green."""
 TEXTS = {
@@ -45,17 +48,24 @@ FIELD_TEXT = (
     "Two fields are related if they share more than half of the smaller one. One that stays one "
     "is kept, or moved where its outline lies more than a pixel of the image elsewhere on the "
     "mean; one that became several is split, several that became one are merged, several that "
-    "became several others redrawn. What one of the years did not see is unknown, never gone."
+    "became several others redrawn."
 )
+SEEN_TEXT = "What one of the years did not see is unknown, never gone."
+"""Where the maps say what they saw."""
 
 
-def write_report(result: ChangeResult, *, force: bool = False) -> Path:
+def write_report(
+    result: ChangeResult, *, images: Sequence[Place | str] = (), force: bool = False
+) -> Path:
     """Write ``report.html`` into the folder of a comparison.
 
     Parameters
     ----------
     result : ChangeResult
         From :func:`selion.compare_years`; its maps are read again.
+    images : sequence of path or address, optional
+        Imagery of each year, see :func:`selion.reports.change_imagery.find_images`: it is shown
+        under the fields, with a line to pull from year to year.
     force : bool
         Whether an existing page is replaced.
 
@@ -63,28 +73,32 @@ def write_report(result: ChangeResult, *, force: bool = False) -> Path:
     ------
     OutputExists, OutputFailed
         If it may not, or cannot, be written.
+    BadInput, UnreadableFile
+        If the imagery cannot be shown.
     """
     path = result.folder / REPORT
-    text = to_html(result)
+    text = to_html(result, images)
     store.write_text(path, text, force=force)
     return path
 
 
-def to_html(result: ChangeResult) -> str:
+def to_html(result: ChangeResult, images: Sequence[Place | str] = ()) -> str:
     """Lay a comparison out as a self-contained page."""
     rule = result.rule
     labels = [result.steps[0].years[0], *(step.years[1] for step in result.steps)]
     lead = (
         f"What became of the fields from {labels[0]} to {labels[-1]}, told from {len(labels)} maps."
     )
+    shown = {one.label: one for one in find_images(images, labels)} if images else {}
     parts = [
-        _step_section(step, dict(zip(labels, result.years, strict=False))) for step in result.steps
+        _step_section(step, dict(zip(labels, result.years, strict=False)), shown)
+        for step in result.steps
     ]
     parts.append(
         page.section(
             "How it was told",
             page.paragraph(TEXTS[rule.name].format(threshold=rule.threshold)),
-            page.paragraph(FIELD_TEXT),
+            page.paragraph(f"{FIELD_TEXT} {SEEN_TEXT}"),
         )
     )
     if result.notes:
@@ -141,7 +155,29 @@ def _both_years(step: StepFiles, years: Mapping[str, Year]) -> str:
     return page.slider(sides[0], sides[1], key, scale_bar(grid))
 
 
-def _step_section(step: StepFiles, years: Mapping[str, Year]) -> str:
+def _imagery(step: StepFiles, shown: Mapping[str, YearImages]) -> str:
+    """Lay the imagery of both years over each other, under the outcomes of the step's fields."""
+    if not shown:
+        return ""
+    grid = store.open_raster(step.change).grid
+    area, longest = grid.extent.boundingbox, max(int(size) for size in grid.shape)
+    thin = -(-longest // LONGEST)
+    small = GeoBox(
+        (-(-int(grid.shape[0]) // thin), -(-int(grid.shape[1]) // thin)),
+        grid.transform * Affine.scale(thin),
+        grid.crs,
+    )
+    turn = Transformer.from_crs(str(grid.crs), LONLAT, always_xy=True)
+    box = turn.transform_bounds(area.left, area.bottom, area.right, area.top)
+    frame = fields.read_fields(step.fields, box)
+    factor = max(1, LONGEST // (2 * longest)) if thin == 1 else 1
+    about = "Fields of both years, coloured by what became of them."
+    return swipe([shown[label] for label in step.years], frame, small, about, factor)
+
+
+def _step_section(
+    step: StepFiles, years: Mapping[str, Year], shown: Mapping[str, YearImages]
+) -> str:
     one, other = step.years
     rows = [
         list(row.values())
@@ -149,7 +185,7 @@ def _step_section(step: StepFiles, years: Mapping[str, Year]) -> str:
         if row["fields_before"] or row["fields_after"]
     ]
     header = ("what became of them", f"fields {one}", f"fields {other}", f"ha {one}", f"ha {other}")
-    shown = [[row[0], row[1], row[2], f"{row[3]:,.1f}", f"{row[4]:,.1f}"] for row in rows]
+    listed = [[row[0], row[1], row[2], f"{row[3]:,.1f}", f"{row[4]:,.1f}"] for row in rows]
     areas = page.table(
         ("pixels", "ha"),
         [[name, f"{size:,.1f}"] for name, size in step.pixels.items()],
@@ -178,7 +214,11 @@ def _step_section(step: StepFiles, years: Mapping[str, Year]) -> str:
     ]
     return page.section(
         f"{one} to {other}",
-        *[page.table(header, shown), _both_years(step, years), page.row(maps), areas],
+        page.table(header, listed),
+        _imagery(step, shown),
+        _both_years(step, years),
+        page.row(maps),
+        areas,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,31 +10,36 @@ import numpy as np
 
 import selion
 from selion import store
-from selion.change.outcomes import OUTCOMES
 from selion.change.run import REPORT
-from selion.change.step import COLOURS
 from selion.country import scan
+from selion.country.change_maps import NOT_SEEN
 from selion.reports import page, picture
-from selion.reports.change import FIELD_TEXT, UNKNOWN_COLOUR
+from selion.reports.change import FIELD_TEXT, SEEN_TEXT, TEXTS
+from selion.reports.change_imagery import ORDER, PALETTE
+from selion.reports.change_places import imagery_section
 
 if TYPE_CHECKING:
     from selion.country import MapChange
+    from selion.store.address import Place
 
 LONGEST = 1000
 """Edge of the map on the page, in pixels."""
 SHOWN = 60
 """Rows of districts on the page at most; all are in the file."""
-ORDER = ("unknown", "kept", "moved", "redrawn", "split", "merged", "appeared", "gone")
-"""Where fields share a pixel of the map, the last of these is seen."""
 
 
-def write_map_report(change: MapChange, *, force: bool = False) -> Path:
+def write_map_report(
+    change: MapChange, *, images: Sequence[Place | str] = (), force: bool = False
+) -> Path:
     """Write ``report.html`` into the folder of a comparison of two maps.
 
     Parameters
     ----------
     change : MapChange
         From :func:`selion.country.compare_maps`; boxes and outcomes are read again.
+    images : sequence of path or address, optional
+        Imagery of both years, see :func:`selion.reports.change_imagery.find_images`: it is shown
+        under the fields, with a line to pull from year to year.
     force : bool
         Whether an existing page is replaced.
 
@@ -41,13 +47,15 @@ def write_map_report(change: MapChange, *, force: bool = False) -> Path:
     ------
     OutputExists, OutputFailed
         If it may not, or cannot, be written.
+    BadInput, UnreadableFile
+        If the imagery cannot be shown.
     """
     path = change.folder / REPORT
-    store.write_text(path, to_html(change), force=force)
+    store.write_text(path, to_html(change, images), force=force)
     return path
 
 
-def to_html(change: MapChange) -> str:
+def to_html(change: MapChange, images: Sequence[Place | str] = ()) -> str:
     """Lay a comparison of two maps out as a self-contained page."""
     one, other = change.years
     header = ("what became of them", f"fields {one}", f"fields {other}", f"ha {one}", f"ha {other}")
@@ -62,11 +70,20 @@ def to_html(change: MapChange) -> str:
     parts = [page.section(f"{one} to {other}", page.table(header, rows))]
     if change.maps.rows:
         parts.append(_map_section(change))
+        if images:
+            parts.append(imagery_section(change, images))
     if change.districts is not None:
         parts.append(_district_section(change))
-    parts.append(page.section("How it was told", page.paragraph(FIELD_TEXT)))
-    if change.notes:
-        parts.append(page.section("Notes", *(page.paragraph(note) for note in change.notes)))
+    if change.pixels is not None:
+        parts.append(_pixel_section(change.pixels))
+    told = [page.paragraph(told_fields([change]))]
+    if change.rule is not None:
+        text = TEXTS[change.rule["name"]].format(threshold=change.rule["threshold"])
+        told.insert(0, page.paragraph(text))
+    parts.append(page.section("How it was told", *told))
+    notes = [note for note in change.notes if note != NOT_SEEN]  # it is said above
+    if notes:
+        parts.append(page.section("Notes", *(page.paragraph(note) for note in notes)))
     files = [
         ["maps/", "fields under the ids that follow them, and those that are gone (GeoParquet)"],
         ["lineage.parquet", "who came from whom"],
@@ -74,10 +91,28 @@ def to_html(change: MapChange) -> str:
     ]
     if change.districts is not None:
         files.append(["districts.csv", "the same by district"])
+    if change.pixels is not None:
+        files.append(["pixels/", "changed pixels, a raster for each job (COG)"])
     files.append(["change.json", "all of this for machines"])
     parts.append(page.section("Files", page.table(("file", "what"), files)))
-    lead = f"What became of the fields from {one} to {other}, told from the tables of two maps."
+    source = "tables of two maps" if change.rule is None else "tables and scores of two plans"
+    lead = f"What became of the fields from {one} to {other}, told from the {source}."
     return page.page(f"Change {one} to {other}", lead, parts, f"selion {selion.__version__}")
+
+
+def told_fields(changes: Sequence[MapChange]) -> str:
+    """Say how what became of a field was told; of unknown ones only where maps say what they saw.
+
+    Parameters
+    ----------
+    changes : sequence of MapChange
+        All that the sentences are about.
+    """
+    seen = [change.rule is not None for change in changes]
+    if not any(seen):
+        return f"{FIELD_TEXT} {NOT_SEEN}"
+    some = "" if all(seen) else " in the steps that were told from scores"
+    return f"{FIELD_TEXT} {SEEN_TEXT[:-1]}{some}."
 
 
 def _district_section(change: MapChange) -> str:
@@ -98,26 +133,32 @@ def _district_section(change: MapChange) -> str:
     )
 
 
+def _pixel_section(pixels: Mapping[str, float]) -> str:
+    """Return the hectares of the country by what its pixels say."""
+    rows = [[name, f"{size:,.1f}"] for name, size in pixels.items()]
+    caption = "Land of the country by the rule below; unknown is what one of the years did not see."
+    return page.section("Changed pixels", page.table(("pixels", "ha"), rows, caption))
+
+
 def _map_section(change: MapChange) -> str:
-    colours = dict(zip(OUTCOMES, COLOURS, strict=True)) | {"unknown": UNKNOWN_COLOUR}
     alternative = f"Map of the outcomes of fields from {change.years[0]} to {change.years[1]}"
     figure = page.Figure(
-        picture.data_uri(draw_outcomes(change, colours)),
+        picture.data_uri(draw_outcomes(change, PALETTE)),
         "Each field where its box has its middle.",
         alternative,
     )
-    shown = {name: colours[name] for name in ORDER}
+    shown = {name: PALETTE[name] for name in ORDER}
     return page.section("Where", page.figures([figure]), f"<p>{page.legend(shown)}</p>")
 
 
-def draw_outcomes(change: MapChange, colours: dict[str, str]) -> np.ndarray:
+def draw_outcomes(change: MapChange, colours: Mapping[str, str]) -> np.ndarray:
     """Draw all fields as dots, read row group by row group.
 
     Parameters
     ----------
     change : MapChange
         With a field at least.
-    colours : dict
+    colours : mapping
         Hexadecimal, by outcome.
 
     Returns

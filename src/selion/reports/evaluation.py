@@ -10,9 +10,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import selion
 from selion import store
-from selion.errors import BadInput
+from selion.errors import BadInput, counted
+from selion.evaluation.outcomes import Outcomes
+from selion.metrics.partition import PREDICTION_KINDS, TRUTH_KINDS
 from selion.metrics.report import (
     MARK,
     Report,
@@ -27,6 +31,7 @@ from selion.metrics.report import (
 )
 from selion.metrics.summary import RunScores
 from selion.reports import page, picture
+from selion.reports.place import scale_bar
 from selion.sample import Sample
 
 KIND_COLOURS = {
@@ -41,6 +46,7 @@ KIND_COLOURS = {
     "ignored": "#cfcfcf",
 }
 
+_NOTHING = "#f4f4f0"
 WORST = 6
 """Samples at the bad end that are shown."""
 TRUTH, FOUND = (
@@ -50,9 +56,25 @@ TRUTH, FOUND = (
 
 
 def write_report(
-    report: Report, out: Path | str, *, figures: Sequence[page.Figure] = (), force: bool = False
+    report: Report,
+    out: Path | str,
+    *,
+    figures: Sequence[page.Figure] = (),
+    outcomes: Sequence[Outcomes] = (),
+    force: bool = False,
 ) -> list[Path]:
     """Write ``report.json``, ``report.md`` and ``report.html`` into a folder.
+
+    Parameters
+    ----------
+    report : Report
+    out : path
+    figures : sequence of Figure
+        Cases, the worst first.
+    outcomes : sequence of Outcomes
+        Of each map, where it is right and where it is wrong.
+    force : bool
+        Replace what is there.
 
     Raises
     ------
@@ -63,7 +85,7 @@ def write_report(
     texts = {
         "report.json": report.to_json(),
         "report.md": report.to_markdown(),
-        "report.html": to_html(report, figures),
+        "report.html": to_html(report, figures, outcomes),
     }
     for name in texts:
         store.check_output(folder / name, force)
@@ -72,10 +94,13 @@ def write_report(
     return [folder / name for name in texts]
 
 
-def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
+def to_html(
+    report: Report, figures: Sequence[page.Figure] = (), outcomes: Sequence[Outcomes] = ()
+) -> str:
     """Lay a report out as a self-contained page."""
     header, rows = report.score_table()
     sections = [page.section("Scores", page.table(header, rows), *_warnings(report))]
+    sections += [page.section(f"Right and wrong: {one.name}", outcome_map(one)) for one in outcomes]
     if figures:
         key = page.legend({"truth": TRUTH, "prediction": FOUND, "both": "#ffffff"})
         sections.append(
@@ -93,10 +118,9 @@ def to_html(report: Report, figures: Sequence[page.Figure] = ()) -> str:
         sections.append(page.section(f"Difference: {pair}", page.table(*comparison_table(found))))
     if report.problems:
         sections.append(page.section("Left out", *(page.paragraph(p) for p in report.problems)))
-    lead = (
-        f"{len(report.runs)} run{'s' if len(report.runs) != 1 else ''}, {len(report.baselines)} "
-        "baselines that need no training."
-    )
+    beside = counted(len(report.baselines), "baseline") if report.baselines else "no baseline"
+    scored = "1 map or model" if len(report.runs) == 1 else f"{len(report.runs):,} maps or models"
+    lead = f"{scored} scored, beside {beside} without training."
     return page.page(report.title, lead, sections, f"selion {selion.__version__}")
 
 
@@ -132,6 +156,29 @@ def _run_parts(run: RunScores) -> list[str]:
     if run.correction is not None:
         parts.append(page.paragraph(correction_line(run.correction)))
     return parts
+
+
+def outcome_map(found: Outcomes) -> str:
+    """Lay the truth and the map over each other, each object coloured by what became of it."""
+    shown = []
+    for side, names, words in (
+        (found.truth, TRUTH_KINDS, "Truth"),
+        (found.prediction, PREDICTION_KINDS, "Map"),
+    ):
+        colours = [_NOTHING, *(KIND_COLOURS[name] for name in names)]
+        palette = np.array([tuple(bytes.fromhex(colour[1:])) for colour in colours], np.uint8)
+        drawn = palette[side.kinds]
+        drawn[picture.edges(side.ids)] = 40
+        what = f"{words}: each object by what became of it."
+        shown.append(page.Figure(picture.data_uri(drawn), what, what))
+    key = page.legend(
+        {
+            " or ".join(dict.fromkeys(pair)): KIND_COLOURS[pair[0]]
+            for pair in zip(TRUTH_KINDS, PREDICTION_KINDS, strict=False)
+        }
+        | {"ignored": KIND_COLOURS["ignored"]}
+    )
+    return page.slider(shown[0], shown[1], key, scale_bar(found.grid))
 
 
 def kinds_chart(side: str, kinds: Mapping[str, int]) -> str:
@@ -192,7 +239,9 @@ def reliability_drawing(bins: Sequence[Mapping[Any, Any]], caption: str) -> str:
     )
     words = (
         '<text x="150" y="285" text-anchor="middle">confidence</text><text x="12" y="140" '
-        'text-anchor="middle" transform="rotate(-90 12 140)">right</text>'
+        'text-anchor="middle" transform="rotate(-90 12 140)">share that is right</text>'
+        '<text x="26" y="275" text-anchor="middle">0</text><text x="270" y="275" '
+        'text-anchor="middle">1</text><text x="24" y="26" text-anchor="end">1</text>'
     )
     look = (
         'class="square" role="img" aria-label="Reliability diagram: confidence against the share '

@@ -20,11 +20,13 @@ from selion.errors import counted
 from selion.fields.style import CIVIDIS
 from selion.reports import page, picture
 from selion.reports.place import place_facts, scale_bar
+from selion.reports.seasons import seasons_figure
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from odc.geo.geobox import GeoBox
 
+    from selion.pipeline.tile_seasons import TileSeasons
     from selion.raster import Source
 
 LONGEST = 1000
@@ -51,6 +53,7 @@ def write_report(
     facts: Mapping[str, Any],
     notes: Sequence[str] = (),
     details: Mapping[str, Any] | None = None,
+    seasons: Sequence[TileSeasons] = (),
 ) -> Path:
     """Write the page of a map; what is there is replaced.
 
@@ -68,15 +71,18 @@ def write_report(
         Sentences that the user should read.
     details : mapping, optional
         What the map was made from.
+    seasons : sequence of TileSeasons
+        The tiles that were composed, each with its seasons: a picture of them, if there are any.
 
     Raises
     ------
     OutputFailed
         If it cannot be written.
     """
+    name = path.stem.removesuffix(".report")
     store.write_text(
         path,
-        to_html(source, frame, path.stem.removesuffix(".report"), facts, notes, details or {}),
+        to_html(source, frame, name, facts, notes, details or {}, seasons),
         force=True,
     )
     return path
@@ -89,6 +95,7 @@ def to_html(
     facts: Mapping[str, Any],
     notes: Sequence[str],
     details: Mapping[str, Any],
+    seasons: Sequence[TileSeasons] = (),
 ) -> str:
     """Lay a map out as a self-contained page."""
     shown, step = picture.thumbnail(source, LONGEST)
@@ -118,6 +125,8 @@ def to_html(
             "How large, how sure", page.row([*_sure(frame, shown, grid, step), *_charts(frame)])
         ),
     ]
+    if seasons:
+        sections.append(page.section("Seasons of each tile", seasons_figure(seasons)))
     if notes:
         sections.append(page.section("Notes", *(page.paragraph(note) for note in notes)))
     made = [

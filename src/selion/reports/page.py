@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from html import escape
+from urllib.parse import quote
 
 NUMBER = re.compile(r"([-+]?[\d,]+(\.\d+)?( ?%)?|-)( !)?|")
 """What is set to the right: a number that was written already, the dash that stands for one, with
@@ -39,9 +40,13 @@ margin:.8rem 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;
 color:var(--soft);font-size:.9rem;padding-bottom:.3rem;min-width:min(24rem,80vw)}
 th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);
-vertical-align:top}td.n,th.n{text-align:right}
+vertical-align:top}td.n,th.n{text-align:right}td.n{white-space:nowrap}
 tbody th{font-weight:400}td{overflow-wrap:break-word;max-width:44rem}
-.scroll{overflow-x:auto;margin:.6rem 0}code{font-size:.92em}
+.scroll{overflow-x:auto;margin:.6rem 0;background:linear-gradient(to right,var(--paper) 50%,#0000)
+local,linear-gradient(to left,var(--paper) 50%,#0000) 100% 0 local,
+linear-gradient(to right,#0004,#0000) scroll,
+linear-gradient(to left,#0004,#0000) 100% 0 scroll;background-repeat:no-repeat;
+background-size:3rem 100%,3rem 100%,.7rem 100%,.7rem 100%}code{font-size:.92em}
 footer{color:var(--soft);font-size:.85rem;margin-top:2.5rem;border-top:1px solid var(--line);
 padding-top:.6rem}
 svg{max-width:100%;font-size:11px;fill:currentColor}
@@ -52,9 +57,9 @@ font-size:12px}
 vertical-align:-.1em;margin-right:.35em}
 .grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
 .card{border:1px solid var(--line);border-radius:5px;overflow:hidden;break-inside:avoid}
-.card img{width:100%;height:11rem;object-fit:cover;border:0}
+.card img{width:100%;height:11rem;object-fit:contain;border:0}
 .card p{margin:.35rem .6rem;font-size:.9rem;overflow-wrap:anywhere}
-.band{display:block;width:100%;height:.5rem;background:var(--line)}
+figure p{margin:.6rem 0 .2rem}.band{display:block;width:100%;height:.5rem;background:var(--line)}
 .band .span{fill:var(--accent);opacity:.4}.band .at{fill:var(--ink)}
 .card.no{border-color:var(--warn)}.why{color:var(--warn)}.soft{color:var(--soft)}
 .years{display:flex;flex-wrap:wrap;position:relative;margin:1.2rem 0}
@@ -267,9 +272,33 @@ def slider(
     )
 
 
+MASKED = (
+    ".card .bare,#masks:not(:checked)~.grid .card .masked{display:none}"
+    "#masks:not(:checked)~.grid .card .bare{display:block}"
+)
+"""Style of a page on which :data:`MASKS` shows or hides the masks of a grid beside it."""
+MASKS = '<input type="checkbox" id="masks" checked> <label for="masks">masks</label>'
+
+
+def pictures(place: str, bare: str, said: str) -> str:
+    """Return a picture with its mask and, where there is one, without, linked to the first."""
+    alternative = escape(said, quote=True)
+    shown = [("masked", place), ("bare", bare)] if bare else [("alone", place)]
+    return "".join(
+        f'<a class="{kind}" href="{quote(one)}"><img src="{quote(one)}" loading="lazy" '
+        f'alt="{alternative}"></a>'
+        for kind, one in shown
+    )
+
+
 def section(title: str, *parts: str) -> str:
     """Join parts under a heading."""
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
+
+
+def folded(words: str, inner: str) -> str:
+    """Fold HTML under a line that opens it: what is long, and wanted rarely."""
+    return f"<details><summary>{escape(words)}</summary>{inner}</details>"
 
 
 def paragraph(text: str) -> str:

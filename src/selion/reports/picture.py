@@ -252,7 +252,7 @@ def compared(
     drawn = enlarge(stretch(values), max(1, truth.shape[0] // values.shape[0]))
     factor = max(1, longest // max(drawn.shape[:2]))
     image = enlarge(drawn, factor)
-    lines = [_edges(enlarge(ids, factor)) for ids in (truth, prediction)]
+    lines = [edges(enlarge(ids, factor)) for ids in (truth, prediction)]
     image[lines[0]] = COLOURS["truth"]
     image[lines[1]] = COLOURS["fields"]
     image[lines[0] & lines[1]] = (255, 255, 255)
@@ -260,7 +260,7 @@ def compared(
     return np.ascontiguousarray(image[::step, ::step])
 
 
-def _edges(ids: np.ndarray) -> np.ndarray:
+def edges(ids: np.ndarray) -> np.ndarray:
     """Mark pixels whose right or lower neighbour has another id."""
     edges = np.zeros(ids.shape, bool)
     edges[:, :-1] |= ids[:, 1:] != ids[:, :-1]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Collection
 from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from selion import store
+from selion.closerange.overlay import bare_of
 from selion.closerange.plot_tables import LAYER, MASK, RUN, STEPS, TABLE
 from selion.errors import counted
 from selion.fields.style import CIVIDIS
@@ -28,22 +29,24 @@ MOST = 2000
 
 def write_page(run: PlotRun, folder: Path) -> Path:
     """Write ``index.html`` into the folder of a run; what is there is replaced."""
-    store.write_text(folder / INDEX, to_html(run), force=True)
+    names = [bare_of(row["picture"]) for row in run.rows if row.get("picture")]
+    bare = {name for name in names if (folder / name).is_file()}
+    store.write_text(folder / INDEX, to_html(run, bare), force=True)
     return folder / INDEX
 
 
-def to_html(run: PlotRun) -> str:
-    """Lay a run out as a page."""
+def to_html(run: PlotRun, bare: Collection[str] = ()) -> str:
+    """Lay a run out as a page; ``bare`` are places of pictures without their masks."""
     rows = sorted(run.rows, key=lambda row: (row["trust"] == "yes", row["plot"]))
     sections = [
         page.section("The trial", draw_map(run), page.table(["", ""], _facts(run)), _links()),
-        page.section(f"Plots ({len(rows):,})", _grid(rows[:MOST])),
+        page.section(f"Plots ({len(rows):,})", _grid(rows[:MOST], bare)),
     ]
     lead = (
         f"{counted(len(rows), 'plot')} of {run.image}, measured with the model {run.model} at "
         f"{run.gsd * 1000:.3g} mm a pixel."
     )
-    return page.page("Cover by plot", lead, sections, "selion", wide=True)
+    return page.page("Cover by plot", lead, sections, "selion", wide=True, style=page.MASKED)
 
 
 def colour_of(cover: float | None) -> str:
@@ -110,17 +113,18 @@ def _links() -> str:
     return f"<p>Files: {links}</p>"
 
 
-def _grid(rows: list[dict[str, Any]]) -> str:
-    return f'<div class="grid">{"".join(map(_card, rows))}</div>'
+def _grid(rows: list[dict[str, Any]], bare: Collection[str]) -> str:
+    cards = "".join(_card(row, bare) for row in rows)
+    return f'{page.MASKS if bare else ""}<div class="grid">{cards}</div>'
 
 
-def _card(row: dict[str, Any]) -> str:
+def _card(row: dict[str, Any], bare: Collection[str]) -> str:
     cover = row.get("cover")
     picture, bar, words = "", "", "<p>not measured</p>"
     if row.get("picture"):
-        said = escape(f"plot {row['plot']} with outlines around plants", quote=True)
-        place = quote(row["picture"])
-        picture = f'<a href="{place}"><img src="{place}" loading="lazy" alt="{said}"></a>'
+        said = f"plot {row['plot']} with outlines around plants"
+        other = bare_of(row["picture"])
+        picture = page.pictures(row["picture"], other if other in bare else "", said)
     if cover is not None:
         low, high = row["cover_low"], row["cover_high"]
         bar = page.band(low, high, cover)

@@ -170,7 +170,7 @@ def _countries(lines: Sequence[Line]) -> str:
             )
     body = [[*name, *(found.get(m, "") for m in measures)] for name, found in rows.items()]
     inner = page.table(["", "country", *(HEADS.get(m, m) for m in measures)], body)
-    return f"<details><summary>By country</summary>{inner}</details>"
+    return page.folded("By country", inner)
 
 
 def _cell(line: Line) -> str:

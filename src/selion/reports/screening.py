@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,14 @@ from selion.labelling.agreement import (
     measure_agreement,
     measure_throughput,
 )
-from selion.labelling.decisions import LOG, WORDS, Decision, read_decisions, read_history
+from selion.labelling.decisions import (
+    LOG,
+    WORDS,
+    Decision,
+    History,
+    read_decisions,
+    read_history,
+)
 from selion.labelling.queue import QUALITY, read_quality
 from selion.labelling.screen import is_conflict
 from selion.reports import page
@@ -51,6 +58,8 @@ class Screened:
     fifths: Sequence[tuple[float, float, int, int]]
     undone: int
     torn: int
+    corrected: Counter[str]
+    """Masks that stand as somebody corrected them, by that person."""
 
     @property
     def kept_share(self) -> float:
@@ -87,7 +96,26 @@ def summarise(pseudo: Path) -> Screened:
         pseudo.resolve().name, Counter(d.decision for d in last.values()),
         len(history.keys) - len(last), measure_throughput(history), measure_agreement(history),
         disputed, kept_by_quality(last, rated), len(history.undone), history.skipped,
+        _correctors(history, last),
     )  # fmt: skip
+
+
+def _correctors(history: History, last: Mapping[str, Decision]) -> Counter[str]:
+    """Count masks that are now what a correction made of them, whoever decided on them since."""
+    found: Counter[str] = Counter()
+    for key, word in last.items():
+        made = [d for d in history.keys[key] if d.before and d.mask == word.mask]
+        found.update(d.person for d in made[-1:])
+    return found
+
+
+def _corrected(found: Screened) -> str:
+    """Say in one sentence what was corrected; empty: nothing."""
+    total = sum(found.corrected.values())
+    if not total:
+        return ""
+    who = ", ".join(f"{person} {count:,}" for person, count in sorted(found.corrected.items()))
+    return f"{total:,} {'mask was' if total == 1 else 'masks were'} corrected ({who})"
 
 
 def _who(decisions: Sequence[Decision]) -> str:
@@ -111,6 +139,8 @@ def to_text(found: Screened) -> str:
             f"(DepthCropSeg++ {PAPER_SHARE:.1%}, DepthCropSeg {FIRST_SHARE:.1%})"
         )
     ]
+    if found.corrected:
+        lines.append(_corrected(found))
     if found.outdated:
         lines.append(f"{found.outdated:,} masks have changed since, or are gone: undecided again")
     lines.append(
@@ -199,6 +229,8 @@ def _share(part: int, whole: int) -> str:
 
 def _notes(found: Screened) -> list[str]:
     notes = []
+    if found.corrected:
+        notes.append(page.paragraph(f"{_corrected(found)}; the log of strokes says how."))
     if found.outdated:
         notes.append(
             page.paragraph(

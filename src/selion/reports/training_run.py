@@ -124,12 +124,10 @@ def to_html(result: Result) -> str:
         )
     sections.append(page.section("Curves", *curves(trained.history)))
     sections.append(page.section("How it ran", page.table(["", ""], _facts(result))))
+    settings = [[k, json.dumps(v)] for k, v in _flat(training.recipe_table(recipe))]
     sections.append(
         page.section(
-            "Recipe",
-            page.table(
-                ["", ""], [[k, json.dumps(v)] for k, v in _flat(training.recipe_table(recipe))]
-            ),
+            "Recipe", page.folded(f"{len(settings)} settings", page.table(["", ""], settings))
         )
     )
     samples = (
@@ -280,7 +278,8 @@ def chart(
         Of the y axis; that of the points without it.
     """
     xs, ys = ([p[axis] for points in lines.values() for p in points] for axis in (0, 1))
-    left, right = min(xs), max(*xs, min(xs) + 1)
+    right = max(xs)
+    left = min(*xs, right - 1)  # what is known of one step alone stands at the end
     low, high = span or (min(ys), max(ys))
     low, high = (
         (low - 0.05 * abs(low) - 1e-9, high + 0.05 * abs(high) + 1e-9)

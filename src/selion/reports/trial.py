@@ -3,50 +3,79 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 
 from selion import store
-from selion.closerange.trial_tables import BOOK, CURVES, LONG, MEANS, WHERE
+from selion.closerange.overlay import read_small, write_picture
+from selion.closerange.trial_tables import BOOK, CODES, CURVES, LONG, MEANS, WHERE
+from selion.errors import SelionError
+from selion.progress import OnStep, silent
 from selion.reports import page
 
 if TYPE_CHECKING:
-    from selion.closerange.trial import PlotGrowth, Trial
+    from selion.closerange.trial import PlotGrowth, Trial, TrialPhoto
 
 INDEX = "index.html"
 WIDTH, HEIGHT, LEFT, BOTTOM = 320, 150, 42, 22
 """Of a curve, and of its margins."""
 MOST = 2000
-"""Plots on the page; the tables have all."""
+"""Plots, and photographs, on the page; the tables have all."""
+BARE, SMALL = "photos", 480
+"""Folder of photographs without masks, and pixels along their longer side."""
 ORDERS = ("by name", "earliest first", "most cover first", "doubtful first")
 NEVER = date.max
 STYLE = "".join(
     f"#order{k}:checked~.grid .card{{order:var(--o{k})}}" for k in range(len(ORDERS))
 ) + (
     "#sure:checked~.grid .card.no{display:none}.sorts label{margin-right:1.2rem}"
-    ".card svg{display:block;width:100%}"
+    ".card svg{display:block;width:100%}" + page.MASKED
 )
 
 
-def write_page(trial: Trial, final: Path, folder: Path) -> Path:
-    """Write ``index.html`` into a folder whose final name is given: links start from there."""
-    store.write_text(folder / INDEX, to_html(trial, final), force=True)
+def write_page(trial: Trial, final: Path, folder: Path, on_step: OnStep = silent) -> Path:
+    """Write ``index.html`` into a folder whose final name is given: links start from there.
+
+    Where the photographs are still there, small ones without masks are written beside it.
+    """
+    bare = _write_bare(trial, folder, on_step)
+    store.write_text(folder / INDEX, to_html(trial, final, bare), force=True)
     return folder / INDEX
 
 
-def to_html(trial: Trial, folder: Path) -> str:
-    """Lay a trial out as a page; pictures are those of the run, linked from the folder."""
+def _write_bare(trial: Trial, folder: Path, on_step: OnStep) -> dict[str, str]:
+    """Write small photographs without masks; return their places by the photographs' files."""
+    found: dict[str, str] = {}
+    shown = _shown(trial) if trial.source is not None else []
+    for number, photo in enumerate(shown, 1):
+        on_step("pictures", number, len(shown), photo.row["file"])
+        place = f"{BARE}/{number:05d}.jpg"
+        with suppress(SelionError, OSError):  # gone since, or broken: its overlay is shown alone
+            picture = read_small(Path(trial.source or "") / photo.row["file"], SMALL)
+            (folder / BARE).mkdir(exist_ok=True)
+            write_picture(picture, folder / place)
+            found[photo.row["file"]] = place
+    return found
+
+
+def to_html(trial: Trial, folder: Path, bare: Mapping[str, str] | None = None) -> str:
+    """Lay a trial out as a page; pictures are those of the run, linked from the folder.
+
+    ``bare`` are places of photographs without their masks, in the folder, by file.
+    """
     sections = [
-        page.section("What was read", page.table(["", ""], _facts(trial)), _links()),
+        page.section("What was read", page.table(["", ""], _facts(trial)), _links(trial)),
         page.section(f"Plots ({len(trial.curves):,})", _plots(trial)),
     ]
-    pictures = _pictures(trial, folder)
+    if trial.coded:
+        sections.append(page.section("Codes in the photographs", *_codes(trial)))
+    pictures = _pictures(trial, folder, bare or {})
     if pictures:
         sections.append(page.section("Photographs", pictures))
     lead = (
@@ -72,8 +101,27 @@ def _facts(trial: Trial) -> list[list[object]]:
     ]
 
 
-def _links() -> str:
-    names = (MEANS, LONG, CURVES, WHERE, BOOK)
+def _codes(trial: Trial) -> list[str]:
+    """Say which photograph gave which label; those without one come first."""
+    rows = sorted(trial.coded.items(), key=lambda row: (not row[1].why, row[0]))
+    lost = sum(bool(one.why) for one in trial.coded.values())
+    lead = f"{len(rows) - lost:,} of {len(rows):,} photographs show the code of a plot."
+    if lost:
+        lead += (
+            " Those that do not come first: look at the label in them, and name the plot in a "
+            "--photo-table."
+        )
+    cells = [
+        (file, one.plot, "; ".join(f"{code.text} ({code.kind})" for code in one.codes), one.why)
+        for file, one in rows[:MOST]
+    ]
+    more = [page.paragraph(f"All are in {CODES}.")] if len(rows) > MOST else []
+    head = ["photograph", "plot", "codes", "why none"]
+    return [page.paragraph(lead), page.table(head, cells), *more]
+
+
+def _links(trial: Trial) -> str:
+    names = (MEANS, LONG, CURVES, WHERE, *((CODES,) if trial.coded else ()), BOOK)
     links = [f'<a href="{name}">{name}</a>' for name in names]
     return f"<p>Tables: {', '.join(links)}</p>"
 
@@ -173,19 +221,25 @@ def draw_curve(one: PlotGrowth, at: float) -> str:
     return f"{head}{''.join(parts)}</svg>"
 
 
-def _pictures(trial: Trial, folder: Path) -> str:
+def _shown(trial: Trial) -> list[TrialPhoto]:
+    """Return the photographs of the page, in its order."""
     shown = [photo for photo in trial.photos if photo.row.get("thumb") or photo.row.get("overlay")]
     shown.sort(key=lambda photo: (photo.plot, photo.day or NEVER, photo.row["file"]))
+    return shown[:MOST]
+
+
+def _pictures(trial: Trial, folder: Path, bare: Mapping[str, str]) -> str:
     cards = []
-    for photo in shown[:MOST]:
-        place = quote(os.path.relpath(trial.run / photo.row["overlay"], folder))
+    for photo in _shown(trial):
+        place = os.path.relpath(trial.run / photo.row["overlay"], folder)
         words = f"{photo.plot or 'no plot'}, {photo.day or 'no date'}"
-        said = escape(f"{photo.row['file']}: {words}", quote=True)
+        file = photo.row["file"]
+        pictures = page.pictures(place, bare.get(file, ""), f"{file}: {words}")
         why = f'<p class="why">{escape(photo.why)}</p>' if photo.why else ""
         kind = "no" if photo.why else "yes"
         cards.append(
-            f'<div class="card {kind}"><a href="{place}"><img src="{place}" '
-            f'loading="lazy" alt="{said}"></a><p><strong>{escape(words)}</strong></p>'
-            f"<p>{escape(photo.row['file'])}</p>{why}</div>"
+            f'<div class="card {kind}">{pictures}<p><strong>{escape(words)}</strong></p>'
+            f"<p>{escape(file)}</p>{why}</div>"
         )
-    return f'<div class="grid">{"".join(cards)}</div>' if cards else ""
+    grid = f'<div class="grid">{"".join(cards)}</div>' if cards else ""
+    return f"{page.MASKS}{grid}" if bare else grid

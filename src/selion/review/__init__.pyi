@@ -16,3 +16,4 @@ from .order import rank as rank
 from .state import ReviewedMap as ReviewedMap
 from .state import ReviewOutcome as ReviewOutcome
 from .state import ReviewState as ReviewState
+from .verdicts import asked_of as asked_of

@@ -9,7 +9,8 @@
      "seconds": 0.8, "time": "2025-06-01T09:30:20.000Z"}
 
 ``on`` names the fields and the version of each that the person saw; the first is the one that is
-acted on, and of ``accept``, ``reject`` and ``unsure`` all are: many fields, one action, one undo.
+acted on, and of ``accept``, ``reject``, ``unsure`` and the answers to a sample (``several``,
+``part``, ``shifted``) all are: many fields, one action, one undo.
 Coordinates are in the CRS of the map's file.  A line that is torn (the machine stopped
 while it was written) counts as not written.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from selion.errors import BadInput, UnknownName
+from selion.store.append_log import written
 from selion.store.former import FORMER
 
 ACCEPT, REJECT, UNSURE, UNDO = "accept", "reject", "unsure", "undo"
@@ -40,14 +43,15 @@ SPLIT, MERGE, MOVE, INSERT, DROP, RESHAPE, ADD, PAINT, ERASE = (
     "paint",
     "erase",
 )
-WORDS = (ACCEPT, REJECT, UNSURE)
+SEVERAL, PART, SHIFTED = "several", "part", "shifted"
+ANSWERS = (SEVERAL, PART, SHIFTED)
+"""What is said of the fields of a sample alone: it is several fields of the ground; a part of one;
+one that lies elsewhere or has another outline."""
+WORDS = (ACCEPT, REJECT, UNSURE, *ANSWERS)
 """What is said of many fields at once."""
 BRUSHES = (PAINT, ERASE)
 """What has a width."""
-KINDS = {
-    ACCEPT: (0, 0),
-    REJECT: (0, 0),
-    UNSURE: (0, 0),
+KINDS = dict.fromkeys(WORDS, (0, 0)) | {
     UNDO: (0, 0),
     SPLIT: (2, 2000),
     MERGE: (0, 0),
@@ -64,6 +68,8 @@ MOST_FIELDS = 400
 """Fields that one action may name."""
 LONGEST = 120
 """Characters of an id."""
+OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)
+"""Spellings of a time in which a line is left as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +198,7 @@ def parse_line(line: bytes) -> Action | Header | None:
         table = json.loads(line)
         if table.get("selion", table.get(FORMER)) == "review":
             return Header(str(table["map"]), int(table["fields"]), str(table["fingerprint"]))
-        time = str(table["time"])
-        if not 1970 <= datetime.fromisoformat(time).year < 2200:
-            return None
-        return read_action(table, time)
+        return read_action(table, _time(str(table["time"])))
     except (
         ValueError,
         KeyError,
@@ -206,6 +209,14 @@ def parse_line(line: bytes) -> Action | Header | None:
         BadInput,
     ):
         return None
+
+
+def _time(said: str) -> str:
+    """Return a time as a log writes it.  Python reads more spellings of one than others do."""
+    time = datetime.fromisoformat(said)
+    if not 1970 <= time.year < 2200:
+        raise ValueError(said)
+    return said if OWN_TIME.fullmatch(said) else written(time)
 
 
 def read_action(table: Mapping[str, Any], time: str) -> Action:

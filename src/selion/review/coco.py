@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from selion import store
+from selion.data.mask_runs import coco_runs, coco_text, read_coco
 from selion.errors import BadInput
 from selion.review.annotations import (
     LABEL,
@@ -22,7 +23,6 @@ from selion.review.annotations import (
     picture_at,
     sound_outline,
 )
-from selion.review.masks import coco_runs, coco_text, read_coco
 
 
 def to_coco(pictures: Sequence[AnnotatedPicture], *, masks: bool = False) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from selion.review.compared import compare, only_fields
 from selion.review.label_studio import CONFIG, from_label_studio, to_label_studio
 from selion.review.log import ReviewLog, replay
 from selion.review.state import UNDECIDED, ReviewedMap
+from selion.review.verdicts import sample_of
 from selion.store.append_log import now
 
 if TYPE_CHECKING:
@@ -200,6 +201,11 @@ def receive_annotations(
     A field that lies on pictures that are not in the file too keeps its part there.  What others
     did since the pictures were made stands; the picture's name says when that was.
     """
+    if kind := sample_of(files):
+        raise BadInput(
+            f"{files.table} is a sample ({kind}): its outlines are what is judged, so none is "
+            "taken over; say what each is with 'selion review'."
+        )
     frame, mapped = _frame(files), ReviewedMap.of(files.read())
     pictures, notes = only_fields(read_annotations(path, frame))
     log = ReviewLog(files.log, mapped, files.table.name)

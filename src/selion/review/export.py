@@ -14,6 +14,7 @@ from selion.fields.table import geohash
 from selion.review import rings
 from selion.review.log import replay
 from selion.review.state import REJECTED, UNDECIDED, Field, ReviewState
+from selion.review.verdicts import asked_of
 
 if TYPE_CHECKING:
     import geopandas
@@ -186,8 +187,9 @@ def export_review(
     ----------
     files : MapFiles
     out : path
-        Folder; gets ``fields.parquet`` (fiboa), ``rejected.parquet`` and ``labels/``, a dataset
-        that :func:`selion.data.load_dataset` opens.
+        Folder; gets ``fields.parquet`` (fiboa; of a sample ``review:status`` is the answer),
+        ``rejected.parquet`` and ``labels/``, a dataset that :func:`selion.data.load_dataset`
+        opens.
     options : LabelOptions, optional
         How labels are burnt.
     labels : bool
@@ -211,10 +213,12 @@ def export_review(
     frame = corrected(before, state)
     refused = frame[STATUS] == REJECTED
     origin = _origin(files, state)
-    table = fields.write_fields(frame[~refused], out / TABLE, origin, force=force)
+    answers = {one.status: one.answer for one in asked_of(files)}
+    told = frame.assign(**{STATUS: frame[STATUS].replace(answers)})
+    table = fields.write_fields(told[~refused], out / TABLE, origin, force=force)
     rejected = None
     if refused.any():
-        rejected = fields.write_fields(frame[refused], out / REFUSED, origin, force=True)
+        rejected = fields.write_fields(told[refused], out / REFUSED, origin, force=True)
     else:
         (out / REFUSED).unlink(missing_ok=True)
     notes = (

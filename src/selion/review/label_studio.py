@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from selion.data.mask_runs import brush_stream, read_brush
 from selion.errors import BadInput
 from selion.review.annotations import (
     LABEL,
@@ -24,7 +25,6 @@ from selion.review.annotations import (
     sound_outline,
 )
 from selion.review.coco import burnt
-from selion.review.masks import brush_stream, read_brush
 
 CONFIG = f"""<View>
   <Image name="image" value="$image" zoom="true"/>

@@ -24,6 +24,7 @@ from selion.data.strips import Strips
 from selion.errors import BadInput, GridMismatch
 from selion.grid import Lattice, Roi, inside, pad_roi, whole
 from selion.labels import Instances, LabelMap, class_labels
+from selion.review.actions import ANSWERS
 from selion.review.state import DECIDED, REJECTED
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Truths:
         return store.burn(list(self.shapes[rows]), values.tolist(), grid)
 
 
+OUTLINED = tuple(status for status in DECIDED if status not in ANSWERS)
+"""Statuses that say which land is the field's."""
 REFUSED, UNDECIDED = 1, 2
 """Codes of fields that are none, and of fields that nobody has decided."""
 
@@ -106,7 +109,7 @@ def truths_of(frame: geopandas.GeoDataFrame, grid: GeoBox) -> Truths:
     status = placed["review:status"].to_numpy(object)
     codes = np.full(len(placed), UNDECIDED, np.int64)
     codes[status == REJECTED] = REFUSED
-    counts = np.isin(status, DECIDED) & (status != REJECTED)
+    counts = np.isin(status, OUTLINED) & (status != REJECTED)
     codes[counts] = UNDECIDED + 1 + np.arange(counts.sum())
     return Truths(placed.geometry.to_numpy(), codes)
 
@@ -169,7 +172,7 @@ def write_labels(
     check_dataset_folder(out, force)
     source = store.open_raster(image)
     truths = truths_of(frame, source.grid)
-    decided = frame[np.isin(frame["review:status"].to_numpy(object), DECIDED)]
+    decided = frame[np.isin(frame["review:status"].to_numpy(object), OUTLINED)]
     if decided.empty:
         raise BadInput(
             "No field of this map has been decided yet: review it with 'selion review' first."

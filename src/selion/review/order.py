@@ -8,6 +8,7 @@ how well another map agrees; a shape that fields seldom have.  A field's doubt i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,17 @@ def rank(
     doubt = 1 - np.prod([1 - np.clip(values, 0, 1) for values in signs.values()], axis=0)
     order = np.argsort(-doubt, kind="stable")
     return Ranking(order, doubt.astype(np.float32), signs, missing, confidences_of(frame))
+
+
+def by_chance(ids: Sequence[str]) -> Ranking:
+    """Order the units of a sample by chance, the same for everybody.
+
+    Whoever stops halfway has then answered a sample too: neither the doubtful ones, nor those that
+    lie together in the table.
+    """
+    numbers = [hashlib.sha256(str(name).encode()).digest() for name in ids]
+    order = np.array(sorted(range(len(numbers)), key=numbers.__getitem__), np.int64)
+    return Ranking(order, np.zeros(len(numbers), np.float32), {})
 
 
 def _unsure(frame: geopandas.GeoDataFrame) -> np.ndarray:

@@ -35,9 +35,15 @@ UNDECIDED, ACCEPTED, REJECTED, CORRECTED, DOUBTED, ADDED, MERGED = (
     "merged",
 )
 STATUSES = (UNDECIDED, ACCEPTED, REJECTED, CORRECTED, DOUBTED, ADDED)
-"""What a field can be; one that was merged into another is no field any more."""
-DECIDED = (ACCEPTED, REJECTED, CORRECTED, ADDED)
-SIMPLE = {a.ACCEPT: ACCEPTED, a.REJECT: REJECTED, a.UNSURE: DOUBTED}
+"""What a field can be, beside the answers to a sample; one that was merged into another is no field
+any more."""
+DECIDED = (ACCEPTED, REJECTED, CORRECTED, ADDED, *a.ANSWERS)
+SIMPLE = {
+    a.ACCEPT: ACCEPTED,
+    a.REJECT: REJECTED,
+    a.UNSURE: DOUBTED,
+    **{kind: kind for kind in a.ANSWERS},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +211,18 @@ class ReviewState:
     def counts(self) -> dict[str, int]:
         """Return how many fields there are by status.
 
-        All of them count as ``total``; also returned is how many are decided.
+        All of them count as ``total``; also returned is how many are decided.  Answers to a sample
+        are there where they were given.
         """
         found = dict.fromkeys(STATUSES, 0)
         for one in self.changed.values():
             if one.status != MERGED:
-                found[one.status] += 1
+                found[one.status] = found.get(one.status, 0) + 1
         untouched = len(self.mapped.ids) - sum(name in self.mapped.ids for name in self.changed)
         found[UNDECIDED] += untouched
         return {
             "total": sum(found.values()),
-            "decided": sum(found[name] for name in DECIDED),
+            "decided": sum(found.get(name, 0) for name in DECIDED),
             **found,
         }
 

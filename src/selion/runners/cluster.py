@@ -237,11 +237,12 @@ def _dial(ray: Any, address: str, quiet: dict[str, Any]) -> None:
     """Connect through Ray Client.
 
     Its server starts a process for each client, and one that dies as it starts (a busy machine, a
-    port taken in between) is refused by the server and never tried again: so that has a second
-    chance here.  Ray believes itself in client mode after a failure until it is told otherwise, and
-    would send all that this process asks of a cluster later to a client that is not there.
+    port taken in between) is refused by the server and never tried again: so that has two more
+    chances here, each with a port of its own.  Ray believes itself in client mode after a failure
+    until it is told otherwise, and would send all that this process asks of a cluster later to a
+    client that is not there.
     """
-    for last in (False, True):
+    for last in (False, False, True):
         try:
             ray.init(address=address, **quiet)
         except BaseException as error:

@@ -22,6 +22,8 @@ from .cube import create_cube as create_cube
 from .download import cache_folder as cache_folder
 from .download import fetch as fetch
 from .gdal import gdal_version as gdal_version
+from .geoparquet import check_geoparquet as check_geoparquet
+from .geoparquet import make_native as make_native
 from .geotiff import GeoTiffSource as GeoTiffSource
 from .identity import byte_size as byte_size
 from .identity import fingerprint as fingerprint

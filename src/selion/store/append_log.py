@@ -145,4 +145,10 @@ class AppendLog:
 
 def now() -> str:
     """Return the time in UTC, ISO 8601, for a line of a log."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return written(datetime.now(UTC))
+
+
+def written(time: datetime) -> str:
+    """Return a time as :func:`now` does; one that names no zone is UTC."""
+    known = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return known.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -171,10 +171,10 @@ def known_image(image: Path | str | Source) -> tuple[Path | str, Source, str]:
 
 
 def _state(source: Source, path: str | os.PathLike[str]) -> str:
-    """Return the fingerprint of what a source reads: of a product all files count."""
+    """Return the fingerprint of what a source reads: of a product all files that are read."""
     if not isinstance(source, ProductSource):
         return fingerprint(path)
-    files = source.more if source.state else (source.path, *source.more)
+    files = source.more if source.state else source.files
     states = [*filter(None, [source.state]), *(fingerprint(one) for one in files)]
     told = hashlib.sha256("".join(states).encode()).hexdigest()[:32]
     return states[0] if len(states) == 1 else told

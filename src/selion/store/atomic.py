@@ -213,7 +213,8 @@ def atomic_folder(path: str | os.PathLike[str], force: bool = False) -> Iterator
     with explained(path), scratch_folder(path) as folder:
         temporary = folder / path.name
         temporary.mkdir()
-        yield temporary
+        with _unmoved(folder, path):
+            yield temporary
         _sync_files(temporary)
         _publish_folder(temporary, path, folder.parent / ASIDE, force=force)
 
@@ -235,6 +236,31 @@ def publish_folder(folder: Path, path: Path, force: bool) -> None:
     _publish_folder(folder, path, aside, force=force)
     for old in (folder, aside):
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _unmoved(folder: Path, path: Path) -> Iterator[None]:
+    """Refuse a hidden folder that was removed meanwhile, also if a later write made it anew.
+
+    It is held open, so that no other gets its number.
+    """
+    if os.name == "nt":  # no folder can be opened there, nor removed while a file in it is open
+        yield
+        return
+    made = os.open(folder, os.O_RDONLY)
+    try:
+        yield
+        try:
+            same = os.path.samestat(folder.stat(), os.fstat(made))
+        except FileNotFoundError:
+            same = False
+    finally:
+        os.close(made)
+    if not same:
+        raise OutputFailed(
+            f"{path} was removed while it was written, with what was finished of it: nothing was "
+            "kept; run the same command again."
+        )
 
 
 def _sync_files(folder: Path) -> None:

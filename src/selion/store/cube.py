@@ -42,6 +42,16 @@ CONVENTIONS = (
         "description": "Place and size of pixels",
     },
 )
+BROKEN = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What zarr raises at arrays that are none: its codecs and counts are made of what a file says."""
 MOST_PIXELS = 2**31
 """Along an edge."""
 PENDING_BYTES = 256 * 2**20
@@ -361,7 +371,7 @@ def read_planes(array: Any, first: tuple[int, ...], roi: Roi, place: str, cure: 
     """
     try:
         values: np.ndarray = array[(*first, slice(None), *roi)]
-    except (OSError, ValueError, RuntimeError) as error:
+    except (*BROKEN, RuntimeError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UnreadableFile(
             f"{place} cannot be read at rows {roi[0].start}:{roi[0].stop}, columns "
@@ -375,15 +385,7 @@ def _opened(path: str) -> Any:
 
     try:
         return zarr.open(path, mode="r", zarr_format=3)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
+    except BROKEN as error:
         raise UnreadableFile(
             f"{path} cannot be opened as a Zarr of version 3 ({error}): write it again."
         ) from error

@@ -2,7 +2,8 @@
 
 A small object beside it says who writes and until when; only one can put it there, and whoever
 holds it renews it.  What a process that died left is taken over at once on its own machine, and
-elsewhere when its time is over.
+elsewhere when its time is over.  It also says that a command has begun to send its output, so that
+the same command goes on where it was killed between two files of one result.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ LEASE, RENEW = 120.0, 30.0
 ENDING = ".lease"
 MOST = 4096
 """Bytes that a lease may have."""
+LOOKS = 3
+"""How often a lease is read of which half an answer comes."""
 
 
 @dataclass
@@ -38,6 +41,10 @@ class FarLease:
     folder: ObjectFolder
     output: str
     """Name of the output in the folder."""
+    asked: str = ""
+    """What tells the command from others; "": nothing does."""
+    sends: bool = False
+    """Whether this command, or an earlier start of it, may have sent what has the output's name."""
     lost: bool = False
     """Whether another command has taken it over."""
     _token: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -68,10 +75,13 @@ class FarLease:
             if found is None:  # it has just gone
                 continue
             told = _read(found[0])
-            if found[0] == mine or (
-                _is_over(told) and self.folder.put_over(self.name, mine, found[1])
-            ):
+            if found[0] == mine:
                 return
+            if _is_over(told):
+                self.sends = _sends(told, self.asked)
+                mine = self._said()
+                if self.folder.put_over(self.name, mine, found[1]):
+                    return
         left = max(float(told.get("until", 0)) - time.time(), 0.0)
         raise BadInput(
             f"{self.folder}/{self.output} is being written by another command at present: wait "
@@ -106,29 +116,55 @@ class FarLease:
                 "over after this one was not heard of for too long: nothing was sent."
             )
 
-    def give_back(self) -> None:
-        """Let others write; where the store does not answer they wait until the time is over."""
+    def send(self) -> None:
+        """Say that the output is about to be sent where there was none.
+
+        Raises
+        ------
+        OutputFailed
+            If the store does not take that.
+        """
+        with self._lock:
+            self.sends = True
+            self.folder.put(self.name, self._said(), replace=True)
+
+    def give_back(self, *, failed: bool = False) -> None:
+        """Let others write; where the store does not answer they wait until the time is over.
+
+        If the command failed while it sent its output it stays, over, for the same command.
+        """
         self._ended.set()
         with self._lock, contextlib.suppress(FetchFailed, OutputFailed):
-            if not self.lost and self._is_mine():
+            if self.lost or not self._is_mine():
+                return
+            if failed and self.sends:
+                self.folder.put(self.name, self._said(over=True), replace=True)
+            else:
                 self.folder.delete(self.name)
 
     def _is_mine(self) -> bool:
-        found = self.folder.get(self.name)
-        return found is not None and _read(found).get("token") == self._token
+        for _ in range(LOOKS):
+            found = self.folder.get(self.name)
+            if found is None:
+                return False
+            if "token" in (told := _read(found)):
+                return bool(told["token"] == self._token)
+        return False
 
-    def _said(self) -> bytes:
-        said = {
+    def _said(self, *, over: bool = False) -> bytes:
+        said: dict[str, Any] = {
             "token": self._token,
             "where": _where(),
             "process": [os.getpid(), _born(os.getpid())],
-            "until": round(time.time() + LEASE, 1),
+            "until": 0.0 if over else round(time.time() + LEASE, 1),
         }
+        if self.sends and self.asked:
+            said["sends"] = self.asked
         return json.dumps(said).encode()
 
 
 @contextmanager
-def far_leased(folder: ObjectFolder, output: str) -> Iterator[FarLease]:
+def far_leased(folder: ObjectFolder, output: str, asked: str = "") -> Iterator[FarLease]:
     """Be the only one who writes an output on a store within the block.
 
     Clocks of two machines may differ by less than :data:`LEASE` seconds.
@@ -140,14 +176,51 @@ def far_leased(folder: ObjectFolder, output: str) -> Iterator[FarLease]:
     FetchFailed, OutputFailed
         If the store does not answer.
     """
-    lease = FarLease(folder, output)
+    lease = FarLease(folder, output, asked)
     lease.take()
     keeper = threading.Thread(target=lease.keep, daemon=True)
     keeper.start()
     try:
         yield lease
-    finally:
-        lease.give_back()
+    except BaseException:
+        lease.give_back(failed=True)
+        raise
+    lease.give_back()
+
+
+def is_sent_by(folder: ObjectFolder, output: str, asked: str) -> bool:
+    """Say whether what lies on a store was sent by a command that did not come to its end.
+
+    Parameters
+    ----------
+    folder, output
+        As for :func:`far_leased`.
+    asked : str
+        What tells the command from others.
+
+    Raises
+    ------
+    FetchFailed
+        If the store does not answer.
+    """
+    found = folder.get_range(FarLease(folder, output).name, 0, MOST)
+    return found is not None and _sends(_read(found[0]), asked)
+
+
+def _sends(told: dict[str, Any], asked: str) -> bool:
+    return bool(asked) and told.get("sends") == asked
+
+
+def far_busy(folder: ObjectFolder, output: str) -> bool:
+    """Say whether a command writes an output just now.
+
+    Raises
+    ------
+    FetchFailed
+        If the store does not answer.
+    """
+    found = folder.get(FarLease(folder, output).name)
+    return found is not None and not _is_over(_read(found))
 
 
 def _read(content: bytes) -> dict[str, Any]:

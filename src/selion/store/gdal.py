@@ -14,7 +14,7 @@ from affine import Affine
 from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from selion.errors import GridMismatch
 from selion.grid import check_north_up, check_place
@@ -94,9 +94,17 @@ def open_quietly(name: str, mode: str = "r", **options: Any) -> Any:
     """Open a dataset.
 
     An image without georeference is no reason for a warning, for us it is a photograph.
+
+    Raises
+    ------
+    rasterio.errors.RasterioError
+        If it cannot be opened, also where a text in it is no UTF-8.
     """
     with quiet(NotGeoreferencedWarning):
-        return rasterio.open(name, mode, **options)
+        try:
+            return rasterio.open(name, mode, **options)
+        except UnicodeDecodeError as error:
+            raise RasterioIOError(f"a text in it is damaged ({error.reason})") from error
 
 
 def forget(path: str) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selion.errors import InputChanged
+from selion.store.quiet_changes import database_sum, has_log, printed_into
 
 GROWING = (".jsonl", ".log")
 """Endings of files to which lines are added: they may become larger."""
@@ -40,6 +41,8 @@ class WatchedInputs:
     """Files and folders that the command writes."""
     _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
     """Bytes, and nanoseconds of the last change, of each file."""
+    _held: dict[Path, str] = field(default_factory=dict)
+    """What databases hold whose file changes while that stays."""
 
     def __post_init__(self) -> None:
         self.left_out = tuple(map(_plain, self.left_out))
@@ -54,6 +57,8 @@ class WatchedInputs:
                 state = _state(file)
                 if state is not None:
                     self._seen[file] = state
+                    if has_log(file) and (held := database_sum(file)):
+                        self._held[file] = held
 
     def drop(self, path: Path) -> None:
         """Forget a file or folder that the command itself replaces."""
@@ -80,7 +85,11 @@ class WatchedInputs:
             if now is None:
                 if not os.path.lexists(file):
                     raise InputChanged.of(_said(file), "removed")
-            elif file.suffix.lower() not in GROWING or now[0] < before[0]:
+            elif file in self._held and database_sum(file) == self._held[file]:
+                self._seen[file] = now
+            elif not (file.suffix.lower() in GROWING and now[0] >= before[0]) and (
+                file.resolve() not in printed_into()
+            ):
                 raise InputChanged.of(_said(file), "changed")
 
     def _is_written(self, file: Path) -> bool:

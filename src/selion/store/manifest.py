@@ -18,6 +18,7 @@ from typing import Any
 from selion.errors import FetchFailed, UnreadableFile
 from selion.store.atomic import atomic_write
 from selion.store.file_sum import FileSum, sum_file
+from selion.store.manifest_form import misfit
 from selion.store.urls import plain_name, remote_scheme
 
 ENDING = ".manifest.json"
@@ -53,10 +54,12 @@ class InputSum:
     name: str
     """As it was given, without signature and password."""
     kind: str
-    """``file``, ``folder``, ``address``, or ``memory``: an array or a table without a name."""
+    """``file``, ``folder``, ``address``, ``scene`` on servers, or ``memory``: an array or a table
+    without a name."""
     bytes: int | None = None
     sha256: str = ""
-    """Of the content; of a folder that of its list of files and their sums."""
+    """Of the content; of a folder that of its list of files and their sums, of a scene that of its
+    addresses and of what its catalogue said of it."""
     sampled: bool = False
     """Whether the sum is that of samples: it was too large, or parts of it could not be read."""
     etag: str = ""
@@ -122,7 +125,10 @@ class Manifest:
                 "result again."
             ) from error
         whole = {"what": kind, "version": version, **table}
-        sound, text = told == _digest(whole), _text({**whole, "digest": told})
+        try:
+            sound, text = told == _digest(whole), _text({**whole, "digest": told})
+        except RecursionError:  # lists in lists, deeper than can be written
+            sound, text = False, b""
         if kind != KIND or not sound or content != text:
             if sound and content.replace(b"\r\n", b"\n") == text:
                 raise UnreadableFile(
@@ -138,6 +144,11 @@ class Manifest:
             raise NewerManifest(
                 f"{name} was written by a later selion (manifest {version}, known is {VERSION}): "
                 "verify with the version that wrote it."
+            )
+        if entry := misfit(table):
+            raise UnreadableFile(
+                f"{name} was written by hand: no selion says what stands in its {entry!r}; restore "
+                "it, or make the result again."
             )
         try:
             table["files"] = {key: FileSum(**value) for key, value in table["files"].items()}
@@ -261,7 +272,12 @@ def sum_files(paths: Sequence[Path]) -> list[FileSum]:
 
 
 def sum_input(
-    path: Path, name: str, beside: Path | None, left_out: Iterable[Path] = ()
+    path: Path,
+    name: str,
+    beside: Path | None,
+    left_out: Iterable[Path] = (),
+    *,
+    whole: int = WHOLE,
 ) -> InputSum:
     """Return what a file or folder is, for a manifest.
 
@@ -275,6 +291,8 @@ def sum_input(
         The manifest's folder; None if it lies on a server.
     left_out : iterable of path
         Files and folders below a folder that do not belong to it; hidden ones never do.
+    whole : int
+        Bytes up to which a file is read whole.
 
     Raises
     ------
@@ -293,8 +311,8 @@ def sum_input(
         files = [path, *named]
         return InputSum(name, "file", *_sum_together(files, path.absolute().parent), path=place)
     size = path.stat().st_size
-    one = sum_file(path) if size <= WHOLE else _sampled(path, PLACES)
-    return InputSum(name, "file", one.bytes, one.sha256, size > WHOLE, path=place)
+    one = sum_file(path) if size <= whole else _sampled(path, PLACES)
+    return InputSum(name, "file", one.bytes, one.sha256, size > whole, path=place)
 
 
 def named_files(path: Path) -> tuple[list[Path], list[str]]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +20,10 @@ from selion.errors import FetchFailed, OutputExists, OutputFailed
 from selion.store.retry import RetryPolicy
 from selion.store.witness import inputs_unchanged, was_sent
 
+NO_CONDITIONS = re.compile(r"\b501\b|Not ?Implemented")
+"""What a store says that knows no conditional writes."""
+_warned: set[str] = set()
+"""Stores of which that was said."""
 T = TypeVar("T")
 SCHEMES = ("s3", "gs", "az")
 """Stores that can be written to."""
@@ -173,6 +179,10 @@ class ObjectFolder:
                 )
             except (obstore.exceptions.AlreadyExistsError, FileExistsError):
                 return False
+            except obstore.exceptions.BaseError as error:
+                if replace or not self._knows_no_conditions(error):
+                    raise
+                return not self.has(name) and self.put(name, content, replace=True)
             return True
 
         return self._patiently(send, f"{name} cannot be written", OutputFailed)
@@ -210,9 +220,37 @@ class ObjectFolder:
                 FileNotFoundError,
             ):
                 return False
+            except obstore.exceptions.BaseError as error:
+                if not self._knows_no_conditions(error):
+                    raise
+                now = self.about(name) or {}
+                same = all(now.get(key) == value for key, value in known.items())
+                return same and self.put(name, content, replace=True)
             return True
 
         return self._patiently(send, f"{name} cannot be written", OutputFailed)
+
+    def _knows_no_conditions(self, error: Exception) -> bool:
+        """Say whether a store refused to put something only if nothing is there, and warn once.
+
+        Then what is there is looked at first: in the moment between, two may write the same.
+        """
+        import obstore
+
+        from selion.store.urls import shown
+
+        refused = isinstance(error, obstore.exceptions.NotSupportedError)
+        if not (refused or NO_CONDITIONS.search(str(error))):
+            return False
+        place = "/".join(shown(self.url).split("/")[:3])
+        if place not in _warned:
+            _warned.add(place)
+            warnings.warn(
+                f"{place} cannot refuse what two commands write at once (it knows no conditional "
+                "writes): see to it that no other one writes the same output.",
+                stacklevel=4,
+            )
+        return True
 
     def has(self, name: str) -> bool:
         """Say whether there is an object of that name.
@@ -257,6 +295,21 @@ class ObjectFolder:
             }
 
         return self._patiently(ask, "what it holds cannot be listed", FetchFailed)
+
+    def copy(self, name: str, to: str) -> None:
+        """Copy an object within the folder, over what is there.
+
+        Raises
+        ------
+        OutputFailed
+            If the store does not do it.
+        """
+        import obstore
+
+        def send() -> None:
+            obstore.copy(self._store, name, to)
+
+        self._patiently(send, f"{name} cannot be copied", OutputFailed)
 
     def delete(self, *names: str) -> None:
         """Delete objects; those that are not there do not matter."""

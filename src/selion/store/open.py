@@ -104,12 +104,22 @@ def _open_folder(path: Path) -> CubeSource:
         what = (
             "a Zarr of version 2: rewrite it as version 3"
             if old
-            else f"a folder: give one image, a .zarr folder, or {WANTED}"
+            else f"a folder{_images_in(path)}: give one image, a .zarr folder, or {WANTED}"
         )
         raise UnreadableFile(f"{path} is {what}.")
     from selion.store.cube import CubeSource
 
     return CubeSource.open(path)
+
+
+def _images_in(folder: Path) -> str:
+    """Say how many images lie in a folder, and how all of them are given."""
+    found = sorted(one.name for one in folder.iterdir() if one.suffix.lower() in (".tif", ".tiff"))
+    if not found:
+        return ""
+    ending = Path(found[0]).suffix
+    several = f"{folder}/*{ending} gives all, where several are taken"
+    return f" of {len(found):,} images ({found[0]} ...; {several})"
 
 
 def _open_remote(path: str, coarse: float | None, retry: RetryPolicy | None) -> GeoTiffSource:

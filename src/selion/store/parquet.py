@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput, SelionError, UnreadableFile
 from selion.store.address import Place, RemotePath, locate, open_bytes
+from selion.store.parquet_pages import check_pages
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,12 +64,15 @@ def parquet_file(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
         If a file cannot, or is none.
     DamagedTable
         If it is damaged, also where that shows within the block only.
+    UnreadableFile
+        If its pages come to far more than they have; of an address nobody looks at them.
     """
     import pyarrow as pa
 
     if not isinstance(place, RemotePath):
         with _opened(place, place, options) as file:
             try:
+                check_pages(place, file.metadata)
                 yield file
             except OSError as error:
                 if error.errno is not None or isinstance(error, SelionError):

@@ -287,6 +287,11 @@ def _pillow(path: str) -> Iterator[Image.Image]:
             f"{path} has too many pixels for a photograph: tile it first, for example with "
             "gdal_translate -of COG."
         ) from error
+    except MemoryError as error:
+        raise UnreadableFile(
+            f"{path} takes more memory to be decoded than there is: make it smaller, or use a "
+            "machine with more."
+        ) from error
     except BROKEN as error:
         raise UnreadableFile(
             f"{path} cannot be read as a photograph ({str(error).rstrip('.')}): it is truncated or "

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -68,6 +69,10 @@ _HEIGHTS = re.compile(r"[ns]\d\d[ew]\d{3}.*\.hgt", re.IGNORECASE)
 """Names of elevation tiles, which have no head."""
 
 
+POLYGONS = (".geojson", ".json")
+"""Endings of texts that hold outlines."""
+
+
 def drivers_of(path: str) -> tuple[str | None, ...]:
     """Return GDAL's drivers that may open a raster, to be tried one after the other.
 
@@ -99,6 +104,11 @@ def drivers_of(path: str) -> tuple[str | None, ...]:
         return INNER_DRIVERS
     if remote_scheme(path) is not None:
         return REMOTE_DRIVERS
+    if name.endswith(POLYGONS) and b'"Feature' in _head(_file_of(path)):
+        raise UnreadableFile(
+            f"{path} holds outlines and is no image: give the image here, and outlines where "
+            "polygons are asked for."
+        )
     if _names_others(_head(_file_of(path))):
         raise UnreadableFile(
             f"{path} is a text that names other data, not an image: if it is a VRT that you trust, "
@@ -304,9 +314,10 @@ def _check_near(name: str, relative: bool, within: str, depth: int) -> None:
     """Refuse, within a file of this machine, what is no raster of it."""
     plain = str(_file_of(name))
     local = Path(within).absolute().parent / plain if relative else Path(plain)
-    if plain.startswith(("/vsi", "<", "{")) or (":" in plain and not local.exists()):
+    mode = _mode(local)
+    if plain.startswith(("/vsi", "<", "{")) or (":" in plain and mode is None):
         raise _not_allowed(name, within)
-    if not local.is_file():
+    if mode is None or not stat.S_ISREG(mode):
         return  # GDAL says so when it is read
     if local.name.lower().endswith(VRT + INDEX):
         _go_down(str(local), depth, within)
@@ -317,6 +328,14 @@ def _check_near(name: str, relative: bool, within: str, depth: int) -> None:
         raise UnreadableFile(
             f"{within} names {local}, which is no image of a known format: give GeoTIFF files."
         )
+
+
+def _mode(local: Path) -> int | None:
+    """Return what kind of thing a name stands for; None: for nothing, or it is no name."""
+    try:
+        return local.stat().st_mode
+    except (OSError, ValueError):  # also of five thousand letters
+        return None
 
 
 def _known_by_its_name(local: Path, head: bytes) -> bool:

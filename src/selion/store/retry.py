@@ -5,7 +5,10 @@ One policy for all who ask: catalogues (requests), rasters (GDAL), object stores
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,15 +43,26 @@ class RetryPolicy:
         """For ``requests``."""
         return self.connect, self.answer
 
-    def pause(self, failed: int) -> float:
+    def pause(self, failed: int, asked: str | None = None) -> float:
         """Return the seconds to wait after so many failed tries.
+
+        ``asked`` is what a server said in ``Retry-After``: seconds or a date; other words of it do
+        not count.
 
         Examples
         --------
         >>> [RetryPolicy().pause(failed) for failed in (1, 2, 3, 9)]
         [0.5, 1.0, 2.0, 60.0]
         """
-        return min(self.backoff * 2 ** (failed - 1), self.longest)
+        least = 0.0
+        if asked is not None:
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
+                least = (
+                    float(asked)
+                    if asked.strip().isdecimal()
+                    else parsedate_to_datetime(asked).timestamp() - time.time()
+                )
+        return min(max(self.backoff * 2 ** (failed - 1), least), self.longest)
 
     def gdal(self) -> dict[str, str]:
         """Return GDAL's settings for this."""

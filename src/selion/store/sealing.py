@@ -26,6 +26,7 @@ from selion.store.manifest import (
     write_manifest,
 )
 from selion.store.object_store import ObjectFolder
+from selion.store.scene_sums import sum_scenes
 from selion.store.urls import remote_scheme, shown, unsigned
 from selion.store.versions import deciding_versions
 from selion.store.witness import Witness
@@ -42,7 +43,8 @@ NO_INPUTS = frozenset(
         *("out", "work", "addresses", "basemap", "provider", "runner"),
         *("acquired", "bands", "boundary", "breaks", "by", "classes", "collection", "columns"),
         *("countries", "crop_codes", "crs", "dates", "device", "district_column", "email"),
-        *("excluded", "full", "group", "keep", "layout", "licence", "name", "names", "pattern"),
+        *("excluded", "full", "group", "keep", "layout", "licence", "mosaic", "name", "names"),
+        "pattern",
         *("reference_column", "split", "style", "vote", "water_codes"),
     )
 )
@@ -111,7 +113,12 @@ def write_seal(
             complete=complete,
             files=dict(zip(files, sum_files(list(files.values())), strict=True)),
             inputs=tuple(_inputs(request, witness, out.parent, (out, *files.values()))),
-            models=tuple(one for one, place in witness.models if not _is_below(place, out)),
+            models=tuple(
+                one
+                for one, place in witness.models
+                # neither its own, nor one that it made, tried and moved or removed
+                if not _is_below(place, out) and (place is None or place.exists())
+            ),
             options=request.options,
             versions=deciding_versions(),
         ),
@@ -225,6 +232,7 @@ def _inputs(
         elif found not in seen and not any(_is_below(found, one) for one in made):
             seen.add(found)
             yield _sum_local(found, name, beside, made)
+    yield from sum_scenes(witness.scenes, beside)
 
 
 def _sum_local(path: Path, name: str, beside: Path | None, left_out: Iterable[Path]) -> InputSum:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from selion.cores import check_memory
+from selion.errors import BadInput, UnreadableFile
 from selion.store.address import Place
 
 if TYPE_CHECKING:
@@ -18,6 +21,10 @@ ROW = 700
 BARE_ROW, PARQUET_BYTE = 350, 4.5
 """The same by a row and by each of its bytes of uncompressed GeoParquet; measured: 1,160 for rows
 of 154 bytes, 3,300 for rows of 477."""
+
+CORNER, MOST_CORNERS = 16, 2_000_000
+"""Bytes of a corner in WKB, and the most that the outline of a field may have: some 200 bytes of
+memory each are taken while it is cut, measured or drawn."""
 
 
 def check_rows(path: Place, rows: int) -> None:
@@ -64,6 +71,45 @@ def read_kept(
         rows, size = rows + len(kept[-1]), size + kept[-1].nbytes
     _check_kept(path, rows, size)
     return pa.concat_tables(kept)
+
+
+def check_held(table: pa.Table, name: str) -> None:
+    """Refuse a table with what no field has: outlines without end, texts that are none.
+
+    A column of outlines that holds none is no matter of this: who decodes them says so.
+
+    Raises
+    ------
+    BadInput
+        If an outline has more than :data:`MOST_CORNERS` by its bytes of WKB; ``name`` is that of
+        the table.
+    UnreadableFile
+        If a text is no UTF-8.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for column in table.column_names:
+        kind = table.schema.field(column).type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            try:
+                table[column].validate(full=True)
+            except pa.ArrowInvalid as error:
+                raise UnreadableFile(
+                    f"{name} holds a text in column {column!r} that is none ({error}): it is "
+                    "damaged; write it again."
+                ) from error
+    kind = table.schema.field("geometry").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        return
+    sizes = pc.binary_length(table["geometry"]).to_numpy()
+    if len(sizes) and (corners := int(np.nan_to_num(sizes).max()) // CORNER) > MOST_CORNERS:
+        row = int(np.nanargmax(sizes))
+        known = str(table["id"][row]) if "id" in table.column_names else f"of row {row}"
+        raise BadInput(
+            f"{name} holds the field {known} of some {corners:,} corners, and at most "
+            f"{MOST_CORNERS:,} are taken: it is no field; leave it out, or simplify it."
+        )
 
 
 def _check_kept(path: Place, rows: int, size: int, coming: int = 0) -> None:

@@ -36,6 +36,8 @@ _MAGIC = (b"SQLite format 3\0", b"fgb\3", b"\0\0\x27\x0a", b"PMTiles")
 _ZIP = b"PK\3\4"
 _MEMBERS, _UNPACKED = 1000, 2 * 2**30
 """Files within an archive, and their bytes."""
+_SMALL, _DENSEST = 2**24, 200
+"""Bytes to which a file may grow however small it is packed, and how many times one beyond that."""
 _BLANK = 1024
 _CRS = re.compile(rb"[\"']crs[\"']", re.IGNORECASE)
 _SHORT, _LONGEST = 512, 2**16
@@ -124,6 +126,12 @@ def _check_archive(body: Text, name: str) -> None:
             if len(members) > _MEMBERS or sum(one.file_size for one in members) > _UNPACKED:
                 raise UnreadableFile(f"{name} holds too much: unpack it and give the table itself.")
             for one in members:
+                if one.file_size > max(_SMALL, _DENSEST * one.compress_size):
+                    raise UnreadableFile(
+                        f"{name} says that the {one.compress_size:,} bytes of "
+                        f"{one.filename[:80]} become {one.file_size:,}, as those of no table do: "
+                        "it is not read."
+                    )
                 inner = archive.read(one)
                 if inner[:4] != _ZIP and not inner.startswith(_MAGIC):
                     _check_text(inner, f"{name} ({one.filename[:80]})")

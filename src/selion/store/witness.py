@@ -18,6 +18,7 @@ from typing import Any
 from selion.store.file_sum import FileSum, sum_file
 from selion.store.inputs import WatchedInputs
 from selion.store.scratch import PREFIX
+from selion.store.urls import remote_scheme
 
 Identity = tuple[int, int, int]
 """Inode, bytes, and nanoseconds of the last change of a file."""
@@ -44,6 +45,25 @@ def identities(path: Path, *, hidden: bool = True) -> set[Identity]:
     return {(state.st_ino, state.st_size, state.st_mtime_ns) for state in found}
 
 
+@dataclass(frozen=True, slots=True)
+class UsedScene:
+    """A scene of an archive that was chosen."""
+
+    bands: Mapping[str, str]
+    """Band -> file, or address that is not signed."""
+    said: Mapping[str, object]
+    """What the catalogue said by which it is known again, where its files are on a server."""
+
+    @property
+    def near(self) -> dict[str, Path]:
+        """Its files on this machine."""
+        return {
+            band: Path(place).expanduser().absolute()
+            for band, place in sorted(self.bands.items())
+            if remote_scheme(place) is None
+        }
+
+
 @dataclass
 class Witness:
     """Who sees what a run publishes."""
@@ -58,6 +78,8 @@ class Witness:
     """What decides the answers of the models that were loaded, and where they lie."""
     folders: set[Path] = field(default_factory=set)
     """Datasets that were opened."""
+    scenes: dict[str, UsedScene] = field(default_factory=dict)
+    """Scenes of an archive that were chosen, by name."""
     sent: dict[str, FileSum] = field(default_factory=dict)
     """What was sent to object stores, by address."""
     inputs: WatchedInputs | None = None
@@ -123,6 +145,15 @@ def used_folder(folder: Path) -> None:
         witness.folders.add(folder)
         if witness.inputs is not None:
             witness.inputs.add(folder)
+
+
+def used_scene(name: str, scene: UsedScene) -> None:
+    """Say that a scene of an archive was chosen."""
+    for witness in _present:
+        witness.scenes[name] = scene
+        if witness.inputs is not None:
+            for path in scene.near.values():
+                witness.inputs.add(path)
 
 
 def was_sent(address: str, path: Path) -> None:

@@ -9,3 +9,9 @@ from .drawing import draw_sample as draw_sample
 from .estimates import SurveyEstimates as SurveyEstimates
 from .estimates import estimate_sample as estimate_sample
 from .estimates import write_estimates as write_estimates
+from .objects import ObjectDesign as ObjectDesign
+from .objects import ObjectEstimates as ObjectEstimates
+from .objects import draw_objects as draw_objects
+from .objects import estimate_objects as estimate_objects
+from .objects import is_object_sample as is_object_sample
+from .objects import write_object_estimates as write_object_estimates

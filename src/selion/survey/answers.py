@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selion.errors import BadInput, UnreadableFile
+from selion.review.verdicts import VERDICTS, Verdict
 from selion.survey.design import CLASSES, PLACES, POINTS, QUEUE
 
 WORDS = {
@@ -18,6 +19,31 @@ WORDS = {
     **dict.fromkeys(("", "unsure", "?", "unknown", "none", "nan"), ""),
 }
 """What may stand in the column ``reference``, in any case, and what it means; empty: no answer."""
+OBJECT_CLASSES = ("right", "merged", "split", "shifted", "false")
+"""What a field of the map may be beside the fields of the ground: one of them; several; a part of
+one; one, but drawn elsewhere or otherwise; none."""
+OBJECT_WORDS = {
+    **dict.fromkeys(("right", "correct", "ok", "1", "yes", "y", "true"), "right"),
+    **dict.fromkeys(("merged", "several", "under-segmented"), "merged"),
+    **dict.fromkeys(("split", "part", "over-segmented"), "split"),
+    **dict.fromkeys(("shifted", "moved", "shape"), "shifted"),
+    **dict.fromkeys(("false", "0", "no", "n", "none", "other"), "false"),
+    **dict.fromkeys(("", "unsure", "?", "unknown", "nan"), ""),
+}
+
+
+@dataclass(frozen=True)
+class AnswerKind:
+    """What is asked of each unit of a sample."""
+
+    classes: tuple[str, ...]
+    words: Mapping[str, str]
+    verdicts: tuple[Verdict, ...]
+    """What the page of a review offers, and its log says."""
+
+
+GROUND = AnswerKind(CLASSES, WORDS, VERDICTS["ground"])
+OBJECTS = AnswerKind(OBJECT_CLASSES, OBJECT_WORDS, VERDICTS["objects"])
 
 
 @dataclass(frozen=True)
@@ -34,7 +60,7 @@ class Answers:
     notes: tuple[str, ...] = field(default=())
 
 
-def read_answers(folder: Path, files: Sequence[Path] = ()) -> Answers:
+def read_answers(folder: Path, files: Sequence[Path] = (), kind: AnswerKind = GROUND) -> Answers:
     """Read what people said of a sample.
 
     Parameters
@@ -45,6 +71,8 @@ def read_answers(folder: Path, files: Sequence[Path] = ()) -> Answers:
         One for each person: a table (.csv, as ``points.csv``), points (.geojson), or the log of a
         review (.jsonl) of the sample's ``queue.parquet``; default: whichever of these in the
         folder holds answers.
+    kind : AnswerKind
+        What was asked.
 
     Returns
     -------
@@ -57,20 +85,21 @@ def read_answers(folder: Path, files: Sequence[Path] = ()) -> Answers:
         If there is no answer, or one that is none of the words.
     """
     given = list(files) or [path for path in _own(folder) if path.exists()]
-    said = [_read(path, folder) for path in given]
+    said = [_read(path, folder, kind) for path in given]
     if not files:
         said = [labels for labels in said if labels]
     if not any(said):
         raise BadInput(
-            f"{folder} has no answers yet: write field or other into the column reference of "
-            f"{POINTS}, or run 'selion review {folder / QUEUE}' (a: field, r: other)."
+            f"{folder} has no answers yet: write {' or '.join(kind.classes)} into the column "
+            f"reference of {POINTS}, or run 'selion review {folder / QUEUE}' "
+            f"({', '.join(f'{one.key}: {one.answer}' for one in kind.verdicts)})."
         )
     return _settled(said)
 
 
-def has_answers(folder: Path) -> bool:
+def has_answers(folder: Path, kind: AnswerKind = GROUND) -> bool:
     """Tell whether somebody has judged units of a sample in this folder."""
-    return any(_read(path, folder) for path in _own(folder) if path.exists())
+    return any(_read(path, folder, kind) for path in _own(folder) if path.exists())
 
 
 def _own(folder: Path) -> tuple[Path, ...]:
@@ -92,10 +121,10 @@ def _settled(said: Sequence[Mapping[str, str]]) -> Answers:
     return Answers(labels, tuple(unsettled), alike / together if together else None, len(said))
 
 
-def _read(path: Path, folder: Path) -> dict[str, str]:
+def _read(path: Path, folder: Path, kind: AnswerKind) -> dict[str, str]:
     """Return id -> class; units without an answer are left out."""
     if path.suffix == ".jsonl":
-        return _of_review(path, folder)
+        return _of_review(path, folder, kind)
     try:
         rows = list(_table(path) if path.suffix.lower() == ".csv" else _features(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
@@ -105,10 +134,11 @@ def _read(path: Path, folder: Path) -> dict[str, str]:
         ) from error
     found: dict[str, str] = {}
     for name, word in rows:
-        label = WORDS.get(word.strip().lower().removesuffix(".0"))
+        label = kind.words.get(word.strip().lower().removesuffix(".0"))
         if label is None:
             raise BadInput(
-                f"{path} says {word!r} of {name}: wanted is {' or '.join(CLASSES)}, or nothing."
+                f"{path} says {word!r} of {name}: wanted is {' or '.join(kind.classes)}, or "
+                "nothing."
             )
         if label and found.setdefault(name, label) != label:
             raise BadInput(
@@ -136,14 +166,13 @@ def _features(path: Path) -> Iterator[tuple[str, str]]:
         yield feature["properties"]["id"], "" if said is None else str(said)
 
 
-def _of_review(path: Path, folder: Path) -> dict[str, str]:
-    """Read a review of the queue: accepted is a field, rejected is other."""
+def _of_review(path: Path, folder: Path, kind: AnswerKind) -> dict[str, str]:
+    """Read a review of the queue."""
     from selion.fields import read_fields
     from selion.review.log import replay
-    from selion.review.state import ACCEPTED, REJECTED
 
     state = replay(read_fields(folder / QUEUE), path)
-    meaning = {ACCEPTED: "field", REJECTED: "other"}
+    meaning = {one.status: one.answer for one in kind.verdicts}
     return {
         name: meaning[one.status] for name, one in state.changed.items() if one.status in meaning
     }

@@ -21,6 +21,7 @@ from selion.fields.table import geohash
 from selion.grid import LONLAT, tiles
 from selion.metrics.area_estimation import allocate
 from selion.progress import OnStep, silent
+from selion.review.verdicts import SAMPLE
 from selion.survey.answers import has_answers
 from selion.survey.design import (
     CLASSES,
@@ -299,4 +300,5 @@ def _write_queue(path: Path, population: Population, drawn: DrawnUnits) -> None:
     )
     squares = shapely.polygons(np.stack([lon, lat], 2))
     names = pd.array(drawn.ids, dtype="string")
-    fields.write_fields(geopandas.GeoDataFrame({"id": names}, geometry=squares, crs=LONLAT), path)
+    frame = geopandas.GeoDataFrame({"id": names}, geometry=squares, crs=LONLAT)
+    fields.write_fields(frame, path, fields.Origin(provenance={SAMPLE: "ground"}))

@@ -159,12 +159,12 @@ def rows_of(estimates: SurveyEstimates) -> list[dict[str, Any]]:
     rows = []
     for place, found in (("all", estimates.whole), *estimates.districts.items()):
         hectares = estimates.hectares("" if place == "all" else place)
-        rows.append(_row(place, "overall accuracy", "", found.overall))
+        rows.append(row_of(place, "overall accuracy", "", found.overall))
         for name, one in found.by_class.items():
-            rows += [_row(place, _WORDS[what], name, getattr(one, what)) for what in ACCURACIES]
-            rows.append(_row(place, "area (ha)", name, one.area.scaled(hectares), hectares))
+            rows += [row_of(place, _WORDS[what], name, getattr(one, what)) for what in ACCURACIES]
+            rows.append(row_of(place, "area (ha)", name, one.area.scaled(hectares), hectares))
             rows.append(
-                _row(
+                row_of(
                     place,
                     "mapped area (ha)",
                     name,
@@ -183,9 +183,10 @@ _WORDS = {
 }
 
 
-def _row(
+def row_of(
     place: str, what: str, name: str, found: SampleEstimate, most: float = 1.0
 ) -> dict[str, Any]:
+    """Return a figure as a row of the table: with its interval, cut to 0 to ``most``."""
     interval = found.interval(most)
     figures = {
         "value": found.value,

@@ -268,7 +268,12 @@ def _open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> _Start
     except SelionError as error:
         why = f"What it started from could not be scored on the same chips: {error}"
         return _Start(weights, None, use, None, why)
-    if found.keys != trained.scores.keys or found.metric != trained.scores.metric:
+    judged = trained.scores.metric
+    if (
+        found.keys != trained.scores.keys
+        or found.metric != judged
+        or found.rows(judged).shape != trained.scores.rows(judged).shape  # other classes
+    ):
         why = "What it started from answers other chips or classes, and is not compared."
         return _Start(weights, model, use, None, why)
     card = replace(plan.card, inputs=model.inputs)

@@ -127,8 +127,14 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
 
     try:
         with safe_open(path, "pt") as found:
-            yield found, json.loads(value_of(found.metadata() or {}, "selion", path) or "")
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+            facts = json.loads(value_of(found.metadata() or {}, "selion", path) or "")
+            if not isinstance(facts, dict):
+                raise UnreadableFile(
+                    f"{path} says of itself {str(facts)[:40]!r}, and wanted is a table of facts: "
+                    "start the run in another folder."
+                )
+            yield found, facts
+    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} cannot be read as a checkpoint ({error}): start the run in another folder."
         ) from error

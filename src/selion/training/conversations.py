@@ -16,7 +16,15 @@ from selion.classes import FTW2, FTW3, IGNORE, ClassScheme
 from selion.errors import BadInput, BandMismatch
 from selion.grid import Roi, photo_grid
 from selion.labels import LabelMap, class_labels
-from selion.models.language.chat import Message, PatchPlace, coarsen, messages, pictures
+from selion.models.language.chat import (
+    Message,
+    PatchPlace,
+    coarsen,
+    cut,
+    detail,
+    messages,
+    picture,
+)
 from selion.raster import Raster
 from selion.sample import Sample
 from selion.training.language_recipe import COUNTRYSIDE, LanguageRecipe, Simulated
@@ -124,14 +132,10 @@ class Talks:
         pixels, truth = turned(part.pixels, turn), turned(truth, turn)
         roi = turned_roi(roi, part.ids.shape, turn)
         place = PatchPlace.of(roi, (pixels.shape[1], pixels.shape[2]))
-        images = pictures(
-            pixels,
-            roi,
-            replace(prompt, shown="blank") if blank else prompt,
-            self.recipe.spec().scaling,
-        )
+        asked = replace(prompt, shown="blank") if blank else prompt
+        patch = detail(_image(cut(pixels, roi, prompt.margin)), asked)
         return Talk(
-            images,
+            (_image(pixels), patch),
             messages(prompt, classes, place),
             prompt.answer(truth, classes.names),
             truth,
@@ -146,7 +150,7 @@ class KnownClasses:
 
     key: str
     pixels: np.ndarray
-    """(band, y, x), the recipe's bands."""
+    """(3, y, x) uint8, the recipe's bands as a model sees them: scaled once, whatever is drawn."""
     ids: np.ndarray
     """(y, x) uint8 class ids of the recipe, 255 not known."""
 
@@ -218,7 +222,7 @@ def _opened(handle: _Handle, index: int) -> KnownClasses:
 
 
 def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
-    """Read a sample's pixels and classes as a recipe wants them.
+    """Read a sample's pixels and classes as a recipe wants them, the pixels as a model sees them.
 
     Raises
     ------
@@ -240,7 +244,15 @@ def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
     ids = true_classes(sample, recipe)
     if read.valid is not None:
         ids = np.where(read.valid, ids, IGNORE).astype(np.uint8)
-    return KnownClasses(sample.key, read.values[list(chosen)], ids)
+    seen = picture(read.values[list(chosen)], recipe.spec().scaling)
+    return KnownClasses(sample.key, np.moveaxis(np.asarray(seen), -1, 0), ids)
+
+
+def _image(values: np.ndarray) -> Image:
+    """Return (3, y, x) uint8 as a picture."""
+    from PIL.Image import fromarray
+
+    return fromarray(np.ascontiguousarray(np.moveaxis(values, 0, -1)))
 
 
 def true_classes(sample: Sample, recipe: LanguageRecipe) -> np.ndarray:

@@ -11,6 +11,7 @@ from selion.classes import FTW3, ClassScheme
 from selion.errors import BadInput, UnknownName
 from selion.training.decode import decode_loss
 from selion.training.losses import LOSSES
+from selion.training.referring import referring_loss
 from selion.training.sets import set_loss
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
     from selion.training.recipe import Loss
 
-RAW: dict[str, Callable[..., Tensor]] = {"sets": set_loss, "decode": decode_loss}
+RAW: dict[str, Callable[..., Tensor]] = {
+    "sets": set_loss,
+    "decode": decode_loss,
+    "referring": referring_loss,
+}
 """Losses of networks with answers of their own: ``loss(answer, truth, **options)``."""
 GIVEN = ("logits", "labels", "answer", "truth", "weights", "things", "boundary")
 """Arguments that do not come from ``loss.options``."""

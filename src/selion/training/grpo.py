@@ -7,20 +7,34 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from math import gcd
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from selion.errors import BadInput
 from selion.extras import require
 from selion.models.language.quiet import quiet
 from selion.progress import OnStep, silent
 from selion.training.conversations import Talks
-from selion.training.language_recipe import LanguageRecipe
+from selion.training.language_recipe import Grpo, LanguageRecipe
+from selion.training.processes import join_processes
 from selion.training.reward import Standing, dice_reward, validity_reward
-from selion.training.sft import dataset, fresh, listener, run, shared_arguments
+from selion.training.rollouts import placed
+from selion.training.sft import (
+    dataset,
+    fresh,
+    listener,
+    run,
+    shared_arguments,
+    training_device,
+)
 
 WATCHED = 50
 """Steps over which the alarm looks."""
+MEASURED = 256
+"""Right answers, at most, whose length says where an answer is cut."""
 
 
 def check_gate(standing: Standing, gate: float) -> None:
@@ -92,11 +106,12 @@ def reinforce(
     ]
     weights = [1.0, spec.validity]
     arguments = trl.GRPOConfig(
-        **shared_arguments(recipe, folder, spec.steps, spec.save_every),
-        per_device_train_batch_size=spec.prompts * spec.answers,
-        gradient_accumulation_steps=spec.accumulate,
-        num_generations=spec.answers,
-        max_completion_length=_room(processor, recipe),
+        **shared_arguments(recipe, folder, spec.steps, spec.save_every)
+        # what was measured since it was last said is in no checkpoint
+        | {"logging_steps": gcd(5, spec.save_every)},
+        **batches(spec),
+        max_completion_length=_room(processor, talks),
+        mask_truncated_completions=spec.mask_truncated,
         learning_rate=spec.lr,
         weight_decay=spec.weight_decay,
         warmup_steps=spec.warmup,
@@ -109,16 +124,17 @@ def reinforce(
         reward_weights=weights,
     )
     watch = make_watch(spec.alarm)
-    with quiet():
+    team = join_processes(training_device(recipe.hardware))
+    with quiet(), placed(model, processor, recipe, team) as clock:
         trainer = trl.GRPOTrainer(
             model=model,
             args=arguments,
             reward_funcs=rewards,
             train_dataset=dataset(talks, prompt_row),
             processing_class=processor,
-            callbacks=[listener("grpo", on_step), watch],
+            callbacks=[listener("grpo", on_step), watch, clock],
         )
-        run(trainer, folder, resume=resume)
+        run(trainer, folder, recipe.hardware, resume=resume)
     return Reinforced(trainer.model, tuple(watch.history), watch.alarmed)
 
 
@@ -134,16 +150,31 @@ class Reinforced:
         """Why it ended early; empty if it did not."""
 
 
-def _room(processor: Any, recipe: LanguageRecipe) -> int:
-    """Return the tokens of the longest right answer, with some to spare.
+def batches(spec: Grpo) -> dict[str, int]:
+    """Return how a step is cut into what the trainer does at once.
 
-    A model that does not end is cut there.
+    Answers to ``prompts`` questions are drawn together, and learnt from ``micro`` at a time.
     """
-    from selion.models.language.grammar import Grammar
+    drawn = spec.prompts * spec.answers
+    micro = spec.micro or drawn
+    return {
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": spec.accumulate * drawn // micro,
+        "steps_per_generation": drawn // micro,
+        "num_generations": spec.answers,
+    }
 
-    prompt = recipe.language.prompt
-    longest = Grammar(prompt.spelling, recipe.classes.names, (prompt.grid, prompt.grid)).longest()
-    return int(1.1 * len(processor.tokenizer.encode(longest, add_special_tokens=False))) + 4
+
+def _room(processor: Any, talks: Talks) -> int:
+    """Return the tokens after which an answer is cut: those of nearly all right ones, and some.
+
+    The 99th percentile of what right answers take, plus a tenth; the longest that the grammar
+    allows is many times as long, and a model that does not end would be waited for that long.
+    """
+    tokenizer, count = processor.tokenizer, min(MEASURED, len(talks))
+    every = np.linspace(0, len(talks) - 1, count).round().astype(int)
+    lengths = [len(tokenizer.encode(talks[int(k)].answer, add_special_tokens=False)) for k in every]
+    return int(1.1 * np.percentile(lengths, 99)) + 4
 
 
 def make_watch(share: float) -> Any:
@@ -169,13 +200,7 @@ def make_watch(share: float) -> Any:
         ) -> None:
             if not logs or "reward" not in logs:
                 return
-            kept = {
-                name: float(logs[name])
-                for name in ("reward", "reward_std", "frac_reward_zero_std", "kl", "loss")
-                if name in logs
-            }
-            self.history.append({"step": state.global_step, **kept})
-            self.flat.extend([kept.get("frac_reward_zero_std", 0.0)] * max(1, args.logging_steps))
+            self.take(logs, state.global_step, args.logging_steps)
             mean = sum(self.flat) / len(self.flat)
             if len(self.flat) == WATCHED and mean > share:
                 groups = (
@@ -186,5 +211,26 @@ def make_watch(share: float) -> Any:
                     f"{groups}: the answers have collapsed, or there is nothing left to learn."
                 )
                 control.should_training_stop = True
+
+        def on_train_begin(
+            self,
+            args: Any,
+            state: Any,
+            control: Any,  # noqa: ARG002  # the library's signature
+            **_: Any,
+        ) -> None:
+            """Go on from what was said before an interruption."""
+            for logs in state.log_history:
+                if "reward" in logs:
+                    self.take(logs, logs["step"], args.logging_steps)
+
+        def take(self, logs: Mapping[str, float], step: int, steps: int) -> None:
+            kept = {
+                name: float(logs[name])
+                for name in ("reward", "reward_std", "frac_reward_zero_std", "kl", "loss")
+                if name in logs
+            }
+            self.history.append({"step": step, **kept})
+            self.flat.extend([kept.get("frac_reward_zero_std", 0.0)] * max(1, steps))
 
     return Watch()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from selion.classes import ClassScheme
+from selion.metrics.pixel import Over
 from selion.models.language.chat import Prompt
 from selion.models.language.tiny import TinySize
 from selion.segmenter import InputSpec, Scaling
@@ -105,6 +106,9 @@ class Language:
     """Edge in pixels of the image that is shown whole; larger images are shown in parts of this
     size."""
     lora: Lora = Lora()
+    quantise: Literal["", "nf4"] = ""
+    """"nf4": hold the base in 4 bits while an adapter learns and when it is used (QLoRA; extra
+    ``qlora``); the card says so."""
 
 
 @dataclass(frozen=True)
@@ -138,16 +142,26 @@ class Grpo:
     """Questions to a step."""
     answers: int = 8
     """Answers to each question: the group."""
+    micro: int = 0
+    """Answers that are learnt from at once, a divisor of ``prompts * answers``; 0: all of them.  A
+    step is the same, in less memory."""
     accumulate: int = 1
+    grammar: bool = False
+    """Whether answers are held to the grammar while they are drawn.  They are all masks then, but
+    what is learnt from was drawn from another distribution than the model's own."""
+    mask_truncated: bool = True
+    """Whether answers that were cut off before their end are left out of what is learnt."""
     lr: float = 1e-6
     beta: float = 0.04
     """Weight of the divergence from the supervised model (DeepSeekMath's; the paper does not print
     its own)."""
     epsilon: float = 0.2
     temperature: float = 1.0
-    over: Literal["union", "truth", "all"] = "union"
-    """Classes over which the Dice of the reward is averaged.  "all" is the paper's, which pays a
-    constant answer for each class that is absent."""
+    over: Over = "foreground"
+    """Classes over which the Dice of the reward is averaged, as :func:`selion.metrics.mean_dice`
+    has them.  "foreground" leaves the background out, as equation 4 does, and a stray cell of an
+    absent class costs little; "paper" is that equation to the letter, which pays a constant answer
+    for each class that is absent."""
     smooth: float = 1.0
     validity: float = 0.0
     """Weight of a second reward: 1 for an answer without a fault."""
@@ -171,6 +185,12 @@ class Grpo:
             "2 or more: answers are compared with each other",
         )
         at_least(1, "grpo", self, "prompts", "accumulate", "save_every")
+        check(
+            self.micro >= 0 and (not self.micro or not self.prompts * self.answers % self.micro),
+            "grpo.micro",
+            self.micro,
+            f"a divisor of prompts * answers = {self.prompts * self.answers}, or 0",
+        )
 
 
 @dataclass(frozen=True)
@@ -190,8 +210,24 @@ class Machine:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int = 0
+    workers: int = -1
+    """Processes that draw and prepare conversations beside the training; -1: four on a GPU, or as
+    many as there are cores, and none on a processor, which has no time to spare."""
     keep: int = 2
     """Checkpoints that are kept."""
+    patience: float = 300.0
+    """Seconds after which a process of a run of several that does not answer counts as lost, and
+    the others end."""
+
+    def __post_init__(self) -> None:
+        check(
+            0 < self.patience <= 604_800,
+            "hardware.patience",
+            self.patience,
+            "seconds, more than 0 and at most a week",
+        )
+        at_least(-1, "hardware", self, "workers")
+        at_least(1, "hardware", self, "keep")
 
 
 @dataclass(frozen=True)
@@ -223,6 +259,13 @@ class LanguageRecipe(RecipeHead):
             "language.base",
             " and ".join(given),
             "one of base, start_from and tiny",
+        )
+        check(
+            not self.language.quantise or (self.language.lora.r > 0 and not self.language.tiny),
+            "language.quantise",
+            self.language.quantise,
+            "'' where all parameters learn: a base in 4 bits wants an adapter (language.lora.r) "
+            "and a model that is there (language.base)",
         )
         per_band("divide", self.divide, self.bands)
         per_band("subtract", self.subtract, self.bands)

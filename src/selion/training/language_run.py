@@ -5,6 +5,7 @@ Conversations, supervised fine-tuning, rewards, card.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -20,8 +21,10 @@ from selion import store
 from selion.errors import BadInput, OutputExists
 from selion.models.card import CARD, ModelCard, sha256_of, write_card
 from selion.models.language.network import FORMAT
+from selion.models.language.quantised import check_quantised
 from selion.models.language.quiet import quiet
 from selion.models.language.rrle import CODECS, count_tokens
+from selion.models.language.sight import check_sight
 from selion.models.language.smol import WHEEL
 from selion.models.toml import to_toml
 from selion.progress import OnStep, silent
@@ -30,11 +33,21 @@ from selion.training.conversations import Talks, simulated
 from selion.training.grpo import check_gate, reinforce
 from selion.training.inspect_language import inspect
 from selion.training.language_recipe import LanguageRecipe
+from selion.training.peers import watched
 from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
-from selion.training.reading import changed_keys, recipe_table
+from selion.training.processes import Team, count_processes, join_processes
+from selion.training.reading import changed_keys, recipe_from, recipe_table
 from selion.training.reward import Standing
-from selion.training.sft import check_words, find_tokenizer, finetune, make_pair
+from selion.training.sft import (
+    check_words,
+    find_processor,
+    find_tokenizer,
+    finetune,
+    make_pair,
+    training_device,
+)
 from selion.training.start import find_language_start, keep_start, start_notes, with_kept_start
+from selion.training.whole import check_count, note_count
 
 RECIPE, MODEL, SUPERVISED, NUMBERS = "recipe.toml", "model", "supervised", "standing.json"
 SFT, GRPO, TIMES = "sft-checkpoints", "grpo-checkpoints", "times.json"
@@ -50,12 +63,15 @@ class LanguagePlan(Plan[LanguageRecipe]):
     """A run of a language model that could begin."""
 
     def talks(self, kind: int) -> Talks:
-        """Return the conversations of a stage: training, validation or rewards."""
-        sft, grpo = self.recipe.sft, self.recipe.grpo
+        """Return the conversations of a stage: training, validation or rewards.
+
+        Each process of a run has batches of its own, so that N of them want N times as many.
+        """
+        sft, grpo, several = self.recipe.sft, self.recipe.grpo, count_processes()
         counts = {
-            TRAINING: max(1, sft.steps * sft.batch * sft.accumulate),
+            TRAINING: max(1, several * sft.steps * sft.batch * sft.accumulate),
             VALIDATION: self.recipe.inspect.patches,
-            REWARDED: max(1, grpo.steps * grpo.prompts * grpo.accumulate),
+            REWARDED: max(1, several * grpo.steps * grpo.prompts * grpo.accumulate),
         }
         hidden = self.recipe.draws.hidden if kind == TRAINING else 0.0
         return Talks(
@@ -78,6 +94,8 @@ class LanguageResult:
     alarm: str = ""
     advice: tuple[str, ...] = ()
     """What answers cost that they need not."""
+    leads: bool = True
+    """Whether this process is the one of its run that writes and speaks."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -122,12 +140,15 @@ def plan_talks(
     ------
     BadInput, BandMismatch
         If there are no samples, or the first does not fit.
+    MissingExtra
+        If the base is to be held in 4 bits, and what computes with it is not installed.
     """
     if not len(samples):
         raise BadInput(
             "There are no samples to train on: check data.dataset, data.train_split and "
             "data.groups, or give simulate.scenes."
         )
+    check_quantised(recipe.language.quantise, recipe.name)
     prompt = recipe.language.prompt
     first = Talks(samples, recipe, 1)[0]
     recipe.language.prompt.answer(first.truth, recipe.classes.names)
@@ -153,6 +174,7 @@ def plan_talks(
             "family": "language",
             "prompt": prompt.to_dict(),
             "taught": list(recipe.classes.names),
+            **({"quantised": recipe.language.quantise} if recipe.language.quantise else {}),
         },
         format=FORMAT,
         licence=recipe.licence or origin.licence,
@@ -197,18 +219,19 @@ def train_language(
     import torch
 
     recipe = plan.recipe
-    _prepare(folder, recipe, resume=resume, force=force)
+    team = join_processes(training_device(recipe.hardware))
+    on_step = on_step if team.leads else silent
+    team.led(lambda: _prepare(folder, recipe, resume=resume, force=force))
     if resume:
         plan = replace(plan, card=with_kept_start(folder, plan.card))
     else:
-        keep_start(folder, plan.card)
+        team.led(lambda: keep_start(folder, plan.card))
     if recipe.hardware.threads:
         torch.set_num_threads(recipe.hardware.threads)
     took: dict[str, dict[str, float]] = {}
-    with quiet():
-        model, processor, supervised = _supervised(
-            plan, folder, took, resume=resume, on_step=on_step
-        )
+    with quiet(), watched(team, recipe.hardware.patience):
+        run = _SharedRun(plan, folder, team, took, resume=resume, on_step=on_step)
+        model, processor, supervised = run.supervised()
         standing, alarm = None, ""
         if recipe.grpo.steps:
             if supervised is None:
@@ -217,35 +240,15 @@ def train_language(
                     "first: give one, or set grpo.steps to 0."
                 )
             check_gate(supervised, recipe.grpo.gate)
-            # the trainer looks for what the divergence is measured from where the model was loaded
-            # from
-            model, processor = _again(plan, folder)
-            with _clock(took, "by_reward", len(plan.talks(REWARDED))):
-                found = reinforce(
-                    model,
-                    processor,
-                    plan.talks(REWARDED),
-                    recipe,
-                    folder / GRPO,
-                    resume=resume,
-                    on_step=on_step,
-                )
-            model, alarm = found.model, found.alarm
-            standing = inspect(model, processor, plan.talks(VALIDATION), recipe)
-            _write_json(folder / "rewards.json", list(found.history))
-        card = _export(plan, model, processor, folder / MODEL, standing or supervised)
+            model, processor, standing, alarm = run.rewarded()
+        card = run.exported(model, processor, MODEL, standing or supervised)
         advice = check_words(processor, recipe)
-    _write_json(
-        folder / NUMBERS,
-        {
-            name: s.to_dict()
-            for name, s in (("supervised", supervised), ("by_reward", standing))
-            if s is not None
-        },
-    )
+    stands = {"supervised": supervised, "by_reward": standing}
+    numbers = {name: s.to_dict() for name, s in stands.items() if s is not None}
+    team.led(lambda: _write_json(folder / NUMBERS, numbers))
     if not resume:  # the clock of a run that was interrupted saw its last part only
-        _write_json(folder / TIMES, took)
-    return LanguageResult(plan, card, supervised, standing, alarm, advice)
+        team.led(lambda: _write_json(folder / TIMES, took))
+    return LanguageResult(plan, card, supervised, standing, alarm, advice, team.leads)
 
 
 @contextmanager
@@ -263,48 +266,87 @@ def _clock(took: dict[str, dict[str, float]], stage: str, samples: int) -> Itera
     }
 
 
-def _supervised(
-    plan: LanguagePlan,
-    folder: Path,
-    took: dict[str, dict[str, float]],
-    *,
-    resume: bool,
-    on_step: OnStep,
-) -> tuple[Any, Any, Standing | None]:
-    """Return the supervised model, its processor, and how it stands.
+@dataclass(frozen=True, eq=False)
+class _SharedRun:
+    """The stages of a run in one of its processes; what they take is noted in ``took``."""
 
-    It was trained now or before an interruption.
-    """
-    recipe = plan.recipe
-    done = folder / SUPERVISED / CARD
-    if resume and done.is_file():
-        model, processor = _again(plan, folder)
-    else:
-        model, processor = make_pair(recipe, plan.talks(TRAINING))
-        check_words(processor, recipe)
-        if recipe.sft.steps:
-            with _clock(took, "supervised", len(plan.talks(TRAINING))):
-                model = finetune(
-                    model,
-                    processor,
-                    plan.talks(TRAINING),
-                    recipe,
-                    folder / SFT,
-                    resume=resume,
-                    on_step=on_step,
-                )
-    standing = (
-        inspect(model, processor, plan.talks(VALIDATION), recipe) if len(plan.validation) else None
-    )
-    if recipe.grpo.steps and not done.is_file():
-        _export(plan, model, processor, folder / SUPERVISED, standing)
-    return model, processor, standing
+    plan: LanguagePlan
+    folder: Path
+    team: Team
+    took: dict[str, dict[str, float]]
+    resume: bool
+    on_step: OnStep
 
+    def supervised(self) -> tuple[Any, Any, Standing | None]:
+        """Return the supervised model, its processor, and how it stands.
 
-def _again(plan: LanguagePlan, folder: Path) -> tuple[Any, Any]:
-    """Load the supervised model as it was written."""
-    language = replace(plan.recipe.language, base="", tiny="", start_from=str(folder / SUPERVISED))
-    return make_pair(replace(plan.recipe, language=language), plan.talks(TRAINING))
+        It was trained now or before an interruption.
+        """
+        plan, recipe = self.plan, self.plan.recipe
+        done = self.team.led((self.folder / SUPERVISED / CARD).is_file)
+        if self.resume and done:
+            model, processor = self._again()
+        else:
+            lessons = plan.talks(TRAINING)
+            model, processor = make_pair(recipe, lessons)
+            check_words(processor, recipe)
+            if recipe.sft.steps:
+                with _clock(self.took, "supervised", len(lessons)):
+                    model = finetune(
+                        model,
+                        processor,
+                        lessons,
+                        recipe,
+                        self.folder / SFT,
+                        resume=self.resume,
+                        on_step=self.on_step,
+                    )
+        standing = self._inspected(model, processor) if len(plan.validation) else None
+        if recipe.grpo.steps and not done:
+            self.exported(model, processor, SUPERVISED, standing)
+        return model, processor, standing
+
+    def rewarded(self) -> tuple[Any, Any, Standing, str]:
+        """Return the model after learning by reward, its processor, how it stands, and an alarm."""
+        questions = self.plan.talks(REWARDED)
+        # the trainer looks for what the divergence is measured from where the model was loaded from
+        model, processor = self._again()
+        with _clock(self.took, "by_reward", len(questions)):
+            found = reinforce(
+                model,
+                processor,
+                questions,
+                self.plan.recipe,
+                self.folder / GRPO,
+                resume=self.resume,
+                on_step=self.on_step,
+            )
+        standing = self._inspected(found.model, processor)
+        history = list(found.history)
+        self.team.led(lambda: _write_json(self.folder / "rewards.json", history))
+        return found.model, processor, standing, found.alarm
+
+    def exported(
+        self, model: Any, processor: Any, name: str, standing: Standing | None
+    ) -> ModelCard:
+        """Write the model into the run's folder; one process does."""
+        place = self.folder / name
+        return self.team.led(lambda: _export(self.plan, model, processor, place, standing))
+
+    def _inspected(self, model: Any, processor: Any) -> Standing:
+        """Look how a model stands; one process does, and all go by what it found."""
+        talks, recipe = self.plan.talks(VALIDATION), self.plan.recipe
+        return self.team.led(lambda: inspect(model, processor, talks, recipe))
+
+    def _again(self) -> tuple[Any, Any]:
+        """Load the supervised model as it was written."""
+        language = replace(
+            self.plan.recipe.language,
+            base="",
+            tiny="",
+            start_from=str(self.folder / SUPERVISED),
+        )
+        return make_pair(replace(self.plan.recipe, language=language), self.plan.talks(TRAINING))
 
 
 def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool) -> None:
@@ -312,6 +354,7 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
     begun = folder / RECIPE
     if resume:
         _check_same(begun, recipe)
+        check_count(folder / SFT, count_processes())
         return
     if begun.exists():
         if not force:
@@ -321,7 +364,7 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
             )
         for name in (MODEL, SUPERVISED, SFT, GRPO):
             shutil.rmtree(folder / name, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    note_count(folder / SFT, count_processes())
     with store.atomic_write(begun, force=True) as temporary:
         temporary.write_text(to_toml(recipe_table(recipe)), "utf-8")  # type: ignore[arg-type]
 
@@ -334,9 +377,10 @@ def _check_same(path: Path, recipe: LanguageRecipe) -> None:
         raise BadInput(
             f"{path.parent} holds no run to resume: omit --resume, or give the folder of one."
         )
-    was = {
-        key: value for key, value in toml_table(path.read_text("utf-8")).items() if key not in FREE
-    }
+    table = toml_table(path.read_text("utf-8"))
+    with contextlib.suppress(BadInput):  # what came since stands as it is by default
+        table = recipe_table(recipe_from(table, str(path)))
+    was = {key: value for key, value in table.items() if key not in FREE}
     now = {key: value for key, value in recipe_table(recipe).items() if key not in FREE}  # type: ignore[arg-type]
     changed = [f"{key} was {a!r} and is now {b!r}" for key, a, b in changed_keys(was, now)]
     if changed:
@@ -402,20 +446,30 @@ def _write_json(path: Path, values: Any) -> None:
 
 
 def forecast(plan: LanguagePlan) -> tuple[str, ...]:
-    """Return sentences on what a run will read and write, before it begins; no model is loaded."""
+    """Return sentences on what a run will read and write, before it begins; no model is loaded.
+
+    Raises
+    ------
+    BadInput
+        If its model would see too little of a patch.
+    """
     recipe = plan.recipe
     talks = plan.talks(TRAINING)
+    processor = find_processor(recipe, talks)
+    seen = () if processor is None else (str(check_sight(processor, recipe.language.prompt)),)
     drawn = [talks[k] for k in range(min(32, len(talks)))]
     answers = [len(talk.answer) for talk in drawn]
-    sft, grpo = recipe.sft, recipe.grpo
-    lessons = sft.steps * sft.batch * sft.accumulate
-    written = grpo.steps * grpo.prompts * grpo.accumulate * grpo.answers
+    sft, grpo, several = recipe.sft, recipe.grpo, count_processes()
+    step = several * sft.batch * sft.accumulate
+    written = several * grpo.steps * grpo.prompts * grpo.accumulate * grpo.answers
+    shared = f" by {several} processes" if several > 1 else ""
     return (
         (
-            f"Supervised: {sft.steps:,} steps of {sft.batch * sft.accumulate} conversations, "
-            f"{lessons:,} in all."
+            f"Supervised: {sft.steps:,} steps of {step} conversations{shared}, "
+            f"{sft.steps * step:,} in all."
         ),
         f"Right answers have {sum(answers) / len(answers):.0f} characters.",
+        *seen,
         *_tokens(plan),
         f"By reward: {grpo.steps:,} steps, {written:,} answers to be written."
         if grpo.steps

@@ -321,6 +321,10 @@ def _table(value: Any) -> Table:
     return dict(value)
 
 
+LISTS = ("names", "things", "colours", "least_area")
+"""Keys of a class scheme that hold one value for each class, or some."""
+
+
 def _scheme(value: Any, where: str) -> ClassScheme:
     if isinstance(value, str):
         if value not in SCHEMES:
@@ -328,13 +332,8 @@ def _scheme(value: Any, where: str) -> ClassScheme:
         return SCHEMES[value]
     table = _table(value)
     for key in table:
-        if key not in ("names", "things", "boundary", "colours"):
-            raise _unknown_key(
-                where, "classes.", key, dict.fromkeys(("names", "things", "boundary", "colours"))
-            )
-    if (
-        not all(isinstance(table.get(k, []), list) for k in ("names", "things", "colours"))
-        or "names" not in table
-    ):
+        if key not in (*LISTS, "boundary"):
+            raise _unknown_key(where, "classes.", key, dict.fromkeys((*LISTS, "boundary")))
+    if not all(isinstance(table.get(k, []), list) for k in LISTS) or "names" not in table:
         raise TypeError("a scheme's name, or a table with the list 'names'")
     return ClassScheme.from_dict(table)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from selion.classes import IGNORE, ClassScheme
 from selion.metrics import mean_dice
+from selion.metrics.pixel import Over
 from selion.models.language.chat import Prompt
 from selion.models.language.rrle import decode
 
 Reward = Callable[..., list[float]]
-Over = Literal["union", "truth", "all"]
 
 
 def spoken_mask(text: str, prompt: Prompt, classes: ClassScheme) -> tuple[np.ndarray, bool]:
@@ -27,7 +27,7 @@ def spoken_mask(text: str, prompt: Prompt, classes: ClassScheme) -> tuple[np.nda
 
 
 def dice_reward(
-    prompt: Prompt, classes: ClassScheme, over: Over = "union", smooth: float = 1.0
+    prompt: Prompt, classes: ClassScheme, over: Over = "foreground", smooth: float = 1.0
 ) -> Reward:
     """Return the reward of MAgSeg's second step as the trainer wants it.
 
@@ -40,8 +40,9 @@ def dice_reward(
     ----------
     prompt : Prompt
     classes : ClassScheme
-    over : {"union", "truth", "all"}
-        "all" is the paper's: a class that neither the truth nor the answer has is paid with 1.
+    over : {"foreground", "union", "truth", "paper", "all"}
+        As :func:`selion.metrics.mean_dice` has them.  "paper": a class that neither the truth nor
+        the answer has is paid with 1.
     smooth : float
         The paper's epsilon.
 

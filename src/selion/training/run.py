@@ -18,7 +18,7 @@ from selion.models.architectures import check_window
 from selion.models.card import StartingPoint
 from selion.models.foundation.cards import EncoderCard, encoder_cards
 from selion.models.toml import to_toml
-from selion.prediction.look_together import MOST, Conversion, conversion_of
+from selion.prediction.look_together import Chip, Conversion, conversion_of, distinct
 from selion.progress import OnStep, silent
 from selion.raster import Source
 from selion.sample import Sample
@@ -168,11 +168,15 @@ def converted(
     them together, those held out as well.  The parts of a mixture are looked at each by itself.
     """
     if not isinstance(samples, Mixture):
-        both = [*_spread(samples), *_spread(validation)]
-        how = conversion_of([one.image for one in both], recipe.input.spec())
-        return _as(samples, how), _as(validation, how), (*how.said, *how.doubts)
+        chips = [*_chips(samples), *_chips(validation)]
+        names = distinct([name for name, _ in chips])
+        called = [(name, opened) for name, (_, opened) in zip(names, chips, strict=True)]
+        how, count = conversion_of(called, recipe.input.spec()), len(samples)
+        own, others = _as(samples, how, names[:count]), _as(validation, how, names[count:])
+        return own, others, (*how.said, *how.doubts)
+    apart = validation.parts if isinstance(validation, Mixture) else (validation,)
     hows = [
-        conversion_of([one.image for one in _spread(part)], made.input.spec())
+        conversion_of([*_chips(part), *_held_chips(part, apart)], made.input.spec())
         for part, made in zip(samples.parts, samples.recipes, strict=True)
     ]
     learnt = tuple(_dataset_as(part, how) for part, how in zip(samples.parts, hows, strict=True))
@@ -182,28 +186,51 @@ def converted(
         parts = (_dataset_as(one, hows[places[one.name, one.folder]]) for one in held.parts)
         held = replace(held, parts=tuple(parts))
     elif isinstance(held, Dataset):
-        held = _dataset_as(held, hows[places.get((held.name, held.folder), 0)])
+        known = places.get((held.name, held.folder))
+        held = _dataset_as(held, replace(hows[0], own=()) if known is None else hows[known])
     told = (text for how in hows for text in (*how.said, *how.doubts))
     return replace(samples, parts=learnt), held, tuple(dict.fromkeys(told))
 
 
-def _spread(samples: Sequence[Sample]) -> list[Sample]:
-    """Open some samples, spread over all."""
-    step = max(1, len(samples) // MOST)
-    return [samples[k] for k in range(0, len(samples), step)][:MOST]
+def _chips(samples: Sequence[Sample]) -> list[Chip]:
+    """Return names of samples and what opens their images; truths are not read."""
+    if isinstance(samples, Dataset):
+        return [(entry.key, entry.image) for entry in samples.entries]
+    return [(one.key, partial(_image, one)) for one in samples]
 
 
-def _as(samples: Sequence[Sample], how: Conversion) -> Sequence[Sample]:
+def _held_chips(part: Dataset, held: Sequence[Sequence[Sample]]) -> list[Chip]:
+    """Return the chips of a dataset that are held out, by their names."""
+    known = {entry.key for entry in part.entries}
+    mine = (one for one in held if isinstance(one, Dataset))
+    same = (one for one in mine if (one.name, one.folder) == (part.name, part.folder))
+    return [chip for one in same for chip in _chips(one) if chip[0] not in known]
+
+
+def _image(sample: Sample) -> Source:
+    return sample.image
+
+
+def _as(samples: Sequence[Sample], how: Conversion, names: Sequence[str]) -> Sequence[Sample]:
     """Return samples whose images are converted when they are opened."""
     if isinstance(samples, Dataset):
-        return _dataset_as(samples, how)
-    return [replace(one, image=how(one.image)) for one in samples] if how.kinds else samples
-
-
-def _dataset_as(samples: Dataset, how: Conversion) -> Dataset:
-    if not how.kinds:
+        return _dataset_as(samples, how, names)
+    if not how.is_needed:
         return samples
-    entries = (replace(one, image=partial(_opened, one.image, how)) for one in samples.entries)
+    return [
+        replace(one, image=how.of(name)(one.image))
+        for one, name in zip(samples, names, strict=True)
+    ]
+
+
+def _dataset_as(samples: Dataset, how: Conversion, names: Sequence[str] = ()) -> Dataset:
+    """Return a dataset whose images are converted; ``names`` are others than its keys."""
+    if not how.is_needed:
+        return samples
+    entries = (
+        replace(one, image=partial(_opened, one.image, how.of(name)))
+        for one, name in zip(samples.entries, names or samples.keys, strict=True)
+    )
     return replace(samples, entries=tuple(entries))
 
 

@@ -10,16 +10,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from selion.cores import usable_cores
 from selion.errors import BadInput
 from selion.extras import require
 from selion.models.language.chat import Message
 from selion.models.language.grammar import Grammar, check_tokenizer
 from selion.models.language.network import choose_device, load_pair
 from selion.models.language.quiet import quiet
-from selion.models.language.tiny import make_tiny
+from selion.models.language.sight import check_sight
+from selion.models.language.tiny import make_tiny, refuse_family
 from selion.progress import OnStep, silent
 from selion.training.conversations import Talks
 from selion.training.language_recipe import LanguageRecipe, Lora, Machine
+from selion.training.processes import check_same_count, join_processes
+from selion.training.whole import keeper, last_whole
 
 
 def make_pair(recipe: LanguageRecipe, talks: Talks) -> tuple[Any, Any]:
@@ -28,7 +32,8 @@ def make_pair(recipe: LanguageRecipe, talks: Talks) -> tuple[Any, Any]:
     Raises
     ------
     BadInput
-        If the recipe names no model, or the one to go on from speaks of other classes.
+        If the recipe names no model, the model is of a family that cannot be asked about patches,
+        or the one to go on from speaks of other classes.
     UnreadableFile
         If it cannot be loaded.
     """
@@ -42,7 +47,14 @@ def make_pair(recipe: LanguageRecipe, talks: Talks) -> tuple[Any, Any]:
             f"The recipe {recipe.name} names no model: add --set language.base=FOLDER_OR_ID, for "
             "example the folder of a model that sees."
         )
-    return load_pair(spec.base, None, _number_type(recipe), spec.base)
+    model, processor = load_pair(spec.base, None, _number_type(recipe), spec.base, spec.quantise)
+    refuse_family(model.config.model_type, spec.base)
+    if not getattr(processor, "chat_template", None):
+        raise BadInput(
+            f"The processor of {spec.base} has no chat template, so nobody knows how a question is "
+            "put to it: take a model that was tuned to answer (often called instruct, it or chat)."
+        )
+    return model, processor
 
 
 def find_tokenizer(recipe: LanguageRecipe) -> Any | None:
@@ -63,12 +75,34 @@ def find_tokenizer(recipe: LanguageRecipe) -> Any | None:
         return None
 
 
-def check_words(processor: Any, recipe: LanguageRecipe) -> tuple[str, ...]:
-    """Look whether a model's tokenizer can write the recipe's answers.
+def find_processor(recipe: LanguageRecipe, talks: Talks) -> Any | None:
+    """Return what turns pictures into a recipe's model's inputs, without the model.
 
-    Sentences and errors as :func:`selion.models.language.check_tokenizer`.
+    None where it is not at hand.
+    """
+    place = recipe.language.start_from or recipe.language.base
+    if recipe.language.tiny:
+        return make_pair(recipe, talks)[1]
+    if not place:
+        return None
+    require("transformers", "language")
+    from transformers import AutoProcessor
+
+    try:
+        with quiet():
+            return AutoProcessor.from_pretrained(place)
+    except (OSError, ValueError):
+        return None
+
+
+def check_words(processor: Any, recipe: LanguageRecipe) -> tuple[str, ...]:
+    """Look whether a model sees enough of a patch, and its tokenizer can write the answers.
+
+    Sentences and errors as :func:`selion.models.language.check_tokenizer` and
+    :func:`selion.models.language.sight.check_sight`.
     """
     prompt = recipe.language.prompt
+    check_sight(processor, prompt)
     return check_tokenizer(
         processor.tokenizer,
         Grammar(prompt.spelling, recipe.classes.names, (prompt.grid, prompt.grid)),
@@ -82,7 +116,7 @@ def _number_type(recipe: LanguageRecipe) -> Any:
     """
     torch = require("torch", "language")
     half = (
-        _device(recipe.hardware) == "cuda"
+        training_device(recipe.hardware) == "cuda"
         and recipe.language.lora.r > 0
         and recipe.hardware.precision != "float32"
     )
@@ -106,6 +140,7 @@ def _going_on(recipe: LanguageRecipe) -> tuple[Any, Any]:
         folder,
         _number_type(recipe),
         card.name,
+        recipe.language.quantise,
         trainable=True,
     )
 
@@ -219,7 +254,7 @@ def finetune(
             peft_config=adapter,
             callbacks=[listener("sft", on_step)],
         )
-        run(trainer, folder, resume=resume)
+        run(trainer, folder, recipe.hardware, resume=resume)
     return trainer.model
 
 
@@ -230,7 +265,7 @@ def shared_arguments(
     recipe: LanguageRecipe, folder: Path, steps: int, save_every: int
 ) -> dict[str, Any]:
     """Return what both trainers are told: device, precision, checkpoints, silence."""
-    device = _device(recipe.hardware)
+    device = training_device(recipe.hardware)
     half = device == "cuda" and recipe.hardware.precision != "float32"
     return {
         "output_dir": str(folder),
@@ -241,26 +276,39 @@ def shared_arguments(
         "activation_checkpointing": device != "cpu",
         "gradient_checkpointing": None if device == "cpu" else True,
         "save_steps": save_every,
-        "save_total_limit": recipe.hardware.keep,
+        "save_total_limit": None,  # the trainer drops the old before the new is whole
         "logging_steps": 5,
         "report_to": "none",
         "disable_tqdm": True,
         "remove_unused_columns": False,
-        "dataloader_num_workers": 0,
+        "dataloader_num_workers": count_workers(recipe.hardware.workers, device),
         "dataloader_pin_memory": device == "cuda",
     }
 
 
-def run(trainer: Any, folder: Path, *, resume: bool) -> None:
-    """Run a trainer of the library, from its last checkpoint if that is wished and there is one."""
-    from transformers import PrinterCallback
-    from transformers.trainer_utils import get_last_checkpoint
+def count_workers(asked: int, device: str) -> int:
+    """Return how many processes prepare conversations beside the training."""
+    if asked >= 0:
+        return asked
+    return 0 if device == "cpu" else min(4, usable_cores())
 
+
+def run(trainer: Any, folder: Path, machine: Machine, *, resume: bool) -> None:
+    """Run a trainer of the library.
+
+    From its last whole checkpoint, if that is wished and there is one.
+    """
+    from transformers import PrinterCallback
+
+    team = join_processes(training_device(machine))
     trainer.remove_callback(PrinterCallback)
-    last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
-    if last is not None and not _has_adapter(trainer.model):
-        _take_weights(trainer.model, last)
-    trainer.train(resume_from_checkpoint=last)
+    trainer.add_callback(keeper(team, machine.keep))
+    last = team.led(lambda: last_whole(folder)) if resume else None
+    if last is not None:
+        check_same_count(last)
+        if not _has_adapter(trainer.model):
+            _take_weights(trainer.model, str(last))
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
 
 
 def _take_weights(model: Any, checkpoint: str) -> None:
@@ -327,5 +375,6 @@ def _has_adapter(model: Any) -> bool:
     return hasattr(model, "peft_config")
 
 
-def _device(machine: Machine) -> str:
+def training_device(machine: Machine) -> str:
+    """Return what a recipe is trained on: "cpu", "cuda" or "mps"."""
     return choose_device(machine.device, "this recipe")

@@ -49,7 +49,16 @@ def brought_here(address: str) -> Iterator[Path]:
                 raise UnreadableFile(f"{target} names {part}, which lies outside of the result.")
             found = store.get(part)
             if found is not None:  # else it is said to be missing
-                here = Path(place) / part
-                here.parent.mkdir(parents=True, exist_ok=True)
-                here.write_bytes(found)
+                _put(Path(place) / part, found, target)
         yield Path(place) / manifest.result
+
+
+def _put(here: Path, content: bytes, target: str) -> None:
+    try:
+        here.parent.mkdir(parents=True, exist_ok=True)
+        here.write_bytes(content)
+    except OSError as error:  # on a store a name may be that of a file and of a folder
+        raise UnreadableFile(
+            f"{target} names {here.name}, which cannot be put beside its other files here "
+            f"({error.strerror}): bring the result here and verify it there."
+        ) from error

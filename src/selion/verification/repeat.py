@@ -7,14 +7,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from selion import models
 from selion.errors import SelionError, UnreadableFile, counted
-from selion.store.manifest import InputSum, Manifest, named_files, sum_files, sum_input
+from selion.store.endpoint import SCHEME
+from selion.store.manifest import WHOLE, InputSum, Manifest, named_files, sum_files, sum_input
 from selion.store.urls import remote_scheme
 from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, judged
 
@@ -25,6 +26,9 @@ ADAPTING = ("crops", "adapt")
 """The verb that learns for some minutes, from masks that a person may draw."""
 SEARCHING = (("composite",), ("scenes",), ("plan",))
 """Verbs that ask a catalogue; ``map`` does with ``--year``."""
+
+NAMED = 5
+"""Scenes that are named; of more the number."""
 
 
 def check_provenance(manifest: Manifest) -> Check:
@@ -74,6 +78,7 @@ def check_repeatable(manifest: Manifest, folder: Path, versions: Mapping[str, st
     """
     why = [
         *(text for one in manifest.inputs for text in _input_faults(one, manifest, folder)),
+        *_scene_faults([one.name for one in manifest.inputs if one.kind == "scene"]),
         *(text for one in manifest.models for text in _model_faults(one)),
         *_version_faults(manifest.versions, versions),
         *_search_faults(manifest),
@@ -95,6 +100,9 @@ def _luck_faults(manifest: Manifest) -> Iterator[str]:
         yield "How long it learnt was measured by the clock: as many steps are not promised."
         if "--masks" not in manifest.command:
             yield "A person drew its masks."
+    asked = (*manifest.command, *(str(one.get("name")) for one in manifest.models))
+    if any(SCHEME in word for word in asked):  # nor is another's server sent pictures and the key
+        yield "A server ran its model, which may be another one by now and was not asked."
 
 
 def _search_faults(manifest: Manifest) -> Iterator[str]:
@@ -106,7 +114,16 @@ def _search_faults(manifest: Manifest) -> Iterator[str]:
         yield f"The scenes were searched in {searched}, which was not asked again."
 
 
+def _scene_faults(names: Sequence[str]) -> Iterator[str]:
+    if names:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        first = ", ".join(names[:NAMED])
+        yield f"The files of {first}{more} lie on servers, which were not asked."
+
+
 def _input_faults(one: InputSum, manifest: Manifest, folder: Path) -> Iterator[str]:
+    if one.kind == "scene":  # said together
+        return
     if one.kind == "address":
         yield f"The input {one.name} lies on a server, which was not asked."
         return
@@ -120,7 +137,7 @@ def _input_faults(one: InputSum, manifest: Manifest, folder: Path) -> Iterator[s
             yield f"The input {one.name} is not there any more ({place})."
         elif one.kind != ("folder" if place.is_dir() else "file"):
             yield f"The input {one.name} was a {one.kind} and is none any more."
-        elif sum_input(place, one.name, folder, made).sha256 != one.sha256:
+        elif _sum_as(one, place, folder, made) != one.sha256:
             yield f"The input {one.name} is another one than when the result was made."
         elif place.is_file() and named_files(place)[1]:
             yield f"The input {one.name} names files on servers, which were not asked."
@@ -130,6 +147,12 @@ def _input_faults(one: InputSum, manifest: Manifest, folder: Path) -> Iterator[s
         yield f"The input {one.name} cannot be read: {error}"
 
 
+def _sum_as(one: InputSum, place: Path, folder: Path, made: Sequence[Path]) -> str:
+    """Return the sum of an input, read whole or in samples as it was then."""
+    whole = 0 if one.sampled and one.kind == "file" else WHOLE
+    return sum_input(place, one.name, folder, made, whole=whole).sha256
+
+
 def _model_faults(known: Mapping[str, Any]) -> Iterator[str]:
     name = str(known.get("name"))
     try:
@@ -137,7 +160,7 @@ def _model_faults(known: Mapping[str, Any]) -> Iterator[str]:
     except (SelionError, OSError):
         yield f"The model {name} is not on this machine."
         return
-    if dict(card.files) != dict(known.get("files", {})):
+    if dict(card.files) != dict(known.get("files") or {}):
         yield f"The model {name} is another one here: its files have other sums."
         return
     try:
@@ -147,7 +170,8 @@ def _model_faults(known: Mapping[str, Any]) -> Iterator[str]:
         return
     if any(_plain(known.get(key)) != _plain(here.get(key)) for key in ("inputs", "classes")):
         yield f"The model {name} is given its input otherwise here: its card.toml was changed."
-    then, now = known.get("engine"), here.get("engine")
+    # why it was chosen follows, and decides nothing
+    then, now = (str(one.get("engine")).partition(";")[0] for one in (known, here))
     if then != now:
         yield f"The model {name} ran on {then}; here it runs on {now}."
 

@@ -28,7 +28,7 @@ from selion.store.manifest import (
 from selion.store.object_store import is_object_url
 from selion.store.parquet import find_parts
 from selion.store.urls import shown
-from selion.store.vectors import box_around, file_box
+from selion.store.vectors import Bbox, box_around, file_box
 from selion.store.versions import deciding_versions
 from selion.verification.agreement import TILES, check_tiles
 from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, VerifiedResult
@@ -80,12 +80,20 @@ def verify(
     path = Path(path).expanduser()
     result, place = _places(path)
     if path.is_symlink() and not place.is_file():  # a link to a result is that result
-        result, place = _places(path.resolve())
+        result, place = _places(_target(path))
     if not (os.path.lexists(result) or place.is_file()):
         raise UnreadableFile(
             f"There is no result {result}: give the file or folder that a verb wrote."
         )
     return VerifiedResult(result, tuple(_checks(result, place, again, tolerance)))
+
+
+def _target(link: Path) -> Path:
+    """Return where a link leads."""
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError) as error:
+        raise UnreadableFile(f"{link} is a link that leads nowhere: give the result.") from error
 
 
 def _places(path: Path) -> tuple[Path, Path]:
@@ -117,10 +125,22 @@ def _checks(result: Path, place: Path, again: bool, tolerance: float) -> Iterato
             yield check_again(manifest, folder)
     elif again:
         yield Check("again", UNKNOWN, ("Without a manifest the command is not known.",))
-    for one in inner:
+    for one in _outermost(inner):
         name = one.relative_to(result.parent).as_posix().removesuffix(ENDING)
         for check in verify(one, again=again, tolerance=tolerance).checks:
             yield replace(check, where=f"{name}: {check.where}" if check.where else name)
+
+
+def _outermost(places: Sequence[Path]) -> Iterator[Path]:
+    """Yield the manifests of results that lie in no other one: those in them are looked at there.
+
+    Parameters
+    ----------
+    places : sequence of path
+        All manifests below a folder.
+    """
+    folders = {_places(one)[0] for one in places}
+    yield from (one for one in places if folders.isdisjoint(one.parents))
 
 
 def _read(result: Path, place: Path) -> tuple[Manifest | None, Check]:
@@ -224,14 +244,37 @@ def _beside(result: Path, files: list[Path]) -> dict[str, Path]:
 
 
 def _maps(manifest: Manifest | None, folder: Path) -> Iterator[tuple[str, Sequence[float]]]:
-    """Yield the extents of the tables that tiles were drawn from, as far as they are here."""
+    """Yield the extents of the maps that tiles were drawn from, where all of them is here."""
+    tables: dict[str, Path] = {}
+    merged = False
     for one in manifest.inputs if manifest is not None else ():
         place = folder / one.path if one.path else None
-        if place is not None and place.suffix == ".parquet" and place.is_file():
-            frame = fields.read_fields(place).to_crs("OGC:CRS84")
-            yield one.name, frame.total_bounds
+        merged |= place is not None and place.name == INDEX
+        if place is not None and place.suffix == ".parquet":
+            tables[one.name] = place
         elif place is not None and place.is_dir():
             parts = [part.place for part in find_parts(place)]
             boxes = [box for box in map(file_box, parts) if box is not None]
             if boxes and (place / INDEX).is_file():  # degrees
                 yield one.name, box_around(np.array(boxes))
+    if tables and all(path.is_file() for path in tables.values()):
+        found = [_degrees(path, merged=merged) for path in tables.values()]
+        boxes = [box for box in found if box is not None]
+        if boxes:
+            yield _common(list(tables)), box_around(np.array(boxes))
+
+
+def _common(names: Sequence[str]) -> str:
+    """Return the folder of some names, or the first where none has all of them."""
+    try:
+        return (os.path.commonpath(names) if len(names) > 1 else "") or names[0]
+    except ValueError:  # some begin at the root, others do not
+        return names[0]
+
+
+def _degrees(table: Path, *, merged: bool) -> Bbox | None:
+    """Return the extent of a table; one of a merged map is in degrees, and says it."""
+    if merged:
+        return file_box(table)
+    west, south, east, north = fields.read_fields(table).to_crs("OGC:CRS84").total_bounds.tolist()
+    return west, south, east, north

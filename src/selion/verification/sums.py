@@ -38,7 +38,12 @@ def _faults(manifest: Manifest, folder: Path) -> Iterator[str]:
     for name in manifest.files:
         if name not in there:
             yield f"{name} is missing."
-    known = {path.resolve() for path in there.values()}
+    known = {_real(path) for path in there.values()}
+    place = folder / manifest.result
+    if place.is_file() and _real(place) not in known:
+        yield f"{place.name} is none of the manifest's files: whether it was changed is not told."
+    elif not (manifest.files or place.is_dir()):
+        yield f"{place.name} is missing."
     for path in sorted(_strangers(folder / manifest.result, known)):
         yield (
             f"{path.relative_to(folder).as_posix()} does not belong to this result: it was put "
@@ -65,13 +70,19 @@ def _strangers(result: Path, known: set[Path]) -> Iterator[Path]:
     if not result.is_dir():
         return
     others = {
-        (place.parent / name).resolve()
-        for place in inner_manifests(result)
-        for name in _files_of(place)
+        _real(place.parent / name) for place in inner_manifests(result) for name in _files_of(place)
     }
     for path in files_below(result):
-        if path.resolve() not in known | others:
+        if _real(path) not in known | others:
             yield path
+
+
+def _real(path: Path) -> Path:
+    """Return the one name of a file; a link that goes round has none but its own."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
 
 
 def inner_manifests(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from selion import fields
 from selion.errors import SelionError, counted
 from selion.fields.topology import TOLERANCE, examine_topology
+from selion.store.parquet import is_index
 from selion.store.vectors import read_metadata
 from selion.verification.agreement import check_agreement
 from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, judged
@@ -25,7 +26,7 @@ MOST = 2_000_000
 
 
 def read_table(path: Path) -> GeoDataFrame | None:
-    """Read a table of outlines; None where the file holds none.
+    """Read a table of outlines; None where the file holds none, or those of other files.
 
     Raises
     ------
@@ -36,7 +37,8 @@ def read_table(path: Path) -> GeoDataFrame | None:
 
     if path.suffix == ".parquet":
         try:
-            if b"geo" not in (pq.read_metadata(path).metadata or {}):
+            footer = pq.read_metadata(path)
+            if b"geo" not in (footer.metadata or {}) or is_index(footer.schema.to_arrow_schema()):
                 return None
         except (OSError, ValueError):
             pass  # read_fields says what is wrong

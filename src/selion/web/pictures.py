@@ -102,9 +102,9 @@ def make_small(photo: Path, mask: Path, version: str, edge: int = EDGE) -> Small
             image_hash,
             mask_hash,
             sign(edge, f"The mask cannot be read: {_reason(error)}"),
-            _jpeg(bare),
+            jpeg_bytes(bare),
         )
-    return SmallPicture(version, image_hash, mask_hash, _jpeg(overlay, note), _jpeg(bare))
+    return SmallPicture(version, image_hash, mask_hash, jpeg_bytes(overlay, note), jpeg_bytes(bare))
 
 
 def _reason(error: BaseException) -> str:
@@ -256,7 +256,8 @@ def draw_overlay(bare: np.ndarray, mask: Path) -> tuple[np.ndarray, str]:
     return np.asarray(mixed), f"mask is {size[0]} x {size[1]}: another shape" if skewed else ""
 
 
-def _jpeg(picture: np.ndarray, note: str = "") -> bytes:
+def jpeg_bytes(picture: np.ndarray, note: str = "") -> bytes:
+    """Return (y, x, 3) uint8 pixels as a JPEG, with a note along its bottom where there is one."""
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(picture)
@@ -320,7 +321,7 @@ def make_large(photo: Path, mask: Path, edge: int) -> Large:
         crop, unknown, _ = read_cover(mask, bare.shape[:2])
     except BROKEN as error:
         return Large(
-            _jpeg(bare, f"The mask cannot be read: {_reason(error)}"),
+            jpeg_bytes(bare, f"The mask cannot be read: {_reason(error)}"),
             png_bytes(empty),
             png_bytes(empty),
         )
@@ -333,7 +334,7 @@ def make_large(photo: Path, mask: Path, edge: int) -> Large:
     line = edge_of(crop)
     thick = line | np.roll(line, 1, 0) | np.roll(line, 1, 1) if max(line.shape) > 900 else line
     empty[thick] = (*OUTLINE, 255)
-    return Large(_jpeg(bare), png_bytes(shade), png_bytes(empty))
+    return Large(jpeg_bytes(bare), png_bytes(shade), png_bytes(empty))
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:

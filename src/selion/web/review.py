@@ -24,8 +24,9 @@ from selion.progress import OnStep, silent
 from selion.review import actions as a
 from selion.review import rings
 from selion.review.log import ReviewLog
-from selion.review.order import rank
+from selion.review.order import by_chance, rank
 from selion.review.state import DOUBTED, UNDECIDED, ReviewedMap, ReviewOutcome
+from selion.review.verdicts import VERDICTS, sample_of
 from selion.store.append_log import now
 from selion.web.answers import JSON, reading, whole_number, writing
 from selion.web.review_frame import Frame
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 STATIC = (
     "review/review.html", "review/review.css", "review/begin.js", "review/stage.js",
     "review/tools.js", "review/queue.js", "review/beside.js", "review/overview.js",
-    "review/snap.js", "screen.css", "link.js", "marks.js",
+    "review/snap.js", "review/sample.js", "screen.css", "link.js", "marks.js",
 )  # fmt: skip
 LEASE = 120.0
 """Seconds for which what one person was handed is not handed to another."""
@@ -79,7 +80,13 @@ def open_session(
     other = None if against is None else fields.read_fields(against)
     if other is not None and facts.crs is not None and other.crs is not None:
         other = other.to_crs(facts.crs)
-    ranking = rank(facts, None if scores is None else ScoreSource(scores), classes, other, on_step)
+    sample = sample_of(files)
+    if sample:
+        ranking = by_chance(mapped.ids)
+    else:
+        ranking = rank(
+            facts, None if scores is None else ScoreSource(scores), classes, other, on_step
+        )
     notes = [] if files.image else ["There is no image beside the map: name one with --image."]
     if isinstance(files.table, store.RemotePath):
         notes.append(
@@ -107,6 +114,7 @@ def open_session(
         person,
         facts,
         tree,
+        sample,
         notes=tuple(notes),
     )
 
@@ -167,6 +175,10 @@ def state(session: ReviewSession, parameters: Mapping[str, str]) -> JSON:  # noq
     return {
         "folder": folder, "title": session.title, "person": session.person, "layers": layers,
         "notes": session.notes, "counts": now_.counts(), "pages": session.pages,
+        "verdicts": [
+            {name: getattr(one, name) for name in ("kind", "status", "answer", "key", "meaning")}
+            for one in VERDICTS.get(session.sample, ())
+        ],
     }  # fmt: skip
 
 
@@ -267,6 +279,7 @@ def act(session: ReviewSession, parameters: JSON) -> JSON:
         },
         now(),
     )
+    _check_kind(session, action.kind)
     if action.points:
         pixels = np.asarray(action.points)
         placed = _placed(session, action, pixels)
@@ -279,6 +292,22 @@ def act(session: ReviewSession, parameters: JSON) -> JSON:
         "fields": _after(session, action, outcome, ReviewView(aspect=aspect_of(parameters))),
         "counts": session.log.state.counts(),
     }
+
+
+def _check_kind(session: ReviewSession, kind: str) -> None:
+    """Refuse what a sample, or a map that is none, is not asked."""
+    if not session.sample and kind in a.ANSWERS:
+        raise BadInput(
+            f"'{kind}' is an answer to a sample of fields (selion sample --objects), and "
+            f"{session.title} is none: correct the outline instead."
+        )
+    known = [one.kind for one in VERDICTS.get(session.sample, ())]
+    if session.sample and kind not in (*known, a.UNSURE, a.UNDO):
+        words = ", ".join(f"'{one.kind}' ({one.answer})" for one in VERDICTS[session.sample])
+        raise BadInput(
+            f"'{kind}' cannot be said of a sample, whose outlines are what is judged: say {words} "
+            f"or '{a.UNSURE}'."
+        )
 
 
 def _reach(session: ReviewSession, at: np.ndarray, width: tuple[float, ...]) -> tuple[float, ...]:

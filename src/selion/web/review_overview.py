@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selion.errors import UnknownName
+from selion.review.actions import ANSWERS
 from selion.review.state import DOUBTED, UNDECIDED
 from selion.web.answers import JSON, whole_number
 from selion.web.review_shown import ReviewSession, about_of, aspect_of, pixels_of
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from selion.review.state import Field
 
 ORDERS = ("doubtful", "sure", "large", "small")
-SHOWN = ("undecided", "unsure", "accepted", "rejected", "corrected", "all")
+SHOWN = ("undecided", "unsure", "accepted", "rejected", "corrected", *ANSWERS, "all")
 MOST_TILES = 96
 """Fields on one page at most."""
 

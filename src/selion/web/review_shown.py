@@ -41,6 +41,8 @@ class ReviewSession:
     """The map as it was."""
     against: Any = None
     """Tree of the other map's outlines."""
+    sample: str = ""
+    """Of what the map is a sample (:data:`~selion.review.verdicts.VERDICTS`); empty: it is none."""
     handed: dict[str, tuple[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     pages: tuple[tuple[str, str], ...] = ()

@@ -44,10 +44,18 @@ class ScreeningSession:
     gallery: Gallery
     person: str
     """Name that the page begins with."""
+    corrects: bool = False
+    """Whether masks can be corrected, on the page of masks of the same server."""
 
 
 def screening_page(
-    photos: Path, pseudo: Path, person: str = "", repeats: float = 0.02, threads: int | None = None
+    photos: Path,
+    pseudo: Path,
+    person: str = "",
+    repeats: float = 0.02,
+    threads: int | None = None,
+    *,
+    corrects: bool = False,
 ) -> tuple[PageModule, Screening]:
     """Set up the page for two folders.
 
@@ -63,7 +71,7 @@ def screening_page(
 
     gallery = Gallery(pseudo / FOLDER, threads)
     screening = Screening(photos, pseudo, repeats, gallery.hashes)
-    session = ScreeningSession(screening, gallery, person)
+    session = ScreeningSession(screening, gallery, person, corrects)
     routes = [
         Route("/api/state", reading(session, state)),
         Route("/api/sheet", reading(session, sheet)),
@@ -139,7 +147,7 @@ def state(session: ScreeningSession, parameters: Mapping[str, str]) -> JSON:
     return {
         "folder": folder, "title": screening.pseudo.resolve().name, "person": session.person,
         "sizes": SIZES, "rated": rated, "notes": screening.listing.notes,
-        "counts": screening.counts(), "people": _people(screening),
+        "counts": screening.counts(), "people": _people(screening), "corrects": session.corrects,
     }  # fmt: skip
 
 
@@ -185,7 +193,11 @@ def fine(session: ScreeningSession, parameters: Mapping[str, str]) -> JSON:
 def _shown(session: ScreeningSession, item: Item) -> JSON:
     words = session.screening.words(item)
     said = [
-        {"person": word.person, "decision": word.decision, "pass": word.stage}
+        {
+            "person": word.person,
+            "decision": word.decision,
+            "pass": "corrected" if word.before else word.stage,
+        }
         for word in words[-6:]
     ]
     quality = None if item.quality is None else round(item.quality, 3)

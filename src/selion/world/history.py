@@ -24,6 +24,7 @@ from selion.change.years import YearLike, find_years
 from selion.pipeline.maps import MapOptions, fields_from_scores
 from selion.pipeline.probabilities import RunReport
 from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.store.calls import sealed
 from selion.world.attributes import (
     Attributes,
     add_attributes,
@@ -50,6 +51,7 @@ class WorldHistoryOptions:
     """What is known of the maps: it stands in the page and in ``history.json``, too."""
 
 
+@sealed("selion.world.write_history")
 def write_history(
     years: Sequence[YearLike],
     out: Path | str,

@@ -57,7 +57,14 @@ def prepare_mosaics(
     edition = wanted_edition(edition, "imagery")
     area = area if isinstance(area, Area) else read_area(area)
     choice = ChosenModel(model) if model else _usual_model(edition, area, mosaics)
-    load = partial(load_refined, choice.name, options.refiner, options.engine, fast=options.fast)
+    load = partial(
+        load_refined,
+        choice.name,
+        options.refiner,
+        options.engine,
+        fast=options.fast,
+        speaking=options.speaking,
+    )
     loaded = load(threads=options.threads)
     found = open_mosaics(edition, area, year, loaded.inputs, mosaics, model=loaded.card.name)
     plan = prediction.plan(found, loaded, options.predict, found.key)

@@ -48,6 +48,12 @@ class Prompt:
     """Pixels around the patch that its picture shows too."""
     shown: str = "colour"
     """How the patch is shown: one of :data:`SHOWN`."""
+    zoom: int = 0
+    """Pixels to which the patch's edge is brought before it is shown, its margin in proportion; 0:
+    it is shown in its own."""
+    sight: float = 0.0625
+    """Visual tokens that a cell of the answer has at least: a model that would see less is not
+    trained.  The default is the paper's own, the 256 tokens that Gemma 3 has for 64 x 64 cells."""
     coordinates: bool = True
     """Whether the question says where in the image the patch lies."""
     instruction: str = (
@@ -70,6 +76,16 @@ class Prompt:
             )
         if self.margin < 0:
             raise BadInput(f"A margin of {self.margin} px was given; wanted is 0 or more.")
+        if self.zoom and self.zoom < self.patch:
+            raise BadInput(
+                f"A zoom of {self.zoom} px was given for a patch of {self.patch}; wanted are at "
+                "least as many pixels as the patch has, or 0 to show it in its own."
+            )
+        if not 0 <= self.sight <= 1024:
+            raise BadInput(
+                f"{self.sight:g} visual tokens a cell were asked for; wanted is 0 (whatever there "
+                "is) to 1024."
+            )
         if self.shown not in SHOWN:
             raise UnknownName.among("way of showing the patch", self.shown, SHOWN)
         if self.shown == "blank" and not self.coordinates:
@@ -85,6 +101,12 @@ class Prompt:
                 f"The question {self.instruction!r} / {self.place!r} has a placeholder that is not "
                 f"known ({error}): use classes, grid, top, bottom ..."
             ) from error
+
+    @property
+    def edge_shown(self) -> int:
+        """Edge in pixels of the picture of a patch, its margin included."""
+        edge = self.patch + 2 * self.margin
+        return round(edge * self.zoom / self.patch) if self.zoom else edge
 
     @property
     def spelling(self) -> Codec:
@@ -137,7 +159,7 @@ class Prompt:
         for key, value in table.items():
             if key not in types:
                 raise UnknownName.among("key of a prompt", key, list(types))
-            if type(value) is not types[key]:
+            if type(value) is not types[key] and (types[key], type(value)) != (float, int):
                 raise BadInput(
                     f"The prompt says {key} = {value!r}; wanted is a value of type "
                     f"{types[key].__name__}."
@@ -212,15 +234,29 @@ def pictures(
     scaling : Scaling
     """
     return picture(context, scaling), detail(
-        picture(cut(context, roi, prompt.margin), scaling), prompt.shown
+        picture(cut(context, roi, prompt.margin), scaling), prompt
     )
 
 
-def detail(patch: Image, shown: str) -> Image:
-    """Return the picture of a patch as :data:`SHOWN` says; a blank one is mid grey."""
-    if shown == "blank":
-        return patch.point(lambda _: 128)
-    return patch.convert("L").convert("RGB") if shown == "grey" else patch
+def detail(patch: Image, prompt: Prompt) -> Image:
+    """Return the picture of a patch as a model is shown it, in training and after.
+
+    In its colours, in grey or as a blank (:data:`SHOWN`), brought to the prompt's zoom.
+
+    Parameters
+    ----------
+    patch : Image
+        With its margin.
+    prompt : Prompt
+    """
+    if prompt.shown == "blank":
+        patch = patch.point(lambda _: 128)
+    if prompt.shown == "grey":
+        patch = patch.convert("L").convert("RGB")
+    from PIL.Image import Resampling
+
+    edge = prompt.edge_shown
+    return patch if edge == patch.size[0] else patch.resize((edge, edge), Resampling.BICUBIC)
 
 
 def shrink(image: Image, longest: int) -> Image:
@@ -243,7 +279,7 @@ def cut(values: np.ndarray, roi: Roi, margin: int) -> np.ndarray:
     return np.pad(part, ((0, 0), *missing), mode="edge") if any(map(any, missing)) else part
 
 
-def coarsen(mask: np.ndarray, grid: int, classes: int) -> np.ndarray:
+def coarsen(mask: np.ndarray, grid: int, classes: int, boundary: int | None = None) -> np.ndarray:
     """Bring a square mask to ``grid`` rows.
 
     Each cell gets its commonest class, and 255 if the most of it is not known.
@@ -255,6 +291,9 @@ def coarsen(mask: np.ndarray, grid: int, classes: int) -> np.ndarray:
     mask : (n * grid, n * grid) uint8 ndarray
     grid : int
     classes : int
+    boundary : int, optional
+        Class of the lines between objects that touch.  They are thinner than cells: a cell that is
+        mostly of objects, and not of the first class, is boundary from one pixel of it on.
 
     Returns
     -------
@@ -266,6 +305,9 @@ def coarsen(mask: np.ndarray, grid: int, classes: int) -> np.ndarray:
     cells = mask.reshape(grid, step, grid, step)
     votes = np.stack([(cells == k).sum((1, 3)) for k in (*range(classes), 255)])
     most = votes.argmax(0)
+    if boundary is not None:
+        inside = votes[1:classes].sum(0) > votes[0] + votes[-1]
+        most = np.where(inside & (votes[boundary] > 0), boundary, most)
     return np.where(most == classes, 255, most).astype(np.uint8)
 
 

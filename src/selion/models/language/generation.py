@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 from selion.errors import BadInput, UnknownName
 from selion.extras import require
 from selion.models.language.chat import Message, Prompt
-from selion.models.language.grammar import Grammar, MaskGrammar, TokenGrammar, check_tokenizer
+from selion.models.language.grammar import (
+    Grammar,
+    MaskGrammar,
+    TokenGrammar,
+    check_tokenizer,
+    spell,
+)
+from selion.models.language.guess import RowGuess
+from selion.models.language.label_odds import EarProcessor, LabelEar, SpokenAnswer
+from selion.models.language.writing import Writer, can_settle, empty_cache
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +32,10 @@ if TYPE_CHECKING:
 
 ENGINES = ("selion", "xgrammar", "none")
 """What keeps answers to the grammar."""
+SCORES = ("votes", "labels")
+"""Whether an answer gives its classes the score 1, or how sure the model was of each label."""
+PRECISIONS = ("auto", "float32", "bfloat16")
+"""In what a model computes."""
 CLOSE_ENOUGH = 2e-3
 """Logits of the shared and of the whole encoding may differ by this share of their spread, in
 float32; in half precisions by 30 times as much."""
@@ -42,9 +55,21 @@ class GenerationOptions:
     """Answers that are written at once."""
     share: bool = True
     """Whether the whole image is encoded once for all its patches."""
+    draft: int = 64
+    """Tokens that are guessed ahead and checked in one pass, at most; the answers are the same with
+    0, one token a pass."""
+    scores: str = "votes"
+    """One of :data:`SCORES`: what a cell's class is worth."""
+    precision: str = "auto"
+    """One of :data:`PRECISIONS`; "auto": bfloat16 on CUDA, float32 elsewhere."""
 
     def __post_init__(self) -> None:
-        numbers = {"samples": self.samples, "temperature": self.temperature, "batch": self.batch}
+        numbers = {
+            "samples": self.samples,
+            "temperature": self.temperature,
+            "batch": self.batch,
+            "draft": self.draft,
+        }
         wrong = [
             f"{name} = {value!r}"
             for name, value in numbers.items()
@@ -59,12 +84,21 @@ class GenerationOptions:
                 f"{self.samples} samples at temperature {self.temperature:g} in batches of "
                 f"{self.batch} were asked for; wanted is 1 or more of each."
             )
+        if self.draft < 0:
+            raise BadInput(f"A draft of {self.draft} tokens was given; wanted is 0 or more.")
         if self.grammar not in ENGINES:
             raise UnknownName.among("grammar engine", self.grammar, ENGINES)
+        if self.scores not in SCORES:
+            raise UnknownName.among("kind of scores", self.scores, SCORES)
+        if self.precision not in PRECISIONS:
+            raise UnknownName.among("precision", self.precision, PRECISIONS)
 
     def __repr__(self) -> str:
         # unfinished work is found by a key over this text, which begins with the class's first name
-        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        # (guesses change no answer, and the precision stands in the sentence on what runs it)
+        silent = {"draft", "precision"} | ({"scores"} if self.scores == SCORES[0] else set())
+        deciding = [name for name in self.__slots__ if name not in silent]
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in deciding)
         return f"Speaking({values})"
 
 
@@ -125,6 +159,8 @@ class TextGenerator:
         self.grammar = Grammar(prompt.spelling, names, (prompt.grid, prompt.grid))
         self.advice = check_tokenizer(processor.tokenizer, self.grammar)
         """Sentences on what costs more tokens than it needs."""
+        self.spoken: list[SpokenAnswer | None] = []
+        """The answers of the last call word by word, where ``scores`` are those of labels."""
         self._shares: bool | None = None
 
     @property
@@ -140,6 +176,19 @@ class TextGenerator:
         tokens = given if isinstance(given, list | tuple) else [given]
         own = [self.processor.tokenizer.eos_token_id]
         return tuple(dict.fromkeys(token for token in (*own, *tokens) if token is not None))
+
+    @cached_property
+    def ear(self) -> LabelEar | None:
+        """What listens to how sure the model is of labels; None: nothing does."""
+        if self.options.scores != "labels":
+            return None
+        tokenizer = self.processor.tokenizer
+        return LabelEar(tokenizer, spell(tokenizer, self.grammar.alphabet), self.labels)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """How each class is spelled, whole."""
+        return self.grammar.labels
 
     @cached_property
     def tokens(self) -> TokenGrammar:
@@ -161,33 +210,107 @@ class TextGenerator:
             + 8
         )
 
-    def ask(self, questions: Sequence[Question]) -> list[list[str]]:
-        """Return ``samples`` answers to each question, every one encoded whole."""
-        answers = []
-        for question in self._repeated(questions):
-            answers += self._write(self.together(question))
-        return self._grouped(answers)
+    def ask(
+        self, questions: Sequence[Question], seeds: Sequence[int] = (), batch: int = 0
+    ) -> list[list[str]]:
+        """Return ``samples`` answers to each question, every one encoded whole.
 
-    def ask_about(self, questions: Sequence[Question], prefix: Prefix) -> list[list[str]]:
+        Parameters
+        ----------
+        questions : sequence of Question
+        seeds : sequence of int
+            Of the draws of each question's answers; 0, 1, 2 ... without it.
+        batch : int
+            Answers that are written at once; 0: as the options say.
+        """
+        return self._answers(questions, self.together, seeds, batch)
+
+    def ask_about(
+        self,
+        questions: Sequence[Question],
+        prefix: Prefix,
+        seeds: Sequence[int] = (),
+        batch: int = 0,
+    ) -> list[list[str]]:
         """Return ``samples`` answers to each question about the image of a prefix.
 
         The image is not encoded again.
         """
-        answers = []
-        for question in self._repeated(questions):
-            answers += self._write(self.behind(question, prefix))
-        return self._grouped(answers)
+        return self._answers(questions, lambda some: self.behind(some, prefix), seeds, batch)
 
-    def _repeated(self, questions: Sequence[Question]) -> list[Sequence[Question]]:
-        repeated = [question for question in questions for _ in range(self.options.samples)]
-        return [
-            repeated[k : k + self.options.batch]
-            for k in range(0, len(repeated), self.options.batch)
-        ]
+    def _answers(
+        self,
+        questions: Sequence[Question],
+        inputs: Callable[[Sequence[Question]], dict[str, Any]],
+        seeds: Sequence[int],
+        batch: int,
+    ) -> list[list[str]]:
+        count, batch = self.options.samples, batch or self.options.batch
+        repeated = [question for question in questions for _ in range(count)]
+        given = seeds or range(len(questions))
+        self.spoken = []
+        if self.options.grammar == "xgrammar" or not self.settles:
+            texts = (
+                self._written(repeated, inputs, batch)
+                if count == 1
+                else self._drawn(questions, given, inputs)
+            )
+        else:
+            drawn = [97 * seed + k for seed in given for k in range(count)] if count > 1 else []
+            texts = self.writer.write(
+                len(repeated), batch, lambda some: inputs([repeated[k] for k in some]), drawn
+            )
+            self.spoken = list(self.writer.spoken)
+        return [texts[k : k + count] for k in range(0, len(texts), count)]
 
-    def _grouped(self, answers: list[str]) -> list[list[str]]:
-        count = self.options.samples
-        return [answers[k : k + count] for k in range(0, len(answers), count)]
+    def _written(
+        self,
+        questions: Sequence[Question],
+        inputs: Callable[[Sequence[Question]], dict[str, Any]],
+        batch: int,
+    ) -> list[str]:
+        """Write the likeliest answer to each question, token by token."""
+        runs = [questions[k : k + batch] for k in range(0, len(questions), batch)]
+        return [text for run in runs for text in self._write(inputs(run))]
+
+    def _drawn(
+        self,
+        questions: Sequence[Question],
+        seeds: Iterable[int],
+        inputs: Callable[[Sequence[Question]], dict[str, Any]],
+    ) -> list[str]:
+        """Draw answers token by token, those to one question together.
+
+        What else is asked at the time must not matter: the library draws for a batch as a whole.
+        """
+        torch = require("torch", "language")
+        texts = []
+        for question, seed in zip(questions, seeds, strict=True):
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                texts += self._write(inputs([question] * self.options.samples))
+        return texts
+
+    @cached_property
+    def settles(self) -> bool:
+        """Whether guesses can be taken back; if not, each answer is written token by token."""
+        return can_settle(self.model)
+
+    @cached_property
+    def writer(self) -> Writer:
+        """What writes the answers."""
+        options = self.options
+        return Writer(
+            self.model,
+            self.processor.tokenizer,
+            self.tokens if options.grammar == "selion" else None,
+            RowGuess(self.grammar.codec, self.names, self.grammar.shape),
+            self.ends,
+            self.room,
+            draft=options.draft,
+            temperature=options.temperature if options.samples > 1 else None,
+            ear=self.ear,
+        )
 
     def prefix(self, question: Question) -> Prefix | None:
         """Encode what a question shares with all others about its image.
@@ -213,7 +336,8 @@ class TextGenerator:
             for name, value in alone.items()
         }
         with torch.inference_mode():
-            cache = self.model(**first, use_cache=True, logits_to_keep=1).past_key_values
+            room = {"past_key_values": empty_cache()} if self.settles else {}
+            cache = self.model(**first, **room, use_cache=True, logits_to_keep=1).past_key_values
             found = Prefix(whole["input_ids"][0, :same], cache)
             if self._shares is None:
                 self._shares = self._holds(question, whole, found)
@@ -250,12 +374,15 @@ class TextGenerator:
     def _write(self, inputs: Mapping[str, Any]) -> list[str]:
         """Let the model write an answer to each row."""
         torch = require("torch", "language")
+        ear = None if self.ear is None else EarProcessor(self.ear)
         with torch.inference_mode():
             written = self.model.generate(
                 **inputs,
                 generation_config=self.config(self.room),
-                logits_processor=self._processors(),
+                logits_processor=[*([] if ear is None else [ear]), *self._processors()],
             )
+        if ear is not None:
+            self.spoken += ear.finish(written[:, -1].tolist())
         texts: list[str] = self.processor.tokenizer.batch_decode(
             written[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )

@@ -9,35 +9,26 @@ kept, so that a token costs a look-up and not a walk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
 
 from selion.errors import BadInput
+from selion.models.language.box_grammar import DONE, HEAD, step_box
+from selion.models.language.boxes import INSIDE, OUTSIDE
+from selion.models.language.grammar_state import GrammarState
+from selion.models.language.numerals import may_become
 from selion.models.language.rrle import CLOSE, OPEN, Codec, encode
 
-ROW, RUN, COUNT, TIMES, DONE = "row", "run", "count", "times", "done"
+_STANDING = "\u0120\u2581\u010a\u0109\u010d#"
+"""Signs that stand in vocabularies: for a space, a new line, a tab, the inside of a word."""
+_BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+ROW, RUN, COUNT, TIMES = "row", "run", "count", "times"
 NUMBER, PLACE = "number", "place"
 """Of a row, and where in it a run ends, in the codec that says places."""
-
-
-class GrammarState(NamedTuple):
-    """A place in a mask's text."""
-
-    literal: str
-    """Characters that must come next, whatever the phase."""
-    phase: str
-    typed: str = ""
-    """Of the label, or of the number, that is being written."""
-    rows: int = 0
-    """Rows still to be written, the present one included."""
-    cells: int = 0
-    """Pixels still to be written in the present row."""
-    last: int = -1
-    """Class of the last run of the present row; a run of the same class may not follow."""
-    above: bool = False
-    """Whether "=k" may come: there is a row above, and the last line was a row."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +47,8 @@ class Grammar:
     @property
     def start(self) -> GrammarState:
         """Where each text begins."""
+        if self.codec.boxes:
+            return GrammarState(OPEN, HEAD)
         if self.codec.places:
             return GrammarState(OPEN + "0", RUN, "", self.shape[0] - 1, self.shape[1])
         return GrammarState(OPEN, ROW, "", self.shape[0], self.shape[1])
@@ -71,6 +64,7 @@ class Grammar:
             + self.codec.indent
             + "".join(self.labels)
             + ("=" if self.codec.repeat else "")
+            + (f",x{INSIDE}{OUTSIDE}" if self.codec.boxes else "")
         )
 
     def step(self, state: GrammarState, char: str) -> GrammarState | None:
@@ -79,6 +73,8 @@ class Grammar:
             return state._replace(literal=state.literal[1:]) if char == state.literal[0] else None
         if state.phase == DONE:
             return None
+        if self.codec.boxes:
+            return step_box(state, char, self.labels, self.shape, CLOSE)
         numbers = {
             COUNT: self._count,
             TIMES: self._times,
@@ -109,7 +105,7 @@ class Grammar:
         first, rows = self.shape[0] - state.rows, self.shape[0]
         if char in "0123456789":
             typed = state.typed + char
-            return state._replace(typed=typed) if _may_become(typed, first, rows) else None
+            return state._replace(typed=typed) if may_become(typed, first, rows) else None
         if not state.typed:
             return GrammarState(CLOSE[1:], DONE) if char == CLOSE[0] else None
         if int(state.typed) < first:
@@ -123,7 +119,7 @@ class Grammar:
         first, columns = self.shape[1] - state.cells + 1, self.shape[1]
         if char in "0123456789":
             typed = state.typed + char
-            return state._replace(typed=typed) if _may_become(typed, first, columns) else None
+            return state._replace(typed=typed) if may_become(typed, first, columns) else None
         if not state.typed:
             after = GrammarState("", NUMBER, "", state.rows) if char == "\n" else None
             return after if after is None or state.rows else GrammarState(CLOSE, DONE)
@@ -178,16 +174,6 @@ class Grammar:
         return encode(np.where((rows + columns) % 2, second, first), self.names, self.codec)
 
 
-def _may_become(typed: str, least: int, bound: int) -> bool:
-    """Say whether digits begin a number of ``least`` or more and below ``bound``."""
-    low = high = int(typed)
-    while typed[0] != "0" and low < bound:
-        if max(low, least) <= min(high, bound - 1):
-            return True
-        low, high = low * 10, high * 10 + 9
-    return False
-
-
 def is_done(state: GrammarState) -> bool:
     """Say whether a text may end here."""
     return state.phase == DONE and not state.literal
@@ -201,9 +187,34 @@ def spell(tokenizer: Any, alphabet: Collection[str]) -> dict[int, str]:
     A token is decoded behind another one, because many tokenizers drop a space at the beginning.
     """
     special = set(tokenizer.all_special_ids)
+    likely = [k for k in _likely(tokenizer, alphabet) if k not in special]
+    found = _spelled(tokenizer, alphabet, likely)
+    if set(alphabet) <= {text for text in found.values() if len(text) == 1}:
+        return found
+    # a vocabulary whose words are not written as they read: all of it
+    return _spelled(tokenizer, alphabet, [k for k in range(len(tokenizer)) if k not in special])
+
+
+def _likely(tokenizer: Any, alphabet: Collection[str]) -> list[int]:
+    """Return the tokens whose word in the vocabulary may be of an alphabet's characters.
+
+    Words are written as they read, but for the signs that stand for a space or for bytes: of a
+    quarter of a million tokens some hundreds are left to be decoded.
+    """
+    signs = set(alphabet) | set(_STANDING)
+    return sorted(
+        k
+        for word, k in tokenizer.get_vocab().items()
+        if signs.issuperset(word) or _BYTE.fullmatch(word)
+    )
+
+
+def _spelled(tokenizer: Any, alphabet: Collection[str], ids: Sequence[int]) -> dict[int, str]:
+    """Return the text that each of some tokens adds, of those of an alphabet's characters."""
+    if not ids:
+        return {}
     anchor = tokenizer.encode("a", add_special_tokens=False)
     before = tokenizer.decode(anchor)
-    ids = [k for k in range(len(tokenizer)) if k not in special]
     texts = tokenizer.batch_decode([[*anchor, k] for k in ids], clean_up_tokenization_spaces=False)
     allowed = set(alphabet)
     added = (
@@ -291,6 +302,7 @@ class TokenGrammar:
         self.ends = tuple(ends) or (tokenizer.eos_token_id,)
         """Tokens that end an answer."""
         spelled = spell(tokenizer, grammar.alphabet)
+        self._texts = spelled
         self._root = _Node()
         for token, text in spelled.items():
             node = self._root
@@ -299,6 +311,7 @@ class TokenGrammar:
             node.ids.append(token)
         self._cap = 2 + max((text.count("\n") for text in spelled.values()), default=0)
         self._known: dict[GrammarState, dict[int, GrammarState]] = {}
+        self._sorted: dict[GrammarState, list[int]] = {}
 
     def near(self, state: GrammarState) -> GrammarState:
         """Return the state that stands for another in all that comes next.
@@ -315,15 +328,34 @@ class TokenGrammar:
         """Return the tokens that may come in a state."""
         return self._following(self.near(state)).keys()
 
+    def listed(self, state: GrammarState) -> list[int]:
+        """Return the tokens that may come in a state, by number."""
+        near = self.near(state)
+        if near not in self._sorted:
+            self._sorted[near] = sorted(self._following(near))
+        return self._sorted[near]
+
     def after(self, state: GrammarState, token: int) -> GrammarState | None:
         """Return the state after a token, or None if it may not come."""
-        near = self.near(state)
-        found = self._following(near).get(token)
-        return (
-            found._replace(rows=found.rows + state.rows - near.rows)
-            if found and state.rows > near.rows
-            else found
-        )
+        if is_done(state):
+            return state if token in self.ends else None
+        here: GrammarState | None = state
+        for char in self._texts.get(token, ""):
+            here = None if here is None else self.grammar.step(here, char)
+        return here if token in self._texts else None
+
+    def forced(self, state: GrammarState) -> int | None:
+        """Return the only token that may come in a state; None: there are several.
+
+        Each character has a token of its own, so two that may come are two tokens.
+        """
+        if is_done(state):
+            return self.ends[0] if len(self.ends) == 1 else None
+        open_signs = (char for char in self.grammar.alphabet if self.grammar.step(state, char))
+        if len(list(islice(open_signs, 2))) > 1:
+            return None
+        found = self.listed(state)
+        return found[0] if len(found) == 1 else None
 
     def _following(self, state: GrammarState) -> dict[int, GrammarState]:
         if state not in self._known:

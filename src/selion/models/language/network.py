@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,11 @@ from selion.models.language.chat import (
     shrink,
 )
 from selion.models.language.generation import GenerationOptions, Prefix, Question, TextGenerator
+from selion.models.language.label_odds import SpokenAnswer, label_scores
+from selion.models.language.quantised import four_bits, keep_unpacked
 from selion.models.language.quiet import quiet
-from selion.models.language.rrle import Misread, decode
+from selion.models.language.rrle import Misread, decode_labels
+from selion.models.language.sight import Sight, look
 from selion.models.language.smol import WHEEL
 from selion.raster import Raster
 from selion.segmenter import LoadedModel, View
@@ -53,6 +57,8 @@ class Price:
     """Of answers, as a mask of large fields needs them."""
     tokens_read: int
     """Of questions, the image that they share counted each time."""
+    seen: Sight
+    """What the model sees of each patch."""
     watts: float
     """Assumed draw of the processor, see :data:`WATTS`."""
 
@@ -62,6 +68,8 @@ class Price:
             "questions": self.questions,
             "tokens_written": self.tokens_written,
             "tokens_read": self.tokens_read,
+            "tokens_of_patch": self.seen.tokens,
+            "tokens_of_cell": round(self.seen.of_cell, 4),
             "watt_hours": round(seconds * self.watts / 3600, 2),
             "assumed_watts": self.watts,
         }
@@ -109,7 +117,8 @@ class LanguageSegmenter(CardModel):
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities.
 
-        The share of the answers that say a class; all classes alike where none can be read.
+        The share of the answers that say a class, or how sure the model was of its labels, as the
+        options have it; all classes alike where none can be read.
 
         Raises
         ------
@@ -120,8 +129,10 @@ class LanguageSegmenter(CardModel):
         answers = np.empty((len(views), len(self.classes), prompt.patch, prompt.patch), np.float32)
         self.misread = []
         for first, last in _runs(views):
-            for k, texts in enumerate(self._texts(views[first:last]), start=first):
-                answers[k] = self._votes(texts)
+            said = self._texts(views[first:last])
+            spoken = iter(self.generator.spoken)
+            for k, texts in enumerate(said, start=first):
+                answers[k] = self._votes(texts, [next(spoken, None) for _ in texts])
         cut_off = sum(found.truncated for found in self.misread)
         if cut_off and not self._said:
             self._said = True  # once: a large image has thousands of answers
@@ -140,20 +151,16 @@ class LanguageSegmenter(CardModel):
         """Answers about views of one image."""
         asked = self.questions(views)
         prefix = self._prefix_of(views[0], asked[0]) if self.generator.options.share else None
-        torch = require("torch", "language")
-        with torch.random.fork_rng():
-            # Draws follow from the place: the same windows give the same map, resumed or not, block
-            # by block or whole.
-            torch.manual_seed(
-                zlib.crc32(
-                    repr([(view.roi[0].start, view.roi[1].start) for view in views]).encode()
-                )
-            )
-            return (
-                self.generator.ask(asked)
-                if prefix is None
-                else self.generator.ask_about(asked, prefix)
-            )
+        # Draws follow from the place: the same windows give the same map, resumed or not, block by
+        # block or whole.
+        seeds = place_seeds(views)
+        # whoever gives more views at once than the card wants has the room for it (--batch)
+        batch = max(self.generator.options.batch, len(views))
+        return (
+            self.generator.ask(asked, seeds, batch)
+            if prefix is None
+            else self.generator.ask_about(asked, prefix, seeds, batch)
+        )
 
     def _prefix_of(self, view: View, question: Question) -> Prefix | None:
         """Encode the image of a view, or take it as it was encoded for the view before.
@@ -181,19 +188,22 @@ class LanguageSegmenter(CardModel):
         place = PatchPlace.of(inside, frame)
         return Question(
             messages(prompt, self.classes, place),
-            (shown, detail(picture(patch, scaling), prompt.shown)),
+            (shown, detail(picture(patch, scaling), prompt)),
         )
 
-    def _votes(self, texts: Sequence[str]) -> np.ndarray:
+    def _votes(
+        self, texts: Sequence[str], spoken: Sequence[SpokenAnswer | None] = ()
+    ) -> np.ndarray:
         """Count the answers to one question, (class, patch, patch)."""
         prompt, count = self.generator.prompt, len(self.classes)
         votes = np.zeros((count, prompt.grid, prompt.grid), np.float32)
-        for text in texts:
-            mask, misread = decode(
+        labels = self.generator.labels
+        for text, words in zip_longest(texts, spoken):
+            mask, places, misread = decode_labels(
                 text, (prompt.grid, prompt.grid), self.classes.names, prompt.spelling
             )
             self.misread.append(misread)
-            votes += mask[None] == np.arange(count)[:, None, None]
+            votes += label_scores(text, mask, places, words, labels)
         said = votes.sum(0)
         shares = np.where(said > 0, votes / np.maximum(said, 1), np.float32(1 / count))
         return np.stack([refine(share, prompt.patch) for share in shares.astype(np.float32)])
@@ -224,7 +234,11 @@ class LanguageSegmenter(CardModel):
         asked = self.generator.together(self.questions([blank]))["input_ids"].shape[1]
         samples = self.generator.options.samples
         return Price(
-            windows, windows * samples * answer, windows * asked, WATTS[self.generator.device.type]
+            windows,
+            windows * samples * answer,
+            windows * asked,
+            look(self.generator.processor, prompt),
+            WATTS[self.generator.device.type],
         )
 
 
@@ -239,6 +253,11 @@ def _runs(views: Sequence[View]) -> list[tuple[int, int]]:
         if k == 0 or view.context is None or view.context is not views[k - 1].context
     ]
     return list(zip(starts, [*starts[1:], len(views)], strict=True))
+
+
+def place_seeds(views: Sequence[View]) -> list[int]:
+    """Return the seeds of the draws about each view, by its place."""
+    return [zlib.crc32(repr((view.roi[0].start, view.roi[1].start)).encode()) for view in views]
 
 
 def located(view: View) -> tuple[tuple[int, int], Roi]:
@@ -280,7 +299,7 @@ def load(
     engine : {"auto", "cuda", "mps", "torch"}
         Where it runs; "torch" is the processor.
     fast : bool
-        Compute in bfloat16.
+        Compute in bfloat16, which CUDA does anyhow unless the card says ``precision = "float32"``.
     threads : int, optional
         Of a processor.
 
@@ -305,11 +324,14 @@ def load(
     device = choose_device(engine, card.name)
     if threads:
         torch.set_num_threads(threads)
+    options = generation_options(_table(card, "speaking"))
+    precision = choose_precision(device, options.precision, fast=fast)
     model, processor = load_pair(
         card.architecture.get("base") or folder,
         folder,
-        torch.bfloat16 if fast else torch.float32,
+        getattr(torch, precision),
         card.name,
+        str(card.architecture.get("quantised", "")),
     )
     prompt = Prompt.from_dict(_table(card, "prompt"))
     check_card(card, prompt)
@@ -318,12 +340,11 @@ def load(
         processor,
         prompt,
         card.classes.names,
-        _generation_options(_table(card, "speaking")),
+        options,
     )
     for sentence in generator.advice:
         warnings.warn(sentence, stacklevel=2)
     where = torch.cuda.get_device_name() if device == "cuda" else device.upper()
-    precision = "bfloat16" if fast else "float32"
     return LanguageSegmenter(
         card, generator, Execution(f"torch {torch.__version__} on {where}", precision)
     )
@@ -405,8 +426,35 @@ def choose_device(engine: str, name: str) -> str:
     )
 
 
+def choose_precision(device: str, wanted: str = "auto", *, fast: bool = False) -> str:
+    """Return torch's name of what a model computes in.
+
+    Half precision is what these models were made in, and twice as fast on a GPU; a processor may
+    lack it and is then slower with it.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda", "mps"}
+    wanted : {"auto", "float32", "bfloat16"}
+        As a card says.
+    fast : bool
+        Whether bfloat16 was asked for, whatever the device.
+    """
+    if fast:
+        return "bfloat16"
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if device == "cuda" else "float32"
+
+
 def load_pair(
-    base: Any, folder: Path | None, dtype: Any, name: str, *, trainable: bool = False
+    base: Any,
+    folder: Path | None,
+    dtype: Any,
+    name: str,
+    quantise: str = "",
+    *,
+    trainable: bool = False,
 ) -> tuple[Any, Any]:
     """Load a model that sees, and its processor.
 
@@ -422,19 +470,22 @@ def load_pair(
     dtype : torch dtype
     name : str
         For messages.
+    quantise : {"", "nf4"}
+        Whether the base is held in 4 bits (:mod:`selion.models.language.quantised`).
     trainable : bool
         Whether the adapter goes on learning.
 
     Raises
     ------
     MissingExtra
-        If its processor wants a package that is not installed.
+        If its processor, or a base in 4 bits, wants a package that is not installed.
     UnreadableFile
         If there is no model, or not all of it.
     BadInput
-        If it cannot see.
+        If it cannot see, or cannot be held in 4 bits.
     """
     require("transformers", "language")
+    held = four_bits(quantise, dtype, str(name))
     if base == WHEEL:
         from selion.models.language.joined import load_joined
 
@@ -442,6 +493,10 @@ def load_pair(
             raise BadInput(
                 f"{WHEEL} is a language model without eyes: give language.start_from, the folder "
                 "of a model that lies on it (landscape-smol), instead of language.base."
+            )
+        if held:
+            raise BadInput(
+                f"{WHEEL} is small and cannot be held in 4 bits: set language.quantise = ''."
             )
         with quiet():
             model, processor = load_joined(folder, dtype)
@@ -456,7 +511,7 @@ def load_pair(
             config = AutoConfig.from_pretrained(base)
             check_eyes(config, str(name))
             model = AutoModelForImageTextToText.from_pretrained(
-                base, dtype=dtype, use_safetensors=True
+                base, dtype=dtype, use_safetensors=True, **held
             )
             processor = AutoProcessor.from_pretrained(folder if own else base)
     except ImportError as error:  # some processors want a package of their own, SmolVLM's num2words
@@ -470,7 +525,7 @@ def load_pair(
             f"The language model of {name} cannot be loaded from {base} ({first}): give a folder "
             "that holds one, or an id that can be downloaded."
         ) from error
-    return _with_adapter(model, folder, trainable=trainable), processor
+    return _with_adapter(keep_unpacked(model), folder, trainable=trainable), processor
 
 
 def _with_adapter(model: Any, folder: Path | None, *, trainable: bool) -> Any:
@@ -495,7 +550,7 @@ def check_eyes(config: Any, name: str) -> None:
         )
 
 
-def _generation_options(table: Mapping[str, Any]) -> GenerationOptions:
+def generation_options(table: Mapping[str, Any]) -> GenerationOptions:
     """Read how a card's model is asked; a key that there is not is named."""
     unknown = [key for key in table if key not in GenerationOptions.__slots__]
     if unknown:

@@ -9,9 +9,11 @@ r"""Masks as text, row by row, and back: run-length codecs with a decoder that c
                    times more
     rrle-places    <seg>0o7f\n1f\n</seg>                            only rows that differ from the
                    one above: the row's number, then where each run ends, the last one at the edge
+    boxes          <seg>f0,7,2x9\nx9\n=1\n</seg>                 each object's box, and its mask in
+                   there (:mod:`selion.models.language.boxes`)
 
-The first three are one form with other separators (:class:`Codec`).  The last says the same with
-places instead of lengths: a model need not add up what it wrote to know where it is.
+The first three are one form with other separators (:class:`Codec`).  The fourth says the same
+with places instead of lengths: a model need not add up what it wrote to know where it is.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 
 from selion.classes import IGNORE
 from selion.errors import BadInput, UnknownName
+from selion.models.language.boxes import blank_page, read_boxes, spell_boxes
 
 OPEN, CLOSE = "<seg>", "</seg>"
 """Ordinary text around a mask, no special tokens."""
@@ -56,11 +59,13 @@ class Codec:
     places: bool = False
     """Whether numbers are places: that of the row, and where in it each run ends.  Rows that equal
     the one above are left out."""
+    boxes: bool = False
+    """Whether each object is said by itself: its box, and the rows of its mask in there."""
 
     @property
     def counts_rows(self) -> bool:
         """Whether what may come depends on how many rows there were."""
-        return self.repeat or self.places
+        return self.repeat or self.places or self.boxes
 
     def labels(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return how each class is spelled.
@@ -111,6 +116,7 @@ CODECS: Mapping[str, Codec] = {
         Codec("rrle-compact", "", "", "", letters=True, repeat=False),
         Codec("rrle-delta", "", "", "", letters=True, repeat=True),
         Codec("rrle-places", "", "", "", letters=True, repeat=False, places=True),
+        Codec("boxes", "", "", "", letters=True, repeat=True, boxes=True),
     )
 }
 """By name."""
@@ -166,8 +172,9 @@ def encode(mask: np.ndarray, names: Sequence[str], codec: Codec = CODECS["rrle"]
             f"The mask holds the id {wrong}; wanted are 0 to {len(labels) - 1}: what is not known "
             f"({IGNORE}) cannot be spelled."
         )
-    if codec.places:
-        return OPEN + "".join(f"{line}\n" for line in _placed_lines(mask, labels)) + CLOSE
+    if codec.places or codec.boxes:
+        spelled = spell_boxes(mask, labels) if codec.boxes else _placed_lines(mask, labels)
+        return OPEN + "".join(f"{line}\n" for line in spelled) + CLOSE
     rows = [_row(row, labels, codec) for row in mask]
     lines = _folded(rows) if codec.repeat else rows
     body = f"\n{codec.indent}".join(lines)
@@ -270,28 +277,57 @@ def decode(
     misread : Misread
         What was wrong.
     """
-    labels = _meanings(codec.labels(names), codec)
-    lines, truncated = _lines(text, shape[0])
+    mask, _, misread = decode_labels(text, shape, names, codec)
+    return mask, misread
+
+
+def decode_labels(
+    text: str, shape: tuple[int, int], names: Sequence[str], codec: Codec = CODECS["rrle"]
+) -> tuple[np.ndarray, np.ndarray, Misread]:
+    """Read a mask out of any text, and where in the text the label of each cell stands.
+
+    Parameters and the rest as :func:`decode`.
+
+    Returns
+    -------
+    mask : (y, x) uint8 ndarray
+    places : (y, x) int32 ndarray
+        Number of the character at which the label begins that a cell has its class from; -1 where
+        none says it.
+    misread : Misread
+    """
+    page, misread = _decoded(text, shape, _meanings(codec.labels(names), codec), codec)
+    return page[0].astype(np.uint8), page[1], misread
+
+
+def _decoded(
+    text: str, shape: tuple[int, int], labels: Mapping[str, int], codec: Codec
+) -> tuple[np.ndarray, Misread]:
+    """Return the (2, y, x) int32 page of a text, classes and places of their labels."""
+    lines, truncated = _lines(text, shape[0] * (shape[1] if codec.boxes else 1))
+    if codec.boxes:
+        page, faults = read_boxes(lines, shape, labels, truncated=truncated)
+        return page, Misread(**faults, truncated=truncated)
     if codec.places:
         return _read_places(lines, shape, labels, truncated=truncated)
-    mask = np.full(shape, IGNORE, np.uint8)
+    page = blank_page(shape, IGNORE)
     found = Misread(truncated=truncated)
     row = 0
-    for number, line in enumerate(lines):
+    for number, (line, start) in enumerate(lines):
         times = _times(line) if codec.repeat else None
         if row >= shape[0]:
             found = replace(found, rows_extra=found.rows_extra + 1)
             continue
         if times is not None:
             fitting = min(times, shape[0] - row) if row else 0
-            mask[row : row + fitting] = mask[row - 1]
+            page[:, row : row + fitting] = page[:, row - 1 : row]
             row += fitting
             found = replace(found, rows_extra=found.rows_extra + times - fitting)
             continue
         cut = truncated and number == len(lines) - 1
-        found = _read_row(line, mask[row], labels, codec, found, cut=cut)
+        found = _read_row(line, start, page[:, row], labels, codec, found, cut=cut)
         row += 1
-    return mask, replace(found, rows_missing=shape[0] - row)
+    return page, replace(found, rows_missing=shape[0] - row)
 
 
 def _meanings(labels: Sequence[str], codec: Codec) -> dict[str, int]:
@@ -308,15 +344,19 @@ def _meanings(labels: Sequence[str], codec: Codec) -> dict[str, int]:
     return counted | plain | exact
 
 
-def _lines(text: str, rows: int) -> tuple[list[str], bool]:
-    """Return the lines of a mask that hold something.
+def _lines(text: str, rows: int) -> tuple[list[tuple[str, int]], bool]:
+    """Return the lines of a mask that hold something, and where in the text each begins.
 
     They are a few more than rows at most; with them comes whether the text has no end.
     """
-    _, opened, body = text.partition(OPEN)
+    before, opened, body = text.partition(OPEN)
     body, closed, _ = (body if opened else text).partition(CLOSE)
-    lines = body.split("\n", 2 * rows + 8)
-    whole = [line.strip() for line in lines if line.strip()]
+    start = len(before) + len(OPEN) if opened else 0
+    whole = []
+    for line in body.split("\n", 2 * rows + 8):
+        if line.strip():
+            whole.append((line.strip(), start + len(line) - len(line.lstrip())))
+        start += len(line) + 1
     return whole[: 2 * rows + 8], not closed
 
 
@@ -331,15 +371,20 @@ def _count(digits: str) -> int:
 
 
 def _read_places(
-    lines: Sequence[str], shape: tuple[int, int], labels: Mapping[str, int], *, truncated: bool
+    lines: Sequence[tuple[str, int]],
+    shape: tuple[int, int],
+    labels: Mapping[str, int],
+    *,
+    truncated: bool,
 ) -> tuple[np.ndarray, Misread]:
     """Read rows that are said by their number; each stands for those below up to the next one.
 
     What has no end speaks of its last row alone.
     """
-    mask, found, last = np.full(shape, IGNORE, np.uint8), Misread(truncated=truncated), -1
+    page, found, last = blank_page(shape, IGNORE), Misread(truncated=truncated), -1
+    nothing = blank_page((1, 1), IGNORE)
     missing = 0
-    for k, line in enumerate(lines):
+    for k, (line, start) in enumerate(lines):
         number = _NUMBERED.match(line)
         row = _count(number[1]) if number else shape[0]
         if number is None:
@@ -350,23 +395,31 @@ def _read_places(
             continue
         missing += row if last < 0 else 0
         cut = truncated and k == len(lines) - 1
-        found = _read_placed(line[number.end() :], mask[row], labels, found, cut=cut)
-        mask[row + 1 :] = IGNORE if cut else mask[row]
+        end = number.end()
+        found = _read_placed(line[end:], start + end, page[:, row], labels, found, cut=cut)
+        page[:, row + 1 :] = nothing if cut else page[:, row : row + 1]
         last = row
     if truncated or last < 0:
-        mask[last + 1 :] = IGNORE
+        page[:, last + 1 :] = nothing
         missing += shape[0] - 1 - last
-    return mask, replace(found, rows_missing=missing)
+    return page, replace(found, rows_missing=missing)
 
 
 def _read_placed(
-    line: str, into: np.ndarray, labels: Mapping[str, int], found: Misread, *, cut: bool
+    line: str,
+    start: int,
+    into: np.ndarray,
+    labels: Mapping[str, int],
+    found: Misread,
+    *,
+    cut: bool,
 ) -> Misread:
-    """Write into a row what a line says behind its number.
+    """Write into a (2, x) row what a line says behind its number.
 
     ``cut``: the last run may lack digits, and is not believed.
     """
-    place, end, width, into[:] = 0, 0, len(into), IGNORE
+    place, end, width = 0, 0, into.shape[1]
+    into[:] = [[IGNORE], [-1]]
     long = unknown = 0
     while place < width and (match := _PLACED.match(line, end)):
         end = match.end()
@@ -380,7 +433,7 @@ def _read_placed(
             break
         known = labels.get(match[1], IGNORE)
         unknown += known == IGNORE
-        into[place:stop] = known
+        into[:, place:stop] = [[known], [start + match.start(1)]]
         long = long or stop > width
         place = stop
     long = long or (place >= width and bool(line[end:].strip()))
@@ -394,6 +447,7 @@ def _read_placed(
 
 def _read_row(
     line: str,
+    start: int,
     into: np.ndarray,
     labels: Mapping[str, int],
     codec: Codec,
@@ -401,50 +455,51 @@ def _read_row(
     *,
     cut: bool,
 ) -> Misread:
-    """Write what a line says into a row of the mask.
+    """Write what a line says into a (2, x) row of the page.
 
     ``cut``: its last count may lack digits, and is believed only if it ends the row.
     """
-    runs, readable = _lettered(line, len(into)) if codec.letters else _named(line, len(into))
+    width = into.shape[1]
+    runs, readable = _lettered(line, width) if codec.letters else _named(line, width)
     place, unknown = 0, 0
-    for number, (label, count) in enumerate(runs):
-        doubtful = cut and number == len(runs) - 1 and place + count != len(into)
+    for number, (label, count, said) in enumerate(runs):
+        doubtful = cut and number == len(runs) - 1 and place + count != width
         if doubtful:
             break
         known = labels.get(label, labels.get(label if codec.letters else label.casefold(), IGNORE))
         unknown += known == IGNORE
-        into[place : place + count] = known
+        into[:, place : place + count] = [[known], [start + said]]
         place += count
     return replace(
         found,
-        rows_short=found.rows_short + (place < len(into)),
-        rows_long=found.rows_long + (place > len(into) or (place == len(into) and not readable)),
+        rows_short=found.rows_short + (place < width),
+        rows_long=found.rows_long + (place > width or (place == width and not readable)),
         unknown=found.unknown + unknown,
     )
 
 
-def _lettered(line: str, width: int) -> tuple[list[tuple[str, int]], bool]:
+def _lettered(line: str, width: int) -> tuple[list[tuple[str, int, int]], bool]:
     """Split ``f12b4``; stop where it cannot be read, or the row is full."""
-    runs: list[tuple[str, int]] = []
+    runs: list[tuple[str, int, int]] = []
     place, end = 0, 0
     while end < len(line) and place <= width:
         match = _LETTERED.match(line, end)
         if not match:
             return runs, False
-        runs.append((match[1], _count(match[2])))
+        runs.append((match[1], _count(match[2]), match.start(1)))
         place, end = place + runs[-1][1], match.end()
     return runs, True
 
 
-def _named(line: str, width: int) -> tuple[list[tuple[str, int]], bool]:
+def _named(line: str, width: int) -> tuple[list[tuple[str, int, int]], bool]:
     """Split ``field *12| tree *4``; stop where it cannot be read, or the row is full."""
-    runs: list[tuple[str, int]] = []
+    runs: list[tuple[str, int, int]] = []
     place, end = 0, 0
     while end < len(line) and place <= width:
         match = _NAMED.match(line, end)
         if not match:
             return runs, False
-        runs.append((match[1], _count(match[2])))
+        runs.append((match[1], _count(match[2]), match.start(1)))
         place, end = place + runs[-1][1], match.end()
     return runs, True
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,8 @@ def make_tiny(
 
     Raises
     ------
+    BadInput
+        If models of the family cannot be asked about patches.
     UnknownName
         If the family is not known.
     MissingExtra
@@ -150,6 +153,7 @@ def make_tiny(
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    refuse_family(family, f"a tiny {family}")
     if family not in FAMILIES:
         raise UnknownName.among("tiny family", family, FAMILIES)
     kind = FAMILIES[family]
@@ -161,6 +165,37 @@ def make_tiny(
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model, _processor(kind, tokenizer, size)
+
+
+UNTAKEN: Mapping[str, str] = {
+    "paligemma": (
+        "puts all images before all words, and lets every token of the question see every other: "
+        "it cannot be shown a whole image, an instruction and then a patch, nor go on from an "
+        "image that was encoded once"
+    ),
+}
+"""Model types that the road is not for -> why."""
+
+
+def refuse_family(kind: str, name: str) -> None:
+    """Refuse a model of a family that cannot be asked about the patches of an image.
+
+    Parameters
+    ----------
+    kind : str
+        The model type of its config.
+    name : str
+        What to call it.
+
+    Raises
+    ------
+    BadInput
+    """
+    if kind in UNTAKEN:
+        raise BadInput(
+            f"{name} is of the family {kind}, which {UNTAKEN[kind]}. Take one of "
+            f"{', '.join(FAMILIES)}."
+        )
 
 
 def _place_eyes(model: Any) -> None:
@@ -261,35 +296,102 @@ def _gemma3(size: TinySize, tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _qwen2_5_vl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
+def _qwen(size: TinySize, tokenizer: Any, **vision: Any) -> dict[str, Any]:
+    """Return what the families of Qwen have in common; ``vision`` is what each has of its own."""
     head = size.hidden // size.heads
     return {
         "text_config": _text(size, tokenizer)
         | {
+            "head_dim": head,
             "rope_parameters": {
                 "rope_type": "default",
                 "rope_theta": 1e4,
                 "mrope_section": [head // 8, head // 8, head // 4],
-            }
+            },
         },
         "vision_config": {
-            "hidden_size": size.vision_hidden,
-            "intermediate_size": 2 * size.vision_hidden,
             "depth": size.vision_layers,
             "num_heads": size.heads,
             "patch_size": size.patch // 2,  # two by two of them are one token
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
-            "window_size": size.image,
-            "fullatt_block_indexes": [0],
-            "out_hidden_size": size.hidden,
             "initializer_range": size.vision_hidden**-0.5,
+            **vision,
         },
         "image_token_id": tokenizer.convert_tokens_to_ids("<|image_pad|>"),
         "video_token_id": tokenizer.convert_tokens_to_ids("<|video_pad|>"),
         "vision_start_token_id": tokenizer.convert_tokens_to_ids("<|vision_start|>"),
         "vision_end_token_id": tokenizer.convert_tokens_to_ids("<|vision_end|>"),
         "initializer_range": size.hidden**-0.5,
+    }
+
+
+def _qwen2_vl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
+    """Its vision tower's own width is ``embed_dim``; ``hidden_size`` is that of its tokens."""
+    return _qwen(
+        size, tokenizer, embed_dim=size.vision_hidden, hidden_size=size.hidden, mlp_ratio=2
+    )
+
+
+def _qwen2_5_vl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
+    return _qwen(
+        size,
+        tokenizer,
+        hidden_size=size.vision_hidden,
+        intermediate_size=2 * size.vision_hidden,
+        window_size=size.image,
+        fullatt_block_indexes=[0],
+        out_hidden_size=size.hidden,
+    )
+
+
+def _qwen3_vl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
+    return _qwen(
+        size,
+        tokenizer,
+        hidden_size=size.vision_hidden,
+        intermediate_size=2 * size.vision_hidden,
+        out_hidden_size=size.hidden,
+        num_position_embeddings=(2 * size.image // size.patch) ** 2,
+        deepstack_visual_indexes=[0],  # seen by the first layers of the language tower, too
+    )
+
+
+def _llava(size: TinySize, tokenizer: Any) -> dict[str, Any]:
+    return {
+        "text_config": _text(size, tokenizer)
+        | {"model_type": "llama", "head_dim": size.hidden // size.heads},
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "hidden_size": size.vision_hidden,
+            "intermediate_size": 2 * size.vision_hidden,
+            "num_hidden_layers": size.vision_layers,
+            "num_attention_heads": size.heads,
+            "image_size": size.image,
+            "patch_size": size.patch,
+            "projection_dim": size.hidden,
+        },
+        "vision_feature_layer": -1,
+        "image_seq_length": size.tokens,
+        "image_token_index": tokenizer.convert_tokens_to_ids(IMAGE),
+    }
+
+
+def _internvl(size: TinySize, tokenizer: Any) -> dict[str, Any]:
+    return {
+        "text_config": _text(size, tokenizer) | {"model_type": "qwen2"},
+        "vision_config": {
+            "hidden_size": size.vision_hidden,
+            "intermediate_size": 2 * size.vision_hidden,
+            "num_hidden_layers": size.vision_layers,
+            "num_attention_heads": size.heads,
+            "image_size": [size.image, size.image],
+            "patch_size": [size.patch, size.patch],
+            "initializer_range": size.vision_hidden**-0.5,
+        },
+        "downsample_ratio": 1.0,
+        "image_seq_length": size.tokens,
+        "image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
     }
 
 
@@ -321,6 +423,17 @@ def _square(size: TinySize) -> dict[str, Any]:
     return {"size": {"height": size.image, "width": size.image}}
 
 
+def _cropped(size: TinySize) -> dict[str, Any]:
+    return {
+        "size": {"shortest_edge": size.image},
+        "crop_size": {"height": size.image, "width": size.image},
+    }
+
+
+def _unsplit(size: TinySize) -> dict[str, Any]:
+    return {"size": {"height": size.image, "width": size.image}, "max_patches": 1}
+
+
 def _area(size: TinySize) -> dict[str, Any]:
     pixels = size.image**2
     return {
@@ -330,6 +443,17 @@ def _area(size: TinySize) -> dict[str, Any]:
         "temporal_patch_size": 2,
     }
 
+
+_QWEN = partial(
+    TinyFamily,
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    {
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "vision_start": "<|vision_start|>",
+        "vision_end": "<|vision_end|>",
+    },
+)
 
 FAMILIES: Mapping[str, TinyFamily] = {
     "gemma3": TinyFamily(
@@ -341,19 +465,56 @@ FAMILIES: Mapping[str, TinyFamily] = {
         _square,
         lambda size, _: {"image_seq_length": size.tokens},
     ),
-    "qwen2_5_vl": TinyFamily(
-        "<|vision_start|><|image_pad|><|vision_end|>",
-        {
-            "image_token": "<|image_pad|>",
-            "video_token": "<|video_pad|>",
-            "vision_start": "<|vision_start|>",
-            "vision_end": "<|vision_end|>",
-        },
+    "qwen2_vl": _QWEN(
+        "Qwen2VLProcessor",
+        "Qwen2VLImageProcessor",
+        _qwen2_vl,
+        _area,
+        lambda _, library: {"video_processor": library.Qwen2VLVideoProcessor()},
+    ),
+    "qwen2_5_vl": _QWEN(
         "Qwen2_5_VLProcessor",
         "Qwen2VLImageProcessor",
         _qwen2_5_vl,
         _area,
         lambda _, library: {"video_processor": library.Qwen2VLVideoProcessor()},
+    ),
+    "qwen3_vl": _QWEN(
+        "Qwen3VLProcessor",
+        "Qwen2VLImageProcessor",
+        _qwen3_vl,
+        _area,
+        lambda _, library: {"video_processor": library.Qwen3VLVideoProcessor()},
+    ),
+    "llava": TinyFamily(
+        IMAGE,
+        {"image_token": IMAGE},
+        "LlavaProcessor",
+        "CLIPImageProcessor",
+        _llava,
+        _cropped,
+        lambda size, _: {
+            "patch_size": size.patch,
+            "vision_feature_select_strategy": "default",
+            "num_additional_image_tokens": 1,  # the class token, which is not kept
+        },
+    ),
+    "internvl": TinyFamily(
+        "<IMG_CONTEXT>",
+        {
+            "start_image_token": "<img>",
+            "end_image_token": "</img>",
+            "context_image_token": "<IMG_CONTEXT>",
+            "video_token": "<video>",
+        },
+        "InternVLProcessor",
+        "GotOcr2ImageProcessor",
+        _internvl,
+        _unsplit,
+        lambda size, library: {
+            "image_seq_length": size.tokens,
+            "video_processor": library.InternVLVideoProcessor(),
+        },
     ),
     "idefics3": TinyFamily(
         IMAGE,

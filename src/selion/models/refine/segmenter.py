@@ -6,7 +6,7 @@ Its boundary probability parts what the model runs together, behind the same pro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from selion.errors import BadInput
 from selion.grid import Lattice
 from selion.models.card import ModelCard
 from selion.models.execution import identity_of
+from selion.models.language.speaking import exact_speaking
 from selion.models.loading import load_model
 from selion.raster import Raster
 from selion.segmenter import Answers, InputSpec, LoadedModel, Segmenter, View, as_model
@@ -274,8 +275,8 @@ class PointRefined:
 
     def exact(self) -> Refined | PointRefined:
         """Load both again in float32."""
-        base, prompted = card_of(self.base), self.prompted.card
-        loaded = load_model(base.folder or base.name, fast=False)
+        prompted = self.prompted.card
+        loaded = load_exact(self.base)
         return refine(loaded, prompted.folder or prompted.name)
 
     def __call__(self, views: Sequence[View]) -> np.ndarray:
@@ -347,12 +348,13 @@ def load_refined(
     *,
     fast: bool = False,
     threads: int | None = None,
+    speaking: Mapping[str, Any] | None = None,
 ) -> LoadedModel[Any]:
     """Load a model, and behind it a refiner if one is named.
 
     Parameters and errors as :func:`selion.models.load_model` and :func:`refine`.
     """
-    base = load_model(name, engine, fast=fast, threads=threads)
+    base = load_model(name, engine, fast=fast, threads=threads, speaking=speaking)
     return base if refiner is None else refine(base, refiner, engine, fast=fast, threads=threads)
 
 
@@ -361,7 +363,9 @@ def load_exact(model: LoadedModel[Any]) -> LoadedModel[Any]:
     if isinstance(model, Refined | PointRefined):
         return model.exact()
     card = model.card
-    return load_model((isinstance(card, ModelCard) and card.folder) or card.name, fast=False)
+    if not isinstance(card, ModelCard):
+        return load_model(card.name, fast=False)
+    return load_model(card.folder or card.name, fast=False, speaking=exact_speaking(card))
 
 
 def refined_classes(classes: ClassScheme) -> ClassScheme:
@@ -384,8 +388,9 @@ def refined_classes(classes: ClassScheme) -> ClassScheme:
         if classes.colours
         else ()
     )
+    least = (*classes.least_area, *(0.0 for _ in added)) if classes.least_area else ()
     return ClassScheme(
-        (*classes.names, *added), classes.things, classes.boundary or BOUNDARY, colours
+        (*classes.names, *added), classes.things, classes.boundary or BOUNDARY, colours, least
     )
 
 

@@ -85,6 +85,9 @@ class ArchiveOptions:
     """Whether some acquisitions have a saturated line, flagged 1."""
     style: str = "europe"
     """Of the landscape."""
+    changed: bool = False
+    """Whether it is the countryside of the same seed a year later: fields merged, parted, moved,
+    given up and newly broken, which ``truth/changes.csv`` lists."""
     patch_px: int = 2048
     """Largest edge of the landscape that is simulated; beyond, it is mirrored."""
     faults: tuple[str, ...] = ()

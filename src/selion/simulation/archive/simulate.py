@@ -205,7 +205,7 @@ def _plan(folder: Path, options: ArchiveOptions) -> _Plan:
     textures = make_textures(np.random.default_rng([options.seed, 10]))
     passes = plan_passes(options, seasons, centre, grid, textures, layout.handling)
     days = _free_days(options, seasons[0], passes)
-    world = make_world(options.seed, grid, options.gsd, options.style, options.patch_px)
+    world = make_world(grid, options)
     lattices = {tile.name: world.lattice(tile.grid, 0, tile.grid.shape[0]) for tile in tiles}
     studio = Studio(world, textures, lattices, layout.block)
     return _Plan(folder, options, layout, centre, seasons, tiles, studio, passes, days, size)

@@ -48,6 +48,8 @@ def write_world(
     _write(
         cover, world.grid, ("cover",), _mirrored(scene.cover.ids[None]), ("uint8", 255, "nearest")
     )
+    if world.changes is not None:
+        world.changes.to_csv(folder / "changes.csv", index=False, lineterminator="\n")
     outlines = None
     if draw is not None and not world.mirrored:
         outlines = folder / "fields.parquet"

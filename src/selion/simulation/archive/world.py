@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
@@ -16,6 +17,11 @@ from odc.geo.geobox import GeoBox
 from selion.errors import BadInput
 from selion.simulation.archive.tiling import LONLAT, Tile, transformer
 from selion.simulation.landscape import Landscape, simulate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selion.simulation.archive.nouns import ArchiveOptions
 
 CELL = 32
 """Pixels from one exactly projected point to the next; between them, coordinates are interpolated,
@@ -32,6 +38,8 @@ class World:
     grid: GeoBox
     landscape: Landscape
     """Its upper left corner is that of the grid."""
+    changes: pd.DataFrame | None = None
+    """What became of the fields of the year before; None for a first year."""
 
     @cached_property
     def seasons(self) -> tuple[np.ndarray, ...]:
@@ -140,8 +148,19 @@ def world_grid(centre: tuple[float, float], tiles: tuple[Tile, ...], gsd: float)
     return GeoBox((height, width), Affine(gsd, 0, low[0] * gsd, 0, -gsd, high[1] * gsd), crs)
 
 
-def make_world(seed: int, grid: GeoBox, gsd: float, style: str, patch_px: int) -> World:
+def make_world(grid: GeoBox, options: ArchiveOptions) -> World:
     """Simulate the landscape of a grid, ``patch_px`` at most in each direction."""
-    shape = min(grid.shape[0], patch_px), min(grid.shape[1], patch_px)
-    origin = grid.transform * (0, 0)
-    return World(grid, simulate(seed, shape, gsd, style, crs=str(grid.crs), origin=origin))
+    shape = min(grid.shape[0], options.patch_px), min(grid.shape[1], options.patch_px)
+    origin, years = grid.transform * (0, 0), 2 if options.changed else 1
+    scene = simulate(
+        options.seed,
+        shape,
+        options.gsd,
+        options.style,
+        crs=str(grid.crs),
+        origin=origin,
+        years=years,
+    )
+    if scene.next_year is None:
+        return World(grid, scene)
+    return World(grid, scene.next_year, scene.changes)

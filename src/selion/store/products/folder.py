@@ -60,7 +60,13 @@ class ProductFolder:
             return dict(sorted(found.items()))
         try:
             found = self._of_zip() if self.kind == "zip" else self._of_tar()
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+        except (
+            zipfile.BadZipFile,
+            NotImplementedError,  # a zip of a version that is not known
+            tarfile.TarError,
+            EOFError,
+            OSError,
+        ) as error:
             raise UnreadableFile(
                 f"{self.path} cannot be read as an archive ({error}): copy it again."
             ) from error
@@ -134,6 +140,10 @@ class ProductFolder:
                 f"{name} of {self.path} has more than {LONGEST:,} bytes, as no such text has."
             )
         return found
+
+    def texts(self, *names: str) -> tuple[str, ...]:
+        """Return the paths of some of a folder's texts; of an archive none, for it is one file."""
+        return tuple(str(self.path / name) for name in names) if self.kind == "folder" else ()
 
     def raster(self, name: str) -> str:
         """Return GDAL's name of a raster in it.

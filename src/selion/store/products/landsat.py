@@ -99,7 +99,8 @@ def open_landsat(
         mask = ProductMask(opened, bits=HIDDEN)
     tags = _tags(said, about, bands[0])
     masked = "What its QA_PIXEL calls cloud, cirrus or shadow of a cloud is left out."
-    return checked_product(ProductSource(path, tuple(bands), tags, mask), masked)
+    told = folder.texts(*(name for kind, name in files.items() if kind.startswith("MTL")))
+    return checked_product(ProductSource(path, tuple(bands), tags, mask, more=told), masked)
 
 
 def _tags(said: Facts, about: re.Match[str], band: ProductBand) -> dict[str, str]:

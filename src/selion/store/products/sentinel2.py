@@ -82,7 +82,8 @@ def open_sentinel2(folder: ProductFolder, path: str, coarse: float | None) -> Pr
         "What its scene classification calls cloud, shadow of a cloud or defective is left out"
         f"{cloud}."
     )
-    return checked_product(ProductSource(path, tuple(parts), _tags(facts, metres), mask), masked)
+    tags, told = _tags(facts, metres), folder.texts(name)
+    return checked_product(ProductSource(path, tuple(parts), tags, mask, more=told), masked)
 
 
 def _facts(root: ET.Element, name: str, path: str) -> _Facts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
@@ -11,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import GridMismatch
 from selion.grid import Roi
-from selion.raster import DOUBT, MASKED, RECOGNISED, Raster, Source
+from selion.raster import DOUBT, MASKED, RECOGNISED, FileSource, Raster, Source
 from selion.store.regions import checked_region
 from selion.store.valid import combine, valid_pixels
 
@@ -114,6 +115,16 @@ class ProductSource:
     def nodata(self) -> None:
         """Nothing: what is missing is told by ``valid``."""
         return
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What is read: of a folder the files of bands, mask and metadata, and no others."""
+        if not os.path.isdir(self.path):  # noqa: PTH112  # it may be an address
+            return (self.path, *self.more)
+        rasters = [part.source for part in self.parts]
+        rasters += [] if self.mask is None else [self.mask.source]
+        paths = (one.path for one in rasters if isinstance(one, FileSource))
+        return (*dict.fromkeys(map(str, paths)), *self.more)
 
     @property
     def descriptions(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 // Contact sheets: everything is rejected unless somebody keeps it; the next page writes the page down.
 
-import { $, SIGNS, WORDS, load, picture, say, storage, showCounts, unique } from "./marks.js";
+import { $, SIGNS, WORDS, correct, load, picture, say, storage, showCounts, unique } from "./marks.js";
 
 const PAGES = 3; // the one that is shown and two whose pictures are fetched meanwhile
 
@@ -185,6 +185,11 @@ export class Coarse {
     this.set(tile, tile.dataset.word === "reject" ? "keep" : "reject");
   }
 
+  correct(tile) {
+    const item = this.page?.items.find((each) => each.id === tile?.dataset.id);
+    if (item && !$("correct").hidden) correct(this.link, item);
+  }
+
   markAll(word) {
     for (const tile of $("grid").children) this.set(tile, word);
   }
@@ -238,6 +243,7 @@ export class Coarse {
     const keys = {
       k: () => tile && this.set(tile, "keep"), r: () => tile && this.set(tile, "reject"), f: () => tile && this.set(tile, "full"), u: () => tile && this.set(tile, "unsure"),
       a: () => this.markAll("keep"), x: () => this.markAll("reject"), p: () => this.togglePlain(), z: () => this.undo(), n: () => this.next(),
+      c: () => this.correct(tile),
     };
     if (event.key in steps) this.step(tile, steps[event.key], event.shiftKey);
     else if (event.key in keys) { if (!event.repeat || "krfu".includes(event.key)) keys[event.key](); }

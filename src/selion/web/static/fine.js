@@ -1,6 +1,6 @@
 // One at a time: shade and outline over the photograph, four words, zoom.
 
-import { $, WORDS, load, picture, say, showCounts, unique } from "./marks.js";
+import { $, WORDS, correct, load, picture, say, showCounts, storage, unique } from "./marks.js";
 
 const AHEAD = 4; // images whose layers are fetched while one is looked at
 const NEAR = 16;
@@ -19,7 +19,8 @@ export class Fine {
   }
 
   listen() {
-    $("scope").onchange = () => this.restart();
+    $("scope").value = storage.tab.get("selion:scope") || "kept"; // as it was before a mask was corrected
+    $("scope").onchange = () => { storage.tab.set("selion:scope", $("scope").value); this.restart(); };
     $("opacity").oninput = () => this.shade();
     $("outline").onchange = () => this.shade();
     $("larger").onclick = () => this.zoom(1.5);
@@ -27,6 +28,7 @@ export class Fine {
     $("fit").onclick = () => this.fit();
     $("back").onclick = () => this.undo();
     $("skip").onclick = () => this.skip();
+    $("correct").onclick = () => this.correct();
     for (const button of document.querySelectorAll(".words [data-word]")) button.onclick = () => this.decide(button.dataset.word);
     const stage = $("stage");
     stage.addEventListener("wheel", (event) => {
@@ -128,7 +130,7 @@ export class Fine {
   settle() {
     const entry = this.queue[0];
     const ready = Boolean(entry && entry.ready);
-    for (const button of document.querySelectorAll(".words [data-word]")) button.disabled = !ready;
+    for (const button of document.querySelectorAll(".words [data-word], #correct")) button.disabled = !ready;
     $("layers").hidden = !ready;
     if (ready) for (const [id, kind] of [["large", "large"], ["shade", "shade"], ["edge", "outline"]]) {
       if ($(id).src !== entry.images[kind].src) $(id).src = entry.images[kind].src;
@@ -149,6 +151,11 @@ export class Fine {
     }, (problem) => say(problem.message, 12));
     this.rate.add(seconds, 1, word === "keep" || word === "full" ? 1 : 0);
     this.skip();
+  }
+
+  correct() {
+    const entry = this.queue[0];
+    if (entry?.ready && !$("correct").hidden) correct(this.link, entry.item);
   }
 
   skip() {
@@ -242,7 +249,7 @@ export class Fine {
     if ((event.ctrlKey && event.key !== "z") || event.target.matches?.("select, input:not([type=checkbox]):not([type=range])")) return;
     const slide = (by) => { $("opacity").value = Number($("opacity").value) + by; this.shade(); };
     const keys = {
-      k: () => this.decide("keep"), r: () => this.decide("reject"), f: () => this.decide("full"), u: () => this.decide("unsure"), z: () => this.undo(),
+      k: () => this.decide("keep"), r: () => this.decide("reject"), f: () => this.decide("full"), u: () => this.decide("unsure"), c: () => this.correct(), z: () => this.undo(),
       o: () => { $("outline").checked = !$("outline").checked; this.shade(); }, "[": () => slide(-10), "]": () => slide(10),
       "+": () => this.zoom(1.5), "=": () => this.zoom(1.5), "-": () => this.zoom(1 / 1.5), 0: () => this.fit(), ArrowRight: () => this.skip(),
     };

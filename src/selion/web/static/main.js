@@ -80,6 +80,12 @@ async function begin() {
   for (const size of state.sizes) $("size").append(new Option(size, size, size === 40, size === 40));
   if (innerWidth < 640) $("size").value = String(state.sizes[0]);
   $("order").disabled = !state.rated;
+  for (const id of ["size", "order"]) { // as they were before a mask was corrected
+    const kept = storage.tab.get(`selion:${id}`);
+    if (kept && [...$(id).options].some((one) => one.value === kept)) $(id).value = kept;
+    $(id).addEventListener("change", () => storage.tab.set(`selion:${id}`, $(id).value));
+  }
+  $("correct").hidden = !state.corrects;
   showCounts(state.counts);
   if (link.adopt(state.folder)) say("What could not be sent before is sent now.");
   await link.idle();

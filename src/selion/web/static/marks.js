@@ -79,6 +79,12 @@ export function showCounts(counts) {
   $("counts").textContent = `${n(counts.decided)} of ${n(counts.total)} decided, ${n(kept)} kept` + (counts.conflicts ? `, ${n(counts.conflicts)} disagreements` : "");
 }
 
+// Go to the page on which a mask is drawn; it comes back here.
+export async function correct(link, item) {
+  await link.idle();
+  location.assign(`../masks/?item=${item.id}`);
+}
+
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 let waking = null;
 

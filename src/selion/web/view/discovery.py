@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from selion.country import open_maps
-from selion.errors import BadInput, MissingExtra, SelionError, UnreadableFile
+from selion.errors import BadInput, MissingExtra, SelionError, UnreadableFile, counted
 from selion.store import open_raster
 from selion.store.address import Place, RemotePath, place_state
 from selion.store.pmtiles import PMTilesFile, open_archive
@@ -67,8 +67,8 @@ class Discovery:
         photos = sum(len(album.photos) for album in self.albums.values())
         tables = len(self.fields) + len(self.archives)
         return (
-            f"{len(self.rasters):,} rasters, {tables:,} tables with {rows:,} fields, {photos:,} "
-            "photographs."
+            f"{counted(len(self.rasters), 'raster')}, {counted(tables, 'table')} with "
+            f"{counted(rows, 'field')}, {counted(photos, 'photograph')}."
         ) + (f" {self.places:,} places by name." if self.places else "")
 
     def compare(self, labels: Path) -> None:

@@ -11,6 +11,7 @@ const STARTS = { model: "the model's mask", mask: "the mask as it was", colour: 
 let name = "";
 let items = [];
 let place = 0;
+let back = "";
 const canvas = new Canvas();
 const link = new Link(tellLink);
 const tools = new Tools(canvas, act);
@@ -36,7 +37,13 @@ function showItem() {
   $("redo").disabled = !one.redo;
   $("back").disabled = place === 0;
   $("next").disabled = place === items.length - 1;
-  $("about").textContent = [`${place + 1} of ${items.length}`, one.name, `${one.width} × ${one.height} pixels`, one.about, STATUS[one.status]].filter(Boolean).join(" · ");
+  $("about").textContent = [back ? "" : `${place + 1} of ${items.length}`, one.name, `${one.width} × ${one.height} pixels`, one.about, back ? kept(one) : STATUS[one.status]].filter(Boolean).join(" · ");
+}
+
+// Of a mask that somebody else made: what became of it.
+function kept(one) {
+  if (one.status === "done") return "corrected";
+  return one.undo ? "not kept yet" : "";
 }
 
 async function show(number) {
@@ -76,7 +83,9 @@ async function act(kind, more = {}) {
 }
 
 async function word(kind) {
+  if (back && kind === "skip") return leave();
   if (!(await act(kind))) return;
+  if (back) return leave();
   const next = items.findIndex((one, k) => k > place && !one.status);
   const left = next >= 0 ? next : items.findIndex((one) => !one.status);
   if (left >= 0) show(left);
@@ -84,6 +93,12 @@ async function word(kind) {
     say($("finish").hidden ? "All are done." : `All are done: press “${$("finish").textContent}”.`, 10);
     document.body.dataset.finished = "yes";
   }
+}
+
+// Back to where one came from, once all is on the disk.
+async function leave() {
+  await link.idle();
+  location.assign(back);
 }
 
 function choose(value) {
@@ -167,28 +182,35 @@ function askName() {
 function setName(given) {
   name = given;
   $("person").textContent = given;
+  storage.tab.set("selion:person", given); // of this tab: two people may share a browser
   storage.browser.set("selion:person", given);
 }
 
 async function begin() {
-  const state = await link.get("api/state", {});
-  ({ items } = state);
+  const asked = new URLSearchParams(location.search).get("item");
+  const state = await link.get("api/state", asked ? { item: asked } : {});
+  ({ items, back } = state);
   $("title").textContent = state.title;
   document.title = `Masks ${state.title}`;
   $("finish").textContent = state.ending;
   $("finish").hidden = !state.ending;
   document.querySelector("[data-tool=click]").hidden = !state.click;
   $("classes").append(...state.classes.map((one) => classButton(one, one.id)), classButton({ id: 255, name: "not known" }, "u"));
-  if (state.back) Object.assign($("return"), { hidden: false, href: state.back });
+  if (back) {
+    Object.assign($("return"), { hidden: false, href: back });
+    $("return").onclick = (event) => { event.preventDefault(); leave(); };
+    $("skip").firstChild.textContent = "Leave it ";
+    $("done").firstChild.textContent = "Keep it ";
+    for (const id of ["back", "next", "progress", "counts"]) $(id).hidden = true;
+  }
   showCounts(state.counts);
   listen();
   choose(1);
-  const known = state.person || storage.browser.get("selion:person");
+  const known = storage.tab.get("selion:person") || state.person || storage.browser.get("selion:person");
   if (known) setName(known);
   else await askName();
   link.adopt(`masks:${state.folder}`);
   await link.idle();
-  const asked = new URLSearchParams(location.search).get("item");
   const wanted = items.findIndex((one) => (asked ? one.id === asked : !one.status));
   await show(Math.max(wanted, 0));
 }

@@ -34,35 +34,47 @@ export class Canvas {
     this.fit();
   }
 
-  // Ask for the mask as it is on the server.
+  // Ask for the mask as it is on the server, or for what has changed since the one that is shown.
   async refresh(item) {
-    const answer = await fetch(`mask/${item.id}?v=${item.version}`, { cache: "no-store" });
+    const [shown, ids] = [this.shown, this.ids];
+    const since = ids ? `&since=${encodeURIComponent(shown)}` : "";
+    const answer = await fetch(`mask/${item.id}?v=${item.version}${since}`, { cache: "no-store" });
     if (!answer.ok) throw new Error(await answer.text());
-    const ids = new Uint8Array(await answer.arrayBuffer());
-    if (this.item?.id !== item.id) return;
-    this.ids = ids;
+    const sent = new Uint8Array(await answer.arrayBuffer());
+    if (this.item?.id !== item.id) return undefined;
+    const box = answer.headers.get("x-box")?.split(",").map(Number);
+    if (box && (this.ids !== ids || this.shown !== shown)) return this.refresh(item); // another answer came in between
     this.shown = answer.headers.get("x-version");
-    this.paint();
+    if (!box) {
+      this.ids = sent;
+      return this.paint();
+    }
+    const [top, left, bottom, right] = box;
+    for (let y = top; y < bottom; y += 1) ids.set(sent.subarray((y - top) * (right - left), (y - top + 1) * (right - left)), y * this.width + left);
+    return bottom > top ? this.paint(box) : this.clear();
   }
 
-  paint() {
+  // Paint the whole mask, or the box [top, left, bottom, right] and the outlines at its edges.
+  paint(box = [0, 0, this.height, this.width]) {
     const { width, height, ids } = this;
+    const [top, left] = [Math.max(box[0] - 1, 0), Math.max(box[1] - 1, 0)];
+    const [bottom, right] = [Math.min(box[2] + 1, height), Math.min(box[3] + 1, width)];
     const context = $("mask").getContext("2d");
-    const image = context.createImageData(width, height);
+    const image = context.createImageData(right - left, bottom - top);
     const pixels = new Uint32Array(image.data.buffer);
     const colour = new Uint32Array(256);
     const pack = ([r, g, b], alpha) => ((Math.round(alpha * 255) << 24) | (b << 16) | (g << 8) | r) >>> 0;
     for (let id = 1; id < 256; id += 1) colour[id] = pack(tintOf(id), id === 255 ? Math.max(this.tint, 0.3) : this.tint);
     const edge = pack(EDGE, 0.9);
-    for (let y = 0, k = 0; y < height; y += 1) {
-      for (let x = 0; x < width; x += 1, k += 1) {
+    for (let y = top, to = 0; y < bottom; y += 1) {
+      for (let x = left, k = y * width + left; x < right; x += 1, k += 1, to += 1) {
         const id = ids[k];
         if (!id) continue;
         const inner = x && y && x < width - 1 && y < height - 1 && ids[k - 1] === id && ids[k + 1] === id && ids[k - width] === id && ids[k + width] === id;
-        pixels[k] = inner || id === 255 || !x || !y || x === width - 1 || y === height - 1 ? colour[id] : edge;
+        pixels[to] = inner || id === 255 || !x || !y || x === width - 1 || y === height - 1 ? colour[id] : edge;
       }
     }
-    context.putImageData(image, 0, 0);
+    context.putImageData(image, left, top);
     this.clear();
   }
 

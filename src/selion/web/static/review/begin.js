@@ -3,8 +3,9 @@
 import { Link } from "../link.js";
 import { $, Clock, say, storage, unique } from "../marks.js";
 import { Beside } from "./beside.js";
-import { Overview } from "./overview.js";
+import { Overview, SAID, VERBS } from "./overview.js";
 import { Queue } from "./queue.js";
+import { ask } from "./sample.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
 
@@ -19,6 +20,7 @@ const KEYS = { a: "accept", r: "reject", q: "unsure", s: "split", m: "merge", e:
 
 let name = "";
 let layers = [];
+let verdicts = []; // answers of a sample; a map has none
 const person = () => name;
 const clock = new Clock();
 const stage = new Stage($("view"));
@@ -41,7 +43,8 @@ function showCounts(counts) {
   const n = (value) => value.toLocaleString("en");
   $("progress").max = counts.total;
   $("progress").value = counts.decided;
-  const more = ["accepted", "rejected", "corrected", "added", "unsure"].filter((key) => counts[key]).map((key) => `${n(counts[key])} ${key}`);
+  const more = (verdicts.length ? [...verdicts.map((one) => one.status), "unsure"] : ["accepted", "rejected", "corrected", "added", "unsure"])
+    .filter((key) => counts[key]).map((key) => `${n(counts[key])} ${verdicts.length ? STATUS[key] : key}`);
   $("counts").textContent = `${n(counts.decided)} of ${n(counts.total)} decided` + (more.length ? `: ${more.join(", ")}` : "");
 }
 
@@ -69,7 +72,7 @@ function describe(item) {
   $("view").setAttribute("aria-label", `Field ${item.id}, ${STATUS[item.status]}`);
   const by = item.person ? ` by ${item.person}` : "";
   $("state").textContent = `${STATUS[item.status]}${by}`;
-  $("reasons").replaceChildren(...(item.reasons.length ? item.reasons : ["nothing speaks against it"]).map((text) => element("li", text)));
+  $("reasons").replaceChildren(...(item.reasons.length ? item.reasons : verdicts.length ? verdicts.map((one) => `${one.answer}: ${one.meaning}`) : ["nothing speaks against it"]).map((text) => element("li", text)));
   const area = item.area === undefined ? null : item.unit === "m2" ? `${(item.area / 10000).toLocaleString("en", { maximumFractionDigits: 2 })} ha` : `${Math.round(item.area).toLocaleString("en")} px`;
   const facts = [["Area", area], ["Confidence", item.confidence === null || item.confidence === undefined ? null : `${Math.round(100 * item.confidence)}%`]].filter(([, value]) => value !== null && value !== undefined);
   $("facts").replaceChildren(...facts.flatMap(([key, value]) => [element("dt", key), element("dd", value)]));
@@ -120,7 +123,7 @@ async function act(kind, given = {}) {
   const sent = link.send("api/act", { id: unique(), kind, person: name, on, points: given.points || [], width: given.width || [], seconds: Math.round(clock.take() * 1000) / 1000, aspect: stage.aspect });
   if (!SIMPLE.includes(kind)) return shown(kind, sent);
   item.pending = sent.then((table) => settle(kind, table, item), (problem) => { item.pending = null; say(problem.message, 8); });
-  item.status = { accept: "accepted", reject: "rejected", unsure: "unsure" }[kind];
+  item.status = verdicts.find((one) => one.kind === kind)?.status || { accept: "accepted", reject: "rejected", unsure: "unsure" }[kind];
   await next();
 }
 
@@ -245,7 +248,7 @@ function key(event) {
   if (onButton) return;
   if (overview.shown) {
     if (press === "g") toggleOverview();
-    else if (["a", "r", "q"].includes(press) && !event.repeat) overview.act(KEYS[press]);
+    else if (SIMPLE.includes(KEYS[press]) && !event.repeat) overview.act(KEYS[press]);
     else if (press === "u" || press === "z") undo();
     else if (press === "j" || press === "k") overview.turn(press === "j" ? 1 : -1);
     else if (press === "c") overview.chooseAll();
@@ -309,6 +312,8 @@ async function begin() {
   $("title").textContent = state.title;
   document.title = `Review ${state.title}`;
   layers = state.layers;
+  verdicts = state.verdicts;
+  if (verdicts.length) ask(verdicts, { status: STATUS, done: DONE, simple: SIMPLE, keys: KEYS, verbs: VERBS, tiles: SAID, tools: TOOLS });
   for (const layer of layers) $("layer").append(new Option(layer.title, layer.name));
   $("layer").disabled = !layers.length;
   look(0);

@@ -3,9 +3,10 @@
 import { $, unique } from "../marks.js";
 import { chip, make, outline } from "./stage.js";
 
+export const SAID = {}; // words for statuses that have others
 const SIZE = 24;
 const PER_ACTION = 96; // fewer than one action may name
-const VERBS = { accept: "accepted", reject: "said to be no fields", unsure: "marked as unsure" };
+export const VERBS = { accept: "accepted", reject: "said to be no fields", unsure: "marked as unsure" };
 
 export class Overview {
   constructor({ link, person, clock, say, open, layer, counts }) {
@@ -21,7 +22,10 @@ export class Overview {
     $("choose-all").onclick = () => this.chooseAll();
     $("page-back").onclick = () => this.turn(-1);
     $("page-next").onclick = () => this.turn(1);
-    for (const button of document.querySelectorAll("[data-all]")) button.onclick = () => this.act(button.dataset.all);
+    document.querySelector("#overview .words").addEventListener("click", (event) => {
+      const button = event.target.closest("[data-all]");
+      if (button) this.act(button.dataset.all);
+    });
   }
 
   get shown() {
@@ -134,7 +138,7 @@ function tile(item, layer, k) {
   const size = item.unit === "m2" ? `${(item.area / 10000).toLocaleString("en", { maximumFractionDigits: 2 })} ha` : `${Math.round(item.area).toLocaleString("en")} px`;
   Object.assign(place, { className: "tile", type: "button", title: [...item.reasons, "Enter or double click opens it"].join("; ") });
   Object.assign(place.dataset, { k, id: item.id, status: item.status });
-  place.setAttribute("aria-label", [`Field ${item.id}`, size, sure && `confidence ${sure}`, item.status].filter(Boolean).join(", "));
+  place.setAttribute("aria-label", [`Field ${item.id}`, size, sure && `confidence ${sure}`, SAID[item.status] || item.status].filter(Boolean).join(", "));
   const [left, top, right, bottom] = item.box;
   const svg = make("svg", { viewBox: `${left} ${top} ${right - left} ${bottom - top}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true" });
   if (layer) make("image", { x: left, y: top, width: right - left, height: bottom - top, preserveAspectRatio: "none", href: chip(layer, item.box) }, svg);
@@ -143,7 +147,7 @@ function tile(item, layer, k) {
   make("path", { d, class: "line" }, svg);
   const note = document.createElement("span");
   note.className = "note";
-  note.textContent = [sure, size, item.status === "undecided" ? "" : item.status].filter(Boolean).join(" · ");
+  note.textContent = [sure, size, item.status === "undecided" ? "" : SAID[item.status] || item.status].filter(Boolean).join(" · ");
   place.append(svg, note);
   return place;
 }

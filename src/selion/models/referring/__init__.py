@@ -1,0 +1,1 @@
+"""Networks that segment what words name: LAVT, and ReLA (GRES)."""

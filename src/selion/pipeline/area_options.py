@@ -1,0 +1,98 @@
+"""What may be chosen for the composite of an area: archive, seasons, scenes, grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from selion import imagery, store
+from selion.errors import BadInput
+
+if TYPE_CHECKING:
+    from selion.imagery import Season, Sensor
+
+FINEST, COARSEST = 1.0, 10_000.0
+"""Metres: pixels that a composite may have."""
+
+
+@dataclass(frozen=True)
+class AreaOptions:
+    """What a composite may choose; the defaults are PRUE's recipe on the area's own grid."""
+
+    provider: str = "earth-search"
+    """Name, or the address of a STAC API or of a static catalogue."""
+    seasons: tuple[Season, Season] | None = None
+    """Dates given by the user; None: by ``rule``."""
+    rule: str = "latitude"
+    """"latitude": PRUE's Algorithms 1 and 2; "calendar": the crop calendar rasters in
+    ``calendar``."""
+    calendar: Path | None = None
+    crop: str = "summer"
+    """Of the crop calendar: "summer" or "winter"."""
+    cloud: float = 75.0
+    """Scenes with this much cloud or more, in percent, are not looked at."""
+    target: int = 5
+    """Clear views wanted per pixel."""
+    limit: int = 10
+    """Scenes per tile and season at most."""
+    excluded: frozenset[int] | None = None
+    """Classes of the cloud mask that are masked; None: the sensor's default."""
+    balance: bool = True
+    """Whether orbits of different brightness are brought together; PRUE's recipe does not."""
+    crs: str = "auto"
+    """Grid of the mosaic: auto, utm, equal-area, or any CRS."""
+    gsd: float | None = None
+    """Pixels of the mosaic, in metres; None: the sensor's."""
+    resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
+    mosaic: store.Place | None = None
+    """Folder, or prefix on an object store, in which the composites of whole tiles are kept and
+    shared (:class:`selion.pipeline.tile_mosaic.TileMosaic`); None: what the area needs is composed
+    for this run alone."""
+    retry: store.RetryPolicy = field(default_factory=store.RetryPolicy)
+
+    def __post_init__(self) -> None:
+        if (self.seasons is not None or self.rule != "calendar") and (
+            self.calendar is not None or self.crop != "summer"
+        ):
+            how = (
+                "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"
+            )
+            raise BadInput(
+                f"A --calendar or its --crop was given, but {how}, so it has no effect: "
+                "add --season-rule calendar, or leave it out."
+            )
+        if self.gsd is not None and not FINEST <= self.gsd <= COARSEST:
+            sensor = sensor_of(self)
+            raise BadInput(
+                f"Pixels of {self.gsd} m were asked for; wanted are {FINEST:g} to {COARSEST:g} m "
+                f"({sensor.title} has {sensor.gsd:g} m)."
+            )
+
+    @property
+    def pixel(self) -> float:
+        """Pixels of the mosaic, in metres."""
+        return sensor_of(self).gsd if self.gsd is None else self.gsd
+
+    @property
+    def wishes(self) -> imagery.PlanOptions:
+        """How scenes are chosen."""
+        return imagery.PlanOptions(
+            target=self.target,
+            limit=self.limit,
+            excluded=self.masked,
+            retry=self.retry,
+            balance=self.balance,
+        )
+
+    @property
+    def masked(self) -> frozenset[int]:
+        """The classes that are masked."""
+        if self.excluded is not None:
+            return self.excluded
+        return sensor_of(self).mask.excluded
+
+
+def sensor_of(options: AreaOptions) -> Sensor:
+    """Return the sensor whose products the provider has."""
+    return imagery.find_sensor(imagery.find_provider(options.provider).sensor)

@@ -1,0 +1,412 @@
+"""A mosaic that stays: whole tiles made once, shared, and never taken for others; and the seasons
+of each tile.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+
+from faulty_store import FaultyStore
+from selion import imagery, store
+from selion.cli.imagery import composite_command
+from selion.cli.sealed import named_inputs
+from selion.errors import BadInput, OutputFailed
+from selion.grid import whole
+from selion.pipeline import areas, composites, searching, tile_mosaic, tile_records
+from selion.pipeline.searching import seasons_at
+from selion.pipeline.tile_mosaic import TileMosaic
+from selion.simulation.archive import simulate_archive
+from stac_server import StacServer
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Four tiles around 45 degrees north, where PRUE's rule changes."""
+    return simulate_archive(
+        tmp_path_factory.mktemp("archive") / "a",
+        seed=3,
+        centre=(13.0, 45.0),
+        size_km=(1.0, 0.4),
+        tile_px=96,
+        n_dates=1,
+        clouds=(0.0, 0.1),
+        orbits=1,
+        patch_px=128,
+    )
+
+
+@pytest.fixture(scope="module")
+def area(archive):
+    return imagery.read_area(dict(archive.area), name="valley")
+
+
+@pytest.fixture(scope="module")
+def server(archive):
+    with StacServer(list(archive.items), archive.folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def made(server, area, tmp_path_factory):
+    """A mosaic that one run has filled, and what that run made."""
+    folder = tmp_path_factory.mktemp("shared")
+    options = areas.AreaOptions(provider=server.url, mosaic=folder / "mosaic")
+    survey = areas.survey_area(area, 2024, options, work=folder / "work")
+    written = composites.write_composite(survey, folder / "first.tif", work=folder / "work")
+    return options, survey, written
+
+
+@pytest.fixture(scope="module")
+def plain(made, area):
+    """The same area without a mosaic."""
+    return areas.survey_area(area, 2024, replace(made[0], mosaic=None))
+
+
+def asked(server):
+    return sum(server.asked.values()), sum(server.sent.values())
+
+
+def pixels(path):
+    source = store.open_raster(path)
+    return source.read(whole(source.grid)).values
+
+
+def part_of(area):
+    west, south, east, north = area.geometry.bounds
+    box = (west + 0.45 * (east - west), south + 0.45 * (north - south))
+    return imagery.read_area((*box, box[0] + 0.3 * (east - west), box[1] + 0.3 * (north - south)))
+
+
+def test_what_is_there_is_not_asked_for_again(made, server, area, tmp_path):
+    """Neither by the same area for another model, nor by another area in the same tiles."""
+    options, survey, written = made
+    before, stamps = asked(server), written_in(options)
+    assert before[0] > 0
+    again = areas.survey_area(area, 2024, options, work=tmp_path / "w")
+    second = composites.write_composite(again, tmp_path / "second.tif")
+    assert again.rows() == survey.rows()
+    assert (tmp_path / "second.tif").read_bytes() == written.path.read_bytes()
+    job = areas.survey_area(part_of(area), 2024, options, work=tmp_path / "w")
+    other = replace(job, options=replace(options, resampling="cubic"))
+    assert composites.write_composite(other, tmp_path / "job.tif").count == len(job.plans)
+    assert second.count == written.count == len(list(folder_of(options).glob("*.tif")))
+    assert asked(server) == before
+    assert written_in(options) == stamps, "who only reads writes nothing"
+
+
+def written_in(options):
+    files = sorted(folder_of(options).rglob("*"))
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def folder_of(options):
+    return TileMosaic.of(2024, options).folder
+
+
+def test_the_mosaic_changes_no_pixel_where_the_same_scenes_are_taken(made, plain, tmp_path):
+    """Without one the scenes are chosen for the part of a tile that the area needs."""
+    _, survey, written = made
+    assert [set(row["scenes"]) for row in plain.rows()] == [
+        set(row["scenes"]) for row in survey.rows()
+    ]
+    alone = composites.write_composite(plain, tmp_path / "alone.tif")
+    assert np.array_equal(pixels(alone.path), pixels(written.path))
+
+
+def test_other_wishes_have_other_tiles(made, tmp_path):
+    options, *_ = made
+    place = folder_of(options)
+    for other in (
+        replace(options, cloud=50.0),
+        replace(options, target=3),
+        replace(options, limit=4),
+        replace(options, excluded=frozenset({0, 9})),
+        replace(options, balance=False),
+        replace(
+            options,
+            seasons=imagery.given_seasons("2024-03-01/2024-05-31", "2024-08-01/2024-10-15"),
+        ),
+    ):
+        assert TileMosaic.of(2024, other, keep=False).folder != place
+    assert TileMosaic.of(2023, options, keep=False).folder != place
+    grids = replace(options, crs="EPSG:3857", gsd=20.0, resampling="cubic")
+    assert TileMosaic.of(2024, grids, keep=False).folder == place
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BadInput, match="is a file"):
+        TileMosaic.of(2024, replace(options, mosaic=tmp_path / "file"))
+    recipe = tile_records.recipe_of(2024, options) | {"views": 4}
+    twin = TileMosaic(tmp_path / place.name, 2024, options)
+    twin.check(recipe)
+    with pytest.raises(BadInput, match="otherwise"):
+        TileMosaic.of(2024, replace(options, mosaic=tmp_path))
+
+
+def test_a_foreign_tile_is_refused_and_stays(made, tmp_path):
+    options, survey, _ = made
+    ours = TileMosaic.of(2024, replace(options, mosaic=tmp_path / "m"))
+    theirs, plan = TileMosaic.of(2024, options), survey.plans[0]
+    another = next(one for one in survey.plans if one.tile != plan.tile)
+    for ending in (".tif", ".json"):
+        content = theirs.place(another).with_suffix(ending).read_bytes()
+        ours.place(plan).with_suffix(ending).write_bytes(content)
+    with pytest.raises(BadInput, match="other scenes"):
+        ours.has(plan)
+    assert ours.place(plan).read_bytes() == theirs.place(another).read_bytes()
+
+
+def test_after_a_kill_runs_at_once_make_what_is_missing_once(
+    made, archive, area, tmp_path, monkeypatch
+):
+    options = areas.AreaOptions(provider=str(archive.catalogue), mosaic=tmp_path / "m")
+    survey = areas.survey_area(area, 2024, options, work=tmp_path / "w0")
+    place, planned = folder_of(options), sorted(place_of(plan) for plan in survey.plans)
+
+    def die(stage, done, of, _note=""):
+        if stage == "compose" and done > 0.4 * of:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        composites.join_composites(survey, tmp_path / "w0", on_step=die)
+    there = list(place.glob("*.tif"))
+    assert 0 < len(there) < len(planned)
+    for path in there:  # a whole one, or none
+        assert imagery.read_provenance(path)["scenes"]
+    stamps = {path: path.stat().st_mtime_ns for path in there}
+
+    compose, composed = imagery.compose, []
+
+    def counted(plan, path, **more):
+        composed.append(path.name)
+        return compose(plan, path, **more)
+
+    monkeypatch.setattr(imagery, "compose", counted)
+    monkeypatch.setattr(tile_mosaic, "WAIT", 0.01)
+    found, errors = [], []
+
+    def run(number):
+        try:
+            own = areas.survey_area(area, 2024, options, work=tmp_path / f"w{number}")
+            found.append(composites.join_composites(own, tmp_path / f"w{number}"))
+        except Exception as error:  # noqa: BLE001 - a thread's error is the test's
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert sorted(composed) == sorted({*planned} - {path.name for path in there})
+    assert {path: path.stat().st_mtime_ns for path in there} == stamps
+    assert not list(place.glob(".locks/*"))
+    for path in found:
+        assert np.array_equal(pixels(path), pixels(made[2].path))
+
+
+def place_of(plan):
+    return f"{plan.tile}_{plan.season.name}.tif"
+
+
+def test_items_name_their_scenes_and_the_index_opens(made):
+    options, survey, _ = made
+    place = folder_of(options)
+    collection = pystac.Collection.from_file(str(place / "collection.json"))
+    items = {item.id: item for item in collection.get_items()}
+    assert len(items) == len(survey.plans)
+    for plan in survey.plans:
+        item = items[f"{plan.tile}_{plan.season.name}_{place.name}"]
+        named = {scene["id"] for scene in item.properties["selion:scenes"]}
+        assert named == {scene.id for scene in plan.scenes}
+        linked = [link.href for link in item.links if link.rel == "derived_from"]
+        assert {href.rpartition("/")[2] for href in linked} == named
+        assert item.common_metadata.start_datetime.date() == plan.season.start
+        assert store.open_raster(item.assets["composite"].get_absolute_href()).grid == plan.grid
+    for season in ("window_a", "window_b"):
+        index = store.open_raster(place / f"{season}.gti.gpkg")
+        assert index.read((slice(0, 64), slice(0, 64))).values.any()
+
+
+def test_a_dry_look_writes_nothing(made, area, tmp_path):
+    options = replace(made[0], mosaic=tmp_path / "m")
+    rows = areas.survey_area(part_of(area), 2024, options).rows()
+    assert all(row in made[1].rows() for row in rows)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_mosaic_is_no_input_that_has_to_stay_as_it_is(tmp_path):
+    """Other runs add tiles to it all the time."""
+    place = tmp_path / "area.geojson"
+    place.write_text("{}")
+    words = [str(place), "2024", "-o", str(tmp_path / "x.tif"), "--mosaic", str(tmp_path)]
+    with composite_command.make_context("composite", words) as context:
+        watched = {found for _, _, found in named_inputs(context)}
+    assert watched == {place}
+
+
+# seasons
+
+
+def test_each_tile_has_its_own_seasons(made, plain):
+    """By the middle of the tile, whatever part of it is needed: by hand from PRUE's table."""
+    north = {("2024-03-31", "2024-05-30"), ("2024-08-31", "2024-10-30")}  # days 91-151, 244-304
+    south = {("2024-02-29", "2024-04-29"), ("2024-07-31", "2024-10-30")}  # 60-120, 213-304
+    survey = made[1]
+    for rows in (survey.rows(), plain.rows()):
+        seen = {}
+        for row in rows:
+            seen.setdefault(row["tile"], set()).add((row["start"], row["end"]))
+        grids = {plan.tile: plan.grid for plan in survey.plans}
+        for tile, spans in seen.items():
+            middle = imagery.middle(grids[tile])[1]
+            assert spans <= (north if middle > 45 else south), (tile, middle)
+        assert len({frozenset(spans) for spans in seen.values()}) == 2
+
+
+def test_both_sides_of_the_equator_have_their_own_seasons():
+    usual = areas.AreaOptions()
+    north, south = (seasons_at((30.0, lat), 2024, usual) for lat in (8.0, -8.0))
+    assert [(one.start.isoformat(), one.end.isoformat()) for one in (*north, *south)] == [
+        ("2024-04-30", "2024-07-30"),  # days 121-212
+        ("2024-09-30", "2024-12-30"),  # 274-365
+        ("2023-11-01", "2023-12-31"),  # 305-365 of the year before
+        ("2024-03-31", "2024-06-29"),  # 91-181
+    ]
+    given = imagery.given_seasons("2024-03-01/2024-05-31", "2024-08-01/2024-10-15")
+    fixed = replace(usual, seasons=given)
+    assert seasons_at((30.0, 8.0), 2024, fixed) == seasons_at((30.0, -8.0), 2024, fixed) == given
+
+
+def test_the_collection_says_how_its_tiles_were_made(made):
+    place = folder_of(made[0])
+    told = json.loads((place / "collection.json").read_text())["selion:recipe"]
+    assert told == tile_records.recipe_of(2024, made[0])
+
+
+def test_a_tile_of_a_season_that_was_not_over_is_made_anew_when_it_is(
+    archive, area, tmp_path, monkeypatch
+):
+    """The archive gets the scenes of the harvest late: by then the season is over."""
+    options = areas.AreaOptions(provider=str(archive.catalogue), mosaic=tmp_path / "m")
+    search, job = tile_mosaic.search_archive, part_of(area)
+
+    def until(day):
+        def answer(*given):
+            found = search(*given)
+            kept = {name: one for name, one in found.scenes.items() if one.time.date() <= day}
+            return replace(found, scenes=kept)
+
+        monkeypatch.setattr(searching, "today", lambda: day)
+        monkeypatch.setattr(areas, "today", lambda: day)
+        monkeypatch.setattr(tile_mosaic, "search_archive", answer)
+        return areas.survey_area(job, 2024, options, work=tmp_path / "work")
+
+    early = until(date(2024, 8, 5))  # before any harvest, after the planting
+    first, second = (
+        [plan for plan in early.plans if plan.season.name == name]
+        for name in ("window_a", "window_b")
+    )
+    assert all(plan.scenes for plan in first)
+    assert not any(plan.scenes for plan in second)
+    assert any("later scenes are not in it" in note for note in early.notes)
+    place = folder_of(options)
+    kept, stale = (place / f"{first[0].tile}_{name}.tif" for name in ("window_a", "window_b"))
+    for path in (kept, stale):  # the second as if one early scene had been there
+        path.write_bytes(b"pixels")
+    assert until(date(2024, 10, 1)).rows() == early.rows()  # not over: all jobs see the same
+    late = until(date(2024, 11, 2))
+    assert all(plan.scenes for plan in late.plans)
+    assert kept.read_bytes() == b"pixels"
+    assert not stale.exists()
+    assert (place / "former" / "2024-08-05" / stale.name).read_bytes() == b"pixels"
+    assert any("2024-08-05, before window_b ended, and is planned anew" in n for n in late.notes)
+    assert until(date(2025, 1, 1)).rows() == late.rows()
+    assert not any("planned anew" in note for note in areas.survey_area(job, 2024, options).notes)
+
+
+def test_a_run_that_goes_on_after_the_season_does_not_take_up_what_lacks_its_end(archive, area):
+    options = areas.AreaOptions(provider=str(archive.catalogue))
+    keys = [
+        areas.Survey(area, 2024, options, (), asked=date(2024, month, 31)).key
+        for month in (5, 8, 10, 12)
+    ]
+    assert keys[0] == keys[1] != keys[3]
+    assert keys[2] == keys[3]  # the harvest ends on 30 October
+
+
+# on an object store
+
+
+@pytest.fixture(scope="module")
+def shop():
+    """An object store that fails when it is told to."""
+    with FaultyStore() as running:
+        yield running
+
+
+@pytest.fixture
+def bucket(shop, monkeypatch):
+    shop.faults.clear()
+    for name, value in shop.environment.items():
+        monkeypatch.setenv(name, value)
+    return shop
+
+
+def test_a_store_holds_what_a_folder_does(made, bucket, server, area, tmp_path, monkeypatch):
+    """The same bytes; of two runs at once one makes each tile, and a third one only reads."""
+    options = replace(made[0], mosaic=store.locate("s3://bucket/shared"))
+    job, compose, composed = part_of(area), imagery.compose, []
+
+    def counted(plan, path, **more):
+        composed.append(path.name)
+        return compose(plan, path, **more)
+
+    def run(number):
+        own = areas.survey_area(job, 2024, options, work=tmp_path / f"w{number}")
+        return composites.join_composites(own, tmp_path / f"w{number}")
+
+    monkeypatch.setattr(imagery, "compose", counted)
+    monkeypatch.setattr(tile_mosaic, "WAIT", 0.005)
+    bucket.fault("PUT", "_window_a.tif", "503")
+    bucket.fault("PUT", "_window_a.json", "lost")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(run, range(2))
+    assert len(composed) == len(set(composed)), "each tile by one of them"
+    assert np.array_equal(pixels(first), pixels(second))
+    place, theirs = store.ObjectFolder(folder_of(options)), folder_of(made[0])
+    names = place.names()
+    assert not [name for name in names if name.startswith(".locks")]
+    tiles = [name for name in names if "_window_" in name]
+    assert len(tiles) == 2 * len(composed) > 0
+    for name in (*tiles, "edition.json"):
+        assert place.get(name) == (theirs / name).read_bytes()
+    before, puts = asked(server), bucket.asked["PUT"]
+    assert np.array_equal(pixels(run(2)), pixels(first))
+    assert asked(server) == before
+    assert bucket.asked["PUT"] == puts, "who only reads writes nothing"
+    (tmp_path / "a.gti.gpkg").write_bytes(place.get("window_a.gti.gpkg"))
+    with rasterio.open(tmp_path / "a.gti.gpkg") as index:  # GDAL finds the tiles on the store
+        assert index.read(1).any()
+
+
+def test_what_a_store_does_not_do_is_said_in_a_sentence(made, bucket, area, tmp_path):
+    options = replace(made[0], mosaic=store.locate("s3://bucket/faults"))
+    bucket.fault("PUT", ".tif", "expired", 100)
+    with pytest.raises(OutputFailed, match=r"_window_.\.tif cannot be written .*privileges"):
+        composites.join_composites(
+            areas.survey_area(part_of(area), 2024, options, work=tmp_path / "w"), tmp_path / "w"
+        )
+    bucket.faults.clear()
+    names = store.ObjectFolder(folder_of(options)).names()
+    assert not [name for name in names if "_window_" in name], "none, not half of one"
+    far = replace(options, mosaic=store.locate("https://example.org/tiles"))
+    with pytest.raises(BadInput, match="cannot be written to: give a folder, or a prefix"):
+        areas.survey_area(area, 2024, far)
