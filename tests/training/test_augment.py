@@ -296,3 +296,48 @@ def test_an_epoch_takes_every_sample_once(count, seed, epoch):
     if count > 20:
         assert not np.array_equal(found, order(seed, epoch + 1, count))
         assert not np.array_equal(found, order(seed, epoch, count, 1))
+
+
+def test_appearance_of_centred_numbers_is_that_of_their_light():
+    """The same photograph, fed from 0 to 1 and from -1 to 1: gamma took all below 0 for black."""
+    photo = np.random.default_rng(2).integers(0, 256, (3, 8, 8)).astype(np.float32)
+    truth = np.zeros((1, 8, 8), np.int32)
+    spec = Augment(appearance=Appearance(1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.3))
+    names, centred = ("red", "green", "blue"), Scaling((127.5,), (127.5,))
+    for k in range(12):
+        light = a.augment(
+            a.TrainingWindow(photo, truth), spec, Scaling((255.0,)), Draw(3, 0, k), names
+        ).pixels
+        found = a.augment(
+            a.TrainingWindow(photo, truth), spec, centred, Draw(3, 0, k), names
+        ).pixels
+        assert np.allclose(found, 2 * light - 1, atol=1e-5)
+
+
+def test_gamma_keeps_black_and_white_of_centred_numbers_where_they_are():
+    pixels = np.float32([-1, 0, 1])[None, None].repeat(3, 0)
+    found = a.change_appearance(
+        pixels, Appearance(1.0, gamma=0.5), Draw(4, 0, 0), (), np.full(3, -1, np.float32)
+    )
+    assert np.allclose(found[..., 0], -1, atol=1e-2)  # no light is taken for 1e-4 of it
+    assert np.allclose(found[..., 2], 1)
+    assert not np.allclose(found[..., 1], 0, atol=0.02)
+
+
+def test_the_offset_of_a_reflectance_does_not_centre_it():
+    """Sentinel-2 since 2022: 1,000 is no light, so that a tenth below 0 there are no pixels."""
+    numbers = np.float32([[[1000, 2000, 5000]]]).repeat(2, 0)
+    spec = Augment(appearance=Appearance(1.0, gamma=0.5, gain=0.2))
+    offset = a.augment(
+        a.TrainingWindow(numbers, np.zeros((1, 1, 3), np.int32)),
+        spec,
+        Scaling((10_000.0,), (1_000.0,)),
+        Draw(3, 0, 0),
+    )
+    plain = a.augment(
+        a.TrainingWindow(numbers - 1000, np.zeros((1, 1, 3), np.int32)),
+        spec,
+        Scaling((10_000.0,)),
+        Draw(3, 0, 0),
+    )
+    assert np.array_equal(offset.pixels, plain.pixels)

@@ -28,6 +28,9 @@ from selion.training.recipe import (
 from selion.training.warp import OUTSIDE, bilinear, blend_smooth, cutting, nearest, turning
 
 BACKGROUND = 0
+CENTRED = 0.5
+"""How far below 0 a scaling puts a source's 0 from which on its numbers are centred, as those from
+-1 to 1 are; the offset of a reflectance puts it at a tenth or less."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -66,7 +69,8 @@ def augment(
     window = rotate(window, spec.rotate, draw)
     window = flip(window, spec, draw)
     pixels = sharpen(window.pixels, spec.sharpness, draw)
-    pixels = change_appearance(pixels, spec.appearance, draw, bands)
+    black = _black(scaling, len(pixels))
+    pixels = change_appearance(pixels, spec.appearance, draw, bands, black)
     window = resized_crop(replace(window, pixels=blur(pixels, spec.blur, draw)), spec.crop, draw)
     pixels = swap(add_noise(window.pixels, spec.noise, draw), spec.swap, draw)
     pixels = np.clip(pixels, *scaling.clip) if scaling.clip else pixels
@@ -155,14 +159,34 @@ def sharpen(pixels: np.ndarray, spec: Sharpness, draw: Draw) -> np.ndarray:
 
 
 def change_appearance(
-    pixels: np.ndarray, spec: Appearance, draw: Draw, bands: tuple[str, ...] = ()
+    pixels: np.ndarray,
+    spec: Appearance,
+    draw: Draw,
+    bands: tuple[str, ...] = (),
+    black: np.ndarray | None = None,
 ) -> np.ndarray:
     """Apply gamma, saturation, gain and offset, in this order, each with its own spread.
 
     Offsets are common to a date, haze lies on all bands of it.
+
+    Parameters
+    ----------
+    pixels : (band, y, x) float32 ndarray
+    spec : Appearance
+    draw : Draw
+    bands : tuple of str, optional
+        As in :func:`augment`.
+    black : (band,) float32 ndarray, optional
+        No light, in numbers that are centred: white then lies as far above 0 as black below, and
+        what is changed is the light from 0 to 1 between them.  None: the numbers are light.
     """
     if not draw.happens("appearance", spec.p):
         return pixels
+    if black is not None:
+        span = -2 * black[:, None, None]
+        light = (pixels - black[:, None, None]) / span
+        changed = change_appearance(light, spec, draw, bands)
+        return np.asarray(changed * span + black[:, None, None], np.float32)
     rng = _second(draw, "appearance")
     dates = _dates(bands, len(pixels))
     gamma, gain, saturation = (
@@ -178,6 +202,16 @@ def change_appearance(
     if spec.saturation > 0:
         pixels = _saturated(pixels, dates, saturation)
     return (pixels * (gain * band_gain)[:, None, None] + offset[:, None, None]).astype(np.float32)
+
+
+def _black(scaling: Scaling, count: int) -> np.ndarray | None:
+    """Return (band,) what a scaling makes of 0 where its numbers are centred; None elsewhere."""
+    divide, subtract = (
+        np.broadcast_to(np.asarray(v, np.float32), count)
+        for v in (scaling.divide, scaling.subtract)
+    )
+    black: np.ndarray = -subtract / divide
+    return black if (black <= -CENTRED).all() else None
 
 
 def _dates(bands: tuple[str, ...], count: int) -> np.ndarray:

@@ -123,7 +123,9 @@ class Talks:
                 f"{known.key} has {known.ids.shape[1]} x {known.ids.shape[0]} pixels; wanted is at "
                 f"least a patch of {prompt.patch}: take a smaller patch."
             )
-        return part, roi, coarsen(part.ids[roi], prompt.grid, len(self.recipe.classes))
+        classes = self.recipe.classes
+        line = classes.index(classes.boundary) if classes.boundary else None
+        return part, roi, coarsen(part.ids[roi], prompt.grid, len(classes), line)
 
     def _talk(
         self, part: KnownClasses, roi: Roi, truth: np.ndarray, turn: int, *, blank: bool
