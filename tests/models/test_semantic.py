@@ -97,6 +97,10 @@ def test_gradients_reach_what_learns_and_nothing_else(family, trained):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_it_learns(family):
+    """Until it has: of ten seeds every one had at 160 steps, at 80 not every one.
+
+    The step at which a loss falls from its start is another on every processor.
+    """
     torch.manual_seed(0)
     network = build_network({"family": family, **TINY}, 3, 2).train()
     image = torch.rand(2, 3, 32, 32) * 0.2
@@ -105,14 +109,14 @@ def test_it_learns(family):
     image[:, :, :, 16:] += 0.7
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 2e-3)
     losses = []
-    for _ in range(80):
+    while not losses or (losses[-1] > 0.05 and len(losses) < 400):
         loss = torch.nn.functional.cross_entropy(network(image), truth)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.3 < losses[0]
-    assert (network(image).argmax(1) == truth).float().mean() > 0.9
+    assert losses[-1] <= 0.05 < 0.5 < losses[0], losses[::20]
+    assert (network(image).argmax(1) == truth).float().mean() > 0.95
 
 
 @pytest.mark.parametrize("family", FAMILIES)
