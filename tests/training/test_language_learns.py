@@ -75,9 +75,11 @@ def test_rewards_raise_the_dice_of_answers(tmp_path, lr):
     """All is field, and a model of random weights comes to say so once that is paid.
 
     Nothing is put in the place of the reward.  With a rate of 0 nothing rises, which this test
-    would notice.
+    would notice.  What is drawn in a step is too little to judge by: the same draws are judged
+    before and after.  Of models of other seeds all gain 0.4 and more in 30 steps; in 12 one gains
+    0.16.
     """
-    steps, prompt = 12, replace(PROMPT, grid=2, codec="rrle-compact")
+    steps, prompt = 30 if lr else 5, replace(PROMPT, grid=2, codec="rrle-compact")
     spec = Grpo(steps=steps, prompts=1, answers=8, lr=lr, beta=0.0, alarm=1.0, grammar=True)
     made = recipe(grpo=replace(spec, warmup=0.0))
     made = replace(made, language=replace(made.language, prompt=prompt))
@@ -88,9 +90,9 @@ def test_rewards_raise_the_dice_of_answers(tmp_path, lr):
         weights = {name: value.clone() for name, value in model.state_dict().items()}
         found = by_reward.reinforce(model, processor, talks, made, tmp_path)
         after = drawn_dice(found.model, processor, made, talks)
-    assert 0.2 < before < 0.8
+    assert before < 0.6
     moved = [n for n, v in found.model.state_dict().items() if not torch.equal(weights[n], v.cpu())]
     assert bool(moved) == bool(lr)
     assert (after > before + 0.2) == bool(lr), (before, after)
-    worth = [step["reward"] for step in found.history]
-    assert (worth[-1] > worth[0] + 0.1) == bool(lr), worth
+    assert bool(lr) or after == before
+    assert len(found.history) == steps // 5
