@@ -49,10 +49,10 @@ demo: $(V)/.core ## install selion and map a simulated scene: demo/report.html
 	@echo "Open next: demo/report.html in a browser; $(BIN)/selion view demo shows the map, $(BIN)/selion review demo its doubtful fields."
 
 test: $(V)/.test ## install what the tests need and run them
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "not long"
 
-test-slow: $(V)/.test ## run the tests that take more than ten seconds, such as a language model that learns
-	$(BIN)/python -m pytest -q -m slow
+test-slow: $(V)/.test ## run the tests that take more than ten seconds, and those that are too long for make test
+	$(BIN)/python -m pytest -q -m "slow or long"
 
 test-faults: $(V)/.test ## put every verb through every fault, and lose workers, nodes and stores; the tables: docs/reliability.md
 	bad=0; \

@@ -3,17 +3,39 @@
 Where pytest-xdist runs several workers, each keeps to its share of the cores. Left to themselves
 the libraries start a thread per core in each worker, and those wait for one another in busy loops:
 a forward pass of a toy network then takes three times its work.
+
+What is imported while tests are collected stays to the end, so that the garbage collector need not
+look at it: not while it is imported, and in no later round.
+
+A shell that starts the tests in the background has their interrupts ignored, and so would be those
+of the processes that tests start and interrupt.
+
+``make test`` leaves out what is marked ``long``, and says how many; ``make test-slow`` runs it.
 """
 
+import gc
 import os
+import signal
+import threading
 
 from hypothesis import settings
 
 from selion.cores import usable_cores
 from selion.runners.worker import limit_threads
 
+gc.disable()
+
 settings.register_profile("selion", deadline=None)
 settings.load_profile("selion")
 
+in_main_thread = threading.current_thread() is threading.main_thread()
+if in_main_thread and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     limit_threads(max(usable_cores() // workers, 1))  # before numpy and torch are imported
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()

@@ -214,7 +214,7 @@ class PgStac:
             self.api = subprocess.Popen(
                 [*command, "--log-level", "warning"], env=self.environment, stdout=log, stderr=log
             )
-        until = time.monotonic() + 60
+        until = time.monotonic() + 600
         while time.monotonic() < until and self.api.poll() is None:
             try:
                 urllib.request.urlopen(self.url, timeout=5).close()

@@ -92,7 +92,7 @@ class Served:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             given |= {"content-type": "application/json", "x-selion": "1"}
         given |= headers or {}
-        connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=120)
         try:
             connection.putrequest(
                 method or ("POST" if data is not None else "GET"),

@@ -127,7 +127,7 @@ class StacServer:
 
     def __enter__(self):
         self.thread.start()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 600
         while not self.server.started and time.monotonic() < until:
             time.sleep(0.005)
         return self

@@ -41,6 +41,19 @@ class Slow(Toy):
         return super().__call__(views)
 
 
+@dataclass
+class Waiting(Toy):
+    """A toy that answers until a first block is done, and then waits for a file."""
+
+    folder: str = ""
+    go: str = ""
+
+    def __call__(self, views):
+        while any(Path(self.folder).glob("*.block")) and not Path(self.go).exists():
+            time.sleep(0.02)
+        return super().__call__(views)
+
+
 def network():
     """Name the network namespace of this process."""
     return Path("/proc/self/ns/net").readlink().name

@@ -70,7 +70,7 @@ def test_country(tmp_path, capsys):
     assert len(list((tmp_path / "out" / "plan" / "jobs").iterdir())) > 1
 
 
-@pytest.mark.slow
+@pytest.mark.long  # test_country runs the program, tests/country/test_change_plans.py two years
 def test_country_in_two_years(tmp_path, capsys):
     """What was planted is told, and the interval of the area holds the truth."""
     run("country", "--two-years", "--edge", "20000", "-o", tmp_path / "out")

@@ -109,7 +109,7 @@ def main(folder):
         place, seen = store.ObjectFolder("s3://bucket/journal"), {}
 
         def cut():
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 600
             while time.monotonic() < deadline and not {path.name for path in signs.iterdir()} - {
                 network()
             }:

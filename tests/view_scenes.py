@@ -161,7 +161,7 @@ class Served:
     def ask(
         self, path: str, headers: dict[str, str] | None = None, whole: str | None = None
     ) -> SimpleNamespace:
-        connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=120)
         try:
             connection.putrequest(
                 "GET", whole or f"/{self.address.token}/view/{path}", skip_host=True

@@ -562,7 +562,7 @@ def test_workers_that_cannot_start_are_told(tmp_path):
         f"measure_folder(folder, out, {MODEL!r}, compute=ComputeOptions(2))\n"
     )
     given = [sys.executable, str(script), str(tmp_path / "in"), str(tmp_path / "out")]
-    done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 1
     assert "Worker processes cannot start here" in done.stderr.splitlines()[-1]
 
@@ -614,7 +614,7 @@ def refusal(capsys, *arguments):
 def test_command_line_in_two_processes_is_the_same_table(run, folder, tmp_path, capsys):
     out = tmp_path / "out"
     given = command(folder, "-o", out, "-m", MODEL, "--mm-per-pixel", "0.5", "--workers", 2)
-    done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(given, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out)
     assert "failed: empty.png: empty.png is empty" in done.stderr
@@ -678,7 +678,7 @@ def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     ) as process:
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 600
         while (
             not list(out.glob("masks/[0-9]*.png"))
             and time.monotonic() < limit
@@ -686,7 +686,7 @@ def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
         ):
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate(timeout=120)[1].decode()
+        said = process.communicate(timeout=600)[1].decode()
     assert process.returncode == 130, said
     assert "continues from here" in said
     assert "Traceback" not in said

@@ -285,20 +285,20 @@ def test_cut_keeps_the_area(points):
 
 
 def test_country_of_a_hundred_thousand_points_is_quick():
-    began = time.perf_counter()
+    began = time.process_time()
     area = read_area(mapping(COUNTRY))
     assert shapely.get_num_coordinates(area.geometry) >= 100_000  # as exact as given
     (outline,) = area.outlines
     assert area.km2 > 300_000
     assert len(area.boxes) == 1
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     assert shapely.get_num_coordinates(shape(outline)) <= 200
     assert shape(outline).covers(area.geometry)
     assert shape(outline).area < 1.6 * area.geometry.area
     assert seconds < 10  # 1 s on a quiet core
-    began = time.perf_counter()
+    began = time.process_time()
     area.mask(GeoBox((1098, 1098), Affine(100, 0, 300000, 0, -100, 5_400_000), "EPSG:32632"))
-    assert time.perf_counter() - began < 5  # 0.05 s
+    assert time.process_time() - began < 5  # 0.05 s
 
 
 @settings(max_examples=25, deadline=None)

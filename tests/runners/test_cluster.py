@@ -34,7 +34,7 @@ from selion.prediction import (
 )
 from selion.runners import RunnerOptions, Serial, open_runner
 from selion.runners.cluster import Cluster
-from strip_toys import Slow, dying, image
+from strip_toys import Slow, Waiting, dying, image
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (extra 'cluster')")
 pytestmark = [
@@ -122,6 +122,13 @@ def work(folder, pause=0.0):
     )
 
 
+def wait_for_blocks(folder):
+    """Wait until a block is done; ten minutes mean that none ever will be."""
+    deadline = time.monotonic() + 600
+    while not list(folder.glob("*.block")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def blocks(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*.block")}
 
@@ -130,15 +137,16 @@ def test_two_nodes_of_which_one_is_killed_come_to_the_same_bytes(cluster, truth,
     with open_runner(RunnerOptions(f"ray://{cluster.address}", threads=1)) as run:
         assert run.workers == 2
         assert run.place == "cluster"
-        job = work(tmp_path / "cluster", pause=0.1)
+        folder, go = tmp_path / "cluster", tmp_path / "go"
+        job = work(folder)
+        job.load = partial(Waiting, folder=str(folder), go=str(go))
         seen = []
 
         def kill():
-            deadline = time.monotonic() + 60
-            while not list((tmp_path / "cluster").glob("*.block")) and time.monotonic() < deadline:
-                time.sleep(0.02)
+            wait_for_blocks(folder)
             cluster.remove_node(cluster.second, allow_graceful=False)
-            seen.append(len(list((tmp_path / "cluster").glob("*.block"))))
+            seen.append(len(blocks(folder)))
+            go.touch()
 
         killer = threading.Thread(target=kill)
         killer.start()
@@ -180,13 +188,11 @@ def test_a_head_that_is_killed_is_one_sentence_and_the_same_run_goes_on(truth, t
             text=True,
             env=os.environ | {"PYTHONPATH": path},
         )
-        deadline = time.monotonic() + 120
-        while not list((tmp_path / "blocks").glob("*.block")) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for_blocks(tmp_path / "blocks")
         for one in (one for several in head.all_processes.values() for one in several):
             with contextlib.suppress(OSError):
                 os.kill(one.process.pid, signal.SIGKILL)
-        said, _ = driver.communicate(timeout=120)
+        said, _ = driver.communicate(timeout=600)
     finally:
         both.shutdown()
     assert driver.returncode == 2, said

@@ -547,23 +547,23 @@ def test_a_server_counts_ranges_and_fails_when_told(world):
     with PublishedServer(world.folder) as server:
         path = "/ftw-2e/index/raster-lite.parquet"
         whole = (world.folder / path.lstrip("/")).read_bytes()
-        part = requests.get(server.url + path, headers={"Range": "bytes=4-11"}, timeout=5)
+        part = requests.get(server.url + path, headers={"Range": "bytes=4-11"}, timeout=60)
         assert (part.status_code, part.content) == (206, whole[4:12])
         assert part.headers["Content-Range"] == f"bytes 4-11/{len(whole)}"
-        tail = requests.get(server.url + path, headers={"Range": "bytes=-4"}, timeout=5)
+        tail = requests.get(server.url + path, headers={"Range": "bytes=-4"}, timeout=60)
         assert tail.content == b"PAR1"
         assert (server.total, server.requests, server.sent[path]) == (12, 2, 12)
-        head = requests.head(server.url + path, timeout=5)
+        head = requests.head(server.url + path, timeout=60)
         assert int(head.headers["Content-Length"]) == len(whole)
         server.forget()
         server.fault("raster-lite", "503")
         server.fault("raster-lite", "cut")
-        assert requests.get(server.url + path, timeout=5).status_code == 503
+        assert requests.get(server.url + path, timeout=60).status_code == 503
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
-            requests.get(server.url + path, timeout=5)
-        assert requests.get(server.url + path, timeout=5).content == whole
-        assert requests.get(f"{server.url}/ftw-2e/index", timeout=5).status_code == 404
-        assert requests.get(f"{server.url}/../secret", timeout=5).status_code == 404
+            requests.get(server.url + path, timeout=60)
+        assert requests.get(server.url + path, timeout=60).content == whole
+        assert requests.get(f"{server.url}/ftw-2e/index", timeout=60).status_code == 404
+        assert requests.get(f"{server.url}/../secret", timeout=60).status_code == 404
 
 
 def test_a_bucket_holds_the_copy(world, monkeypatch):

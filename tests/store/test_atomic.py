@@ -208,7 +208,7 @@ def test_interrupt_leaves_nothing_at_all(tmp_path):
     assert process.stdout.readline() == "half\n"
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=600)
     assert names(tmp_path) == []
 
 

@@ -62,7 +62,7 @@ class Server:
 
     def __enter__(self):
         self.thread.start()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 600
         while not self.server.started and time.monotonic() < until:
             time.sleep(0.01)
         return self

@@ -165,7 +165,7 @@ def test_what_was_in_memory_is_known_by_its_content(value):
 
 
 def test_two_threads_have_a_manifest_each():
-    begun, ready = threading.Barrier(2, timeout=20), threading.Barrier(2, timeout=20)
+    begun, ready = threading.Barrier(2, timeout=120), threading.Barrier(2, timeout=120)
 
     @sealed("lib.slow")
     def slow(out):

@@ -523,7 +523,7 @@ def test_no_acknowledged_word_is_lost_when_the_server_is_killed(tmp_path):
 
 def asked(place, path: str, table: object = None) -> bytes:
     """Ask a server on a new connection."""
-    line = http.client.HTTPConnection(place.hostname, place.port, timeout=10)
+    line = http.client.HTTPConnection(place.hostname, place.port, timeout=120)
     try:
         given = {"content-type": "application/json", "x-selion": "1"} if table else {}
         body = json.dumps(table).encode() if table else None

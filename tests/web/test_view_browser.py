@@ -503,7 +503,7 @@ def test_a_grid_of_photographs_in_every_order_and_two_runs_side_by_side(browser,
 
         def shown(place, *wanted, count=4):
             """Wait for so many names, these first and in this order."""
-            end, seen = time.monotonic() + 20, []
+            end, seen = time.monotonic() + 600, []
             while seen[: len(wanted)] != list(wanted) or len(seen) != count:
                 assert time.monotonic() < end, seen
                 texts = page.locator(place).all_inner_texts()

@@ -56,7 +56,7 @@ def by_hand(scene, name):
 @pytest.mark.usefixtures("own_cache")
 def test_the_worst_come_first_and_show_where(scene):
     with serving(scene / "crops", scene / "photos", labels=scene / "truth") as served:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 600
         listed = served.table("api/photos/p0?order=worst")
         while listed["compared"] != [2, 2] and time.monotonic() < end:
             time.sleep(0.02)
