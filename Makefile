@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE =
 INSTALL = $(BIN)/uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e $(WANTED) || $(BIN)/python -m pip install -q -c constraints.txt -e $(WANTED)
 COMPILE = $(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" | $(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate pyproject.toml -
 
-.PHONY: help setup verified services demo test test-slow test-faults test-fuzz test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
+.PHONY: help setup verified services demo test test-slow test-search test-faults test-fuzz test-services test-web test-qgis check lint types docs structure bench wheel constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -53,6 +53,9 @@ test: $(V)/.test ## install what the tests need and run them
 
 test-slow: $(V)/.test ## run the tests that take more than ten seconds, and those that are too long for make test
 	$(BIN)/python -m pytest -q -m "slow or long"
+
+test-search: $(V)/.test ## give the property tests new cases, drawn at random (make test has the same ones each time)
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m hypothesis --hypothesis-profile search
 
 test-faults: $(V)/.test ## put every verb through every fault, and lose workers, nodes and stores; the tables: docs/reliability.md
 	bad=0; \

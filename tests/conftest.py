@@ -1,4 +1,8 @@
-"""What holds for every test: a slow machine is no failure, so Hypothesis has no deadline.
+"""What holds for every test: a slow machine is no failure, so Hypothesis looks at no clock.
+
+Nor does a verdict hang on the draw of a day: the cases of a test are the same in every run, until
+the test is changed.  ``make test-search`` draws new ones; a case that fails there becomes an
+``@example``.
 
 Where pytest-xdist runs several workers, each keeps to its share of the cores. Left to themselves
 the libraries start a thread per core in each worker, and those wait for one another in busy loops:
@@ -18,14 +22,16 @@ import os
 import signal
 import threading
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from selion.cores import usable_cores
 from selion.runners.worker import limit_threads
 
 gc.disable()
 
-settings.register_profile("selion", deadline=None)
+NO_CLOCK = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("selion", **NO_CLOCK, derandomize=True)
+settings.register_profile("search", **NO_CLOCK)
 settings.load_profile("selion")
 
 in_main_thread = threading.current_thread() is threading.main_thread()
