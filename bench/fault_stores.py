@@ -29,9 +29,12 @@ from store_runs import (
     ARCHIVE_KINDS,
     COMMANDS,
     KINDS,
+    SERVED,
     ArchiveRuns,
+    ServedRuns,
     StoreRuns,
     served_archive,
+    served_model,
 )
 
 BEGIN, END = "<!-- table of stores -->\n", "\n<!-- end of the table of stores -->"
@@ -43,7 +46,7 @@ HEADS = {
 }  # fmt: skip
 
 
-EVERY, EACH = [*COMMANDS, *ARCHIVE], [*KINDS, *(set(ARCHIVE_KINDS) - set(KINDS))]
+EVERY, EACH = [*COMMANDS, *ARCHIVE, *SERVED], [*KINDS, *(set(ARCHIVE_KINDS) - set(KINDS))]
 
 
 def examine(
@@ -56,6 +59,8 @@ def examine(
         runs: StoreRuns
         if name in ARCHIVE:
             runs = ArchiveRuns(folder, stack.enter_context(served_archive(folder)), patch)
+        elif name in SERVED:
+            runs = ServedRuns(folder, stack.enter_context(served_model()), patch)
         else:
             runs = StoreRuns(folder, store, patch)
         return {

@@ -21,8 +21,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import rasterio
 
+from chat_toys import chat_server
 from fault_runs import in_child, visible
 from faulty_store import FaultyStore
 from option_inputs import INPUTS, Quick
@@ -52,6 +55,11 @@ ARCHIVE = {
     "composite of http": "composite 12.998,50.998,13.002,51.002 2024 --provider {near} -o out.tif",
 }
 """From an archive behind a STAC API, with its scenes as COGs beside it."""
+SERVED = {
+    "predict by a served model": "predict {image} --model openai:http://{host}/v1#eyes -o out.tif "
+    "--block 256 --no-preview -q"
+}
+"""With a language model behind a server of chat completions."""
 ONCE, EVER = 2, 10**9
 KINDS = {
     "503": ("GET PUT HEAD", ONCE),
@@ -73,6 +81,12 @@ ARCHIVE_KINDS = {
     if kind != "lost"
 }
 """Of an archive, to which nothing is written."""
+SERVED_KINDS = {
+    kind: ("POST", times)
+    for kind, (methods, times) in ARCHIVE_KINDS.items()
+    if kind != "stale" and "GET" in methods
+}
+"""Of a server that answers questions."""
 MAY_END = ("expired", "vanished", "stale", "gone")
 """After which a command may end in a sentence; after the others it goes on by itself."""
 KILLED = -9
@@ -167,6 +181,7 @@ class StoreRuns:
             words.format(
                 far=f"s3://{prefix}",
                 near=f"http://{self.store.host}{self.inside}",
+                host=self.store.host,
                 image=self.image,
                 archive=self.archive() if "{archive}" in words else "",
             )
@@ -175,7 +190,8 @@ class StoreRuns:
         code, said = 0, ""
         with self.patch.context() as patch:
             patch.chdir(here)
-            patch.setattr("selion.pipeline.maps.load_refined", lambda *_a, **_k: Quick())
+            if "{host}" not in words:
+                patch.setattr("selion.pipeline.maps.load_refined", lambda *_a, **_k: Quick())
             patch.setattr("selion.data.fetch.find_dataset", lambda _: self.dataset())
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 try:
@@ -276,6 +292,33 @@ class ArchiveRuns(StoreRuns):
     def fresh(self) -> tuple[Path, str]:
         """Return an empty folder, and nothing on a store."""
         return super().fresh()[0], ""
+
+
+class ServedRuns(ArchiveRuns):
+    """Commands whose model is behind a server, which fails."""
+
+    commands, kinds = SERVED, SERVED_KINDS
+
+    def __init__(self, folder: Path, store, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder, store, patch)
+        self.image = str(folder / "image.tif")
+        in_child(self._prepare)
+
+    def _prepare(self) -> str:
+        bright = np.kron(np.indices((8, 8)).sum(0) % 2, np.ones((64, 64), int))
+        values = np.repeat(np.where(bright, 220, 30).astype(np.uint8)[None], 3, 0)
+        corner = rasterio.transform.from_origin(5e5, 5e6, 1, 1)
+        about = {"width": 512, "height": 512, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
+        with rasterio.open(self.image, "w", driver="GTiff", transform=corner, **about) as image:
+            image.write(values)
+        return self.image
+
+
+@contextlib.contextmanager
+def served_model():
+    """Yield a store that fails, and a model behind it."""
+    with chat_server() as server, FaultyStore(behind=server.host) as faulty:
+        yield faulty
 
 
 @contextlib.contextmanager

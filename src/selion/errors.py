@@ -19,7 +19,8 @@
     ├── SearchFailed          a catalogue did not answer, or with something that is none
     │   └── NoScenes          it answered, and there is nothing to use
     ├── FetchFailed           a download did not arrive whole
-    │   └── ChecksumMismatch  it arrived, but it is not what the card says
+    │   ├── ChecksumMismatch  it arrived, but it is not what the card says
+    │   └── ServerLost        the server that all of a run needs is gone, or lets nobody in
     ├── UnsafeFile            a file that would have to be executed to be read (a pickle with code
     │                         in it)
     └── MissingExtra          an optional dependency is not installed
@@ -185,6 +186,10 @@ class FetchFailed(SelionError):
 
 class ChecksumMismatch(FetchFailed):
     """What arrived is not what its card says."""
+
+
+class ServerLost(FetchFailed):
+    """The server that all of a run needs, as that of its model, is gone or lets nobody in."""
 
 
 class UnsafeFile(SelionError):

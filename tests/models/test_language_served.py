@@ -7,7 +7,6 @@ import io
 import json
 import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import geopandas
@@ -17,9 +16,10 @@ import rasterio
 from PIL import Image
 from scipy import ndimage
 
+from chat_toys import chat_server
 from command_line import run_here
 from selion import prediction
-from selion.errors import BadInput, FetchFailed
+from selion.errors import BadInput, FetchFailed, ServerLost
 from selion.grid import photo_grid
 from selion.models import load_model
 from selion.models.card import write_card
@@ -27,61 +27,18 @@ from selion.models.language import decode
 from selion.models.language.chat import Prompt
 from selion.models.language.rrle import CODECS
 from selion.raster import Raster
+from selion.runners.work_queue import is_fatal
 from selion.store.endpoint import PATIENCE, ChatServer, ModelAddress
 from selion.store.retry import RetryPolicy
 
 SECRET = "sk-planted-0123456789"
 
 
-class Chat(BaseHTTPRequestHandler):
-    """Answers like a chat server: field where the patch's picture is bright."""
-
-    def log_message(self, *_):
-        pass
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        ours = self.server
-        with ours.lock:
-            ours.asked.append((self.path, self.headers.get("authorization"), asked))
-            number = len(ours.asked)
-        status = ours.status(number, asked)
-        if not status:
-            return None
-        if isinstance(status, bytes):
-            self.wfile.write(status)
-            return None
-        if status != 200:
-            return self._send(status, {"error": f"no {self.headers.get('authorization')}"})
-        url = asked["messages"][0]["content"][2]["image_url"]["url"]
-        patch = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
-        cells = np.asarray(patch.convert("L").resize((32, 32), Image.Resampling.BOX)) > 127
-        lines = "\n".join("".join(f"{'of'[int(cell)]}1" for cell in row) for row in cells)
-        said = "user " + "".join(part.get("text", "") for part in asked["messages"][0]["content"])
-        told = f"{said if ours.echo else ''}<seg>{lines}\n</seg>"
-        return self._send(200, {"choices": [{"message": {"content": told}}]})
-
-    def _send(self, status, answer):
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 @pytest.fixture
 def chat(monkeypatch):
     monkeypatch.setenv("SELION_ENDPOINT_KEY", SECRET)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
-    server.echo = False
-    server.asked, server.lock, server.status = [], threading.Lock(), lambda *_: 200
-    server.name = f"openai:http://127.0.0.1:{server.server_port}/v1#eyes"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with chat_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +131,12 @@ def test_busy_servers_are_asked_again_and_dead_ones_named(chat, monkeypatch):
         server.complete({"messages": []})
     with pytest.raises(FetchFailed, match="check that the server runs"):
         ChatServer(ModelAddress.parse("openai:http://127.0.0.1:9/v1#x"), quick).complete({})
+    for status in (401, 404, 503):
+        chat.status = lambda *_, status=status: status
+        with pytest.raises(ServerLost, match=f"answers {status}"):
+            server.complete({"messages": []})
+    assert is_fatal(ServerLost("")), "no other block is tried"
+    assert not is_fatal(FetchFailed(""))
     assert PATIENCE.answer >= 300
 
 
@@ -214,7 +177,8 @@ def test_no_secret_is_written_anywhere(chat, scene, tmp_path):
     chat.status = lambda number, _: 200 if number < 3 else 401
     asked = ["predict", path, "--model", chat.name, "-o", tmp_path / "out.tif", "--block", "256"]
     refused = run_here(*asked)
-    assert refused.returncode, refused.stdout
+    assert refused.returncode == 2, refused.stdout
+    assert not list(tmp_path.glob("out.tif*")), "no map with holes is made of a server that is gone"
     assert "SELION_ENDPOINT_KEY" in refused.stderr + refused.stdout
     before = len(chat.asked)
     chat.status = lambda *_: 200
@@ -245,6 +209,24 @@ def test_addresses_that_are_none(name, said):
 
 
 HEAD = b"HTTP/1.1 %s\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize("half", [b"Content-Length: 99\r\n\r\n{", b"\r\n{"])
+def test_half_an_answer_is_asked_again(half, chat):
+    server = ChatServer(ModelAddress.parse(chat.name), RetryPolicy(tries=3, backoff=0.01))
+    whole = b'Content-Length: 14\r\n\r\n{"choices": 1}'
+    chat.status = lambda number, _: HEAD % b"200 OK" + (half if number < 3 else whole)
+    assert server.complete({"messages": []}) == {"choices": 1}
+    assert len(chat.asked) == 3
+
+
+@pytest.mark.parametrize("told", ["[]", "3", "null", '"<seg>f32"', "[[]]"])
+def test_an_answer_that_is_no_completion_is_a_sentence(told, chat):
+    """A list had no "model", which was a traceback."""
+    chat.status = lambda *_: HEAD % b"200 OK" + b"\r\n" + told.encode()
+    generator = load_model(chat.name).generator
+    with pytest.raises(FetchFailed, match="wanted is a chat completion"):
+        generator._said({"messages": [{"content": [{"type": "text", "text": ""}]}]})
 
 
 def test_what_no_chat_server_answers(chat, monkeypatch):

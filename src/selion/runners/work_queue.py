@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from selion.errors import FetchFailed, SelionError, UnreadableFile
+from selion.errors import FetchFailed, SelionError, ServerLost, UnreadableFile
 
 TRIES = 3
 """Times that a block is tried before it has failed."""
@@ -26,9 +26,10 @@ ends a worker as a crash would, its traceback is printed."""
 def is_fatal(error: BaseException) -> bool:
     """Say whether an error concerns the whole run and not one block.
 
-    A model that does not fit, a full disk, a missing library.
+    A model that does not fit, a full disk, a missing library, a model whose server is gone.
     """
-    return isinstance(error, SelionError) and not isinstance(error, UnreadableFile | FetchFailed)
+    of_one = isinstance(error, UnreadableFile | FetchFailed) and not isinstance(error, ServerLost)
+    return isinstance(error, SelionError) and not of_one
 
 
 def is_starved(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from selion.errors import BadInput, FetchFailed
+from selion.errors import BadInput, FetchFailed, ServerLost
 from selion.store.retry import RetryPolicy
 
 SCHEME = "openai:"
@@ -24,6 +24,8 @@ LARGEST = 8 * 2**20
 """Bytes of an answer; masks have thousands."""
 LONGEST = 3600.0
 """Seconds of an answer that goes on and on."""
+CLOSED = frozenset({401, 403, 404, 410, 429, 503})
+"""HTTP statuses that the next question will meet too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class ChatServer:
         return self._local.session
 
     def complete(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Ask one question, and return the server's answer.
+        """Ask one question, and return the server's answer; again, where half of it comes.
 
         Parameters
         ----------
@@ -88,11 +90,21 @@ class ChatServer:
 
         Raises
         ------
+        ServerLost
+            If there is no server, no model of that name, or nobody is let in (any more).
         FetchFailed
-            If there is no server, no answer in time, or none that can be read.
+            If there is no answer in time, or none that can be read.
         BadInput
             If the server does not take the question; nothing is asked again.
         """
+        for failed in range(1, self.policy.tries):
+            try:
+                return self._complete(question)
+            except _HalfAnswer:
+                time.sleep(self.policy.pause(failed))
+        return self._complete(question)
+
+    def _complete(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
         import requests
 
         where, key = f"{self.address.url}/chat/completions", secret(self.address)
@@ -107,7 +119,7 @@ class ChatServer:
             ) as answer:
                 body = _body(answer, self.address.url)
         except requests.RequestException as error:
-            raise FetchFailed(
+            raise _kind(error)(
                 f"{self.address.url} gives no answer ({type(error).__name__}): check that the "
                 "server runs and that the address is right; the same command goes on from here."
             ) from None
@@ -122,15 +134,36 @@ class ChatServer:
             )
         if not answer.ok:
             cure = f"; its key is read from {KEY}" if answer.status_code in (401, 403) else ""
-            raise FetchFailed(
+            raise (ServerLost if answer.status_code in CLOSED else FetchFailed)(
                 f"{self.address.url} answers {answer.status_code} to {self.address.name}{cure}: "
                 f"{said or 'no words'}"
             )
+        return self._read(body, said)
+
+    def _read(self, body: bytes, said: str) -> Mapping[str, Any]:
         try:
-            found: Mapping[str, Any] = json.loads(body)
+            found = json.loads(body)
         except (ValueError, RecursionError):
-            raise FetchFailed(f"{self.address.url} answers no JSON: {said}") from None
+            raise _HalfAnswer(f"{self.address.url} answers no JSON: {said}") from None
+        if not isinstance(found, dict):
+            raise FetchFailed(
+                f"{self.address.url} answers {said[:60]!r}: wanted is a chat completion."
+            )
         return found
+
+
+class _HalfAnswer(FetchFailed):
+    """An answer that was cut off on its way, as far as can be told."""
+
+
+def _kind(error: Exception) -> type[FetchFailed]:
+    """Say whether half an answer came, none in time, or nobody is there."""
+    import requests
+
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return _HalfAnswer
+    late = isinstance(error, requests.Timeout) or "Read timed out" in str(error)
+    return FetchFailed if late and not isinstance(error, requests.ConnectTimeout) else ServerLost
 
 
 def _body(answer: Any, url: str) -> bytes:

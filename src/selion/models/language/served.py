@@ -280,7 +280,7 @@ def _words(given: Any) -> SpokenAnswer | None:
                 return None
             found.words.append(one["token"])
             found.heard.append(Heard(tuple(others), odds))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return found if found.words else None
 
