@@ -522,7 +522,8 @@ def in_child(
         os._exit(0)
     os.close(writing)
     began = time.monotonic()
-    timer = began + PATIENCE
+    patience = PATIENCE * min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1), 8)
+    timer = began + patience  # of the clock, which says little on a busy machine
     answer = b""
     os.set_blocking(reading, False)
     while time.monotonic() < timer:
@@ -547,7 +548,7 @@ def in_child(
         os.killpg(child, signal.SIGKILL)
     if not answer:
         late = time.monotonic() >= timer
-        return Ended(None, [], f"it hangs: {PATIENCE:.0f} s" if late else "")
+        return Ended(None, [], f"it hangs: {patience:.0f} s" if late else "")
     try:
         return pickle.loads(answer)
     except (pickle.UnpicklingError, EOFError):  # killed while it answered: all of its work is done

@@ -566,6 +566,90 @@ def read_quality(place: Path, _out: Path):
     return len(read_quality(place / "pseudo" / "quality.csv"))
 
 
+# what is read of verbs, and what servers answer
+
+
+def verbs(folder: Path) -> None:
+    """Each command of a verb that is given texts which selion, or another tool, wrote."""
+    import re
+
+    from option_modes import MODES
+
+    made = inputs(folder)
+    for verb, modes in MODES.items():
+        for number, mode in enumerate(modes):
+            names = re.findall(r"(?<!\{)\{(\w+)\}(?!\})", mode.words)
+            given = {name: Path(str(made[name])) for name in (*names, *mode.copies)}
+            files = [file for one in given.values() for file in (one, *one.rglob("*"))]
+            if not any(file.suffix in (".json", ".jsonl", ".csv", ".toml") for file in files):
+                continue
+            place = seed(folder, f"{verb.replace(' ', '-')}-{number}")
+            for name, one in given.items():
+                seed(place, name, one)
+            (place / "verb.txt").write_text(f"{verb}\n{number}")
+
+
+def run_mode(place: Path, out: Path):
+    """Give the command, with its costly parts answered as in the test of options."""
+    import os
+
+    import pytest
+
+    from option_modes import MODES
+    from option_walk import ONCE, _answering, _replace
+
+    verb, number = (place / "verb.txt").read_text().split("\n")
+    mode = MODES[verb][int(number)]
+    given = {one.name: only(one) for one in place.iterdir() if one.is_dir()}
+    for name in mode.copies:
+        copy = shutil.copytree if given[name].is_dir() else shutil.copy
+        copy(given[name], out / name)
+    home = Path.cwd()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, answer in mode.answers.items():
+            if answer is not ONCE:
+                _replace(patch, name, _answering(name, answer, []))
+        os.chdir(out)
+        try:
+            return run_verb(mode.words.format_map(given).split())
+        finally:
+            os.chdir(home)
+
+
+def completions(folder: Path) -> None:
+    """What a server of chat completions answers, with and without how sure it was."""
+    sure = {"token": "f", "logprob": -0.1, "top_logprobs": [{"token": "o", "logprob": -2.0}]}
+    for name, odds in (("plain", None), ("sure", {"content": [sure] * 3})):
+        choice = {"index": 0, "message": {"role": "assistant", "content": "<seg>f32\n</seg>"}}
+        told = {"id": "x", "model": "eyes", "choices": [choice | {"logprobs": odds}]}
+        (seed(folder, name) / "x.json").write_text(json.dumps(told))
+
+
+def hear(place: Path, _out: Path):
+    """Read an answer as that of a server."""
+    from dataclasses import replace
+
+    from selion.models import load_model
+    from selion.store.endpoint import ChatServer
+    from selion.store.retry import RetryPolicy
+
+    body = only(place).read_bytes()
+
+    class Answer:
+        status_code, ok, is_redirect = 200, True, False
+        __enter__, __exit__ = (lambda self: self), (lambda *_: None)
+
+        def iter_content(self, _size):
+            return iter((body,))
+
+    generator = load_model("openai:http://127.0.0.1:9/v1#eyes").generator
+    server = ChatServer(generator.server.address, RetryPolicy(tries=1))
+    server._local.session = SimpleNamespace(post=lambda *_a, **_k: Answer())
+    generator.server, generator.options = server, replace(generator.options, scores="labels")
+    text, words = generator._said({"messages": [{"content": [{"type": "text", "text": ""}]}]})
+    return len(text), words is not None
+
+
 READERS = {
     reader.name: reader
     for reader in (
@@ -599,6 +683,9 @@ READERS = {
         Reader("photograph", photographs, ("*.jpg", "*.png"), (read_photograph, show_photograph)),
         Reader("array", masks, ("*.npy",), (read_mask,)),
         Reader("csv", csvs, ("*.csv",), (read_answers,)),
+        Reader("texts of verbs", verbs, ("*.json", "*.jsonl", "*.csv", "*.toml", "*.geojson"),
+               (run_mode,)),
+        Reader("served answers", completions, ("*.json",), (hear,)),
         Reader("quality", quality, ("quality.csv",), (read_quality,)),
     )
 }  # fmt: skip

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 import sqlite3
 import zipfile
 import zlib
@@ -144,6 +145,38 @@ def archived(name: str, form: str) -> Make:
             archive.writestr(name, form.format(url, far))
 
     return make
+
+
+def footed(name: str) -> Make:
+    """A Parquet file whose every column says that it lies in another file (``file_path``)."""
+
+    def make(path: Path, url: str, far: Path) -> None:
+        import geopandas
+        import shapely
+
+        frame = geopandas.GeoDataFrame({"n": [1]}, geometry=[shapely.box(12, 50, 13, 51)], crs=4326)
+        frame.to_parquet(path)
+        body = path.read_bytes()
+        start = len(body) - 8 - int.from_bytes(body[-8:-4], "little")
+        told = name.format(url, far).encode()
+        # Thrift's compact form: field 1, a text, goes before field 2, where the column begins
+        footer, count = re.subn(
+            rb"\x26([\x80-\xff]*[\x00-\x7f])\x1c\x15",
+            lambda found: b"\x18" + bytes([len(told)]) + told + b"\x16" + found[1] + b"\x1c\x15",
+            body[start:-8],
+        )
+        assert count == len(frame.columns)
+        path.write_bytes(body[:start] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+    return make
+
+
+def tiled_array(path: Path, url: str, far: Path) -> None:
+    """A folder as TileDB writes it, with a note that names other data."""
+    for name in ("__schema", "__fragments", "__meta"):
+        (path / name).mkdir(parents=True)
+    (path / "__schema" / "a").write_text(f"{url}/a.tif {far}")
+    (path / f"{path.name}.aux.xml").write_text(NOTE.format(f"/vsicurl/{url}/a.tif"))
 
 
 def queried(*orders: str) -> Make:
@@ -317,6 +350,7 @@ RASTERS: Mapping[str, tuple[str, Make]] = {
         tiled("<Overview><Dataset>/vsicurl/{0}/a.tif</Dataset></Overview>"),
     ),
     "index of tiles, another column": ("x.gti", tiled("<LocationField>other</LocationField>")),
+    "TileDB": ("x.tiledb", tiled_array),
     "OziExplorer's map": ("x.map", text(OZI)),
     "label of PDS": ("x.lbl", text(LABEL)),
     "header of ER Mapper": ("x.ers", text(ERMAPPER)),
@@ -348,6 +382,8 @@ TABLES: Mapping[str, tuple[str, Make]] = {
     "GeoJSON, crs in disguise": ("x.json", geojson(LINK.format(r"cr\u0073", "link"))),
     "GeoJSON, crs as a name": ("x.geojson", geojson(NAME)),
     "GeoJSON, pages": ("x.geojson", geojson(PAGES)),
+    "Parquet, columns on a server": ("x.parquet", footed("{0}/a.parquet")),
+    "Parquet, columns in a file": ("x.parquet", footed("{1}")),
     "GeoJSON in .zip": ("x.zip", zipped_geojson),
     "JSON-FG": ("x.json", geojson(FG)),
     "TopoJSON, crs as a link": ("x.json", text(TOPOLOGY)),

@@ -42,6 +42,7 @@ ADDRESS = {
     "fragment": ("http://{host}/{path}#access_token={0}", 6),
     "GDAL's name": ("/vsicurl/http://me:{0}@{host}/{path}?sig={0}", 7),
     "GDAL's options": ("/vsicurl?token={0}&url=http://{host}/{path}", 8),
+    "served model": ("openai:http://me:{0}@{host}/v1?key={0}#{path}", 25),
 }
 """Forms of an address with a secret in it."""
 ENVIRONMENT = {
@@ -57,6 +58,7 @@ ENVIRONMENT = {
     "PC_SDK_SUBSCRIPTION_KEY": 18,
     "HF_TOKEN": 19,
     "OPENAI_API_KEY": 20,
+    "SELION_ENDPOINT_KEY": 24,
 }
 FILES = {
     "GDAL_HTTP_HEADER_FILE": ("Authorization: Bearer {0}\n", 21),

@@ -432,3 +432,32 @@ def test_a_checkpoint_that_says_no_facts_of_itself_is_a_sentence(said, tmp_path)
     save_file({"a": np.ones(2, np.float32)}, path, {"selion": said})
     with pytest.raises(UnreadableFile, match="start the run in another folder"):
         load_state(path)
+
+
+def test_who_reads_json_knows_that_it_may_be_nested_without_end():
+    """Python's reader ends with its stack, which is no ValueError."""
+    import ast
+
+    wrong = []
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        text = path.read_text("utf-8")
+        for block in ast.walk(ast.parse(text)) if "json.loads" in text else ():
+            if not isinstance(block, ast.Try):
+                continue
+            reads = [
+                call
+                for part in block.body
+                for call in ast.walk(part)
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "json.loads"
+            ]
+            caught = " ".join(ast.unparse(one.type) for one in block.handlers if one.type)
+            plain = any("dumps" in ast.unparse(call) for call in reads)
+            known = ("RecursionError", "RuntimeError", "Exception", "DAMAGED", "FAULTS")
+            if (
+                reads
+                and not plain
+                and "ValueError" in caught
+                and not any(k in caught for k in known)
+            ):
+                wrong.append(f"{path.name}:{block.lineno}")
+    assert wrong == []

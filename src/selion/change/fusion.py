@@ -381,7 +381,7 @@ def _common_provenance(tags: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     for one in tags:
         try:
             said.append(dict(json.loads(one.get("provenance", "{}"))))
-        except (ValueError, TypeError):  # somebody else's tag of that name
+        except (ValueError, TypeError, RecursionError):  # somebody else's tag of that name
             return {}
     return {
         name: said[0][name]

@@ -346,6 +346,6 @@ def _place(line: str) -> Path | None:
     """Read a line that names a place."""
     try:
         place = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return Path(place) if isinstance(place, str) else None

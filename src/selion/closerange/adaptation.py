@@ -199,7 +199,7 @@ def _read(path: Path) -> dict[str, Any]:
         table: dict[str, Any] = json.loads(path.read_text("utf-8"))
         known = {"made by": "", "windows": [], "said": "", "epochs": 0, "notes": [], **table}
         known["asked"] = dict(table["asked"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} cannot be read as what 'selion crops adapt' wrote ({error}): start over with "
             "--force, or in another folder."

@@ -218,7 +218,7 @@ class PhotoSurvey:
             for name in ("stat", "box", "features"):
                 table[name] = tuple(table[name])
             look = PhotoLook(**table)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
         self.looks[look.key] = look
 

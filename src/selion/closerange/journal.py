@@ -270,7 +270,7 @@ def _known(folder: Path) -> dict[str, Any] | None:
         known = json.loads((folder / RUN).read_text("utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder / RUN} cannot be read ({error}): delete it, or choose another folder."
         ) from error

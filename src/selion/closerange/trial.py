@@ -205,7 +205,7 @@ def _coded(
 def _source(run: Path) -> Path | None:
     try:
         told = Path(json.loads((run / RUN).read_text("utf-8"))[SOURCE])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return told if told.is_dir() else None
 

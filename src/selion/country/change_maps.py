@@ -260,7 +260,7 @@ def open_change(folder: Path | str) -> MapChange:
             facts.get("rule"),
             facts.get("pixels_ha"),
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder} is not the result of a comparison of maps ({error!r}): compare again."
         ) from error

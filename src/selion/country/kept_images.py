@@ -51,6 +51,6 @@ def _edition(path: Path) -> Place | None:
         return None
     try:
         named = json.loads(path.read_text("utf-8")).get(MOSAIC)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UnreadableFile(f"{path} cannot be read ({error}): write the plan again.") from error
     return None if named is None else locate(str(named))

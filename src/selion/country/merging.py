@@ -294,7 +294,7 @@ def open_run(
 def _is_ours(note: Path) -> bool:
     try:
         return "key" in json.loads(note.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 

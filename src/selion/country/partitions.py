@@ -203,7 +203,7 @@ def open_maps(path: Path | RemotePath | str) -> Maps:
             for name, cell in sorted(table["cells"].items())
         )
         return Maps(path, int(table["level"]), parts, table["facts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableFile(f"{index} cannot be read ({error!r}): merge again.") from error
 
 

@@ -131,7 +131,7 @@ def read_probe(path: Path | str) -> Probe:
             if known
             else {}
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} is not a probe of selion ({error}): make one with 'selion plan --probe', "
             "which writes probe.json into the plan."

@@ -186,7 +186,7 @@ def _patches(path: Path) -> Sequence[Mapping[str, Any]]:
             feature["properties"] for feature in json.loads(path.read_text("utf-8"))["features"]
         ]
         return sorted(patches, key=lambda patch: int(patch["ID_PATCH"]))
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} cannot be read as the metadata of PASTIS ({type(error).__name__}: {error}): "
             "wanted is GeoJSON with ID_PATCH, Fold and dates-S2."

@@ -152,7 +152,15 @@ def read_node_score(path: Path) -> NodeScore:
             tensors = {name: found.get_tensor(name) for name in TENSORS}
         settings = CutSettings(**{name: float(value) for name, value in about["settings"].items()})
         base, learnt_on = float(about["base"]), tuple(about["features"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise UnreadableFile(
             f"{path} cannot be read as the score of a cut ({error}): fetch or export the model "
             "again, or use --method watershed."

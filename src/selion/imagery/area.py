@@ -206,7 +206,7 @@ def _numbers(text: str) -> list[float] | None:
 def _parsed(text: str) -> Mapping[str, object]:
     try:
         found = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise BadInput(
             f"The area begins like GeoJSON but is none ({error}): check the quotes, or give a file."
         ) from error

@@ -137,7 +137,7 @@ def last_image_times(given: Mosaic | Mapping[str, str], crs: CRS | str | None = 
 def _layers(tags: Mapping[str, str]) -> list[dict[str, Any]]:
     try:
         return list(json.loads(value_of(tags, MOSAIC_TAG, "The mosaic"))["sheets"])
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise BadInput(
             f"The tags given are not those of a mosaic of selion: {MOSAIC_TAG} is missing or no "
             "JSON."

@@ -159,7 +159,7 @@ def _told(text: str | None, path: str) -> dict[str, Any]:
         return {}
     try:
         return dict(json.loads(text))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise BadInput(f"The tag {TAG} of {path} is not JSON: make the composite again.") from error
 
 

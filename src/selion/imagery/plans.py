@@ -70,7 +70,7 @@ def plans_from_json(text: str) -> list[TilePlan]:
             )
         scenes = {key: scene_from_dict(scene) for key, scene in given["scenes"].items()}
         return [_plan_from_dict(plan, scenes) for plan in given["plans"]]
-    except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error, RecursionError) as error:
         raise UnreadableFile(
             f"The plan cannot be read ({type(error).__name__}: {error}): it is truncated or no "
             "plan of selion; plan again."

@@ -92,7 +92,7 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     try:
         told: dict[str, Any] = json.loads(value_of(open_raster(path).tags, TAG, path))
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} is not a composite of selion: it has no readable tag {TAG}."
         ) from error

@@ -109,7 +109,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} cannot be read ({error}): start over with --force."
         ) from error
@@ -124,7 +124,7 @@ def finished(path: Path) -> dict[str, dict[str, Any]]:
     for line in path.read_text("utf-8").splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         found[entry["row"]["key"]] = entry
     return found

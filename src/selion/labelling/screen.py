@@ -58,7 +58,7 @@ def screened_photos(pseudo: Path) -> Path | None:
     try:
         told = json.loads((pseudo / ABOUT).read_text("utf-8"))
         return (pseudo / told["photos"]).resolve()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

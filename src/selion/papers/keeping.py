@@ -83,7 +83,7 @@ class KeptScores:
         path = self.path(name, key)
         try:
             table = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(table, dict) or table.get("key") != key:
             return None

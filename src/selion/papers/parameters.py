@@ -32,7 +32,7 @@ def million_parameters(card: Card) -> float:
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    except (ValueError, MemoryError) as error:
+    except (ValueError, MemoryError, RecursionError) as error:
         raise UnreadableFile(f"{path} is no safetensors file: fetch the model again.") from error
     learnt = (
         entry["shape"]

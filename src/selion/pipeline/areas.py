@@ -238,7 +238,7 @@ def read_survey(path: Path, area: Area, year: int, options: AreaOptions) -> Surv
             tuple((name, why) for name, why in plain["refused"]),
             tuple(plain["notes"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} is not a survey of selion ({error}): delete it and search again."
         ) from error

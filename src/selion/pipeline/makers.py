@@ -20,7 +20,7 @@ def is_like_published(source: Source) -> bool:
     try:
         said = json.loads(source.tags.get("provenance", "{}"))
         return said.get("product") == "probabilities" or int(said.get("upsampling", 1)) > 1
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return False  # somebody else's tag of that name
 
 
@@ -33,7 +33,7 @@ def as_made(
     """
     try:
         family = json.loads(source.tags.get("model", "{}"))["architecture"]["family"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return options  # somebody else's tag of that name
     return as_written(options) if family == "language" and classes.boundary else options
 
@@ -55,7 +55,7 @@ def maker_of(source: Source, report: RunReport) -> Card | None:
     try:
         said = json.loads(source.tags.get("model", "{}"))
         name, files = str(said.get("name", "")), dict(said.get("files", {}))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None  # somebody else's tag of that name
     # by name only: a tag is no reason to open a path
     card = {one.name: one for one in models.list_models()}.get(name)

@@ -180,7 +180,7 @@ def read_plain(shelf: MosaicShelf, name: str) -> dict[str, Any] | None:
         return None
     try:
         told = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableFile(
             f"{shelf.place(name)} of a mosaic cannot be read ({error}): move it away, and it is "
             "made again."

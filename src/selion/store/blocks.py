@@ -376,7 +376,7 @@ def decode_block(
         return None
     try:
         said = json.loads(bytes(view[HEAD.size : HEAD.size + length]))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return said, view[HEAD.size + length :]
 

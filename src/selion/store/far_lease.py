@@ -226,7 +226,7 @@ def far_busy(folder: ObjectFolder, output: str) -> bool:
 def _read(content: bytes) -> dict[str, Any]:
     try:
         told = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 

@@ -112,7 +112,7 @@ def open_instances(workspace: str | os.PathLike[str]) -> InstanceMap:
         grid = GeoBox(tuple(place["shape"]), Affine(*place["transform"]), place["crs"])
         table = pd.read_parquet(folder / "objects.parquet")
         return InstanceMap(folder / "ids.npy", grid, table, float(place.get("min_area", 0)))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder} holds no finished map of objects: run map_instances on it again."
         ) from error

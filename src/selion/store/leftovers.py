@@ -159,5 +159,5 @@ def _noted(path: Path) -> bool:
 def _known(line: str) -> bool:
     try:
         return bool(_IDENTITY.fullmatch(line)) or isinstance(json.loads(line), str)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

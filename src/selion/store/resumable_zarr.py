@@ -132,7 +132,7 @@ class ResumableCube:
     def _manifest_key(self) -> str:
         try:
             return str(json.loads((self.folder / MANIFEST).read_text("utf-8"))["key"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ""
 
     def finished(self, roi: Roi) -> bool:

@@ -164,7 +164,7 @@ def read_design(folder: Path) -> Design:
         for name in ("origin", "shape", "notes"):
             table[name] = tuple(table[name])
         return Design(strata=strata, **table)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder} cannot be read as a sample ({error}): give the folder that 'selion sample' "
             "wrote."

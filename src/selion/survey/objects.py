@@ -339,7 +339,7 @@ def _read_design(folder: Path) -> ObjectDesign:
         table = json.loads((folder / DESIGN).read_text(encoding="utf-8"))
         strata = tuple(ObjectStratum(**row) for row in table["strata"])
         return ObjectDesign(table["map"], strata, table["options"], tuple(table["notes"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder} cannot be read as a sample ({error}): give the folder that 'selion sample' "
             "wrote."

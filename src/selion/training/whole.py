@@ -39,7 +39,7 @@ def is_whole(checkpoint: Path) -> bool:
     try:
         sizes = json.loads((checkpoint / MARK).read_text("utf-8"))
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return False
 
 
@@ -115,7 +115,7 @@ def check_count(folder: Path, now: int) -> None:
     """
     try:
         was = json.loads((folder / COUNT).read_text("utf-8"))["processes"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return
     if was != now:
         raise BadInput(

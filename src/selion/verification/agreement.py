@@ -121,7 +121,7 @@ def _score_faults(path: Path, frame: GeoDataFrame, table: Path) -> Iterator[str]
 def _model_of(text: str) -> dict[str, str]:
     try:
         return dict(json.loads(text).get("files", {}))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 

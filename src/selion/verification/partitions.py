@@ -50,7 +50,15 @@ def check_partitions(folder: Path, where: str, tolerance: float = TOLERANCE) -> 
             _near(path, number, [box for k, box in enumerate(boxes) if k != number and box])
             for number, path in enumerate(paths)
         ]
-    except (SelionError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        SelionError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         yield Check("agreement", DIFFERS, (f"The map cannot be read: {error}",), where)
         return
     yield _across(near, where, tolerance)

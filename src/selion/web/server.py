@@ -147,7 +147,7 @@ def remembered(folder: Path) -> Remembered | None:
             and process > 0
         )
         return Remembered(Address(port, token), process) if sound else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -196,7 +196,7 @@ def _state(folder: Path, key: str, *, force: bool) -> str:
     """Return "whole", "begun" or "new"; refuse a folder that holds another map."""
     try:
         said = json.loads((folder / DONE).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         said = {}
     files = [folder / FIELDS, folder / SCORES]
     if isinstance(said, dict) and said.get("key") == key:

@@ -252,7 +252,7 @@ def load_joined(folder: Path, dtype: Any) -> tuple[Any, Any]:
     try:
         shape = Shape(**json.loads((folder / SHAPE).read_text("utf-8")))
         held = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder} holds no joined model ({str(error)[:120]}): wanted are {SHAPE} and "
             f"{WEIGHTS}."

@@ -106,7 +106,7 @@ def read_feeding(folder: Path) -> Feeding:
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         table = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder / name} cannot be read ({error}): give a folder that holds a checkpoint as "
             "transformers writes it."

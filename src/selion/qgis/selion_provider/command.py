@@ -180,7 +180,7 @@ class Listener:
         """Read one line; what is no JSON object of ours is a note."""
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Said(note=line.rstrip())
         kind = event.get("event") if isinstance(event, dict) else None
         if kind == "progress":

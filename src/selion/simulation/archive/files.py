@@ -255,7 +255,7 @@ def read_archive(folder: str | os.PathLike[str]) -> Archive:
             plain["broken"],
             plain["offsets"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder} holds no simulated archive that can be read ({error!r}): write one with "
             "selion simulate --archive."

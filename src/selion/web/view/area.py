@@ -173,7 +173,7 @@ class AreaMapper:
     def _hear(self, line: str) -> None:
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(event, dict):
             return
