@@ -278,6 +278,96 @@ def selftraining(folder: Path) -> Path:
     return page
 
 
+def adapted(folder: Path) -> Path:
+    from selion.classes import CROP
+    from selion.closerange.adaptation import LABELS
+    from selion.closerange.contest import AFTER, BEFORE
+    from selion.reports.adaptation import to_html
+
+    (folder / LABELS / "images").mkdir(parents=True)
+    write_photo(folder / LABELS / "images" / f"{FILE}.png")
+    truth = np.indices((240, 360))[1] > 180
+    ids = truth.astype(np.uint8)
+    each = {
+        name: SimpleNamespace(
+            name=name, title=MARK, miou=0.5, iou=dict.fromkeys(CROP.names, 0.5), cover_error=0.1,
+            each=np.array([0.5]), ids=[1 - ids],
+        )
+        for name in (BEFORE, AFTER)
+    }  # fmt: skip
+    contest = SimpleNamespace(
+        contenders=tuple(each.values()), kept=AFTER, classes=CROP, keys=[FILE], photos=[MARK],
+        truths=[ids], sentence=MARK, of=each.get,
+    )  # fmt: skip
+    done = SimpleNamespace(
+        contest=contest, folder=folder, card=SimpleNamespace(training=MARK, licence=MARK),
+        adaptation=SimpleNamespace(windows=(), photos=folder / FILE, said=MARK),
+    )  # fmt: skip
+    page = folder / "index.html"
+    page.write_text(to_html(done), "utf-8")
+    return page
+
+
+def series(folder: Path) -> Path:
+    from selion.reports.change_series import SHOWN, to_html
+
+    counts = {"fields_before": 1, "fields_after": 1}
+    summary = pd.DataFrame([{"outcome": name, **counts} for name in (*SHOWN, MARK)])
+    step = SimpleNamespace(
+        years=(MARK, FILE), summary=summary, folder=folder / FILE, rule=None, pixels=None
+    )
+    page = folder / "report.html"
+    page.write_text(to_html(SimpleNamespace(steps=[step], folder=folder)), "utf-8")
+    return page
+
+
+def objects(folder: Path) -> Path:
+    from selion.metrics.area_estimation import SampleEstimate
+    from selion.reports.survey import MEANT, objects_to_html
+
+    shares = dict.fromkeys(MEANT, SampleEstimate(0.5, 0.1, 9))
+    strata = (SimpleNamespace(name=MARK, fields=9, hectares=1.0, drawn=5),)
+    made = SimpleNamespace(
+        design=SimpleNamespace(fields=9, strata=strata), answered=(5,), notes=(MARK,),
+        by_number={"all": shares, MARK: shares}, by_area={"all": shares, MARK: shares},
+    )  # fmt: skip
+    page = folder / "index.html"
+    page.write_text(objects_to_html(made), "utf-8")
+    return page
+
+
+def reproduced(write: Callable[[Path], Path], name: str, columns: str) -> Callable[[Path], Path]:
+    """A page over tables whose every word is markup."""
+
+    def make(folder: Path) -> Path:
+        line = dict.fromkeys(columns.split(), "")
+        line |= {key: MARK for key in ("row", "stand_in", "subset", "missing", "by", "stratum")
+                 if key in line}  # fmt: skip
+        with (folder / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(line))
+            writer.writeheader()
+            writer.writerow(line)
+        return write(folder)
+
+    return make
+
+
+def photographs_scored(folder: Path) -> Path:
+    from selion.reports.reproduction_photographs import write_photo_report
+
+    columns = "row subset measure model ours low high paper paper_recomputed stand_in missing"
+    return reproduced(write_photo_report, "table-4.csv", columns)(folder)
+
+
+def landscapes_scored(folder: Path) -> Path:
+    from selion.papers.landscape_tables import STRATA
+    from selion.reports.reproduction_landscapes import HEADS, write_landscape_report
+
+    return reproduced(
+        lambda where: write_landscape_report(where, [MARK]), STRATA, f"{' '.join(HEADS)} stand_in"
+    )(folder)
+
+
 REPORTS: dict[str, Callable[[Path], Path]] = {
     "map": mapped,
     "train": training,
@@ -291,4 +381,9 @@ REPORTS: dict[str, Callable[[Path], Path]] = {
     "estimate": estimate,
     "sweep": sweep,
     "history": history,
+    "adapt": adapted,
+    "change over years": series,
+    "fields that are right": objects,
+    "reproduce depthcropseg": photographs_scored,
+    "reproduce magseg": landscapes_scored,
 }
