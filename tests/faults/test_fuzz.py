@@ -461,3 +461,57 @@ def test_who_reads_json_knows_that_it_may_be_nested_without_end():
             ):
                 wrong.append(f"{path.name}:{block.lineno}")
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("at", "what"),
+    [
+        (("cells", "u2", "bbox"), [0, 0, "1", 1]),
+        (("cells", "u2", "bbox"), [0, 0, 1e300, 1]),
+        (("cells", "u2", "bbox"), [0, 0, 1]),
+        (("cells", "u2", "rows"), None),
+        (("cells", "u2", "area_m2"), float("nan")),
+        (("cells", "../u2"), {"rows": 1, "bbox": [0, 0, 1, 1], "bytes": 1, "area_m2": 1}),
+        (("cells",), []),
+        (("facts",), 3),
+    ],
+)
+def test_an_index_of_a_map_whose_numbers_are_none(at, what, tmp_path):
+    """Tables of numbers that were texts, and a partition that lay elsewhere."""
+    from selion.country.partitions import KIND, open_maps
+
+    cell = {"rows": 1, "bbox": [12.0, 50.0, 12.1, 50.1], "bytes": 9, "area_m2": 1.0}
+    table = {"kind": KIND, "level": 2, "rows": 1, "cells": {"u2": cell}, "facts": {}}
+    (tmp_path / "_selion.json").write_text(json.dumps(table))
+    assert open_maps(tmp_path).rows == 1
+    holder = table
+    for key in at[:-1]:
+        holder = holder[key]
+    holder[at[-1]] = what
+    (tmp_path / "_selion.json").write_text(json.dumps(table))
+    with pytest.raises(UnreadableFile, match="merge again"):
+        open_maps(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"scenes": "4"}, {"bytes_per_block": {}}, {"spread": []}, {"place": [12, 50, 1]},
+     {"km2_per_second": 0}, {"drawing": -1}, {"cores": None}, {"model": 3}],
+)  # fmt: skip
+def test_a_probe_whose_numbers_are_none(changed, tmp_path):
+    from option_inputs import PROBE
+    from selion.country.probe import read_probe, write_probe
+
+    path = write_probe(PROBE, tmp_path / "probe.json")
+    assert read_probe(path) == PROBE
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(UnreadableFile, match="not a probe of selion"):
+        read_probe(path)
+
+
+def test_a_table_of_photographs_with_more_columns_than_its_head(tmp_path):
+    from selion.closerange import TrialOptions, read_trial
+
+    (tmp_path / "crops.csv").write_text("file,cover\na.jpg,0.5,0.6\n")
+    with pytest.raises(UnreadableFile, match="more columns"):
+        read_trial(tmp_path, TrialOptions(pattern="{plot}"))

@@ -213,11 +213,13 @@ def _source(run: Path) -> Path | None:
 def _read_csv(path: Path, column: str, otherwise: str) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(file, restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UnreadableFile(f"{otherwise} ({path.name}: {error}).") from error
     if not rows or column not in rows[0]:
         raise UnreadableFile(f"{otherwise}: {path} has no rows with a column {column}.")
+    if any(None in row for row in rows):  # what csv calls the columns beyond the last one
+        raise UnreadableFile(f"{otherwise}: a row of {path} has more columns than the first line.")
     return rows
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 INDEX = "_selion.json"
 """Begins with an underscore: pyarrow, Spark and DuckDB do not take it for data."""
 PART = "part.parquet"
+FARTHEST = 400.0
+"""Degrees beyond which nothing lies, whatever its turn around the globe."""
 KIND = "selion maps 1"
 OPENED = 8
 """Tables of a folder that are looked at at once: a server takes its time."""
@@ -191,20 +194,36 @@ def open_maps(path: Path | RemotePath | str) -> Maps:
                 f"{index} says it is {table['kind']!r}; this selion reads {KIND!r}: merge again, "
                 "or update selion."
             )
-        parts = tuple(
-            Partition(
-                name,
-                path / f"cell={name}" / PART,
-                cell["rows"],
-                tuple(cell["bbox"]),
-                cell["bytes"],
-                cell["area_m2"],
-            )
-            for name, cell in sorted(table["cells"].items())
-        )
-        return Maps(path, int(table["level"]), parts, table["facts"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        parts = tuple(_partition(path, name, cell) for name, cell in sorted(table["cells"].items()))
+        return Maps(path, int(table["level"]), parts, dict(table["facts"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableFile(f"{index} cannot be read ({error!r}): merge again.") from error
+
+
+def _partition(folder: Place, name: str, cell: dict[str, Any]) -> Partition:
+    """Return a partition as an index has it.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If its name leads elsewhere, or a number is none.
+    """
+    if "/" in name or "\\" in name:
+        raise ValueError(f"{name!r} is no name of a partition")
+    box = tuple(map(_number, cell["bbox"]))
+    if len(box) != 4 or max(map(abs, box)) > FARTHEST:
+        raise ValueError(f"{cell['bbox']!r} is no box in degrees")
+    rows, size, area = (_number(cell[key]) for key in ("rows", "bytes", "area_m2"))
+    if min(rows, size, area) < 0:
+        raise ValueError(f"partition {name} has less than nothing")
+    place = folder / f"cell={name}" / PART
+    return Partition(name, place, int(rows), (box[0], box[1], box[2], box[3]), int(size), area)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
 
 
 def _one_file(path: Place) -> Maps:

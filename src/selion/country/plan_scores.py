@@ -237,10 +237,15 @@ def _area(table: Path) -> JobArea:
 def _named(folder: Path) -> dict[str, str]:
     """Return the name of the file of probabilities of each job, as its command has it."""
     found = {}
-    for job in json.loads((folder / JOBS).read_text("utf-8")):
-        words = list(map(str, job.get("command") or ()))
-        if "--scores" in words[:-1]:
-            found[str(job["name"])] = Path(words[words.index("--scores") + 1]).name
+    try:
+        for job in json.loads((folder / JOBS).read_text("utf-8")):
+            words = list(map(str, job.get("command") or ()))
+            if "--scores" in words[:-1]:
+                found[str(job["name"])] = Path(words[words.index("--scores") + 1]).name
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableFile(
+            f"{folder / JOBS} is not a list of jobs ({error!r}): make the plan again."
+        ) from error
     return found
 
 

@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,16 +127,43 @@ def read_probe(path: Path | str) -> Probe:
         table: dict[str, Any] = json.loads(path.read_text("utf-8"))
         known = is_ours(table.pop("kind"), KIND, path)
         known = table.pop(former("selion"), table.pop("selion", None)) is not None and known
-        return Probe(
-            **{**table, "place": tuple(table["place"]), "spread": tuple(table["spread"])}
-            if known
-            else {}
+        return _checked(
+            Probe(
+                **{**table, "place": tuple(table["place"]), "spread": tuple(table["spread"])}
+                if known
+                else {}
+            )
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableFile(
             f"{path} is not a probe of selion ({error}): make one with 'selion plan --probe', "
             "which writes probe.json into the plan."
         ) from error
+
+
+def _checked(probe: Probe) -> Probe:
+    """Return a probe all of whose numbers are numbers.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If they are not.
+    """
+    names = ("when", "machine", "engine", "model", "provider", "sensor")
+    if not all(isinstance(getattr(probe, name), str) for name in names):
+        raise TypeError(f"one of {', '.join(names)} is no text")
+    rates = (probe.km2, probe.megabytes_per_second, probe.km2_per_second)
+    others = (probe.cores, probe.startup, probe.choosing, probe.scenes, probe.composing)
+    each = dict(probe.bytes_per_block)
+    sensor = imagery.find_sensor(probe.sensor)
+    bands = [each[band] for band in {*sensor.bands, sensor.mask.band}]
+    amounts = (*rates, *others, probe.drawing, probe.fields_per_km2, *probe.spread, *bands)
+    for value in (*amounts, *probe.place):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise TypeError(f"{value!r} is no number")
+    if min(amounts) < 0 or min(rates) == 0 or not probe.spread or len(probe.place) != 2:
+        raise ValueError("a number is less than it can be, or lacks")
+    return probe
 
 
 def probe_pipeline(
