@@ -515,3 +515,17 @@ def test_a_table_of_photographs_with_more_columns_than_its_head(tmp_path):
     (tmp_path / "crops.csv").write_text("file,cover\na.jpg,0.5,0.6\n")
     with pytest.raises(UnreadableFile, match="more columns"):
         read_trial(tmp_path, TrialOptions(pattern="{plot}"))
+
+
+@pytest.mark.parametrize(
+    ("corner", "pixel", "said"),
+    [((5e5, 5.5e6), 10.0, "in degrees"), ((12.0, 50.0), 1e-14, "geotransform is wrong"),
+     ((float("nan"), 50.0), 1e-4, "in degrees")],
+)  # fmt: skip
+def test_an_image_that_lies_nowhere_is_a_sentence(corner, pixel, said, tmp_path):
+    """Metres that are called degrees were a NaN made an integer."""
+    from selion.grid import check_place
+
+    transform = Affine(pixel, 0, corner[0], 0, -pixel, corner[1])
+    with pytest.raises(errors.GridMismatch, match=said):
+        check_place(GeoBox((64, 64), transform, "EPSG:4326"))
