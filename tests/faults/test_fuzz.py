@@ -529,3 +529,11 @@ def test_an_image_that_lies_nowhere_is_a_sentence(corner, pixel, said, tmp_path)
     transform = Affine(pixel, 0, corner[0], 0, -pixel, corner[1])
     with pytest.raises(errors.GridMismatch, match=said):
         check_place(GeoBox((64, 64), transform, "EPSG:4326"))
+
+
+def test_a_recipe_of_more_windows_than_anybody_draws_is_a_sentence():
+    """A dry run told of 2e20 windows, with exit code 0."""
+    from selion.training.recipe import Crops
+
+    with pytest.raises(BadInput, match="at most 1,000,000,000"):
+        Crops("random", per_epoch=2 * 10**20)

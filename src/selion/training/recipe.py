@@ -22,6 +22,9 @@ from selion.training.sources import (
     share,
 )
 
+MOST = 10**9
+"""Windows of an epoch: what is more was never meant."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -313,7 +316,8 @@ class Crops:
             self.size,
             "a number of pixels, or 0 for the input's window",
         )
-        at_least(0, "crops", self, "per_epoch")
+        most = f"a number of windows, at most {MOST:,}"
+        check(0 <= self.per_epoch <= MOST, "crops.per_epoch", self.per_epoch, most)
         check(0 <= self.stretch < 1, "crops.stretch", self.stretch, "a number from 0 up to 1")
         if self.gsd is not None:
             check(
