@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,8 @@ SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 UNJUDGED = 0.75
 """The share where no chip is held out that could choose."""
 SURE = 2.0
-"""Standard errors by which an average has to be better than the start to replace it."""
+"""Standard errors by which one model has to be better than the start to replace it; the best of
+many has to be so by more."""
 DISAGREE = 0.25
 """Share of objects, at least, on which two models answer independently of each other: a few chips
 on which they happen to agree do not make a small gain sure."""
@@ -89,6 +91,8 @@ class StartBeside:
     new: KeptShare
     tried: tuple[KeptShare, ...] = ()
     """What the held-out chips chose the new one from; empty where nothing was chosen."""
+    same_image: bool = False
+    """Whether the held-out chips are parts of the one image that was trained on."""
 
     @property
     def scores(self) -> Scores:
@@ -148,7 +152,12 @@ class StartBeside:
         found = self.comparison
         luck = "" if found.low > 0 or found.high < 0 else ", by no more than luck could give"
         if self.better == "new":
-            return f"{both}: the new model is better{luck}."
+            here = (
+                ". They are parts of the image that was trained on: on other images it may be worse"
+                if self.same_image
+                else ""
+            )
+            return f"{both}: the new model is better{luck}{here}."
         auto = "" if self.tried else ' model.keep_start = "auto" falls back to the start;'
         return (
             f"{both}: the start is better{luck}. Keep mapping with the start: {keep};{auto} {cure}."
@@ -221,7 +230,7 @@ def settle(
         card = _told(plan.card, share if start.weights else 0.0, "")
         return Settled(replace(trained, weights=weights), card, (), None, _said(start.why))
     tried = _candidates(plan, network, trained, start, on_step)
-    best = _best(tried)
+    best = _best(tried, len(tried) + sum("val/loss" in entry for entry in trained.history))
     settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
     chosen = f", chosen on {counted(len(best.scores.keys), 'chip')}" if keep == "auto" else ""
     card = _told(best.card, best.share, chosen)
@@ -236,6 +245,7 @@ def settle(
         start.candidate,
         best,
         tried if keep == "auto" and len(tried) > 1 else (),
+        bool(plan.recipe.data.image),
     )
     return Settled(settled, card, besides, beside, (beside.sentence,))
 
@@ -350,34 +360,40 @@ def _alike(card: ModelCard, start: _Start) -> bool:
     return same and card.classes.names == start.model.classes.names
 
 
-def _best(tried: Sequence[KeptShare]) -> KeptShare:
+def _best(tried: Sequence[KeptShare], looks: int) -> KeptShare:
     """Return the first of the best, or the start, which comes first, where that is not surely so.
 
-    Where nothing can be judged, the one nearest UNJUDGED.
+    Where nothing can be judged, the one nearest UNJUDGED.  ``looks`` are those at the held-out
+    chips, that which chose the epoch included.
     """
     if not any(_finite(one.scores) for one in tried):
         return min(tried, key=lambda one: (abs(one.share - UNJUDGED), one.score is not None))
     best = max(tried, key=lambda one: one.scores.judged if _finite(one.scores) else -1.0)
     first = tried[0]
     is_start = first.share == 1 and _finite(first.scores)
-    return first if is_start and not surely_better(best.scores, first.scores) else best
+    kept = is_start and not surely_better(best.scores, first.scores, looks)
+    return first if kept else best
 
 
-def surely_better(new: Scores, start: Scores) -> bool:
-    """Say whether scores are better by more than :data:`SURE` standard errors.
+def surely_better(new: Scores, start: Scores, looks: int = 1) -> bool:
+    """Say whether scores are better by more than :data:`SURE` standard errors, of many by more.
 
     Parameters
     ----------
     new, start : Scores
         Of the same chips.
+    looks : int
+        How many models were looked at on these chips before the new one was taken: averages, ways
+        of finding objects, and epochs.
 
     Notes
     -----
     The error is that of the paired bootstrap over chips.  A few chips show too little of it: for
     objects it is at least that of two proportions of as many objects, p (1 - p) / n each, that
     differ in a share of :data:`DISAGREE`; fewer than :data:`FEWEST_OBJECTS`, or for pixels than
-    :data:`FEWEST_CHIPS` chips, show none at all.  The best of many has been chosen, which two
-    errors make up for: of 16 independent tries at no gain the best is 1.8 errors above on average.
+    :data:`FEWEST_CHIPS` chips, show none at all.  The best of many is above by luck alone: the
+    chance of that, which two errors leave to one look, is parted among all (Bonferroni; 2.0 errors
+    for one look, 2.8 for 9, 3.2 for 29).
     """
     gain, judged = new.judged - start.judged, start.metric
     found = metrics.paired_bootstrap(
@@ -393,7 +409,8 @@ def surely_better(new: Scores, start: Scores) -> bool:
         error = max(error, float(np.sqrt(2 * DISAGREE * middle * (1 - middle) / number)))
     elif len(start.keys) < FEWEST_CHIPS:
         return False
-    return gain > 0 and gain >= SURE * error
+    chance = NormalDist().cdf(-SURE) / max(looks, 1)
+    return gain > 0 and gain >= -NormalDist().inv_cdf(chance) * error
 
 
 def _averaged(trained: Trained, start: _Start, share: float) -> dict[str, torch.Tensor]:
