@@ -1,6 +1,7 @@
 """What the learnt score of fields gains from own chips, if its leaves learn them too.
 
-    python runs/cut_own.py work --networks fields-rgb-vhr --chips CHIPS --kinds "aerial 1 m"
+    python runs/cut_own.py work --networks fields-rgb-vhr --chips CHIPS \\
+        --kinds "aerial 1 m" "aerial 2.5 m" "aerial 4 m"
 
 The score is learnt without the chips that no release has seen (seven of 28); one or three of these
 are own, and the others say what came of it, seven draws.  The trees stay as they are and their
@@ -123,12 +124,13 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     cut_samples.add_options(parser)
     parser.add_argument("--trees", type=int, default=160)
+    parser.add_argument("--scored", default="aerial 1 m", help="Kind of view that is scored.")
     parser.add_argument("--habit", type=float, default=2.0, help="Hectares.")
     args = parser.parse_args()
     settings = CutSettings()
     places = read_places(cut_samples.make(args, args.work / "samples"), settings, args.processes)
     score = learn([place for place in places if not place.unseen], settings, args.trees)
-    fresh = [place for place in places if place.unseen]
+    fresh = [place for place in places if place.unseen and place.kind == args.scored]
     print("| outlined | own chips | | F1 | beside the score as it is |")
     print("|---|---:|---|---:|---|")
     compare(fresh, score, "every field")
