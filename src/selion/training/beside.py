@@ -230,7 +230,9 @@ def settle(
         card = _told(plan.card, share if start.weights else 0.0, "")
         return Settled(replace(trained, weights=weights), card, (), None, _said(start.why))
     tried = _candidates(plan, network, trained, start, on_step)
-    best = _best(tried, len(tried) + sum("val/loss" in entry for entry in trained.history))
+    epochs = [entry for entry in trained.history if "val/loss" in entry]
+    chose = len(epochs) if plan.recipe.schedule.keep == "best" else 0
+    best = _best(tried, len(tried) + chose)
     settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
     chosen = f", chosen on {counted(len(best.scores.keys), 'chip')}" if keep == "auto" else ""
     card = _told(best.card, best.share, chosen)
