@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,8 +42,7 @@ SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 UNJUDGED = 0.75
 """The share where no chip is held out that could choose."""
 SURE = 2.0
-"""Standard errors by which one model has to be better than the start to replace it; the best of
-many has to be so by more."""
+"""Standard errors by which an average has to be better than the start to replace it."""
 DISAGREE = 0.25
 """Share of objects, at least, on which two models answer independently of each other: a few chips
 on which they happen to agree do not make a small gain sure."""
@@ -91,8 +89,6 @@ class StartBeside:
     new: KeptShare
     tried: tuple[KeptShare, ...] = ()
     """What the held-out chips chose the new one from; empty where nothing was chosen."""
-    same_image: bool = False
-    """Whether the held-out chips are parts of the one image that was trained on."""
 
     @property
     def scores(self) -> Scores:
@@ -152,12 +148,7 @@ class StartBeside:
         found = self.comparison
         luck = "" if found.low > 0 or found.high < 0 else ", by no more than luck could give"
         if self.better == "new":
-            here = (
-                ". They are parts of the image that was trained on: on other images it may be worse"
-                if self.same_image
-                else ""
-            )
-            return f"{both}: the new model is better{luck}{here}."
+            return f"{both}: the new model is better{luck}."
         auto = "" if self.tried else ' model.keep_start = "auto" falls back to the start;'
         return (
             f"{both}: the start is better{luck}. Keep mapping with the start: {keep};{auto} {cure}."
@@ -230,9 +221,7 @@ def settle(
         card = _told(plan.card, share if start.weights else 0.0, "")
         return Settled(replace(trained, weights=weights), card, (), None, _said(start.why))
     tried = _candidates(plan, network, trained, start, on_step)
-    epochs = [entry for entry in trained.history if "val/loss" in entry]
-    chose = len(epochs) if plan.recipe.schedule.keep == "best" else 0
-    best = _best(tried, len(tried) + chose)
+    best = _best(tried)
     settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
     chosen = f", chosen on {counted(len(best.scores.keys), 'chip')}" if keep == "auto" else ""
     card = _told(best.card, best.share, chosen)
@@ -247,7 +236,6 @@ def settle(
         start.candidate,
         best,
         tried if keep == "auto" and len(tried) > 1 else (),
-        bool(plan.recipe.data.image),
     )
     return Settled(settled, card, besides, beside, (beside.sentence,))
 
@@ -362,40 +350,34 @@ def _alike(card: ModelCard, start: _Start) -> bool:
     return same and card.classes.names == start.model.classes.names
 
 
-def _best(tried: Sequence[KeptShare], looks: int) -> KeptShare:
+def _best(tried: Sequence[KeptShare]) -> KeptShare:
     """Return the first of the best, or the start, which comes first, where that is not surely so.
 
-    Where nothing can be judged, the one nearest UNJUDGED.  ``looks`` are those at the held-out
-    chips, that which chose the epoch included.
+    Where nothing can be judged, the one nearest UNJUDGED.
     """
     if not any(_finite(one.scores) for one in tried):
         return min(tried, key=lambda one: (abs(one.share - UNJUDGED), one.score is not None))
     best = max(tried, key=lambda one: one.scores.judged if _finite(one.scores) else -1.0)
     first = tried[0]
     is_start = first.share == 1 and _finite(first.scores)
-    kept = is_start and not surely_better(best.scores, first.scores, looks)
-    return first if kept else best
+    return first if is_start and not surely_better(best.scores, first.scores) else best
 
 
-def surely_better(new: Scores, start: Scores, looks: int = 1) -> bool:
-    """Say whether scores are better by more than :data:`SURE` standard errors, of many by more.
+def surely_better(new: Scores, start: Scores) -> bool:
+    """Say whether scores are better by more than :data:`SURE` standard errors.
 
     Parameters
     ----------
     new, start : Scores
         Of the same chips.
-    looks : int
-        How many models were looked at on these chips before the new one was taken: averages, ways
-        of finding objects, and epochs.
 
     Notes
     -----
     The error is that of the paired bootstrap over chips.  A few chips show too little of it: for
     objects it is at least that of two proportions of as many objects, p (1 - p) / n each, that
     differ in a share of :data:`DISAGREE`; fewer than :data:`FEWEST_OBJECTS`, or for pixels than
-    :data:`FEWEST_CHIPS` chips, show none at all.  The best of many is above by luck alone: the
-    chance of that, which two errors leave to one look, is parted among all (Bonferroni; 2.0 errors
-    for one look, 2.8 for 9, 3.2 for 29).
+    :data:`FEWEST_CHIPS` chips, show none at all.  The best of many has been chosen, which two
+    errors make up for: of 16 independent tries at no gain the best is 1.8 errors above on average.
     """
     gain, judged = new.judged - start.judged, start.metric
     found = metrics.paired_bootstrap(
@@ -411,8 +393,7 @@ def surely_better(new: Scores, start: Scores, looks: int = 1) -> bool:
         error = max(error, float(np.sqrt(2 * DISAGREE * middle * (1 - middle) / number)))
     elif len(start.keys) < FEWEST_CHIPS:
         return False
-    chance = NormalDist().cdf(-SURE) / max(looks, 1)
-    return gain > 0 and gain >= -NormalDist().inv_cdf(chance) * error
+    return gain > 0 and gain >= SURE * error
 
 
 def _averaged(trained: Trained, start: _Start, share: float) -> dict[str, torch.Tensor]:
