@@ -9,7 +9,12 @@ strips held out as for a user, and the other chips say what came of it; of all s
 three quarters are trained on, and the eastern quarter, 16 px apart, says it.  What
 `model.keep_start = "auto"` writes is compared with the start and with what was trained alone; all
 of them map as `selion map` does by itself.  No pixel that is scored was trained on or chose
-anything.
+anything, but for one thing: the learnt score of fields that ships with `fields-rgb-vhr` has learnt
+the outlines of all 28 chips, these seven too.  ``--cut`` names one that has not, which the start
+and all that comes of it then use:
+
+    python runs/cut_score.py work --networks fields-rgb-vhr --chips CHIPS \\
+        --kinds "aerial 1 m" "aerial 2.5 m" "aerial 4 m" --leave-unseen --out work/cut
 
 Minutes are steps: those that a quiet machine of two cores does in that time (``SECONDS`` each).
 They are trained on whatever is there, a GPU too.  The loop validates 20 times a run, not every five
@@ -20,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -125,8 +131,26 @@ def scored(model: Any, test: Sequence[Any], score: Any = None) -> Counts:
     return Counts(score_ways(model, test, Validate(method="watershed"), [score])[0].counts)
 
 
+def start_with(cut: Path | None, folder: Path) -> str:
+    """Return the model that is started from: that which ships, or a copy with another score."""
+    from selion.fields.node_score import CUT
+    from selion.models import find_card, read_card, write_card
+    from selion.models.card import sha256_of
+
+    if cut is None:
+        return START
+    packaged = find_card(START).folder
+    assert packaged is not None
+    shutil.copytree(packaged, folder)
+    shutil.copyfile(cut, folder / CUT)
+    card = read_card(folder)
+    card = replace(card, files={**card.files, CUT: sha256_of(folder / CUT)})
+    write_card(card, folder / "card.toml")
+    return str(folder)
+
+
 def trained(
-    fold: Fold, steps: int, folder: Path, changes: Sequence[str]
+    fold: Fold, start_from: str, steps: int, folder: Path, changes: Sequence[str]
 ) -> tuple[dict[str, Counts], dict[str, Any]]:
     """Train once; what the start and each model that is written score, and how that went."""
     from selion import training
@@ -141,6 +165,7 @@ def trained(
 
     labelled = Labelled(CHIPS / "fields.parquet", burning=Burning(width=1), complete=True)
     own = [f"data.image={fold.images[0]}", f"data.polygons={labelled.polygons}"]
+    own.append(f"model.start_from={start_from}")
     recipe = at_scale_of_start(training.read_recipe("own-polygons", [*own, *changes]))
     size = chip_size(recipe, fold.images[0])
     made = load_polygons(
@@ -167,7 +192,7 @@ def trained(
         "processor_minutes": round((time.process_time() - began) / 60, 2),
         "wall_minutes": round((time.perf_counter() - wall) / 60, 2),
     }
-    start = load_model(START)
+    start = load_model(start_from)
     cut = learnt_score(start, recipe.validate)
     counts = {"start": scored(start, fold.test, cut)}
     device = next(network.parameters()).device.type
@@ -193,6 +218,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[10.0, 20.0, 40.0])
     parser.add_argument("--folds", type=int, nargs="+", default=[0], help="Which folds, from 0.")
     parser.add_argument("--set", action="append", default=[], help="Of the recipe: key=value.")
+    parser.add_argument("--cut", type=Path, help="A learnt score in place of the start's.")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if not {*args.own} <= {1, 2, 3, 4, 5, 7} or not {*args.folds} <= {*range(7)}:
@@ -206,7 +232,8 @@ def main() -> None:
                 with TemporaryDirectory() as folder:
                     fold = fold_of(count, number, Path(folder))
                     steps = max(round(minutes * 60 / SECONDS), 1)
-                    found, row = trained(fold, steps, Path(folder) / "run", args.set)
+                    start_from = start_with(args.cut, Path(folder) / "start")
+                    found, row = trained(fold, start_from, steps, Path(folder) / "run", args.set)
                 start = found["start"]
                 gain = found["auto"].beside(start)
                 row |= {"own": fold.own, "minutes": minutes, "gain": gain}

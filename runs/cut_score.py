@@ -302,6 +302,9 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="samples, hierarchies and tables go here")
     cut_samples.add_options(parser)
     parser.add_argument("--out", type=Path, help="folder of a model; its card then names the cut")
+    parser.add_argument(
+        "--leave-unseen", action="store_true", help="--out: nothing of chips no release has seen"
+    )
     parser.add_argument("--trees", type=int, default=160)
     parser.add_argument("--pictures", type=Path, help="folder for twelve pictures")
     for name in ("smoothing", "depth"):
@@ -326,7 +329,8 @@ def main() -> None:
     (args.work / "table.json").write_text(json.dumps(rows | {"reliability": sure}, indent=1))
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        learn(places, settings, args.trees).save(args.out / CUT)
+        taught = [place for place in places if not (args.leave_unseen and place.unseen)]
+        learn(taught, settings, args.trees).save(args.out / CUT)
     if args.out and (args.out / CARD).exists():
         card = read_card(args.out)
         card = replace(card, files={**card.files, CUT: sha256_of(args.out / CUT)})

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sqlite3
 
 import geopandas
@@ -155,6 +156,11 @@ def test_mask_layer_page_and_pictures(trial, result):
     page = (result / "index.html").read_text("utf-8")
     assert page.count("<path d=") == 20
     assert "P07: " in page
+    # a name and its cover stand on the plot itself
+    (said,) = [f"{float(row['cover']):.0%}" for row in rows_of(result / "plots.csv")
+               if row["plot"] == "P07"]  # fmt: skip
+    lines = [line for line in re.findall(r">([^<]*)</text>", page) if line]
+    assert lines[lines.index("P07") + 1] == said
     with Image.open(result / "plots" / "0008.jpg") as picture:
         assert picture.width > picture.height
         with Image.open(result / "plots" / "0008-photo.jpg") as bare:

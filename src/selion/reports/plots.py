@@ -23,6 +23,12 @@ INDEX = "index.html"
 WIDTH = 1000.0
 """Of the map, in units of its drawing."""
 UNKNOWN = "#d0d0d0"
+LETTERS = (12, 34)
+"""Height of a plot's name in units of the map: smaller ones are left out, none is larger."""
+BRIGHT = 0.25
+"""Cover above which a plot is too bright for white letters."""
+LOW = "svg.chart{max-height:30rem}"
+"""A trial of few plots fills no screen."""
 MOST = 2000
 """Plots with pictures on the page; the table has all."""
 
@@ -46,7 +52,7 @@ def to_html(run: PlotRun, bare: Collection[str] = ()) -> str:
         f"{counted(len(rows), 'plot')} of {run.image}, measured with the model {run.model} at "
         f"{run.gsd * 1000:.3g} mm a pixel."
     )
-    return page.page("Cover by plot", lead, sections, "selion", wide=True, style=page.MASKED)
+    return page.page("Cover by plot", lead, sections, "selion", wide=True, style=page.MASKED + LOW)
 
 
 def colour_of(cover: float | None) -> str:
@@ -68,8 +74,9 @@ def draw_map(run: PlotRun) -> str:
     ]
     width, height = (east - west) * unit, (north - south) * unit
     drawing = (
-        f'<svg class="chart" viewBox="-2 -2 {width + 4:.0f} {height + 4:.0f}" role="img" '
-        f'aria-label="Map of {len(shapes)} plots coloured by cover">{"".join(shapes)}</svg>'
+        f'<svg class="chart" preserveAspectRatio="xMinYMin" viewBox="-2 -2 {width + 4:.0f} '
+        f'{height + 4:.0f}" role="img" aria-label="Map of {len(shapes)} plots coloured by cover">'
+        f"{''.join(shapes)}</svg>"
     )
     names = [f"{low:.0%} to {high:.0%}" for low, high in pairwise(STEPS)]
     key = page.legend(dict(zip(names, CIVIDIS, strict=True)) | {"not measured": UNKNOWN})
@@ -92,6 +99,27 @@ def _shape(outline: Any, row: dict[str, Any], frame: tuple[float, float, float])
     return (
         f'<path d="{path}" fill="{colour_of(cover)}" stroke="#333" stroke-width="1" '
         f'fill-rule="evenodd"><title>{escape(said)}</title></path>'
+    ) + _name(outline, row, frame)
+
+
+def _name(outline: Any, row: dict[str, Any], frame: tuple[float, float, float]) -> str:
+    """Write a plot's name and cover onto it, where there is room for both lines."""
+    west, north, unit = frame
+    left, low, right, high = outline.bounds
+    cover, name = row.get("cover"), str(row["plot"])
+    lines = [name, "" if cover is None else f"{cover:.0%}"]
+    room = (right - left) * unit / (0.7 * max(map(len, lines))), (high - low) * unit / 3
+    size = min(*room, LETTERS[1])
+    if size < LETTERS[0]:
+        return ""
+    inside = outline.representative_point()
+    x, y = (inside.x - west) * unit, (north - inside.y) * unit
+    ink = "#fff" if cover is not None and cover <= BRIGHT else "#111"
+    return "".join(
+        f'<text x="{x:.1f}" y="{y + down:.1f}" text-anchor="middle" font-size="{size:.0f}" '
+        f'fill="{ink}" pointer-events="none" aria-hidden="true">{escape(line)}</text>'
+        for line, down in zip(lines, (-0.2 * size, size), strict=True)
+        if line
     )
 
 
