@@ -109,8 +109,8 @@ def find_seasons(
         A file of regions with the days of their seasons
         (:func:`selion.imagery.region_calendar.seasons_in`; where none lies, the latitude decides),
         or a folder with the calendar's rasters ``sc_sos*.tif``, ``sc_eos*``, ``wc_sos*``,
-        ``wc_eos*`` (``-`` is as good as ``_``): day of the year of the start and the end of the season of
-        summer and winter cereals in longitude and latitude, 0 where there is none.
+        ``wc_eos*`` (``-`` is as good as ``_``): day of the year of the start and the end of the
+        season of summer and winter cereals in longitude and latitude, 0 where there is none.
     sensor : Sensor, optional
         Whose first year is the first that can be asked for; by default Sentinel-2's.
 
