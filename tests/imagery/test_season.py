@@ -435,7 +435,7 @@ def test_the_region_that_holds_most_decides_and_a_crop_chooses(tmp_path):
     summer = find_seasons(at(40), 2024, "calendar", calendar=path)
     assert "holds 75%" in summer[0].why
     assert _days(summer)[0] == "2024-06-01"
-    winter = find_seasons(at(40), 2023, "calendar", "winter", path)
+    winter = find_seasons(at(40, 10.5), 2023, "calendar", "winter", path)
     assert _days(winter) == ["2023-10-01", "2023-11-30", "2023-12-20", "2024-01-15"]
 
 

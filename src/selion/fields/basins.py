@@ -61,7 +61,6 @@ def weigh(shares, valid, things, boundary, wide, threshold):  # type: ignore[no-
     is_stuff[things] = False
     if boundary >= 0:
         is_stuff[boundary] = False
-    stuffs = np.flatnonzero(is_stuff)
     for i in range(height):
         for j in range(width):
             best = 0
@@ -71,8 +70,9 @@ def weigh(shares, valid, things, boundary, wide, threshold):  # type: ignore[no-
             p = np.int64(shares[things[best], i, j])
             edge = np.int64(shares[boundary, i, j]) if boundary >= 0 else np.int64(0)
             stuff = np.int64(0)
-            for k in stuffs:
-                stuff = max(stuff, np.int64(shares[k, i, j]))
+            for k in range(classes):
+                if is_stuff[k]:
+                    stuff = max(stuff, np.int64(shares[k, i, j]))
             whole = min(p + edge, 65535) if wide else p
             rival = stuff if wide else max(stuff, edge)
             inner[i, j], sure[i, j], line[i, j] = (
