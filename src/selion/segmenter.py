@@ -61,8 +61,10 @@ class Scaling:
         """Scale (..., band, y, x) pixels of any number type to float32."""
         divide = np.asarray(self.divide, np.float32)[:, None, None]
         subtract = np.asarray(self.subtract, np.float32)[:, None, None]
-        scaled = (pixels.astype(np.float32) - subtract) / divide
-        return np.clip(scaled, *self.clip) if self.clip else scaled
+        scaled = pixels.astype(np.float32)  # a copy, worked on in place: a temporary costs as much
+        scaled -= subtract
+        scaled /= divide
+        return np.clip(scaled, *self.clip, out=scaled) if self.clip else scaled
 
 
 BLENDS = ("gaussian", "hann")

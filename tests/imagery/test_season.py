@@ -2,6 +2,8 @@
 area, given dates.
 """
 
+import json
+import re
 from datetime import date, timedelta
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.errors import BadInput, GridMismatch, UnknownName, UnreadableFile
 from selion.grid import whole
 from selion.imagery.area import read_area
 from selion.imagery.season import (
@@ -288,9 +290,7 @@ def test_calendar_from_0_to_360_degrees(tmp_path, box):
 
 
 def test_calendar_that_is_missing_or_wrong(tmp_path):
-    with pytest.raises(
-        BadInput, match=r"no folder of a crop calendar was given: .*--calendar FOLDER"
-    ):
+    with pytest.raises(BadInput, match=r"no crop calendar was given: .*--calendar FOLDER"):
         find_seasons(at(50), 2024, "calendar")
     with pytest.raises(BadInput, match="none does not exist"):
         find_seasons(at(50), 2024, "calendar", calendar=tmp_path / "none")
@@ -385,3 +385,82 @@ def test_given_dates_that_are_none(text, says):
 def test_any_two_days_in_order_are_read(start, days):
     season = parse_season(f"{start}/{start + timedelta(days=days)}", "window_b")
     assert (season.end - season.start).days == days
+
+
+# a calendar of regions
+
+
+def _regions(tmp_path, *rows):
+    """Write regions: (west, south, east, north), properties."""
+    features = [
+        {
+            "type": "Feature",
+            "properties": said,
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[w, s], [e, s], [e, n], [w, n], [w, s]]],
+            },
+        }
+        for (w, s, e, n), said in rows
+    ]
+    path = tmp_path / "seasons.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+KHARIF = {"name": "Punjab, kharif", "planting": "06-01/07-15", "harvest": "09-15/11-15"}
+RABI = {"planting": "11-01/12-15", "harvest": "03-15/04-30"}
+
+
+def _days(seasons):
+    return [f"{day}" for season in seasons for day in (season.start, season.end)]
+
+
+def test_a_region_says_its_days_and_elsewhere_the_latitude(tmp_path):
+    path = _regions(tmp_path, ((74, 29, 77, 32), KHARIF), ((77, 29, 80, 32), RABI))
+    west, east, beyond = (
+        find_seasons(at(30.5, x), 2024, "calendar", calendar=path) for x in (75, 78, 81)
+    )
+    assert _days(west) == ["2024-06-01", "2024-07-15", "2024-09-15", "2024-11-15"]
+    assert west[0].why == "seasons.geojson: Punjab, kharif"
+    # sown the year before: the year is that of the harvest
+    assert _days(east) == ["2023-11-01", "2023-12-15", "2024-03-15", "2024-04-30"]
+    assert _days(beyond) == _days(find_seasons(at(30.5, 81), 2024))
+    assert "seasons.geojson has no region here: latitude rule" in beyond[0].why
+
+
+def test_the_region_that_holds_most_decides_and_a_crop_chooses(tmp_path):
+    over_new_year = {"planting": "10-01/11-30", "harvest": "12-20/01-15", "crop": "winter"}
+    path = _regions(tmp_path, ((9, 39, 10.05, 41), KHARIF), ((10.05, 39, 11, 41), over_new_year))
+    summer = find_seasons(at(40), 2024, "calendar", calendar=path)
+    assert "holds 75%" in summer[0].why
+    assert _days(summer)[0] == "2024-06-01"
+    winter = find_seasons(at(40, 10.5), 2023, "calendar", "winter", path)
+    assert _days(winter) == ["2023-10-01", "2023-11-30", "2023-12-20", "2024-01-15"]
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({**KHARIF, "planting": "June"}, "The planting 'June' was given for Punjab, kharif"),
+        ({**KHARIF, "harvest": "02-30/03-15"}, "The harvest '02-30/03-15'"),
+        ({"planting": "06-01/07-15"}, "The harvest None was given for region 1"),
+        ({**KHARIF, "crop": "maize"}, "wanted is summer or winter"),
+    ],
+)
+def test_a_region_that_says_no_days_is_refused(tmp_path, said, problem):
+    path = _regions(tmp_path, ((9, 39, 11, 41), said))
+    with pytest.raises(BadInput, match=re.escape(problem)):
+        find_seasons(at(40), 2024, "calendar", calendar=path)
+
+
+def test_a_crop_without_effect_and_files_of_no_regions_are_refused(tmp_path):
+    path = _regions(tmp_path, ((9, 39, 11, 41), KHARIF))
+    with pytest.raises(BadInput, match=r"no region of .* says its crop, so it has no effect"):
+        find_seasons(at(40), 2024, "calendar", "winter", path)
+    path.write_text('{"type": "FeatureCollection", "features": []}')
+    with pytest.raises(BadInput, match="holds no regions"):
+        find_seasons(at(40), 2024, "calendar", calendar=path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UnreadableFile, match="cannot be read"):
+        find_seasons(at(40), 2024, "calendar", calendar=path)

@@ -52,7 +52,8 @@ calendar = click.option(
     "--calendar",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder of crop calendar rasters, for --season-rule calendar.",
+    help="For --season-rule calendar: a GeoJSON of regions with planting and harvest "
+    "(03-15/05-31), or a folder of crop calendar rasters.",
 )
 crop = click.option(
     "--crop",

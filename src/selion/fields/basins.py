@@ -241,7 +241,8 @@ def _unite(parent, one, other):  # type: ignore[no-untyped-def]  # noqa: ANN001,
         parent[one] = other
 
 
-# Compiled: seven sums in one pass; bincount would need a pass and an array of floats for each.
+# Compiled: seven sums in one pass, those of a run in one row at a time; bincount would need a pass
+# and an array of floats for each.
 # Invariant: the first pixel that is met is the first in row-major order.
 @njit(cache=True, nogil=True)
 def measure(labels, count, kind, relief, sure, areas, cell, top, left, shape):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
@@ -270,20 +271,30 @@ def measure(labels, count, kind, relief, sure, areas, cell, top, left, shape):  
     rows[:, 1] = 65535
     rows[:, 5] = -1
     height, width = labels.shape
+    pixel = np.empty(width, np.int64)
     for i in range(height):
-        y = top + i
-        for j in range(width):
-            x = left + j
-            k = labels[i, j] - 1
-            row = rows[k]
-            row[0] = kind[i, j]
-            row[1] = min(row[1], np.int64(relief[i, j]))
-            row[2] += 1
-            row[3] += areas[y // cell, x // cell]
-            row[4] += sure[i, j]
+        y, j = np.int64(top + i), 0
+        if i == 0 or y % cell == 0:
+            for x in range(width):
+                pixel[x] = areas[y // cell, (left + x) // cell]
+        border = y == 0 or y == shape[0] - 1
+        while j < width:
+            here, began, area, shares = labels[i, j], j, np.int64(0), np.int64(0)
+            low = np.int64(65535)
+            while j < width and labels[i, j] == here:
+                low = min(low, np.int64(relief[i, j]))
+                area += pixel[j]
+                shares += np.int64(sure[i, j])
+                j += 1
+            row = rows[here - 1]
+            row[0] = kind[i, began]
+            row[1] = min(row[1], low)
+            row[2] += j - began
+            row[3] += area
+            row[4] += shares
             if row[5] < 0:
-                row[5] = np.int64(y) * shape[1] + x
-            if y == 0 or x == 0 or y == shape[0] - 1 or x == shape[1] - 1:
+                row[5] = y * shape[1] + left + began
+            if border or left + began == 0 or left + j == shape[1]:
                 row[6] = 1
     return rows
 

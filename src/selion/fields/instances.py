@@ -290,7 +290,7 @@ def cut(
     frame = frame or core
     shares, finite = shares_of(probs.values)
     valid = finite if probs.valid is None else finite & probs.valid
-    if scene.learnt:  # what lies under the mask is anybody's number
+    if scene.learnt and not valid.all():  # what lies under the mask is anybody's number
         shares = np.where(valid, shares, np.uint16(0))
     kind, relief, sure, line = _evidence(shares, valid, scene)
     kind, relief = (
@@ -330,7 +330,8 @@ def cut(
     if scene.first is None:
         return labels, block
     block, place = seams.by_depth_inside(block, scene.shape, *scene.first)
-    return (place + 1).astype(np.int32)[labels - 1], block
+    names = np.concatenate([[0], place + 1]).astype(np.int32)
+    return names.take(labels), block
 
 
 def _with_rim(values: np.ndarray, core: Roi, frame: Roi, rim: int) -> np.ndarray:

@@ -229,7 +229,8 @@ def sum_passes(found: np.ndarray) -> np.ndarray:
     if not len(found):
         return found
     total: np.ndarray = add_up(found)
-    return total[np.lexsort((total[:, OTHER], total[:, ONE]))]
+    # pairs are unique, and a basin's number has 31 bits: one number sorts faster than two
+    return total[np.argsort((total[:, ONE] << 32) | total[:, OTHER])]
 
 
 def merge(basins: Basins, groups: np.ndarray) -> Basins:

@@ -106,9 +106,11 @@ def find_seasons(
     crop : str
         ``summer`` or ``winter`` cereals; for ``calendar`` only.
     calendar : path, optional
-        Folder with the calendar's rasters ``sc_sos*.tif``, ``sc_eos*``, ``wc_sos*``, ``wc_eos*``
-        (``-`` is as good as ``_``): day of the year of the start and the end of the season of
-        summer and winter cereals in longitude and latitude, 0 where there is none.
+        A file of regions with the days of their seasons
+        (:func:`selion.imagery.region_calendar.seasons_in`; where none lies, the latitude decides),
+        or a folder with the calendar's rasters ``sc_sos*.tif``, ``sc_eos*``, ``wc_sos*``,
+        ``wc_eos*`` (``-`` is as good as ``_``): day of the year of the start and the end of the
+        season of summer and winter cereals in longitude and latitude, 0 where there is none.
     sensor : Sensor, optional
         Whose first year is the first that can be asked for; by default Sentinel-2's.
 
@@ -145,10 +147,13 @@ def find_seasons(
         return latitude_seasons(area, year)
     if calendar is None:
         raise BadInput(
-            "The season rule is calendar, but no folder of a crop calendar was given: give one "
-            "(--calendar FOLDER), or take --season-rule latitude."
+            "The season rule is calendar, but no crop calendar was given: give one (--calendar "
+            "FOLDER_OR_REGIONS.geojson), or take --season-rule latitude."
         )
-    return _calendar_seasons(area, year, crop, Path(calendar).expanduser())
+    path = Path(calendar).expanduser()
+    if path.is_file():
+        return _region_seasons(area, year, crop, path)
+    return _calendar_seasons(area, year, crop, path)
 
 
 def _check_year(year: int, sensor: Sensor | None) -> None:
@@ -199,6 +204,20 @@ def day_of(year: int, number: int) -> date:
 
 
 # the crop calendar
+
+
+def _region_seasons(area: Area, year: int, crop: str, path: Path) -> tuple[Season, Season]:
+    """Return the seasons of the region that holds most of an area."""
+    from selion.imagery.region_calendar import seasons_in
+
+    found = seasons_in(area, year, crop, path)
+    if found is None:
+        return latitude_seasons(area, year, f"{path.name} has no region here: ")
+    region, share, (planting, harvest) = found
+    why = f"{path.name}: {region.name}"
+    if share < 0.995:
+        why += f", which holds {share:.0%} of what is around"
+    return Season(PLANTING, *planting, why), Season(HARVEST, *harvest, why)
 
 
 def _calendar_seasons(area: Area, year: int, crop: str, folder: Path) -> tuple[Season, Season]:

@@ -101,6 +101,7 @@ def probabilities(logits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         Sums to one over the classes.
     """
     cut = logits[:, : shape[0], : shape[1]]
-    shares = np.exp(cut - cut.max(axis=0))
+    shares = cut - cut.max(axis=0)
+    np.exp(shares, out=shares)
     shares /= shares.sum(axis=0)
     return shares

@@ -25,8 +25,8 @@ class AreaOptions:
     seasons: tuple[Season, Season] | None = None
     """Dates given by the user; None: by ``rule``."""
     rule: str = "latitude"
-    """"latitude": PRUE's Algorithms 1 and 2; "calendar": the crop calendar rasters in
-    ``calendar``."""
+    """"latitude": PRUE's Algorithms 1 and 2; "calendar": the crop calendar that
+    ``calendar`` names, a file of regions or a folder of rasters."""
     calendar: Path | None = None
     crop: str = "summer"
     """Of the crop calendar: "summer" or "winter"."""

@@ -111,7 +111,12 @@ def _calendar(folder: Path | None) -> list[list[str]]:
     """Return the files of a crop calendar with what they hold, wherever they lie."""
     if folder is None:
         return []
-    files = sorted(path for form in CALENDARS for path in folder.expanduser().glob(form))
+    place = folder.expanduser()
+    files = (
+        [place]
+        if place.is_file()
+        else sorted(path for form in CALENDARS for path in place.glob(form))
+    )
     return [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
 
 

@@ -45,10 +45,13 @@ def quantise(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
     (class, y, x) uint8 ndarray
         ``round(254 p)``, and 255 in every class where not valid.
     """
-    stored = np.empty(scores.shape, np.uint8)
+    stored, steps = np.empty(scores.shape, np.uint8), np.empty(valid.shape, np.float32)
     for plane, score in zip(stored, scores, strict=True):
-        plane[...] = np.rint(score.clip(0, 1) * np.float32(STEPS))
-        plane[~valid] = NODATA
+        np.clip(score, 0, 1, out=steps)
+        steps *= np.float32(STEPS)
+        plane[...] = np.rint(steps, out=steps)
+    if not valid.all():
+        stored[:, ~valid] = NODATA
     return stored
 
 
@@ -114,7 +117,8 @@ def counts(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     valid = (stored != NODATA).all(0)
     found: np.ndarray = _COUNTS[stored]
-    found[:, ~valid] = 0
+    if not valid.all():
+        found[:, ~valid] = 0
     return found, valid
 
 

@@ -140,7 +140,9 @@ def _filled(part: Raster, plan: PredictionPlan) -> tuple[np.ndarray, np.ndarray]
     where any date is there.
     """
     bands = list(plan.bands)
-    chosen = Raster(part.values[bands], part.grid, tuple(part.bands[k] for k in bands), part.valid)
+    as_they_are = bands == list(range(len(part.bands)))
+    values = part.values if as_they_are else part.values[bands]
+    chosen = Raster(values, part.grid, tuple(part.bands[k] for k in bands), part.valid)
     pixels = chosen.values.astype(np.float32)
     valid = valid_pixels(chosen) if plan.dates is None else chosen.valid
     if valid is None:

@@ -111,23 +111,20 @@ def stretch(picture: np.ndarray) -> np.ndarray:
     2nd percentile to black, 98th to white, per band, NaN to a flat grey.
     """
     hole = ~np.isfinite(picture).all(-1)
-    known = picture[~hole]
+    known = picture[~hole] if hole.any() else picture.reshape(-1, picture.shape[-1])
     if not known.size:
         return np.full(picture.shape, 128, np.uint8)
     low, high = np.percentile(known, [2, 98], axis=0)
     shown = np.empty(picture.shape, np.uint8)
-    # one after the other: this comes where a map has the most in memory
+    # one after the other, in place: this comes where a map has the most in memory
     for band in range(picture.shape[-1]):
-        plane = (
-            np.clip(
-                (np.nan_to_num(picture[..., band]) - low[band]) / max(high[band] - low[band], 1e-6),
-                0,
-                1,
-            )
-            ** 0.9
-        )
+        plane = picture[..., band] - low[band]
+        plane /= max(high[band] - low[band], 1e-6)
+        np.clip(plane, 0, 1, out=plane)
+        plane **= 0.9
         plane[hole] = 0.5
-        shown[..., band] = (plane * 255).round().astype(np.uint8)
+        plane *= 255
+        shown[..., band] = plane.round(out=plane)
     return shown
 
 
