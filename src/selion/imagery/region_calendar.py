@@ -104,7 +104,7 @@ def read_regions(path: Path, _changed: int) -> tuple[Region, ...]:
     """Read the regions of a calendar; see :func:`seasons_in`."""
     try:
         told = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableFile(
             f"The crop calendar {path} cannot be read ({error}): wanted is a GeoJSON of regions, "
             "or a folder of rasters."
