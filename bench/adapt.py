@@ -15,8 +15,8 @@ With ``--start`` and ``--trial`` the stranger has a whole trial (a season) of wh
 nothing (``runs/crops_rgb.py --by date`` makes one that knows trial 22 alone), as it is; about 20
 photographs are learnt from, whole plots, and all others of the trial are compared on.
 
-Of the kinds whole plots are kept aside (40 %); before and after are compared on them alone.  Training takes the
-minutes that were asked for, on as many threads as torch is given.
+Of the kinds whole plots are kept aside (40 %); before and after are compared on them alone.
+Training takes the minutes that were asked for, on as many threads as torch is given.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every source of photographs with masks at hand: the models beside the better colour rule, and
 what their interval of cover holds.
 
-    python bench/sources.py --data ews=FOLDER [--data NAME=FOLDER ...] [--count 24] [--skip NAME ...]
-                            [--models auto crops-rgb crops-wide] [--json rows.json]
+    python bench/sources.py --data ews=FOLDER [--data NAME=FOLDER ...] [--skip NAME ...]
+                            [--count 24] [--models auto crops-rgb crops-wide] [--json rows.json]
 
 Simulated sources are drawn here, with seeds that nothing was trained on: five styles of plants of
 ``runs/crops_scenes.py`` (``crops-wide`` learnt from the styles, ``crops-rgb`` from none of them),
@@ -141,9 +141,7 @@ def ask(model: PhotoModel, photo: Photo, tally: Tally) -> None:
     if answers.ruled:
         scores, _ = answer_of(image, scores)
     mask = scores[1] > scores[0]
-    pairs = [
-        np.count_nonzero((mask == a) & (truth == b) & counted) for a in (0, 1) for b in (0, 1)
-    ]
+    pairs = [np.count_nonzero((mask == a) & (truth == b) & counted) for a in (0, 1) for b in (0, 1)]
     tally.counts += np.array(pairs)
     cover = measure_cover(1 - scores[0], mask, counted)
     if answers.known is not None:
@@ -164,7 +162,8 @@ def rows_of(source: str, tallies: Mapping[str, Tally]) -> list[Row]:
             f"mIoU {tally.miou:.3f}; {rules}; {len(tally.covers)} photographs; interval of "
             f"cover holds {share:.2f}, {width:.3f} wide"
         )
-        rows.append(Row(NAME, f"{source}, {name} - better rule", tally.miou - best, "mIoU", -0.02, note=note))  # fmt: skip
+        what = f"{source}, {name} - better rule"
+        rows.append(Row(NAME, what, tally.miou - best, "mIoU", -0.02, note=note))
     return rows
 
 
@@ -179,7 +178,8 @@ def worst(rows: list[Row]) -> list[Row]:
         for what, among in (("sources it has not learnt from", new), ("all sources", own)):
             if among:
                 least = min(among, key=lambda row: row.value or 0.0)
-                found.append(Row(NAME, f"the worst of {what}, {name}", least.value, "mIoU", -0.02, note=least.what))  # fmt: skip
+                asked = f"the worst of {what}, {name}"
+                found.append(Row(NAME, asked, least.value, "mIoU", -0.02, note=least.what))
     return found
 
 
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--skip", action="append", default=[], metavar="NAME")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--count", type=int, default=24)
-    parser.add_argument("--covers", type=Path, help="Write the covers, for an interval to be fitted.")
+    parser.add_argument("--covers", type=Path, help="Write the covers of each photograph.")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     models = {name: open_model(name, threads=1) for name in (*given.models, *RULES)}
@@ -204,8 +204,10 @@ def main() -> None:
             for name, model in models.items():
                 ask(model, photo, tallies[name])
         covers |= {f"{name}/{source}": np.array(one.covers) for name, one in tallies.items()}
-        rows += rows_of(source, tallies)
-        print(rows[-len(given.models)], flush=True)
+        made = rows_of(source, tallies)
+        for row in made:
+            print(f"{row.what}: {row.value:+.3f} ({row.note})", flush=True)
+        rows += made
     rows += worst(rows)
     if given.covers:
         np.savez(given.covers, **covers)

@@ -20,6 +20,8 @@ SURE = 0.05
 WRONG, FOUND = 0.01, 0.85
 """Of what the model is sure is soil, the most that may lie above the cut; of what it is sure are
 plants, the least that must."""
+LIMITS = CLEAR, SURE, WRONG, FOUND
+"""What decides, for the key of a run."""
 LOW, HIGH, BINS = -0.3, 1.2, 150
 """Excess green that is looked through for a cut."""
 ENOUGH = 1_000_000
