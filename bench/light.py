@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from selion.closerange import open_model
-from selion.closerange.gate import rule_instead
+from selion.closerange.gate import answer_of
 from selion.closerange.model import PhotoModel
 from selion.closerange.rule import excess_green
 from selion.data import load_dataset
@@ -86,9 +86,8 @@ def answer(model: PhotoModel, image: np.ndarray) -> tuple[np.ndarray, str]:
     if found is None:
         raise ValueError("a photograph of nothing")
     scores = found.values
-    rule = rule_instead(image, scores) if answers.ruled else None
-    who = "the rule" if rule is not None else answers.name if why else ""
-    scores = scores if rule is None else rule
+    scores, note = answer_of(image, scores) if answers.ruled else (scores, "")
+    who = note or (answers.name if why else "")
     return scores[1] > scores[0], who
 
 

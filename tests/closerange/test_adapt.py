@@ -36,7 +36,7 @@ from selion.closerange.informative import (
 from selion.closerange.measure import CropOptions, measure_photo
 from selion.closerange.model import open_model
 from selion.closerange.rule import ColourRule
-from selion.data.photos import find_photos
+from selion.data.photos import distinct, find_photos
 from selion.errors import BadInput, OutputExists, UnreadableFile
 from selion.metrics import confusion
 from selion.models import ModelCard, build_network
@@ -152,6 +152,25 @@ def test_masks_find_their_photographs(tmp_path, trial):
         find_masks(tmp_path / "empty", photos, CROP)
     with pytest.raises(UnreadableFile, match="no folder"):
         find_masks(tmp_path / "nothing", photos, CROP)
+
+
+def test_one_photograph_under_two_names_is_learnt_from_or_compared_on(tmp_path):
+    for k in range(6):
+        ids, pixels = draw(k)
+        for name in (f"a{k}", f"z{k}") if k < 4 else (f"a{k}",):  # z: copies under another name
+            save(tmp_path / "photos" / f"{name}.png", pixels)
+            save(tmp_path / "masks" / f"{name}.png", ids)
+    same_size = (tmp_path / "photos" / "a0.png").read_bytes()
+    (tmp_path / "photos" / "b.png").write_bytes(same_size[:-1] + b"!")  # another file, not a copy
+    said = []
+    where = tmp_path / "photos", tmp_path / "out", tmp_path / "masks"
+    begun = adapting.prepare_given(*where, AdaptOptions(kept=0.5), on_note=said.append)
+    assert [one.key for one in begun.windows] == [f"a{k}" for k in range(6)]
+    assert "4 photographs are copies of others under other names (z0.png is a0.png ...)" in said[0]
+    copies = find_photos(tmp_path / "photos")
+    assert [one.key for one in distinct(copies)[0]] == [*(f"a{k}" for k in range(6)), "b"]
+    again = adapting.prepare_given(*where, AdaptOptions(kept=0.5))  # goes on, nothing "came since"
+    assert again.windows == begun.windows
 
 
 def test_masks_beside_their_photographs(tmp_path):

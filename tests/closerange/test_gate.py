@@ -7,10 +7,12 @@ import pytest
 import rasterio
 from affine import Affine
 from PIL import Image
+from scipy import ndimage
 
 from selion.classes import CROP
 from selion.closerange.calibration import Calibration
-from selion.closerange.gate import rule_instead
+from selion.closerange.cut import colour_cut
+from selion.closerange.gate import answer_of, rule_instead
 from selion.closerange.measure import measure_photo
 from selion.closerange.model import PhotoModel
 from selion.data.photos import find_photos
@@ -60,6 +62,60 @@ def test_nothing_to_part():
     assert rule_instead(image, half, np.zeros(plants.shape, bool)) is None
     three = np.full((3, 60, 100), 1 / 3, np.float32)
     assert rule_instead(image, three) is None, "a rule knows two classes"
+
+
+def leaves(share):
+    """Thin green leaves and a plant on soil, all of one colour each, with noise; ``share`` of the
+    way from the colour of soil.
+    """
+    rng = np.random.default_rng(1)
+    plants = np.zeros((120, 160), bool)
+    plants[20:60, 20:60] = True
+    plants[:, 80::8] = True  # leaves of one pixel
+    image = np.array([110, 90, 70])[:, None, None] + rng.normal(0, 4, (3, 120, 160))
+    image[:, plants] += share * np.array([-20, 60, -10])[:, None]
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), plants
+
+
+def blurred(plants):
+    """What a network says that sees the plants and is unsure about thin leaves and edges."""
+    return ndimage.gaussian_filter(np.where(plants, 0.99, 0.01), 1.5)
+
+
+def test_greenness_draws_the_outline_where_it_parts_plants_from_soil():
+    image, plants = leaves(1)
+    model = scores(blurred(plants))
+    wrong = ((model[1] > 0.5) != plants).mean()
+    found = colour_cut(image, model)
+    assert found is not None
+    assert wrong > 0.05
+    assert ((found[0][1] > 0.5) != plants).mean() < 0.002
+    same = (found[0][1] > 0.5) == (model[1] > 0.5)
+    assert (found[0][1][same] == model[1][same]).all(), "the model's own doubt stays"
+    answered, note = answer_of(image, model)
+    assert (answered == found[0]).all()
+    assert "outlined by excess green above 0." in note
+    valid = np.zeros(plants.shape, bool)
+    valid[:, :70] = True  # what does not count is not looked at, and lies on a side all the same
+    part = colour_cut(image, model, valid)
+    assert part is not None
+    assert ((part[0][1] > 0.5) == plants)[valid].all()
+    assert answer_of(image, np.full((3, 120, 160), 1 / 3, np.float32))[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.15, blurred),  # plants hardly greener than soil, as in much of the wheat
+        (1, lambda plants: blurred(~plants)),  # what is green is no plant to the model
+        (1, lambda plants: np.full(plants.shape, 0.01)),  # it sees none
+        (1, lambda plants: blurred(np.roll(plants, 12, 0))),  # it sees others
+    ],
+)
+def test_the_models_outline_stands_otherwise(share, said):
+    image, plants = leaves(share)
+    assert colour_cut(image, scores(said(plants))) is None
+    assert colour_cut(image, scores(said(plants)), np.zeros(plants.shape, bool)) is None
 
 
 class Lost:

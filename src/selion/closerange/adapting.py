@@ -39,7 +39,7 @@ from selion.closerange.informative import (
     survey_photos,
 )
 from selion.closerange.model import open_model
-from selion.data.photos import PhotoFile, find_photos
+from selion.data.photos import PhotoFile, distinct, find_photos, said_of_copies
 from selion.data.values import read_mask
 from selion.errors import BadInput, OutputExists, counted
 from selion.models import ModelCard
@@ -110,7 +110,9 @@ def prepare_given(
     for note in given.notes:
         on_note(note)
     begun = begin_adaptation(photos, out, masks, options, force=force)
-    masked = [photo for photo in found if photo.key in given.reads]
+    masked, copies = distinct([photo for photo in found if photo.key in given.reads])
+    if copies:
+        on_note(said_of_copies(copies))
     if begun.windows:
         _refuse_changed(begun, masked, given)
     else:

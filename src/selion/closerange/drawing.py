@@ -29,7 +29,7 @@ from selion.closerange.adapting import look_through
 from selion.closerange.informative import PhotoLook, choose_photos
 from selion.closerange.overlay import write_mask
 from selion.closerange.rule import rule_mask
-from selion.data.photos import find_photos, read_photo
+from selion.data.photos import distinct, find_photos, read_photo, said_of_copies
 from selion.data.values import read_mask
 from selion.errors import UnreadableFile
 from selion.labelling.mask_editor import Click, MaskEditor, MaskItem
@@ -80,7 +80,10 @@ def prepare_drawn(
     found = find_photos(photos, skip=[out])
     begun = begin_adaptation(photos, out, None, options, force=force)
     if not begun.windows:
-        looks = look_through(begun, found, on_step, on_note)
+        different, copies = distinct(found)
+        if copies:
+            on_note(said_of_copies(copies))
+        looks = look_through(begun, different, on_step, on_note)
         chosen = [looks[k] for k in choose_photos(looks, options.count or COUNT)]
         on_note(
             f"{len(chosen)} of {len(looks):,} photographs were chosen: where {card.name} is in "

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from selion.closerange.calibration import said_of
+from selion.closerange.cut import colour_cut
 from selion.closerange.rule import excess_green, otsu_rule
 from selion.grid import photo_grid
 from selion.raster import Raster
@@ -41,6 +42,36 @@ INSTEAD = (
     "measured by excess green with Otsu's threshold, as the model is unsure and greenness alone "
     "parts plants from soil"
 )
+
+
+CUT = "outlined by excess green above {:.2f}, which parts plants from soil as the model says"
+
+
+def answer_of(
+    image: np.ndarray, scores: np.ndarray, valid: np.ndarray | None = None
+) -> tuple[np.ndarray, str]:
+    """Return what is said of a photograph in the end, and a note where it is not the model's own.
+
+    Parameters
+    ----------
+    image, scores, valid
+        See :func:`rule_instead`.
+
+    Returns
+    -------
+    (class, y, x) float32 ndarray
+        The model's answer; that of a rule where the model is lost
+        (:func:`rule_instead`); the model's with outlines by colour where colour parts plants from
+        soil (:func:`selion.closerange.cut.colour_cut`).
+    str
+    """
+    rule = rule_instead(image, scores, valid)
+    if rule is not None:
+        return rule, INSTEAD
+    found = colour_cut(image, scores, valid)
+    if found is None:
+        return scores, ""
+    return found[0], CUT.format(found[1])
 
 
 def unlearnt(looks: Mapping[str, float], gsd: float | None = None) -> str:

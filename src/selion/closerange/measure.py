@@ -19,7 +19,7 @@ from selion.closerange.calibration import Calibration
 from selion.closerange.colours import ColourCorrection, corrected
 from selion.closerange.cover import Cover, measure_cover
 from selion.closerange.exif import read_exif
-from selion.closerange.gate import INSTEAD, rule_instead
+from selion.closerange.gate import answer_of
 from selion.closerange.indices import colour_indices
 from selion.closerange.marker import PAPER, Marker, find_markers
 from selion.closerange.model import RULES, PhotoModel
@@ -130,8 +130,7 @@ def measure_photo(
         scores, doubt = _scores(picture, segmenter, options, scale, model.known)
         note = ""
         if model.ruled:
-            rule = rule_instead(picture.image.values, scores, valid)
-            scores, note = (scores, "") if rule is None else (rule, INSTEAD)
+            scores, note = answer_of(picture.image.values, scores, valid)
         note = "; ".join(said for said in (instead, note) if said)
         ids = _ids(scores)
     with _timed(seconds, "traits"):

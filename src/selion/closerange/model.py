@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selion.closerange.calibration import FILE, Calibration, read_calibration
+from selion.closerange.cut import LIMITS
 from selion.closerange.gate import COARSE, LEARNT, unlearnt
 from selion.closerange.quality import appearance
 from selion.closerange.rule import ColourRule, otsu_rule
@@ -138,6 +139,7 @@ def open_model(
         limits = {
             "learnt": {look: list(span) for look, span in LEARNT.items()},
             "coarse": list(COARSE),
+            "cut": list(LIMITS),
         }
         return replace(first, name=AUTO, key=parts | limits, other=other)
     from selion import models
@@ -169,6 +171,8 @@ def open_model(
     known = None
     if FILE in model.card.files and model.card.folder is not None:
         known = read_calibration(model.card.folder)
+    if known is not None and known.ranges:
+        key |= {"cut": list(LIMITS)}
     return PhotoModel(model.card.name, model.engine, key, lambda _: model, known)
 
 

@@ -5,9 +5,10 @@ Which files are some, what each is called in the output, and its pixels as 8-bit
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +120,57 @@ def named(files: list[str], folder: Path) -> list[PhotoFile]:
         PhotoFile(folder / file, file, stem if taken[stem.casefold()] == 1 else file)
         for file, stem in zip(files, stems, strict=True)
     ]
+
+
+def distinct(photos: list[PhotoFile]) -> tuple[list[PhotoFile], list[tuple[PhotoFile, PhotoFile]]]:
+    """Return photographs without those that are another one, byte for byte, under another name.
+
+    Parameters
+    ----------
+    photos : list of PhotoFile
+
+    Returns
+    -------
+    list of PhotoFile
+        The first of each, in order.
+    list of tuple
+        Each copy, and which photograph it is.  Only files of equal size are read.
+    """
+    sizes = [photo.path.stat().st_size if photo.path.is_file() else -1 for photo in photos]
+    many = Counter(sizes)
+    first: dict[tuple[int, bytes], PhotoFile] = {}
+    kept, copies = [], []
+    for photo, size in zip(photos, sizes, strict=True):
+        if size < 0 or many[size] == 1:
+            kept.append(photo)
+            continue
+        known = first.setdefault((size, _digest(photo.path)), photo)
+        if known is photo:
+            kept.append(photo)
+        else:
+            copies.append((photo, known))
+    return kept, copies
+
+
+def _digest(path: Path) -> bytes:
+    """Return what tells the bytes of a file; of one that cannot be read, its name."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return str(path).encode("utf-8", "surrogateescape")
+
+
+def said_of_copies(copies: Sequence[tuple[PhotoFile, PhotoFile]]) -> str:
+    """Return a sentence on photographs that lie there twice."""
+    copy, known = copies[0]
+    more = "" if len(copies) == 1 else " ..."
+    are = "photograph is a copy" if len(copies) == 1 else "photographs are copies"
+    others = "another under another name" if len(copies) == 1 else "others under other names"
+    return (
+        f"{len(copies):,} {are} of {others} ({copy.file} is {known.file}{more}): each is taken "
+        "once, so that none is learnt from and compared on."
+    )
 
 
 def _walk(folder: Path, skip: set[Path]) -> Iterable[Path]:
