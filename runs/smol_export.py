@@ -24,7 +24,7 @@ from selion.models.language.gguf import GgufFile
 from selion.models.language.joined import LAYERS, Shape, build, make_processor, write_joined
 from selion.models.language.smol import WHEEL, small_tokenizer
 from selion.segmenter import InputSpec, Scaling
-from smol_data import CODEC, FRAME, GRID, NAMES, PATCH, SHOWN, question_words
+from smol_data import CODEC, FRAME, NAMES, PATCH, grid_of, question_words
 from smol_model import KINDS
 
 
@@ -47,8 +47,8 @@ def write_adapter(held: dict[str, torch.Tensor], folder: Path) -> None:
     save_file(found, folder / "adapter_model.safetensors", {"format": "pt"})
 
 
-def write_model(source: Path, folder: Path) -> dict[str, torch.Tensor]:
-    """Write model, processor and adapter; returns what was read."""
+def write_model(source: Path, folder: Path, shown: int) -> None:
+    """Write model, processor and adapter."""
     eyes, writer = (load_file(source / f"vlm_{name}.safetensors") for name in ("eyes", "writer"))
     held = eyes | writer
     file = GgufFile(smol.check_smol(smol.find_smol()))
@@ -59,7 +59,7 @@ def write_model(source: Path, folder: Path) -> dict[str, torch.Tensor]:
         len(kept),
         tokenizer.eos_token_id,
         tokenizer.pad_token_id,
-        size=SHOWN,
+        size=shown,
     )
     model = build(shape, file)
     state = {
@@ -79,12 +79,11 @@ def write_model(source: Path, folder: Path) -> dict[str, torch.Tensor]:
     write_adapter(held, folder)
     for path in folder.glob("*.md"):
         path.unlink()
-    return held
 
 
 def card_of(log: dict[str, Any], scores: dict[str, Any]) -> ModelCard:
     """Return the card; its files are added when they are written."""
-    prompt = Prompt(codec=CODEC, patch=PATCH, grid=GRID)
+    prompt = Prompt(codec=CODEC, patch=PATCH, grid=grid_of(int(log["args"]["shown"])))
     inputs = InputSpec(
         ("red", "green", "blue"),
         Scaling((255.0,), (0.0,), (0.0, 1.0)),
@@ -121,15 +120,16 @@ def card_of(log: dict[str, Any], scores: dict[str, Any]) -> ModelCard:
     )
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     """Export."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scores", type=Path, help="JSON of smol_score.py, for the card")
-    args = parser.parse_args()
-    write_model(args.source, args.folder)
+    args = parser.parse_args(given)
     log = json.loads((args.source / "vlm_log.json").read_text())
+    (args.folder / "card.toml").unlink(missing_ok=True)  # a folder without its card is no model
+    write_model(args.source, args.folder, int(log["args"]["shown"]))
     scores = json.loads(args.scores.read_text()) if args.scores else {}
     names = sorted(path.name for path in args.folder.iterdir() if path.name != "card.toml")
     files = {name: sha256_of(args.folder / name) for name in names}

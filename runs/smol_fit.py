@@ -27,7 +27,6 @@ import smol_model
 from selion.models.language.rrle import CODECS, decode
 from smol_data import (
     CODEC,
-    GRID,
     NAMES,
     PATCH,
     SHOWN,
@@ -35,6 +34,7 @@ from smol_data import (
     Draw,
     Lessons,
     answer_tokens,
+    grid_of,
     held_out,
     place_tokens,
     read_chips,
@@ -43,12 +43,9 @@ from smol_data import (
 )
 from smol_model import Answers, Model, read_base
 
-BEHIND = 48
-"""Tokens behind the second image before an answer, at most."""
 
-
-def options() -> argparse.Namespace:
-    """Read the command line."""
+def options(given: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line, or what is given instead."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("start", type=Path)
     parser.add_argument("chips", type=Path)
@@ -58,6 +55,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--total", type=float, help="minutes of all calls; --minutes without it")
     parser.add_argument("--steps", type=int, default=0, help="supervised steps instead of minutes")
     parser.add_argument("--grpo", type=float, default=0.25, help="share of the time by reward")
+    parser.add_argument("--rewards", type=int, default=0, help="steps by reward instead of a share")
+    parser.add_argument("--shown", type=int, default=SHOWN, help="pixels of a patch: 64, 128, 256")
+    parser.add_argument("--blocks", type=int, default=0, help="of the language model; 0: all held")
+    parser.add_argument("--judge", type=float, default=55, help="seconds between judgements")
+    parser.add_argument("--keep", type=float, default=60, help="seconds between checkpoints")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--room", type=int, default=374, help="tokens to an answer")
     parser.add_argument("--rank", type=int, default=48)
@@ -72,7 +74,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--compile", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tiny", action="store_true", help="one block, few patches: a rehearsal")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 @dataclass
@@ -80,36 +82,37 @@ class Asked:
     """Validation patches, as the library shows them."""
 
     whole: torch.Tensor
-    """(chip, 3, SHOWN, SHOWN)."""
+    """(chip, 3, shown, shown)."""
     patch: torch.Tensor
-    """(patch, 3, PATCH, PATCH)."""
+    """(patch, 3, shown, shown)."""
     chip: torch.Tensor
     """(patch,) of ``whole``."""
     cells: torch.Tensor
-    """(patch, GRID, GRID)."""
+    """(patch, grid, grid)."""
     truth: torch.Tensor
     """(patch, PATCH, PATCH) bool."""
     boxes: torch.Tensor
     frames: torch.Tensor
 
 
-def ask(images: list[np.ndarray], masks: list[np.ndarray], device: str) -> Asked:
-    """Cut chips into patches without overlap."""
+def ask(
+    images: list[np.ndarray], masks: list[np.ndarray], device: str, shown: int = SHOWN
+) -> Asked:
+    """Cut chips into patches without overlap, each shown at ``shown`` pixels along an edge."""
     wholes, patches, chips, truths, boxes, frames = [], [], [], [], [], []
     for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
         values = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
-        size = (SHOWN, SHOWN)
-        wholes.append(F.interpolate(values, size, mode="bilinear", antialias=True).round()[0])
+        wholes.append(shrunk(values, shown)[0])
         for top in range(0, image.shape[0] - PATCH + 1, PATCH):
             for left in range(0, image.shape[1] - PATCH + 1, PATCH):
                 part = slice(top, top + PATCH), slice(left, left + PATCH)
-                patches.append(values[0][:, part[0], part[1]])
+                patches.append(shrunk(values[:, :, part[0], part[1]], shown)[0])
                 truths.append(torch.from_numpy(mask[part]))
                 chips.append(number)
                 boxes.append((top, left, top + PATCH, left + PATCH))
                 frames.append(image.shape[0])
     truth = torch.stack(truths).to(device)
-    cells = F.avg_pool2d(truth[:, None].float(), PATCH // GRID)[:, 0] > 0.5
+    cells = F.avg_pool2d(truth[:, None].float(), PATCH // grid_of(shown))[:, 0] > 0.5
     return Asked(
         torch.stack(wholes).to(device),
         torch.stack(patches).to(device),
@@ -119,6 +122,11 @@ def ask(images: list[np.ndarray], masks: list[np.ndarray], device: str) -> Asked
         torch.tensor(boxes, device=device),
         torch.tensor(frames, device=device),
     )
+
+
+def shrunk(values: torch.Tensor, edge: int) -> torch.Tensor:
+    """Return (n, 3, edge, edge) images in whole numbers, as the processor resamples them."""
+    return F.interpolate(values, (edge, edge), mode="bilinear", antialias=True).round()
 
 
 def dice(cells: np.ndarray, answer: np.ndarray) -> float:
@@ -160,10 +168,12 @@ class Run:
                 name[5:]: torch.from_numpy(held[name]) for name in held.files if name[:5] == "eyes."
             }
             scenes = read_scenes(held) if args.scenes else ([], [])
-        if args.tiny:
-            base.linear = {kind: weight[:1] for kind, weight in base.linear.items()}
-            base.norm1, base.norm2 = base.norm1[:1], base.norm2[:1]
-        self.model = Model(base, self.words, args.rank, number)
+        blocks = 1 if args.tiny else args.blocks or len(base.norm1)
+        base.linear = {kind: weight[:blocks] for kind, weight in base.linear.items()}
+        base.norm1, base.norm2 = base.norm1[:blocks], base.norm2[:blocks]
+        self.shown = args.shown
+        self.grid = grid_of(args.shown)
+        self.model = Model(base, self.words, args.rank, number, args.shown)
         self.model.eyes.encoder.load_state_dict(
             {name: one.float() if one.is_floating_point() else one for name, one in eyes.items()}
         )
@@ -180,8 +190,9 @@ class Run:
         chips = Chips(
             [images[k] for k in seen] + scenes[0], [masks[k] for k in seen] + scenes[1], self.device
         )
-        self.draw = Draw(chips, shares, self.device)
-        self.asked = ask([images[k] for k in judged], [masks[k] for k in judged], self.device)
+        self.draw = Draw(chips, shares, self.device, args.shown)
+        parts = [images[k] for k in judged], [masks[k] for k in judged]
+        self.asked = ask(*parts, self.device, args.shown)
         self.generator = torch.Generator(self.device).manual_seed(args.seed)
         self.optimizer = self._optimizer()
         self.state = args.state or args.out / "state.pt"
@@ -285,14 +296,17 @@ class Run:
     def loss(self, lessons: Lessons) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what the answer's words and the eyes' own cells cost."""
         model, words, count = self.model, self.words, len(lessons.cells)
-        said, sizes = place_tokens(lessons.boxes, lessons.frames, words, BEHIND)
+        said, sizes = place_tokens(lessons.boxes, lessons.frames, words, self.words.behind)
         answer = answer_tokens(lessons.cells, words, self.args.room)
+        if self.device == "cpu":  # nothing is compiled for one shape
+            answer = answer[:, : int((answer >= 0).sum(1).max())]
+        room = answer.shape[1]
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             tokens, aside = model.look(torch.cat([lessons.whole, lessons.patch]))
-        target = torch.full((count, BEHIND + self.args.room), -1, device=self.device)
-        where = sizes[:, None] + torch.arange(self.args.room, device=self.device)
+        target = torch.full((count, self.words.behind + room), -1, device=self.device)
+        where = sizes[:, None] + torch.arange(room, device=self.device)
         target.scatter_(1, where, answer)
-        row = torch.where(target >= 0, target, F.pad(said, (0, self.args.room), value=words.pad))
+        row = torch.where(target >= 0, target, F.pad(said, (0, room), value=words.pad))
         states = model.writer(
             model.row(tokens[:count], tokens[count:], row), model.writer.weights()
         )
@@ -357,11 +371,11 @@ class Run:
                     flush=True,
                 )
                 told, since, running = time.monotonic(), 0, []
-            if time.monotonic() - judged > 55:
+            if time.monotonic() - judged > self.args.judge:
                 self.look()
                 judged = told = time.monotonic()
                 since = 0
-            if time.monotonic() - saved > 60:
+            if time.monotonic() - saved > self.args.keep:
                 self.save()
                 self.export()
                 saved = time.monotonic()
@@ -369,7 +383,7 @@ class Run:
     def flops(self) -> float:
         """Return what one lesson takes in the language model, forwards and backwards."""
         writer = self.model.writer
-        length = self.model.prefix() + BEHIND + self.args.room
+        length = self.model.prefix() + self.words.behind + self.args.room
         size = sum(getattr(writer, f"base_{kind}").numel() for kind in smol_model.KINDS)
         return 6.0 * length * (size + writer.layers * length * writer.embed.shape[1])
 
@@ -386,14 +400,14 @@ class Run:
         model.eval()
         count = len(asked.patch)
         if self.judge is None:
-            self.judge = Answers(model, count, self.args.room, BEHIND, self.device)
+            self.judge = Answers(model, count, self.args.room, self.words.behind, self.device)
         order = torch.arange(count, device=self.device)
         if shuffled:
             order = order.roll(17 if count > 17 else 1)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             whole = model.look(asked.whole)[0][asked.chip[order]]
             near, aside = model.look(asked.patch[order])
-        said, sizes = place_tokens(asked.boxes, asked.frames, self.words, BEHIND)
+        said, sizes = place_tokens(asked.boxes, asked.frames, self.words, self.words.behind)
         written = self.judge(whole, near, said, sizes, 0.0).tolist()
         return self.score(written, aside.argmax(1))
 
@@ -401,14 +415,15 @@ class Run:
         """Score answers, and what the eyes alone say."""
         asked, masks, clean = self.asked, [], 0
         for ids in written:
-            mask, misread = decode(self.words.text(ids), (GRID, GRID), NAMES, CODECS[CODEC])
+            mask, misread = decode(self.words.text(ids), (self.grid,) * 2, NAMES, CODECS[CODEC])
             masks.append(mask)
             clean += misread.clean
         cells = asked.cells.cpu().numpy()
         found = torch.from_numpy(np.stack(masks)).to(self.device)
 
         def overlap(said: torch.Tensor) -> float:
-            large = said.repeat_interleave(PATCH // GRID, 1).repeat_interleave(PATCH // GRID, 2)
+            each = PATCH // self.grid
+            large = said.repeat_interleave(each, 1).repeat_interleave(each, 2)
             both, any_ = (large & asked.truth).sum(), (large | asked.truth).sum()
             return float(both / any_.clamp(min=1))
 
@@ -439,16 +454,22 @@ class Run:
     def rewarded(self) -> None:
         """Learn from what answers are worth."""
         args, model = self.args, self.model
-        self.progress.phase = "grpo"
         count = args.groups * args.answers
         if self.drawer is None:
-            self.drawer = Answers(model, count, args.room, BEHIND, self.device)
+            self.drawer = Answers(model, count, args.room, self.words.behind, self.device)
         began, told, worths = self.elapsed, time.monotonic(), []
-        end = 60 * args.minutes - 20
-        for one in self.optimizer.state.values():
-            one["exp_avg"].zero_()
+        end, saved = 60 * args.minutes - 20, time.monotonic()
+        if self.progress.phase == "sft":
+            for one in self.optimizer.state.values():
+                one["exp_avg"].zero_()
+        self.progress.phase = "grpo"
         while self.elapsed < end:
-            self.rate((self.elapsed - began) / max(end - began, 1), args.rl_lr, 0.1)
+            share = (self.elapsed - began) / max(end - began, 1)
+            if args.rewards:
+                share = self.progress.rewarded / args.rewards
+            if share >= 1:
+                break
+            self.rate(share, args.rl_lr, 0.1)
             loss, worth = self.policy(self.draw(args.groups, self.generator))
             self.progress.rewarded += 1
             worths.append(worth)
@@ -459,11 +480,14 @@ class Run:
                     flush=True,
                 )
                 told, worths = time.monotonic(), []
+            if time.monotonic() - saved > args.keep:
+                self.save()
+                saved = time.monotonic()
 
     def policy(self, lessons: Lessons) -> tuple[float, float]:
         """Draw groups of answers, and take one step towards those above their group's mean."""
         args, model, words = self.args, self.model, self.words
-        said, sizes = place_tokens(lessons.boxes, lessons.frames, words, BEHIND)
+        said, sizes = place_tokens(lessons.boxes, lessons.frames, words, self.words.behind)
         said, sizes = (one.repeat_interleave(args.answers, 0) for one in (said, sizes))
         model.eval()
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
@@ -474,7 +498,7 @@ class Run:
         cells = lessons.cells.repeat_interleave(args.answers, 0).cpu().numpy()
         worth = torch.tensor(
             [
-                dice(true, decode(words.text(ids), (GRID, GRID), NAMES, CODECS[CODEC])[0])
+                dice(true, decode(words.text(ids), (self.grid,) * 2, NAMES, CODECS[CODEC])[0])
                 for true, ids in zip(cells, written.tolist(), strict=True)
             ],
             device=self.device,
@@ -483,7 +507,7 @@ class Run:
         gain = (groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 0.02)
         ended = (written == words.closed[-1]).long().cumsum(1)
         spoken = (ended == 0) | ((ended == 1) & (written == words.closed[-1]))
-        target = torch.full((len(written), BEHIND + args.room), -1, device=self.device)
+        target = torch.full((len(written), self.words.behind + args.room), -1, device=self.device)
         where = sizes[:, None] + torch.arange(args.room, device=self.device)
         target.scatter_(1, where, torch.where(spoken, written, -1))
         row = torch.where(target >= 0, target, F.pad(said, (0, args.room), value=words.pad))
@@ -513,30 +537,33 @@ class Run:
         return total, float(worth.mean())
 
 
-def main() -> None:
-    """Train."""
-    args = options()
+def main(given: list[str] | None = None) -> bool:
+    """Train; returns whether the run is over."""
+    args = options(given)
     run = Run(args)
     run.resume()
     count = sum(one.numel() for one in run.model.parameters())
     print(f"{count / 1e6:.2f} M numbers learn; ready after {run.elapsed:.0f} s", flush=True)
     if run.progress.phase == "sft":
         run.supervised()
-    run.look()
-    run.save()
-    run.export()
-    last = run.progress.spent + run.elapsed + 30 >= 60 * (args.total or args.minutes) * (
-        1 - args.grpo
-    )
-    if args.grpo and (last or args.steps) and run.elapsed < 60 * args.minutes - 40:
+        run.look()
+        run.save()
+        run.export()
+    taught = run.done() >= 1 or run.progress.phase != "sft"
+    if taught and run.progress.phase != "over" and (args.grpo or args.rewards):
         try:
             run.rewarded()
             run.look()
         finally:
             run.save()
-    run.look(shuffled=True)
+    over = taught and (not args.rewards or run.progress.rewarded >= args.rewards)
+    if over and run.progress.phase != "over":
+        run.look(shuffled=True)
+        run.progress.phase = "over"
+        run.save()
     run.export()
-    print(f"ended after {run.elapsed:.0f} s", flush=True)
+    print(f"{'ended' if over else 'to be continued'} after {run.elapsed:.0f} s", flush=True)
+    return over
 
 
 if __name__ == "__main__":

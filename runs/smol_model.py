@@ -1,7 +1,7 @@
 """The model of ``smol_fit.py``: SmolLM2's first blocks with a low-rank adapter, eyes, a projector.
 
 The same arithmetic as transformers' ``LlavaForConditionalGeneration`` with the adapter merged
-(tests/training/test_smol.py holds one against the other), written out so that lessons of one shape
+(tests/models/test_joined.py holds one against the other), written out so that lessons of one shape
 need no masks and answers are drawn with a cache that stays where it is.
 """
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from selion.models.language.eyes import Eyes
-from smol_data import NAMES, Words
+from smol_data import NAMES, SHOWN, Words
 
 KINDS = ("q", "k", "v", "o", "gate", "up", "down")
 FILES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -167,9 +167,11 @@ def block(
 class Model(nn.Module):
     """Eyes, projector and writer; a question and its answer in one row of tokens."""
 
-    def __init__(self, base: Base, words: Words, rank: int, number: torch.dtype) -> None:
+    def __init__(
+        self, base: Base, words: Words, rank: int, number: torch.dtype, shown: int = SHOWN
+    ) -> None:
         super().__init__()
-        self.eyes, self.writer, self.words = Eyes(), Writer(base, rank, number), words
+        self.eyes, self.writer, self.words = Eyes(size=shown), Writer(base, rank, number), words
         seen, size = self.eyes.place.shape[1], base.embed.shape[1]
         self.linear_1, self.linear_2 = nn.Linear(seen, size), nn.Linear(size, size)
         self.aside = nn.Conv2d(seen // 4, len(NAMES), 1)
@@ -177,7 +179,7 @@ class Model(nn.Module):
         nn.init.normal_(self.linear_2.weight, std=0.3 * size**-0.5)
 
     def look(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (n, token, number) tokens of images in 0 .. 255, and (n, class, GRID, GRID)."""
+        """Return (n, token, number) tokens of images in 0 .. 255, and (n, class, grid, grid)."""
         dense = self.eyes.dense(
             ((pixels - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
         )

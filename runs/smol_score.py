@@ -64,14 +64,14 @@ def objects_f1(truths: list[np.ndarray], said: list[np.ndarray]) -> float:
     return 2 * right / max(objects, 1)
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     """Score."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--out", type=Path, help="JSON of the scores, for the card")
     parser.add_argument("--chips", type=int, default=7, help="fewer for a look")
-    args = parser.parse_args()
+    args = parser.parse_args(given)
     samples = sorted(load_dataset(args.data), key=lambda sample: sample.key)
     samples = [one for k, one in enumerate(samples) if held_out(k)][: args.chips]
     ids = [truth_ids(sample) for sample in samples]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,10 +145,10 @@ def learnt(file: GgufFile, folder: Path, monkeypatch) -> tuple:
         save_file(found, folder / f"vlm_{name}.safetensors")
     # what was written in halves is what runs
     model.load_state_dict({name: one.float() for name, one in held.items()})
-    (folder / "vlm_log.json").write_text('{"step": 3, "rewarded": 0, "args": {"batch": "2"}}')
-    argv = ["smol_export", str(folder), str(folder / "model")]
-    monkeypatch.setattr(sys, "argv", argv)
-    smol_export.main()
+    (folder / "vlm_log.json").write_text(
+        '{"step": 3, "rewarded": 0, "args": {"batch": "2", "shown": "256"}}'
+    )
+    smol_export.main([str(folder), str(folder / "model")])
     return model, words
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from landscape_scenes import drawn_instead, scene, told
 from selion import metrics
-from selion.classes import ALU, ClassScheme
+from selion.classes import ALU, FTW3, ClassScheme
 from selion.errors import BadInput, OutputExists
 from selion.evaluation.answers import Answer, answer, truth_ids
 from selion.fields import InstanceOptions, find_instances
@@ -352,3 +352,21 @@ def test_stand_ins_go_the_whole_road(tmp_path, monkeypatch):
     assert [bool(one["ours"]) for one in costs] == [True, True, False, True]
     timed = [one for one in read(tmp_path / "table-4.csv") if one["measure"] == "time"]
     assert all(float(one["ours"]) > 0 for one in timed)
+
+
+def test_a_country_of_fields_alone_teaches_networks_that_read_names(tmp_path, monkeypatch):
+    """Outside India the truth has no trees, clouds, ponds or wells, as in the paper."""
+    pytest.importorskip("transformers", reason="the extra 'language' is not installed")
+    monkeypatch.setattr(holdings, "PLACES", {"cambodia": holdings.PLACES["cambodia"]})
+    planned = []
+
+    def noted(plan, *_, **__):
+        planned.append(plan.recipe)
+
+    monkeypatch.setattr(landscape_stand_ins, "train_plan", noted)
+    sample = landscape_stand_ins.make_holdings(tmp_path / "sample", HoldingOptions((1, 1, 1)))
+    found = landscape_stand_ins.make_landscape_stand_ins(
+        ["lavt", "gres"], sample, "cambodia", tmp_path / "stand-ins"
+    )
+    assert list(found) == ["lavt", "gres"]
+    assert [recipe.classes.names for recipe in planned] == [FTW3.names] * 2

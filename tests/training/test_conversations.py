@@ -10,7 +10,9 @@ import pytest
 pytest.importorskip("PIL")
 
 from language_toys import PROMPT, recipe, sample
+from selion.classes import FTW3
 from selion.errors import BadInput
+from selion.labels import LabelMap
 from selion.models.language import chat
 from selion.raster import Raster
 from selion.training import conversations
@@ -61,6 +63,24 @@ def test_an_image_is_scaled_once_for_all_its_patches(monkeypatch):
     talks = Talks([sample(1), sample(2)], recipe(), 20)
     assert all(talks[k].images for k in range(20))
     assert len(scaled) == 2
+
+
+def test_a_boundary_thinner_than_a_cell_is_taught():
+    """A line of one pixel in the middle of fields: the commonest class of a cell would lose it."""
+    source = sample(0)
+    ids = np.full((64, 64), FTW3.index("field"), np.uint8)
+    ids[:, 33] = FTW3.index("boundary")
+    source = replace(source, labels=LabelMap(ids, source.image.grid, FTW3))
+    made = recipe(classes=FTW3, draws=Draws(step=8, turn=False))
+    lefts = set()
+    for talk in (Talks([source], made, 24)[k] for k in range(24)):
+        left = talk.place.box[1]
+        lefts.add(left)
+        wanted = np.full((4, 4), 1)
+        if left <= 33 < left + 16:
+            wanted[:, (33 - left) // 4] = 2
+        assert np.array_equal(talk.truth, wanted)
+    assert lefts & {24, 32}
 
 
 def test_workers():

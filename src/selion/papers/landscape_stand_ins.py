@@ -40,6 +40,12 @@ REWARDED = 3
 """Steps by reward, of 4 questions with 4 answers."""
 WINDOWS = 160
 """Windows that a network learns from, once each."""
+FIELDS_ALONE = (
+    "classes=fields-3",
+    'model.architecture.phrases=["field","boundary"]',
+    "data.truth=instances",
+)
+"""A network that reads names, where a country's truth holds fields and nothing else."""
 TEXT = {
     "sft-4b": "text as mask, supervised",
     "grpo-4b": "text as mask, supervised and then by reward",
@@ -184,6 +190,7 @@ class _LandscapeStandIns:
                 "validate.every=0",
                 "hardware.device=cpu",
                 "hardware.kind=thread",
+                *(FIELDS_ALONE if key in NAMED and not self.several() else ()),
             ],
         )
         if not isinstance(recipe, Recipe):
@@ -192,6 +199,11 @@ class _LandscapeStandIns:
         if not is_done(plan, place):
             train_plan(plan, place, force=True)
         return place / MODEL
+
+    def several(self) -> bool:
+        """Say whether the truth that is learnt from holds more than fields."""
+        held = [image.labels.ids for image in self.images if image.labels is not None]
+        return any(bool((ids > ALU.index("field")).any()) for ids in held)
 
     def embedded(self, key: str) -> Path:
         """Train a tiny network whose language model prompts Segment Anything's decoder."""
