@@ -253,3 +253,17 @@ def test_a_composite_is_believed_and_not_the_other_date_beside_it():
     np.testing.assert_allclose(values[:4], PAIR[:4] + 1000, atol=0.5)
     np.testing.assert_allclose(values[4:], PAIR[4:], atol=0.5)
     assert any("reflectances from 0 to 1" in text for text in look.said)
+
+
+@pytest.mark.parametrize("taken", [(1, 2, 3), ("R_tci8", "G_tci8", "B_tci8"), (3, 2, 1)])
+def test_bytes_beside_an_infrared_in_digital_numbers_stay_bytes_where_bands_are_chosen(taken):
+    """The infrared decided how the colours were stretched: all of them became nearly black."""
+    dn = date(1)
+    values = np.concatenate([np.clip(dn[:3] / 14, 0, 255).round(), dn[3:]]).astype(np.uint16)
+    image = raster(values, ("R_tci8", "G_tci8", "B_tci8", "NIR_dn"))
+    colours = InputSpec(("red", "green", "blue"), Scaling((255.0,)), (1.65, 4.5))
+    look = replace(look_at(image), bands=image.bands)
+    made, told = understood(image, look, colours, water=True, taken=taken)
+    got = made.read(whole(made.grid)).values
+    assert np.array_equal(got[:3], values[:3])
+    assert not any("stretched" in text for text in told.said + told.warnings)

@@ -305,7 +305,9 @@ def planned(
         source, told = prediction.understood(base, look, model.inputs)
     else:
         named = replace(look, bands=look.given)
-        source, told = prediction.understood(base, named, model.inputs, water=True)
+        source, told = prediction.understood(
+            base, named, model.inputs, water=True, taken=options.bands
+        )
     plan = prediction.plan(source, model, options, opened.fingerprint)
     if isinstance(source, Understood):
         seen: list[object] = [source.gains, source.shifts, source.fillers, source.top]

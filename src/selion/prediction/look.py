@@ -332,7 +332,12 @@ def _order_warnings(
 
 
 def understood(
-    source: Source, look: Look, inputs: InputSpec | None, *, water: bool = False
+    source: Source,
+    look: Look,
+    inputs: InputSpec | None,
+    *,
+    water: bool = False,
+    taken: tuple[int | str, ...] | None = None,
 ) -> tuple[Source, Look]:
     """Return the source as a model wants it, and the look with what was done.
 
@@ -346,6 +351,9 @@ def understood(
     water : bool
         Whether open water is mapped though the model, without near infrared, may take it for a
         field.
+    taken : tuple of int or str, optional
+        The bands that the model is shown, by their numbers from 1 or their names: bytes are told
+        and stretched by these.  None: the bands of colours, by their names.
 
     Returns
     -------
@@ -370,7 +378,7 @@ def understood(
         notes += [_told(look, date, kind) for date, kind in zip(look.dates, kinds, strict=True)]
         warnings += [f"{kind.doubt[:1].upper()}{kind.doubt[1:]}." for kind in kinds if kind.doubt]
     elif wanted == "bytes" and names != {"bytes"}:
-        gains, shifts = _to_bytes(source, look)
+        gains, shifts = _to_bytes(source, look, taken)
         top = BYTE
         if set(gains) != {1.0} or any(shifts):
             notes.append(
@@ -430,13 +438,15 @@ def _told(look: Look, date: str, kind: NumberKind) -> str:
     )
 
 
-def _to_bytes(source: Source, look: Look) -> tuple[list[float], list[float]]:
+def _to_bytes(
+    source: Source, look: Look, taken: tuple[int | str, ...] | None
+) -> tuple[list[float], list[float]]:
     sample, *_ = _sample(source)
     if sample.size == 0:
         return [1.0] * len(look.bands), [0.0] * len(look.bands)
     known = [
-        k for k, n in enumerate(read_names(look.bands)) if n.colour in {"red", "green", "blue"}
-    ]
+        k for k, name in enumerate(look.given) if taken and (k + 1 in taken or name in taken)
+    ] or [k for k, n in enumerate(read_names(look.bands)) if n.colour in {"red", "green", "blue"}]
     colours = sample[known or list(range(len(sample)))]
     if is_bytes(colours):
         return [1.0] * len(look.bands), [0.0] * len(look.bands)
