@@ -25,13 +25,17 @@ import torch.nn.functional as F
 
 from fit import Batch, boundary_labels, fit, options, random_grid, sample
 from satellite import (
+    BARE,
     DISPLAY,
+    LEARNT,
     Chip,
     boundary_width,
+    draw_bare,
     draw_colour,
     draw_gsd,
     draw_pseudo,
     read_looks,
+    read_patches,
     read_pseudo,
 )
 
@@ -197,6 +201,10 @@ def main() -> None:
     )
     parser.add_argument("--known", type=float, default=0.0, help="share of windows from those")
     parser.add_argument(
+        "--patches", type=Path, help="folder of EuroSAT, of whose classes without fields it learns"
+    )
+    parser.add_argument("--bare", type=float, default=0.0, help="share of windows from those")
+    parser.add_argument(
         "--fold", type=int, help="leave out this fifth of the places; -1: train on all 28 chips"
     )
     args = parser.parse_args()
@@ -208,6 +216,7 @@ def main() -> None:
     chips = [read_chip(path) for path in paths]
     scenes = [read_scene(path) for folder in args.scenes for path in sorted(folder.glob("*.npz"))]
     known = [read_pseudo(path) for path in sorted(args.pseudo.glob("*.npz"))] if args.pseudo else []
+    bare = read_patches(args.patches, BARE, slice(LEARNT)) if args.patches else None
     # many dates: more views, and surer labels
     area = np.array([classes.numel() * len(dates) ** 2 for dates, classes in known], float)
 
@@ -215,7 +224,9 @@ def main() -> None:
         kind, chip = rng.random(), chips[rng.integers(len(chips))]
         if scenes and kind < args.share:
             return draw_scene(scenes[rng.integers(len(scenes))], args.size, rng)
-        if looks and kind > 1 - args.satellite:
+        if bare is not None and kind > 1 - args.bare:
+            return draw_bare(bare, args.size, rng)
+        if looks and kind > 1 - args.bare - args.satellite:
             return draw_colour(chip, args.size, looks, rng)
         if known and kind < args.share + args.known:
             return draw_known(known[rng.choice(len(known), p=area / area.sum())], args.size, rng)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -193,7 +194,10 @@ def options(description: str) -> argparse.ArgumentParser:
         "--start-from",
         type=Path,
         nargs="+",
-        help="checkpoint whose weights are taken where the shapes fit; of several, the mean",
+        help=(
+            "checkpoint, or model.safetensors of what ships, whose weights are taken where the "
+            "shapes fit; of several, the mean"
+        ),
     )
     parser.add_argument("--encoder", default="mobilenet_v2", help="name in smp")
     parser.add_argument(
@@ -234,11 +238,18 @@ def plain_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
+def read_state(path: Path, key: str) -> dict[str, torch.Tensor]:
+    """Read the weights of a checkpoint of a run, or those of a packaged ``model.safetensors``."""
+    if path.suffix == ".safetensors":
+        return {name: value.float() for name, value in load_file(path).items()}
+    return plain_names(torch.load(path, weights_only=True)[key])
+
+
 def take_weights(model: nn.Module, paths: list[Path], key: str) -> None:
     """Start from the mean of the weights of other runs; tensors of another shape keep their random
     start.
     """
-    runs = [plain_names(torch.load(path, weights_only=True)[key]) for path in paths]
+    runs = [read_state(path, key) for path in paths]
     theirs = {
         name: torch.stack([run[name].float() for run in runs]).mean(0).to(value.dtype)
         for name, value in runs[0].items()

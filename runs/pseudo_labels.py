@@ -28,7 +28,7 @@ from scipy import ndimage
 
 from fields_rgb_vhr import DECODER
 from fields_s2_2season import DECODER as SEASON_DECODER
-from fit import IGNORE, Feed, boundary_labels, network, plain_names
+from fit import IGNORE, Feed, boundary_labels, network, read_state
 from satellite import DISPLAY
 from selion.classes import FTW3
 from selion.fields import InstanceOptions, find_instances
@@ -87,10 +87,12 @@ def load(
     path: Path, key: str, bands: int, decoder: tuple[int, ...], encoder: str = "mobilenet_v2"
 ) -> torch.nn.Module:
     """Build a network with the weights of a checkpoint; one of `fit.Feed` is fed as it was."""
-    saved = torch.load(path, weights_only=True)[key]
     bare = network(bands, decoder, encoder)
-    bare.load_state_dict(plain_names(saved))
-    fed = any(name.removeprefix("module.").startswith("network.") for name in saved)
+    bare.load_state_dict(read_state(path, key))
+    fed = path.suffix != ".safetensors" and any(
+        name.removeprefix("module.").startswith("network.")
+        for name in torch.load(path, weights_only=True)[key]
+    )
     model = Feed(bare) if fed else bare
     return model.eval().to(memory_format=torch.channels_last)
 

@@ -9,7 +9,9 @@ the spectrum of other real pixels, everything else stays).
 
 from __future__ import annotations
 
+import io
 import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +19,16 @@ import numpy as np
 import rasterio
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from fit import boundary_labels, random_grid, sample
 
 DISPLAY = 14.0
 """Digital numbers (reflectance x 10000) per count of a true-colour product."""
+BARE = ("Forest", "Industrial", "Residential", "SeaLake")
+"""EuroSAT's classes without fields."""
+LEARNT = 300
+"""Patches of each that are learnt from; those after them in the order of names are held out."""
 Chip = tuple[list[torch.Tensor], torch.Tensor]
 """Image pyramid at 1, 2, 4, 8, 16 m (band, y, x) float32 0..1, and ids (y, x)."""
 
@@ -231,3 +238,40 @@ def draw_pseudo(
         image, classes, random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2)
     )
     return pixels, torch.where(found < 0, 255, found).long()
+
+
+def read_patches(folder: Path, names: tuple[str, ...], part: slice) -> torch.Tensor:
+    """Read a part of EuroSAT's patches of each class, in the order of their names.
+
+    Returns
+    -------
+    (patch, 3, 64, 64) float32 true colour at 10 m, 0..1.
+    """
+    with zipfile.ZipFile(folder / "eurosat_rgb_subset.zip") as held:
+        paths = sorted(name for name in held.namelist() if name.endswith(".jpg"))
+        wanted = [[path for path in paths if Path(path).parent.name == n][part] for n in names]
+        images = [
+            np.asarray(Image.open(io.BytesIO(held.read(path))))
+            for group in wanted
+            for path in group
+        ]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def draw_bare(
+    patches: torch.Tensor, size: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random window of land or water without a field, mirrored at the edge of its patch.
+
+    Half of the windows lie across four patches, so that a straight edge between two of them is seen
+    to be none of a field.
+    """
+    chosen = patches[rng.integers(len(patches), size=4)]
+    image = torch.cat([torch.cat([*chosen[:2]], 2), torch.cat([*chosen[2:]], 2)], 1)
+    image = image if rng.random() < 0.5 else chosen[0]
+    gsd = draw_gsd(rng, (4.0, 6.0), (1.5, 12.0), 0.5)
+    grid = random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2)
+    pixels = F.grid_sample(
+        image[None], grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )[0]
+    return pixels, torch.zeros((size, size), dtype=torch.int64)
