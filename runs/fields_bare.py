@@ -8,7 +8,8 @@ background.  On all others (aerial chips, the same as Sentinel-2 would show them
 and pastures) the answer of the weights it starts from is the label, so that what they say there
 stays: learning without forgetting (Li and Hoiem 2017, doi:10.1109/TPAMI.2017.2773081).  Batch
 statistics are not touched.  What is written lies between both on a straight line (Wortsman et al.
-2022, arXiv 2109.01903): ``--keep`` says how much of it is the start.  The patches after the 300th of each class are held out (``satellite.LEARNT``).
+2022, arXiv 2109.01903): ``--keep`` says how much of it is the start.  The patches after the 300th
+of each class are held out (``satellite.LEARNT``).
 """
 
 from __future__ import annotations
