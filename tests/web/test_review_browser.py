@@ -424,9 +424,12 @@ def test_many_at_once_and_the_brush(browser, folder):
                 tab.page.wait_for_selector("#said:has-text('2 accepted')")
                 tab.saved()
                 assert set(actions(folder)[-1].on) == set(names)
+                tab.page.locator("#tiles .tile").first.focus()
                 tab.page.keyboard.press("u")
                 tab.page.wait_for_selector("#said:has-text('Taken back')")
-                tab.page.locator("#tiles .tile").first.focus()
+                # the tiles come anew behind the answer: the place among them stays
+                tab.page.wait_for_selector("#tiles:not([aria-busy])")
+                tab.page.wait_for_function("document.activeElement.dataset.k === '0'")
                 tab.page.keyboard.press("Enter")
                 tab.page.wait_for_selector("#overview", state="hidden")
                 shown = tab.ready()

@@ -57,7 +57,10 @@ export class Overview {
 
   draw() {
     const layer = this.layer();
+    // Who works by keys stays at the same place, also where the tiles come anew behind an undo.
+    const at = $("tiles").contains(document.activeElement) ? Number(document.activeElement.dataset.k) : -1;
     $("tiles").replaceChildren(...this.items.map((item, k) => tile(item, layer, k)));
+    if (at >= 0) $("tiles").children[Math.min(at, this.items.length - 1)]?.focus();
     const first = this.items.length ? this.begins.at(-1) + 1 : 0;
     const of = this.total.toLocaleString("en");
     $("page-where").textContent = this.items.length ? `${first.toLocaleString("en")} to ${(first + this.items.length - 1).toLocaleString("en")} of ${of}` : "none of this kind";
