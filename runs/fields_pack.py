@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +21,19 @@ from PIL import Image
 
 from fields_rgb_vhr import folds
 from pseudo_labels import read_dates
-from satellite import DISPLAY, read_looks
+from satellite import BARE, DISPLAY, read_looks, read_patches
 from selion.models.wheels import find_wheel
 
 ENCODERS = ("tu-tf_efficientnet_lite0", "tu-tf_efficientnet_lite2")
 SPECTRA = 30_000
-BARE = ("Forest", "Industrial", "Residential", "SeaLake")
 PATCHES = 130
-"""EuroSAT's classes without fields, and how many patches of each are taken."""
+"""How many patches are taken of each of EuroSAT's classes without fields."""
 
 
 def fold_of(folder: Path, chips: list[Path]) -> np.ndarray:
     """(chip,) number of the fold that each chip lies in."""
     dealt = [{path.stem for path in fold} for fold in folds(folder)]
     return np.array([next(k for k, fold in enumerate(dealt) if c.stem in fold) for c in chips])
-
-
-def bare_patches(folder: Path) -> np.ndarray:
-    """(patch, 3, 64, 64) uint8 of EuroSAT's classes that have no field."""
-    images: list[np.ndarray] = []
-    with zipfile.ZipFile(folder / "eurosat_rgb_subset.zip") as held:
-        for name in sorted(held.namelist()):
-            kind = Path(name).parent.name
-            if (
-                kind in BARE
-                and name.endswith(".jpg")
-                and len(images) < PATCHES * (BARE.index(kind) + 1)
-            ):
-                images.append(np.asarray(Image.open(io.BytesIO(held.read(name)))))
-    return np.stack(images).transpose(0, 3, 1, 2).copy()
 
 
 def encoded(image: np.ndarray, **options: Any) -> np.ndarray:
@@ -94,7 +77,8 @@ def main() -> None:
             out[f"scene_{name}"] = (values / DISPLAY).round().clip(0, 255).astype(np.uint8)
         else:
             out[f"scene_{name}"] = values.round().clip(0, 65535).astype(np.uint16)
-    out["bare"] = bare_patches(args.data / "pretraining" / "eurosat_rgb_subset")
+    euro = args.data / "pretraining" / "eurosat_rgb_subset"
+    out["bare"] = (read_patches(euro, BARE, slice(PATCHES)) * 255).round().byte().numpy()
     for name in ENCODERS:
         wheel = find_wheel(name)
         if wheel is None:

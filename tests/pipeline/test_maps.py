@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from affine import Affine
 
 import selion
 from data_folders import SHARED
@@ -449,3 +450,22 @@ def test_a_score_raster_of_a_model_that_is_not_here_says_so(image, tmp_path, mon
     with pytest.raises(BadInput, match="learnt score"):
         maps.fields_from_scores(path, tmp_path / "g.parquet", maps.MapOptions(method="cut"))
     assert not (tmp_path / "g.parquet").exists()
+
+
+def test_bands_that_are_chosen_keep_their_bytes_beside_other_numbers(tmp_path):
+    """As `map --bands 1,2,3` opens them: the infrared's numbers stretched the colours to black."""
+    rng = np.random.default_rng(3)
+    colours = rng.integers(20, 200, (3, 64, 64)).astype(np.uint16)
+    infrared = rng.integers(1500, 5000, (1, 64, 64)).astype(np.uint16)
+    path = tmp_path / "beside.tif"
+    values = np.concatenate([colours, infrared])
+    profile = {"driver": "GTiff", "count": 4, "height": 64, "width": 64, "dtype": "uint16"}
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 5e5, 0, -10, 5e6)}
+    with rasterio.open(path, "w", **profile, **place) as image:
+        image.write(values)
+        image.descriptions = ("R_tci8", "G_tci8", "B_tci8", "NIR_dn")
+    options = maps.MapOptions(predict=prediction.PredictOptions(bands=(1, 2, 3)))
+    job = maps.prepare(path, "fields-rgb-vhr", options)
+    seen = job.source.read(whole(job.source.grid)).values[list(job.plan.bands)]
+    np.testing.assert_array_equal(seen, colours)
+    assert not any("stretched" in note for note in job.notes)
