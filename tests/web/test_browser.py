@@ -1,4 +1,7 @@
-"""A scripted person in a real Chromium: a thousand images, and the server killed in the middle."""
+"""A scripted person in a real Chromium: a thousand images, and the server killed in the middle.
+
+How many images a second are done is `bench/screening.py`'s to say.
+"""
 
 from __future__ import annotations
 
@@ -148,11 +151,10 @@ def test_a_thousand_images_and_a_killed_server(browser, tmp_path):
         Tab(browser, served.url) as tab,
     ):
         first = served.url
-        begun, shown, page, down = time.monotonic(), tab.ready(), 0, 0.0
+        shown, page = tab.ready(), 0
         while shown != "finished":
             meant |= mark(tab, chance)
             if page in (7, 15):  # killed while this page is on its way, and the person goes on
-                stopped = time.monotonic()
                 tab.page.keyboard.press("Enter")
                 served.child.kill()
                 starting = threading.Thread(target=served.again, kwargs={"pause": 0.3})
@@ -160,11 +162,9 @@ def test_a_thousand_images_and_a_killed_server(browser, tmp_path):
                 shown = tab.ready(shown)
                 meant |= mark(tab, chance)
                 starting.join()
-                down += time.monotonic() - stopped
             tab.page.keyboard.press("Enter")
             shown = tab.ready(shown)
             page += 1
-        seconds = time.monotonic() - begun
         tab.saved()
         assert served.url == first  # the same port and token, so that an open page goes on
         # what Chromium says while there is no server
@@ -175,9 +175,6 @@ def test_a_thousand_images_and_a_killed_server(browser, tmp_path):
     assert len(meant) == 1000
     assert {item_id(key): word for key, word in last_words(pseudo).items()} == meant
     assert sum(map(len, history.batches.values())) == 1000  # what was sent twice is written once
-    assert 1000 / seconds > 6, (
-        f"{1000 / seconds:.1f} images per second, {down:.1f} s without a server"
-    )
 
 
 def test_reload_undo_and_drafts(browser, tmp_path):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import random
 import shutil
 import threading
-import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -216,7 +215,7 @@ def test_an_outline_waits_for_the_word_about_its_neighbour(browser, folder):
 def test_two_hundred_fields_and_a_killed_server(browser, folder):
     with process(folder, "--person", "Ada", "--no-map") as served, Tab(browser, served.url) as tab:
         person = Person(tab)
-        shown, first, begun = tab.ready(), served.url, time.monotonic()
+        shown, first = tab.ready(), served.url
         seen = 0
         while seen < 200 and shown != "finished":
             way = person.chance.random()
@@ -254,7 +253,6 @@ def test_two_hundred_fields_and_a_killed_server(browser, folder):
             else:
                 shown = person.word("r" if way > 0.9 else "q" if way > 0.87 else "a")
             seen += 1
-        seconds = time.monotonic() - begun
         tab.saved()
         assert served.url == first
         # what Chromium says while there is no server
@@ -282,7 +280,6 @@ def test_two_hundred_fields_and_a_killed_server(browser, folder):
     state = review.replay(files.read(), files.log)
     assert state.skipped == 0
     assert state.count == len(written) >= 190
-    assert len(written) / seconds > 0.5, f"{len(written)} actions in {seconds:.0f} s"
 
 
 def test_two_people_on_one_field(browser, folder):
