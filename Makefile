@@ -59,9 +59,10 @@ test-search: $(V)/.test ## give the property tests new cases, drawn at random (m
 
 test-faults: $(V)/.test ## put every verb through every fault, and lose workers, nodes and stores; the tables: docs/reliability.md
 	bad=0; \
-	$(BIN)/python bench/fault_stores.py --places 3 --page docs/reliability.md || bad=1; \
+	$(BIN)/python bench/fault_stores.py --places 3 --page docs/reliability.md & stores=$$!; \
 	$(BIN)/python -m pytest -q -m slow tests/faults tests/runners || bad=1; \
 	$(BIN)/python bench/fault_verbs.py --all --places 3 --jobs 2 --page docs/reliability.md || bad=1; \
+	wait $$stores || bad=1; \
 	exit $$bad
 
 test-fuzz: $(V)/.test ## give every reader 10,000 hostile inputs (hours; COUNT=200 for a look)
