@@ -8,6 +8,7 @@ python docs/notebooks.py FOLDER     # writes executed notebooks there
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 import tempfile
@@ -51,15 +52,22 @@ def read_script(path: Path) -> Any:
 def execute(path: Path) -> Any:
     """Run a script as a notebook and return it with its outputs.
 
+    The kernel speaks through files of its own folder where the system can: a port that was free
+    when it was drawn can be another program's a moment later, and then the kernel is dead.
+
     Raises
     ------
     nbclient.exceptions.CellExecutionError
         If a cell fails.
     """
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     notebook = read_script(path)
-    NotebookClient(notebook, timeout=LIMIT, kernel_name="python3").execute()
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"transport": "ipc", "ip": f"{folder}/kernel"} if os.name == "posix" else {}
+        kernel = AsyncKernelManager(kernel_name="python3", **files)
+        NotebookClient(notebook, timeout=LIMIT, km=kernel).execute()
     return notebook
 
 

@@ -1,13 +1,17 @@
 """Pictures of what a cut finds on places that neither network nor score has seen: the best, the
 median and the worst place of each kind of imagery, drawn fields beside chosen ones.
+
+    python runs/cut_pictures.py checkpoints/pictures docs/pictures/weights.webp     # all on a sheet
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from cut_places import Place, f1, objects_of, tally
 from selion.fields.node_score import CutSettings
@@ -18,6 +22,9 @@ KINDS = ("aerial 1 m", "aerial 4 m", "true colour", "two dates")
 LONGEST = 700
 """Pixels along the edge of a picture."""
 COLOURS = ("red", "green", "blue")
+RANKS = ("best", "median", "worst")
+TILE, HEAD = 236, 22
+"""Pixels along the edge of a picture on the sheet, and of the line above it."""
 
 
 def draw(place: Place, ids: np.ndarray) -> np.ndarray:
@@ -46,3 +53,23 @@ def write_pictures(
             picture.save_png(draw(place, ids), path)
             written.append(path)
     return written
+
+
+def weights(folder: Path, path: Path) -> None:
+    """Put the twelve pictures of :func:`write_pictures` on a sheet: a row for each kind."""
+    sheet = Image.new("RGB", (len(RANKS) * (TILE + 8) - 8, len(KINDS) * (TILE + HEAD)), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for row, kind in enumerate(KINDS):
+        for column, rank in enumerate(RANKS):
+            (found,) = folder.glob(f"{kind.replace(' ', '_')}_{rank}_*.png")
+            x, y = column * (TILE + 8), row * (TILE + HEAD)
+            said = f"{kind}, {rank}: F1 .{found.stem.rpartition('_')[2].zfill(2)}"
+            pen.text((x + 2, y + 4), said, "black", font)
+            with Image.open(found) as image:
+                square = image.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
+            sheet.paste(square, (x, y + HEAD))
+    sheet.save(path, quality=45, method=6)
+
+
+if __name__ == "__main__":
+    weights(Path(sys.argv[1]), Path(sys.argv[2]))
