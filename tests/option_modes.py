@@ -15,6 +15,7 @@ from option_inputs import INPUTS, PROBE, Quick, QuickObjects, frame, job
 from option_walk import ONCE, Given, Mode
 from selion.closerange import ColourCorrection, CropRun
 from selion.closerange.codes import Code, CodedPhoto
+from selion.country import PlanRun
 from selion.imagery import Season
 from selion.models import ModelCard
 from selion.store import atomic_folder
@@ -189,6 +190,7 @@ SEARCH = {
     "crop": Given("winter", "--season-rule calendar --calendar {photos}"),
     "excluded": "3,8",
     "mosaic": "kept-tiles",
+    "mosaic_zarr": Given("", "--mosaic kept-tiles"),
     "crs": "EPSG:3857",
     "pixel": "20",
 }
@@ -480,6 +482,13 @@ MODES = {
             | {"selion.closerange.make_correction": ColourCorrection(notes=("mended",))},
         ),
         Mode("crops --print-marker marker.png"),
+    ],
+    "run": [
+        Mode("run {plan}", {"selion.country.run_plan": PlanRun((), ("a", "b"), {})}),
+        Mode(
+            "run {plan} --runner processes --workers 1",
+            {"selion.country.run_plan": PlanRun(("a",), (), {})},
+        ),
     ],
     "watch": [Mode("watch {plan}", SERVED), Mode("watch {plan} --once", SERVED)],
     "view": [
@@ -809,6 +818,7 @@ OTHERS = {
         "answer_scores": Given("labels", "--model talks", only=True),
         "edge": "10",
     },
+    "run": {"runner": "processes", "workers": Given("3", "--runner processes")},
     "merge": {
         "out": "other",
         "plan": "{plan}",

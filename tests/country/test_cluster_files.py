@@ -1,7 +1,8 @@
 """The files of the cluster kit say what Ray and KubeRay understand, and what this selion does.
 
 Fields of a RayJob are those of KubeRay's API reference (ray.io/v1), written down by hand; a Ray
-cluster's file is held against the schema that Ray itself has.  Neither was run on Kubernetes.
+cluster's file is held against the schema that Ray itself has.  bench/cluster_kit.py runs both on
+three machines of this one; neither was run on Kubernetes.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from command_line import run_here
 from selion import country
 from selion.runners import RunnerOptions
 
@@ -74,24 +78,56 @@ def test_the_ray_job_has_fields_that_there_are(job):
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
-def test_its_entrypoint_calls_what_there_is_within_what_a_pod_may_take(job, monkeypatch):
-    """Run as a shell would, on nothing: the call is noted down instead."""
+def calls(text, plan, monkeypatch):
+    """Run a command of the files as a shell would, on nothing: the call is noted down instead."""
     called = []
-    monkeypatch.setattr(country, "run_plan", lambda *given: called.append(given))
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    python, flag, code = shlex.split(job["spec"]["entrypoint"])
-    assert (python, flag) == ("python", "-c")
-    exec(compile(code, "entrypoint", "exec"), {})
-    ((folder, runner, limits),) = called
-    assert runner == RunnerOptions("ray://10.0.0.1:6379", threads=2)
+
+    def note(*given, **_):
+        called.append(given)
+        return country.PlanRun((), (), {})
+
+    monkeypatch.setattr(country, "run_plan", note)
+    program, *words = shlex.split(text.replace("/data/plan", str(plan)))
+    assert program == "selion"
+    done = run_here(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    ((folder, *more),) = called
+    assert folder == plan
+    return more
+
+
+def test_its_entrypoint_calls_what_there_is_within_what_a_pod_may_take(job, tmp_path, monkeypatch):
+    entrypoint = job["spec"]["entrypoint"]
+    # KubeRay puts it into a line of its submitter's shell as it is, and Ray into another of its own
+    assert not re.search(r"[$`\"'\\;&|<>()*?#~\n]", entrypoint.strip())
+    runner, limits = calls(entrypoint, tmp_path, monkeypatch)
+    assert runner == RunnerOptions("ray://auto", threads=2)
     worker = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]
     container = worker["containers"][0]
-    assert folder.startswith(container["volumeMounts"][0]["mountPath"])
+    assert container["volumeMounts"][0]["mountPath"] == "/data"
     most = container["resources"]["limits"]
     assert runner.threads == int(most["cpu"])
     number, unit = re.fullmatch(r"(\d+)(\D+)", most["memory"]).groups()
     # the job is told before the pod is killed, and Ray itself needs some
     assert limits.memory * 1e9 < int(number) * UNITS[unit] - 1e9
+
+
+def test_the_command_in_the_cluster_files_head_calls_what_there_is(tmp_path, monkeypatch):
+    (said,) = re.findall(r'ray exec .*? "(.*)"', (ROOT / "cluster/ray-cluster.yaml").read_text())
+    runner, limits = calls(said, tmp_path, monkeypatch)
+    assert runner == RunnerOptions("ray://HEAD:6379", threads=2)
+    assert limits.memory == 7
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("file", ["rayjob", "cluster"])
+def test_the_files_are_run_and_lose_a_node(file):
+    """Held in 'make test' by the tests of this file, and by those of jobs, nodes and links."""
+    bench = [sys.executable, str(ROOT / "bench" / "cluster_kit.py"), file]
+    done = subprocess.run(bench, capture_output=True, text=True, check=False, timeout=1800)
+    if done.stdout.startswith("skipped: "):
+        pytest.skip(done.stdout.strip().removeprefix("skipped: "))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def test_the_ray_cluster_file_fits_rays_own_schema():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import run_here
 from selion import country
 from selion.country import JobLimits, run_plan
 from selion.country.job_runs import JobWork
@@ -149,3 +150,30 @@ def test_a_worker_that_cannot_see_memory_refuses_its_jobs(plan, monkeypatch, tmp
         run_plan(folder, limits=JobLimits(memory=1.0))
     assert not (folder / "jobs" / "good" / "job.times").exists()
     assert run_plan(folder, limits=JobLimits(scratch=1.0)).done == ("good",)
+
+
+def test_the_command_does_the_jobs_and_ends_in_a_sentence_where_it_cannot(plan, monkeypatch):
+    folder = plan("good", "broken", "wide")
+    limits = ("--scratch", 0.05, "--hours", 1)
+    done = run_here("run", folder, "-q", *limits)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("Incomplete: 2 jobs of 3 in ")
+    assert done.stderr.count("\n") == 1
+    assert "its limit is 0.05 GB" in (folder / "jobs" / "wide" / "job.log").read_text()
+    for name in ("broken", "wide"):
+        (folder / "jobs" / name / "fields.parquet").touch()
+    again = run_here("run", folder, "--json")
+    assert json.loads(again.stdout.splitlines()[-1]) == {
+        "event": "done", "done": [], "there": ["good", "broken", "wide"],
+    }  # fmt: skip
+    assert run_here("run", folder).stdout == "0 jobs done, 3 were finished before\n"
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for address, told in ((None, "which is not set here"), ("http://a:8265", "is http://a:8265")):
+        more = {} if address is None else {"RAY_ADDRESS": address}
+        lost = run_here("run", folder, "--runner", "ray://auto", **more)
+        assert (lost.returncode, lost.stderr.count("\n")) == (2, 1)
+        assert lost.stderr.startswith("Error: --runner ray://auto takes the cluster's HOST:PORT")
+        assert told in lost.stderr
+    nobody = run_here("run", folder, "--runner", "ray://auto", RAY_ADDRESS="127.0.0.1:1")
+    assert (nobody.returncode, nobody.stderr.count("\n")) == (2, 1)
+    assert "There is no Ray cluster at 127.0.0.1:1" in nobody.stderr

@@ -406,6 +406,25 @@ def test_tiles_of_another_sensor_are_counted_and_overlap_as_its_table_says(valle
     assert dense.gigabytes == pytest.approx(plain.gigabytes * 4 / 1.098**2)
 
 
+def test_what_a_plan_does_not_take_of_map_has_a_reason_and_is_refused_with_it(tmp_path):
+    """An option that 'selion map' gets is one of the plan, or stands here with a reason."""
+    from selion.cli.mapping import map_command
+    from selion.cli.plan import NOT_TAKEN, plan_command
+
+    def words(command):
+        every = (one for one in command.params if one.param_type_name == "option")
+        return {word for one in every for word in (*one.opts, *one.secondary_opts)}
+
+    former = {"--workers"}  # what --cluster-workers was called, and is still understood as
+    assert words(map_command) - words(plan_command) - former == NOT_TAKEN.keys()
+    for word, why in NOT_TAKEN.items():
+        for said in ([word, "x"], [f"{word}=x"]):
+            done = run_here("plan", "1,1,2,2", "--year", 2024, "-o", tmp_path / "plan", *said)
+            assert done.returncode == 2
+            assert f"A plan takes no {word}: {why}." in done.stderr
+    assert not (tmp_path / "plan").exists()
+
+
 def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
     """Each job's words are read again by 'selion map', and mean what was said of the plan."""
     from click.testing import CliRunner

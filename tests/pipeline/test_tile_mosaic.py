@@ -5,10 +5,12 @@ of each tile.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pystac
@@ -321,12 +323,18 @@ def test_a_tile_of_a_season_that_was_not_over_is_made_anew_when_it_is(
     kept, stale = (place / f"{first[0].tile}_{name}.tif" for name in ("window_a", "window_b"))
     for path in (kept, stale):  # the second as if one early scene had been there
         path.write_bytes(b"pixels")
+    (stale.with_suffix(".zarr") / "c").mkdir(parents=True)
+    for name in ("zarr.json", "c/0"):
+        (stale.with_suffix(".zarr") / name).write_text(name)
     assert until(date(2024, 10, 1)).rows() == early.rows()  # not over: all jobs see the same
     late = until(date(2024, 11, 2))
     assert all(plan.scenes for plan in late.plans)
     assert kept.read_bytes() == b"pixels"
     assert not stale.exists()
-    assert (place / "former" / "2024-08-05" / stale.name).read_bytes() == b"pixels"
+    former = place / "former" / "2024-08-05"
+    assert (former / stale.name).read_bytes() == b"pixels"
+    assert (former / stale.with_suffix(".zarr").name / "c" / "0").read_text() == "c/0"
+    assert not any(path.is_file() for path in stale.with_suffix(".zarr").rglob("*"))
     assert any("2024-08-05, before window_b ended, and is planned anew" in n for n in late.notes)
     assert until(date(2025, 1, 1)).rows() == late.rows()
     assert not any("planned anew" in note for note in areas.survey_area(job, 2024, options).notes)
@@ -410,3 +418,98 @@ def test_what_a_store_does_not_do_is_said_in_a_sentence(made, bucket, area, tmp_
     far = replace(options, mosaic=store.locate("https://example.org/tiles"))
     with pytest.raises(BadInput, match="cannot be written to: give a folder, or a prefix"):
         areas.survey_area(area, 2024, far)
+
+
+# as Zarr
+
+
+@pytest.fixture(scope="module")
+def with_zarr(made, area, tmp_path_factory):
+    """A copy of the mosaic whose composites another run has asked for as Zarr, too."""
+    folder = tmp_path_factory.mktemp("zarr")
+    shutil.copytree(made[0].mosaic, folder / "mosaic")
+    options = replace(made[0], mosaic=folder / "mosaic", mosaic_zarr=True)
+    stamps = {path.name: path.stat().st_mtime_ns for path in folder_of(options).glob("*.tif")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imagery, "compose", None)  # nothing is composed again
+        survey = areas.survey_area(area, 2024, options, work=folder / "work")
+        written = composites.write_composite(survey, folder / "map.tif", work=folder / "work")
+    assert written.path.read_bytes() == made[2].path.read_bytes()
+    assert stamps == {
+        path.name: path.stat().st_mtime_ns for path in folder_of(options).glob("*.tif")
+    }
+    return options, survey
+
+
+def test_xarray_opens_each_tile_as_what_the_composite_is(with_zarr):
+    """GDAL's reading of the COG is the truth, odc-geo's of the Zarr tells the place."""
+    xarray = pytest.importorskip("xarray")
+    from odc.geo.xr import xr_coords  # noqa: F401  # the accessor .odc
+
+    options, survey = with_zarr
+    for plan in survey.plans:
+        path = folder_of(options) / f"{plan.tile}_{plan.season.name}.zarr"
+        with (
+            xarray.open_zarr(path) as found,
+            rasterio.open(path.with_suffix(".tif")) as true,
+        ):
+            image = found["composite"]
+            assert image.dims == ("time", "band", "y", "x")
+            assert image.dtype == np.uint16
+            assert np.array_equal(image.values[0], true.read())
+            assert list(image["band"].values) == [*plan.sensor.bands, "count"]
+            assert image.odc.geobox == plan.grid
+            assert image["spatial_ref"].attrs["grid_mapping_name"] == "transverse_mercator"
+            assert tuple(map(float, image["spatial_ref"].attrs["GeoTransform"].split())) == (
+                true.transform.to_gdal()
+            )
+            start, end = (found["time_bnds"].values[0] + np.array([0, -1], "m8[D]")).astype("M8[D]")
+            assert (start, end) == (plan.season.start, plan.season.end)
+            assert start < image["time"].values[0] < end
+            scenes = image.attrs["SELION_COMPOSITE"]["scenes"]
+            assert {one["id"] for one in scenes} == {scene.id for scene in plan.scenes}
+            x, y = true.xy(5, 7)
+            number = list(plan.sensor.bands).index("nir") + 1
+            assert image.sel(band="nir", x=x, y=y).values[0] == true.read(number)[5, 7]
+
+
+def test_tiles_of_a_season_lie_on_one_axis_of_time(with_zarr):
+    xarray = pytest.importorskip("xarray")
+    options, survey = with_zarr
+    tile = survey.plans[0].tile
+    paths = sorted(folder_of(options).glob(f"{tile}_*.zarr"))
+    with xarray.open_mfdataset(paths, engine="zarr", combine="by_coords") as year:
+        assert year["composite"].sizes["time"] == 2
+        assert (np.diff(year["time"].values) > np.timedelta64(30, "D")).all()
+
+
+def test_items_name_the_zarr_where_there_is_one(made, with_zarr):
+    for options, wanted in ((made[0], {"composite"}), (with_zarr[0], {"composite", "zarr"})):
+        collection = pystac.Collection.from_file(str(folder_of(options) / "collection.json"))
+        for item in collection.get_items():
+            assert item.assets.keys() == wanted
+            for asset in item.assets.values():
+                assert Path(asset.get_absolute_href()).exists()
+
+
+def test_a_store_holds_the_zarr_of_a_folder(with_zarr, bucket, area, tmp_path):
+    options = replace(with_zarr[0], mosaic=store.locate("s3://bucket/zarr"))
+    survey = areas.survey_area(part_of(area), 2024, options, work=tmp_path / "w")
+    composites.join_composites(survey, tmp_path / "w")
+    place, theirs = store.ObjectFolder(folder_of(options)), folder_of(with_zarr[0])
+    ours = {name for name in place.names() if ".zarr/" in name}
+    tiles = {f"{plan.tile}_{plan.season.name}.zarr" for plan in survey.plans}
+    files = {
+        path.relative_to(theirs).as_posix()
+        for tile in tiles
+        for path in (theirs / tile).rglob("*")
+        if path.is_file()
+    }
+    assert ours == files
+    for name in files:
+        assert place.get(name) == (theirs / name).read_bytes()
+
+
+def test_without_a_mosaic_there_is_no_zarr_of_it():
+    with pytest.raises(BadInput, match="add --mosaic FOLDER"):
+        areas.AreaOptions(mosaic_zarr=True)

@@ -132,7 +132,7 @@ class KeptPlace(click.ParamType):
         return opt.place.convert(value, param, ctx)
 
 
-mosaic = click.option(
+kept = click.option(
     "--mosaic",
     type=KeptPlace(),
     default=None,
@@ -141,6 +141,12 @@ mosaic = click.option(
     "az://), for other runs, machines, models and areas: what is there is neither searched nor "
     "composed again.",
 )
+kept_zarr = click.option(
+    "--mosaic-zarr",
+    is_flag=True,
+    help="With --mosaic: keep each composite as a Zarr, too, which xarray opens.",
+)
+mosaic = opt.group(kept, kept_zarr)
 
 price = click.option(
     "--price",
@@ -167,6 +173,7 @@ AREA_ONLY = (
     "pixel",
     "resampling",
     "mosaic",
+    "mosaic_zarr",
     "price",
 )
 """Names of the options below."""
@@ -194,6 +201,7 @@ class SearchChoice:
     pixel: float | None = None
     resampling: Literal["nearest", "bilinear", "cubic"] | None = None
     mosaic: Place | None = None
+    mosaic_zarr: bool = False
 
     def area_options(self) -> AreaOptions:
         """Return the options of a composite; the grid is the library's where the verb has none."""
@@ -219,6 +227,7 @@ class SearchChoice:
             gsd=self.pixel or usual.gsd,
             resampling=self.resampling or usual.resampling,
             mosaic=self.mosaic,
+            mosaic_zarr=self.mosaic_zarr,
         )
 
     def mosaic_options(self) -> MosaicOptions:

@@ -53,6 +53,7 @@ VERBS = {
     "change": Verb("change", "change_command", "Compare maps of two or more years."),
     "history": Verb("history", "history_command", "Join many years: one id for each field."),
     "plan": Verb("plan", "plan_command", "Split a country into jobs; estimate time and cost."),
+    "run": Verb("jobs", "run_command", "Do the jobs of a plan, here or on a cluster."),
     "watch": Verb("watch", "watch_command", "Watch the jobs of a plan: progress, failures, cost."),
     "merge": Verb(
         "country",

@@ -247,6 +247,7 @@ SCENES_ONLY = (
     "excluded",
     "balance",
     "mosaic",
+    "mosaic_zarr",
     "price",
 )
 """Names of the options that choose scenes, of which a mosaic is made already, or price them."""

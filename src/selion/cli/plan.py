@@ -39,6 +39,25 @@ OWN = (
     "consistency",
 )
 """Options that are of the plan and not of its jobs."""
+ONE_PIECE = (
+    "a plan measures and prices scenes; mosaics and maps that are made already are read by 'selion "
+    "map' itself, which takes the whole area in one piece, block by block"
+)
+NOT_TAKEN = {
+    "--imagery": ONE_PIECE,
+    "--from": ONE_PIECE,
+    "--min-confidence": ONE_PIECE,
+    "--crs": "each job has the grid of its UTM zone, in which its square has straight edges",
+    "--save_scores": "each job needs the name of the file: --scores fields.scores.tif",
+    "--work": "each job keeps its finished parts beside its own table",
+    "--runner": "who does the jobs is said when they are done: 'selion run PLAN --runner NAME'",
+    "--profile": "the probe times each stage (plan.md, probe.json)",
+    "--price": "prices stand in a price sheet: --prices FILE",
+    "--dry-run": "a plan does no job: it writes down what each would do and take",
+    "--preview": "jobs draw none, and --page has a picture",
+    "--no-preview": "jobs draw none anyhow",
+}
+"""Options of ``selion map`` that a plan does not take -> why."""
 PLACES = ("model", "refiner", "land_cover", "provider")
 """Options whose text may be the name of a file or a folder; that of others never is."""
 HELP = """Split AREA into jobs for 'selion map', and estimate their time and cost.
@@ -47,6 +66,20 @@ AREA is a file of polygons (a country), or west,south,east,north. Times are meas
 machine: --probe runs the whole pipeline over a small window in the middle of the area, --probe-file
 takes up an earlier probe. Prices come from a price sheet. 'sh plan/run.sh' does the jobs, 'selion
 merge plan/ -o maps/' joins them."""
+
+
+class PlanCommand(area_cli.AreaCommand):
+    """``selion plan``, which says why it does not take what ``selion map`` takes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what belongs to the map of one area."""
+        for word in args:
+            name = word.partition("=")[0]
+            if word == "--":
+                break
+            if name in NOT_TAKEN:
+                raise click.UsageError(f"A plan takes no {name}: {NOT_TAKEN[name]}.", ctx)
+        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +96,7 @@ class PlanChoice(opt.VerbChoice):
     consistency: Path | None
 
 
-@click.command("plan", cls=area_cli.AreaCommand, help=HELP)
+@click.command("plan", cls=PlanCommand, help=HELP)
 @click.argument("area")
 @click.option("--year", type=int, required=True, help="Year of the harvest.")
 @click.option("-o", "--out", type=folder, required=True, help="Folder of the plan.")

@@ -33,7 +33,16 @@ NO_MODEL = (
     *("imagery", "model", "refiner", "cover", "engine", "gpu", "mps_mode", "fast"),
     *("window", "overlap", "padding", "block", "batch", "scale", "flips", "bands"),
     *("provider", "dates", "season_rule", "calendar", "crop", "cloud", "target", "limit"),
-    *("excluded", "balance", "pixel", "resampling", "mosaic", "price", "consistency"),
+    *(
+        "excluded",
+        "balance",
+        "pixel",
+        "resampling",
+        "mosaic",
+        "mosaic_zarr",
+        "price",
+        "consistency",
+    ),
 )
 """What has no effect where there is no model and no image."""
 NO_PIXELS = (

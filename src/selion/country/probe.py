@@ -204,7 +204,8 @@ def probe_pipeline(
         folder = Path(name)
         began = time.perf_counter()
         # what is measured is composing, so nothing is taken from a mosaic
-        survey = areas.survey_area(window, year, replace(area_options, mosaic=None))
+        alone = replace(area_options, mosaic=None, mosaic_zarr=False)
+        survey = areas.survey_area(window, year, alone)
         choosing = time.perf_counter() - began
         sizes, reading, rate = _read(survey)
         clock, seen = _Clock(), _ProbedWindow()

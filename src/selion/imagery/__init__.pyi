@@ -39,6 +39,7 @@ from .signing import Signer as Signer
 from .signing import make_signer as make_signer
 from .stac_items import write_collection as write_collection
 from .stac_items import write_item as write_item
+from .stac_items import write_zarr as write_zarr
 from .target import target_grid as target_grid
 from .tile_index import write_index as write_index
 from .tiles import PlanOptions as PlanOptions

@@ -12,6 +12,7 @@ from typing import Any
 
 from selion.imagery.composite import COUNT
 from selion.imagery.mosaic import MosaicLayer, read_layer
+from selion.imagery.provenance import TAG, read_provenance
 from selion.imagery.providers import Provider
 from selion.imagery.scene import Scene, TilePlan
 from selion.imagery.sensors import SENTINEL_2
@@ -20,6 +21,7 @@ VERSION = "1.1.0"
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 GRID = "https://stac-extensions.github.io/grid/v1.1.0/schema.json"
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+ZARR = "application/vnd.zarr; version=3"
 COLLECTION = "collection.json"
 TOLD = ("scenes", "set_aside", "candidates", "views", "never_seen_share", "excluded_classes")
 """What a composite says of itself that its item repeats, as ``selion:...``."""
@@ -33,7 +35,12 @@ def item_of(path: Path) -> Path:
 
 
 def write_item(
-    path: Path | str, plan: TilePlan, provider: Provider, collection: str, out: Path
+    path: Path | str,
+    plan: TilePlan,
+    provider: Provider,
+    collection: str,
+    out: Path,
+    as_zarr: bool = False,
 ) -> Path:
     """Write the STAC item of a composite.
 
@@ -49,6 +56,8 @@ def write_item(
         Id of the collection.
     out : Path
         Where the item goes: beside the composite, or what will be sent there.
+    as_zarr : bool
+        Whether the composite lies beside it as Zarr, too.
 
     Returns
     -------
@@ -87,6 +96,10 @@ def write_item(
     bands = [{"name": name, "description": plan.sensor.bands[name]} for name in layer.names]
     if len(layer.bands) > len(layer.names):
         bands.append({"name": COUNT, "description": "clear views"})
+    about = {"roles": ["data"], "title": _title(plan), "data_type": "uint16", "nodata": 0}
+    assets = {"composite": {"href": f"./{out.stem}.tif", "type": COG, **about, "bands": bands}}
+    if as_zarr:
+        assets["zarr"] = {"href": f"./{out.stem}.zarr", "type": ZARR, **about, "bands": bands}
     item = {
         "type": "Feature",
         "stac_version": VERSION,
@@ -97,19 +110,44 @@ def write_item(
         "bbox": _bounds(shape),
         "properties": properties,
         "links": links,
-        "assets": {
-            "composite": {
-                "href": f"./{out.stem}.tif",
-                "type": COG,
-                "roles": ["data"],
-                "title": f"{plan.tile}, {plan.season.name}: reflectance x 10000, 0 = never seen",
-                "data_type": "uint16",
-                "nodata": 0,
-                "bands": bands,
-            }
-        },
+        "assets": assets,
     }
     return _written(out, item)
+
+
+def write_zarr(path: Path | str, plan: TilePlan, out: Path) -> Path:
+    """Write a composite as a Zarr that xarray opens; see :func:`selion.store.write_labelled`.
+
+    Parameters
+    ----------
+    path : Path or str
+        The composite, a COG, or its address.
+    plan : TilePlan
+        What it was made of.
+    out : Path
+        What is there is replaced.
+
+    Returns
+    -------
+    Path
+        ``out``.
+    """
+    from selion.store import Labels, open_raster, write_labelled
+
+    bands = {**{name: plan.sensor.bands[name] for name in plan.sensor.bands}, COUNT: "clear views"}
+    told = {
+        "units": "reflectance x 10000, 0 = never seen",
+        "season": plan.season.name,
+        "tile": plan.tile,
+        "bands": bands,
+        TAG: read_provenance(path),
+    }
+    labels = Labels(plan.season.start, plan.season.end, told, _title(plan))
+    return write_labelled(open_raster(path), labels, out, force=True)
+
+
+def _title(plan: TilePlan) -> str:
+    return f"{plan.tile}, {plan.season.name}: reflectance x 10000, 0 = never seen"
 
 
 def write_collection(

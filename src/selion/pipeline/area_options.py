@@ -49,6 +49,8 @@ class AreaOptions:
     """Folder, or prefix on an object store, in which the composites of whole tiles are kept and
     shared (:class:`selion.pipeline.tile_mosaic.TileMosaic`); None: what the area needs is composed
     for this run alone."""
+    mosaic_zarr: bool = False
+    """Whether each composite of the mosaic is kept as Zarr as well, for xarray."""
     retry: store.RetryPolicy = field(default_factory=store.RetryPolicy)
 
     def __post_init__(self) -> None:
@@ -61,6 +63,11 @@ class AreaOptions:
             raise BadInput(
                 f"A --calendar or its --crop was given, but {how}, so it has no effect: "
                 "add --season-rule calendar, or leave it out."
+            )
+        if self.mosaic_zarr and self.mosaic is None:
+            raise BadInput(
+                "The composites were asked for as Zarr without a mosaic to keep them in: add "
+                "--mosaic FOLDER, or leave out --mosaic-zarr."
             )
         if self.gsd is not None and not FINEST <= self.gsd <= COARSEST:
             sensor = sensor_of(self)

@@ -64,7 +64,7 @@ def _key(area: Area, year: int, options: AreaOptions, asked: date) -> str:
     decides = {
         name: value
         for name, value in vars(options).items()
-        if name not in ("retry", "crs", "gsd", "resampling", "mosaic")
+        if name not in ("retry", "crs", "gsd", "resampling", "mosaic", "mosaic_zarr")
     }
     if options.mosaic is not None:
         decides["mosaic"] = options.mosaic

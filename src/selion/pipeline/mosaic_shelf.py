@@ -51,6 +51,10 @@ class MosaicShelf(Protocol):
         """Return the names of the files in a folder, not of those below, in order."""
         ...
 
+    def tree(self, under: str) -> list[str]:
+        """Return the names of the files in a folder and below, in order."""
+        ...
+
     def move(self, name: str, to: str) -> None:
         """Give a file another name."""
         ...
@@ -134,6 +138,11 @@ class FolderShelf:
     def names(self, under: str = "") -> list[str]:
         """Return the names of the files in a folder."""
         found = (self.folder / under).glob("*")
+        return sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
+
+    def tree(self, under: str) -> list[str]:
+        """Return the names of the files in a folder and below."""
+        found = (self.folder / under).rglob("*")
         return sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
 
     def move(self, name: str, to: str) -> None:
@@ -229,6 +238,11 @@ class StoreShelf:
         found = [name for name in store.ObjectFolder(place).names() if "/" not in name]
         return sorted(f"{under}/{name}" if under else name for name in found)
 
+    def tree(self, under: str) -> list[str]:
+        """Return the names of the files in a folder and below."""
+        names = store.ObjectFolder(f"{self.url}/{under}").names()
+        return sorted(f"{under}/{name}" for name in names)
+
     def move(self, name: str, to: str) -> None:
         """Give a file another name: it is copied by the store, then deleted."""
         self._folder.copy(name, to)
@@ -254,11 +268,15 @@ class StoreShelf:
                     )
                 (folder / name).write_bytes(content)
             yield folder
-            made = [path for path in folder.iterdir() if path.is_file() and path.name not in needs]
+            made = [
+                path
+                for path in folder.rglob("*")
+                if path.is_file() and path.relative_to(folder).as_posix() not in needs
+            ]
             for lease in tuple(self._held):
                 lease.check()
             for path in sorted(made, key=lambda path: path.stat().st_mtime_ns):
-                self._folder.upload(path, path.name, force=True)
+                self._folder.upload(path, path.relative_to(folder).as_posix(), force=True)
 
     @contextmanager
     def turn(self, name: str) -> Iterator[bool]:

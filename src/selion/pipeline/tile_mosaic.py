@@ -39,6 +39,7 @@ from selion.pipeline.tile_records import (
     write_plain,
 )
 from selion.progress import OnNote, OnStep, unsaid
+from selion.store.labelled_cube import ROOT
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -267,7 +268,7 @@ class TileMosaic:
         for old, new in zip(known.plans, made.plans, strict=True):
             if {one.id for one in old.scenes} == {one.id for one in new.scenes}:
                 continue
-            for name in (file_of(old), item_name(old)):
+            for name in (file_of(old), item_name(old), *reversed(self.shelf.tree(zarr_of(old)))):
                 if self.shelf.has(name):
                     moved = True
                     self.shelf.move(name, f"{place}/{name}")
@@ -313,7 +314,7 @@ class TileMosaic:
         return self.shelf.place(file_of(plan))
 
     def has(self, plan: TilePlan) -> bool:
-        """Say whether a composite is there, with its item.
+        """Say whether a composite is there, with its item, and as Zarr if that is wanted.
 
         Raises
         ------
@@ -323,7 +324,10 @@ class TileMosaic:
         if not (self.shelf.has(file_of(plan)) and self.shelf.has(item_name(plan))):
             return False
         self._check(plan)
-        return True
+        return not self.options.mosaic_zarr or self._has_zarr(plan)
+
+    def _has_zarr(self, plan: TilePlan) -> bool:
+        return self.shelf.has(f"{zarr_of(plan)}/{ROOT}")
 
     def _check(self, plan: TilePlan) -> None:
         """Refuse a file that was made otherwise than the edition says."""
@@ -345,7 +349,7 @@ class TileMosaic:
             )
 
     def make(self, plan: TilePlan, compose: Callable[[Path], None]) -> None:
-        """Make a composite and its STAC item, as far as they are not there.
+        """Make a composite, its STAC item and its Zarr if wanted, as far as they are not there.
 
         Parameters
         ----------
@@ -359,14 +363,17 @@ class TileMosaic:
             If it cannot be written, or another run has taken over.
         """
         provider, name = imagery.find_provider(self.options.provider), file_of(plan)
-        there = self.shelf.has(name)
+        there, as_zarr = self.shelf.has(name), self._has_zarr(plan)
         if there:
             self._check(plan)
         with self.shelf.desk() as desk:
             if not there:
                 compose(desk / name)
             made = self.place(plan) if there else desk / name
-            imagery.write_item(made, plan, provider, self.name, desk / item_name(plan))
+            if self.options.mosaic_zarr and not as_zarr:
+                imagery.write_zarr(made, plan, desk / zarr_of(plan))
+                as_zarr = True
+            imagery.write_item(made, plan, provider, self.name, desk / item_name(plan), as_zarr)
 
     @contextmanager
     def turn(self, name: str, on_note: OnNote = unsaid) -> Iterator[None]:
@@ -460,6 +467,11 @@ def stem_of(plan: TilePlan) -> str:
 def file_of(plan: TilePlan) -> str:
     """Return the name of a composite's file."""
     return f"{stem_of(plan)}.tif"
+
+
+def zarr_of(plan: TilePlan) -> str:
+    """Return the name of the folder in which a composite lies as Zarr."""
+    return f"{stem_of(plan)}.zarr"
 
 
 def item_name(plan: TilePlan) -> str:

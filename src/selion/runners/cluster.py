@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import socket
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ SETTINGS = {
     "RAY_grpc_client_keepalive_timeout_ms": "10000",
 }
 """What Ray is told by its environment, as far as the user has not."""
+AUTO, ADDRESS = "auto", "RAY_ADDRESS"
+"""What stands for the cluster that the environment names, and where Ray tells it to a job."""
+PLACE = re.compile(r"[^/\s]+:\d+")
 LOOK = 5.0
 """Seconds after which the cluster is asked again how large it is."""
 
@@ -181,6 +185,7 @@ def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    options = _located(options)
     local = options.name == "ray"
     if local:
         # tokens are for clusters that others can reach; this one listens on this machine only
@@ -202,6 +207,27 @@ def _head(options: RunnerOptions) -> tuple[str, int] | None:
     """Return where the head of a cluster listens; None for Ray Client, which tells itself."""
     host, _, port = options.name.removeprefix(SCHEME).rpartition(":")
     return None if options.name == "ray" or int(port) == CLIENT else (host, int(port))
+
+
+def _located(options: RunnerOptions) -> RunnerOptions:
+    """Return the options with the cluster's address in the place of ``auto``.
+
+    Raises
+    ------
+    BadInput
+        If the environment does not say it.
+    """
+    if options.name != f"{SCHEME}{AUTO}":
+        return options
+    said = os.environ.get(ADDRESS, "").removeprefix(SCHEME)
+    if not PLACE.fullmatch(said):
+        told = f"is {said}" if said else "is not set"
+        raise BadInput(
+            f"--runner ray://auto takes the cluster's HOST:PORT from {ADDRESS}, which {told} here: "
+            "give --runner ray://HOST:PORT, or submit the command with 'ray job submit', which "
+            "sets it."
+        )
+    return replace(options, name=f"{SCHEME}{said}")
 
 
 def _connect(ray: Any, options: RunnerOptions, threads: int) -> None:

@@ -17,7 +17,8 @@ class RunnerOptions:
 
     name: str = "serial"
     """``serial``, ``processes``, ``ray`` (one that is started on this machine) or
-    ``ray://HOST:PORT`` (a cluster that is there)."""
+    ``ray://HOST:PORT`` (a cluster that is there; ``ray://auto``: the one that the environment's
+    ``RAY_ADDRESS`` names, as ``ray job submit`` sets it)."""
     workers: int | None = None
     """Blocks in work at once; None: one per core, and on a cluster as many as it has room for."""
     threads: int | None = None

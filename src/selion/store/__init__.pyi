@@ -29,6 +29,8 @@ from .identity import byte_size as byte_size
 from .identity import fingerprint as fingerprint
 from .instancemap import InstanceMap as InstanceMap
 from .instancemap import open_instances as open_instances
+from .labelled_cube import Labels as Labels
+from .labelled_cube import write_labelled as write_labelled
 from .object_store import ObjectFolder as ObjectFolder
 from .object_store import is_object_url as is_object_url
 from .open import open_raster as open_raster
