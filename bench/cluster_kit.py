@@ -109,7 +109,7 @@ def run(file: str, folder: Path, *, lose: bool) -> None:
     plan = write_plan(folder, "plan")
     since = time.monotonic()
     job = (start_rayjob if file == "rayjob" else start_cluster)(folder, plan, machines)
-    seen = lose_one(plan, machines[next(reversed(WORKERS))]) if lose else {}
+    seen = lose_one(plan, machines[next(reversed(WORKERS))], job) if lose else {}
     said, _ = job.communicate(timeout=1200)
     (folder / "said.txt").write_text(said)
     seen |= {"code": job.returncode, "seconds": round(time.monotonic() - since)}
@@ -279,20 +279,24 @@ def flags(parameters: dict[str, str]) -> str:
     return " ".join(f"--{name}={value}" for name, value in parameters.items())
 
 
-def start_cluster(folder: Path, plan: Path, _machines: object) -> subprocess.Popen[str]:
+def start_cluster(folder: Path, plan: Path, machines: dict[str, int]) -> subprocess.Popen[str]:
     """Call 'ray up' and 'ray exec' as the cluster file says."""
     text = (ROOT / "cluster" / "ray-cluster.yaml").read_text()
-    told = [line[1:].strip() for line in text.splitlines() if line.startswith("#")]
-    (exec_,) = [line for line in told if line.startswith("ray exec")]
-    for place, address in zip(("HEAD", "WORKER-1", "WORKER-2"), (HEAD, *WORKERS), strict=True):
-        text = text.replace(place, address)
+    for number, address in enumerate((HEAD, *WORKERS), 1):
+        text = text.replace(f"10.0.0.{number}", address)
     file = yaml.safe_load(text)
     del file["docker"]
     path = folder / "ray-cluster.yaml"
     path.write_text(yaml.safe_dump(file))
-    enter(None, f"ray up -y --no-config-cache {path}", folder)
-    command = exec_.replace("cluster/ray-cluster.yaml", str(path)).replace("/data/plan", str(plan))
-    return begun(command.replace("HEAD", HEAD), folder)
+    told = text.replace("cluster/ray-cluster.yaml", str(path)).replace("/data/plan", str(plan))
+    up, exec_ = (line[1:].strip() for line in told.splitlines() if line.startswith("#     "))
+    enter(None, up, folder)
+    deadline = time.monotonic() + 300  # the head calls its workers one after the other
+    while not all(count_of(b"raylet", machine) for machine in machines.values()):
+        if time.monotonic() > deadline:
+            raise SystemExit("not all workers came within five minutes")
+        time.sleep(0.5)
+    return begun(exec_, folder)
 
 
 def begun(command: str, folder: Path) -> subprocess.Popen[str]:
@@ -304,26 +308,26 @@ def begun(command: str, folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def lose_one(plan: Path, machine: int) -> dict[str, object]:
+def lose_one(plan: Path, machine: int, job: subprocess.Popen[str]) -> dict[str, object]:
     """Let a worker's machine die while it has a job in work: all that runs there, at once."""
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline and not jobs_on(machine):
+    while job.poll() is None and not count_of(b"map", machine):
         time.sleep(0.1)
     time.sleep(1.0)
-    seen = {"lost_in_work": jobs_on(machine), "finished_before": len(sums(plan))}
+    seen = {"lost_in_work": count_of(b"map", machine), "finished_before": len(sums(plan))}
     os.kill(machine, signal.SIGKILL)  # it is the first process of its machine: none outlives it
     return seen
 
 
-def jobs_on(machine: int) -> int:
-    """Count the jobs that run on a machine."""
+def count_of(word: bytes, machine: int) -> int:
+    """Count the processes of a machine that have a word, or a program of that name."""
     inside = Path(f"/proc/{machine}/ns/pid").readlink()
     count = 0
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (place / "cmdline").read_bytes().split(b"\0")
-            same = (place / "ns" / "pid").readlink() == inside
-            count += same and b"selion" in words and b"map" in words
+            words = {
+                one.rpartition(b"/")[2] for one in (place / "cmdline").read_bytes().split(b"\0")
+            }
+            count += word in words and (place / "ns" / "pid").readlink() == inside
     return count
 
 

@@ -485,10 +485,6 @@ MODES = {
     ],
     "run": [
         Mode("run {plan}", {"selion.country.run_plan": PlanRun((), ("a", "b"), {})}),
-        Mode(
-            "run {plan} --runner processes --workers 1",
-            {"selion.country.run_plan": PlanRun(("a",), (), {})},
-        ),
     ],
     "watch": [Mode("watch {plan}", SERVED), Mode("watch {plan} --once", SERVED)],
     "view": [

@@ -3,6 +3,8 @@ that cells, partitions and files are no part of the answer.
 """
 
 import json
+import subprocess
+from pathlib import Path
 
 import duckdb
 import geopandas
@@ -22,6 +24,7 @@ from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
 from selion.fields.table import geohash
 from selion.verification import verify
 
+VALIDATOR = Path(__file__).resolve().parents[3] / "shared" / "tools" / "fiboa" / "fiboa-validate"
 DEGREE = 111_320.0
 """Metres of a degree on the equator, within 0.7 % both ways."""
 
@@ -73,6 +76,16 @@ def drawn_maps(tmp_path_factory):
     for label, frame in (("2023", BEFORE), ("2024", AFTER)):
         country.merge_maps([write_table(frame, folder / f"{label}.parquet")], folder / label)
     return folder
+
+
+def test_the_official_validator_knows_the_columns_of_change(drawn_maps, tmp_path):
+    if not VALIDATOR.is_file():
+        pytest.skip("the official fiboa validator is not here (shared/tools/fiboa)")
+    change = country.compare_maps(drawn_maps / "2023", drawn_maps / "2024", tmp_path / "change")
+    told = subprocess.run(
+        [VALIDATOR, change.maps.parts[0].path], capture_output=True, text=True, check=False
+    )
+    assert told.stdout.startswith("VALID [] [] []"), told.stdout + told.stderr
 
 
 def test_drawn_fields_get_the_outcomes_that_one_sees(drawn_maps, tmp_path):

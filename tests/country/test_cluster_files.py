@@ -115,7 +115,7 @@ def test_its_entrypoint_calls_what_there_is_within_what_a_pod_may_take(job, tmp_
 def test_the_command_in_the_cluster_files_head_calls_what_there_is(tmp_path, monkeypatch):
     (said,) = re.findall(r'ray exec .*? "(.*)"', (ROOT / "cluster/ray-cluster.yaml").read_text())
     runner, limits = calls(said, tmp_path, monkeypatch)
-    assert runner == RunnerOptions("ray://HEAD:6379", threads=2)
+    assert runner == RunnerOptions("ray://10.0.0.1:6379", threads=2)
     assert limits.memory == 7
 
 

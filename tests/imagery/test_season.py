@@ -464,3 +464,65 @@ def test_a_crop_without_effect_and_files_of_no_regions_are_refused(tmp_path):
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(UnreadableFile, match="cannot be read"):
         find_seasons(at(40), 2024, "calendar", calendar=path)
+
+
+# the zones of WorldCereal
+
+
+def zone(number, box, **days):
+    west, south, east, north = box
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    shape = {"type": "Polygon", "coordinates": [ring]}
+    return {"type": "Feature", "properties": {"aez_id": number, **days}, "geometry": shape}
+
+
+@pytest.fixture
+def zones(tmp_path):
+    """Zones as ESA WorldCereal publishes them; days as its own repository calls them, in one."""
+    told = [
+        zone(1, (0, 40, 10, 60), **{
+            "tc-maize-main_sos": 121, "tc-maize-main_eos": 274,
+            "tc-wintercereals_sos": 290, "tc-wintercereals_eos": 201,
+        }),
+        zone(2, (10, 40, 20, 60), **{
+            "tc-maize-main_sos": 0, "tc-maize-main_eos": 0,
+            "tc-wintercereals_sos": 280, "tc-wintercereals_eos": 190,
+        }),
+        zone(3, (20, -40, 30, -20), m1sos_avg=300, m1eos_avg=5, wwsos_avg=None, wweos_avg=None),
+    ]  # fmt: skip
+    path = tmp_path / "WorldCereal_AEZ.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": told}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("box", "crop", "planting", "harvest"),
+    [  # day +- 14 by hand: 121 of 2023 is 1 May, 274 is 1 October, 290 of 2022 is 17 October ...
+        ("5,50,5.1,50.1", "summer", ("2023-04-17", "2023-05-15"), ("2023-09-17", "2023-10-15")),
+        ("5,50,5.1,50.1", "winter", ("2022-10-03", "2022-10-31"), ("2023-07-06", "2023-08-03")),
+        ("25,-30,25.1,-29.9", "summer", ("2022-10-13", "2022-11-10"), ("2022-12-22", "2023-01-19")),
+    ],
+)
+def test_zones_of_worldcereal_are_a_calendar(zones, box, crop, planting, harvest):
+    found = find_seasons(read_area(box), 2023, "calendar", crop, zones)
+    assert [(one.start.isoformat(), one.end.isoformat()) for one in found] == [planting, harvest]
+    assert found[0].why.endswith(
+        f"zone {1 if crop == 'winter' or box[0] == '5' else 3}, {crop} crops"
+    )
+
+
+def test_where_a_zone_does_not_grow_a_crop_the_latitude_decides(zones):
+    for box, crop in (("15,50,15.1,50.1", "summer"), ("25,-30,25.1,-29.9", "winter")):
+        found = find_seasons(read_area(box), 2023, "calendar", crop, zones)
+        by_rule = find_seasons(read_area(box), 2023)
+        assert [(one.start, one.end) for one in found] == [(o.start, o.end) for o in by_rule]
+        assert "has no region here: latitude rule" in found[0].why
+
+
+@pytest.mark.parametrize("day", [-1, 367, "1", float("nan"), True])
+def test_days_of_zones_that_are_none_are_one_sentence(zones, day):
+    told = json.loads(zones.read_text())
+    told["features"][0]["properties"]["tc-maize-main_sos"] = day
+    zones.write_text(json.dumps(told))
+    with pytest.raises(BadInput, match="wanted are days of the year, 1 to 366"):
+        find_seasons(read_area("5,50,5.1,50.1"), 2023, "calendar", "summer", zones)

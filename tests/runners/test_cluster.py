@@ -48,6 +48,8 @@ pytestmark = [
 ]
 
 TESTS = Path(__file__).resolve().parents[1]
+NOTICED = 1.5
+"""Seconds after which a node is given up, by the settings below."""
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
@@ -133,7 +135,8 @@ def blocks(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*.block")}
 
 
-def test_two_nodes_of_which_one_is_killed_come_to_the_same_bytes(cluster, truth, tmp_path):
+def test_two_nodes_of_which_one_is_killed_come_to_the_same_bytes(cluster, truth, tmp_path, capfd):
+    capfd.readouterr()
     with open_runner(RunnerOptions(f"ray://{cluster.address}", threads=1)) as run:
         assert run.workers == 2
         assert run.place == "cluster"
@@ -154,6 +157,8 @@ def test_two_nodes_of_which_one_is_killed_come_to_the_same_bytes(cluster, truth,
         killer.join()
         assert 0 < seen[0] < 9, "the node was killed in the middle"
         assert blocks(tmp_path / "cluster") == truth
+        time.sleep(2 * NOTICED)
+    assert capfd.readouterr().out == "", "of a lost node Ray would print a page"
 
 
 DRIVER = """

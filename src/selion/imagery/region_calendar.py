@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 DAYS = re.compile(r"(\d\d)-(\d\d)\s*(?:/|\.\.)\s*(\d\d)-(\d\d)")
 LEAP = 2024
 """A year that has all days."""
+LEAP_DAYS = 366
+MARGIN = 14
+"""Days before and after a zone's day, as for the calendars that are rasters."""
+WORLD_ZONES = {
+    "summer": (("tc-maize-main_sos", "tc-maize-main_eos"), ("m1sos_avg", "m1eos_avg")),
+    "winter": (("tc-wintercereals_sos", "tc-wintercereals_eos"), ("wwsos_avg", "wweos_avg")),
+}
+"""Start and end of the season, days of the year, of the agro-ecological zones of ESA WorldCereal:
+as published (CC BY 4.0, doi:10.5281/zenodo.7875105), and in the project's own repository (MIT)."""
+ZONES = ("aez_id", "zoneID")
+"""What these zones are called by."""
 MonthDay = tuple[int, int]
 Span = tuple[MonthDay, MonthDay]
 
@@ -36,6 +47,9 @@ class Region:
     """First and last day, both included; the last one may lie in the next year."""
     crop: str | None
     """"summer" or "winter"; None: whatever is grown."""
+    middles: tuple[int, int] | None = None
+    """Of a zone of WorldCereal: the days of the year around which it is sown and harvested; they
+    decide then, and the spans are not looked at."""
 
 
 def seasons_in(
@@ -53,7 +67,10 @@ def seasons_in(
         Regions of another crop are passed over.
     path : path
         GeoJSON of polygons with the properties ``planting`` and ``harvest``
-        (``03-15/05-31``, ``11-01/01-15``), and if one likes ``name`` and ``crop``.
+        (``03-15/05-31``, ``11-01/01-15``), and if one likes ``name`` and ``crop``; or the
+        agro-ecological zones of ESA WorldCereal as they are published, which cover the cropland of
+        the Earth: 14 days around the start and the end of the main season of maize (summer) or of
+        winter cereals, the year being that of the harvest's own day.
 
     Returns
     -------
@@ -83,9 +100,23 @@ def seasons_in(
             best, most = region, float(shared)
     if best is None:
         return None
+    share = most / float(shapely.area(area.geometry))
+    if best.middles is not None:
+        return best, share, _around(best.middles, year)
     first = year - 1 if best.planting[0] > best.harvest[0] else year
     days = (_dates(best.planting, first), _dates(best.harvest, year))
-    return best, most / float(shapely.area(area.geometry)), days
+    return best, share, days
+
+
+def _around(middles: tuple[int, int], year: int) -> tuple[tuple[date, date], tuple[date, date]]:
+    """Return the days around those of planting and of harvest, of which the later is in a year."""
+    sown, reaped = middles
+    planting, harvest = (
+        date(of, 1, 1) + timedelta(days=day - 1)
+        for of, day in ((year - (sown > reaped), sown), (year, reaped))
+    )
+    margin = timedelta(days=MARGIN)
+    return (planting - margin, planting + margin), (harvest - margin, harvest + margin)
 
 
 def _dates(span: Span, year: int) -> tuple[date, date]:
@@ -116,7 +147,46 @@ def read_regions(path: Path, _changed: int) -> tuple[Region, ...]:
             "polygons with the properties planting and harvest."
         )
     crs = told.get("crs")
-    return tuple(_region(one, number, crs, path) for number, one in enumerate(features, 1))
+    return tuple(
+        region
+        for number, one in enumerate(features, 1)
+        for region in _regions(one, number, crs, path)
+    )
+
+
+def _regions(feature: Any, number: int, crs: Any, path: Path) -> list[Region]:
+    """Return the region of a feature; a zone of WorldCereal is one for each crop that it has."""
+    given = feature.get("properties") if isinstance(feature, Mapping) else None
+    said = dict(given) if isinstance(given, Mapping) else {}
+    zone = next((said[name] for name in ZONES if name in said), None)
+    if zone is None or {"planting", "harvest"} & said.keys():
+        return [_region(feature, number, crs, path)]
+    where = f"zone {zone:g}" if isinstance(zone, float) else f"zone {zone}"
+    shape = {"type": "FeatureCollection", "features": [feature], **({"crs": crs} if crs else {})}
+    area = read_area(shape, name=f"{where} of the crop calendar {path}")
+    days = {crop: _days_of(said, crop, f"{where} of {path}") for crop in WORLD_ZONES}
+    anything = ((1, 1), (12, 31))
+    return [
+        Region(f"{where}, {crop} crops", area, anything, anything, crop, middles)
+        for crop, middles in days.items()
+        if middles is not None
+    ]
+
+
+def _days_of(said: Mapping[str, Any], crop: str, where: str) -> tuple[int, int] | None:
+    """Return when a zone is sown and harvested; None where the crop is not grown."""
+    for names in WORLD_ZONES[crop]:
+        found = [said.get(name) for name in names]
+        if None in found or 0 in found:
+            continue
+        if not all(type(day) in (int, float) and 1 <= day <= LEAP_DAYS for day in found):
+            raise BadInput(
+                f"{where} of the crop calendar has the days {found[0]!r} and {found[1]!r}; wanted "
+                f"are days of the year, 1 to {LEAP_DAYS}."
+            )
+        sown, reaped = (round(float(day)) for day in found if day is not None)
+        return sown, reaped
+    return None
 
 
 def _region(feature: Any, number: int, crs: Any, path: Path) -> Region:

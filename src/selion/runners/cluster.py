@@ -193,14 +193,36 @@ def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
     ray = require("ray", "cluster")
     mine = not ray.is_initialized()
     threads = options.share if local else options.threads or 1
-    if mine:
-        _connect(ray, options, threads)
     place = "machine" if local else "cluster"
-    try:
-        yield Cluster(ray, options.workers, threads, place, _head(options) if mine else None)
-    finally:
-        if mine:
+    if not mine:
+        yield Cluster(ray, options.workers, threads, place)
+        return
+    with _silenced():
+        _connect(ray, options, threads)
+        try:
+            yield Cluster(ray, options.workers, threads, place, _head(options))
+        finally:
             ray.shutdown()
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep off standard output what Ray prints there of each node that is lost, a page of it.
+
+    Ray has no setting for that; standard output belongs to the command.  The blocks of a lost node
+    are done again, and what goes wrong for good is said by this package.
+    """
+    from ray._private import worker
+
+    usual = getattr(worker, "print_to_stdstream", None)
+    if usual is None:  # another version of Ray, in which it has another name
+        yield
+        return
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = usual
 
 
 def _head(options: RunnerOptions) -> tuple[str, int] | None:
