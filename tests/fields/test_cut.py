@@ -243,6 +243,42 @@ def test_trees_ask_as_they_are_written():
     assert score.predict(values).tolist() == pytest.approx([0.35, 0.75, 0.75])
 
 
+def walked(score, row):
+    """The sum of a row's leaves, one question after the other; numbers compared as numpy does."""
+    total = 0.0
+    for root in score.roots:
+        at = root
+        while score.feature[at] >= 0:
+            x = row[score.feature[at]]
+            left = score.missing_left[at] == 1 if np.isnan(x) else float(x) <= score.threshold[at]
+            at = score.left[at] if left else score.right[at]
+        total += score.value[at]
+    return np.clip(total + score.base, 0.0, 1.0)
+
+
+def test_many_rows_go_down_the_packaged_trees_as_each_does_by_itself():
+    """Values lie on thresholds, on the float32 to either side, beyond all, and are missing."""
+    score, rng = score_of(load_model("fields-s2-2season").card), np.random.default_rng(5)
+    values = rng.normal(0, 1, (300, len(FEATURES))).astype(np.float32)
+    for column in range(len(FEATURES)):
+        asked = score.threshold[score.feature == column]
+        if len(asked):
+            near = rng.choice(asked, 300).astype(np.float32)
+            to = rng.choice([-np.inf, np.inf], 300).astype(np.float32)
+            values[:, column] = np.where(rng.random(300) < 0.5, near, np.nextafter(near, to))
+    for odd in (np.nan, np.inf, -np.inf):
+        values[rng.random(values.shape) < 0.04] = odd
+    assert score.predict(values).tolist() == [walked(score, row) for row in values]
+
+
+def test_thresholds_beyond_what_float32_holds_part_as_they_did():
+    for threshold, left in ((1e300, [True, True, False]), (-1e300, [True, False, False])):
+        score = score_of_stumps(stump("field", threshold, 0.1, 0.9))
+        values = np.zeros((3, len(FEATURES)), np.float32)
+        values[:, FEATURES.index("field")] = -np.inf, 0.0, np.inf
+        assert score.predict(values).tolist() == [0.1 if one else 0.9 for one in left]
+
+
 def test_the_score_is_the_objects_confidence_and_the_price_decides():
     values = np.zeros((3, 40, 60), np.float32)
     values[0] = 1

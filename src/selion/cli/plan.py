@@ -64,7 +64,7 @@ HELP = """Split AREA into jobs for 'selion map', and estimate their time and cos
 
 AREA is a file of polygons (a country), or west,south,east,north. Times are measured on this
 machine: --probe runs the whole pipeline over a small window in the middle of the area, --probe-file
-takes up an earlier probe. Prices come from a price sheet. 'sh plan/run.sh' does the jobs, 'selion
+takes up an earlier probe. Prices come from a price sheet. 'selion run plan/' does the jobs, 'selion
 merge plan/ -o maps/' joins them."""
 
 

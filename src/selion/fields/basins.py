@@ -150,8 +150,7 @@ def blur(values, radius):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN20
     return out
 
 
-# Union-find, called per pixel.  Invariant: a parent is never larger than its child, so the root is
-# the smallest member.
+# Called per pixel.
 @njit(cache=True, nogil=True)
 def find(parent, k):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Return the root of ``k``, halving the path on the way."""
@@ -161,8 +160,9 @@ def find(parent, k):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     return k
 
 
-# Compiled: union-find over pixels.  Invariant: the flow goes down in the order (relief, index) or
-# stays, so there is no circle, and each tree of the forest is a basin.
+# Compiled: a forest over pixels, in which only those of height 0 have to be united.  Invariant: the
+# flow goes down in the order (relief, index) or stays, so there is no circle, and each tree of the
+# forest is a basin.
 @njit(cache=True, nogil=True)
 def drain(kind, relief):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901, PLR0912
     """Cut a block into basins.
@@ -185,11 +185,12 @@ def drain(kind, relief):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         n.
     """
     height, width = kind.shape[0] - 2, kind.shape[1] - 2
-    parent = np.arange(height * width).astype(np.int32)
+    parent = np.empty(height * width, np.int32)
     flow = np.empty((height, width), np.uint8)
     for i in range(height):
         for j in range(width):
             mine, level, here = kind[i + 1, j + 1], relief[i + 1, j + 1], i * width + j
+            parent[here] = here
             if level == 0:
                 flow[i, j] = STAYS
                 if j > 0 and kind[i + 1, j] == mine and relief[i + 1, j] == 0:
@@ -212,22 +213,23 @@ def drain(kind, relief):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
                 to, low = SOUTH, relief[i + 2, j + 1]
             flow[i, j] = to
             if to == NORTH and i > 0:
-                _unite(parent, here, here - width)
+                parent[here] = here - width
             elif to == WEST and j > 0:
-                _unite(parent, here, here - 1)
+                parent[here] = here - 1
             elif to == EAST and j < width - 1:
-                _unite(parent, here, here + 1)
+                parent[here] = here + 1
             elif to == SOUTH and i < height - 1:
-                _unite(parent, here, here + width)
-    labels = np.zeros((height, width), np.int32)
+                parent[here] = here + width
+    labels = np.empty((height, width), np.int32)
     name = np.zeros(height * width, np.int32)
     count = 0
-    for here in range(height * width):
-        root = find(parent, here)
-        if name[root] == 0:
-            count += 1
-            name[root] = count
-        labels[here // width, here % width] = name[root]
+    for i in range(height):
+        for j in range(width):
+            root = find(parent, i * width + j)
+            if name[root] == 0:
+                count += 1
+                name[root] = count
+            labels[i, j] = name[root]
     return labels, flow, count
 
 
