@@ -95,6 +95,7 @@ def write_labelled(
 def _begin(folder: Path, source: Source, dtype: np.dtype, labels: Labels) -> Any:
     """Create the group with its coordinates; return its variable, empty."""
     import zarr
+    from zarr.codecs import ZstdCodec
 
     conventions = {"Conventions": "CF-1.11", "title": labels.title}
     group = zarr.create_group(folder, zarr_format=3, attributes=conventions)
@@ -106,7 +107,7 @@ def _begin(folder: Path, source: Source, dtype: np.dtype, labels: Labels) -> Any
             chunks=tuple(max(edge, 1) for edge in np.shape(values)),
             dimension_names=axes,
             attributes=attributes,
-            compressors=zarr.codecs.ZstdCodec(level=1),
+            compressors=ZstdCodec(level=1),
         )
         array[...] = np.asarray(values, object) if array.dtype.kind in "OT" else values
     count, (height, width) = len(source.bands), source.grid.shape
@@ -117,7 +118,7 @@ def _begin(folder: Path, source: Source, dtype: np.dtype, labels: Labels) -> Any
         dtype=dtype,
         chunks=(1, count, CHUNK, CHUNK),
         shards=(1, count, SHARD, SHARD),
-        compressors=zarr.codecs.ZstdCodec(level=1),
+        compressors=ZstdCodec(level=1),
         dimension_names=("time", "band", "y", "x"),
         attributes={**said, "cell_methods": "time: median", **labels.attributes},
     )
