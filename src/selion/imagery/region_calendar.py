@@ -176,7 +176,7 @@ def _regions(feature: Any, number: int, crs: Any, path: Path) -> list[Region]:
 def _days_of(said: Mapping[str, Any], crop: str, where: str) -> tuple[int, int] | None:
     """Return when a zone is sown and harvested; None where the crop is not grown."""
     for names in WORLD_ZONES[crop]:
-        found = [said.get(name) for name in names]
+        found: list[Any] = [said.get(name) for name in names]
         if None in found or 0 in found:
             continue
         if not all(type(day) in (int, float) and 1 <= day <= LEAP_DAYS for day in found):
@@ -184,8 +184,7 @@ def _days_of(said: Mapping[str, Any], crop: str, where: str) -> tuple[int, int] 
                 f"{where} of the crop calendar has the days {found[0]!r} and {found[1]!r}; wanted "
                 f"are days of the year, 1 to {LEAP_DAYS}."
             )
-        sown, reaped = (round(float(day)) for day in found if day is not None)
-        return sown, reaped
+        return round(found[0]), round(found[1])
     return None
 
 

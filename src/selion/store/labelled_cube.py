@@ -76,9 +76,9 @@ def write_labelled(
     Notes
     -----
     The values are those of the raster, to the bit.  There is no ``_FillValue``, which would have
-    xarray turn whole numbers into floats of twice their size; what is nodata says ``missing_value``
-    in words (:attr:`Labels.attributes`).  The metadata of all arrays stands in the group's own
-    too, for readers over HTTP, which cannot list a folder.
+    xarray turn whole numbers into floats of twice their size; which value says nothing is told in
+    words (:attr:`Labels.attributes`).  The metadata of all arrays stands in the group's own too,
+    for readers over HTTP, which cannot list a folder.
     """
     if source.grid.crs is None:
         raise BadInput(f"{path} was to hold a photograph, which has no place on the Earth.")
