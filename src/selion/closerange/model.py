@@ -12,7 +12,7 @@ from typing import Any
 
 from selion.closerange.calibration import FILE, Calibration, read_calibration
 from selion.closerange.cut import LIMITS
-from selion.closerange.gate import COARSE, LEARNT, unlearnt
+from selion.closerange.gate import ALIKE, COARSE, LEARNT, unlearnt
 from selion.closerange.quality import appearance
 from selion.closerange.rule import ColourRule, otsu_rule
 from selion.errors import BadInput, UnknownName
@@ -140,6 +140,7 @@ def open_model(
             "learnt": {look: list(span) for look, span in LEARNT.items()},
             "coarse": list(COARSE),
             "cut": list(LIMITS),
+            "alike": ALIKE,
         }
         return replace(first, name=AUTO, key=parts | limits, other=other)
     from selion import models
