@@ -1,26 +1,24 @@
-"""Fit the interval of cover of a model on sources of photographs that it has not learnt from.
+"""Fit the interval of cover of ``auto`` on sources of photographs with masks.
 
     python bench/sources.py --models auto --data ews=../shared/data/closerange/ews_wheat \
         --data cwfid=CWFID --data carrot=CARROT_WEED --covers covers.npz
-    python runs/crops_interval.py covers.npz src/selion/weights/crops-rgb --gsd 0.44 1.1
+    python runs/crops_interval.py covers.npz
 
 Each source is left out once: the interval is fitted on the others and asked whether it holds the
-truth there, which is what the table says; what is written, ``photographs.json`` beside the card,
-is fitted on all.  Sources count as they have photographs: were the hardest to decide, as for
-`crops-wide`, the interval would hold too often and be twice as wide.
+truth there, which is what the table says; the last line, of which ``INTERVAL`` of
+``closerange/gate.py`` is a copy, is fitted on all.  Sources count as they have photographs: were
+the hardest to decide, as for `crops-wide`, the interval would hold too often and be twice as wide.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from selion.closerange.calibration import FILE, Calibration, fit_interval, write_calibration
+from selion.closerange.calibration import Calibration, fit_interval
 from selion.closerange.cover import Cover
-from selion.models.card import CARD, read_card, sha256_of, write_card
 
 FEWEST = 3
 """Photographs of a source below which it is not asked."""
@@ -54,14 +52,12 @@ def held(calibration: Calibration | None, source: Source) -> tuple[float, float]
 
 
 def main() -> None:
-    """Fit, print what holds where, and write."""
+    """Fit, and print what holds where."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("covers", type=Path)
-    parser.add_argument("model", type=Path, help="folder of the model, whose card then names it")
     parser.add_argument("--asked", default="auto", help="whose answers count")
-    parser.add_argument("--gsd", type=float, nargs=2, metavar=("FINEST", "COARSEST"))
     parser.add_argument("--skip", nargs="*", default=["simulate"], help="what it has learnt from")
     args = parser.parse_args()
     sources = read_sources(args.covers, args.asked, args.skip)
@@ -74,13 +70,7 @@ def main() -> None:
         print(f"| {name} | {len(source)} | {share:.2f} | {width:.3f} | {plain:.2f} | {wide:.3f} |")
         total, count = total + share * len(source), count + len(source)
     print(f"| all | {count} | {total / count:.3f} | | | |")
-    gsd = None if args.gsd is None else (args.gsd[0], args.gsd[1])
-    whole = replace(fitted(list(sources.values())), gsd=gsd)
-    print(whole)
-    write_calibration(whole, args.model / FILE)
-    card = read_card(args.model)
-    files = {**card.files, FILE: sha256_of(args.model / FILE)}
-    write_card(replace(card, files=files), args.model / CARD)
+    print(fitted(list(sources.values())))
 
 
 if __name__ == "__main__":

@@ -335,7 +335,7 @@ def _traits(
     image, scale = found.picture.image.values, found.scale
     mask = found.ids > 0 if found.valid is None else (found.ids > 0) & found.valid
     height, width = mask.shape
-    cover = measure_cover(1 - found.scores[0], mask, found.valid)
+    cover = own = measure_cover(1 - found.scores[0], mask, found.valid)
     strange = ""
     if found.known is not None:
         cover = found.known.interval(cover)
@@ -354,7 +354,8 @@ def _traits(
     specks = 1 - sum(piece["area"] for piece in pieces) / plants if plants else 0.0
     reasons = quality.reasons(
         judged,
-        cover,
+        # the limits of doubt were set on a model's own interval but for those of known looks
+        cover if found.known is not None and found.known.ranges else own,
         specks,
         opinion,
         (round(height * factor), round(width * factor)),
