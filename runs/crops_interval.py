@@ -28,7 +28,7 @@ Source = list[tuple[Cover, float]]
 
 def read_sources(path: Path, model: str, skip: list[str]) -> dict[str, Source]:
     """Read what ``bench/sources.py --covers`` wrote, of photographs that no other measured."""
-    found = {}
+    found: dict[str, Source] = {}
     with np.load(path) as data:
         for key in data.files:
             name, _, source = key.partition("/")
