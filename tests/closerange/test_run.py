@@ -29,8 +29,8 @@ from selion.closerange import (
     open_model,
     work,
 )
-from selion.closerange.journal import key_of, open_journal, stamp_of
 from selion.closerange.cover import Cover
+from selion.closerange.journal import key_of, open_journal, stamp_of
 from selion.closerange.measure import Measured, working_scale
 from selion.closerange.model import PhotoModel
 from selion.closerange.rule import ColourRule
