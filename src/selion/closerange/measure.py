@@ -245,7 +245,8 @@ def _scores(
         raise EmptyImage(
             "The model returned no result for this photograph: please report this as a bug."
         )
-    return _at_size(raster.values, picture.image.grid.shape), doubt, factor or 1.0
+    height, width = picture.image.grid.shape
+    return _at_size(raster.values, (height, width)), doubt, factor or 1.0
 
 
 def _asked(
@@ -262,7 +263,7 @@ def _at_size(scores: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
     The first class is what the others leave, so it is not resampled itself.
     """
-    if scores.shape[1:] == tuple(shape):
+    if scores.shape[1:] == shape:
         return scores
     found = np.empty((len(scores), *shape), np.float32)
     for band, resized in zip(scores[1:], found[1:], strict=True):

@@ -144,8 +144,10 @@ def open_model(
             "interval": list(INTERVAL),
         }
         below, above = INTERVAL
-        known = replace(first.known or Calibration(1.0, 1.0), below=below, above=above, floor=FLOOR)
-        return replace(first, name=AUTO, key=parts | limits, known=known, other=other)
+        fitted = replace(
+            first.known or Calibration(1.0, 1.0), below=below, above=above, floor=FLOOR
+        )
+        return replace(first, name=AUTO, key=parts | limits, known=fitted, other=other)
     from selion import models
 
     try:
