@@ -86,7 +86,9 @@ def answer(model: PhotoModel, image: np.ndarray) -> tuple[np.ndarray, str]:
     if found is None:
         raise ValueError("a photograph of nothing")
     scores = found.values
-    scores, note = answer_of(image, scores) if answers.ruled else (scores, "")
+    other = answers.other
+    second = None if other is None else lambda: predict(photo, other.fit(photo)).values
+    scores, note = answer_of(image, scores, second=second) if answers.ruled else (scores, "")
     who = note or (answers.name if why else "")
     return scores[1] > scores[0], who
 

@@ -62,6 +62,9 @@ class Tally:
     """Pixels: neither, missed, false, both."""
     covers: list[tuple[float, float, float, float]] = field(default_factory=list)
     """Truth, cover, low and high of each photograph."""
+    plain: list[tuple[float, float, float, float, bool]] = field(default_factory=list)
+    """The same with the model's own interval, as nothing was calibrated, and whether the first
+    model measured it and no other in its place."""
 
     @property
     def miou(self) -> float:
@@ -139,11 +142,16 @@ def ask(model: PhotoModel, photo: Photo, tally: Tally) -> None:
         raise ValueError("a photograph of nothing")
     scores = found.values
     if answers.ruled:
-        scores, _ = answer_of(image, scores)
+        other = answers.other
+        second = None if other is None else lambda: predict(raster, other.fit(raster)).values
+        scores, _ = answer_of(image, scores, second=second)
     mask = scores[1] > scores[0]
     pairs = [np.count_nonzero((mask == a) & (truth == b) & counted) for a in (0, 1) for b in (0, 1)]
     tally.counts += np.array(pairs)
     cover = measure_cover(1 - scores[0], mask, counted)
+    tally.plain.append(
+        (float(truth[counted].mean()), cover.cover, cover.low, cover.high, answers is model)
+    )
     if answers.known is not None:
         cover = answers.known.interval(cover)
     tally.covers.append((float(truth[counted].mean()), cover.cover, cover.low, cover.high))
@@ -192,7 +200,7 @@ def main() -> None:
     parser.add_argument("--skip", action="append", default=[], metavar="NAME")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--count", type=int, default=24)
-    parser.add_argument("--covers", type=Path, help="Write the covers of each photograph.")
+    parser.add_argument("--covers", type=Path, help="For runs/crops_interval.py.")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     models = {name: open_model(name, threads=1) for name in (*given.models, *RULES)}
@@ -203,7 +211,7 @@ def main() -> None:
         for photo in photos:
             for name, model in models.items():
                 ask(model, photo, tallies[name])
-        covers |= {f"{name}/{source}": np.array(one.covers) for name, one in tallies.items()}
+        covers |= {f"{name}/{source}": np.array(one.plain) for name, one in tallies.items()}
         made = rows_of(source, tallies)
         for row in made:
             print(f"{row.what}: {row.value:+.3f} ({row.note})", flush=True)

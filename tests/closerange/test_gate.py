@@ -12,7 +12,7 @@ from scipy import ndimage
 from selion.classes import CROP
 from selion.closerange.calibration import Calibration
 from selion.closerange.cut import colour_cut
-from selion.closerange.gate import answer_of, rule_instead
+from selion.closerange.gate import answer_of, joint, rule_instead
 from selion.closerange.measure import measure_photo
 from selion.closerange.model import PhotoModel
 from selion.data.photos import find_photos
@@ -116,6 +116,46 @@ def test_the_models_outline_stands_otherwise(share, said):
     image, plants = leaves(share)
     assert colour_cut(image, scores(said(plants))) is None
     assert colour_cut(image, scores(said(plants)), np.zeros(plants.shape, bool)) is None
+
+
+def test_two_models_answer_together_where_greenness_does_not_confirm_the_first():
+    """The mean of both; what sees other plants than the first is taken instead of it."""
+    image, plants = leaves(0.15)  # hardly greener than soil
+    first, second = np.where(plants, 0.9, 0.2), np.where(plants, 0.7, 0.05)
+    asked = []
+
+    def other():
+        asked.append(1)
+        return scores(second)
+
+    answer, note = answer_of(image, scores(first), second=other)
+    assert np.allclose(answer[1], (first + second) / 2, atol=1e-6)
+    assert "together" in note
+    elsewhere = scores(np.roll(second, 40, 1))
+    instead, note = answer_of(image, scores(first), second=lambda: elsewhere)
+    assert (instead == elsewhere).all()
+    assert "crops-rgb takes other things for plants" in note
+    bright, plants = leaves(1)
+    done, note = answer_of(bright, scores(blurred(plants)), second=other)
+    assert ((done[1] > 0.5) == plants).mean() > 0.998
+    assert asked == [1], "nobody else is asked where greenness confirms the first"
+
+
+def test_what_does_not_count_does_not_decide_whether_two_models_agree():
+    one, other = np.zeros((4, 8)), np.zeros((4, 8))
+    one[:, :2], other[:, :2], other[:, 4:] = 1, 1, 1
+    assert (joint(scores(one), scores(other))[0] == scores(other)).all()
+    valid = np.arange(8)[None].repeat(4, 0) < 4
+    assert (joint(scores(one), scores(other), valid)[0][1][:, 4:] == 0.5).all()
+    none = scores(np.zeros((4, 8)))
+    assert (joint(none, none)[0] == none).all()
+
+
+def test_what_is_no_greener_than_gray_is_not_cut_out():
+    """A model that takes brown soil for plants and bluish plants for soil, surely."""
+    image, plants = leaves(1)
+    swapped = image[[1, 2, 0]]  # plants shine in another colour: their excess green is below 0
+    assert colour_cut(swapped, scores(blurred(~plants))) is None
 
 
 class Lost:

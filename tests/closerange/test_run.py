@@ -29,6 +29,7 @@ from selion.closerange import (
     open_model,
     work,
 )
+from selion.closerange.cover import Cover
 from selion.closerange.journal import key_of, open_journal, stamp_of
 from selion.closerange.measure import Measured, working_scale
 from selion.closerange.model import PhotoModel
@@ -715,10 +716,16 @@ def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
     assert run.reused == finished
 
 
-def test_only_the_model_with_a_file_of_photographs_is_calibrated():
-    """Its card names the file, so that a change of it is a wrong checksum."""
-    assert open_model("crops-rgb").known is None
-    known = open_model("crops-wide").known
-    assert known is not None
-    assert known.photographs == 262
-    assert "photographs.json" in open_model("crops-wide").key["files"]
+def test_what_is_known_of_the_models_that_ship():
+    """Their cards name the file, so that a change of it is a wrong checksum."""
+    own, wide, both = (open_model(name).known for name in ("crops-rgb", "crops-wide", "auto"))
+    assert own is not None and wide is not None and both is not None  # noqa: PT018
+    cover = Cover(0.4, 0.4, 0.3, 0.6, 0.1)
+    assert own.interval(cover) == cover, "the model's own: of its scale alone is something known"
+    assert (own.gsd, own.ranges) == ((0.05, 1.1), {})
+    assert wide.photographs == 262
+    stretched = both.interval(cover)
+    assert stretched.low == pytest.approx(0.4 - 0.375 * (0.02 + 0.1))
+    assert stretched.high == pytest.approx(0.4 + 0.314 * (0.02 + 0.2))
+    for name in ("crops-rgb", "crops-wide"):
+        assert "photographs.json" in open_model(name).key["files"]

@@ -20,7 +20,9 @@ SURE = 0.05
 WRONG, FOUND = 0.01, 0.85
 """Of what the model is sure is soil, the most that may lie above the cut; of what it is sure are
 plants, the least that must."""
-LIMITS = CLEAR, SURE, WRONG, FOUND
+GREEN = 0.0
+"""Least excess green of a cut: what is less green than gray is no plant by its colour."""
+LIMITS = CLEAR, SURE, WRONG, FOUND, GREEN
 """What decides, for the key of a run."""
 LOW, HIGH, BINS = -0.3, 1.2, 150
 """Excess green that is looked through for a cut."""
@@ -69,7 +71,7 @@ def colour_cut(
     index = excess_green(image[:, *thin])[known].ravel()
     plants = scores[1][thin][known].ravel()
     cut = _best_cut(index, plants)
-    if cut is None or not _parts(index, plants, cut):
+    if cut is None or cut <= GREEN or not _parts(index, plants, cut):
         return None
     view = View(image, (slice(0, image.shape[1]), slice(0, image.shape[2])))
     answer: np.ndarray = ColourRule(chromatic=cut)([view])[0]

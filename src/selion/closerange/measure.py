@@ -36,6 +36,9 @@ DIFFERENT = 0.10
 AERIAL = 110.0
 """Millimetres a pixel beyond which no leaf is seen, so that cover is not what is measured: a little
 more than the ten centimetres of an orthophoto, which are some more or less on a map's grid."""
+LARGE = 6_000_000
+"""Pixels from which on the second of two models sees a photograph at half its size, as it costs
+twice the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +130,16 @@ def measure_photo(
         model, instead = model.answering(picture.image, scale.gsd)
     segmenter = model.fit(picture.image)
     with _timed(seconds, "predict"):
-        scores, doubt = _scores(picture, segmenter, options, scale, model.known)
+        scores, doubt, factor = _scores(picture, segmenter, options, scale, model.known)
         note = ""
         if model.ruled:
-            scores, note = answer_of(picture.image.values, scores, valid)
+            other = model.other
+            second = None if other is None else lambda: _asked(picture, other, options, scale)
+            scores, note = answer_of(picture.image.values, scores, valid, second)
         note = "; ".join(said for said in (instead, note) if said)
         ids = _ids(scores)
     with _timed(seconds, "traits"):
-        found = _Found(picture, valid, scores, ids, scale, segmenter, options, model.known)
+        found = _Found(picture, valid, scores, ids, scale, segmenter, options, factor, model.known)
         row, pieces = _traits(found, doubt, note, second_opinion=model.name not in RULES)
     if valid is not None:
         ids[~valid] = IGNORE
@@ -223,13 +228,15 @@ def _scores(
     options: CropOptions,
     scale: PhotoScale,
     known: Calibration | None,
-) -> tuple[np.ndarray, str]:
+    times: float = 1.0,
+) -> tuple[np.ndarray, str, float]:
     """Return (class, y, x) float32 probabilities on the photograph's own pixels.
 
-    With them comes a doubt about the scale at which the model saw it.
+    With them come a doubt about the scale at which the model saw it, and that scale.
     """
     measured = None if known is None else known.gsd
     factor, doubt = working_scale(segmenter, options, scale.gsd, measured)
+    factor = factor if times == 1 else (factor or 1.0) * times
     chosen = PredictOptions(
         window=options.window, overlap=options.overlap, scale=factor, flips=options.flips
     )
@@ -238,14 +245,32 @@ def _scores(
         raise EmptyImage(
             "The model returned no result for this photograph: please report this as a bug."
         )
-    shape = tuple(picture.image.grid.shape)
-    if raster.values.shape[1:] == shape:
-        return raster.values, doubt
-    resized = [
-        Image.fromarray(band).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-        for band in raster.values
-    ]
-    return np.stack([np.asarray(band, np.float32) for band in resized]), doubt
+    height, width = picture.image.grid.shape
+    return _at_size(raster.values, (height, width)), doubt, factor or 1.0
+
+
+def _asked(
+    picture: Picture, model: PhotoModel, options: CropOptions, scale: PhotoScale
+) -> np.ndarray:
+    """Return what another model says, (class, y, x) float32; of large photographs at half size."""
+    large = picture.image.values[0].size > LARGE
+    segmenter = model.fit(picture.image)
+    return _scores(picture, segmenter, options, scale, model.known, 0.5 if large else 1.0)[0]
+
+
+def _at_size(scores: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bring (class, y, x) float32 probabilities to a size, bilinearly.
+
+    The first class is what the others leave, so it is not resampled itself.
+    """
+    if scores.shape[1:] == shape:
+        return scores
+    found = np.empty((len(scores), *shape), np.float32)
+    for band, resized in zip(scores[1:], found[1:], strict=True):
+        picture = Image.fromarray(band)
+        resized[:] = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    np.subtract(1, found[1:].sum(0) if len(found) > 2 else found[1], out=found[0])
+    return found
 
 
 def working_scale(
@@ -300,6 +325,8 @@ class _Found:
     scale: PhotoScale
     segmenter: Segmenter
     options: CropOptions
+    factor: float
+    """Pixels that the model saw for one of the photograph's, along each axis."""
     known: Calibration | None = None
 
 
@@ -309,7 +336,7 @@ def _traits(
     image, scale = found.picture.image.values, found.scale
     mask = found.ids > 0 if found.valid is None else (found.ids > 0) & found.valid
     height, width = mask.shape
-    cover = measure_cover(1 - found.scores[0], mask, found.valid)
+    cover = own = measure_cover(1 - found.scores[0], mask, found.valid)
     strange = ""
     if found.known is not None:
         cover = found.known.interval(cover)
@@ -321,14 +348,15 @@ def _traits(
     opinion = (
         quality.compare(mask, ColourRule().mask(image), found.valid) if second_opinion else None
     )
-    factor = found.options.scale or 1.0
+    factor = found.factor
     judged = quality.measure_quality(image, found.valid, sigma=max(1.0, 1 / factor))
     window = found.options.window or found.segmenter.inputs.window
     plants = int(np.count_nonzero(mask))
     specks = 1 - sum(piece["area"] for piece in pieces) / plants if plants else 0.0
     reasons = quality.reasons(
         judged,
-        cover,
+        # the limits of doubt were set on a model's own interval but for those of known looks
+        cover if found.known is not None and found.known.ranges else own,
         specks,
         opinion,
         (round(height * factor), round(width * factor)),

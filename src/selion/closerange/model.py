@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from selion.closerange.calibration import FILE, Calibration, read_calibration
+from selion.closerange.calibration import FILE, FLOOR, Calibration, read_calibration
 from selion.closerange.cut import LIMITS
-from selion.closerange.gate import COARSE, LEARNT, unlearnt
+from selion.closerange.gate import ALIKE, COARSE, INTERVAL, LEARNT, unlearnt
 from selion.closerange.quality import appearance
 from selion.closerange.rule import ColourRule, otsu_rule
 from selion.errors import BadInput, UnknownName
@@ -140,8 +140,14 @@ def open_model(
             "learnt": {look: list(span) for look, span in LEARNT.items()},
             "coarse": list(COARSE),
             "cut": list(LIMITS),
+            "alike": ALIKE,
+            "interval": list(INTERVAL),
         }
-        return replace(first, name=AUTO, key=parts | limits, other=other)
+        below, above = INTERVAL
+        fitted = replace(
+            first.known or Calibration(1.0, 1.0), below=below, above=above, floor=FLOOR
+        )
+        return replace(first, name=AUTO, key=parts | limits, known=fitted, other=other)
     from selion import models
 
     try:
