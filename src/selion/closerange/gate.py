@@ -44,8 +44,8 @@ INSTEAD = (
 )
 ALIKE = 0.5
 """Intersection over union of the plants of two models from which on their mean answers.  Of 0, 0.3,
-0.4, 0.5, 0.6 and 0.7 each of 0.3 to 0.5 was best, whichever source of ``bench/sources.py`` was left
-out."""
+0.4, 0.5, 0.6 and 0.7 those of 0.3 to 0.5 were best over all sources of ``bench/sources.py``, which
+the choice has seen."""
 INTERVAL = 0.375, 0.314
 """What the lower and the upper half of the interval of cover are stretched by where photographs are
 measured by this page and not by ``crops-wide`` alone; see
