@@ -9,20 +9,42 @@ import numpy as np
 
 from selion.errors import BadInput, UnreadableFile, plain_text
 from selion.grid import Roi, ground_sampling_distance
-from selion.prediction.band_meanings import TAG, named_by_meaning
-from selion.prediction.band_names import BandName, read_names, with_dates
+from selion.prediction.band_meanings import RGB, TAG, named_by_meaning
+from selion.prediction.band_names import (
+    BandName,
+    days_of,
+    doubted_days,
+    read_names,
+    with_dates,
+)
 from selion.prediction.band_orders import STACKS, best_order
 from selion.prediction.bands import STATEMENT
+from selion.prediction.look_signs import (
+    APART,
+    ENLARGED,
+    doubted_colours,
+    enlargement,
+    offset,
+)
 from selion.prediction.number_kinds import BYTE, NumberKind, is_bytes, kind_of, wanted_numbers
 from selion.raster import DOUBT, MASKED, RECOGNISED, STATED, DerivedSource, Raster, Source
 from selion.segmenter import InputSpec
 
 PLACES, EDGE = 4, 64
 """Along each axis so many places, of so many pixels, are looked at."""
-FILLERS = (-9999.0, -32768.0, -32767.0, 65535.0)
+WORD = 257.0
+"""Times that a byte is smaller than the same byte written as 16 bits."""
+FILLERS = (-9999.0, -32768.0, -32767.0, -99999.0, 65535.0, float(np.finfo(np.float32).min))
 """Numbers that stand for nothing though the file does not say so, where all bands have them."""
+EDGES, AT_EDGES = (0.0, 255.0), 0.05
+"""Numbers, the second one of bytes, that stand for nothing where at least such a share of all
+pixels has them in all bands of a date: the rest of a mosaic, or the border of a scene."""
+SMALLEST = 32
+"""Pixels of the model along an edge, below which an image shows no whole field."""
 COARSEST = 3.0
 """Times that pixels may be enlarged before it is said."""
+FINEST = 1.3
+"""The same of an image in colour that was enlarged before: outlines are all that it shows."""
 TOO_COARSE = 12.0
 """Times from which a map is refused."""
 UNLIKE = 10.0
@@ -69,6 +91,19 @@ class Look:
     """Sentences on what was recognised."""
     warnings: tuple[str, ...] = ()
     """Sentences on what may make a map wrong."""
+    shape: tuple[int, int] = (0, 0)
+    """Its height and width in pixels; (0, 0): not known."""
+    of_order: tuple[str, ...] = ()
+    """Those of the warnings that go where the user says with --bands which band is which."""
+    enlarged: float = 1.0
+    """Times that it was enlarged before, as its pixels show."""
+
+    @property
+    def shown_gsd(self) -> float | None:
+        """Metres of the finest detail: the edge of a pixel, or of one before it was enlarged."""
+        if self.gsd is None or self.enlarged < ENLARGED:
+            return self.gsd
+        return self.gsd * self.enlarged
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
@@ -111,6 +146,8 @@ class Understood(DerivedSource):
     """Numbers above are cut off."""
     water: Water | None = None
     """What of it is open water, which is not there; None: all of it is mapped."""
+    of_date: tuple[int, ...] = ()
+    """For each band which date it is of: fillers are sought in each date; empty: in all bands."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -132,7 +169,7 @@ class Understood(DerivedSource):
         part = self.source.read(roi)
         valid, values = part.valid, part.values
         for filler in self.fillers:
-            empty = (values == filler).all(0)
+            empty = _all_are(values, filler, self.of_date)
             if empty.any():
                 valid = ~empty if valid is None else valid & ~empty
         if self.water is not None:
@@ -146,6 +183,17 @@ class Understood(DerivedSource):
             if self.top is not None:
                 values = np.clip(values, 0, self.top)
         return Raster(values, part.grid, self.names, valid, part.tags)
+
+
+def _all_are(values: np.ndarray, filler: float, of_date: tuple[int, ...]) -> np.ndarray:
+    """Return where all (band, ...) values of any date are a number."""
+    is_filler = values == filler
+    found: np.ndarray = is_filler.all(0)
+    for date in set(of_date):
+        own = [k for k, one in enumerate(of_date) if one == date]
+        if 1 < len(own) < len(of_date):
+            found |= is_filler[own].all(0)
+    return found
 
 
 def look_at(source: Source) -> Look:
@@ -165,7 +213,7 @@ def look_at(source: Source) -> Look:
     given, gsd = source.bands, ground_sampling_distance(source.grid)
     if STATEMENT in source.tags:
         return Look(given, given, (), (), (0,) * len(given), gsd)
-    sample, fillers, missing = _sample(source)
+    places, sample, fillers, missing = _sample(source)
     said, warnings = (
         [plain_text(source.tags[name])] if source.tags.get(name) else []
         for name in (RECOGNISED, DOUBT)
@@ -176,9 +224,6 @@ def look_at(source: Source) -> Look:
             f"{plain_text(source.tags.get('datetime', ''))[:10]} is cloud, shadow or without data: "
             "fields there are missing."
         )
-    if fillers:
-        listed = ", ".join(f"{value:g}" for value in fillers)
-        said.append(f"Pixels of {listed} in all bands are taken as missing.")
     names = named_by_meaning(given, source.tags.get(TAG, ""))
     if names != given:
         said.append(_renamed(given, names))
@@ -192,6 +237,11 @@ def look_at(source: Source) -> Look:
     meant = with_dates(read_names(supposed))
     dates = tuple(dict.fromkeys(name.date for name in meant if name.is_known)) or ("",)
     of_date = tuple(dates.index(name.date) if name.date in dates else 0 for name in meant)
+    sample, fillers = _without_edges(sample, fillers, of_date)
+    if fillers:
+        listed = ", ".join(f"{value:.6g}" for value in fillers)
+        where = "all bands" + " of a date" * (len(dates) > 1)
+        said.insert(0, f"Pixels of {listed} in {where} are taken as missing.")
     is_byte = source.dtype == np.uint8
     made_here = any(tag in source.tags for tag in MADE_HERE)
     stated = set(given) if made_here else set(source.tags.get(STATED, "").split(","))
@@ -204,7 +254,17 @@ def look_at(source: Source) -> Look:
         for date, known in zip(dates, sure, strict=True)
     )
     found = Look(given, names, dates, kinds, of_date, gsd, fillers, tuple(said), tuple(warnings))
-    return replace(found, warnings=found.warnings + _order_warnings(sample, meant, dates, kinds))
+    height, width = source.grid.shape
+    colours = _colour_warnings(sample, meant, dates)
+    doubts = _order_warnings(sample, meant, dates, kinds) + colours
+    doubts += _apart(places, of_date, dates)
+    return replace(
+        found,
+        warnings=tuple(dict.fromkeys(found.warnings + doubts)),
+        shape=(int(height), int(width)),
+        of_order=colours,
+        enlarged=enlargement(places),
+    )
 
 
 def _renamed(given: tuple[str, ...], names: tuple[str, ...]) -> str:
@@ -216,16 +276,18 @@ def _few(names: tuple[str, ...]) -> str:
     return shown if len(names) <= 12 else f"{shown}, ..."
 
 
-def _sample(source: Source) -> tuple[np.ndarray, tuple[float, ...], float]:
-    """Return (band, n) float64 valid numbers, those that stand for nothing, and what is missing.
+def _sample(
+    source: Source,
+) -> tuple[list[np.ndarray], np.ndarray, tuple[float, ...], float]:
+    """Return places, their (band, n) float64 valid numbers, and those that stand for nothing.
 
-    The last is the share of pixels that are not valid.
+    Places are (band, y, x) without a hole.  The last is the share of pixels that are not valid.
 
     A place that cannot be read is left out, as its block will be: only where none can be read is
     that said here.
     """
     height, width = source.grid.shape
-    parts, broken, pixels = [], None, 0
+    places, parts, broken, pixels = list[np.ndarray](), list[np.ndarray](), None, 0
     for y in np.unique(np.linspace(0, max(height - EDGE, 0), PLACES).astype(int)).tolist():
         for x in np.unique(np.linspace(0, max(width - EDGE, 0), PLACES).astype(int)).tolist():
             roi = (slice(y, min(y + EDGE, height)), slice(x, min(x + EDGE, width)))
@@ -239,14 +301,63 @@ def _sample(source: Source) -> tuple[np.ndarray, tuple[float, ...], float]:
             known = np.isfinite(values).all(0)
             known &= True if part.valid is None else part.valid
             parts.append(values[:, known])
+            if known.all():
+                places.append(values)
     if broken is not None and not parts:
         raise broken
     sample = np.concatenate(parts, axis=1)
     missing = 1 - sample.shape[1] / max(pixels, 1)
     fillers = tuple(v for v in FILLERS if len(sample) > 1 and (sample == v).all(0).any())
+    edges = EDGES if source.dtype == np.uint8 else EDGES[:1]
+    fillers += tuple(
+        v for v in edges if len(sample) > 1 and float(np.mean((sample == v).all(0))) >= AT_EDGES
+    )
     for value in fillers:
         sample = sample[:, ~(sample == value).all(0)]
-    return sample, fillers, missing
+        places = [place for place in places if not (place == value).all(0).any()]
+    return places, sample, fillers, missing
+
+
+def _colour_warnings(
+    sample: np.ndarray, meant: tuple[BandName, ...], dates: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Warn of colours that are none; three bands without a name are taken as red, green, blue."""
+    if len(sample) == len(RGB) and not any(name.colour for name in meant):
+        return tuple(doubted_colours(dict(zip(RGB, sample, strict=True))))
+    found = []
+    for date in dates:
+        place = {str(n.colour): k for k, n in enumerate(meant) if n.is_known and n.date == date}
+        if "nir" not in place:
+            found += doubted_colours({colour: sample[k] for colour, k in place.items()})
+    return tuple(found)
+
+
+def _without_edges(
+    sample: np.ndarray, fillers: tuple[float, ...], of_date: tuple[int, ...]
+) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Return a sample without pixels that are 0 in one date, and all that stands for nothing."""
+    empty = _all_are(sample, 0.0, of_date)
+    if len(set(of_date)) > 1 and float(empty.mean() if empty.size else 0) >= AT_EDGES:
+        return sample[:, ~empty], tuple(dict.fromkeys((*fillers, 0.0)))
+    return sample, fillers
+
+
+def _apart(
+    places: list[np.ndarray], of_date: tuple[int, ...], dates: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Warn where the edges of one date lie beside those of another."""
+    own = [[k for k, one in enumerate(of_date) if one == date] for date in range(len(dates))]
+    places = [place for place in places if not _all_are(place, 0.0, of_date).any()]
+    for name, bands in zip(dates[1:], own[1:], strict=True):
+        rows, columns = offset([(place[own[0]], place[bands]) for place in places])
+        if max(abs(rows), abs(columns)) >= APART:
+            told = (
+                f"The dates {dates[0]} and {name} lie {max(abs(rows), abs(columns))} pixels apart "
+                f"({rows:+d} rows, {columns:+d} columns): fields are torn; shift one onto the "
+                "other."
+            )
+            return (told,)
+    return ()
 
 
 def _by_values(
@@ -380,7 +491,9 @@ def understood(
     elif wanted == "bytes" and names != {"bytes"}:
         gains, shifts = _to_bytes(source, look, taken)
         top = BYTE
-        if set(gains) != {1.0} or any(shifts):
+        if set(gains) == {1 / WORD}:
+            notes.append(f"The image's numbers ({source.dtype}) are bytes times {WORD:g}.")
+        elif set(gains) != {1.0} or any(shifts):
             notes.append(
                 f"The image's numbers ({source.dtype}) were stretched to bytes, which the model "
                 "was trained on."
@@ -392,7 +505,9 @@ def understood(
     if wet is not None:
         notes.append(WATER)
     told = replace(look, said=tuple(filter(None, notes)), warnings=tuple(dict.fromkeys(warnings)))
-    made = Understood(source, look.bands, tuple(gains), tuple(shifts), look.fillers, top, wet)
+    made = Understood(
+        source, look.bands, tuple(gains), tuple(shifts), look.fillers, top, wet, look.of_date
+    )
     if made.is_plain and made.names == source.bands and not look.fillers and wet is None:
         return source, told
     return made, told
@@ -441,7 +556,7 @@ def _told(look: Look, date: str, kind: NumberKind) -> str:
 def _to_bytes(
     source: Source, look: Look, taken: tuple[int | str, ...] | None
 ) -> tuple[list[float], list[float]]:
-    sample, *_ = _sample(source)
+    _, sample, *_ = _sample(source)
     if sample.size == 0:
         return [1.0] * len(look.bands), [0.0] * len(look.bands)
     known = [
@@ -450,6 +565,8 @@ def _to_bytes(
     colours = sample[known or list(range(len(sample)))]
     if is_bytes(colours):
         return [1.0] * len(look.bands), [0.0] * len(look.bands)
+    if is_bytes(colours / WORD):  # each byte twice, as programs write 16 bits of 8
+        return [1 / WORD] * len(look.bands), [0.0] * len(look.bands)
     low, high = (float(v) for v in np.percentile(colours, [1, 99]))
     if colours.min() >= 0 and 0.6 < high <= 1.0:
         low, high = 0.0, 1.0
@@ -474,35 +591,64 @@ def judged(look: Look, inputs: InputSpec, *, chosen: bool) -> tuple[str, ...]:
     BadInput
         If pixels are so coarse that no field can be seen in them.
     """
-    found = []
-    if inputs.gsd is not None and look.gsd is not None:
-        times = look.gsd / inputs.gsd[1]
-        if times > TOO_COARSE and not chosen:
-            raise BadInput(
-                f"The image's pixels are {look.gsd:.3g} m, the model was trained on at most "
-                f"{inputs.gsd[1]:g} m: fields cannot be seen. Give a finer image, or add --gsd "
-                f"{inputs.gsd[1]:g} to map it nevertheless."
-            )
-        if times > COARSEST:
-            found.append(
-                f"The image's pixels ({look.gsd:.3g} m) are enlarged {times:.1f} times for the "
-                "model: small fields are lost and others joined."
-            )
+    found = _judged_size(look, inputs, chosen=chosen)
     meant = with_dates(read_names(look.bands))
     have = {name.colour for name in meant if name.is_known}
     wants = {name.colour for name in read_names(inputs.bands)}
     if "nir" in have and "nir" not in wants and wants & have:
         found.append("The image has a near infrared, which the model does not look at.")
-    if look.gsd is not None and look.gsd >= SATELLITE and "nir" not in wants and inputs.gsd:
+    seen = look.shown_gsd
+    if seen is not None and seen >= SATELLITE and "nir" not in wants and inputs.gsd:
         water = "" if "nir" in have else ", and water may be taken for a field"
         found.append(
             f"One date in colour at such pixels is little to tell fields by{water}: give two dates "
             "of the season as two files, spring.tif autumn.tif."
         )
     named = {name.date for name in read_names(inputs.bands)}
-    if len(named) > 1 and len(look.dates) > 1 and not named <= set(look.dates):
+    if not inputs.dates and len(look.dates) > len(named):
+        found.append(
+            f"The image has {len(look.dates)} dates, and the model looks at {len(named)}: give the "
+            "one of planting and the one of harvest."
+        )
+    days = days_of(look.dates)
+    if len(named) > 1 and days:
+        found += doubted_days(days)
+    elif len(named) > 1 and len(look.dates) > 1 and not named <= set(look.dates):
         found.append(
             "The image does not say which of its dates is the earlier one, and a map of them "
             "exchanged differs: name the bands planting:red ... harvest:nir."
         )
     return tuple(found)
+
+
+def _judged_size(look: Look, inputs: InputSpec, *, chosen: bool) -> list[str]:
+    """Return warnings on the size of an image and of its pixels; raise BadInput as judged does."""
+    found = list[str]()
+    seen, working = look.shown_gsd, inputs.working_gsd(look.gsd)
+    if inputs.gsd is None or look.gsd is None or seen is None or working is None:
+        return found
+    if look.gsd / inputs.gsd[1] > TOO_COARSE and not chosen:
+        raise BadInput(
+            f"The image's pixels are {look.gsd:.3g} m, the model was trained on at most "
+            f"{inputs.gsd[1]:g} m: fields cannot be seen. Give a finer image, or add --gsd "
+            f"{inputs.gsd[1]:g} to map it nevertheless."
+        )
+    in_colour = "nir" not in {name.colour for name in read_names(inputs.bands)}
+    most = FINEST if in_colour else COARSEST
+    if seen > look.gsd and seen / inputs.gsd[1] > most:
+        found.append(
+            f"The image's pixels are {look.gsd:.3g} m, but it shows no detail finer than about "
+            f"{seen:.2g} m, as one that was enlarged: give it as it was."
+        )
+    if (times := look.gsd / inputs.gsd[1]) > COARSEST:
+        found.append(
+            f"The image's pixels ({look.gsd:.3g} m) are enlarged {times:.1f} times for the "
+            "model: small fields are lost and others joined."
+        )
+    edge = min(look.shape) * look.gsd
+    if 0 < edge < SMALLEST * working:
+        found.append(
+            f"The image is {edge:.2g} m wide or high, no more than {edge / working:.0f} pixels of "
+            "the model: it shows no whole field."
+        )
+    return found
