@@ -30,7 +30,8 @@ from selion.pipeline.choosing import chosen_model
 from selion.pipeline.painted import painted
 from selion.prediction.band_meanings import TAG
 from selion.prediction.band_names import DATES, DAY, days_of, doubted_days, read_names
-from selion.prediction.look import MADE_HERE, Understood
+from selion.prediction.look import MADE_HERE
+from selion.prediction.look_understood import Understood
 from selion.raster import (
     DOUBT,
     MASKED,

@@ -15,7 +15,7 @@ COLOURS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True, eq=False)
-class Painted(DerivedSource):
+class PaletteColours(DerivedSource):
     """(3, y, x) uint8 colours of a source of one band; its tag :data:`PALETTE` has them."""
 
     @property
@@ -51,4 +51,4 @@ class Painted(DerivedSource):
 def painted(source: Source) -> Source:
     """Return a source in colours where it has a palette, else itself."""
     has = len(source.bands) == 1 and source.tags.get(PALETTE) and source.dtype.kind == "u"
-    return Painted(source) if has else source
+    return PaletteColours(source) if has else source
