@@ -318,6 +318,7 @@ def paired_bootstrap(
     -------
     Comparison
         ``p_value`` is twice the share of draws on the other side of zero, at least 1 / draws.
+        Of one image, whose draws are all alike, nothing but the difference is known: NaN.
         ``detectable`` is 2.8 bootstrap standard errors (1.96 + 0.84: two-sided at 0.05 with a power
         of 0.8).
 
@@ -338,10 +339,9 @@ def paired_bootstrap(
     difference = float(
         statistic(a.sum(0, keepdims=True))[0] - statistic(b.sum(0, keepdims=True))[0]
     )
-    if not len(found):
-        return Comparison(
-            difference, np.nan, np.nan, np.nan, np.nan, len(a), "paired bootstrap over images"
-        )
+    if len(a) == 1 or not len(found):
+        how = "one image tells no interval" if len(a) == 1 else "paired bootstrap over images"
+        return Comparison(difference, np.nan, np.nan, np.nan, np.nan, len(a), how)
     low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
     spread = float(found.std(ddof=1)) if len(found) > 1 else float("nan")
     p_value = min(
