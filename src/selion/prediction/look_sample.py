@@ -50,7 +50,9 @@ def sample_of(
     fillers = tuple(v for v in FILLERS if len(sample) > 1 and (sample == v).all(0).any())
     edges = EDGES if source.dtype == np.uint8 else EDGES[:1]
     fillers += tuple(
-        v for v in edges if len(sample) > 1 and float(np.mean((sample == v).all(0))) >= AT_EDGES
+        v
+        for v in edges
+        if len(sample) > 1 and sample.size and float(np.mean((sample == v).all(0))) >= AT_EDGES
     )
     for value in fillers:
         sample = sample[:, ~(sample == value).all(0)]
