@@ -346,7 +346,8 @@ def _no_crs(inputs: InputSpec, options: PredictOptions) -> str:
     )
     return (
         f"The image has no CRS, so the size of its pixels is not known, but {wish}: give "
-        f"--scale {inputs.upsampling} to take its pixels as they are, or the factor that fits."
+        f"--scale {inputs.upsampling} (in Python PredictOptions(scale={inputs.upsampling})) to take "
+        "its pixels as they are, or the factor that fits."
     )
 
 
