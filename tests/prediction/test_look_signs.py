@@ -106,3 +106,17 @@ def test_the_right_order_by_the_user_answers_a_doubt():
     look = look_at(raster(date(1)[[2, 1, 0]], COLOURS[:3]))
     assert "--bands 3,2,1" in " ".join(look.of_order)
     assert set(look.of_order) <= set(look.warnings)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        np.indices((64, 64)).sum(0)[None] % 2 * 1.0,
+        RNG.normal(0, 1, (1, 64, 64)) * 1e200,
+        np.full((1, 64, 64), 7.0),
+        np.zeros((1, 8, 8)),
+    ],
+)
+def test_odd_numbers_end_in_no_warning(place):
+    assert enlargement([place]) >= 1
+    assert offset([(place, place)]) == (0, 0)

@@ -103,13 +103,15 @@ def enlargement(places: Sequence[np.ndarray]) -> float:
         cannot be told.
     """
     grey = [place.mean(0) for place in places if min(place.shape[1:]) > 3 * TIMES[-1]]
-    grey = [one for one in grey if one.std() > 0]
+    grey = [one for one in grey if one.max() > one.min()]
     if not grey:
         return 1.0
     repeated = float(np.median([_repeated(one) for one in grey]))
     for times in TIMES:
-        found = [_roughness(_smaller(one, times)) for one in grey]
-        if float(np.nanmedian(found)) >= (ROUGH if times == 1 else ROUGHER):
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = [_roughness(_smaller(one, times)) for one in grey]
+        found = [one for one in found if np.isfinite(one)]
+        if found and float(np.median(found)) >= (ROUGH if times == 1 else ROUGHER):
             return max(repeated, float(times))
     return max(repeated, float(TIMES[-1]))
 
@@ -158,9 +160,10 @@ def offset(places: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[int, int]:
     for first, last in places:
         if min(first.shape[1:]) <= 2 * REACH:
             continue
-        one, other = _edges(first.mean(0)), _edges(last.mean(0))
-        norm = float(np.sqrt((one**2).sum() * (other**2).sum()))
-        if norm == 0:
+        with np.errstate(over="ignore", invalid="ignore"):
+            one, other = _edges(first.mean(0)), _edges(last.mean(0))
+            norm = float(np.sqrt((one**2).sum() * (other**2).sum()))
+        if norm == 0 or not np.isfinite(norm):
             continue
         found = np.fft.ifft2(np.fft.fft2(other) * np.conj(np.fft.fft2(one))).real / norm
         total += np.roll(found, (REACH, REACH), (0, 1))[: len(total), : len(total)]
