@@ -11,8 +11,10 @@ import rasterio
 from scipy import ndimage
 from tests.prediction.test_look import COLOURS, INPUTS, PAIR, date, raster
 
+from selion.grid import photo_grid
 from selion.prediction import judged, look_at, understood
 from selion.prediction.look_signs import doubted_colours, enlargement, offset
+from selion.raster import Raster
 from selion.segmenter import InputSpec, Scaling
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "satellite"
@@ -100,6 +102,14 @@ def test_a_border_of_zeros_is_missing(bands):
     part = made.read((slice(0, 96), slice(0, 96)))
     assert not part.valid[:, :40].any()
     assert part.valid[:, 40:].all()
+
+
+def test_a_photograph_may_be_black_at_its_edge():
+    values = date(1)[:3].clip(0, 255).astype(np.uint8)
+    values[:, :, :40] = 0
+    placed = raster(values, COLOURS[:3])
+    assert look_at(placed).fillers == (0.0,)
+    assert look_at(Raster(values, photo_grid((96, 96)), COLOURS[:3])).fillers == ()
 
 
 def test_the_right_order_by_the_user_answers_a_doubt():

@@ -11,7 +11,8 @@ PLACES, EDGE = 4, 64
 """Along each axis so many places, of so many pixels, are looked at."""
 FILLERS = (-9999.0, -32768.0, -32767.0, -99999.0, 65535.0, float(np.finfo(np.float32).min))
 """Numbers that stand for nothing though the file does not say so, where all bands have them."""
-EDGES, AT_EDGES = (0.0, 255.0), 0.05
+EDGES: tuple[float, ...] = (0.0, 255.0)
+AT_EDGES = 0.05
 """Numbers, the second one of bytes, that stand for nothing where at least such a share of all
 pixels has them in all bands of a date: the rest of a mosaic, or the border of a scene."""
 
@@ -49,6 +50,8 @@ def sample_of(
     missing = 1 - sample.shape[1] / max(pixels, 1)
     fillers = tuple(v for v in FILLERS if len(sample) > 1 and (sample == v).all(0).any())
     edges = EDGES if source.dtype == np.uint8 else EDGES[:1]
+    if source.grid.crs is None:  # a photograph may be black or white
+        edges = ()
     fillers += tuple(
         v
         for v in edges
