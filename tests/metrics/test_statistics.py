@@ -17,6 +17,7 @@ from selion.metrics import (
 )
 from selion.metrics.report import comparison_table
 from selion.metrics.statistics import (
+    between_images,
     detectable_difference,
     f1_from_counts,
     iou_from_counts,
@@ -149,7 +150,7 @@ def test_bad_input_is_refused():
 
 
 def test_one_image_tells_no_interval():
-    found = paired_bootstrap(
+    found = between_images(
         np.array([[3.0, 4.0]]), np.array([[1.0, 4.0]]), lambda c: c[:, 0] / c[:, 1]
     )
     assert found.difference == pytest.approx(0.5)
