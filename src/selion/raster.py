@@ -18,6 +18,9 @@ from selion.grid import Roi, ground_sampling_distance
 
 RECOGNISED, DOUBT = "recognised", "doubt"
 """Tags with a sentence on what a product is, and on what may make a map of it wrong."""
+PALETTE = "palette"
+"""A tag with the colours that the numbers of an image of one band stand for: red, green and blue
+of each number from 0 on, two hexadecimal digits each."""
 LONGEST_PIXEL = 4.1e7
 """Metres around the Earth: no pixel is longer."""
 MASKED = "masked"

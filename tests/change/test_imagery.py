@@ -1,6 +1,7 @@
 """Imagery of both years under the outcomes, on the page of a comparison: pixels are looked at."""
 
 import json
+import shutil
 
 import geopandas
 import numpy as np
@@ -12,11 +13,11 @@ from PIL import Image
 from change_scenes import GRID, boxes, write_picture, write_year
 from command_line import run_here
 from report_pages import pictures
-from selion import country
+from selion import country, fields
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import whole
 from selion.reports import change_imagery, picture
-from selion.reports.change_imagery import PALETTE, YearImages, coloured, find_images
+from selion.reports.change_imagery import PALETTE, YearImages, coloured, find_images, named_images
 
 EAST, WEST = (slice(0, 120), slice(80, 160)), (slice(0, 120), slice(0, 80))
 
@@ -63,6 +64,24 @@ def test_the_page_has_both_years_under_the_same_outlines(given, tmp_path):
     assert "http" not in text.replace("http-equiv", "")
     assert 'class="slide"' in text
     assert json.loads(done.stdout.splitlines()[-1])["path"] == str(page)
+
+
+def test_images_that_tables_name_are_shown_where_all_of_them_are_here(given, tmp_path):
+    years = []
+    for year, image in (("2023", given / "a.tif"), ("2024", given / "pieces" / "east.tif")):
+        shutil.copytree(given / year, tmp_path / year)
+        table = next((tmp_path / year).glob("*.parquet"))
+        frame = fields.read_fields(table)
+        origin = fields.Origin(provenance={"image": str(image)})
+        fields.write_fields(frame, table, origin, force=True)
+        years.append(table)
+    assert named_images(years) == (str(given / "a.tif"), str(given / "pieces" / "east.tif"))
+    done = run_here("change", tmp_path / "2023", tmp_path / "2024", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "Imagery of 2024 with" in (tmp_path / "out" / "report.html").read_text()
+    fields.write_fields(frame, years[1], fields.Origin(provenance={"image": "/gone"}), force=True)
+    assert named_images(years) == ()
+    assert named_images([given / "a.tif"]) == ()
 
 
 @pytest.mark.slow

@@ -15,7 +15,9 @@ from selion.metrics import (
     pooled_t_test,
     wilcoxon_test,
 )
+from selion.metrics.report import comparison_table
 from selion.metrics.statistics import (
+    between_images,
     detectable_difference,
     f1_from_counts,
     iou_from_counts,
@@ -145,3 +147,13 @@ def test_bad_input_is_refused():
         bootstrap(np.zeros((0, 3)), f1_from_counts)
     with pytest.raises(BadInput, match="Interval method"):
         group_mean([1, 2], method="magic")
+
+
+def test_one_image_tells_no_interval():
+    found = between_images(
+        np.array([[3.0, 4.0]]), np.array([[1.0, 4.0]]), lambda c: c[:, 0] / c[:, 1]
+    )
+    assert found.difference == pytest.approx(0.5)
+    assert all(np.isnan([found.low, found.high, found.p_value, found.detectable]))
+    _, rows = comparison_table({"object_f1": found})
+    assert rows == [["object_f1", "+0.500", "-", "-", "-", "one image tells no interval"]]

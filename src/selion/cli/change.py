@@ -118,7 +118,7 @@ tolerance = click.option(
     help=(
         "Imagery of a year for the page: a raster (GeoTIFF, GTI, VRT) or a folder of rasters; once "
         "for each year, the earliest first. It is shown under the fields, with a line to pull "
-        "[default: the composites that the jobs of plans kept]."
+        "[default: the composites that the jobs of plans kept, the images that tables name]."
     ),
 )
 @opt.geoparquet

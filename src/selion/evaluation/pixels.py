@@ -24,9 +24,9 @@ from selion.metrics.report import markdown_table, number
 from selion.metrics.statistics import (
     Comparison,
     Interval,
+    between_images,
     bootstrap,
     mean_from_rows,
-    paired_bootstrap,
 )
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -170,7 +170,12 @@ class PixelReport:
         if self.differences:
             header = ["difference of mIoU by image", "value", "95 % interval", "p"]
             rows = [
-                [name, f"{d.difference:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}", f"{d.p_value:.3g}"]
+                [
+                    name,
+                    f"{d.difference:+.4f}",
+                    d.method if d.n == 1 else f"{d.low:+.4f} to {d.high:+.4f}",
+                    "-" if d.n == 1 else f"{d.p_value:.3g}",
+                ]
                 for name, d in self.differences.items()
             ]
             parts.append(markdown_table(header, rows))
@@ -245,7 +250,7 @@ def evaluate_pixels(
     rows = {s.name: _rows(s) for s in scored}
     first = scored[0].name
     differences = {
-        f"{first} - {s.name}": paired_bootstrap(
+        f"{first} - {s.name}": between_images(
             rows[first], rows[s.name], mean_from_rows, draws=max(options.draws, 1)
         )
         for s in scored[1:]

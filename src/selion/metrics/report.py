@@ -307,9 +307,9 @@ def comparison_table(found: dict[str, Comparison]) -> tuple[list[str], list[list
         [
             m,
             f"{c.difference:+.3f}",
-            f"[{c.low:+.3f}, {c.high:+.3f}]",
-            f"{c.p_value:.4f}",
-            f"{c.detectable:.3f}",
+            "-" if math.isnan(c.low) else f"[{c.low:+.3f}, {c.high:+.3f}]",
+            "-" if math.isnan(c.p_value) else f"{c.p_value:.4f}",
+            "-" if math.isnan(c.detectable) else f"{c.detectable:.3f}",
             c.method,
         ]
         for m, c in found.items()

@@ -174,8 +174,11 @@ class Comparison:
     invisible here."""
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON; None for what is not known."""
+        return {
+            key: None if isinstance(value, float) and np.isnan(value) else value
+            for key, value in asdict(self).items()
+        }
 
 
 def pooled_t_test(one: Sequence[float], other: Sequence[float], level: float = 0.95) -> Comparison:
@@ -319,7 +322,7 @@ def paired_bootstrap(
     Comparison
         ``p_value`` is twice the share of draws on the other side of zero, at least 1 / draws.
         ``detectable`` is 2.8 bootstrap standard errors (1.96 + 0.84: two-sided at 0.05 with a power
-        of 0.8).
+        of 0.8).  Draws of one image are all alike: see :func:`between_images`.
 
     Notes
     -----
@@ -359,6 +362,25 @@ def paired_bootstrap(
         f"paired bootstrap over images, {draws} draws",
         factor * spread,
     )
+
+
+def between_images(
+    one: np.ndarray,
+    other: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two models on the same images for a report: :func:`paired_bootstrap`.
+
+    Of one image, whose draws are all alike, nothing but the difference is told; the rest is NaN.
+    """
+    found = paired_bootstrap(one, other, statistic, draws=draws, seed=seed)
+    if len(one) > 1:
+        return found
+    nan = float("nan")
+    return Comparison(found.difference, nan, nan, nan, nan, 1, "one image tells no interval")
 
 
 def wilcoxon_test(

@@ -101,7 +101,7 @@ def choose_model(bands: Sequence[str], size: ImageSize) -> ChosenModel:
             for card in packaged
         )
         raise BandMismatch(
-            f"No packaged model takes an image of {len(bands)} bands "
+            f"No packaged model takes an image of {len(bands)} band{'s' * (len(bands) != 1)} "
             f"({', '.join(bands)}): name one with --model ({wanted})."
         )
     most = _looked_at(bands, fitting[0])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,13 @@ from selion.errors import (
 from selion.grid import Roi
 from selion.imagery.item import is_item, open_item
 from selion.models import find_card
+from selion.pipeline.band_files import BandFiles, band_files
 from selion.pipeline.choosing import chosen_model
+from selion.pipeline.painted import painted
 from selion.prediction.band_meanings import TAG
-from selion.prediction.band_names import DATES, read_names
-from selion.prediction.look import MADE_HERE, Understood
+from selion.prediction.band_names import DATES, DAY, days_of, doubted_days, read_names
+from selion.prediction.look import MADE_HERE
+from selion.prediction.look_understood import Understood
 from selion.raster import (
     DOUBT,
     MASKED,
@@ -43,8 +45,6 @@ from selion.raster import (
 from selion.segmenter import LoadedModel
 from selion.store.urls import remote_scheme
 
-DAY = re.compile(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d{3})")
-"""A day in the name of a file."""
 TIMES = ("datetime", "ACQUISITIONDATETIME", "TIFFTAG_DATETIME", "DATE_ACQUIRED")
 """Tags that say when an image was taken."""
 EVEN = 1e-3
@@ -127,11 +127,14 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
     known = [
         store.known_image(open_item(str(image)) if is_item(image) else image) for image in images
     ]
-    paths, opened = [name for name, *_ in known], [source for _, source, _ in known]
+    paths, opened = [name for name, *_ in known], [painted(source) for _, source, _ in known]
     if len(images) == 1:
         look = prediction.look_at(opened[0])
         source, _ = prediction.understood(opened[0], look, None)
         return OpenedImage(paths[0], source, look, known[0][2], states=tuple(known))
+    days = [_day(path, one) for path, one in zip(paths, opened, strict=True)]
+    if (bands := band_files(paths, opened, days)) is not None:
+        return _joined_bands(known, bands)
     opened, cut = _on_one_grid(paths, opened)
     named: list[Source] = []
     warned: list[str] = []
@@ -139,10 +142,9 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
         look = prediction.look_at(one)
         named.append(prediction.understood(one, look, None)[0])
         warned += look.warnings
-    days = [_day(path, one) for path, one in zip(paths, opened, strict=True)]
     dated = all(days)
     order = sorted(range(len(days)), key=lambda k: days[k]) if dated else list(range(len(days)))
-    labels = tuple(DATES) if len(images) == len(DATES) else tuple(str(k + 1) for k in order)
+    labels = tuple(DATES) if len(images) == len(DATES) else _labels([days[k] for k in order])
     names = tuple(
         f"{label}:{name.colour or band}"
         for label, k in zip(labels, order, strict=True)
@@ -169,8 +171,34 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
         prediction.look_at(joined),
         digest.hexdigest()[:32],
         (said, *told, *filter(None, [cut])),
-        (*doubts, *warned),
+        (
+            *doubts,
+            *warned,
+            *(doubted_days([date.fromisoformat(day) for day in days]) if dated else ()),
+        ),
         tuple(known),
+    )
+
+
+def _labels(days: Sequence[str]) -> tuple[str, ...]:
+    """Return what several dates are called: their days, or where these do not tell numbers."""
+    numbers = range(1, len(days) + 1)
+    return tuple(days) if days_of(days) else tuple(str(number) for number in numbers)
+
+
+def _joined_bands(known: Sequence[tuple[Path | str, Source, str]], bands: BandFiles) -> OpenedImage:
+    """Open files of one band each as one image."""
+    paths = [known[k][0] for k in bands.order]
+    parts, cut = _on_one_grid(paths, [known[k][1] for k in bands.order])
+    joined = JoinedDates(parts[0], tuple(parts[1:]), bands.names)
+    digest = hashlib.sha256("".join((*bands.names, *(known[k][2] for k in bands.order))).encode())
+    return OpenedImage(
+        paths[0],
+        joined,
+        prediction.look_at(joined),
+        digest.hexdigest()[:32],
+        (bands.said, *filter(None, [cut])),
+        states=tuple(known),
     )
 
 
@@ -304,7 +332,8 @@ def planned(
     if options.bands is None:
         source, told = prediction.understood(base, look, model.inputs)
     else:
-        named = replace(look, bands=look.given)
+        left = tuple(text for text in look.warnings if text not in look.of_order)
+        named = replace(look, bands=look.given, warnings=left)
         source, told = prediction.understood(
             base, named, model.inputs, water=True, taken=options.bands
         )
@@ -313,6 +342,8 @@ def planned(
         seen: list[object] = [source.gains, source.shifts, source.fillers, source.top]
         if source.water is not None:
             seen.append(astuple(source.water))
+        if source.fillers and len(set(source.of_date)) > 1:
+            seen.append(source.of_date)
         more = {"look": seen}
         plan = replace(plan, decided=plan.decided | more)
     chosen = options.gsd is not None or options.scale is not None

@@ -11,9 +11,9 @@ from .duration import Estimate as Estimate
 from .duration import estimate as estimate
 from .journal import BlockJournal as BlockJournal
 from .look import Look as Look
-from .look import judged as judged
 from .look import look_at as look_at
-from .look import understood as understood
+from .look_judged import judged as judged
+from .look_understood import understood as understood
 from .objects import ObjectOptions as ObjectOptions
 from .objects import predict_objects as predict_objects
 from .parallel import FailedBlock as FailedBlock

@@ -21,6 +21,8 @@ REACH = {"blue": 45.0, "green": 40.0, "red": 40.0, "nir": 80.0}
 """Nanometres from the middle up to which a band has the colour."""
 WAVELENGTH = re.compile(r"(\d{3,4}(?:\.\d+)?)\s*(?:nm|nanomet)|(\d\.\d+)\s*(?:um|µm|μm|micro)")
 SEPARATORS = re.compile(r"[\s_.:/|]+|-(?!\d)|(?<!\d)-")
+AGAIN = re.compile(r"(.+?)(?:[_.]|\s?\()([1-9])\)?")
+"""A name that comes again: ``B2_1``, ``B2.1``, ``B2 (1)``."""
 TAG = "wavelengths"
 """Tag of a source: nanometres in the middle of each band, with commas; empty where not known."""
 
@@ -70,6 +72,8 @@ def readings(names: Sequence[str], tag: str = "") -> Iterator[tuple[BandName, ..
     tag : str
         The source's tag :data:`TAG`, if it has one.
     """
+    if again := read_again(names):
+        yield again
     said, lengths = read_names(names), wavelengths_of(names, tag)
     measured = read_wavelengths(lengths)
     wrong = [
@@ -120,6 +124,29 @@ def named_by_meaning(names: Sequence[str], tag: str = "") -> tuple[str, ...]:
                 for name, own in zip(meant, names, strict=True)
             )
     return tuple(names)
+
+
+def read_again(names: Sequence[str]) -> tuple[BandName, ...]:
+    """Read names that come again with a number behind them, as the next date's.
+
+    ``B2, B3, B4, B8, B2_1, B3_1, B4_1, B8_1``, as Earth Engine's ``addBands`` and QGIS call them.
+    Empty where no known name comes again.
+    """
+    own = {name.casefold() for name in names}
+    cut = [
+        (found[1], int(found[2]))
+        if (found := AGAIN.fullmatch(name)) and found[1].casefold() in own
+        else (name, 0)
+        for name in names
+    ]
+    bases = read_names([base for base, _ in cut])
+    again = {number for (_, number), base in zip(cut, bases, strict=True) if base.is_known}
+    if len(again) < 2:
+        return ()
+    return tuple(
+        BandName(base.colour, str(number + 1)) if base.colour else BandName(None)
+        for (_, number), base in zip(cut, bases, strict=True)
+    )
 
 
 def read_parts(names: Sequence[str]) -> tuple[BandName, ...]:

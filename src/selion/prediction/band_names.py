@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 COLOURS = {
     "red": "red r b4 b04 redband",
@@ -26,6 +27,10 @@ DATES = {
 }
 """Date -> how it is called: window a of Fields of The World is the planting season, b the
 harvest."""
+DAY = re.compile(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d{3})")
+"""A day in the name of a band or a file."""
+SOON, LATE = 21, 400
+"""Days from which two dates are of two seasons, and up to which they are of one year."""
 LANDSAT = re.compile(r"sr_?b(\d)", re.IGNORECASE)
 NEW_LANDSAT = {2: "blue", 3: "green", 4: "red", 5: "nir"}
 OLD_LANDSAT = {1: "blue", 2: "green", 3: "red", 4: "nir"}
@@ -127,3 +132,42 @@ def with_dates(names: Sequence[BandName]) -> tuple[BandName, ...]:
         seen[name.colour] += 1
         dated.append(BandName(name.colour, str(seen[name.colour])))
     return tuple(dated)
+
+
+def days_of(dates: Sequence[str]) -> tuple[date, ...]:
+    """Return the day of each of several dates; nothing where one does not say, or two are one.
+
+    Examples
+    --------
+    >>> days_of(["20230803T100601 T33UVP", "20230420T100559 T33UVP"])
+    (datetime.date(2023, 8, 3), datetime.date(2023, 4, 20))
+    >>> days_of(["window_a", "window_b"])
+    ()
+    """
+    found = []
+    for one in dates:
+        said = DAY.search(one)
+        try:
+            found.append(date(*(int(part) for part in said.groups())) if said else None)
+        except ValueError:
+            found.append(None)
+    known = tuple(day for day in found if day is not None)
+    return known if len(set(known)) == len(dates) > 1 else ()
+
+
+def doubted_days(days: Sequence[date]) -> list[str]:
+    """Return a warning on days that are not two seasons of one year."""
+    apart = (max(days) - min(days)).days if days else SOON
+    if SOON <= apart <= LATE:
+        return []
+    why = (
+        "fields are told by what changes between planting and harvest"
+        if apart < SOON
+        else "fields may have been changed between them"
+    )
+    return [
+        (
+            f"The dates {min(days)} and {max(days)} are {apart} days apart: {why}. Give two dates "
+            "of the season, some months apart."
+        )
+    ]

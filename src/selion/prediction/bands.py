@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from selion.errors import BandMismatch
-from selion.prediction.band_names import DATES, BandName, read_names, with_dates
+from selion.prediction.band_names import DATES, BandName, days_of, read_names, with_dates
 from selion.prediction.bands_of_dates import choose_dates, counts_as_dates
 from selion.raster import Source
 from selion.segmenter import InputSpec
@@ -171,11 +171,16 @@ def _by_meaning(
     places = {(name.date, name.colour): k for k, name in reversed(list(enumerate(said)))}
     here, dates = _dates(name for name in said if name.is_known), _dates(meant)
     named = set(dates) <= set(here)
+    days = dict(zip(here, days_of(here), strict=False))
     if len(dates) == 1 and not named and "" in (dates[0], here[0]):
         # a model of one date: the image's only one, or its first
         translated, note = {dates[0]: here[0]}, _first_of(here, given)
     elif named:
         translated, note = {date: date for date in dates}, ""
+    elif len(here) == len(dates) and days:
+        order = sorted(here, key=lambda one: days[one])
+        translated = dict(zip(sorted(dates), order, strict=True))
+        note = f"The dates are taken in the order of their days, {days[order[0]]} first."
     elif len(here) == len(dates) and not set(here) & set(DATES):
         translated = dict(zip(sorted(dates), here, strict=True))
         note = (

@@ -17,7 +17,9 @@ from odc.geo.geobox import GeoBox
 from selion.errors import SelionError
 from selion.prediction.bands import has_bands
 from selion.prediction.chips_apart import ChipNumbers, chip_numbers, told_apart
-from selion.prediction.look import EDGE, Look, Understood, look_at, understood
+from selion.prediction.look import Look, look_at
+from selion.prediction.look_sample import EDGE
+from selion.prediction.look_understood import Understood, understood
 from selion.prediction.number_kinds import wanted_numbers
 from selion.raster import STATED, Raster, Source
 from selion.segmenter import InputSpec

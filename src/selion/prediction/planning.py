@@ -344,9 +344,11 @@ def _no_crs(inputs: InputSpec, options: PredictOptions) -> str:
         if options.gsd is None and inputs.gsd
         else f"{options.gsd:g} m was asked for"
     )
+    own = inputs.upsampling
     return (
         f"The image has no CRS, so the size of its pixels is not known, but {wish}: give "
-        f"--scale {inputs.upsampling} to take its pixels as they are, or the factor that fits."
+        f"--scale {own} (in Python PredictOptions(scale={own})) to take its pixels as they are, or "
+        "the factor that fits."
     )
 
 

@@ -20,8 +20,14 @@ from selion.classes import ClassScheme
 from selion.errors import SelionError
 from selion.grid import LONLAT
 from selion.reports import page, picture
-from selion.reports.change_imagery import UNKNOWN_COLOUR, YearImages, find_images, swipe
-from selion.reports.place import scale_bar
+from selion.reports.change_imagery import (
+    UNKNOWN_COLOUR,
+    YearImages,
+    find_images,
+    named_images,
+    swipe,
+)
+from selion.reports.place import place_facts, scale_bar
 
 if TYPE_CHECKING:
     from selion.change.run import ChangeResult, StepFiles
@@ -65,7 +71,8 @@ def write_report(
         From :func:`selion.compare_years`; its maps are read again.
     images : sequence of path or address, optional
         Imagery of each year, see :func:`selion.reports.change_imagery.find_images`: it is shown
-        under the fields, with a line to pull from year to year.
+        under the fields, with a line to pull from year to year.  Without it, the images that the
+        tables name, where all of them are here.
     force : bool
         Whether an existing page is replaced.
 
@@ -89,6 +96,7 @@ def to_html(result: ChangeResult, images: Sequence[Place | str] = ()) -> str:
     lead = (
         f"What became of the fields from {labels[0]} to {labels[-1]}, told from {len(labels)} maps."
     )
+    images = images or named_images([year.table for year in result.years])
     shown = {one.label: one for one in find_images(images, labels)} if images else {}
     parts = [
         _step_section(step, dict(zip(labels, result.years, strict=False)), shown)
@@ -101,6 +109,8 @@ def to_html(result: ChangeResult, images: Sequence[Place | str] = ()) -> str:
             page.paragraph(f"{FIELD_TEXT} {SEEN_TEXT}"),
         )
     )
+    grid = store.open_raster(result.steps[0].change).grid
+    parts.append(page.section("Where it is", page.table(["", ""], place_facts(grid))))
     if result.notes:
         parts.append(page.section("Notes", *(page.paragraph(note) for note in result.notes)))
     parts.append(_files_section(result))

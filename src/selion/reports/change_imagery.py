@@ -16,14 +16,14 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from selion import store
+from selion import fields, store
 from selion.change.grids import laid_over, places
 from selion.change.outcomes import OUTCOMES
 from selion.change.step import COLOURS
 from selion.country.change_plans import find_plan
 from selion.country.job_tables import JOBS
 from selion.country.kept_images import plan_images
-from selion.errors import BadInput, UnreadableFile, counted
+from selion.errors import BadInput, SelionError, UnreadableFile, counted
 from selion.grid import pixel_metres, tiles
 from selion.raster import DerivedSource, Raster, Source, colour_bands
 from selion.reports import page, picture
@@ -123,6 +123,25 @@ def kept_images(years: Sequence[Place | str]) -> tuple[str, ...]:
     if not all(plan is not None and plan_images(plan) for plan in plans):
         return ()
     return tuple(str(plan) for plan in plans)
+
+
+def named_images(tables: Sequence[Place]) -> tuple[str, ...]:
+    """Return the images that tables of fields say they were made of, one for each.
+
+    Empty where a table names none, or one that is no file here any more or cannot be opened.
+    """
+    found = []
+    for table in tables:
+        try:
+            named = (fields.read_origin(table).provenance or {}).get("image")
+            if not isinstance(named, str) or not Path(named).is_file():
+                return ()
+            if store.open_raster(named).grid.crs is None:
+                return ()
+        except SelionError:
+            return ()
+        found.append(named)
+    return tuple(found)
 
 
 def _rasters(given: Place | str) -> tuple[Place | str, ...]:

@@ -31,7 +31,7 @@ from selion.metrics.report import (
 )
 from selion.metrics.summary import RunScores
 from selion.reports import page, picture
-from selion.reports.place import scale_bar
+from selion.reports.place import place_facts, scale_bar
 from selion.sample import Sample
 
 KIND_COLOURS = {
@@ -47,6 +47,8 @@ KIND_COLOURS = {
 }
 
 _NOTHING = "#f4f4f0"
+ARROWS = {"higher is better": "\u2191", "lower is better": "\u2193", "0 is best": "\u21920"}
+DIRECTIONS = "\u2191: higher is better; \u2193: lower is better; \u21920: nearest to 0 is best."
 WORST = 6
 """Samples at the bad end that are shown."""
 TRUTH, FOUND = (
@@ -99,8 +101,12 @@ def to_html(
 ) -> str:
     """Lay a report out as a self-contained page."""
     header, rows = report.score_table()
-    sections = [page.section("Scores", page.table(header, rows), *_warnings(report))]
+    table = page.table(header, [[_shorter(row[0]), *row[1:]] for row in rows])
+    sections = [page.section("Scores", table, page.paragraph(DIRECTIONS), *_warnings(report))]
     sections += [page.section(f"Right and wrong: {one.name}", outcome_map(one)) for one in outcomes]
+    if outcomes and outcomes[0].grid.crs is not None:
+        place = page.table(["", ""], place_facts(outcomes[0].grid))
+        sections.append(page.section("Where it is", place))
     if figures:
         key = page.legend({"truth": TRUTH, "prediction": FOUND, "both": "#ffffff"})
         sections.append(
@@ -122,6 +128,13 @@ def to_html(
     scored = "1 map or model" if len(report.runs) == 1 else f"{len(report.runs):,} maps or models"
     lead = f"{scored} scored, beside {beside} without training."
     return page.page(report.title, lead, sections, f"selion {selion.__version__}")
+
+
+def _shorter(measure: str) -> str:
+    """Write which way is better as an arrow."""
+    for words, arrow in ARROWS.items():
+        measure = measure.replace(f"({words})", arrow)
+    return measure
 
 
 def _warnings(report: Report) -> list[str]:

@@ -58,8 +58,8 @@ def to_html(run: CropRun) -> str:
             )
         )
     lead = (
-        f"{_count(len(rows), 'photograph')} measured with the model {run.model}. Yellow outlines "
-        "are what was taken for plants."
+        f"{_count(len(rows), 'photograph')} measured with the model {run.model}. What is tinted, "
+        "with a yellow outline, was taken for plants."
     )
     return page.page("Cover and traits", lead, sections, f"selion {run.version}", wide=True)
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DRAWN = 4096
 """Polygons whose points are taken out at once."""
+LINES = 300
+"""Widths of an outline along the longer edge of a picture, so that it is seen."""
 COLOURS = {"fields": (255, 222, 0), "truth": (0, 229, 255)}
 """Outline colours: bright on crops, soil and forest alike."""
 
@@ -242,6 +244,8 @@ def compared(
     (y, x, 3) uint8 ndarray
         Truth in :data:`COLOURS` ``truth``, prediction in ``fields``, both in white.
     """
+    from scipy import ndimage
+
     part = source.read(whole(source.grid))
     values = np.moveaxis(part.values[list(colour_bands(part.bands))].astype(np.float32), 0, -1)
     if part.valid is not None:
@@ -249,11 +253,14 @@ def compared(
     drawn = enlarge(stretch(values), max(1, truth.shape[0] // values.shape[0]))
     factor = max(1, longest // max(drawn.shape[:2]))
     image = enlarge(drawn, factor)
-    lines = [edges(enlarge(ids, factor)) for ids in (truth, prediction)]
+    step = max(1, -(-max(image.shape[:2]) // (2 * longest)))
+    wide = step * max(1, round(max(image.shape[:2]) / step / LINES))
+    lines = [
+        ndimage.maximum_filter(edges(enlarge(ids, factor)), wide) for ids in (truth, prediction)
+    ]
     image[lines[0]] = COLOURS["truth"]
     image[lines[1]] = COLOURS["fields"]
     image[lines[0] & lines[1]] = (255, 255, 255)
-    step = max(1, -(-max(image.shape[:2]) // (2 * longest)))
     return np.ascontiguousarray(image[::step, ::step])
 
 

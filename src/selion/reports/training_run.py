@@ -28,6 +28,16 @@ REPORT, NUMBERS = "report.html", "report.json"
 SHOWN = 6
 """Samples of the validation split in the report: the worst, the best, and those between, evenly
 spread."""
+CURVES = {
+    "loss": "training",
+    "val/loss": "validation",
+    "lr": "rate",
+    "images_per_s": "windows",
+    "val/object_f1": "object F1",
+    "val/pixel_iou": "pixel IoU",
+    "val/miou": "mIoU",
+}
+"""Names of curves in a table of steps, and for people."""
 SEEN = 640
 """Edge of a sample on the page in pixels: as wide as its column, so that outlines can be told."""
 SAMPLE_KEY = {
@@ -261,7 +271,7 @@ def curves(history: Sequence[dict[str, Any]]) -> list[str]:
 
 def _line_name(name: str) -> str:
     """Name a curve for people: the loss of the validation split stands beside that of training."""
-    return {"loss": "training", "val/loss": "validation"}.get(name, name.removeprefix("val/"))
+    return CURVES.get(name, name.removeprefix("val/"))
 
 
 def chart(

@@ -34,7 +34,7 @@ NEVER = date.max
 STYLE = "".join(
     f"#order{k}:checked~.grid .card{{order:var(--o{k})}}" for k in range(len(ORDERS))
 ) + (
-    "#sure:checked~.grid .card.no{display:none}.sorts label{margin-right:1.2rem}"
+    "#sure:checked~.grid .card.no{display:none}.sorts label{margin-right:1.2rem;white-space:nowrap}"
     ".card svg{display:block;width:100%}" + page.MASKED
 )
 
@@ -96,7 +96,7 @@ def _facts(trial: Trial) -> list[list[object]]:
         ["plot told by", ", ".join(kinds)],
         ["without plot or date", f"{lost:,}"],
         ["left out as not to be trusted", f"{left:,}"],
-        ["plots and dates", f"{len(trial.means):,}"],
+        ["plots and dates", f"{sum(row['n'] > 0 for row in trial.means):,} with a mean"],
         ["curves without a doubt", f"{sum(not one.note for one in trial.curves):,}"],
     ]
 
@@ -129,11 +129,11 @@ def _links(trial: Trial) -> str:
 def _plots(trial: Trial) -> str:
     cards = "".join(_card(one, trial.options.at) for one in trial.curves[:MOST])
     choices = "".join(
-        f'<input type="radio" name="order" id="order{k}"{" checked" if not k else ""}> '
+        f'<input type="radio" name="order" id="order{k}"{" checked" if not k else ""}>&nbsp;'
         f'<label for="order{k}">{name}</label> '
         for k, name in enumerate(ORDERS)
     )
-    only = '<input type="checkbox" id="sure"> <label for="sure">only without a doubt</label>'
+    only = '<input type="checkbox" id="sure">&nbsp;<label for="sure">only without a doubt</label>'
     return f'<div class="sorts">{choices}{only}<div class="grid" id="plots">{cards}</div></div>'
 
 

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import Roi
-from selion.raster import Raster, Source
+from selion.raster import PALETTE, Raster, Source
 from selion.store.announced import check_announced
 from selion.store.gdal import (
     GDAL_ERRORS,
@@ -358,7 +358,7 @@ def _described(
         bands=_names(dataset, texts, indexes),
         dtype=dtype,
         nodata=nodatas[0],
-        tags=dict(dataset.tags()) | _wavelengths(dataset, indexes),
+        tags=dict(dataset.tags()) | _wavelengths(dataset, indexes) | _palette(dataset),
         descriptions=tuple(texts[k - 1] for k in indexes),
         nodatas=nodatas,
         layout=_Layout(indexes, alpha, masked, flipped, overview, dataset.driver),
@@ -386,11 +386,32 @@ def _alpha(dataset: Any) -> int | None:
         for k, colour in zip(dataset.indexes, dataset.colorinterp, strict=True)
         if colour == ColorInterp.alpha
     ]
+    if not found and dataset.count == 4 and set(dataset.dtypes) == {"uint8"}:
+        return 4 if _is_shapeless(dataset) else None
     if len(found) != 1 or dataset.count == 1:
         return None
     description = dataset.descriptions[found[0] - 1]
     if description and description.lower() not in ("alpha", "mask"):
         return None
+    sample = _centre(dataset, found[0])
+    shades = (sample != 0) & (sample != sample.max())
+    return None if shades.mean() > 0.5 else found[0]
+
+
+def _is_shapeless(dataset: Any) -> bool:
+    """Say whether the fourth of four bands of bytes is an alpha that is not called so.
+
+    It has no other name, and at the centre of the image it is 255, or 0 and 255.
+    """
+    description = dataset.descriptions[3]
+    if description and description.lower() not in ("alpha", "mask"):
+        return False
+    sample = _centre(dataset, 4)
+    return bool(sample.max() == 255 and ((sample == 0) | (sample == 255)).all())
+
+
+def _centre(dataset: Any, band: int) -> np.ndarray:
+    """Read the middle of a band."""
     height, width = dataset.shape
     window = Window(
         max(width - ALPHA_SAMPLE, 0) // 2,
@@ -398,9 +419,8 @@ def _alpha(dataset: Any) -> int | None:
         min(width, ALPHA_SAMPLE),
         min(height, ALPHA_SAMPLE),
     )
-    sample = dataset.read(found[0], window=window)
-    shades = (sample != 0) & (sample != sample.max())
-    return None if shades.mean() > 0.5 else found[0]
+    sample: np.ndarray = dataset.read(band, window=window)
+    return sample
 
 
 def _texts(dataset: Any, path: str) -> tuple[str | None, ...]:
@@ -423,6 +443,17 @@ def _names(dataset: Any, texts: Sequence[str | None], indexes: Sequence[int]) ->
         text or (colour if colour and once[colour] == 1 else f"band{k}")
         for k, text, colour in zip(indexes, descriptions, colours, strict=True)
     )
+
+
+def _palette(dataset: Any) -> dict[str, str]:
+    """Return a tag with the colours that numbers stand for, if they do."""
+    if dataset.colorinterp != (ColorInterp.palette,):
+        return {}
+    colours = dataset.colormap(1)
+    digits = (
+        f"{part:02x}" for k in range(max(colours) + 1) for part in colours.get(k, (0,) * 4)[:3]
+    )
+    return {PALETTE: "".join(digits)}
 
 
 def _wavelengths(dataset: Any, indexes: Sequence[int]) -> dict[str, str]:
@@ -449,6 +480,11 @@ def _colour(colour: ColorInterp, count: int) -> str | None:
 def _why_not(path: str, error: Exception) -> str:
     if Path(path).is_file() and Path(path).stat().st_size == 0:
         return f"{path} is empty (0 bytes): copy it again."
+    if path.lower().endswith(".hdr"):
+        return (
+            f"{shown(path)} is the header of an ENVI image: give the image itself, the file of the "
+            "same name without .hdr, or with .img, .dat or .bsq."
+        )
     return f"{shown(path)} cannot be opened as a raster" + _cure(path, error)
 
 

@@ -6,6 +6,8 @@ function said(name, value) {
   if (value === null || value === undefined) return "";
   if (name === "metrics:area") return `${(value / 1e4).toFixed(2)} ha (${Math.round(value).toLocaleString("en")} m²)`;
   if (name === "metrics:perimeter") return `${Math.round(value).toLocaleString("en")} m`;
+  if (/^-?\d*\.\d{4,}$/.test(value)) value = Number(value); // a table's text, with digits that say nothing
+  if (/^(rule_)?cover/.test(name) && typeof value === "number" && value <= 1) return `${(100 * value).toFixed(1)} %`;
   if (typeof value === "number") return Number.isInteger(value) ? value.toLocaleString("en") : String(+value.toPrecision(5));
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

@@ -1,0 +1,54 @@
+"""An image of one band whose numbers stand for colours, as the colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from selion.grid import Roi
+from selion.raster import PALETTE, RECOGNISED, DerivedSource, Raster, Source
+
+COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True, eq=False)
+class PaletteColours(DerivedSource):
+    """(3, y, x) uint8 colours of a source of one band; its tag :data:`PALETTE` has them."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Red, green and blue."""
+        return COLOURS
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Bytes."""
+        return np.dtype(np.uint8)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Those of the source without the palette, and what was done."""
+        said = "The numbers of the image's one band stand for colours (a palette): these are taken."
+        kept = {key: value for key, value in self.source.tags.items() if key != PALETTE}
+        return kept | {RECOGNISED: said}
+
+    @cached_property
+    def colours(self) -> np.ndarray:
+        """(number, 3) uint8."""
+        return np.frombuffer(bytes.fromhex(self.source.tags[PALETTE]), np.uint8).reshape(-1, 3)
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region."""
+        part = self.source.read(roi)
+        numbers = np.clip(part.values[0], 0, len(self.colours) - 1)
+        values = np.moveaxis(self.colours[numbers], 2, 0)
+        return Raster(np.ascontiguousarray(values), part.grid, COLOURS, part.valid, self.tags)
+
+
+def painted(source: Source) -> Source:
+    """Return a source in colours where it has a palette, else itself."""
+    has = len(source.bands) == 1 and source.tags.get(PALETTE) and source.dtype.kind == "u"
+    return PaletteColours(source) if has else source
