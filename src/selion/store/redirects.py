@@ -1,5 +1,6 @@
-"""What a server may do with who asks it: not send it on into the network that only this machine
-sees, and not fill its memory.
+"""Where a server may send on to, and how much it may answer.
+
+Not into the network that only this machine sees, and not more than memory holds.
 """
 
 from __future__ import annotations
