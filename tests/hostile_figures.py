@@ -16,6 +16,8 @@ from hostile_pages import FILE, MARK, trial, write_photo
 
 SHORT = "<b onclick=a()>"
 """Drawn onto a plot, where a longer name has no room."""
+HOST = "<img/src=x/onerror=alert(4)>"
+"""A machine: a name without blanks."""
 
 
 def demo(folder: Path) -> Path:
@@ -177,9 +179,9 @@ def plan(folder: Path) -> Path:
         core = {"type": "Polygon", "coordinates": [ring]}
         about = {"properties": {"core": core, "name": MARK}}
         (place / "area.geojson").write_text(json.dumps(about))
-        ended = f"end 1700000100 {SHORT} 9 2\n" if k == 1 else ""
+        ended = f"end 1700000100 {HOST} 9 2\n" if k == 1 else ""
         if k < 3:
-            (place / "job.times").write_text(f"begin 1700000000 {SHORT} 9\n{ended}")
+            (place / "job.times").write_text(f"begin 1700000000 {HOST} 9\n{ended}")
             (place / "job.log").write_text(f"Error: {MARK}\n")
     (folder / "jobs.json").write_text(json.dumps([
         {"name": name, "km2": 100.0, "seconds": 1000.0, "gigabytes": 2.0} for name in names

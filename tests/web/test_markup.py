@@ -22,7 +22,7 @@ import review_scenes
 import screening_scenes
 import view_scenes
 from counting_host import counting_host
-from hostile_figures import FIGURES, plan
+from hostile_figures import FIGURES, HOST, plan
 from hostile_pages import FILE, MARK, NAMED, REPORTS, write_photo
 from selion import fields
 from selion.classes import ClassScheme
@@ -293,7 +293,7 @@ def test_the_page_of_a_plan_shows_markup_as_text(browser, tmp_path):
         tab.page.wait_for_selector("article.failed")
         tab.page.locator("#map path.failed").click()
         assert "onerror=alert(1)" in tab.page.inner_text("article.failed pre")
-        assert "onclick=a()" in tab.page.inner_text("article.failed p")
+        assert HOST in tab.page.inner_text("article.failed p")
         assert tab.checked(NAMED, MARK) == ([], [], [])
     tab.page.close()
 
