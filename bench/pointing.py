@@ -47,9 +47,8 @@ def main() -> None:
             )
             asked = sum(n for n, _ in counts)
             rows.append(Row(SECTION, f"{kind}: {form}", asked, "requests", 0, at_most=True))
-    print(
-        f"\n{sum(int(row.value or 0) for row in rows)} requests and files elsewhere, {len(rows)} forms"
-    )
+    reached = sum(int(row.value or 0) for row in rows)
+    print(f"\n{reached} requests and files elsewhere, {len(rows)} forms")
     if given.json:
         save(rows, given.json)
     sys.exit(any(row.value for row in rows))

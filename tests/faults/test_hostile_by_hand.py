@@ -282,3 +282,25 @@ def test_memory_that_does_not_suffice_is_a_sentence(tmp_path, monkeypatch):
     (tmp_path / "x.tif").write_bytes(b"")
     with pytest.raises(Refused, match="memory does not suffice"):
         run_verb(["fields", str(tmp_path / "x.tif"), "-o", str(tmp_path / "f.parquet")])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("classes", "{"), ("classes", "[" * 100_000), ("classes", "5"), ("classes", '"field"'),
+        ("classes", '{"names": 3}'), ("classes", '{"names": ["a", "a", "b"]}'),
+        ("classes", '{"names": ["field"]}'), ("classes", "\udcff"), ("image_gsd", "wide"),
+        ("image_gsd", "nan"), ("image_gsd", "-1"), ("image_gsd", "1e999"),
+    ],
+)  # fmt: skip
+def test_probabilities_whose_tags_are_damaged(name, said, tmp_path):
+    """The first was a traceback of ``json``."""
+    from change_scenes import boxes, write_year
+
+    path = write_year(tmp_path, boxes((1, 10, 10, 40, 40))) / "fields.scores.tif"
+    (tmp_path / "fields.parquet").unlink()
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as made:
+        made.update_tags(**{name: said.encode("utf-8", "surrogateescape").decode("latin-1")})
+    with pytest.raises(Refused, match=rf"(?i){name}|fields\.scores\.tif"):
+        run_verb(["fields", str(path), "-o", str(tmp_path / "f.parquet")])
+    assert not (tmp_path / "f.parquet").exists()
