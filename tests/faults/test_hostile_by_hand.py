@@ -304,3 +304,27 @@ def test_probabilities_whose_tags_are_damaged(name, said, tmp_path):
     with pytest.raises(Refused, match=rf"(?i){name}|fields\.scores\.tif"):
         run_verb(["fields", str(path), "-o", str(tmp_path / "f.parquet")])
     assert not (tmp_path / "f.parquet").exists()
+
+
+def test_numbers_of_four_hundred_digits(tmp_path):
+    """Python reads them, and no float holds them: in a card, an item, and a log of a review."""
+    from selion.imagery.item import _number as of_item
+    from selion.models.card import _number as of_card
+    from selion.review.actions import read_action
+
+    assert of_item(10**400) is None
+    with pytest.raises(TypeError):
+        of_card(10**400)
+    said = {"id": "a", "kind": "accept", "person": "Ada", "on": ["f"], "seconds": 10**400}
+    with pytest.raises(SelionError, match="seconds of an action"):
+        read_action(said, "2024-05-01T10:00:00Z")
+
+
+def test_a_job_whose_probabilities_have_no_name(tmp_path):
+    """Found by the fuzzer among the texts of verbs: they are those beside the table."""
+    from selion.country.plan_scores import _beside, _named
+
+    jobs = [{"name": "a", "command": ["selion", "map", "--scores", ""]}]
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    beside = _beside(tmp_path / "a" / "fields.parquet", _named(tmp_path))
+    assert beside == tmp_path / "a" / "fields.scores.tif"
