@@ -156,9 +156,8 @@ def measure(verb: Verb, size: int, work: Path) -> Point:
     if verb.name == "merge":
         arguments[1:2] = map(str, sorted(given.glob("*/fields.parquet")))
     if "-o" in arguments:
-        arguments += ["--force"] * ("{input}/run" not in verb.arguments) + ["--quiet"] * (
-            verb.arguments[0] != "review"
-        )
+        arguments += ["--quiet"] * (verb.arguments[0] != "review")
+        arguments += ["--force"] * ("{input}/run" not in verb.arguments)
     with limited(LIMIT_MB) as before:
         done = command.run([*before, *verb.program, *arguments])
     said = ""
