@@ -11,7 +11,7 @@ import pytest
 from fuzz_pool import Refused, run_verb
 from option_inputs import table_of
 from selion import store
-from selion.country import lookup, pyramid, statistics
+from selion.country import lookup, pyramid
 from selion.country.job_tables import open_job_tables
 from selion.errors import BadInput, UnreadableFile
 from selion.store import parquet_pages
@@ -159,7 +159,7 @@ def test_an_honest_table_of_one_class_and_many_rows_is_read(row, tmp_path):
 
 
 def test_a_field_of_more_corners_than_any_has_is_named(row, tmp_path, monkeypatch):
-    """Ten million took 2.4 GB in query, tiles and merge, and 2.6 in stats."""
+    """Ten million took 2.4 GB in query, tiles and merge."""
     path = tmp_path / "x.parquet"
     pq.write_table(row, path)
     monkeypatch.setattr("selion.store.table_room.MOST_CORNERS", 3)
@@ -170,7 +170,6 @@ def test_a_field_of_more_corners_than_any_has_is_named(row, tmp_path, monkeypatc
         lambda: lookup.query(maps, (12, 50, 12.1, 50.1)),
         lambda: pyramid.write_tiles(maps, tmp_path / "x.pmtiles"),
         lambda: list(open_job_tables([path])[0].batches()),
-        lambda: statistics.count_fields(maps),
     ):
         with pytest.raises(BadInput, match=said):
             read()
