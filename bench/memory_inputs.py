@@ -99,6 +99,42 @@ def photographs(folder: Path, count: int) -> Path:
     return path
 
 
+def measured(folder: Path, count: int) -> Path:
+    """Write so many tiny photographs, all of which a run has measured that was ended before it put
+    its tables together: one was, and the others are links to it, to its masks and pictures.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from selion.closerange import ComputeOptions, measure_folder
+    from selion.closerange.journal import LINES, OUTPUTS, _sum
+    from selion.simulation.landscape import simulate_photo
+
+    path = folder / f"measured{count}"
+    if path.exists():
+        return path
+    photos, run = path / "photos", path / "run"
+    photos.mkdir(parents=True)
+    drawn = simulate_photo(2, (120, 160)).image.values.transpose(1, 2, 0)
+    Image.fromarray(np.ascontiguousarray(drawn)).save(photos / "00000.jpg", quality=90)
+    measure_folder(photos, run, "colour", compute=ComputeOptions(workers=1))
+    first = json.loads((run / LINES).read_text("utf-8"))
+    with (run / LINES).open("a", encoding="utf-8") as file:
+        for number in range(1, count):
+            line = json.loads(json.dumps(first).replace("00000.", f"{number:05}."))
+            line["stamp"] = first["stamp"].replace("00000", f"{number:05}")
+            line["sum"] = _sum(line)
+            file.write(json.dumps(line) + "\n")
+            (photos / f"{number:05}.jpg").hardlink_to(photos / "00000.jpg")
+            for name in OUTPUTS:
+                if first["row"].get(name):
+                    (run / line["row"][name]).hardlink_to(run / first["row"][name])
+    for name in ("crops.csv", "components.csv", "failed.csv", "index.html"):
+        (run / name).unlink(missing_ok=True)
+    (run.with_name("run.manifest.json")).unlink(missing_ok=True)
+    return path
+
+
 def change_tables(folder: Path, count: int) -> Path:
     """Write tables of two years: the later one lacks every tenth field."""
     import numpy as np

@@ -24,6 +24,7 @@ from memory_inputs import (
     change_tables,
     chips,
     jobs,
+    measured,
     photographs,
     plan_area,
     planned,
@@ -113,6 +114,8 @@ VERBS = (
           "-o", "{out}.tif")),
     Verb("crops photos", "photographs", (1250, 5000, 20_000), photographs,
          ("crops", "photos", "{input}", "-o", "{out}", *COLOUR)),
+    Verb("crops photos, goes on", "photographs", (1250, 5000, 20_000), measured,
+         ("crops", "photos", "{input}/photos", "-o", "{input}/run", *COLOUR)),
     Verb("train", "chips", (1250, 5000, 20_000), chips,
          ("train", "crops-rgb", "-o", "{out}", *SHORT)),
 )  # fmt: skip
@@ -153,7 +156,8 @@ def measure(verb: Verb, size: int, work: Path) -> Point:
     if verb.name == "merge":
         arguments[1:2] = map(str, sorted(given.glob("*/fields.parquet")))
     if "-o" in arguments:
-        arguments += ["--force"] + ["--quiet"] * (verb.arguments[0] != "review")
+        arguments += ["--quiet"] * (verb.arguments[0] != "review")
+        arguments += ["--force"] * ("{input}/run" not in verb.arguments)
     with limited(LIMIT_MB) as before:
         done = command.run([*before, *verb.program, *arguments])
     said = ""

@@ -3,7 +3,8 @@
     python bench/pointing.py --json rows.json
 
 A host counts what it is asked while images and tables of ``tests/pointing_forms.py`` are read that
-name it, and a file of another folder has pixels of one value that must not come out.  Wanted is 0.
+name it; the kernel tells whether a file of another folder, which they name too, is opened (Linux),
+and its pixels have one value that must not come out.  Wanted is 0.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import pointing_forms as forms
 from counting_host import counting_host
+from opened_files import opened_in
 
 SECTION = "Files that point elsewhere"
 
@@ -45,7 +47,8 @@ def main() -> None:
             )
             asked = sum(n for n, _ in counts)
             rows.append(Row(SECTION, f"{kind}: {form}", asked, "requests", 0, at_most=True))
-    print(f"\n{sum(int(row.value or 0) for row in rows)} requests, {len(rows)} forms")
+    reached = sum(int(row.value or 0) for row in rows)
+    print(f"\n{reached} requests and files elsewhere, {len(rows)} forms")
     if given.json:
         save(rows, given.json)
     sys.exit(any(row.value for row in rows))
@@ -62,9 +65,10 @@ def count(name: str, make: forms.Make, read: object) -> tuple[int, str]:
         with counting_host(served) as host:
             make(here / name, host.url, far / "secret.tif")
             host.asked.clear()
-            how, answer = forms.outcome(read, here / name)  # type: ignore[arg-type]
-            shown = forms.shows(answer)
-            return len(host.asked) + 1000 * shown, "another file!" if shown else how
+            with opened_in(far) as opened:
+                how, answer = forms.outcome(read, here / name)  # type: ignore[arg-type]
+                reached = bool(opened()) or forms.shows(answer)
+            return len(host.asked) + 1000 * reached, "another file!" if reached else how
 
 
 if __name__ == "__main__":

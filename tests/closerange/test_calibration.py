@@ -103,6 +103,9 @@ def test_file_beside_a_card(tmp_path):
     (tmp_path / FILE).write_text(json.dumps(table | {"below": "wide"}))
     with pytest.raises(UnreadableFile, match="below"):
         read_calibration(tmp_path)
+    (tmp_path / FILE).write_text(json.dumps(table | {"photographs": 10**400}))
+    with pytest.raises(UnreadableFile, match="too large"):
+        read_calibration(tmp_path)
     (tmp_path / FILE).write_text("{")
     with pytest.raises(UnreadableFile, match=r"photographs\.json"):
         read_calibration(tmp_path)

@@ -177,6 +177,19 @@ def test_what_lies_in_the_folder_harms_nobody(plan, tmp_path):
     assert (done.returncode, "is not a list of jobs" in done.stderr) == (2, True)
 
 
+def test_numbers_of_four_hundred_digits_are_none(plan):
+    """Found by the fuzzer among the texts of verbs."""
+    long = 10**400
+    jobs = json.loads((plan / "jobs.json").read_text())
+    jobs[0] |= {"km2": long, "seconds": long, "gigabytes": long}
+    (plan / "jobs.json").write_text(json.dumps(jobs))
+    about = {"costs": {"dollars": long}, "prices": {"cpu": {"dollars_per_hour": long}}}
+    (plan / "plan.json").write_text(json.dumps(about))
+    standing = plan_standing(plan, NOW)
+    assert (standing.jobs[0].km2, standing.jobs[0].planned, standing.hourly) == (0, 0, 0)
+    assert standing.facts()["dollars_planned"] is None
+
+
 def test_the_page_is_told_of_failures_first(plan):
     watched = WatchedPlan(plan)
     state = watched.state()

@@ -55,6 +55,14 @@ def dictionary(row, path):
     return written(rows, path, named)
 
 
+def prefixes(row, path):
+    """An outline of 3 MB, with which 100 rows begin, and more do in a few bytes each."""
+    rows = row.take(np.zeros(100, np.int64))
+    long = pa.array([row["geometry"][0].as_py() + bytes(3 * MB)], pa.binary())
+    alike = {"use_dictionary": False, "column_encoding": {"geometry": "DELTA_BYTE_ARRAY"}}
+    return written(rows, path, pa.chunked_array([long] * 100), **alike)
+
+
 def run(row, path):
     """A row that repeats 200,000 times."""
     rows = row.take(np.zeros(200_000, np.int64))
@@ -66,11 +74,11 @@ def bombs(row, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bombs")
     return {
         make.__name__: make(row, folder / f"{make.__name__}.parquet")
-        for make in (page, dictionary, run)
+        for make in (page, dictionary, prefixes, run)
     }
 
 
-@pytest.mark.parametrize("kind", ["page", "dictionary", "run"])
+@pytest.mark.parametrize("kind", ["page", "dictionary", "prefixes", "run"])
 def test_a_parquet_file_that_comes_to_far_more_than_it_has(kind, bombs, tmp_path, monkeypatch):
     """The first ended Python itself where memory was short, the second took 400 GB."""
     monkeypatch.setattr(parquet_pages, "LEAST", 20 * MB)
@@ -105,6 +113,25 @@ def test_what_pages_come_to_is_counted_as_arrow_counts_it(packed, version, tmp_p
     ((_, seen),) = parquet_pages.row_group_sizes(path, pq.read_metadata(path))
     least = count * (7 + 4) + sum(map(len, texts)) + 4 * count + 8 * count
     assert least <= seen <= least + 4.2 * count  # pages of texts hold their lengths too
+
+
+@pytest.mark.parametrize("packed", ["NONE", "ZSTD"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_texts_that_begin_alike_are_counted_as_arrow_makes_them(packed, version, tmp_path):
+    """The writer of parquet-java packs texts so; some of them are missing here."""
+    chance, path = np.random.default_rng(0), tmp_path / "x.parquet"
+    texts = ["a" * k if k % 11 else None for k in chance.integers(0, 300, 5000)]
+    lists = [[one, "b"] for one in texts]
+    table = pa.table({"t": texts, "l": lists})
+    pq.write_table(
+        table, path, compression=packed, data_page_version=version, use_dictionary=False,
+        column_encoding={"t": "DELTA_BYTE_ARRAY", "l.list.element": "DELTA_BYTE_ARRAY"},
+        data_page_size=20_000, row_group_size=5000,
+    )  # fmt: skip
+    ((_, seen),) = parquet_pages.row_group_sizes(path, pq.read_metadata(path))
+    held = 2 * sum(len(one or "") for one in texts) + 5000 + 15_000 * 4
+    assert held <= seen <= held + 4 * path.stat().st_size + 400_000
+    assert pq.read_table(path).equals(table)
 
 
 def test_what_is_packed_well_is_read_where_memory_holds_it(row, tmp_path, monkeypatch):

@@ -471,6 +471,7 @@ def test_who_reads_json_knows_that_it_may_be_nested_without_end():
         (("cells", "u2", "bbox"), [0, 0, 1]),
         (("cells", "u2", "rows"), None),
         (("cells", "u2", "area_m2"), float("nan")),
+        (("cells", "u2", "bytes"), 10**400),
         (("cells", "../u2"), {"rows": 1, "bbox": [0, 0, 1, 1], "bytes": 1, "area_m2": 1}),
         (("cells",), []),
         (("facts",), 3),
@@ -496,7 +497,7 @@ def test_an_index_of_a_map_whose_numbers_are_none(at, what, tmp_path):
 @pytest.mark.parametrize(
     "changed",
     [{"scenes": "4"}, {"bytes_per_block": {}}, {"spread": []}, {"place": [12, 50, 1]},
-     {"km2_per_second": 0}, {"drawing": -1}, {"cores": None}, {"model": 3}],
+     {"km2_per_second": 0}, {"drawing": -1}, {"cores": None}, {"model": 3}, {"scenes": 10**400}],
 )  # fmt: skip
 def test_a_probe_whose_numbers_are_none(changed, tmp_path):
     from option_inputs import PROBE

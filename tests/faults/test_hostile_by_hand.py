@@ -282,3 +282,49 @@ def test_memory_that_does_not_suffice_is_a_sentence(tmp_path, monkeypatch):
     (tmp_path / "x.tif").write_bytes(b"")
     with pytest.raises(Refused, match="memory does not suffice"):
         run_verb(["fields", str(tmp_path / "x.tif"), "-o", str(tmp_path / "f.parquet")])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("classes", "{"), ("classes", "[" * 100_000), ("classes", "5"), ("classes", '"field"'),
+        ("classes", '{"names": 3}'), ("classes", '{"names": ["a", "a", "b"]}'),
+        ("classes", '{"names": ["field"]}'), ("classes", "\udcff"), ("image_gsd", "wide"),
+        ("image_gsd", "nan"), ("image_gsd", "-1"), ("image_gsd", "1e999"),
+    ],
+)  # fmt: skip
+def test_probabilities_whose_tags_are_damaged(name, said, tmp_path):
+    """The first was a traceback of ``json``."""
+    from change_scenes import boxes, write_year
+
+    path = write_year(tmp_path, boxes((1, 10, 10, 40, 40))) / "fields.scores.tif"
+    (tmp_path / "fields.parquet").unlink()
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as made:
+        made.update_tags(**{name: said.encode("utf-8", "surrogateescape").decode("latin-1")})
+    with pytest.raises(Refused, match=rf"(?i){name}|fields\.scores\.tif"):
+        run_verb(["fields", str(path), "-o", str(tmp_path / "f.parquet")])
+    assert not (tmp_path / "f.parquet").exists()
+
+
+def test_numbers_of_four_hundred_digits(tmp_path):
+    """Python reads them, and no float holds them: in a card, an item, and a log of a review."""
+    from selion.imagery.item import _number as of_item
+    from selion.models.card import _number as of_card
+    from selion.review.actions import read_action
+
+    assert of_item(10**400) is None
+    with pytest.raises(TypeError):
+        of_card(10**400)
+    said = {"id": "a", "kind": "accept", "person": "Ada", "on": ["f"], "seconds": 10**400}
+    with pytest.raises(SelionError, match="seconds of an action"):
+        read_action(said, "2024-05-01T10:00:00Z")
+
+
+def test_a_job_whose_probabilities_have_no_name(tmp_path):
+    """Found by the fuzzer among the texts of verbs: they are those beside the table."""
+    from selion.country.plan_scores import _beside, _named
+
+    jobs = [{"name": "a", "command": ["selion", "map", "--scores", ""]}]
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    beside = _beside(tmp_path / "a" / "fields.parquet", _named(tmp_path))
+    assert beside == tmp_path / "a" / "fields.scores.tif"

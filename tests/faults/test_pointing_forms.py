@@ -1,11 +1,13 @@
-"""No form of a file that points elsewhere makes any reader ask anybody, or shows another file; the
+"""No form of a file that points elsewhere makes any reader ask anybody, or open another file; the
 table of all of them: ``python bench/pointing.py``.
 """
 
 import pytest
+import rasterio
 
 import pointing_forms as forms
 from counting_host import counting_host
+from opened_files import opened_in
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,17 @@ def examine(form, readers, host, folder):
     make(folder / name, host.url, host.far)
     host.asked.clear()
     for reader, read in readers.items():
-        _, answer = forms.outcome(read, folder / name)
+        with opened_in(host.far.parent) as opened:
+            _, answer = forms.outcome(read, folder / name)
+            assert opened() == [], reader
         assert not forms.shows(answer), reader
         assert host.asked == [], reader
+
+
+def test_a_file_that_a_library_opens_is_noticed(host):
+    with opened_in(host.far.parent) as opened:
+        host.far.stat()
+        assert opened() == []
+        with rasterio.open(host.far):
+            pass
+        assert opened() == ["secret.tif"]

@@ -136,6 +136,7 @@ def test_what_is_planted_is_found(tmp_path):
         "plan 12,50,12.1,50.1 --year 2024 -o out --land-cover https://example.org/x?sig=S3CR3T",
         "merge {image} -o out --layout ftw-2e --year 2024 --address https://a:S3CR3T@example.org/x",
         "models show https://example.org/x?sig=S3CR3T",
+        "plan 12,50,12.1,50.1 --year 2024 -o out --mosaic openai:http://a:S3CR3T@example.org/v1?k=x#y",
     ],
 )
 def test_an_address_with_a_key_is_refused_where_it_would_be_kept(

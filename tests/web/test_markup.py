@@ -22,6 +22,7 @@ import review_scenes
 import screening_scenes
 import view_scenes
 from counting_host import counting_host
+from hostile_figures import FIGURES, HOST, plan
 from hostile_pages import FILE, MARK, NAMED, REPORTS, write_photo
 from selion import fields
 from selion.classes import ClassScheme
@@ -29,6 +30,7 @@ from selion.labelling.mask_editor import MaskEditor, MaskItem
 from selion.store.address import RemotePath
 from selion.web import server
 from selion.web.masks import MaskSession, masks_page
+from selion.web.standing import watch_page
 from selion.web.view.page import view_page
 
 CHROMIUM = next(
@@ -39,6 +41,7 @@ CHROMIUM = next(
     ),
     None,
 )
+EVERY = REPORTS | FIGURES
 STRANGE = "[onerror],[onclick],[onload],[style*=url],script:not([src]),img[src='x']"
 """What none of our pages has, and each mark would bring."""
 LOADED = "async all => { for (const i of all) { i.loading = 'eager'; await i.decode(); } }"
@@ -48,7 +51,7 @@ LOADED = "async all => { for (const i of all) { i.loading = 'eager'; await i.dec
 def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reports")
     made = {}
-    for name, make in REPORTS.items():
+    for name, make in EVERY.items():
         (folder / name).mkdir()
         made[name] = make(folder / name)
     return made
@@ -83,7 +86,7 @@ class Strict(HTMLParser):
         self.inside = ""
 
 
-@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_report_forbids_what_it_does_not_hold(reports, name):
     text = reports[name].read_text("utf-8")
     found = Strict(text)
@@ -279,6 +282,19 @@ def test_the_mask_page_and_a_remote_table_show_markup_as_text(browser, tmp_path)
             assert tab.checked(NAMED) == ([], [], [])
             assert "SECRET" not in tab.page.content()
         found.close()
+    tab.page.close()
+
+
+def test_the_page_of_a_plan_shows_markup_as_text(browser, tmp_path):
+    """Its area, jobs, machines and the last lines of logs."""
+    with serving_pages(tmp_path, watch_page(plan(tmp_path / FILE))) as address:
+        tab = Watched(browser, address.url())
+        tab.page.goto(address.url("watch"))
+        tab.page.wait_for_selector("article.failed")
+        tab.page.locator("#map path.failed").click()
+        assert "onerror=alert(1)" in tab.page.inner_text("article.failed pre")
+        assert HOST in tab.page.inner_text("article.failed p")
+        assert tab.checked(NAMED, MARK) == ([], [], [])
     tab.page.close()
 
 

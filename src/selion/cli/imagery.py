@@ -16,6 +16,7 @@ import click
 
 from selion.cli import options as opt
 from selion.cli import running
+from selion.cli.private import LocalPath
 from selion.cli.progress import Reporter, reporter
 
 if TYPE_CHECKING:
@@ -128,8 +129,12 @@ class KeptPlace(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Place:
-        """Leave addresses as they are."""
-        return opt.place.convert(value, param, ctx)
+        """Leave addresses as they are; what is no path either is refused, as it would be kept."""
+        place = opt.place.convert(value, param, ctx)
+        if isinstance(place, Path):
+            checked: Path = LocalPath(path_type=Path).convert(value, param, ctx)
+            return checked
+        return place
 
 
 kept = click.option(

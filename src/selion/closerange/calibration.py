@@ -179,7 +179,15 @@ def read_calibration(folder: Path) -> Calibration | None:
         gsd = table.pop("gsd")
         numbers = {name: _number(name, table.pop(name)) for name in ("below", "above", "floor")}
         photographs = int(_number("photographs", table.pop("photographs")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise UnreadableFile(
             f"{path} is not what 'runs/crops_calibrate.py' writes ({error}): write it again."
         ) from error

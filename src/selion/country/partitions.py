@@ -221,9 +221,15 @@ def _partition(folder: Place, name: str, cell: dict[str, Any]) -> Partition:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise ValueError("a number is too large") from error
+    if not isfinite(number):
+        raise ValueError(f"{value!r} is no number")
+    return number
 
 
 def _one_file(path: Place) -> Maps:

@@ -240,8 +240,9 @@ def _named(folder: Path) -> dict[str, str]:
     try:
         for job in json.loads((folder / JOBS).read_text("utf-8")):
             words = list(map(str, job.get("command") or ()))
-            if "--scores" in words[:-1]:
-                found[str(job["name"])] = Path(words[words.index("--scores") + 1]).name
+            at = words.index("--scores") + 1 if "--scores" in words[:-1] else 0
+            if at and (name := Path(words[at]).name):
+                found[str(job["name"])] = name
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UnreadableFile(
             f"{folder / JOBS} is not a list of jobs ({error!r}): make the plan again."

@@ -14,7 +14,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,8 @@ MOST = 48
 ROUNDS = 3
 """How often the network is timed."""
 KIND = "selion probe 1"
+LARGEST = 1e300
+"""Number that anything of a probe may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,10 @@ def _checked(probe: Probe) -> Probe:
     bands = [each[band] for band in {*sensor.bands, sensor.mask.band}]
     amounts = (*rates, *others, probe.drawing, probe.fields_per_km2, *probe.spread, *bands)
     for value in (*amounts, *probe.place):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{value!r} is no number")
+        if not -LARGEST < value < LARGEST:
+            raise ValueError("a number is larger than any is")
     if min(amounts) < 0 or min(rates) == 0 or not probe.spread or len(probe.place) != 2:
         raise ValueError("a number is less than it can be, or lacks")
     return probe

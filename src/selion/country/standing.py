@@ -212,9 +212,13 @@ def plan_standing(folder: Path | str, now: float | None = None) -> PlanStanding:
 
 def _number(table: Any, name: str) -> float | None:
     value = table.get(name) if isinstance(table, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # of four hundred digits
+        return None
+    return number if np.isfinite(number) else None
 
 
 def _job(place: Path, listed: dict[str, Any], now: float) -> JobStanding:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from selion.cores import check_memory
 from selion.errors import UnreadableFile
 from selion.imagery.items import scene_from_dict, scene_to_dict
 from selion.imagery.reflectance import Radiometry
@@ -135,8 +137,8 @@ def _plan_from_dict(given: Mapping[str, Any], scenes: Mapping[str, Any]) -> Tile
 def _depth(given: Mapping[str, Any] | None) -> np.ndarray | None:
     if given is None:
         return None
-    return (
-        np.frombuffer(zlib.decompress(base64.b64decode(given["zlib"])), np.uint8)
-        .reshape(given["shape"])
-        .copy()
-    )
+    shape = tuple(int(edge) for edge in given["shape"])
+    many = math.prod(shape)
+    check_memory(many, f"The plan tells of {many:,} pixels, and reading it", "plan again")
+    unpacked = zlib.decompressobj().decompress(base64.b64decode(given["zlib"]), many + 1)
+    return np.frombuffer(unpacked, np.uint8).reshape(shape).copy()

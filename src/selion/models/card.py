@@ -168,7 +168,10 @@ def _text(value: object) -> str:
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise TypeError("a number that is not larger than all") from error
 
 
 def _count(value: object) -> int:

@@ -228,11 +228,7 @@ def read_action(table: Mapping[str, Any], time: str) -> Action:
         If it is none.
     """
     seconds = table.get("seconds", 0)
-    if (
-        isinstance(seconds, bool)
-        or not isinstance(seconds, int | float)
-        or not 0 <= seconds < math.inf
-    ):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e12:
         raise BadInput("The seconds of an action are a number, 0 or more.")
     texts = {name: _text(name, table.get(name, "")) for name in ("id", "kind", "person", "undo")}
     if not texts["id"] or not texts["person"]:

@@ -9,7 +9,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -380,11 +380,19 @@ def read_planes(array: Any, first: tuple[int, ...], roi: Roi, place: str, cure: 
     return values
 
 
+def bounded() -> AbstractContextManager[None]:
+    """Let the arrays that are opened within unpack no chunk to more than it may come to."""
+    from selion.store.bounded_codecs import bounded_codecs
+
+    return bounded_codecs()
+
+
 def _opened(path: str) -> Any:
     import zarr
 
     try:
-        return zarr.open(path, mode="r", zarr_format=3)
+        with bounded():
+            return zarr.open(path, mode="r", zarr_format=3)
     except BROKEN as error:
         raise UnreadableFile(
             f"{path} cannot be opened as a Zarr of version 3 ({error}): write it again."

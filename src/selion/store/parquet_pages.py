@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from selion.cores import check_memory
 from selion.errors import UnreadableFile
+from selion.store.parquet_prefixes import shared_bytes, signed, varint
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -32,6 +33,8 @@ DICTIONARY = 2
 """Type of a page that holds a dictionary."""
 BY_DICTIONARY = (2, 8)
 """Encodings whose values are places in a dictionary."""
+BY_PREFIX = 7
+"""Encoding whose texts begin as those before them."""
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
 """Bytes of a value in memory."""
 OFFSET = 4
@@ -40,6 +43,8 @@ _VARINTS, _FIXED = (4, 5, 6), {3: 1, 7: 8}
 """Kinds of values of Thrift's compact protocol: whole numbers, and others with their bytes."""
 _TRUE, _FALSE, _BINARY, _STRUCT = 1, 2, 8, 12
 DEEPEST = 16
+_BROKEN = (OSError, ValueError, IndexError, OverflowError, struct.error)
+"""What a page raises that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,11 @@ class TablePage:
     encoding: int
     begin: int
     """Place in the file behind the head."""
+    before: int | None = None
+    """Bytes of levels that stand before the values, never packed; None: they are a part of them
+    (pages of version 1)."""
+    plain: bool = False
+    """Whether the values are not packed, whatever the column is."""
 
 
 def check_pages(path: Path, metadata: pq.FileMetaData) -> None:
@@ -116,19 +126,19 @@ def _sizes(key: _Key) -> tuple[tuple[int, int], ...]:
             group = key.metadata.row_group(number)
             columns = [group.column(k) for k in range(group.num_columns)]
             held = sum(max(column.total_compressed_size, 0) for column in columns)
-            widths = [key.metadata.schema.column(k).length for k in range(group.num_columns)]
+            told = [key.metadata.schema.column(k) for k in range(group.num_columns)]
             comes_to = sum(
-                _comes_to(file, column, width)
-                for column, width in zip(columns, widths, strict=True)
+                _comes_to(file, column, about) for column, about in zip(columns, told, strict=True)
             )
             # what the file has not cannot be held in it
             found.append((min(held, key.size), comes_to))
     return tuple(found)
 
 
-def _comes_to(file: BinaryIO, column: pq.ColumnChunkMetaData, width: int) -> int:
+def _comes_to(file: BinaryIO, column: pq.ColumnChunkMetaData, about: pq.ColumnSchema) -> int:
     """Return the bytes that a column of a row group takes in memory, at most."""
-    wide = WIDTHS.get(column.physical_type, width if width > 0 else OFFSET)
+    wide = WIDTHS.get(column.physical_type, about.length if about.length > 0 else OFFSET)
+    levels = (about.max_repetition_level > 0) + (about.max_definition_level > 0)
     total, longest = 0, 0
     for page in _pages(file, column):
         if page.kind == DICTIONARY:
@@ -137,6 +147,8 @@ def _comes_to(file: BinaryIO, column: pq.ColumnChunkMetaData, width: int) -> int
             total += wide * page.values
         elif page.encoding in BY_DICTIONARY:
             total += (longest + OFFSET) * page.values
+        elif page.encoding == BY_PREFIX:
+            total += _joined(file, page, column, levels) + OFFSET * page.values
         else:
             total += page.size + OFFSET * page.values
     return total
@@ -164,8 +176,47 @@ def _pages(file: BinaryIO, column: pq.ColumnChunkMetaData) -> Iterator[TablePage
 
 def _page(fields: dict[int, Any], begin: int) -> TablePage:
     about = fields.get(5) or fields.get(7) or fields.get(8) or {}
-    encoding = about.get(4 if 8 in fields else 2, 0)
-    return TablePage(fields[1], fields[2], fields[3], about.get(1, 0), encoding, begin)
+    second = 8 in fields
+    before = about.get(5, 0) + about.get(6, 0) if second else None
+    return TablePage(
+        fields[1], fields[2], fields[3], about.get(1, 0), about.get(4 if second else 2, 0), begin,
+        before, second and about.get(7) is False,
+    )  # fmt: skip
+
+
+def _joined(file: BinaryIO, page: TablePage, column: pq.ColumnChunkMetaData, levels: int) -> int:
+    """Return the bytes of texts that begin as those before them.
+
+    Where nobody can tell, as many as if all were as long as the page.
+    """
+    most = page.size * page.values
+    if page.size > LEAST:
+        return most
+    try:
+        if page.before is None:
+            return page.size + max(shared_bytes(_body(file, page, column), levels), 0)
+        apart = replace(
+            page, begin=page.begin + page.before, packed=page.packed - page.before,
+            size=page.size - page.before,
+        )  # fmt: skip
+        return page.size + max(shared_bytes(_body(file, apart, column), 0), 0)
+    except _BROKEN:
+        return most
+
+
+def _body(file: BinaryIO, page: TablePage, column: pq.ColumnChunkMetaData) -> bytes:
+    """Return what a page holds, unpacked."""
+    import pyarrow as pa
+
+    file.seek(page.begin)
+    data = file.read(page.packed)
+    if column.compression == "UNCOMPRESSED" or page.plain:
+        return data
+    codec = "lz4_raw" if column.compression == "LZ4" else column.compression.lower()
+    try:
+        return bytes(pa.Codec(codec).decompress(data, page.size, asbytes=True))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _longest(file: BinaryIO, page: TablePage, column: pq.ColumnChunkMetaData) -> int:
@@ -173,23 +224,17 @@ def _longest(file: BinaryIO, page: TablePage, column: pq.ColumnChunkMetaData) ->
 
     What may come to more than it should is unpacked for it.
     """
-    import pyarrow as pa
-
     if column.physical_type != "BYTE_ARRAY" or page.size * column.num_values < LEAST:
         return page.size
     if page.size > LEAST:
         return page.size
-    file.seek(page.begin)
-    data = file.read(page.packed)
     try:
-        if column.compression != "UNCOMPRESSED":
-            codec = "lz4_raw" if column.compression == "LZ4" else column.compression.lower()
-            data = pa.Codec(codec).decompress(data, page.size, asbytes=True)
+        data = _body(file, page, column)
         at = longest = 0
         for _ in range(page.values):
             (length,) = struct.unpack_from("<I", data, at)
             at, longest = at + 4 + length, max(longest, length)
-    except (pa.ArrowException, OSError, ValueError, struct.error):
+    except _BROKEN:
         return page.size
     return min(longest, page.size)
 
@@ -204,8 +249,8 @@ def _struct(data: bytes, at: int, deep: int) -> tuple[dict[int, Any], int]:
         if step:
             number += step
         else:
-            coded, at = _varint(data, at)
-            number = _signed(coded)
+            coded, at = varint(data, at)
+            number = signed(coded)
         found[number], at = _value(data, at, kind, deep)
     return found, at + 1
 
@@ -215,28 +260,13 @@ def _value(data: bytes, at: int, kind: int, deep: int) -> tuple[Any, int]:
     if kind in (_TRUE, _FALSE):
         return kind == _TRUE, at
     if kind in _VARINTS:
-        coded, at = _varint(data, at)
-        return _signed(coded), at
+        coded, at = varint(data, at)
+        return signed(coded), at
     if kind in _FIXED:
         return None, at + _FIXED[kind]
     if kind == _BINARY:
-        length, at = _varint(data, at)
+        length, at = varint(data, at)
         return None, at + length
     if kind == _STRUCT and deep:
         return _struct(data, at, deep - 1)
     raise ValueError(f"a head of a page holds a value of the kind {kind}")
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 70:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-    raise ValueError("a number without an end")
-
-
-def _signed(coded: int) -> int:
-    return (coded >> 1) ^ -(coded & 1)

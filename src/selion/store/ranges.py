@@ -148,7 +148,7 @@ class HttpServer:
                     f"{shown(self.url)} was asked for a part and its server sent another: download "
                     "the file first."
                 )
-            content = b"".join(answer.iter_content(1 << 20))
+            content = b"".join(_at_most(answer, stop - start))
             if len(content) != min(stop, int(found[3])) - start:
                 raise OSError(f"{len(content):,} of {stop - start:,} bytes")
             return content, _version(answer, int(found[3]))
@@ -252,6 +252,17 @@ def _noted(about: Mapping[str, Any]) -> RemoteVersion:
 def _version(answer: requests.Response, size: int) -> RemoteVersion:
     said = answer.headers
     return RemoteVersion(size, said.get("ETag", ""), said.get("Last-Modified", ""))
+
+
+def _at_most(answer: requests.Response, size: int) -> Iterator[bytes]:
+    """Yield the pieces of an answer until there are more bytes than were asked for."""
+    held = 0
+    for piece in answer.iter_content(min(1 << 20, size + 1)):
+        yield piece
+        held += len(piece)
+        if held > size:
+            answer.close()
+            return
 
 
 def _said(error: Exception) -> str:

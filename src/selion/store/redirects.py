@@ -1,4 +1,7 @@
-"""Where a server may send on to: not into the network that only this machine sees."""
+"""Where a server may send on to, and how much it may answer.
+
+Not into the network that only this machine sees, and not more than memory holds.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,43 @@ if TYPE_CHECKING:
     import requests
 
 
+LARGEST = 64 * 2**20
+"""Bytes of an answer that is taken whole, unpacked: a page of a catalogue has some megabytes."""
+PIECE = 1 << 16
+
+
 def watch_redirects(session: requests.Session) -> requests.Session:
     """Let a session refuse redirects that lead from the world into a private network.
 
     A server that is asked for a scene could otherwise make this machine ask its own services, or
     those of the cloud that it runs in.  A private address that a user named may send on to others.
+    An answer that is taken whole ends at :data:`LARGEST`: a few bytes of gzip may come to many.
 
     Returns
     -------
     requests.Session
-        The same.  Its requests raise FetchFailed for such a redirect, before it is followed.
+        The same.  Its requests raise FetchFailed for such a redirect, before it is followed, and
+        for such an answer.
     """
-    session.hooks["response"].append(_check)
+    session.hooks["response"] += [_check, _bound]
     return session
+
+
+def _bound(answer: requests.Response, *, stream: bool = False, **_: Any) -> None:
+    """Take an answer that would be taken whole, a redirect's too, and stop where it is too long."""
+    if stream and not answer.is_redirect:
+        return
+    body = bytearray()
+    for piece in answer.iter_content(PIECE):
+        body += piece
+        if len(body) > LARGEST:
+            answer.close()
+            raise FetchFailed(
+                f"{shown(answer.url)} answers with more than {LARGEST // 2**20} MB where some "
+                "megabytes are usual: it is no catalogue, or made to fill the memory. Check the "
+                "address."
+            )
+    answer._content = bytes(body)  # noqa: SLF001 - requests has no other place for it
 
 
 def _check(answer: requests.Response, **_: Any) -> None:

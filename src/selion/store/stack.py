@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ from odc.geo.crs import CRS
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import CRSError
 
+from selion.cores import check_memory
 from selion.errors import BadInput, FetchFailed, UnreadableFile
 from selion.grid import Roi, check_north_up
 from selion.raster import Raster, Source
-from selion.store.cube import read_planes
+from selion.store.announced import MOST_BANDS
+from selion.store.cube import MOST_PIXELS, bounded, read_planes
 from selion.store.object_store import ObjectFolder
 from selion.store.regions import checked_region
 from selion.store.urls import remote_scheme, shown
@@ -64,8 +67,11 @@ class StackSource:
         path = os.fspath(path)
         group, array, name = _opened(path)
         try:
-            years = _years(group["time"])
-            bands = tuple(str(one) for one in np.asarray(group["band"][:]).tolist())
+            _check_sizes(path, array)
+            with bounded():
+                along = {name: _coordinates(group, array, name) for name in DIMENSIONS[:2]}
+            years = _years(along["time"])
+            bands = tuple(str(one) for one in np.asarray(along["band"][:]).tolist())
             grid = _grid(group, array)
         except (KeyError, ValueError, IndexError, TypeError, ArithmeticError, CRSError) as error:
             raise UnreadableFile(
@@ -130,7 +136,8 @@ def _opened(path: str) -> tuple[Any, Any, str]:
             else LocalStore(path, read_only=True)
         )
         group = zarr.open_group(place, mode="r", zarr_format=3)
-        array = group[ARRAY]
+        with bounded():
+            array = group[ARRAY]
     except (FileNotFoundError, KeyError) as error:
         raise UnreadableFile(
             f"There is no Zarr of version 3 with an array {ARRAY!r} at {shown(path)}: check the "
@@ -145,6 +152,30 @@ def _opened(path: str) -> tuple[Any, Any, str]:
     if getattr(array, "ndim", 0) != len(DIMENSIONS):
         raise UnreadableFile(f"{shown(path)} is no stack of {', '.join(DIMENSIONS)}.")
     return group, array, ARRAY
+
+
+def _check_sizes(path: str, array: Any) -> None:
+    """Refuse more times and bands than there are, and chunks that memory cannot hold."""
+    times, bands, height, width = array.shape
+    if max(times, bands) > MOST_BANDS or max(height, width) > MOST_PIXELS:
+        raise UnreadableFile(
+            f"{shown(path)} announces {width:,} x {height:,} pixels in {bands:,} bands and "
+            f"{times:,} times, more than any image has: write it again."
+        )
+    check_memory(
+        float(math.prod(array.chunks) * np.dtype(array.dtype).itemsize),
+        f"{shown(path)} has chunks of {' x '.join(f'{edge:,}' for edge in array.chunks)} numbers, "
+        "and reading one",
+        "write it with smaller ones",
+    )
+
+
+def _coordinates(group: Any, array: Any, name: str) -> Any:
+    """Return a coordinate of a stack, which is as long as its dimension."""
+    found = group[name]
+    if tuple(found.shape) != (array.shape[DIMENSIONS.index(name)],):
+        raise ValueError(f"{name} has the shape {found.shape}")
+    return found
 
 
 def _years(times: Any) -> list[int]:
@@ -168,7 +199,8 @@ def _grid(group: Any, array: Any) -> GeoBox:
     at = said.get("spatial:transform")
     if at is not None and len(at) >= 6:
         return GeoBox((height, width), Affine(*at[:6]), crs)
-    x, y = group["x"], group["y"]
+    with bounded():
+        x, y = group["x"], group["y"]
     (x0, x1), (y0, y1) = ((float(one[0]), float(one[-1])) for one in (x, y))
     step_x, step_y = (x1 - x0) / (width - 1), (y1 - y0) / (height - 1)
     transform = Affine(step_x, 0, x0 - step_x / 2, 0, step_y, y0 - step_y / 2)

@@ -137,7 +137,8 @@ class GgufFile:
         kind, step = _FORMATS[number], self._alignment
         first = -(-self._at // step) * step + offset
         size, rest = divmod(math.prod(shape) * _BYTES[kind], _BLOCK)
-        if rest or first + size > len(self._held):
+        held = len(self._held)
+        if rest or first + size > held or max(shape, default=0) > 2 * held:
             raise UnreadableFile(f"{self.path} is truncated: {name} is not whole; fetch it again.")
         return Packed(kind, shape, np.array(self._held[first : first + size]))
 
