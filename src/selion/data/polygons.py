@@ -20,13 +20,14 @@ from selion import store
 from selion.classes import FTW3, ClassScheme
 from selion.data.burning import Burning, Outlines, burn_fields, places_apart, read_outlines
 from selion.data.dataset import Dataset, Entry, Truth
+from selion.data.least_field import fitting_least, outlined_areas
 from selion.data.place import Land
 from selion.data.splits import hashed_split
 from selion.data.stacked import Cut, stack
 from selion.data.strips import Strips
 from selion.data.surroundings import SAID, looked_at, unknown_share
 from selion.errors import BadInput, UnreadableFile
-from selion.grid import Lattice, Roi
+from selion.grid import Lattice, Roi, ground_sampling_distance
 from selion.raster import Source
 
 Picture = tuple[tuple[str, Path], ...]
@@ -132,7 +133,7 @@ def load_polygons(
             f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: "
             f"{why}{_cure(problems, chips)}"
         )
-    problems += _unknown_land(named, labelled)
+    problems += [*_unknown_land(named, labelled), *_least_field(named, labelled)]
     return Dataset(
         name or labelled.polygons.stem,
         labelled.classes,
@@ -207,6 +208,14 @@ def _unknown_land(named: Mapping[str, Picture], labelled: Labelled) -> list[str]
             f"every field of the images is outlined, say so with {COMPLETE}."
         )
     ]
+
+
+def _least_field(named: Mapping[str, Picture], labelled: Labelled) -> list[str]:
+    """Say which smallest field of a map fits what is outlined, where the usual one does not."""
+    grids = [open_picture(picture).grid for picture in named.values()]
+    areas = [outlined_areas(_outlines(labelled, grid).frame.geometry, grid) for grid in grids]
+    said = fitting_least(np.concatenate(areas), ground_sampling_distance(grids[0]))
+    return [said] if said else []
 
 
 def _cure(problems: Sequence[str], chips: Chips | None) -> str:

@@ -473,7 +473,7 @@ def _labels(truth: np.ndarray, recipe: Recipe, by_objects: bool) -> np.ndarray:
     if by_objects:
         from selion.grid import photo_grid
 
-        width = recipe.data.boundary_width if recipe.classes.boundary else 0
+        width = recipe.data.boundary_pixels if recipe.classes.boundary else 0
         grid = photo_grid((int(plane.shape[0]), int(plane.shape[1])))
         plane = object_classes(
             Instances(np.where(unknown, 0, plane), grid), width, unknown, recipe.classes
