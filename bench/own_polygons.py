@@ -17,6 +17,9 @@ and all that comes of it then use:
     python runs/cut_score.py work --networks fields-rgb-vhr --chips CHIPS \\
         --kinds "aerial 1 m" "aerial 2.5 m" "aerial 4 m" --leave-unseen --out work/cut
 
+``--foreign hamlets`` asks the same of somebody whose land the start has never seen: aerial
+photographs of a simulated countryside, own ones and three others.
+
 Minutes are steps: those that a quiet machine of two cores does in that time (``SECONDS`` each).
 They are trained on whatever is there, a GPU too.  The loop validates every ``LOOK`` steps.  A run
 that ended by itself is the run of every longer time, too.  Rows that ``--json`` holds are not made
@@ -48,6 +51,8 @@ SECONDS = 0.45
 one thread takes for it in bfloat16 (AMD EPYC with AVX-512), so that nothing is lost by sharing."""
 LOOK = 25
 """Steps between two validations."""
+FOREIGN, FIRST_SEED = 3, 970_000
+"""Scenes that are scored of a simulated countryside, and the first scene's seed."""
 EAST, GAP = 256, 16
 """Pixels of a chip that are scored where all chips are trained on, and that lie between."""
 
@@ -94,6 +99,7 @@ class Fold:
     """What is trained on."""
     test: list[Any]
     """Samples."""
+    polygons: Path = CHIPS / "fields.parquet"
 
 
 def fold_of(count: int, number: int, folder: Path) -> Fold:
@@ -125,6 +131,38 @@ def fold_of(count: int, number: int, folder: Path) -> Fold:
         ids = Instances(np.ascontiguousarray(sample.instances.ids[roi]), image.grid)
         east.append(replace(sample, image=image, labels=None, instances=ids))
     return Fold(own, west, east)
+
+
+def foreign_fold(style: str, count: int, number: int, folder: Path) -> Fold:
+    """Simulate somebody whose countryside the start has not seen: own images and FOREIGN others.
+
+    Aerial photographs of 1 m, each 20 km from the next; all of their fields are outlined.
+    """
+    import geopandas
+    import rasterio.features
+    import shapely.geometry
+
+    from selion import store
+    from selion.grid import whole
+    from selion.sample import Sample
+    from selion.simulation import simulate
+
+    images, samples, outlines = [], [], []
+    for k in range(count + FOREIGN):
+        seed, origin = FIRST_SEED + 100 * number + k, (300_000.0 + 20_000 * k, 5_400_000.0)
+        scene = simulate(seed, (1024, 1024), 1.0, style, origin=origin, bands="rgb")
+        grid, ids = scene.image.grid, scene.instances.ids
+        images.append(folder / f"scene{k}.tif")
+        with store.create_cog(images[-1], grid, scene.image.bands, np.uint8) as sink:
+            sink.write(whole(grid), scene.image.values)
+        samples.append(Sample(f"scene{k}", scene.image, None, scene.instances))
+        outlines += [
+            shapely.geometry.shape(shape)
+            for shape, _ in rasterio.features.shapes(ids, ids > 0, transform=grid.transform)
+        ]
+    table = folder / "outlines.parquet"
+    geopandas.GeoDataFrame(geometry=outlines, crs="EPSG:32633").to_parquet(table)
+    return Fold([*range(count)], images[:count], samples[count:], table)
 
 
 def scored(model: Any, test: Sequence[Any], score: Any = None) -> Counts:
@@ -168,7 +206,7 @@ def trained(
     from selion.training.datasets import at_scale_of_start, chip_size, like_start
     from selion.training.scoring import learnt_score
 
-    labelled = Labelled(CHIPS / "fields.parquet", burning=Burning(width=1), complete=True)
+    labelled = Labelled(fold.polygons, burning=Burning(width=1), complete=True)
     own = [f"data.image={fold.images[0]}", f"data.polygons={labelled.polygons}"]
     own.append(f"model.start_from={start_from}")
     recipe = training.read_recipe("own-polygons", [*own, *changes])
@@ -233,6 +271,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[10.0, 20.0, 40.0])
     parser.add_argument("--folds", type=int, nargs="+", default=[0], help="Which folds, from 0.")
     parser.add_argument("--set", action="append", default=[], help="Of the recipe: key=value.")
+    parser.add_argument("--foreign", help="A style of the simulation, in place of the chips.")
     parser.add_argument("--cut", type=Path, help="A learnt score in place of the start's.")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -268,7 +307,9 @@ def known(
 def one_row(args: argparse.Namespace, count: int, number: int, minutes: float) -> dict[str, Any]:
     """Train, score and describe."""
     with TemporaryDirectory() as folder:
-        fold = fold_of(count, number, Path(folder))
+        place = Path(folder)
+        foreign = args.foreign and foreign_fold(args.foreign, count, number, place)
+        fold = foreign or fold_of(count, number, place)
         steps = max(round(minutes * 60 / SECONDS), 1)
         start_from = start_with(args.cut, Path(folder) / "start")
         found, row = trained(fold, start_from, steps, Path(folder) / "run", args.set)

@@ -37,8 +37,9 @@ CUT = "lie in two splits"
 """What is said of chips that are left out for it."""
 COMPLETE = "--complete (in training with --set data.complete=true)"
 """How it is said that everything is outlined."""
-REDRAW, DRAWS = 3, 20
-"""From so many images on, other lots are tried where one leaves a split empty, at most so many."""
+DRAWS = 20
+"""So many other lots are tried, at most, where one leaves a split empty and each could have a whole
+image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def _split(
         return found[0], [*found[1], *_empty_splits(found[0], chips)]
     lost = " and ".join(lost_splits(found[0], chips.land))
     for seed in range(chips.land.seed + 1, chips.land.seed + 1 + DRAWS):
-        if len(named) < REDRAW:
+        if len(named) < _asked(chips.land):
             break
         drawn = replace(chips, land=replace(chips.land, seed=seed))
         again = _cut_all(named, labelled, drawn, group)
@@ -435,6 +436,11 @@ def _wanted(outlines: Outlines, piece: GeoBox, chips: Chips) -> bool:
     if outlines.area is not None and not outlines.area.intersects(box).any():
         return False
     return chips.empty or len(outlines.frame.sindex.query(box, predicate="intersects")) > 0
+
+
+def _asked(land: Land) -> int:
+    """Return how many splits are asked for."""
+    return sum(share > 1e-9 for share in (1 - land.val - land.test, land.val, land.test))
 
 
 def lost_splits(entries: Sequence[Entry], land: Land | Strips) -> list[str]:
