@@ -145,7 +145,7 @@ def foreign_fold(style: str, count: int, number: int, folder: Path) -> Fold:
     from selion import store
     from selion.grid import whole
     from selion.sample import Sample
-    from selion.simulation import simulate
+    from selion.simulation.landscape import simulate
 
     images, samples, outlines = [], [], []
     for k in range(count + FOREIGN):

@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from selion import store
+from selion.errors import BadInput
 from selion.grid import whole
+from selion.models import read_card, write_card
 from selion.training import loop, read_recipe
 from selion.training.beside import surely_better
 from selion.training.datasets import at_scale_of_start, like_start
-from selion.training.recipe import Hardware, Model, Schedule, Validate
+from selion.training.recipe import Data, Hardware, Model, Schedule, Validate
+from selion.training.run import plan_samples
 from selion.training.scoring import Scores
 from train_toys import card, grid, network, recipe, sample
 
@@ -101,6 +104,24 @@ def test_boundaries_are_as_wide_as_those_that_the_start_was_taught(metres, width
     assert made.model.batch_norm == "frozen"
     asked = read_recipe("own-polygons", [*given, "data.boundary_width=5"])
     assert like_start(asked).data.boundary_width == 5
+
+
+def test_a_card_says_how_wide_its_boundaries_were_taught(tmp_path):
+    """So that what starts from it teaches the same: two pixels of 10 m, of 4 m, none."""
+    spec = recipe(data=Data(boundary_width=2))
+    assert plan_samples(spec, [sample(1)]).card.boundary == 20.0
+    drawn = replace(spec, crops=replace(spec.crops, gsd=(2.0, 8.0)))
+    made = plan_samples(drawn, [sample(1)]).card
+    assert made.boundary == 8.0
+    write_card(made, tmp_path / "card.toml")
+    assert read_card(tmp_path / "card.toml").boundary == 8.0
+    masks = replace(spec, data=replace(spec.data, truth="labels"))
+    assert plan_samples(masks, [sample(1)]).card.boundary is None
+    assert "boundary" not in plan_samples(masks, [sample(1)]).card.to_dict()
+    said = (tmp_path / "card.toml").read_text().replace("boundary = 8.0", "boundary = -1.0")
+    (tmp_path / "card.toml").write_text(said)
+    with pytest.raises(BadInput, match=r"boundary = -1.0; wanted is a number above 0"):
+        read_card(tmp_path / "card.toml")
 
 
 def test_statistics_of_another_first_layer_are_not_kept():

@@ -24,6 +24,7 @@ from selion.raster import Source
 from selion.sample import Sample
 from selion.store.calls import sealed
 from selion.training.checkpoint import BEST, STATE, check_same, load_facts
+from selion.training.crops import boundary_metres
 from selion.training.datasets import (
     at_scale_of_start,
     check_samples,
@@ -155,6 +156,7 @@ def plan_samples(
             filter(None, (recipe.attribution or origin.citation, _credit(recipe, encoder)))
         ),
         training=training,
+        boundary=boundary_metres(samples[0], recipe),
         started_from=start,
     )
     return TrainingPlan(recipe, samples, validation, card, tuple(said))
