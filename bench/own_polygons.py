@@ -51,8 +51,8 @@ SECONDS = 0.45
 one thread takes for it in bfloat16 (AMD EPYC with AVX-512), so that nothing is lost by sharing."""
 LOOK = 25
 """Steps between two validations."""
-FOREIGN, FIRST_SEED = 3, 970_000
-"""Scenes that are scored of a simulated countryside, and the first scene's seed."""
+FOREIGN, SIDE, FIRST_SEED = 3, 768, 970_000
+"""Scenes that are scored of a simulated countryside, pixels of their side, the first one's seed."""
 EAST, GAP = 256, 16
 """Pixels of a chip that are scored where all chips are trained on, and that lie between."""
 
@@ -150,7 +150,7 @@ def foreign_fold(style: str, count: int, number: int, folder: Path) -> Fold:
     images, samples, outlines = [], [], []
     for k in range(count + FOREIGN):
         seed, origin = FIRST_SEED + 100 * number + k, (300_000.0 + 20_000 * k, 5_400_000.0)
-        scene = simulate(seed, (1024, 1024), 1.0, style, origin=origin, bands="rgb")
+        scene = simulate(seed, (SIDE, SIDE), 1.0, style, origin=origin, bands="rgb")
         grid, ids = scene.image.grid, scene.instances.ids
         images.append(folder / f"scene{k}.tif")
         with store.create_cog(images[-1], grid, scene.image.bands, np.uint8) as sink:
