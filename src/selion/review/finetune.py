@@ -153,6 +153,7 @@ def fitted(
         dict(card.architecture),
         start_from=str(card.folder or card.name),
         keep_start=recipe.model.keep_start,
+        batch_norm=recipe.model.batch_norm,
     )
     working = spec.working_gsd(native)
     crops = recipe.crops
