@@ -18,7 +18,8 @@ and all that comes of it then use:
         --kinds "aerial 1 m" "aerial 2.5 m" "aerial 4 m" --leave-unseen --out work/cut
 
 ``--foreign hamlets`` asks the same of somebody whose land the start has never seen: aerial
-photographs of a simulated countryside, own ones and three others.
+photographs of a simulated countryside, own ones and three others; ``--uneven`` makes fields as
+uneven and alike as real ones are (``runs/scenes.py``), of which the start knows least.
 
 Minutes are steps: those that a quiet machine of two cores does in that time (``SECONDS`` each).
 They are trained on whatever is there, a GPU too.  The loop validates every ``LOOK`` steps.  A run
@@ -53,6 +54,8 @@ LOOK = 25
 """Steps between two validations."""
 FOREIGN, SIDE, FIRST_SEED = 3, 768, 970_000
 """Scenes that are scored of a simulated countryside, pixels of their side, the first one's seed."""
+TIMES = 60
+"""Digital numbers of a byte, where fields are made uneven."""
 EAST, GAP = 256, 16
 """Pixels of a chip that are scored where all chips are trained on, and that lie between."""
 
@@ -133,7 +136,17 @@ def fold_of(count: int, number: int, folder: Path) -> Fold:
     return Fold(own, west, east)
 
 
-def foreign_fold(style: str, count: int, number: int, folder: Path) -> Fold:
+def uneven(image: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+    """Weather a photograph as the scenes are that networks are trained on."""
+    sys.path.insert(0, str(ROOT / "runs"))
+    from scenes import weather
+
+    numbers = image.astype(np.uint16) * TIMES
+    made = weather(numbers, ids, 1.0, np.random.default_rng([seed, 7])) / TIMES
+    return made.clip(0, 255).astype(np.uint8)
+
+
+def foreign_fold(style: str, count: int, number: int, folder: Path, *, rough: bool) -> Fold:
     """Simulate somebody whose countryside the start has not seen: own images and FOREIGN others.
 
     Aerial photographs of 1 m, each 20 km from the next; all of their fields are outlined.
@@ -151,11 +164,13 @@ def foreign_fold(style: str, count: int, number: int, folder: Path) -> Fold:
     for k in range(count + FOREIGN):
         seed, origin = FIRST_SEED + 100 * number + k, (300_000.0 + 20_000 * k, 5_400_000.0)
         scene = simulate(seed, (SIDE, SIDE), 1.0, style, origin=origin, bands="rgb")
-        grid, ids = scene.image.grid, scene.instances.ids
+        grid, ids, shown = scene.image.grid, scene.instances.ids, scene.image
+        if rough:
+            shown = replace(shown, values=uneven(shown.values, ids, seed))
         images.append(folder / f"scene{k}.tif")
         with store.create_cog(images[-1], grid, scene.image.bands, np.uint8) as sink:
-            sink.write(whole(grid), scene.image.values)
-        samples.append(Sample(f"scene{k}", scene.image, None, scene.instances))
+            sink.write(whole(grid), shown.values)
+        samples.append(Sample(f"scene{k}", shown, None, scene.instances))
         outlines += [
             shapely.geometry.shape(shape)
             for shape, _ in rasterio.features.shapes(ids, ids > 0, transform=grid.transform)
@@ -272,6 +287,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[0], help="Which folds, from 0.")
     parser.add_argument("--set", action="append", default=[], help="Of the recipe: key=value.")
     parser.add_argument("--foreign", help="A style of the simulation, in place of the chips.")
+    parser.add_argument("--uneven", action="store_true", help="--foreign: uneven fields.")
     parser.add_argument("--cut", type=Path, help="A learnt score in place of the start's.")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -308,7 +324,9 @@ def one_row(args: argparse.Namespace, count: int, number: int, minutes: float) -
     """Train, score and describe."""
     with TemporaryDirectory() as folder:
         place = Path(folder)
-        foreign = args.foreign and foreign_fold(args.foreign, count, number, place)
+        foreign = args.foreign and foreign_fold(
+            args.foreign, count, number, place, rough=args.uneven
+        )
         fold = foreign or fold_of(count, number, place)
         steps = max(round(minutes * 60 / SECONDS), 1)
         start_from = start_with(args.cut, Path(folder) / "start")
