@@ -5,8 +5,9 @@
 The chips are the seven of the American ones (1024 px of 1 m, outlined completely) that
 `fields-rgb-vhr` was not trained on; it was on 21 others of the same survey and the same people's
 outlines.  The packaged recipe `own-polygons` is trained on the windows of one or three of them,
-strips held out as for a user, and the other chips say what came of it; of all seven the western
-three quarters are trained on, and the eastern quarter, 16 px apart, says it.  What
+and the other chips say what came of it; of all seven the western three quarters are trained on, and
+the eastern quarter, 16 px apart, says it.  Held out is what a user holds out: of one image strips,
+of several whole images (`selion data make --val 0.2 --test 0`).  What
 `model.keep_start = "auto"` writes is compared with the start and with what was trained alone; all
 of them map as `selion map` does by itself.  No pixel that is scored was trained on or chose
 anything, but for one thing: the learnt score of fields that ships with `fields-rgb-vhr` has learnt
@@ -16,9 +17,14 @@ and all that comes of it then use:
     python runs/cut_score.py work --networks fields-rgb-vhr --chips CHIPS \\
         --kinds "aerial 1 m" "aerial 2.5 m" "aerial 4 m" --leave-unseen --out work/cut
 
+``--foreign hamlets`` asks the same of somebody whose land the start has never seen: aerial
+photographs of a simulated countryside, own ones and three others; ``--uneven`` makes fields as
+uneven and alike as real ones are (``runs/scenes.py``), of which the start knows least.
+
 Minutes are steps: those that a quiet machine of two cores does in that time (``SECONDS`` each).
-They are trained on whatever is there, a GPU too.  The loop validates 20 times a run, not every five
-epochs, of which one chip has one step each.
+They are trained on whatever is there, a GPU too.  The loop validates every ``LOOK`` steps.  A run
+that ended by itself is the run of every longer time, too.  Rows that ``--json`` holds are not made
+again, so the same command goes on after a kill.
 """
 
 from __future__ import annotations
@@ -44,6 +50,12 @@ KEPT: tuple[float | Literal["auto"], ...] = ("auto", 0.0)
 SECONDS = 0.45
 """Of a step of eight windows of 256 px on two quiet cores: half of the 0.9 s of processor time that
 one thread takes for it in bfloat16 (AMD EPYC with AVX-512), so that nothing is lost by sharing."""
+LOOK = 25
+"""Steps between two validations."""
+FOREIGN, SIDE, FIRST_SEED = 3, 768, 970_000
+"""Scenes that are scored of a simulated countryside, pixels of their side, the first one's seed."""
+TIMES = 60
+"""Digital numbers of a byte, where fields are made uneven."""
 EAST, GAP = 256, 16
 """Pixels of a chip that are scored where all chips are trained on, and that lie between."""
 
@@ -90,6 +102,7 @@ class Fold:
     """What is trained on."""
     test: list[Any]
     """Samples."""
+    polygons: Path = CHIPS / "fields.parquet"
 
 
 def fold_of(count: int, number: int, folder: Path) -> Fold:
@@ -121,6 +134,50 @@ def fold_of(count: int, number: int, folder: Path) -> Fold:
         ids = Instances(np.ascontiguousarray(sample.instances.ids[roi]), image.grid)
         east.append(replace(sample, image=image, labels=None, instances=ids))
     return Fold(own, west, east)
+
+
+def uneven(image: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+    """Weather a photograph as the scenes are that networks are trained on."""
+    sys.path.insert(0, str(ROOT / "runs"))
+    from scenes import weather
+
+    numbers = image.astype(np.uint16) * TIMES
+    made = weather(numbers, ids, 1.0, np.random.default_rng([seed, 7])) / TIMES
+    return made.clip(0, 255).astype(np.uint8)
+
+
+def foreign_fold(style: str, count: int, number: int, folder: Path, *, rough: bool) -> Fold:
+    """Simulate somebody whose countryside the start has not seen: own images and FOREIGN others.
+
+    Aerial photographs of 1 m, each 20 km from the next; all of their fields are outlined.
+    """
+    import geopandas
+    import rasterio.features
+    import shapely.geometry
+
+    from selion import store
+    from selion.grid import whole
+    from selion.sample import Sample
+    from selion.simulation.landscape import simulate
+
+    images, samples, outlines = [], [], []
+    for k in range(count + FOREIGN):
+        seed, origin = FIRST_SEED + 100 * number + k, (300_000.0 + 20_000 * k, 5_400_000.0)
+        scene = simulate(seed, (SIDE, SIDE), 1.0, style, origin=origin, bands="rgb")
+        grid, ids, shown = scene.image.grid, scene.instances.ids, scene.image
+        if rough:
+            shown = replace(shown, values=uneven(shown.values, ids, seed))
+        images.append(folder / f"scene{k}.tif")
+        with store.create_cog(images[-1], grid, scene.image.bands, np.uint8) as sink:
+            sink.write(whole(grid), shown.values)
+        samples.append(Sample(f"scene{k}", shown, None, scene.instances))
+        outlines += [
+            shapely.geometry.shape(shape)
+            for shape, _ in rasterio.features.shapes(ids, ids > 0, transform=grid.transform)
+        ]
+    table = folder / "outlines.parquet"
+    geopandas.GeoDataFrame(geometry=outlines, crs="EPSG:32633").to_parquet(table)
+    return Fold([*range(count)], images[:count], samples[count:], table)
 
 
 def scored(model: Any, test: Sequence[Any], score: Any = None) -> Counts:
@@ -155,39 +212,49 @@ def trained(
     """Train once; what the start and each model that is written score, and how that went."""
     from selion import training
     from selion.data.burning import Burning
+    from selion.data.place import Land
     from selion.data.polygons import Chips, Labelled, load_polygons
     from selion.data.strips import Strips
     from selion.models import load_model
     from selion.training import loop, run
-    from selion.training.beside import settle
-    from selion.training.datasets import at_scale_of_start, chip_size
+    from selion.training.beside import score_of_start, settle
+    from selion.training.datasets import at_scale_of_start, chip_size, like_start
     from selion.training.scoring import learnt_score
 
-    labelled = Labelled(CHIPS / "fields.parquet", burning=Burning(width=1), complete=True)
+    labelled = Labelled(fold.polygons, burning=Burning(width=1), complete=True)
     own = [f"data.image={fold.images[0]}", f"data.polygons={labelled.polygons}"]
     own.append(f"model.start_from={start_from}")
-    recipe = at_scale_of_start(training.read_recipe("own-polygons", [*own, *changes]))
+    recipe = training.read_recipe("own-polygons", [*own, *changes])
+    recipe = like_start(at_scale_of_start(recipe))
     size = chip_size(recipe, fold.images[0])
-    made = load_polygons(
-        fold.images, labelled, Chips(size, land=Strips(recipe.data.validation_share))
-    )
+    share = recipe.data.validation_share
+    land = Strips(share) if len(fold.images) == 1 else Land(val=share, test=0.0)
+    made = load_polygons(fold.images, labelled, Chips(size, land=land))
     windows = len(made.select("train"))
-    epochs = max(round(steps / -(-windows // recipe.schedule.batch)), 1)
+    of_epoch = -(-windows // recipe.schedule.batch)
+    epochs = max(round(steps / of_epoch), 1)
     recipe = replace(
         recipe,
         schedule=replace(recipe.schedule, epochs=epochs),
-        validate=replace(recipe.validate, every=max(epochs // 20, 1)),
+        validate=replace(recipe.validate, every=max(LOOK // of_epoch, 1)),
     )
     plan = run.plan_samples(recipe, made.select("train"), made.select("val"))
     network, _ = run.make_network(recipe)
     began, wall = time.process_time(), time.perf_counter()
     found = loop.fit(
-        network, plan.samples, plan.recipe, plan.card, folder, validation=plan.validation
+        network,
+        plan.samples,
+        plan.recipe,
+        plan.card,
+        folder,
+        validation=plan.validation,
+        score=score_of_start(plan),
     )
     row = {
         "windows": windows,
         "held_out": len(plan.validation),
         "steps": max(entry["step"] for entry in found.history),
+        "ended_by_itself": max(entry["epoch"] for entry in found.history) < epochs,
         "engine": found.engine,
         "processor_minutes": round((time.process_time() - began) / 60, 2),
         "wall_minutes": round((time.perf_counter() - wall) / 60, 2),
@@ -202,6 +269,7 @@ def trained(
         network.load_state_dict(settled.trained.weights)
         mapped = loop.as_mapped(settled.card, network, device, fast=False)
         counts[str(share)] = scored(mapped, fold.test, cut if settled.besides else None)
+        row[f"by {share}"] = "cut" if settled.besides else "watershed"
         if share == KEPT[0]:
             row["said"] = settled.notes[0]
             if settled.beside is not None:
@@ -218,37 +286,67 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[10.0, 20.0, 40.0])
     parser.add_argument("--folds", type=int, nargs="+", default=[0], help="Which folds, from 0.")
     parser.add_argument("--set", action="append", default=[], help="Of the recipe: key=value.")
+    parser.add_argument("--foreign", help="A style of the simulation, in place of the chips.")
+    parser.add_argument("--uneven", action="store_true", help="--foreign: uneven fields.")
     parser.add_argument("--cut", type=Path, help="A learnt score in place of the start's.")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if not {*args.own} <= {1, 2, 3, 4, 5, 7} or not {*args.folds} <= {*range(7)}:
         sys.exit("Wanted are 1 to 5 own chips or all 7, and folds from 0 to 6.")
-    rows: list[dict[str, Any]] = []
     print("| own | minutes | steps | start | alone | written | gain | share of start |")
     print("|---|---:|---:|---:|---:|---:|---|---:|", flush=True)
+    rows = json.loads(args.json.read_text()) if args.json and args.json.exists() else []
     for count in args.own:
         for number in args.folds if count < 7 else args.folds[:1]:
-            for minutes in args.minutes:
-                with TemporaryDirectory() as folder:
-                    fold = fold_of(count, number, Path(folder))
-                    steps = max(round(minutes * 60 / SECONDS), 1)
-                    start_from = start_with(args.cut, Path(folder) / "start")
-                    found, row = trained(fold, start_from, steps, Path(folder) / "run", args.set)
-                start = found["start"]
-                gain = found["auto"].beside(start)
-                row |= {"own": fold.own, "minutes": minutes, "gain": gain}
-                row |= {name: one.shown() for name, one in found.items()}
-                row["gain_alone"] = found["0.0"].beside(start)
-                rows.append(row)
-                cells = [count, f"{minutes:g}", row["steps"]]
-                cells += [f"{one.f1:.3f} / {one.iou:.3f}" for one in (start, found["0.0"])]
-                cells.append(f"{found['auto'].f1:.3f} / {found['auto'].iou:.3f}")
-                cells.append(f"{gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}]")
-                cells.append(row.get("share_of_start", ""))
-                print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+            for minutes in sorted(args.minutes):
+                row = known(rows, count, number, minutes) or one_row(args, count, number, minutes)
+                if row not in rows:
+                    rows.append(row)
+                print(line(row), flush=True)
                 print(row["said"], row["gain_alone"], file=sys.stderr, flush=True)
                 if args.json:
                     args.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def known(
+    rows: Sequence[dict[str, Any]], count: int, number: int, minutes: float
+) -> dict[str, Any] | None:
+    """Return the row of a training that is there, or of a shorter one that ended by itself."""
+    for row in rows:
+        if (row["chips"], row["fold"]) != (count, number):
+            continue
+        if row["minutes"] == minutes or (row["ended_by_itself"] and row["minutes"] < minutes):
+            return row | {"minutes": minutes}
+    return None
+
+
+def one_row(args: argparse.Namespace, count: int, number: int, minutes: float) -> dict[str, Any]:
+    """Train, score and describe."""
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        foreign = args.foreign and foreign_fold(
+            args.foreign, count, number, place, rough=args.uneven
+        )
+        fold = foreign or fold_of(count, number, place)
+        steps = max(round(minutes * 60 / SECONDS), 1)
+        start_from = start_with(args.cut, Path(folder) / "start")
+        found, row = trained(fold, start_from, steps, Path(folder) / "run", args.set)
+    start = found["start"]
+    row |= {"chips": count, "fold": number, "own": fold.own, "minutes": minutes}
+    row |= {name: one.shown() for name, one in found.items()}
+    return row | {
+        "gain": found["auto"].beside(start),
+        "gain_alone": found["0.0"].beside(start),
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row of the table."""
+    shown = [f"{row[name][0]:.3f} / {row[name][-1]:.3f}" for name in ("start", "0.0", "auto")]
+    gain = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row["gain"])
+    ended = " (ended by itself)" if row["ended_by_itself"] else ""
+    cells = [row["chips"], f"{row['minutes']:g}", f"{row['steps']}{ended}", *shown, gain]
+    return "| " + " | ".join(map(str, [*cells, row.get("share_of_start", "")])) + " |"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = arguments(main.__doc__ or "", "hour-agronomist")
     parser.add_argument("image", nargs="?", type=Path)
     parser.add_argument("polygons", nargs="?", type=Path)
-    parser.add_argument("--epochs", type=int, default=1, help="40 is what the recipe says.")
+    parser.add_argument("--epochs", type=int, default=1, help="The recipe says 100 at most.")
     parser.add_argument("--window", type=int, default=64, help="256 is what the recipe says.")
     asked = parser.parse_args(given)
     image, polygons = (

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("image", nargs="?", type=Path)
     parser.add_argument("polygons", nargs="?", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("example-own"))
-    parser.add_argument("--epochs", type=int, default=1, help="40 is what the recipe says.")
+    parser.add_argument("--epochs", type=int, default=1, help="The recipe says 100 at most.")
     parser.add_argument("--window", type=int, default=64, help="256 is what the recipe says.")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,11 @@
 of the fields.
 """
 
+import re
+
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from affine import Affine
@@ -233,3 +236,58 @@ def test_land_away_from_all_outlines_is_not_known(tmp_path):
     assert (sample.labels.ids != 255).all()
     with pytest.raises(BadInput, match="give one of them"):
         ids(complete=True, area=tmp_path / "some.gpkg")
+
+
+def test_of_two_images_one_is_held_out_whole(tmp_path):
+    """Where both splits can have an image: strips beside what was learnt flatter."""
+    farm(tmp_path, 128, 128)
+    east = Affine.translation(60_000, 0) * PLACE
+    values = np.random.default_rng(1).integers(1, 255, (3, 128, 128)).astype("uint8")
+    tif(tmp_path / "east.tif", values, transform=east)
+    here = geopandas.read_file(tmp_path / "farm.gpkg")
+    there = here.assign(geometry=here.translate(60_000))
+    both = pd.concat([here, there])
+    both.to_file(tmp_path / "both.gpkg", driver="GPKG")
+    labelled = Labelled(tmp_path / "both.gpkg", complete=True)
+    images = [tmp_path / "farm.tif", tmp_path / "east.tif"]
+    for share, seeds in ((0.2, range(4)), (0.5, range(4))):
+        for seed in seeds:
+            chips = Chips(64, land=Land(5.0, share, 0.0, seed))
+            made = load_polygons(images, labelled, chips)
+            splits = {sample.key.split("_")[0]: sample.split for sample in made}
+            assert sorted(splits.values()) == ["train", "val"]
+            assert len({(sample.key.split("_")[0], sample.split) for sample in made}) == 2
+    thirds = load_polygons(images, labelled, Chips(64, land=Land(5.0, 0.2, 0.2, 0)))
+    assert "parted by strips" in " ".join(thirds.problems)  # three splits of two images
+
+
+def outlined(folder, side, count):
+    """Squares of a side in metres on an image of 1 m, and one that its edge cuts."""
+    step, extent = side + 4, (side + 4) * count
+    tif(folder / "i.tif", np.ones((3, extent, extent), "uint8"), transform=PLACE)
+    x, y = PLACE.c, PLACE.f
+    boxes = [
+        shapely.box(x + i * step, y - j * step - side, x + i * step + side, y - j * step)
+        for i in range(count)
+        for j in range(count)
+    ]
+    cut = shapely.box(x + extent - 3, y - extent, x + extent + 9, y - extent + 3)
+    geopandas.GeoDataFrame(geometry=[*boxes, cut], crs="EPSG:32633").to_file(folder / "i.gpkg")
+    return load_polygons([folder / "i.tif"], Labelled(folder / "i.gpkg", complete=True))
+
+
+@pytest.mark.parametrize(
+    ("side", "count", "said"),
+    [
+        # 22,500 m2 on the map, 22,518 on the ground: UTM draws 0.9996 in its middle
+        (150, 4, r"The smallest of 16 outlines has 22,5\d\d m2.* --min-area 18000"),
+        (20, 5, r"25 of 25 outlines are smaller than 500 m2.* --min-area 320"),
+        (30, 4, None),
+        (150, 3, None),  # nine are too few
+    ],
+)
+def test_a_fitting_smallest_field_is_named(side, count, said, tmp_path):
+    problems = " ".join(outlined(tmp_path, side, count).problems)
+    assert ("--min-area" in problems) == bool(said)
+    if said:
+        assert re.search(said, problems)

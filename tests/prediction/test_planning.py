@@ -185,3 +185,21 @@ def test_key_knows_the_card_the_engine_and_the_version(monkeypatch):
     keys = {key(), *others}
     monkeypatch.setattr(selion, "__version__", "99")
     assert len(keys | {key()}) == 7
+
+
+def test_the_pixels_that_a_map_names_are_those_that_a_look_names():
+    """In degrees at 39.7 N, where a pixel is .997 m high and 1.001 m wide; the area of the middle
+    pixel on the ellipsoid, by pyproj, is the judge.
+    """
+    from pyproj import Geod
+
+    step = (1.167_3e-05, 8.982e-06)
+    grid = GeoBox((1024, 1024), Affine(step[0], 0, -95.43, 0, -step[1], 39.67), "EPSG:4326")
+    x, y = -95.43 + 512 * step[0], 39.67 - 512 * step[1]
+    xs, ys = [x, x + step[0], x + step[0], x], [y, y, y - step[1], y - step[1]]
+    area, _ = Geod(ellps="WGS84").polygon_area_perimeter(xs, ys)
+    wanted = f"{abs(area) ** 0.5:.3g} m"
+    found = decided(grid, gsd=(1.65, 4.5))
+    assert f"The image's pixels are {wanted} on the ground" in found.notes[0]
+    assert f"{ground_sampling_distance(grid):.3g} m" == wanted
+    assert f"{pixel_metres(grid)[0]:.3g} m" != wanted

@@ -19,6 +19,7 @@ from selion.errors import BadInput, OutputExists, UnreadableFile
 from selion.review.finetune import fitted
 from selion.review.labels import LabelOptions, known_labels, truths_of
 from selion.store import open_raster
+from selion.training.datasets import like_start
 from train_toys import BANDS, recipe
 
 TINY = {
@@ -259,7 +260,9 @@ def test_what_a_review_recipe_takes_from_the_model(tiny_model, tmp_path):
         training.read_recipe("review"), models.find_card("fields-s2-2season"), (), tmp_path, 10.0
     )
     assert (packaged.window, packaged.crops.gsd, packaged.input.window) == (256, (5.0, 5.0), 512)
-    assert packaged.schedule.lr == 1e-4
+    assert packaged.schedule.lr == 5e-5
+    assert packaged.model.batch_norm == "frozen"
+    assert like_start(packaged, 10.0).data.boundary_width == 1  # 4.4 m in pixels of 5 m
     ours = fitted(
         training.read_recipe("review", ["crops.size=64"]), card, ["crops.size=64"], tmp_path, 10.0
     )

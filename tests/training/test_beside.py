@@ -6,14 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from selion import store
+from selion.errors import BadInput
 from selion.grid import whole
-from selion.training import read_recipe
+from selion.models import read_card, write_card
+from selion.training import loop, read_recipe
 from selion.training.beside import surely_better
-from selion.training.datasets import at_scale_of_start
+from selion.training.datasets import at_scale_of_start, like_start
+from selion.training.recipe import Data, Hardware, Model, Schedule, Validate
+from selion.training.run import plan_samples
 from selion.training.scoring import Scores
-from train_toys import grid
+from train_toys import card, grid, network, recipe, sample
 
 
 def scores(*rows):
@@ -81,3 +86,106 @@ def test_own_polygons_are_learnt_at_the_scale_at_which_the_start_maps(
         return
     assert made.crops.gsd == ((working, working) if working else None)
     assert made.input.gsd == (1.65, 4.5)
+
+
+@pytest.mark.parametrize(
+    ("metres", "width"),
+    [(1.0, 3), (0.6, 3), (2.5, 2), (4.0, 1), (10.0, 1), (0.1, 1)],
+)
+def test_boundaries_are_as_wide_as_those_that_the_start_was_taught(metres, width, tmp_path):
+    """Of 4.4 m in pixels of 1.65, 1.65, 2.5, 4 and 4.5 m; 0.1 m shows what the start cannot see."""
+    with store.create_cog(
+        tmp_path / "i.tif", grid(32, metres), ("red", "green", "blue"), np.uint8
+    ) as sink:
+        sink.write(whole(grid(32, metres)), np.zeros((3, 32, 32), np.uint8))
+    given = [f"data.image={tmp_path / 'i.tif'}", "data.polygons=p.gpkg"]
+    made = like_start(at_scale_of_start(read_recipe("own-polygons", given)))
+    assert made.data.boundary_width == width
+    assert made.model.batch_norm == "frozen"
+    asked = read_recipe("own-polygons", [*given, "data.boundary_width=5"])
+    assert like_start(asked).data.boundary_width == 5
+
+
+def test_a_card_says_how_wide_its_boundaries_were_taught(tmp_path):
+    """So that what starts from it teaches the same: two pixels of 10 m, of 4 m, none."""
+    spec = recipe(data=Data(boundary_width=2))
+    assert plan_samples(spec, [sample(1)]).card.boundary == 20.0
+    drawn = replace(spec, crops=replace(spec.crops, gsd=(2.0, 8.0)))
+    made = plan_samples(drawn, [sample(1)]).card
+    assert made.boundary == 8.0
+    write_card(made, tmp_path / "card.toml")
+    assert read_card(tmp_path / "card.toml").boundary == 8.0
+    masks = replace(spec, data=replace(spec.data, truth="labels"))
+    assert plan_samples(masks, [sample(1)]).card.boundary is None
+    assert "boundary" not in plan_samples(masks, [sample(1)]).card.to_dict()
+    said = (tmp_path / "card.toml").read_text().replace("boundary = 8.0", "boundary = -1.0")
+    (tmp_path / "card.toml").write_text(said)
+    with pytest.raises(BadInput, match=r"boundary = -1.0; wanted is a number above 0"):
+        read_card(tmp_path / "card.toml")
+
+
+def test_statistics_of_another_first_layer_are_not_kept():
+    bands = ["input.bands=['red','green','blue','nir']", "input.divide=[10000.0]"]
+    assert like_start(read_recipe("own-polygons", bands)).model.batch_norm == "live"
+
+
+def statistics(made):
+    return {name: value for name, value in made.items() if "running" in name}
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("frozen", True), ("live", False)])
+def test_batch_statistics_stay_those_of_the_start(kind, kept):
+    spec = recipe(model=Model(batch_norm=kind))
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    after = loop.fit(net, [sample(k) for k in range(2)], spec, card(spec)).weights
+    same = [torch.equal(before[name], value) for name, value in statistics(after).items()]
+    assert len(same) == 2
+    assert all(same) == kept
+    assert not torch.equal(before["0.weight"], after["0.weight"])
+
+
+def look(f1, epoch=1):
+    return {"step": epoch, "epoch": epoch, "val/loss": 1.0, "val/object_f1": f1}
+
+
+@pytest.mark.parametrize(
+    ("found", "patience", "stale"),
+    [
+        ([0.5, 0.4, 0.4], 2, True),
+        ([0.5, 0.5, 0.5], 2, True),
+        ([0.5, 0.4, 0.6], 2, False),
+        ([0.5, 0.4], 2, False),
+        ([0.5, 0.4, 0.4], 0, False),
+        ([], 1, False),
+    ],
+)
+def test_a_run_ends_when_validations_find_nothing_better(found, patience, stale):
+    spec = recipe(schedule=Schedule(patience=patience))
+    log = [{"step": 1, "epoch": 1, "loss": 1.0}, *map(look, found)]
+    assert loop.is_stale(log, spec) is stale
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_that_ends_by_itself_is_that_of_more_epochs_too(tmp_path, workers):
+    """A rate of nearly nothing finds nothing better: the first validation and two more."""
+    ended = []
+    for epochs in (8, 20):
+        spec = recipe(
+            schedule=Schedule(
+                epochs=epochs, batch=4, lr=1e-9, floor=0.0, shape="constant", per="step",
+                keep="best", patience=2,
+            ),
+            validate=Validate(every=1),
+            hardware=Hardware("cpu", "float32", threads=1, workers=workers),
+        )  # fmt: skip
+        samples, folder = [sample(k) for k in range(2)], tmp_path / str(epochs)
+        ended.append(loop.fit(network(), samples, spec, card(spec), folder, validation=[sample(5)]))
+        assert ended[-1].history[-1]["epoch"] == 3
+        again = loop.fit(
+            network(1), samples, spec, card(spec), folder, validation=[sample(5)], resume=True
+        )
+        assert again.history[-1]["epoch"] == 3  # nothing is left to do
+        assert torch.equal(again.weights["0.weight"], ended[-1].weights["0.weight"])
+    for name, value in ended[0].weights.items():
+        assert torch.equal(value, ended[1].weights[name])

@@ -20,13 +20,14 @@ from selion import store
 from selion.classes import FTW3, ClassScheme
 from selion.data.burning import Burning, Outlines, burn_fields, places_apart, read_outlines
 from selion.data.dataset import Dataset, Entry, Truth
+from selion.data.least_field import fitting_least, outlined_areas
 from selion.data.place import Land
 from selion.data.splits import hashed_split
 from selion.data.stacked import Cut, stack
 from selion.data.strips import Strips
 from selion.data.surroundings import SAID, looked_at, unknown_share
 from selion.errors import BadInput, UnreadableFile
-from selion.grid import Lattice, Roi
+from selion.grid import Lattice, Roi, ground_sampling_distance
 from selion.raster import Source
 
 Picture = tuple[tuple[str, Path], ...]
@@ -36,8 +37,9 @@ CUT = "lie in two splits"
 """What is said of chips that are left out for it."""
 COMPLETE = "--complete (in training with --set data.complete=true)"
 """How it is said that everything is outlined."""
-REDRAW, DRAWS = 3, 20
-"""From so many images on, other lots are tried where one leaves a split empty, at most so many."""
+DRAWS = 20
+"""So many other lots are tried, at most, where one leaves a split empty and each could have a whole
+image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def load_polygons(
             f"Nothing is left of {len(pictures)} image{'s' if len(pictures) > 1 else ''}: "
             f"{why}{_cure(problems, chips)}"
         )
-    problems += _unknown_land(named, labelled)
+    problems += [*_unknown_land(named, labelled), *_least_field(named, labelled)]
     return Dataset(
         name or labelled.polygons.stem,
         labelled.classes,
@@ -154,7 +156,7 @@ def _split(
         return found[0], [*found[1], *_empty_splits(found[0], chips)]
     lost = " and ".join(lost_splits(found[0], chips.land))
     for seed in range(chips.land.seed + 1, chips.land.seed + 1 + DRAWS):
-        if len(named) < REDRAW:
+        if len(named) < _asked(chips.land):
             break
         drawn = replace(chips, land=replace(chips.land, seed=seed))
         again = _cut_all(named, labelled, drawn, group)
@@ -207,6 +209,14 @@ def _unknown_land(named: Mapping[str, Picture], labelled: Labelled) -> list[str]
             f"every field of the images is outlined, say so with {COMPLETE}."
         )
     ]
+
+
+def _least_field(named: Mapping[str, Picture], labelled: Labelled) -> list[str]:
+    """Say which smallest field of a map fits what is outlined, where the usual one does not."""
+    grids = [open_picture(picture).grid for picture in named.values()]
+    areas = [outlined_areas(_outlines(labelled, grid).frame.geometry, grid) for grid in grids]
+    said = fitting_least(np.concatenate(areas), ground_sampling_distance(grids[0]))
+    return [said] if said else []
 
 
 def _cure(problems: Sequence[str], chips: Chips | None) -> str:
@@ -426,6 +436,11 @@ def _wanted(outlines: Outlines, piece: GeoBox, chips: Chips) -> bool:
     if outlines.area is not None and not outlines.area.intersects(box).any():
         return False
     return chips.empty or len(outlines.frame.sindex.query(box, predicate="intersects")) > 0
+
+
+def _asked(land: Land) -> int:
+    """Return how many splits are asked for."""
+    return sum(share > 1e-9 for share in (1 - land.val - land.test, land.val, land.test))
 
 
 def lost_splits(entries: Sequence[Entry], land: Land | Strips) -> list[str]:

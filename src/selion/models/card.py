@@ -94,6 +94,9 @@ class ModelCard:
     """Training data, and how."""
     scores: Mapping[str, object] = field(default_factory=dict)
     """Reported scores; tables are allowed."""
+    boundary: float | None = None
+    """Metres of the boundary inside each field that its class of boundaries was taught; None: not
+    said, or there is no such class."""
     calibration: Mapping[str, float] = field(default_factory=dict)
     """A correction of the per-object confidence, ``sigmoid(slope logit(p) + offset)``, as
     ``selion evaluate --fit-calibration`` writes it: ``slope``, ``offset``, and what they were
@@ -172,6 +175,12 @@ def _number(value: object) -> float:
         return float(value)
     except OverflowError as error:
         raise TypeError("a number that is not larger than all") from error
+
+
+def _length(value: object) -> float:
+    if not 0 < (length := _number(value)) < float("inf"):
+        raise TypeError("a number above 0")
+    return length
 
 
 def _count(value: object) -> int:
@@ -262,6 +271,7 @@ _CARD: dict[str, _Reader] = {
     "architecture": _table,
     "files": lambda value: {name: _text(sha) for name, sha in _table(value).items()},
     "scores": _table,
+    "boundary": _length,
     "started_from": _several(_starting_point),
     "fingerprint": lambda value: {name: _text(row) for name, row in _table(value).items()},
     "calibration": lambda value: {name: _number(number) for name, number in _table(value).items()},

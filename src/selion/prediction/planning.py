@@ -365,7 +365,7 @@ def _gsd_note(
 ) -> str:
     size = pixel_metres(grid) or (0.0, 0.0)
     shown = (
-        f"{size[0]:.3g} m"
+        f"{ground_sampling_distance(grid):.3g} m"
         if max(size) / min(size) <= OBLONG
         else f"{size[1]:.3g} x {size[0]:.3g} m"
     )

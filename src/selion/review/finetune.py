@@ -16,6 +16,7 @@ from selion.grid import ground_sampling_distance
 from selion.review.export import LABELS, export_review
 from selion.review.labels import LabelOptions
 from selion.review.opened import model_of
+from selion.training.datasets import like_start
 from selion.training.recipe import Inputs, Model, Recipe
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ def plan_from_review(
     if files.image is None:
         raise BadInput("There is no image beside the map to learn from: name it with --image.")
     native = ground_sampling_distance(store.open_raster(files.image).grid)
-    chosen = fitted(chosen, card, changes, folder / FOLDER / LABELS, native)
+    chosen = like_start(fitted(chosen, card, changes, folder / FOLDER / LABELS, native), native)
     finer = 1.0 if native is None or chosen.crops.gsd is None else chosen.crops.gsd[1] / native
     options = LabelOptions(
         size=max(8, round(chosen.window * finer)),
-        width=chosen.data.boundary_width,
+        width=chosen.data.boundary_pixels,
         val=chosen.data.validation_share,
     )
     if not (keep and (folder / FOLDER / LABELS).is_dir()):
@@ -152,6 +153,7 @@ def fitted(
         dict(card.architecture),
         start_from=str(card.folder or card.name),
         keep_start=recipe.model.keep_start,
+        batch_norm=recipe.model.batch_norm,
     )
     working = spec.working_gsd(native)
     crops = recipe.crops

@@ -193,6 +193,8 @@ class _Start:
     candidate: KeptShare | None
     """The start as it maps; None where it cannot be shown the held-out chips."""
     why: str = ""
+    score: NodeScore | None = None
+    """Its learnt score of objects."""
 
 
 def settle(
@@ -207,9 +209,10 @@ def settle(
     it among :data:`SHARES` (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022,
     section 3), and the start as it maps stays where none is :func:`surely_better`, so that what
     is exported is never worse there, and no lucky choice among many is taken for a gain.
-    They also choose between watershed and the start's learnt score, which goes along if it is at
-    least as good.  Where not all tensors of the network are the start's (another number of bands
-    or classes), nothing is averaged.
+    Objects are found as the start finds them: its learnt score goes along where the network is
+    fed alike and has its classes.  A few held-out chips cannot tell it from the watershed, and
+    chose the worse one.  Where not all tensors of the network are the start's (another number of
+    bands or classes), nothing is averaged.
     """
     keep, name = plan.recipe.model.keep_start, plan.recipe.model.start_from
     if not name or not trained.leads or (not keep and trained.scores is None):
@@ -219,15 +222,14 @@ def settle(
         share = UNJUDGED if keep == "auto" else float(keep)
         weights = _averaged(trained, start, share if start.weights else 0.0)
         card = _told(plan.card, share if start.weights else 0.0, "")
-        return Settled(replace(trained, weights=weights), card, (), None, _said(start.why))
+        weighted = replace(trained, weights=weights)
+        return Settled(weighted, card, _besides(plan, start), None, _said(start.why))
     tried = _candidates(plan, network, trained, start, on_step)
     best = _best(tried)
     settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
     chosen = f", chosen on {counted(len(best.scores.keys), 'chip')}" if keep == "auto" else ""
     card = _told(best.card, best.share, chosen)
-    besides: tuple[Path, ...] = ()
-    if best.score is not None and start.model is not None and start.model.card.folder is not None:
-        besides = (Path(start.model.card.folder) / CUT,)
+    besides = () if best.score is None else _besides(plan, start)
     if start.candidate is None:
         return Settled(settled, card, besides, None, _said(start.why))
     beside = StartBeside(
@@ -238,6 +240,25 @@ def settle(
         tried if keep == "auto" and len(tried) > 1 else (),
     )
     return Settled(settled, card, besides, beside, (beside.sentence,))
+
+
+def score_of_start(plan: Plan[Recipe]) -> NodeScore | None:
+    """Return the learnt score by which a run's new model will find objects.
+
+    That of its start, where it goes along (:func:`settle`); None: the watershed finds them.
+    """
+    from selion.models import load_model
+
+    name = plan.recipe.model.start_from
+    if not name or not len(plan.validation):
+        return None
+    inner = Path(name).expanduser() / "model"
+    try:
+        model = load_model(str(inner) if inner.is_dir() else name)
+        score = learnt_score(model, plan.recipe.validate)
+    except SelionError:
+        return None  # said where it is compared
+    return score if _fed_alike(plan.card, model) else None
 
 
 def _open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> _Start:
@@ -258,11 +279,11 @@ def _open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> _Start
         for key, value in trained.weights.items()
     ):
         weights = {}
-    if trained.scores is None:
-        return _Start(weights, None, use, None)
     try:
         model = load_model(use)
         score = learnt_score(model, plan.recipe.validate)
+        if trained.scores is None:
+            return _Start(weights, model, use, None, score=score)
         told = partial(_tell, on_step, f"{model.card.name} itself", (0, 1))
         found = score_ways(model, plan.validation, plan.recipe.validate, (score,), on_done=told)[0]
     except SelionError as error:
@@ -278,7 +299,7 @@ def _open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> _Start
         return _Start(weights, model, use, None, why)
     card = replace(plan.card, inputs=model.inputs)
     method = _method(plan, model, score)
-    return _Start(weights, model, use, KeptShare(1.0, card, score, found, method))
+    return _Start(weights, model, use, KeptShare(1.0, card, score, found, method), score=score)
 
 
 def _candidates(
@@ -299,8 +320,7 @@ def _candidates(
     if start.weights:
         shares = SHARES if keep == "auto" else (float(keep),)
         if start.candidate is not None and _alike(plan.card, start):
-            # by the learnt score first: as good as the watershed is good enough
-            ways = [start.candidate.score, None] if start.candidate.score is not None else [None]
+            ways = [start.candidate.score]
             if keep == "auto":
                 found, shares = [start.candidate], SHARES[1:]
                 finest = start.candidate.card.inputs.gsd
@@ -323,6 +343,14 @@ def _candidates(
     return tuple(found)
 
 
+def _besides(plan: Plan[Recipe], start: _Start) -> tuple[Path, ...]:
+    """Return the file of the start's learnt score, where it goes along."""
+    if start.score is None or not start.weights or not _alike(plan.card, start):
+        return ()
+    folder = None if start.model is None else start.model.card.folder
+    return () if folder is None else (Path(folder) / CUT,)
+
+
 def _tell(on_step: OnStep, what: str, of: tuple[int, int], done: int, total: int) -> None:
     """Report a held-out chip of one of several models that are compared."""
     number, models = of
@@ -339,15 +367,17 @@ def _resampled(plan: Plan[Recipe], start: _Start) -> bool:
 
 def _alike(card: ModelCard, start: _Start) -> bool:
     """Say whether a model and its start have the same classes and are fed alike."""
-    if start.model is None:
-        return False
-    ours, theirs = card.inputs, start.model.inputs
+    return start.model is not None and _fed_alike(card, start.model)
+
+
+def _fed_alike(card: ModelCard, model: LoadedModel[Any]) -> bool:
+    ours, theirs = card.inputs, model.inputs
     same = (ours.bands, ours.scaling.divide, ours.scaling.subtract) == (
         theirs.bands,
         theirs.scaling.divide,
         theirs.scaling.subtract,
     )
-    return same and card.classes.names == start.model.classes.names
+    return same and card.classes.names == model.classes.names
 
 
 def _best(tried: Sequence[KeptShare]) -> KeptShare:

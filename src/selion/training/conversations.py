@@ -271,7 +271,7 @@ def true_classes(sample: Sample, recipe: LanguageRecipe) -> np.ndarray:
     fields = classes.names in (FTW2.names, FTW3.names)
     if sample.instances is not None and wanted != "labels" and (fields or sample.labels is None):
         labels = class_labels(
-            sample.instances, recipe.data.boundary_width if classes.boundary else 0, sample.ignore
+            sample.instances, recipe.data.boundary_pixels if classes.boundary else 0, sample.ignore
         )
         if not fields and not {"others", "field"} <= set(classes.names):
             raise BadInput(

@@ -115,6 +115,19 @@ def takes_objects(sample: Sample, recipe: Recipe) -> bool:
     return True
 
 
+def boundary_metres(sample: Sample, recipe: Recipe) -> float | None:
+    """Return how wide the boundaries of windows of a sample are drawn; None where none are.
+
+    The middle one, where windows are drawn at several resolutions; None without metres, too.
+    """
+    if not recipe.classes.boundary or not takes_objects(sample, recipe):
+        return None
+    drawn = recipe.crops.gsd
+    native = ground_sampling_distance(sample.image.grid)
+    pixel = math.sqrt(drawn[0] * drawn[1]) if drawn else native
+    return None if pixel is None else round(pixel * recipe.data.boundary_pixels, 2)
+
+
 def cut(sample: Sample, recipe: Recipe, draw: Draw, *, by_objects: bool = False) -> TrainingWindow:
     """Cut a window.
 
@@ -473,7 +486,7 @@ def _labels(truth: np.ndarray, recipe: Recipe, by_objects: bool) -> np.ndarray:
     if by_objects:
         from selion.grid import photo_grid
 
-        width = recipe.data.boundary_width if recipe.classes.boundary else 0
+        width = recipe.data.boundary_pixels if recipe.classes.boundary else 0
         grid = photo_grid((int(plane.shape[0]), int(plane.shape[1])))
         plane = object_classes(
             Instances(np.where(unknown, 0, plane), grid), width, unknown, recipe.classes

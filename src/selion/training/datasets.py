@@ -26,6 +26,7 @@ from selion.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from selion.data.dataset import Dataset
+    from selion.models import ModelCard
 
 DRAWS = 20
 """Own polygons: so many draws of splits are tried until both have a chip."""
@@ -90,6 +91,52 @@ def at_scale_of_start(recipe: Recipe) -> Recipe:
     if math.isclose(working, native, rel_tol=0.01):
         return made  # windows are cut as they are
     return replace(made, crops=replace(recipe.crops, gsd=(working, working)))
+
+
+def like_start(recipe: Recipe, native: float | None = None) -> Recipe:
+    """Return a recipe whose boundaries and batch statistics are those of its start.
+
+    Where ``data.boundary_width`` is "auto" it becomes the pixels of a window that are as wide as
+    the boundaries that the start was taught, so that its probabilities go on meaning the same.  It
+    is 1 where the start's card says no width, and where windows are more than :data:`TIMES` finer
+    than the start's own pixels: small plots would be boundary alone.  Where ``model.batch_norm`` is
+    "frozen" and the start has other bands, it becomes "live": statistics of another first layer
+    fit nothing.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        As :func:`at_scale_of_start` returns it.
+    native : float, optional
+        Metres of a pixel of the images, where the recipe names none.
+    """
+    card, data, model = _start_card(recipe), recipe.data, recipe.model
+    if data.boundary_width == "auto":
+        data = replace(data, boundary_width=_start_width(recipe, card, native))
+    if card is not None and len(card.inputs.bands) != len(recipe.input.bands):
+        model = replace(model, batch_norm="live")
+    return replace(recipe, data=data, model=model)
+
+
+def _start_card(recipe: Recipe) -> ModelCard | None:
+    """Return the card of what a recipe starts from; what is not here is refused when loaded."""
+    if not recipe.model.start_from:
+        return None
+    try:
+        return find_card(_model_of(recipe.model.start_from))
+    except SelionError:
+        return None
+
+
+def _start_width(recipe: Recipe, card: ModelCard | None, native: float | None) -> int:
+    if card is None or card.boundary is None:
+        return 1
+    drawn = recipe.crops.gsd
+    pixel = math.sqrt(drawn[0] * drawn[1]) if drawn else native or _native(recipe)
+    finest = card.inputs.gsd[0] if card.inputs.gsd else pixel
+    if pixel is None or finest is None or pixel * TIMES < finest:
+        return 1
+    return max(1, round(card.boundary / pixel))
 
 
 def _model_of(start_from: str) -> str:
@@ -181,7 +228,7 @@ def _by_name(recipe: Recipe) -> Dataset:
         asked if asked.names in (FTW2.names, FTW3.names) or data.is_bare(spec.dataset) else None
     )
     return data.load_dataset(
-        spec.dataset, spec.root or None, classes=wanted, boundary=spec.boundary_width
+        spec.dataset, spec.root or None, classes=wanted, boundary=spec.boundary_pixels
     )
 
 
@@ -201,7 +248,7 @@ def _own_polygons(recipe: Recipe) -> Dataset:
     image, polygons = Path(spec.image).expanduser(), Path(spec.polygons).expanduser()
     area = Path(spec.area).expanduser() if spec.area else None
     classes = FTW3 if is_outlines(recipe.classes) else recipe.classes
-    burning = Burning(width=spec.boundary_width)
+    burning = Burning(width=spec.boundary_pixels)
     size = chip_size(recipe, image)
     labelled = Labelled(polygons, area, burning=burning, classes=classes, complete=spec.complete)
     name = f"{image.stem} with {polygons.stem}"
@@ -319,7 +366,7 @@ def _check_seen(samples: Sequence[Sample], recipe: Recipe, first: int, end: int)
 def _classes(sample: Sample, recipe: Recipe) -> np.ndarray:
     """Count pixels by class id of the recipe, (256,)."""
     if takes_objects(sample, recipe) and sample.instances is not None:
-        width = recipe.data.boundary_width if recipe.classes.boundary else 0
+        width = recipe.data.boundary_pixels if recipe.classes.boundary else 0
         return np.bincount(
             object_classes(sample.instances, width, sample.ignore, recipe.classes).ravel(),
             minlength=256,

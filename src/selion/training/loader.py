@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -116,6 +116,11 @@ class Waiting:
             if batch is None:
                 return
             yield batch
+
+    def close(self) -> None:
+        """Read no further batches."""
+        if isinstance(self._batches, Generator):
+            self._batches.close()
 
 
 def read_ahead(feed: Feed, places: Sequence[Place]) -> Waiting:

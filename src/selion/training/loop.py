@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,7 +31,7 @@ from selion.training.log import TrainingLog
 from selion.training.reading import recipe_table
 from selion.training.recipe import Recipe
 from selion.training.schedule import learning_rate
-from selion.training.scoring import Scores, chosen, score_samples
+from selion.training.scoring import Scores, chosen, score_ways
 from selion.training.state import (
     TrainingState,
     from_tensors,
@@ -41,8 +41,12 @@ from selion.training.state import (
     weights_of,
 )
 
+if TYPE_CHECKING:
+    from selion.fields import NodeScore
+
 LOG_EVERY = 10
 """Steps between two entries of the log."""
+NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,7 @@ class _Run:
     folder: Path | None
     data: str
     on_step: OnStep
+    score: NodeScore | None = None
     log: TrainingLog | None = None
     images: int = 0
     training_seconds: float = 0.0
@@ -112,6 +117,7 @@ def fit(
     folder: Path | None = None,
     *,
     validation: Sequence[Sample] = (),
+    score: NodeScore | None = None,
     resume: bool = False,
     data: str = "",
     on_step: OnStep = silent,
@@ -131,6 +137,9 @@ def fit(
         For checkpoints and curves; None keeps nothing.
     validation : sequence of Sample
         May be empty.
+    score : NodeScore, optional
+        Learnt score by which objects are found in validation, as maps by the new model will find
+        them; without it they are those of the watershed.
     resume : bool
         Go on from the folder's checkpoint.
     data : str
@@ -168,6 +177,7 @@ def fit(
         folder,
         data,
         on_step,
+        score=score,
     )
     if resume:
         _resume(run)
@@ -189,6 +199,8 @@ def _train(run: _Run) -> Trained:
     batches = iter(run.loader)
     started = time.perf_counter()
     for turn in turns:
+        if state.done == 0 and is_stale(state.history, run.recipe) and not run.engine.accelerator:
+            break
         loss = _one_step(run, [next(batches) for _ in turn], turn)
         state.done += 1
         if state.done == run.steps:
@@ -200,7 +212,16 @@ def _train(run: _Run) -> Trained:
         elif time.monotonic() - run.saved > 60 * run.recipe.hardware.save_every:
             _save(run)
         started = time.perf_counter()
+    run.loader.close()
     return _finish(run)
+
+
+def is_stale(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> bool:
+    """Say whether the last ``schedule.patience`` validations of a log found nothing better."""
+    patience = recipe.schedule.patience
+    judged = f"val/{recipe.validate.resolved(recipe.classes).metric}"
+    looks = [entry.get(judged, -1.0) for entry in history if "val/loss" in entry]
+    return 0 < patience < len(looks) and max(looks[-patience:]) <= max(looks[:-patience])
 
 
 def _turns(run: _Run) -> Iterator[list[Place]]:
@@ -229,7 +250,7 @@ def _one_step(run: _Run, batches: list[Any], turn: list[Place]) -> float:
     """Add up the gradients of some batches and take one step; return the mean loss."""
     state, schedule, engine = run.state, run.recipe.schedule, run.engine
     _seed(run)
-    state.network.train()
+    learn(state.network, run.recipe)
     rate = learning_rate(schedule, run.step, run.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
@@ -245,6 +266,15 @@ def _one_step(run: _Run, batches: list[Any], turn: list[Place]) -> float:
     _descend(run)
     update_average(_bare(run), schedule.average, run.step)
     return total
+
+
+def learn(network: torch.nn.Module, recipe: Recipe) -> None:
+    """Put a network into the mode in which it learns, batch normalisation as a recipe says."""
+    network.train()
+    if recipe.model.batch_norm == "frozen":
+        for layer in network.modules():
+            if isinstance(layer, NORMS):
+                layer.eval()
 
 
 def _seed(run: _Run) -> None:
@@ -362,13 +392,14 @@ def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> tuple[
     fast = run.engine.precision == "bfloat16"
     model = as_mapped(run.card, network, run.engine.device.type, fast=fast)
     try:
-        scores = score_samples(
+        scores = score_ways(
             model,
             run.validation,
             run.recipe.validate,
+            (run.score,),
             limit,
             lambda done, total: run.on_step("validate", done, total, ""),
-        )
+        )[0]
         return scores, held_out_loss(
             network, run.validation, chosen(run.validation, limit), run.recipe, run.loss, run.engine
         )

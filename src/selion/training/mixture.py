@@ -162,7 +162,7 @@ def part_recipe(recipe: Recipe, part: DatasetShare) -> Recipe:
         train_split=part.train_split,
         validation_split=part.validation_split,
         truth=part.truth or data.truth,
-        boundary_width=part.boundary_width or data.boundary_width,
+        boundary_width=part.boundary_width or data.boundary_pixels,
     )
     fed = replace(
         recipe.input,

@@ -92,6 +92,10 @@ class Model:
     fields then correct it without making it forget.  "auto": the share that is best on the
     validation split, the start itself among them; 0.75 where there is no such split."""
 
+    batch_norm: Literal["live", "frozen"] = "live"
+    """"frozen": means and variances of batch normalisation stay those of the start.  Batches of a
+    few own chips have others, which the network would learn to make up for first."""
+
     def __post_init__(self) -> None:
         if self.keep_start != "auto":
             share("model.keep_start", self.keep_start)
@@ -374,6 +378,9 @@ class Schedule:
     keep: Literal["last", "best"] = "last"
     """Which weights are exported: those of the last epoch (PRUE), or those that are best on the
     validation split by ``validate.metric``."""
+    patience: int = 0
+    """Validations in a row without a better score by ``validate.metric`` after which a run ends; 0:
+    it does all its epochs, as do several processes that share one."""
 
     def __post_init__(self) -> None:
         at_least(1, "schedule", self, "epochs", "batch", "accumulate")
@@ -394,7 +401,7 @@ class Schedule:
         check(0 < decay <= 1, "schedule.layer_decay", decay, "a share above 0, 1 for none")
         check(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "a share from 0 up to 1")
         check(0 <= self.average < 1, "schedule.average", self.average, "a number from 0 up to 1")
-        at_least(0, "schedule", self, "weight_decay", "clip")
+        at_least(0, "schedule", self, "weight_decay", "clip", "patience")
 
 
 @dataclass(frozen=True)

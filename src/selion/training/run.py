@@ -24,10 +24,12 @@ from selion.raster import Source
 from selion.sample import Sample
 from selion.store.calls import sealed
 from selion.training.checkpoint import BEST, STATE, check_same, load_facts
+from selion.training.crops import boundary_metres
 from selion.training.datasets import (
     at_scale_of_start,
     check_samples,
     fingerprint,
+    like_start,
     open_samples,
 )
 from selion.training.log import LOG
@@ -87,7 +89,7 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
         If recipe and data do not fit; see :mod:`selion.training.datasets`.
     """
     _check_batch(recipe)
-    given, recipe = recipe, at_scale_of_start(recipe)
+    given, recipe = recipe, like_start(at_scale_of_start(recipe))
     training, validation = open_samples(recipe)
     plan = plan_samples(recipe, training, validation, origin_of(training))
     if recipe.crops == given.crops or recipe.crops.gsd is None:
@@ -154,6 +156,7 @@ def plan_samples(
             filter(None, (recipe.attribution or origin.citation, _credit(recipe, encoder)))
         ),
         training=training,
+        boundary=boundary_metres(samples[0], recipe),
         started_from=start,
     )
     return TrainingPlan(recipe, samples, validation, card, tuple(said))
@@ -426,6 +429,8 @@ def train_plan(
         _begin(folder, plan)
     else:
         plan = replace(plan, card=with_kept_start(folder, plan.card))
+    from selion.training.beside import score_of_start, settle
+
     stamp = fingerprint(plan.samples)
     with _no_empty_run(folder):
         trained = fit(
@@ -435,15 +440,27 @@ def train_plan(
             plan.card,
             folder,
             validation=plan.validation,
+            score=score_of_start(plan),
             resume=resume,
             data=stamp,
             on_step=on_step,
         )
-    from selion.training.beside import settle
-
     found = settle(plan, network, trained, on_step)
     card = write_model(found, network, folder / MODEL)
-    return Result(plan, found.trained, card, found.beside, found.notes)
+    return Result(plan, found.trained, card, found.beside, (*_ended(plan, trained), *found.notes))
+
+
+def _ended(plan: TrainingPlan, trained: Trained) -> tuple[str, ...]:
+    """Say that a run ended before its last epoch."""
+    schedule = plan.recipe.schedule
+    done = max((int(entry["epoch"]) for entry in trained.history), default=schedule.epochs)
+    if done >= schedule.epochs:
+        return ()
+    said = (
+        f"Ended after {done} of {schedule.epochs} epochs: {schedule.patience} validations in a row "
+        "were no better (schedule.patience)."
+    )
+    return (said,)
 
 
 def write_model(found: Settled, network: torch.nn.Module, folder: Path) -> ModelCard:

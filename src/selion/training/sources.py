@@ -141,8 +141,9 @@ class Data:
     """What the classes come from: masks as they are, or object ids, whose boundary is then drawn at
     the window's own resolution.
     "auto": ids where there are any."""
-    boundary_width: int = 1
-    """Pixels of boundary drawn inside each object, when the truth is ids."""
+    boundary_width: int | Literal["auto"] = 1
+    """Pixels of boundary drawn inside each object, when the truth is ids.  "auto": as many as are
+    as wide as the boundary that ``model.start_from`` learnt, if its card says how wide; else 1."""
     mix: tuple[DatasetShare, ...] = ()
     """More datasets, each with its share of the windows; ``dataset`` keeps what is left to 1.
     Without ``dataset`` their shares are brought to 1.  Validation is that of ``dataset`` where it
@@ -157,7 +158,8 @@ class Data:
             f"shares of {total:g}",
             "shares that leave something to data.dataset",
         )
-        at_least(1, "data", self, "boundary_width")
+        if self.boundary_width != "auto":
+            at_least(1, "data", self, "boundary_width")
         check(
             0 <= self.validation_share < 1,
             "data.validation_share",
@@ -165,3 +167,8 @@ class Data:
             "a share from 0 up to 1",
         )
         check(self.block_km >= 0, "data.block_km", self.block_km, "a length, or 0")
+
+    @property
+    def boundary_pixels(self) -> int:
+        """Pixels of boundary: 1 where "auto" was not worked out, as for samples at hand."""
+        return 1 if self.boundary_width == "auto" else self.boundary_width
