@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import os
 import pickle
 import random
@@ -500,12 +501,15 @@ def in_child(
 ) -> Any:
     """Do something in a forked child; what it returns comes back, or that it was killed.
 
-    ``dies`` are seconds after which it is; ``watch`` is called again and again meanwhile.
+    ``dies`` are seconds after which it is; ``watch`` is called again and again meanwhile.  Of one
+    that hangs comes back where its threads were.
     """
     reading, writing = os.pipe()
+    stacks = os.memfd_create("stacks")
     child = os.fork()
     if not child:
         os.close(reading)
+        faulthandler.register(signal.SIGUSR1, file=stacks)
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
@@ -541,14 +545,18 @@ def in_child(
             break
         answer += piece
     else:
+        os.kill(child, signal.SIGUSR1)
+        time.sleep(1)
         os.killpg(child, signal.SIGKILL)
     os.close(reading)
     os.waitpid(child, 0)
+    with os.fdopen(stacks, "r+b") as told:
+        where = os.pread(told.fileno(), 1 << 16, 0).decode("utf-8", "replace")
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
     if not answer:
         late = time.monotonic() >= timer
-        return Ended(None, [], f"it hangs: {patience:.0f} s" if late else "")
+        return Ended(None, [], f"{where}it hangs: {patience:.0f} s" if late else "")
     try:
         return pickle.loads(answer)
     except (pickle.UnpicklingError, EOFError):  # killed while it answered: all of its work is done
