@@ -1,6 +1,4 @@
-"""A slow line is no dead one: what takes long because it is large arrives, and what is dead is given
-up in bounded time.
-"""
+"""A slow line is no dead one: what is large arrives, what is dead is given up in bounded time."""
 
 from __future__ import annotations
 
@@ -32,13 +30,13 @@ class SlowLine(Quiet):
             yield start, min(step, size - start)
             time.sleep(1 / 20)
 
-    def do_PUT(self):
+    def do_PUT(self):  # noqa: N802 - http.server's names
         size = int(self.headers["Content-Length"])
         body = b"".join(self.rfile.read(step) for _, step in self._slowly(size))
         self.held[self.path] = body
         self._head(200, 0, ETag='"1"')
 
-    def do_GET(self):
+    def do_GET(self):  # noqa: N802 - http.server's names
         type(self).asked += 1
         if self.dead:
             time.sleep(20 * ANSWER)
@@ -57,7 +55,7 @@ class SlowLine(Quiet):
         except OSError:  # the client has lost patience
             self.close_connection = True
 
-    def do_HEAD(self):
+    def do_HEAD(self):  # noqa: N802 - http.server's names
         self._head(404, 0)
 
     def _head(self, status, length, **headers):

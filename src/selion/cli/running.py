@@ -234,9 +234,11 @@ def placed(
     BadInput
         If another command writes the same object, or keeps its blocks there, at present.
     """
-    with nullcontext() if dry or not alone else working_alone(work):
-        with _placed(out, work, force=force, dry=dry) as place:
-            yield place
+    with (
+        nullcontext() if dry or not alone else working_alone(work),
+        _placed(out, work, force=force, dry=dry) as place,
+    ):
+        yield place
 
 
 @contextmanager

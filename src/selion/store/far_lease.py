@@ -235,9 +235,7 @@ def _read(content: bytes) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _left(
-    folder: ObjectFolder, name: str, told: dict[str, Any], about: Mapping[str, Any]
-) -> float:
+def _left(folder: ObjectFolder, name: str, told: dict[str, Any], about: Mapping[str, Any]) -> float:
     """Return the seconds that a lease holds still; 0 if whoever wrote it is not there any more."""
     try:
         until = float(told.get("until", 0))
