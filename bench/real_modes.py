@@ -34,6 +34,12 @@ REAL: Mapping[str, list[Mode]] = {
     "models export": [Mode("models export {adapter}/own -o out")],
     "models quantise": [Mode("models quantise {network}/toy {network}/scene.tif -o out")],
     "scenes": [Mode(f"scenes {AREA} -o scenes.json")],
+    "sample": [Mode("sample 12,50,12.02,50.02 {maps} -o out")],
+    "simulate": [Mode("simulate -o out --size 32")],
+    "qgis install": [Mode("qgis install --qgis-profile year", copies=("year",))],
+    "evaluate": [Mode("evaluate --pred {prediction}/fields.parquet --truth {truth} -o out")],
+    "change": [Mode("change {year} {later} -o out")],
+    "history": [Mode("history {year} {later} {last} -o out")],
 }
 
 
