@@ -131,8 +131,8 @@ def _noticed(out: Path) -> Iterator[None]:
         if gone is None or not _inside(gone, home):
             raise
         raise OutputFailed(
-            f"{os.fsdecode(gone)} is gone: something else removed or renamed it "
-            f"while {out} was being written. Give the same command again."
+            f"{os.fsdecode(gone)} is gone: something else removed it, or renamed "
+            f"its folder, while {out} was being written. Give the same command again."
         ) from error
 
 
