@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,7 +45,9 @@ HEADS = {
     "kill": "killed", "steps": "killed at a rename", "random": "killed at any time",
     "size": "cut write", "tmpfs": "small disk",
     "full": "full disk", "readonly": "read-only", "INT": "Ctrl-C", "TERM": "TERM", "HUP": "HUP",
-    "gone": "folder gone", "clock": "clock back", "twice": "two at once", "names": "odd names",
+    "gone": "folder gone", "moved": "folder renamed", "input": "input cut", "clock": "clock back",
+    "ahead": "clock ahead", "lost": "clock lost", "pipe": "stdout closed",
+    "terminal": "terminal gone", "twice": "two at once", "names": "odd names",
 }  # fmt: skip
 
 
@@ -93,9 +96,8 @@ def main() -> None:
     if given.page:
         before, begin, rest = given.page.read_text("utf-8").partition(BEGIN)
         old, end, after = rest.partition(END)
-        kept = {verb: row for verb, row in read(old, given.kinds).items() if verb not in found}
-        known = {verb: (kept | found)[verb] for verb in option_modes.MODES if verb in kept | found}
-        table = drawn(known, given.kinds)
+        known = joined(read(old), found, given.kinds)
+        table = drawn({verb: known[verb] for verb in option_modes.MODES if verb in known}, KINDS)
         given.page.write_text(before + begin + "\n" + table + end + after, "utf-8")
     if given.json:
         save([row(verb, counts, wrong) for verb, (counts, wrong) in found.items()], given.json)
@@ -158,20 +160,34 @@ def chosen(calls: list[str], kinds: tuple[str, ...], given: argparse.Namespace) 
     return faults + spread(calls, ("random",), given.random, given.start) * bool(given.random)
 
 
-def read(table: str, kinds: list[str]) -> dict[str, tuple[dict[str, int], list[str]]]:
-    """Read the rows of a table that :func:`drawn` drew; none where it has other columns."""
+Found = dict[str, tuple[dict[str, int], list[str]]]
+"""Verb -> faults tried of each kind, and what went wrong."""
+
+
+def read(table: str) -> Found:
+    """Read the rows of a table that :func:`drawn` drew, whatever kinds it has."""
     head, _, *rows = [line.strip("| ") for line in table.strip().splitlines()] or ["", ""]
-    if head.split(" | ")[1:-1] != [HEADS.get(kind, kind) for kind in kinds]:
-        return {}
+    known = {HEADS.get(kind, kind): kind for kind in KINDS}
+    kinds = [known.get(one, "") for one in head.split(" | ")[1:-1]]
     found = {}
     for row in rows[:-1]:
         verb, *cells, wrong = (cell.strip() for cell in row.split("|"))
-        counts = {kind: int(cell or 0) for kind, cell in zip(kinds, cells, strict=True)}
+        counts = {kind: int(cell or 0) for kind, cell in zip(kinds, cells, strict=True) if kind}
         found[verb.strip("`")] = counts, ["as before"] * int(wrong)
     return found
 
 
-def drawn(found: dict[str, tuple[dict[str, int], list[str]]], kinds: list[str]) -> str:
+def joined(old: Found, new: Found, kinds: Sequence[str]) -> Found:
+    """Replace the kinds that were counted again; what went wrong in others stays said."""
+    known = dict(old)
+    for verb, (counts, wrong) in new.items():
+        before, was = old.get(verb, ({}, []))
+        others = {kind: number for kind, number in before.items() if kind not in kinds}
+        known[verb] = others | counts, wrong + was * any(others.values())
+    return known
+
+
+def drawn(found: Found, kinds: Sequence[str]) -> str:
     """Draw verbs x kinds in Markdown: faults tried, and how many went wrong if any did."""
     lines = [
         "| verb | " + " | ".join(HEADS.get(kind, kind) for kind in kinds) + " | wrong |",

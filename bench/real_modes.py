@@ -31,6 +31,15 @@ REAL: Mapping[str, list[Mode]] = {
         )
     ],
     "models import": [Mode("models import {checkpoint} -o out")],
+    "models export": [Mode("models export {adapter}/own -o out")],
+    "models quantise": [Mode("models quantise {network}/toy {network}/scene.tif -o out")],
+    "scenes": [Mode(f"scenes {AREA} -o scenes.json")],
+    "sample": [Mode("sample 12,50,12.02,50.02 {maps} -o out")],
+    "simulate": [Mode("simulate -o out --size 32")],
+    "qgis install": [Mode("qgis install --qgis-profile year", copies=("year",))],
+    "evaluate": [Mode("evaluate --pred {prediction}/fields.parquet --truth {truth} -o out")],
+    "change": [Mode("change {year} {later} -o out")],
+    "history": [Mode("history {year} {later} {last} -o out")],
 }
 
 
@@ -127,4 +136,60 @@ def checkpoint(folder: Path, _: Inputs) -> Path:
     return folder / "network.ckpt"
 
 
-option_modes.INPUTS.update(archive=archive, learning=learning, checkpoint=checkpoint)
+def adapter(folder: Path, _: Inputs) -> Path:
+    """Write a tiny language model and an adapter of it, both of random numbers."""
+    import peft
+    import torch
+
+    from language_toys import CLASSES, PROMPT, pair
+    from selion.models import ModelCard, write_card
+    from selion.models.card import sha256_of
+    from selion.segmenter import InputSpec, Scaling
+
+    model, processor = pair()
+    base, own = folder / "base", folder / "own"
+    for part in (model, processor):
+        part.save_pretrained(base)
+    torch.manual_seed(5)
+    config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    peft.get_peft_model(model, config).save_pretrained(own)
+    processor.save_pretrained(own)
+    spec = InputSpec(("red", "green", "blue"), Scaling((255.0,)), None, PROMPT.patch, 0.25, 1, 64)
+    said = {"family": "language", "prompt": PROMPT.to_dict(), "base": str(base)}
+    files = {file.name: sha256_of(file) for file in own.iterdir() if file.suffix != ".toml"}
+    card = ModelCard("toy", spec, CLASSES, architecture=said, format="transformers", files=files)
+    write_card(card, own / "card.toml")
+    return folder
+
+
+def network(folder: Path, _: Inputs) -> Path:
+    """Write a small network of random numbers, exported as any other, and an image for it."""
+    import torch
+
+    from selion import store
+    from selion.classes import FTW3
+    from selion.grid import whole
+    from selion.models import ModelCard
+    from selion.models.export import export
+    from selion.segmenter import InputSpec, Scaling
+    from selion.simulation.landscape import simulate
+
+    torch.manual_seed(2)
+    layers = [
+        torch.nn.Conv2d(3, 8, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 3, 1),
+        torch.nn.InstanceNorm2d(3),
+    ]
+    scaling, window = Scaling((255.0,), (0.0,)), {"window": 64, "overlap": 0.25, "multiple": 32}
+    spec = InputSpec(("red", "green", "blue"), scaling, gsd=(2.0, 2.0), **window)
+    export(torch.nn.Sequential(*layers), ModelCard("toy", spec, FTW3), folder / "toy")
+    picture = simulate(7, (300, 300), 2.0, "europe", bands="rgb").image
+    with store.create_cog(folder / "scene.tif", picture.grid, picture.bands, np.uint8) as sink:
+        sink.write(whole(picture.grid), picture.values.astype(np.uint8))
+    return folder
+
+
+option_modes.INPUTS.update(
+    archive=archive, learning=learning, checkpoint=checkpoint, adapter=adapter, network=network
+)

@@ -4,7 +4,8 @@
 A command runs in a forked child, where an audit hook sees each call that changes a file below its
 folder (open for writing, rename, link, mkdir, remove ...; ``os.fsync`` besides).  At one of them
 the child is killed or asked to stop, the call fails once or all do from there on, the clock is set
-back, or the folder of the output goes; or no file may become larger than so many bytes, or the
+back or far ahead, the folder of the output goes or gets another name, or an input is cut; or
+nobody reads what is printed any more; or no file may become larger than so many bytes, or the
 folder is a small disk (tmpfs), which also reach what C libraries write; or two children do the same
 at once; or the folder has an odd name, or the output that of a link.  Then the same command is
 given again, and has to come to what a run wrote that nobody disturbed.
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
+import io
 import os
 import pickle
 import random
@@ -27,8 +30,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import click
@@ -53,10 +58,18 @@ ERRORS = ("ENOSPC", "EIO", "EACCES", "EMFILE", "EROFS", "EDQUOT")
 SIGNALS = ("INT", "TERM", "HUP")
 LASTING = {"full": "ENOSPC", "readonly": "EROFS"}
 """What fails from a call on, until the command ends; on a full disk one may still remove."""
-MOMENTS = ("kill", "steps", *ERRORS, *SIGNALS, *LASTING, "gone", "clock", "EXDEV")
+CLOCKS = {"clock": -86_400.0, "ahead": 3650 * 86_400.0}
+"""Seconds by which the clock is set, back and ahead."""
+MOMENTS = (
+    *("kill", "steps", *ERRORS, *SIGNALS, *LASTING),
+    *("gone", "moved", "input", *CLOCKS, "EXDEV"),
+)
 """What happens at one of the calls, or from there on."""
-KINDS = (*MOMENTS, "random", "size", "tmpfs", "twice", "names", "link")
-"""``steps`` are kills before and after each file gets its name, ``random`` ones at a time."""
+PRINTED = {"pipe": errno.EPIPE, "terminal": errno.EIO}
+"""What who prints something is told: nobody reads stdout; the terminal is gone, for stderr too."""
+KINDS = (*MOMENTS, "lost", *PRINTED, "random", "size", "tmpfs", "twice", "names", "link")
+"""``steps`` are kills before and after each file gets its name, ``random`` ones at a time;
+``lost`` is a clock at the beginning of 1970, of the whole run or of the one after a kill."""
 SIZES = {"size": (0, 1000, 20_000), "tmpfs": (8, 64, 256)}
 """Bytes that a file may have; KiB of the disk."""
 NAMES = (
@@ -70,6 +83,8 @@ NAMES = (
     "n" * 250,
 )
 """Of the folder in which a command works."""
+MOVED = ".moved"
+"""What the folder of a command is called then, at its end."""
 LOGS = (".jsonl",)
 """Endings of files that grow line by line: half of them is what they are for."""
 TIMED = {"run.json"}
@@ -127,8 +142,14 @@ class Truth:
 class Child:
     """What is done in a child, before and while the command runs."""
 
-    def __init__(self, here: Path, fault: Fault | None, kept: tuple[str, ...] = ()) -> None:
-        self.kept = (".cache", *kept)
+    def __init__(
+        self,
+        here: Path,
+        fault: Fault | None,
+        kept: tuple[str, ...] = (),
+        read: Path | None = None,
+    ) -> None:
+        self.kept, self.read = (".cache", *kept), read
         self.here, self.fault = os.path.realpath(here), fault or Fault("", 0)
         self.done = self.across = False
         """Whether it has happened; whether the call is about two folders."""
@@ -181,8 +202,15 @@ class Child:
             os.kill(os.getpid(), signal.SIGKILL)
         elif kind in SIGNALS:
             os.kill(os.getpid(), getattr(signal, f"SIG{kind}"))
-        elif kind == "clock":
-            _set_back()
+        elif kind in CLOCKS:
+            _set_clock(CLOCKS[kind])
+        elif kind == "moved":
+            self.on = False
+            Path(self.here).rename(self.here + MOVED)
+            self.on = True
+        elif kind == "input":
+            if self.read is not None:
+                os.truncate(self.read, self.read.stat().st_size // 2)
         elif kind == "gone":
             self.on = False
             for one in Path(self.here).iterdir():
@@ -213,11 +241,55 @@ def _raise(kind: str, name: str | None) -> None:
     raise OSError(number, os.strerror(number), *([name] if name else []))
 
 
-def _set_back(seconds: float = 86_400.0) -> None:
-    """Set the clock back, as far as Python's code reads it."""
+def _set_clock(seconds: float) -> None:
+    """Set the clock so many seconds ahead, as far as Python's code reads it.
+
+    The files get the times of a system whose clock is right, as those of another machine do.
+    """
     real, real_ns = time.time, time.time_ns
-    time.time = lambda: real() - seconds
-    time.time_ns = lambda: real_ns() - int(seconds * 1e9)
+    time.time = lambda: real() + seconds
+    time.time_ns = lambda: real_ns() + int(seconds * 1e9)
+    wrong = _clock(seconds)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("selion") and vars(module).get("datetime") is datetime:
+            module.datetime = wrong  # type: ignore[attr-defined]
+
+
+def _clock(seconds: float) -> type[datetime]:
+    """Return a class like datetime, for which it is another time."""
+
+    class Same(type):
+        def __instancecheck__(cls, thing: object) -> bool:
+            return isinstance(thing, datetime)
+
+    class Wrong(datetime, metaclass=Same):
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            return datetime(*args, **kwargs)  # noqa: DTZ001 - as it is asked
+
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+    return Wrong
+
+
+class Unread(io.StringIO):
+    """What is printed while somebody reads it: so many times."""
+
+    def __init__(self, kind: str, times: int) -> None:
+        super().__init__()
+        self.kind, self.times = kind, times
+
+    def write(self, text: str) -> int:
+        self.times -= 1
+        if self.times < 0:
+            raise OSError(PRINTED[self.kind], os.strerror(PRINTED[self.kind]))
+        return super().write(text)
+
+
+def _streams(fault: Fault) -> tuple[io.StringIO, io.StringIO]:
+    out = Unread(fault.kind, fault.at)
+    return out, out if fault.kind == "terminal" else io.StringIO()
 
 
 def _joined(home: str, path: Any) -> Any:
@@ -264,19 +336,25 @@ class FaultRuns:
         def work() -> Ended:
             patch = pytest.MonkeyPatch()
             patch.setenv("SELION_CACHE", str(here / ".cache"))
-            child = Child(here, fault, self.mode.copies)
+            child = Child(here, fault, self.mode.copies, self._read())
             if fault is not None and fault.kind == "size":
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
                 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
                 resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, hard))
             _stop_as_asked()
+            walk = Walk(self.folder, self.inputs, patch)
+            if fault is not None and fault.kind == "lost":
+                _set_clock(3600 - time.time())
+            if fault is not None and fault.kind in PRINTED:
+                walk.streams = lambda: _streams(fault)
             child.watch()
             child.on = True
             began = time.monotonic()
             try:
-                outcome = Walk(self.folder, self.inputs, patch).run(
-                    self.mode, self.mode.words + more, where=here
-                )
+                outcome = walk.run(self.mode, self.mode.words + more, where=here)
+            except BrokenPipeError:  # as main ends
+                child.on = False
+                return Ended(Outcome(1, ("", ""), (), (), (), "pipe"), child.calls)
             except BaseException as error:  # noqa: BLE001 - it is what is looked for
                 child.on = False
                 if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -292,6 +370,22 @@ class FaultRuns:
         timed = fault is not None and fault.kind == "random"
         dies = fault.at / 1000 * self.seconds if timed else None
         return in_child(work, dies=dies, watch=watch)
+
+    def _read(self) -> Path | None:
+        """Return the largest file that the command is given and does not write to."""
+        named = [
+            Path(str(self.inputs[name]))
+            for _, name, _, _ in Formatter().parse(self.mode.words)
+            if name
+        ]
+        found = [
+            path
+            for one in named
+            if one.exists()
+            for path in (one.rglob("*") if one.is_dir() else [one])
+            if path.is_file()
+        ]
+        return max(found, key=lambda path: (path.stat().st_size, path.name), default=None)
 
     def examine(
         self, faults: Callable[[list[str]], list[Fault]]
@@ -341,24 +435,29 @@ class FaultRuns:
 
                 hurt, *others = self._hurt(here, fault, watch)
                 grow()
+                astray = _moved_back(here) if fault.kind == "moved" else []
                 met = hurt.calls[fault.at - 1 : fault.at]  # threads take turns as they like
                 tidying = (met or [called])[0].startswith(
                     ("remove", "rmdir")
                 ) and fault.kind in MOMENTS
-                tidying |= fault.kind == "readonly"
+                tidying |= fault.kind in ("readonly", "moved")
                 return [
                     *(f"meanwhile {one}" for one in sorted(seen)),
+                    *astray,
                     *(what for one in (hurt, *others) for what in _said_well(one, fault)),
                     *self._half(visible(here), before, truth),
-                    *self._again(
-                        here, [hurt, *others], truth, tidying=tidying, gone=fault.kind == "gone"
-                    ),
+                    *self._again(here, [hurt, *others], truth, fault, tidying=tidying),
                 ]
         finally:
             shutil.rmtree(here, ignore_errors=True)
 
     def _hurt(self, here: Path, fault: Fault, watch: Watch) -> list[Ended]:
         """Run the command with a fault, or two at once."""
+        if fault.kind == "lost" and fault.at:
+            return [self.run(here, Fault("kill", fault.at))]
+        if fault.kind == "input":
+            with _kept(self._read()):
+                return [self.run(here, fault)]
         if fault.kind != "twice":
             return [self.run(here, fault, watch if fault.kind == "random" else None)]
         with ThreadPoolExecutor(2) as both:
@@ -375,15 +474,16 @@ class FaultRuns:
         return [f"half of {half[:3]} is visible"] if half else []
 
     def _again(
-        self, here: Path, hurt: list[Ended], truth: Truth, *, tidying: bool, gone: bool
+        self, here: Path, hurt: list[Ended], truth: Truth, fault: Fault, *, tidying: bool
     ) -> list[str]:
         """Give the same command again, unless it has succeeded, and look at what there is."""
-        code, wrong = self.mode.code, []
+        code, wrong, gone = self.mode.code, [], fault.kind == "gone"
+        clock = replace(fault, at=0) if fault.kind == "lost" and fault.at else None
         succeeded = any(one.outcome is not None and one.outcome.code == code for one in hurt)
         if not succeeded:
-            again = self.run(here)
+            again = self.run(here, clock)
             if again.outcome is not None and RESUMED in "".join(again.outcome.printed):
-                again = self.run(here, more=" --resume")
+                again = self.run(here, clock, more=" --resume")
             there = again.outcome is not None and "exists already" in "".join(again.outcome.printed)
             if again.outcome is None or (again.outcome.code != code and not there):
                 wrong.append(f"the same command again: {_end(again)}")
@@ -417,6 +517,32 @@ class FaultRuns:
         if not link.is_symlink():
             wrong.append("it replaced a link")
         return wrong
+
+
+@contextlib.contextmanager
+def _kept(path: Path | None) -> Iterator[None]:
+    """Put a file's content and its time back in the end."""
+    if path is None:
+        yield
+        return
+    before, content = path.stat(), path.read_bytes()
+    try:
+        yield
+    finally:
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _moved_back(here: Path) -> list[str]:
+    """Give a folder its name back; nothing may have come to be where it was."""
+    moved = Path(str(here) + MOVED)
+    if not moved.exists():
+        return []
+    made = [path for path in here.rglob("*") if path.is_file()] if here.exists() else []
+    shutil.rmtree(here, ignore_errors=True)
+    moved.rename(here)
+    shown = [path.name for path in made if not path.name.startswith(".")]
+    return [f"{shown[:3]} came to be where the folder was"] if shown else []
 
 
 def imported(modules: list[str]) -> None:
@@ -463,7 +589,7 @@ def _said_well(hurt: Ended, fault: Fault) -> list[str]:
     if hurt.trouble:
         return [f"traceback: {hurt.trouble.strip().splitlines()[-1][:300]}"]
     if hurt.outcome is None:
-        return [] if fault.kind in ("kill", "steps", "random") else ["it died"]
+        return [] if fault.kind in ("kill", "steps", "random", "lost") else ["it died"]
     if hurt.outcome.code not in (0, 1, 2, 3) + (130,) * (fault.kind in SIGNALS):
         return [f"exit code {hurt.outcome.code}"]
     return []
@@ -500,12 +626,15 @@ def in_child(
 ) -> Any:
     """Do something in a forked child; what it returns comes back, or that it was killed.
 
-    ``dies`` are seconds after which it is; ``watch`` is called again and again meanwhile.
+    ``dies`` are seconds after which it is; ``watch`` is called again and again meanwhile.  Of one
+    that hangs comes back where its threads were.
     """
     reading, writing = os.pipe()
+    stacks = os.memfd_create("stacks")
     child = os.fork()
     if not child:
         os.close(reading)
+        faulthandler.register(signal.SIGUSR1, file=stacks)
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
@@ -541,14 +670,18 @@ def in_child(
             break
         answer += piece
     else:
+        os.kill(child, signal.SIGUSR1)
+        time.sleep(1)
         os.killpg(child, signal.SIGKILL)
     os.close(reading)
     os.waitpid(child, 0)
+    with os.fdopen(stacks, "r+b") as told:
+        where = os.pread(told.fileno(), 1 << 16, 0).decode("utf-8", "replace")
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
     if not answer:
         late = time.monotonic() >= timer
-        return Ended(None, [], f"it hangs: {patience:.0f} s" if late else "")
+        return Ended(None, [], f"{where}it hangs: {patience:.0f} s" if late else "")
     try:
         return pickle.loads(answer)
     except (pickle.UnpicklingError, EOFError):  # killed while it answered: all of its work is done
@@ -586,8 +719,10 @@ def spread(calls: list[str], kinds: tuple[str, ...], most: int, start: int = 0) 
             chosen += [Fault(kind, one) for one in range(len(NAMES))[: 2 * most]]
         elif kind in ("twice", "link"):
             chosen.append(Fault(kind, 0))
+        elif kind in PRINTED:
+            chosen += [Fault(kind, times) for times in range(most)]
         else:
-            places = range(1, len(calls) + 1)
+            places = range(kind != "lost", len(calls) + 1)
             if kind == "steps":
                 named = [n for n in places if calls[n - 1].startswith(("rename", "link"))]
                 places = sorted({n for k in named for n in (k, k + 1) if n <= len(calls)})

@@ -53,7 +53,10 @@ TIMES = (
     (re.compile(r'("(?:seconds|wall|minutes|changed|elapsed)": )[\d.e+-]+'), r"\1<time>"),
     (re.compile(r"\b\d+(\.\d+)? ?(s|ms|minutes|km2/s)\b"), "<time>"),
     (re.compile(r"^(.*seconds\w*\s+)[\d.]+$", re.MULTILINE), r"\1<time>"),
-    (re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|\+00:00| UTC)?"), "<time>"),
+    (
+        re.compile(r"(?:19|20)\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(Z|\+00:00| UTC)?"),
+        "<time>",
+    ),
     (re.compile(r" at 0x[0-9a-f]+"), ""),
 )
 """What is another in each run."""
@@ -157,6 +160,11 @@ class Walk:
     def __init__(self, folder: Path, inputs: Inputs, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.inputs, self.patch = folder, inputs, patch
         self.runs = 0
+        self.streams: Callable[[], tuple[io.StringIO, io.StringIO]] = lambda: (
+            io.StringIO(),
+            io.StringIO(),
+        )
+        """What stdout and stderr of a command are."""
         self.answered: dict[tuple[str, str], tuple[str, Any]] = {}
 
     def run(self, mode: Mode, words: str, *, where: Path | None = None) -> Outcome:
@@ -170,7 +178,7 @@ class Walk:
         clean = _cleaner({str(here): "<here>", str(self.inputs.folder): "<inputs>"})
         asked: list[str] = []
         watched: list[str] = []
-        out, err = io.StringIO(), io.StringIO()
+        out, err = self.streams()
         with self.patch.context() as patch:
             patch.chdir(here)
             for name, answer in mode.answers.items():

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are fo
 HERE = Path(__file__).parent
 SAMPLE = {
     "predict": ("kill", "ENOSPC"),
-    "map": ("EIO",),
-    "query": ("EMFILE", "size"),
+    "map": ("EIO", "ahead", "input"),
+    "query": ("EMFILE", "size", "moved", "lost", "pipe"),
     "simulate": ("kill", "ENOSPC"),
 }
 NAMED = ("out.scores.tif", "out.parquet")

@@ -17,7 +17,8 @@ from review_scenes import CELL, Hand, open_log, write_map
 from selion import review, store
 from selion.cli.main import cli
 from selion.data import mask_runs as masks
-from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
+from selion.errors import BadInput, InputChanged, OutputExists, UnknownName, UnreadableFile
+from selion.review import exchange
 from selion.review.annotations import PixelFrame, picture_at
 from selion.review.exchange import FORMS, NAMES, read_annotations
 
@@ -471,3 +472,18 @@ def test_what_crosses_itself_is_put_right(files):
     table["annotations"].append({"image_id": 1, "category_id": 1, "segmentation": [bow]})
     done = returned(files, table)
     assert (done.counts["added"], done.problems) == (1, ())
+
+
+def test_a_file_that_becomes_another_one_while_it_is_read_is_not_taken(files, monkeypatch):
+    """The lines of the log were called by what it held later, so they came twice."""
+    done, _ = sent(files, "coco")
+
+    def reading(path, frame):
+        found = read_annotations(path, frame)
+        path.write_text(path.read_text() + " ")
+        return found
+
+    monkeypatch.setattr(exchange, "read_annotations", reading)
+    with pytest.raises(InputChanged, match="was changed while it was being read"):
+        review.receive_annotations(files, done.table, "Ada")
+    assert open_log(files.table.parent).state.count == 0

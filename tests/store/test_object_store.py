@@ -7,9 +7,11 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -42,11 +44,14 @@ from selion.store import (
     object_store,
     open_raster,
 )
-from selion.store.far_lease import FarLease, far_leased
+from selion.store.far_lease import FarLease, far_busy, far_leased
 from selion.store.retry import RetryPolicy
 from strip_toys import image
 
 pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+
 from faulty_store import FaultyStore
 
 ROI, SHAPE = (slice(0, 40), slice(64, 100)), (3, 40, 36)
@@ -185,10 +190,14 @@ def test_a_store_that_does_not_answer_is_one_sentence(store, folder, monkeypatch
         ObjectFolder(folder).put("a", b"1")
 
 
-def lease_of(folder, **said):
-    """Put a lease there as a process wrote it that is here no more."""
-    told = {"token": "t", "where": "elsewhere", "process": [1, "1"], "until": time.time() + 90}
+def lease_of(folder, *, heard=0.0, **said):
+    """Put a lease there as a process elsewhere wrote it, so many seconds ago by all clocks."""
+    until = time.time() + 90 - heard
+    told = {"token": "t", "where": "elsewhere", "process": [1, "1"], "until": until}
     ObjectFolder(folder).put(".a.tif.lease", json.dumps(told | said).encode(), replace=True)
+    bucket = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets["bucket"]
+    kept = bucket.keys[f"{folder.removeprefix('s3://bucket/')}/.a.tif.lease"]
+    kept.last_modified -= timedelta(seconds=heard)
 
 
 def test_one_command_at_a_time_writes_an_object(store, folder):
@@ -235,12 +244,12 @@ def test_a_command_that_died_before_its_manifest_was_sent_goes_on(store, folder)
     assert place.names() == {"a.tif": 3}
     with pytest.raises(OutputExists):
         sent(folder, "this one")
-    lease_of(folder, until=time.time() - 1, sends="this one")  # as kill -9 leaves it
+    lease_of(folder, heard=130, sends="this one")  # as kill -9 leaves it
     sent(folder, "this one")
     lease_of(folder, sends="this one")
     with pytest.raises(BadInput, match="is being written by another command"):
         sent(folder, "this one")
-    lease_of(folder, until=time.time() - 1)
+    lease_of(folder, heard=130)
     with pytest.raises(OutputExists):
         sent(folder, "this one")
     with pytest.raises(KeyboardInterrupt):
@@ -257,7 +266,7 @@ def test_whoever_died_here_or_is_late_elsewhere_is_taken_over(store, folder):
         FarLease(ObjectFolder(folder), "a.tif").take()
     for dead in (
         {"where": far_lease._where(), "process": [os.getpid(), "1"]},
-        {"until": time.time() - 1},
+        {"heard": 130},
         {"process": "nonsense"},
         {"until": None},
     ):
@@ -267,8 +276,74 @@ def test_whoever_died_here_or_is_late_elsewhere_is_taken_over(store, folder):
     assert ObjectFolder(folder).names() == {}
 
 
+@pytest.mark.parametrize("wrong", [-86_400.0, 86_400.0])
+def test_clocks_of_machines_do_not_decide_who_is_late(store, folder, wrong):
+    """A clock that was a day late made a living command count as dead, one that was ahead a dead
+    one as alive for a day.
+    """
+    lease_of(folder, until=time.time() + 90 + wrong)
+    with pytest.raises(BadInput, match=r"the name is free in 1[12]\d s"):
+        FarLease(ObjectFolder(folder), "a.tif").take()
+    lease_of(folder, heard=130, until=time.time() + wrong)
+    with far_leased(ObjectFolder(folder), "a.tif"):
+        pass
+    assert ObjectFolder(folder).names() == {}
+
+
+@pytest.mark.parametrize("shift", [-86_400.0, 86_400.0])
+def test_a_process_that_lives_here_holds_its_lease_whatever_the_clock_is_set_to(
+    store, folder, shift, monkeypatch
+):
+    place, real = ObjectFolder(folder), time.time
+    with far_leased(place, "a.tif") as first:
+        monkeypatch.setattr(far_lease.time, "time", lambda: real() + shift)
+        assert far_busy(place, "a.tif")
+        with pytest.raises(BadInput, match="is being written by another command"):
+            FarLease(place, "a.tif").take()
+        first.check()
+    assert not far_busy(place, "a.tif")
+
+
+def test_a_process_that_nobody_buried_holds_nothing(store, folder):
+    """In a container whose first process does not ask how others ended, they stay in the list."""
+    dead = subprocess.Popen(["sleep", "60"])
+    said = {"where": far_lease._where(), "process": [dead.pid, far_lease._born(dead.pid)]}
+    lease_of(folder, **said)
+    assert far_busy(ObjectFolder(folder), "a.tif")
+    dead.kill()
+    for _ in range(200):
+        if not far_busy(ObjectFolder(folder), "a.tif"):
+            break
+        time.sleep(0.02)
+    else:
+        raise AssertionError("it counts as alive")
+    assert dead.wait() == -9
+
+
+@pytest.mark.parametrize("far", [True, False])
+def test_one_command_at_a_time_keeps_its_blocks_in_a_folder(store, folder, far, tmp_path):
+    """The second one removed the blocks of the first while that was at work."""
+    work = f"{folder}/work" if far else tmp_path / "work"
+    with placed(tmp_path / "a.tif", work, force=False):
+        with (
+            pytest.raises(BadInput, match=r"journal is being written|give another --work"),
+            placed(tmp_path / "b.tif", work, force=False),
+        ):
+            raise AssertionError("two keep their blocks there")
+        with (
+            placed(tmp_path / "b.tif", work, force=False, dry=True),
+            placed(tmp_path / "c.tif", work, force=False, alone=False),
+            placed(tmp_path / "d.tif", f"{folder}/other", force=False),
+        ):
+            pass
+    with placed(tmp_path / "b.tif", work, force=False):
+        pass
+    assert ObjectFolder(folder).names() == {}
+    assert far or not work.exists()
+
+
 def test_of_many_who_find_a_late_one_a_single_one_takes_over(store, folder):
-    lease_of(folder, until=time.time() - 1)
+    lease_of(folder, heard=130)
     leases = [FarLease(ObjectFolder(folder), "a.tif") for _ in range(6)]
 
     def taken(lease):
@@ -413,7 +488,7 @@ def test_what_lies_on_a_store_without_conditions_is_looked_at_first(simple):
         far_leased(ObjectFolder(simple), "a.tif"),
     ):
         raise AssertionError("two write it")
-    lease_of(simple, until=time.time() - 1)
+    lease_of(simple, heard=130)
     with far_leased(ObjectFolder(simple), "a.tif") as lease:
         lease.check()
     assert not place.has(".a.tif.lease")

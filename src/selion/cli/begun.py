@@ -116,26 +116,27 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def _noticed(out: Path) -> Iterator[None]:
-    """Say in a sentence that somebody else removes what a command writes.
+    """Say in a sentence that somebody else removes or renames what a command writes.
 
     Raises
     ------
     OutputFailed
         Instead of an error of the system.
     """
+    home = out.expanduser().absolute().parent
     try:
         yield
     except FileNotFoundError as error:
-        home = out.expanduser().absolute().parent
-        if error.filename is None or not _inside(error.filename, home):
+        gone = home if error.filename is None and not home.is_dir() else error.filename
+        if gone is None or not _inside(gone, home):
             raise
         raise OutputFailed(
-            f"{os.fsdecode(error.filename)} is gone: something else removed it while {out} was "
-            "being written. Give the same command again."
+            f"{os.fsdecode(gone)} is gone: something else removed it, or renamed "
+            f"its folder, while {out} was being written. Give the same command again."
         ) from error
 
 
-def _inside(name: str | bytes, home: Path) -> bool:
+def _inside(name: str | bytes | Path, home: Path) -> bool:
     return Path(os.fsdecode(name)).absolute().is_relative_to(home)
 
 
@@ -178,9 +179,12 @@ class Note:
     _made: list[Path] = field(default_factory=list)
     """Folders that were made for the note."""
     _written: bool = False
+    _home: Path = field(init=False)
+    """The folder that it lay in at first; what is published there moves with it."""
 
     def __post_init__(self) -> None:
         self.witness = Witness(self._record)
+        self._home = self.path.parent.absolute()
 
     @property
     def path(self) -> Path:
@@ -254,15 +258,15 @@ class Note:
         words = [] if context is None else context.meta.get(WORDS, [])
         if self._lost():
             return
-        asked = (self.verb, words)
-        target = seal(self.out, asked, self._places, self.witness, complete=complete)
+        asked, places = (self.verb, words), set(map(self._now, self._places))
+        target = seal(self.out, asked, places, self.witness, complete=complete)
         if target is not None and self._lost():
             target.unlink(missing_ok=True)
 
     def _lost(self) -> bool:
         """Say whether the output, or what this run published in it, is not there any more."""
         out = self.out.expanduser().absolute()
-        within = (place for place in self._mine if place.is_relative_to(out))
+        within = (place for place in map(self._now, self._mine) if place.is_relative_to(out))
         seen = (
             place
             for place in within
@@ -278,7 +282,7 @@ class Note:
         out = self.out.expanduser().absolute()
         for ending in WORKS:
             shutil.rmtree(out.with_name(f".{out.name}{ending}"), ignore_errors=True)
-        for place in self._mine:
+        for place in map(self._now, self._mine):
             if out in place.parents:
                 continue
             with contextlib.suppress(OSError):
@@ -294,9 +298,14 @@ class Note:
         out = self.out.expanduser()
         return not out.is_dir() or all(path.name.startswith(".") for path in out.iterdir())
 
+    def _now(self, place: Path) -> Path:
+        """Return where what was published lies, should the folder have another name by now."""
+        home = self.out.expanduser().absolute().parent
+        return home / place.relative_to(self._home) if place.is_relative_to(self._home) else place
+
     def _seen(self, place: Path) -> bool:
         """Say whether what was published in a place is there, and not in a work folder."""
-        out = self.out.expanduser().absolute()
+        out, place = self.out.expanduser().absolute(), self._now(place)
         homes = (home for home in (out, out.parent) if place.is_relative_to(home))
         below = place.relative_to(next(homes, place.parent))
         if any(part.startswith(".") for part in below.parts):

@@ -399,7 +399,11 @@ def composite_command(
     with (
         reporter(quiet=given.quiet, as_json=given.as_json) as say,
         running.placed(
-            out, given.work, force=given.force or given.dry_run, dry=given.dry_run
+            out,
+            given.work,
+            force=given.force or given.dry_run,
+            dry=given.dry_run,
+            alone=False,  # its parts are called by what they are of
         ) as place,
     ):
         _check(place, tiles, force=given.force, dry_run=given.dry_run)

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from selion.cli import options as opt
 from selion.cli.private import LocalPath
 from selion.cli.watching import sent_now
 from selion.cores import usable_cores
-from selion.errors import without_secrets
+from selion.errors import BadInput, OutputFailed, without_secrets
 from selion.store.atomic import write_text
 
 if TYPE_CHECKING:
@@ -160,22 +160,91 @@ class OutputPlace:
 
 
 @contextmanager
+def working_alone(work: Path | str | None) -> Iterator[None]:
+    """Be the only command that keeps its finished blocks in a folder, or on a prefix of a store.
+
+    Another one would remove blocks that are not its own.  A killed process gives it back.
+
+    Raises
+    ------
+    BadInput
+        If another command does.
+    OutputFailed, FetchFailed
+        If the folder cannot be written, or the store does not answer.
+    """
+    from selion.store import ObjectFolder
+    from selion.store.far_lease import far_leased
+    from selion.store.lock import leased
+
+    if work is None:
+        yield
+        return
+    if isinstance(work, str):
+        with far_leased(ObjectFolder(work.rstrip("/")), JOURNAL):
+            yield
+        return
+    lock = work.expanduser() / f".{JOURNAL}.lease"
+    new = not lock.parent.exists()
+    with ExitStack() as held:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            free = held.enter_context(leased(lock))
+        except OSError as error:
+            raise OutputFailed(
+                f"The folder {work} for finished parts cannot be made ({error.strerror}): give one "
+                "that can be written."
+            ) from error
+        if not free:
+            raise BadInput(
+                f"{work} holds the finished parts of another command, which is at work: wait until "
+                "it has ended, or give another --work."
+            )
+        held.callback(_give_back, lock, new=new)
+        yield
+
+
+def _give_back(lock: Path, *, new: bool) -> None:
+    """Remove a lock while it is held, and a folder that was made for it and holds nothing."""
+    with suppress(OSError):  # it went meanwhile, or something lies there
+        lock.unlink(missing_ok=True)
+        if new:
+            lock.parent.rmdir()
+
+
+@contextmanager
 def placed(
-    out: Path | str, work: Path | str | None, *, force: bool, dry: bool = False
+    out: Path | str,
+    work: Path | str | None,
+    *,
+    force: bool,
+    dry: bool = False,
+    alone: bool = True,
 ) -> Iterator[OutputPlace]:
     """Decide where a run writes, before any work is done.
 
     An output on an object store is made in a folder for the time being, and sent when it is whole;
     its finished blocks are kept on the store meanwhile, so that another machine can go on.  Nobody
-    else writes it within the block; in a dry run nothing is written at all.
+    else writes it within the block, nor, where the run is to be ``alone``, keeps blocks in the same
+    ``work``; in a dry run nothing is written at all.
 
     Raises
     ------
     OutputExists
         If it is on the store already, complete, and ``force`` is false.
     BadInput
-        If another command writes the same object at present.
+        If another command writes the same object, or keeps its blocks there, at present.
     """
+    with (
+        nullcontext() if dry or not alone else working_alone(work),
+        _placed(out, work, force=force, dry=dry) as place,
+    ):
+        yield place
+
+
+@contextmanager
+def _placed(
+    out: Path | str, work: Path | str | None, *, force: bool, dry: bool
+) -> Iterator[OutputPlace]:
     local_work = work if isinstance(work, Path) else None
     journal = f"{work.rstrip('/')}/{JOURNAL}" if isinstance(work, str) else None
     if isinstance(out, Path):

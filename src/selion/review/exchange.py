@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion import store
-from selion.errors import BadInput, UnknownName, UnreadableFile
+from selion.errors import BadInput, InputChanged, UnknownName, UnreadableFile
 from selion.review import actions as a
 from selion.review import rings
 from selion.review.annotations import AnnotatedPicture, PixelFrame, cut, polygonal
@@ -207,10 +207,13 @@ def receive_annotations(
             "taken over; say what each is with 'selion review'."
         )
     frame, mapped = _frame(files), ReviewedMap.of(files.read())
+    seed = hashlib.sha256(path.read_bytes()) if path.is_file() else hashlib.sha256()
     pictures, notes = only_fields(read_annotations(path, frame))
+    if hashlib.sha256(path.read_bytes()).digest() != seed.digest():
+        raise InputChanged.of(str(path), "changed")
     log = ReviewLog(files.log, mapped, files.table.name)
     found = compare(pictures, frame, log.sync(), person)
-    hand = _Hand(log, person, frame, hashlib.sha256(path.read_bytes()), try_only)
+    hand = _Hand(log, person, frame, seed, try_only)
     hand.problems += notes
     for name, who in found.others:
         hand.problems.append(f"{name} was left as it is: {who} changed it since it was sent.")

@@ -136,6 +136,8 @@ def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[
     with explained(path), scratch_folder(path) as folder:
         temporary = folder / path.name
         yield temporary
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(temporary))
         if not temporary.is_file():
             raise OutputFailed(
                 f"Nothing was written for {path}: report this as a bug of the writer."
@@ -280,18 +282,33 @@ def explained(path: Path) -> Iterator[None]:
 
     Leave all others alone.
     """
+    parent = path.absolute().parent
     try:
         yield
     except OSError as error:
-        why = _said(error, path)
+        why = _gone(error, parent) or _said(error, parent)
         if not why:
             raise
         raise OutputFailed(f"{path} was not written {why}.") from error
 
 
-def _said(error: OSError, path: Path) -> str:
+def _gone(error: OSError, parent: Path) -> str:
+    """Return which folder is not there any more; empty if it is not about the output."""
+    if error.errno != errno.ENOENT or error.filename is None:
+        return ""
+    named = Path(os.fsdecode(error.filename)).absolute()
+    if not (named.is_relative_to(parent) or parent.is_relative_to(named)):
+        return ""
+    missing = [one for one in (parent, named.parent) if not one.is_dir()]
+    return (
+        f"because {missing[0]} was removed or renamed meanwhile: give the same command again"
+        if missing
+        else ""
+    )
+
+
+def _said(error: OSError, parent: Path) -> str:
     """Return why an output was not written, and what to do; empty if it is not about the output."""
-    parent = path.absolute().parent
     named = parent if error.filename is None else Path(os.fsdecode(error.filename)).absolute()
     concerns_us = named.is_relative_to(parent) or parent.is_relative_to(named)
     if error.errno in FULL:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
+
+from selion.store.retry import RetryPolicy
 
 YES = ("YES", "TRUE", "ON", "1")
 EMULATOR = {
@@ -122,3 +125,43 @@ def _first(*names: str) -> str:
 
 def _yes(name: str) -> bool:
     return os.environ.get(name, "").upper() in YES
+
+
+def open_store(url: str, retry: RetryPolicy, seconds: float) -> Any:
+    """Open a store as obstore does.
+
+    Parameters
+    ----------
+    url : str
+        A prefix.
+    retry : RetryPolicy
+        How long a connection is waited for, and the pauses between obstore's own tries.
+    seconds : float
+        What one request may take, its content on the way included.
+    """
+    import obstore
+
+    settings = object_settings(url)
+    plain = {"allow_http": True} if url.startswith("http://") else {}
+    client: Any = (
+        {
+            "timeout": timedelta(seconds=seconds),
+            "connect_timeout": timedelta(seconds=retry.connect),
+        }
+        | plain
+        | settings.pop("client_options", {})
+    )
+    quick: Any = {
+        "max_retries": 3,
+        "backoff": {
+            "init_backoff": timedelta(seconds=retry.backoff),
+            "max_backoff": timedelta(seconds=4),
+            "base": 2,
+        },
+    }
+    return obstore.store.from_url(
+        url,
+        client_options=client,
+        retry_config=quick | {"retry_timeout": timedelta(minutes=2)},
+        **settings,
+    )

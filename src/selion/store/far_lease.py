@@ -16,7 +16,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ LEASE, RENEW = 120.0, 30.0
 ENDING = ".lease"
 MOST = 4096
 """Bytes that a lease may have."""
+DEAD = ("Z", "X")
+"""States of a process that has ended, and that nobody has asked how."""
 LOOKS = 3
 """How often a lease is read of which half an answer comes."""
 
@@ -67,7 +69,7 @@ class FarLease:
             If the store does not answer.
         """
         mine = self._said()
-        told: dict[str, Any] = {}
+        left = 0.0
         for _ in range(3):
             if self.folder.put(self.name, mine):
                 return
@@ -77,12 +79,12 @@ class FarLease:
             told = _read(found[0])
             if found[0] == mine:
                 return
-            if _is_over(told):
+            left = _left(self.folder, self.name, told, found[1])
+            if left <= 0:
                 self.sends = _sends(told, self.asked)
                 mine = self._said()
                 if self.folder.put_over(self.name, mine, found[1]):
                     return
-        left = max(float(told.get("until", 0)) - time.time(), 0.0)
         raise BadInput(
             f"{self.folder}/{self.output} is being written by another command at present: wait "
             f"until it has ended, or choose another name. If it was killed on another machine, the "
@@ -167,7 +169,8 @@ class FarLease:
 def far_leased(folder: ObjectFolder, output: str, asked: str = "") -> Iterator[FarLease]:
     """Be the only one who writes an output on a store within the block.
 
-    Clocks of two machines may differ by less than :data:`LEASE` seconds.
+    Whether a process of this machine lives is known; of others the store's clock says when they
+    were last heard of, so the clocks of machines may be wrong.
 
     Raises
     ------
@@ -219,8 +222,9 @@ def far_busy(folder: ObjectFolder, output: str) -> bool:
     FetchFailed
         If the store does not answer.
     """
-    found = folder.get(FarLease(folder, output).name)
-    return found is not None and not _is_over(_read(found))
+    name = FarLease(folder, output).name
+    found = folder.get_range(name, 0, MOST)
+    return found is not None and _left(folder, name, _read(found[0]), found[1]) > 0
 
 
 def _read(content: bytes) -> dict[str, Any]:
@@ -231,15 +235,38 @@ def _read(content: bytes) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _is_over(told: dict[str, Any]) -> bool:
-    """Say whether whoever wrote a lease is not there any more."""
+def _left(folder: ObjectFolder, name: str, told: dict[str, Any], about: Mapping[str, Any]) -> float:
+    """Return the seconds that a lease holds still; 0 if whoever wrote it is not there any more."""
     try:
         until = float(told.get("until", 0))
         number, born = told.get("process") or (0, "")
     except (TypeError, ValueError):
-        return True
-    here = told.get("where") == _where() and isinstance(number, int)
-    return until < time.time() or (here and _born(number) != born)
+        return 0.0
+    if until <= 0:  # given back
+        return 0.0
+    left = until - time.time()
+    if told.get("where") == _where() and isinstance(number, int):
+        now = _born(number)
+        if now != "?":  # it lives or not, whatever the clock was set to
+            return min(max(left, 1.0), LEASE) if now == born else 0.0
+    if 0 < left <= LEASE:
+        return left
+    return max(LEASE - _age(folder, name, about), 0.0)
+
+
+def _age(folder: ObjectFolder, name: str, about: Mapping[str, Any]) -> float:
+    """Return the seconds since a lease was written, all by the store's clock.
+
+    0 where the store does not tell: then it counts as held.
+    """
+    probe = f"{name}.{secrets.token_hex(4)}"
+    with contextlib.suppress(FetchFailed, OutputFailed):
+        folder.put(probe, b"now", replace=True)
+        now = folder.about(probe)
+        folder.delete(probe)
+        if now is not None:
+            return float((now["last_modified"] - about["last_modified"]).total_seconds())
+    return 0.0
 
 
 def _where() -> str:
@@ -262,4 +289,5 @@ def _born(process: int) -> str:
         return "?"
     except OSError:
         return ""
-    return text.rpartition(")")[2].split()[19]
+    state = text.rpartition(")")[2].split()
+    return "" if state[0] in DEAD else state[19]

@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +19,7 @@ from selion.errors import FetchFailed, OutputExists, OutputFailed
 from selion.store.retry import RetryPolicy
 from selion.store.witness import inputs_unchanged, was_sent
 
-NO_CONDITIONS = re.compile(r"\b501\b|Not ?Implemented")
+NO_CONDITIONS = re.compile(r"status code:? 501\b|Not ?Implemented")
 """What a store says that knows no conditional writes."""
 _warned: set[str] = set()
 """Stores of which that was said."""
@@ -31,6 +30,10 @@ RETRY = RetryPolicy(backoff=0.2)
 PART, WHOLE = 16 * 2**20, 64 * 2**20
 """Bytes of the parts in which a large file is sent, and of the largest that is sent in one
 piece."""
+AT_ONCE = 4
+"""Parts that are sent at once."""
+SLOWEST = 64 * 2**10
+"""Bytes a second of the slowest line for which a request is given its time: half a megabit."""
 
 
 def is_object_url(place: str | os.PathLike[str]) -> bool:
@@ -68,32 +71,19 @@ class ObjectFolder:
     @property
     def _store(self) -> Any:
         if self._opened is None:
-            import obstore
+            from selion.store.clouds import open_store
 
-            from selion.store.clouds import object_settings
-
-            settings = object_settings(self.url)
-            plain = {"allow_http": True} if self.url.startswith("http://") else {}
-            client: Any = (
-                {"timeout": timedelta(seconds=RETRY.answer)}
-                | plain
-                | settings.pop("client_options", {})
-            )
-            quick: Any = {
-                "max_retries": 3,
-                "backoff": {
-                    "init_backoff": timedelta(seconds=RETRY.backoff),
-                    "max_backoff": timedelta(seconds=4),
-                    "base": 2,
-                },
-            }
-            self._opened = obstore.store.from_url(
-                self.url,
-                client_options=client,
-                retry_config=quick | {"retry_timeout": timedelta(minutes=2)},
-                **settings,
-            )
+            self._opened = open_store(self.url, RETRY, RETRY.answer)
         return self._opened
+
+    def _taking(self, size: int) -> Any:
+        """Return the store for requests that carry so many bytes, over a slow line too."""
+        from selion.store.clouds import open_store
+
+        needed = size / SLOWEST
+        if needed < RETRY.answer / 2:
+            return self._store
+        return open_store(self.url, RETRY, RETRY.answer + needed)
 
     @property
     def client(self) -> Any:
@@ -112,7 +102,12 @@ class ObjectFolder:
 
         def fetch() -> bytes | None:
             try:
-                return bytes(obstore.get(self._store, name).bytes())
+                found = obstore.get(self._store, name)
+                size = int(found.meta["size"])
+                patient = self._taking(size)
+                if patient is not self._store:  # it would be cut off in the middle
+                    found = obstore.get(patient, name)
+                return bytes(found.bytes())
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return None
 
@@ -168,10 +163,12 @@ class ObjectFolder:
         """
         import obstore
 
+        place = self._taking(len(content))
+
         def send() -> bool:
             try:
                 obstore.put(
-                    self._store,
+                    place,
                     name,
                     content,
                     mode="overwrite" if replace else "create",
@@ -346,8 +343,16 @@ class ObjectFolder:
             if not self.put(name, content, replace=force) and self.get(name) != content:
                 raise exists(address)
         else:
+            large = self._taking(AT_ONCE * PART)
             self._patiently(
-                lambda: obstore.put(self._store, name, path, mode="overwrite", chunk_size=PART),
+                lambda: obstore.put(
+                    large,
+                    name,
+                    path,
+                    mode="overwrite",
+                    chunk_size=PART,
+                    max_concurrency=AT_ONCE,
+                ),
                 f"{name} cannot be written",
                 OutputFailed,
             )
@@ -357,16 +362,18 @@ class ObjectFolder:
     def _patiently(
         self, request: Callable[[], T], what: str, kind: type[FetchFailed | OutputFailed]
     ) -> T:
-        """Make a request again until it works."""
+        """Make a request again until it works, or patience has an end."""
         from obstore.exceptions import BaseError
 
         from selion.store.urls import shown
 
+        began = time.monotonic()
         for failed in range(1, RETRY.tries + 1):
             try:
                 return request()
             except (BaseError, OSError) as error:
-                if is_refusal(error) or failed == RETRY.tries:
+                late = failed > 1 and time.monotonic() - began > RETRY.patience
+                if is_refusal(error) or failed == RETRY.tries or late:
                     said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
                     raise kind(
                         f"{shown(self.url)}: {what} ({said}): check address, network and "

@@ -37,6 +37,8 @@ class RetryPolicy:
     """Seconds before the first repetition; they double each time."""
     longest: float = 60.0
     """Seconds that are slept at most between two tries, whatever ``Retry-After`` says."""
+    patience: float = 240.0
+    """Seconds after which a request to an object store that failed twice is not made again."""
 
     @property
     def timeouts(self) -> tuple[float, float]:
