@@ -106,7 +106,7 @@ def begun(epochs):
     return SimpleNamespace(epochs=epochs, said="", folder=out, labels=out / "labels")
 
 
-DRAWN = {
+ADAPTED_BY_HAND = {
     "selion.closerange.adapt_model": ADAPTED,
     "selion.reports.adaptation.write_page": None,
     "selion.closerange.prepare_drawn": begun(0),
@@ -448,10 +448,10 @@ MODES = {
                 "selion.reports.adaptation.write_page": None,
             },
         ),
-        Mode("crops adapt {photos}/photos -o out --count 2", SERVED | DRAWN),
+        Mode("crops adapt {photos}/photos -o out --count 2", SERVED | ADAPTED_BY_HAND),
         Mode(
             "crops adapt {photos}/photos -o out",
-            SERVED | DRAWN | {"selion.closerange.prepare_drawn": begun(5)},
+            SERVED | ADAPTED_BY_HAND | {"selion.closerange.prepare_drawn": begun(5)},
         ),
     ],
     "crops trial": [

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from selion.errors import counted
 from selion.metrics.calibration import Fitted
 from selion.metrics.pixel import Confusion, pixel_scores
 from selion.metrics.statistics import Comparison
@@ -181,8 +182,8 @@ def _run_parts(run: RunScores) -> list[str]:
     if run.calibration is not None and run.calibration.n:
         c = run.calibration
         parts.append(
-            f"Confidence of {c.n:,} objects: expected calibration error {c.ece:.3f}, largest "
-            f"{c.mce:.3f}, Brier {c.brier:.3f}.\n"
+            f"Confidence of {counted(c.n, 'object')}: expected calibration error {c.ece:.3f}, "
+            f"largest {c.mce:.3f}, Brier {c.brier:.3f}.\n"
         )
     if run.correction is not None:
         parts.append(correction_line(run.correction) + "\n")

@@ -226,8 +226,8 @@ def reliability_chart(run: RunScores) -> str:
     if found is None:
         return ""
     caption = (
-        f"Confidence of {found.n:,} objects: expected calibration error {found.ece:.3f}, Brier "
-        f"{found.brier:.3f}."
+        f"Confidence of {counted(found.n, 'object')}: expected calibration error {found.ece:.3f}, "
+        f"Brier {found.brier:.3f}."
     )
     return reliability_drawing(found.table.to_dict("records"), caption)
 
