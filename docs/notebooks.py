@@ -60,14 +60,14 @@ def execute(path: Path) -> Any:
     nbclient.exceptions.CellExecutionError
         If a cell fails.
     """
-    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
+    from traitlets.config import Config
 
     notebook = read_script(path)
     with tempfile.TemporaryDirectory() as folder:
         files = {"transport": "ipc", "ip": f"{folder}/kernel"} if os.name == "posix" else {}
-        kernel = AsyncKernelManager(kernel_name="python3", **files)
-        NotebookClient(notebook, timeout=LIMIT, km=kernel).execute()
+        config = Config({"KernelManager": files})
+        NotebookClient(notebook, timeout=LIMIT, kernel_name="python3", config=config).execute()
     return notebook
 
 
