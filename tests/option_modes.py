@@ -698,7 +698,7 @@ OTHERS = {
         **{k: RUN[k] for k in ("runner", "workers")},
     },
     "scenes": {
-        **{k: v for k, v in SEARCH.items() if k not in ("crs", "pixel", "mosaic")},
+        **{k: v for k, v in SEARCH.items() if k not in ("crs", "pixel", "mosaic", "mosaic_zarr")},
         "out": "other.json",
     },
     "composite": {

@@ -65,12 +65,15 @@ def test_a_finer_photograph_costs_less_and_keeps_its_size(near, tmp_path):
 
 def test_a_coarser_photograph_is_said_to_be_out_of_scale():
     model = open_model("crops-rgb", threads=1)
-    found = working_scale(
-        model.fit(simulate_photo(1, (64, 64)).image), CropOptions(), 3.0, model.known.gsd
-    )
-    assert found[1].startswith(
-        "out of the model's scale (3 mm a pixel; it was trained on 0.05 to 1.1 mm"
-    )
+    for enlarge, times in ((True, 3.0 / 1.1), (False, 1.0)):
+        segmenter = model.fit(simulate_photo(1, (64, 64)).image)
+        factor, doubt = working_scale(
+            segmenter, CropOptions(), 3.0, model.known.gsd, enlarge=enlarge
+        )
+        assert factor == pytest.approx(times)
+        assert doubt.startswith(
+            "out of the model's scale (3 mm a pixel; it was trained on 0.05 to 1.1 mm"
+        )
 
 
 def test_a_large_photograph_is_shown_to_the_second_model_at_half_its_size(

@@ -18,7 +18,8 @@ FEW = 12
 GROUPS = {
     "Input": (
         "bands gsd scale year years imagery edition provider dates season_rule calendar crop cloud "
-        "target limit excluded balance crs pixel resampling mosaic least_confidence elevation "
+        "target limit excluded balance crs pixel resampling mosaic "
+        "mosaic_zarr least_confidence elevation "
         "land_covers districts district_column reference reference_column reference_year image "
         "maps truth layout split by extent reproject protocol data countries census weights own "
         "pseudo labelled root decisions polygons area keep depths distance plan tables marker "
@@ -48,7 +49,7 @@ GROUPS = {
 RARE = {
     "Input": (
         "calendar crop season_rule cloud target limit excluded balance crs pixel resampling mosaic "
-        "scale least_confidence layout protocol reproject extent by census weights "
+        "mosaic_zarr scale least_confidence layout protocol reproject extent by census weights "
         "reference_column reference_year district_column distance"
     ),
     "Model": (

@@ -235,7 +235,8 @@ def _scores(
     With them come a doubt about the scale at which the model saw it, and that scale.
     """
     measured = None if known is None else known.gsd
-    factor, doubt = working_scale(segmenter, options, scale.gsd, measured)
+    enlarge = known is None or known.photographs > 0
+    factor, doubt = working_scale(segmenter, options, scale.gsd, measured, enlarge=enlarge)
     factor = factor if times == 1 else (factor or 1.0) * times
     chosen = PredictOptions(
         window=options.window, overlap=options.overlap, scale=factor, flips=options.flips
@@ -278,12 +279,15 @@ def working_scale(
     options: CropOptions,
     gsd: float | None,
     measured: tuple[float, float] | None = None,
+    *,
+    enlarge: bool = True,
 ) -> tuple[float | None, str]:
     """Return the factor by which a photograph is resampled for a model (None: not).
 
     With it comes a doubt if the model was trained at other scales.  ``measured`` is the range of
     millimetres a pixel at which a model that names none was found to keep its accuracy; where the
-    scale of the photograph is not known, such a model makes no doubt of it.
+    scale of the photograph is not known, such a model makes no doubt of it; and what is
+    coarser than that is shown as it is if not ``enlarge``, since nobody measured what it gains by.
     """
     trained = segmenter.inputs.gsd
     if trained is None and measured is not None and gsd is not None:
@@ -295,6 +299,8 @@ def working_scale(
         return 1.0, f"scale unknown (the model was trained on {span})"
     working = min(max(gsd / 1000, trained[0]), trained[1])
     factor = gsd / 1000 / working if options.scale is None else options.scale
+    if not enlarge and options.scale is None:
+        factor = min(factor, 1.0)
     outside = (
         gsd / factor > 1.03e3 * trained[1] or gsd / factor < trained[0] / 1.03e-3 or factor > 1.03
     )

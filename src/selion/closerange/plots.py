@@ -176,7 +176,8 @@ def _predicted(
         segmenter,
         CropOptions(scale=options.scale),
         gsd * 1000,
-        None if opened.known is None else opened.known.gsd,
+        # of a model whose range is that of no calibration nothing is made here (bench/plots.py)
+        opened.known.gsd if opened.known is not None and opened.known.photographs else None,
     )
     chosen = PredictOptions(
         window=options.window, overlap=options.overlap, scale=factor, flips=options.flips

@@ -11,6 +11,7 @@ import io
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -302,9 +303,19 @@ def _gone(error: OSError, parent: Path) -> str:
     missing = [one for one in (parent, named.parent) if not one.is_dir()]
     return (
         f"because {missing[0]} was removed or renamed meanwhile: give the same command again"
-        if missing
+        if missing and _takes_folders(missing[0])
         else ""
     )
+
+
+def _takes_folders(place: Path) -> bool:
+    """Say whether a folder could be made where there is none, as there cannot below /proc."""
+    above = next(one for one in place.parents if one.is_dir())
+    try:
+        Path(tempfile.mkdtemp(dir=above)).rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _said(error: OSError, parent: Path) -> str:
