@@ -18,6 +18,7 @@ import shapely
 from fuzz_pool import Refused, run_verb
 from option_inputs import table_of
 from selion import country, errors, fields, imagery, store
+from selion.closerange.naming import read_pattern
 from selion.data.photos import read_photo
 from selion.errors import SelionError, UnreadableFile
 from selion.fields.check import check_fiboa
@@ -328,3 +329,19 @@ def test_a_job_whose_probabilities_have_no_name(tmp_path):
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     beside = _beside(tmp_path / "a" / "fields.parquet", _named(tmp_path))
     assert beside == tmp_path / "a" / "fields.scores.tif"
+
+
+def test_four_bands_of_bytes_whose_names_are_no_text(tmp_path):
+    path = tmp_path / "four.tif"
+    profile = {"driver": "GTiff", "count": 4, "height": 8, "width": 8, "dtype": "uint8"}
+    with rasterio.open(path, "w", **profile, crs="EPSG:32633", photometric="MINISBLACK") as out:
+        out.write(np.full((4, 8, 8), 7, np.uint8))
+        out.descriptions = ("XQXQ", "a", "b", "c")
+    path.write_bytes(path.read_bytes().replace(b"XQXQ", b"\xed\xedXQ"))
+    with pytest.raises(UnreadableFile, match="no UTF-8"):
+        store.open_raster(path)
+
+
+@pytest.mark.parametrize("file", ["", "/", "."])
+def test_a_photograph_without_a_name_says_nothing(file):
+    assert read_pattern("{plot}_{date}").read(file) == {}

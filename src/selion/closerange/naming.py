@@ -32,8 +32,10 @@ class Pattern:
 
     def read(self, file: str) -> dict[str, str]:
         """Return what a name says of ``plot``, ``date`` and ``time``; empty if it does not fit."""
-        parts = PurePosixPath(file.replace("\\", "/")).with_suffix("").parts
-        name = "/".join(parts[-1 - self.folders :])
+        path = PurePosixPath(file.replace("\\", "/"))
+        if not path.name:  # a table may say "/" or nothing
+            return {}
+        name = "/".join(path.with_suffix("").parts[-1 - self.folders :])
         return self.read_text(name)
 
     def read_text(self, text: str) -> dict[str, str]:

@@ -346,9 +346,9 @@ def _described(
     check_announced(dataset, path)
     grid = grid_of(dataset, shown(path))
     flipped = grid.crs is not None and grid.transform.e > 0
-    alpha = _alpha(dataset)
-    indexes = tuple(k for k in dataset.indexes if k != alpha)
     types, missing, texts = dataset.dtypes, dataset.nodatavals, _texts(dataset, path)
+    alpha = _alpha(dataset, texts)
+    indexes = tuple(k for k in dataset.indexes if k != alpha)
     dtype = np.result_type(*{_dtype(shown(path), types[k - 1]) for k in indexes})
     nodatas = tuple(missing[k - 1] for k in indexes)
     masked = MaskFlags.per_dataset in dataset.mask_flag_enums[indexes[0] - 1] and alpha is None
@@ -374,7 +374,7 @@ def _dtype(path: str, name: str) -> np.dtype:
     return np.dtype(name)
 
 
-def _alpha(dataset: Any) -> int | None:
+def _alpha(dataset: Any, texts: Sequence[str | None]) -> int | None:
     """Return the number of the alpha band, if there is one.
 
     GDAL calls the fourth of four uint8 bands alpha unless it is told otherwise, so many
@@ -387,10 +387,10 @@ def _alpha(dataset: Any) -> int | None:
         if colour == ColorInterp.alpha
     ]
     if not found and dataset.count == 4 and set(dataset.dtypes) == {"uint8"}:
-        return 4 if _is_shapeless(dataset) else None
+        return 4 if _is_shapeless(dataset, texts) else None
     if len(found) != 1 or dataset.count == 1:
         return None
-    description = dataset.descriptions[found[0] - 1]
+    description = texts[found[0] - 1]
     if description and description.lower() not in ("alpha", "mask"):
         return None
     sample = _centre(dataset, found[0])
@@ -398,12 +398,12 @@ def _alpha(dataset: Any) -> int | None:
     return None if shades.mean() > 0.5 else found[0]
 
 
-def _is_shapeless(dataset: Any) -> bool:
+def _is_shapeless(dataset: Any, texts: Sequence[str | None]) -> bool:
     """Say whether the fourth of four bands of bytes is an alpha that is not called so.
 
     It has no other name, and at the centre of the image it is 255, or 0 and 255.
     """
-    description = dataset.descriptions[3]
+    description = texts[3]
     if description and description.lower() not in ("alpha", "mask"):
         return False
     sample = _centre(dataset, 4)
