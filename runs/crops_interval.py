@@ -61,6 +61,12 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=["simulate"], help="what it has learnt from")
     args = parser.parse_args()
     sources = read_sources(args.covers, args.asked, args.skip)
+    if len(sources) < 2:
+        parser.error(
+            f"{args.covers} holds {len(sources)} sources of {FEWEST} photographs and more that "
+            f"{args.asked} measured with both models, where two are wanted: give "
+            "bench/sources.py a larger --count."
+        )
     print("| source left out | photographs | holds | width | the model's own holds | width |")
     print("|---|---:|---:|---:|---:|---:|")
     total, count = 0.0, 0
