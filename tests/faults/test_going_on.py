@@ -175,6 +175,26 @@ def test_a_note_stays_only_where_a_failed_run_left_something_to_see(tmp_path, na
     assert (tmp_path / ".out.begun").exists() == stays
 
 
+def test_a_folder_that_was_filled_aside_and_moved_is_gone_on_from_after_an_error(tmp_path):
+    """As `history` does: its files get their names all at once, and then its page fails."""
+    out = tmp_path / "out"
+
+    def act(out, force, size):
+        store.check_output(out / "table", force)
+        store.write_text(out / ".work" / "table", "x")
+        (out / ".work" / "table").replace(out / "table")
+        (out / ".work").rmdir()
+        if size == 2:
+            raise BadInput("no page")
+
+    with pytest.raises(BadInput):
+        call(make(tmp_path / "plain", act), "--out", out, "--size", 2)
+    again = make(tmp_path / "plain", lambda **given: act(**given | {"size": 1}))
+    call(again, "--out", out, "--size", 2)
+    assert (out / "table").read_text() == "x"
+    assert not (tmp_path / ".out.begun").exists()
+
+
 def test_work_folders_in_an_output_are_no_one_elses(tmp_path):
     """Several files of one folder, one after the other, with work beside them."""
     out = tmp_path / "out"

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +95,30 @@ def test_only_what_is_nothing_but_a_scratch_folder_is_taken_away(tmp_path):
     (dead[0] / "lock.new").touch()  # it was killed before it held the lock
     assert scratch.sweep(tmp_path) == list(dead)
     assert names(tmp_path) == sorted(mine)
+
+
+@pytest.mark.parametrize("goes", ["", "made"])
+def test_a_folder_that_goes_while_it_is_looked_at_is_no_obstacle(tmp_path, monkeypatch, goes):
+    """Another process ends, and takes its folder away, between two questions about it."""
+    folder, dead = tmp_path / ".selion-01234567", tmp_path / ".selion-01234568"
+    for one in (folder, dead):
+        (one / "made").mkdir(parents=True)
+        (one / "lock").touch()
+    real = pathlib.Path.is_symlink
+
+    def late(path):
+        if path == folder / goes and path.is_dir():
+            shutil.rmtree(path)
+        return real(path)
+
+    monkeypatch.setattr(pathlib.Path, "is_symlink", late)
+    late_is_dir = pathlib.Path.is_dir
+    if not goes:
+        monkeypatch.setattr(
+            pathlib.Path, "is_dir", lambda path: path == folder or late_is_dir(path)
+        )
+    assert scratch.is_bare(tmp_path)
+    assert dead in scratch.left_behind(tmp_path)
 
 
 def test_a_folder_that_was_taken_for_a_dead_ones_is_made_anew(tmp_path, monkeypatch):

@@ -17,7 +17,6 @@ from selion.metrics import (
 )
 from selion.metrics.report import comparison_table
 from selion.metrics.statistics import (
-    between_images,
     detectable_difference,
     f1_from_counts,
     iou_from_counts,
@@ -150,10 +149,13 @@ def test_bad_input_is_refused():
 
 
 def test_one_image_tells_no_interval():
-    found = between_images(
+    found = paired_bootstrap(
         np.array([[3.0, 4.0]]), np.array([[1.0, 4.0]]), lambda c: c[:, 0] / c[:, 1]
     )
     assert found.difference == pytest.approx(0.5)
     assert all(np.isnan([found.low, found.high, found.p_value, found.detectable]))
     _, rows = comparison_table({"object_f1": found})
     assert rows == [["object_f1", "+0.500", "-", "-", "-", "one image tells no interval"]]
+    assert (found.bounds, found.sure) == ("-", False)
+    alone = bootstrap(np.array([[3.0, 4.0]]), mean_from_rows)
+    assert (str(alone), alone.bounds, alone.n) == ("0.750", "-", 1)

@@ -245,7 +245,7 @@ class Note:
 
     def end(self, *, failed: bool) -> None:
         """Take the note away; it stays where what a failed command has published can be seen."""
-        if not self._written or (failed and any(map(self._seen, self._places))):
+        if not self._written or (failed and self._is_seen()):
             return
         with contextlib.suppress(OSError):
             self._tidy()
@@ -302,6 +302,18 @@ class Note:
         """Return where what was published lies, should the folder have another name by now."""
         home = self.out.expanduser().absolute().parent
         return home / place.relative_to(self._home) if place.is_relative_to(self._home) else place
+
+    def _is_seen(self) -> bool:
+        """Say whether anything that was published is to be seen, where it was put or in the output.
+
+        What was made in a work folder may have been moved from there by itself.
+        """
+        if any(map(self._seen, self._places)):
+            return True
+        with contextlib.suppress(OSError):
+            there = identities(self.out.expanduser(), hidden=False)
+            return bool(there & self.witness.known)
+        return False
 
     def _seen(self, place: Path) -> bool:
         """Say whether what was published in a place is there, and not in a work folder."""

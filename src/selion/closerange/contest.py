@@ -138,10 +138,10 @@ class Contest:
             found = self.difference(BEFORE)
             both = (
                 f"On {parts} mean IoU is {before.miou:.3f} before and {after.miou:.3f} after "
-                f"(difference {found.difference:+.3f}, 95 % interval {found.low:+.3f} to "
-                f"{found.high:+.3f})"
+                f"(difference {found.difference:+.3f}, "
+                f"{found.method if found.n == 1 else f'95 % interval {found.bounds}'})"
             )
-            luck = "" if found.low > 0 or found.high < 0 else ", by no more than luck could give"
+            luck = "" if found.sure or found.n == 1 else ", by no more than luck could give"
             if not luck and len(set(self.photos)) < FEW:
                 luck = f" (on too few photographs to tell that from luck: wanted are {FEW})"
             better = f"the adapted model is better{luck} and is kept."

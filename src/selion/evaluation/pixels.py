@@ -24,9 +24,9 @@ from selion.metrics.report import markdown_table, number
 from selion.metrics.statistics import (
     Comparison,
     Interval,
-    between_images,
     bootstrap,
     mean_from_rows,
+    paired_bootstrap,
 )
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -250,7 +250,7 @@ def evaluate_pixels(
     rows = {s.name: _rows(s) for s in scored}
     first = scored[0].name
     differences = {
-        f"{first} - {s.name}": between_images(
+        f"{first} - {s.name}": paired_bootstrap(
             rows[first], rows[s.name], mean_from_rows, draws=max(options.draws, 1)
         )
         for s in scored[1:]

@@ -15,6 +15,8 @@ from scipy import optimize, stats
 from selion.errors import BadInput
 from selion.metrics.pixel import divide
 
+ONE_IMAGE = "one image tells no interval"
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -32,18 +34,25 @@ class Interval:
         """Half of the interval: what stands after the plus-minus sign."""
         return (self.high - self.low) / 2
 
+    @property
+    def bounds(self) -> str:
+        """The interval in words; a dash where nothing is known of it."""
+        return "-" if np.isnan(self.low) else f"{self.low:.3f} to {self.high:.3f}"
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        known = not np.isnan(self.low)
+        return f"{self.value:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if known else "")
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return {
-            "value": self.value,
-            "low": self.low,
-            "high": self.high,
-            "n": self.n,
-            "method": self.method,
-        }
+        """Plain values for JSON; None for what is not known."""
+        return _plain(self)
+
+
+def _plain(found: Interval | Comparison) -> dict[str, object]:
+    return {
+        key: None if isinstance(value, float) and np.isnan(value) else value
+        for key, value in asdict(found).items()
+    }
 
 
 def group_mean(
@@ -108,6 +117,11 @@ def bootstrap(
     seed : int
         Of the random draws.
 
+    Returns
+    -------
+    Interval
+        Of one image, whose draws are all alike, without bounds (NaN).
+
     Notes
     -----
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
@@ -118,9 +132,10 @@ def bootstrap(
             f"Rows of shape {rows.shape} were given; wanted is (image, count) with one image at "
             "least."
         )
-    sums = draw_weights(len(rows), draws, seed) @ rows
-    values = statistic(sums)
     value = float(statistic(rows.sum(0, keepdims=True))[0])
+    if len(rows) == 1:
+        return Interval(value, float("nan"), float("nan"), 1, ONE_IMAGE)
+    values = statistic(draw_weights(len(rows), draws, seed) @ rows)
     values = values[np.isfinite(values)]
     low, high = (
         np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
@@ -173,12 +188,19 @@ class Comparison:
     """Least true difference that a sample like this shows with a power of 0.8; smaller ones are
     invisible here."""
 
+    @property
+    def bounds(self) -> str:
+        """The interval of the difference in words; a dash where nothing is known of it."""
+        return "-" if np.isnan(self.low) else f"{self.low:+.3f} to {self.high:+.3f}"
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval leaves zero out; False where there is none."""
+        return self.low > 0 or self.high < 0
+
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON; None for what is not known."""
-        return {
-            key: None if isinstance(value, float) and np.isnan(value) else value
-            for key, value in asdict(self).items()
-        }
+        return _plain(self)
 
 
 def pooled_t_test(one: Sequence[float], other: Sequence[float], level: float = 0.95) -> Comparison:
@@ -322,7 +344,8 @@ def paired_bootstrap(
     Comparison
         ``p_value`` is twice the share of draws on the other side of zero, at least 1 / draws.
         ``detectable`` is 2.8 bootstrap standard errors (1.96 + 0.84: two-sided at 0.05 with a power
-        of 0.8).  Draws of one image are all alike: see :func:`between_images`.
+        of 0.8).  Of one image, whose draws are all alike, only the difference is told; the rest is
+        NaN.
 
     Notes
     -----
@@ -341,10 +364,9 @@ def paired_bootstrap(
     difference = float(
         statistic(a.sum(0, keepdims=True))[0] - statistic(b.sum(0, keepdims=True))[0]
     )
-    if not len(found):
-        return Comparison(
-            difference, np.nan, np.nan, np.nan, np.nan, len(a), "paired bootstrap over images"
-        )
+    if len(a) == 1 or not len(found):
+        nan, method = float("nan"), ONE_IMAGE if len(a) == 1 else "paired bootstrap over images"
+        return Comparison(difference, nan, nan, nan, nan, len(a), method)
     low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
     spread = float(found.std(ddof=1)) if len(found) > 1 else float("nan")
     p_value = min(
@@ -362,25 +384,6 @@ def paired_bootstrap(
         f"paired bootstrap over images, {draws} draws",
         factor * spread,
     )
-
-
-def between_images(
-    one: np.ndarray,
-    other: np.ndarray,
-    statistic: Callable[[np.ndarray], np.ndarray],
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> Comparison:
-    """Compare two models on the same images for a report: :func:`paired_bootstrap`.
-
-    Of one image, whose draws are all alike, nothing but the difference is told; the rest is NaN.
-    """
-    found = paired_bootstrap(one, other, statistic, draws=draws, seed=seed)
-    if len(one) > 1:
-        return found
-    nan = float("nan")
-    return Comparison(found.difference, nan, nan, nan, nan, 1, "one image tells no interval")
 
 
 def wilcoxon_test(

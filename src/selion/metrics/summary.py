@@ -40,12 +40,12 @@ from selion.metrics.precision import Detections, average_precision
 from selion.metrics.statistics import (
     Comparison,
     Interval,
-    between_images,
     bootstrap,
     f1_from_counts,
     group_mean,
     iou_from_counts,
     mean_from_rows,
+    paired_bootstrap,
 )
 from selion.metrics.strata import stratify
 
@@ -424,7 +424,7 @@ def compare(
             "ones, in the same order."
         )
     found = {
-        name: between_images(
+        name: paired_bootstrap(
             one.images[columns].to_numpy(float),
             other.images[columns].to_numpy(float),
             ratio,
@@ -439,7 +439,11 @@ def compare(
     )
     rows = [np.column_stack([p[seen], np.ones(int(seen.sum()))]) for p in pairs]
     return found | (
-        {"mean_image_f1": between_images(rows[0], rows[1], mean_from_rows, draws=draws, seed=seed)}
+        {
+            "mean_image_f1": paired_bootstrap(
+                rows[0], rows[1], mean_from_rows, draws=draws, seed=seed
+            )
+        }
         if seen.any()
         else {}
     )

@@ -183,17 +183,17 @@ def table(rows: Sequence[SweepRow]) -> list[list[object]]:
             pair = pairs[k - 1]
             difference = [
                 round(pair.difference, 3),
-                f"{pair.low:.3f} to {pair.high:.3f}",
-                round(corrected[k - 1], 3),
+                pair.bounds,
+                "-" if math.isnan(corrected[k - 1]) else round(corrected[k - 1], 3),
             ]
         found.append(
             [
                 row.variant.name,
                 round(main.value, 3),
-                f"{main.low:.3f} to {main.high:.3f}",
+                main.bounds,
                 *difference,
                 round(beside.value, 3),
-                f"{beside.low:.3f} to {beside.high:.3f}",
+                beside.bounds,
             ]
         )
     return found

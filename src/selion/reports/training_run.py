@@ -197,10 +197,7 @@ def _score_parts(scores: Scores | None) -> list[str]:
     from selion.training.scoring import MEASURES
 
     found = {name: scores.interval(name) for name in scores.measures}
-    rows = [
-        [MEASURES[name], interval.value, f"{interval.low:.3f} to {interval.high:.3f}"]
-        for name, interval in found.items()
-    ]
+    rows = [[MEASURES[name], interval.value, interval.bounds] for name, interval in found.items()]
     parts = [
         page.table(
             ["", "score", "95 % of bootstrap draws of samples"],

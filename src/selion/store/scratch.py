@@ -136,13 +136,26 @@ def left_behind(parent: Path, *, deep: bool = False) -> list[Path]:
 
 
 def is_scratch(path: Path) -> bool:
-    """Say whether something is such a folder, by its name and by all that lies in it."""
-    if not OURS.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+    """Say whether something is such a folder, by its name and by all that lies in it.
+
+    One that goes meanwhile, as its process ends, was one.
+    """
+    if not OURS.fullmatch(path.name) or path.is_symlink():
         return False
-    return all(
-        not one.is_symlink() and one.name in HOLDS and one.is_dir() == HOLDS[one.name]
-        for one in path.iterdir()
-    )
+    try:
+        inside = list(path.iterdir())
+    except NotADirectoryError:
+        return False
+    except FileNotFoundError:
+        return True
+    return all(map(_is_held, inside))
+
+
+def _is_held(one: Path) -> bool:
+    """Say whether such a folder holds this, or did until just now."""
+    if one.is_symlink() or one.name not in HOLDS:
+        return False
+    return one.is_dir() == HOLDS[one.name] or not one.exists()
 
 
 def final_name(path: Path) -> Path:

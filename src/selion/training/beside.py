@@ -146,7 +146,9 @@ class StartBeside:
         if self.better == "neither":
             return f"{both}: neither is better."
         found = self.comparison
-        luck = "" if found.low > 0 or found.high < 0 else ", by no more than luck could give"
+        luck = "" if found.sure else ", by no more than luck could give"
+        if found.n == 1:
+            luck = f", but {found.method}"
         if self.better == "new":
             return f"{both}: the new model is better{luck}."
         auto = "" if self.tried else ' model.keep_start = "auto" falls back to the start;'
