@@ -108,6 +108,19 @@ class FaultyStore:
     def fault(self, method, path, kind, times=1, after=0):
         self.faults.append([method, path, kind, times, after])
 
+    def mend(self):
+        self.faults.clear()
+
+    def kill_who(self, client):
+        self.client = client
+
+    def counted(self):
+        """Return the requests since the last look, by method."""
+        with self._lock:
+            counted = dict(self.asked)
+            self.asked.clear()
+        return counted
+
     def _next_fault(self, method, path):
         with self._lock:
             self.asked[method] += 1
