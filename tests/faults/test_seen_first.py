@@ -75,3 +75,16 @@ def test_a_dry_run_of_more_windows_than_anybody_draws(tmp_path):
     changed = re.sub("per_epoch = .*", f"per_epoch = {4 * 10**18}", text)
     (tmp_path / "many.toml").write_text(changed, "utf-8")
     refused(tmp_path, "per_epoch", "train", tmp_path / "many.toml", "--dry-run")
+
+
+def test_each_defect_of_the_list_has_a_test_that_is_there():
+    tests = Path(__file__).parents[1]
+    page = (tests.parent / "docs" / "reliability.md").read_text("utf-8")
+    table = page.partition("<!-- table of defects -->")[2].partition("<!-- end of the table of")[0]
+    rows = table.strip().splitlines()[2:]
+    assert len(rows) >= 24
+    for row in rows:
+        named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, name in named:
+            assert f"def {name}(" in (tests / file).read_text("utf-8"), row
