@@ -9,6 +9,7 @@ import http.client
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -50,6 +51,16 @@ class Quiet(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("content-length") or 0))
 
 
+class Patient(ThreadingHTTPServer):
+    """A server that says nothing of clients that are gone: they were killed, or lost patience."""
+
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class FaultyStore:
     """``with FaultyStore() as store``: environment variables for clients are in
     ``store.environment``, faults go into ``store.faults``.
@@ -79,8 +90,7 @@ class FaultyStore:
             self._moto.start()
             _, port = self._moto.get_host_and_port()
             self._behind = f"127.0.0.1:{port}"
-        self._server = ThreadingHTTPServer((self._host, 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Patient((self._host, 0), self._handler())
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.host = f"{self._host}:{self._server.server_address[1]}"
         if self._moto is not None:

@@ -119,7 +119,7 @@ def test_a_job_that_run_sh_is_at_is_waited_for(plan):
     """It holds no lease of a job, but its ``selion map`` that of its output."""
     folder = plan("other", "good")
     place = folder / "jobs" / "other"
-    with leased(place / ".fields.parquet.begun"), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, leased(place / ".fields.parquet.begun"):
         run = pool.submit(run_plan, folder)
         wait_for((folder / "jobs" / "good" / "fields.parquet").exists)
         time.sleep(0.2)
@@ -129,9 +129,20 @@ def test_a_job_that_run_sh_is_at_is_waited_for(plan):
     assert (run.result().done, run.result().elsewhere) == (("good",), ("other",))
 
 
+def test_a_job_whose_table_is_there_and_whose_manifest_is_not_is_waited_for(plan):
+    folder = plan("a")
+    with ThreadPoolExecutor(1) as pool, leased(folder / "jobs" / "a" / JOB_LEASE):
+        (folder / "jobs" / "a" / "fields.parquet").write_text("a")
+        run = pool.submit(run_plan, folder)
+        time.sleep(0.3)
+        assert not run.done()
+    assert run.result().elsewhere == ("a",)
+    assert run_plan(folder).there == ("a",)
+
+
 def test_who_waits_says_so_once(plan):
     folder, said = plan("a", "b"), []
-    with leased(folder / "jobs" / "a" / JOB_LEASE), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, leased(folder / "jobs" / "a" / JOB_LEASE):
         run = pool.submit(
             run_plan, folder, RunnerOptions(), on_step=lambda *step: said.append(step)
         )

@@ -121,7 +121,7 @@ def run_plan(
     """
     folder = Path(folder).expanduser().absolute()
     listed = {str(job["name"]): [str(word) for word in job["command"]] for job in plan_jobs(folder)}
-    there = tuple(name for name in listed if _is_done(folder / "jobs" / name))
+    there = tuple(name for name in listed if _is_over(folder / "jobs" / name))
     wanted = [name for name in listed if name not in there]
     told: dict[str, str] = {}
     limits = limits or JobLimits()
@@ -149,7 +149,7 @@ def _awaited(places: Sequence[Path], look: float, say: Callable[[], None]) -> li
     """Wait until nobody is at one of these jobs any more; return which that holds for."""
     said = -math.inf
     while places:
-        free = [place.name for place in places if _is_done(place) or not is_at_work(place)]
+        free = [place.name for place in places if not is_at_work(place)]
         if free:
             return free
         if time.monotonic() - said >= AGAIN:
@@ -166,6 +166,11 @@ def _unfinished(folder: Path, failed: Mapping[str, str], jobs: int) -> Incomplet
         f"{counted(len(failed), 'job')} of {jobs} in {folder} did not finish ({told}). The first: "
         f"{failed[names[0]]} The same call tries them again."
     )
+
+
+def _is_over(place: Path) -> bool:
+    """Say whether a job is done, and nobody writes what comes after its table."""
+    return _is_done(place) and not is_at_work(place)
 
 
 def _is_done(place: Path) -> bool:
@@ -187,7 +192,7 @@ class JobWork:
     def __call__(self, name: str) -> str:
         """Do a job; return why it failed, empty if it did not, or what of it is done elsewhere."""
         place = self.folder / "jobs" / name
-        if _is_done(place):  # by another run, or by a worker that was taken for lost
+        if _is_over(place):  # by another run, or by a worker that was taken for lost
             return THERE
         if self.limits.memory is not None and not PROCESSES.is_dir():
             return (
