@@ -126,6 +126,7 @@ def test_a_job_that_run_sh_is_at_is_waited_for(plan):
         assert not run.done()
         assert not (place / "told").exists()
         (place / "fields.parquet").write_text("other")
+        (place / ".fields.parquet.begun").unlink()
     assert (run.result().done, run.result().elsewhere) == (("good",), ("other",))
 
 
@@ -138,6 +139,19 @@ def test_a_job_whose_table_is_there_and_whose_manifest_is_not_is_waited_for(plan
         assert not run.done()
     assert run.result().elsewhere == ("a",)
     assert run_plan(folder).there == ("a",)
+
+
+@pytest.mark.parametrize("left", [JOB_LEASE, ".fields.parquet.begun"])
+def test_what_a_killed_run_left_beside_a_table_is_tidied_up(plan, left):
+    """Killed after the table had its name: before its manifest, or before the lease went."""
+    folder = plan("a")
+    place = folder / "jobs" / "a"
+    (place / "fields.parquet").write_text("a")
+    (place / left).touch()
+    run = run_plan(folder)
+    assert (place / "told").exists() == (left != JOB_LEASE), "without its note the map was ended"
+    assert (run.done or run.there) == ("a",)
+    assert not (place / JOB_LEASE).exists()
 
 
 def test_who_waits_says_so_once(plan):

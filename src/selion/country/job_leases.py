@@ -7,7 +7,7 @@ gives it back.  What ``job.sh`` does is known by the note of its ``selion map``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selion.country.job_tables import TABLE
@@ -51,6 +51,30 @@ def is_at_work(place: Path) -> bool:
         The job's folder.
     """
     return busy(place / JOB_LEASE) or busy(_note(place))
+
+
+def is_ended(place: Path) -> bool:
+    """Say whether whoever wrote the table of a job came to the end, or nobody has begun.
+
+    Parameters
+    ----------
+    place : Path
+        The job's folder.
+    """
+    return not _note(place).exists()
+
+
+def tidy_lease(place: Path) -> None:
+    """Remove the lease of a run that was killed when the job was done.
+
+    Parameters
+    ----------
+    place : Path
+        The job's folder.
+    """
+    if (place / JOB_LEASE).exists():
+        with suppress(OSError), job_leased(place):  # it goes at the end
+            pass
 
 
 def _note(place: Path) -> Path:

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from selion.country.job_leases import is_at_work, job_leased
+from selion.country.job_leases import is_at_work, is_ended, job_leased, tidy_lease
 from selion.country.job_tables import TABLE, plan_jobs
 from selion.country.planning import LOG, TIMES
 from selion.errors import BadInput, Incomplete, counted
@@ -122,6 +122,8 @@ def run_plan(
     folder = Path(folder).expanduser().absolute()
     listed = {str(job["name"]): [str(word) for word in job["command"]] for job in plan_jobs(folder)}
     there = tuple(name for name in listed if _is_over(folder / "jobs" / name))
+    for name in there:
+        tidy_lease(folder / "jobs" / name)
     wanted = [name for name in listed if name not in there]
     told: dict[str, str] = {}
     limits = limits or JobLimits()
@@ -174,7 +176,9 @@ def _is_over(place: Path) -> bool:
 
 
 def _is_done(place: Path) -> bool:
-    return (place / TABLE).is_file() and not (place / f"{TABLE}{FAILED}").is_file()
+    """Say whether the table is there, whole, and its manifest beside it."""
+    lacking = (place / f"{TABLE}{FAILED}").is_file()
+    return (place / TABLE).is_file() and not lacking and is_ended(place)
 
 
 @dataclass(frozen=True)
