@@ -195,13 +195,14 @@ def settle(folder: Path, machines: dict[str, int]) -> None:
     }
 
 
-def write_plan(folder: Path, name: str) -> Path:
+def write_plan(folder: Path, name: str, mosaic: str = "") -> Path:
     """Plan a simulated country of a few jobs; nothing is measured."""
     from selion import country
     from selion.country.prices import read_prices
     from selion.imagery import read_area
     from selion.pipeline import AreaOptions
     from selion.simulation.archive import simulate_archive
+    from selion.store import locate
 
     sys.path.insert(0, str(ROOT / "tests"))
     from option_inputs import PROBE
@@ -217,7 +218,8 @@ def write_plan(folder: Path, name: str) -> Path:
     catalogue = (folder / "catalogue").read_text()
     words = ["--provider", catalogue, "--model", "fields-s2-2season"]
     area = read_area(folder / "area.geojson")
-    options = AreaOptions(provider=catalogue)
+    options = AreaOptions(provider=catalogue, mosaic=locate(mosaic) if mosaic else None)
+    words += ["--mosaic", mosaic] * bool(mosaic)
     plan = country.make_plan(
         area, 2024, PROBE, read_prices(), edge=1000.0, halo=200.0, words=words, options=options
     )

@@ -3,27 +3,32 @@
     python bench/fault_stores.py --places 3 --page docs/reliability.md
 
 Wanted is that a command comes to the same bytes, or ends in one sentence with nothing half under a
-visible name, and that the same command goes on once the store works again.
+visible name, and that the same command goes on once the store works again.  Stores and servers are
+processes of their own: this one, which forks the commands, has no threads of theirs.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # no thread to be forked
+os.environ.update(
+    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+)
 
 from faulty_store import FaultyStore
+from store_process import StoreProcess
 from store_runs import (
     ARCHIVE,
     ARCHIVE_KINDS,
@@ -50,7 +55,7 @@ EVERY, EACH = [*COMMANDS, *ARCHIVE, *SERVED], [*KINDS, *(set(ARCHIVE_KINDS) - se
 
 
 def examine(
-    name: str, given: argparse.Namespace, work: Path, store: FaultyStore
+    name: str, given: argparse.Namespace, work: Path, store: StoreProcess
 ) -> dict[str, tuple[int, list[str]]]:
     """Put a command through the kinds of faults that its store can have."""
     with contextlib.ExitStack() as stack:
@@ -58,9 +63,10 @@ def examine(
         folder = Path(tempfile.mkdtemp(dir=work))
         runs: StoreRuns
         if name in ARCHIVE:
-            runs = ArchiveRuns(folder, stack.enter_context(served_archive(folder)), patch)
+            served = stack.enter_context(StoreProcess(partial(served_archive, folder)))
+            runs = ArchiveRuns(folder, served, patch)
         elif name in SERVED:
-            runs = ServedRuns(folder, stack.enter_context(served_model()), patch)
+            runs = ServedRuns(folder, stack.enter_context(StoreProcess(served_model)), patch)
         else:
             runs = StoreRuns(folder, store, patch)
         return {
@@ -80,12 +86,11 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="page whose table is replaced")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it says each request
     began = time.monotonic()
     rows, bad = {}, 0
     with (
         tempfile.TemporaryDirectory(prefix="selion-stores-") as work,
-        FaultyStore() as store,
+        StoreProcess(FaultyStore) as store,
     ):
         for name in given.commands:
             found = examine(name, given, Path(work), store)
@@ -98,7 +103,8 @@ def main() -> None:
     heads = " | ".join(HEADS.get(kind, kind) for kind in given.kinds)
     rule = "|---" + "|---:" * (len(given.kinds) + 1) + "|"
     table = "\n".join([f"| command | {heads} | wrong |", rule, *rows.values(), ""])
-    print(f"\n{table}\n{time.monotonic() - began:.0f} s")
+    threads = [(one / "comm").read_text().strip() for one in Path("/proc/self/task").iterdir()]
+    print(f"\n{table}\n{time.monotonic() - began:.0f} s; threads that were forked: {threads[1:]}")
     if given.page:
         before, begin, rest = given.page.read_text("utf-8").partition(BEGIN)
         old, end, after = rest.partition(END)

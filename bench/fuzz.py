@@ -5,6 +5,9 @@ refuse in one sentence.
     python bench/fuzz.py --reader geotiff --count 200
     python bench/fuzz.py --count 0 --json rows.json --page docs/reliability.md
 
+With ``--json`` what was judged is kept after every 250 inputs, and the same command, stopped and
+given again, goes on behind them (with one job; with more a reader is kept when it is done).
+
 Each input is judged in a forked child with 1.5 GB of memory and 20 seconds.  A traceback, a hang, a
 death, memory without an end, something written outside of the output, or an answer that a checksum
 could have told to be wrong is counted, with the numbers of the inputs: the same number and seed
@@ -21,7 +24,8 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +33,15 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "AR
     os.environ.setdefault(name, "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from fuzz_pool import Reader, fuzz, make_input, warmed  # noqa: E402
+from fuzz_pool import Counts, Reader, fuzz, make_input, warmed  # noqa: E402
 from fuzz_readers import READERS  # noqa: E402
 
 KINDS = ("answer", "refused", "traceback", "no sentence", "crash", "hang", "memory", "outside",
          "wrong", "harness")  # fmt: skip
 
 
+Found = dict[str, Any]
+"""A row: a reader, a seed, how many inputs of each kind, and the numbers of those that failed."""
 HEADS = {
     "answer": "read", "refused": "refused in a sentence", "outside": "file elsewhere",
     "wrong": "wrong answer", "memory": "out of memory",
@@ -44,7 +50,7 @@ BEGIN, END = "<!-- table of hostile inputs -->\n", "\n<!-- end of hostile inputs
 """Between which the table stands on a page."""
 
 
-def show(row: dict[str, Any]) -> None:
+def show(row: Found) -> None:
     """Print a row, and what was found in it."""
     numbers = " | ".join(f"{row[kind]:,}" for kind in KINDS)
     print(f"| {row['reader']} | {sum(row[kind] for kind in KINDS):,} | {numbers} |")
@@ -53,17 +59,39 @@ def show(row: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _empty(name: str, given: argparse.Namespace) -> dict[str, Any]:
-    return {"reader": name, "seed": given.seed, "numbers": range(given.count), "work": given.work}
+def _waiting(name: str, given: argparse.Namespace, rows: Sequence[Found]) -> Found:
+    """Return what is still to be judged of a reader: all, or what a stopped run left."""
+    mine = [row for row in rows if (row["reader"], row["seed"]) == (name, given.seed)]
+    before = sum(row[kind] for row in mine for kind in KINDS)
+    numbers = range(min(before, given.count), given.count)
+    return {"reader": name, "seed": given.seed, "numbers": numbers, "work": given.work}
 
 
-def judged(asked: dict[str, Any]) -> dict[str, Any]:
-    """Judge inputs of a reader; return a row."""
+def judged(asked: Found, tell: Callable[[Found], None] = lambda _: None) -> Found:
+    """Judge inputs of a reader; return a row, and ``tell`` it after each batch."""
     name, seed = asked["reader"], asked["seed"]
+
+    def row(counts: Counts) -> Found:
+        kinds = {kind: counts.kinds[kind] for kind in KINDS}
+        return {"reader": name, "seed": seed, **kinds, "found": counts.found}
+
     with tempfile.TemporaryDirectory() as folder:
-        counts = fuzz(READERS[name], asked["numbers"], seed, asked.get("work") or Path(folder))
-    kinds = {kind: counts.kinds[kind] for kind in KINDS}
-    return {"reader": name, "seed": seed, **kinds, "found": counts.found}
+        place = asked.get("work") or Path(folder)
+        return row(fuzz(READERS[name], asked["numbers"], seed, place, lambda c: tell(row(c))))
+
+
+def joined(rows: Sequence[Found]) -> list[Found]:
+    """Make one row of all of a reader and a seed."""
+    made: dict[tuple[str, int], Found] = {}
+    for row in rows:
+        key = row["reader"], row["seed"]
+        old = made.get(key, dict.fromkeys(KINDS, 0) | {"found": {}})
+        found = {
+            what: [*old["found"].get(what, []), *row["found"].get(what, [])]
+            for what in {**old["found"], **row["found"]}
+        }
+        made[key] = row | {kind: old[kind] + row[kind] for kind in KINDS} | {"found": found}
+    return list(made.values())
 
 
 def _each(act: Any, given: Sequence[Any], jobs: int) -> Iterator[Any]:
@@ -74,7 +102,7 @@ def _each(act: Any, given: Sequence[Any], jobs: int) -> Iterator[Any]:
         yield from pool.imap_unordered(act, given)
 
 
-def again(row: dict[str, Any]) -> dict[str, Any]:
+def again(row: Found) -> Found:
     """Judge once more what something was found in, and count it as what it is now."""
     numbers = sorted(number for found in row["found"].values() for number in found)
     if not numbers:
@@ -100,7 +128,7 @@ def only(reader: Reader, number: int, seed: int, work: Path) -> None:
         traceback.print_exc()
 
 
-def drawn(rows: Sequence[dict[str, Any]]) -> str:
+def drawn(rows: Sequence[Found]) -> str:
     """Return the table of all rows: one line for each reader."""
     kinds = KINDS[:-1]
     heads = ["reader", "inputs", *(HEADS.get(kind, kind) for kind in kinds)]
@@ -140,22 +168,28 @@ def main() -> int:
         only(READERS[given.names[0]], given.only, given.seed, work)
         return 0
     told = given.json and given.json.exists()
-    rows = json.loads(given.json.read_text("utf-8")) if told else []
+    rows = joined(json.loads(given.json.read_text("utf-8"))) if told else []
     print(f"| reader | inputs | {' | '.join(KINDS)} |", flush=True)
     names = given.names if given.count else []
-    kept, waiting = ([], rows) if given.again else (rows, [_empty(name, given) for name in names])
-    new: list[dict[str, Any]] = []
-    for row in _each(again if given.again else judged, waiting, given.jobs):
+    kept = [] if given.again else rows
+    waiting = rows if given.again else [_waiting(name, given, rows) for name in names]
+    new: list[Found] = []
+
+    def keep(row: Found | None = None) -> None:
+        if given.json and not (given.again and row is not None):
+            whole = joined([*kept, *new, *([row] if row else [])])
+            given.json.write_text(json.dumps(whole, indent=1), "utf-8")
+
+    act = again if given.again else partial(judged, tell=keep) if given.jobs == 1 else judged
+    for row in _each(act, waiting, given.jobs):
         new.append(row)
         show(row)
-        if given.json and not given.again:
-            given.json.write_text(json.dumps([*kept, *new], indent=1), "utf-8")
-    rows = [*kept, *new]
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1), "utf-8")
+        if not given.again:
+            keep()
+    keep()
     if given.page:
         before, begin, rest = given.page.read_text("utf-8").partition(BEGIN)
-        text = before + begin + "\n" + drawn(rows) + END + rest.partition(END)[2]
+        text = before + begin + "\n" + drawn([*kept, *new]) + END + rest.partition(END)[2]
         given.page.write_text(text, "utf-8")
     return 1 if any(row["found"] for row in new) else 0
 

@@ -34,6 +34,7 @@ REAL: Mapping[str, list[Mode]] = {
     "models export": [Mode("models export {adapter}/own -o out")],
     "models quantise": [Mode("models quantise {network}/toy {network}/scene.tif -o out")],
     "scenes": [Mode(f"scenes {AREA} -o scenes.json")],
+    "run": [Mode("run jobs -q", copies=("jobs",))],
     "sample": [Mode("sample 12,50,12.02,50.02 {maps} -o out")],
     "simulate": [Mode("simulate -o out --size 32")],
     "qgis install": [Mode("qgis install --qgis-profile year", copies=("year",))],
@@ -46,6 +47,20 @@ REAL: Mapping[str, list[Mode]] = {
 def modes(verb: str) -> list[Mode]:
     """Return the commands of a verb that do its work."""
     return list(REAL.get(verb, option_modes.MODES[verb]))
+
+
+def jobs(folder: Path, inputs: Inputs) -> Path:
+    """Write a plan of two jobs that draw the outlines of probabilities beside it."""
+    names = ("first", "second")
+    listed = [
+        {"name": name, "command": f"selion fields s.tif -o jobs/{name}/fields.parquet -q".split()}
+        for name in names
+    ]
+    for name in names:
+        (folder / "jobs" / name).mkdir(parents=True)
+    (folder / "jobs.json").write_text(json.dumps(listed))
+    shutil.copy(inputs["scores"], folder / "s.tif")
+    return folder
 
 
 def archive(folder: Path, _: Inputs) -> Path:
@@ -191,5 +206,10 @@ def network(folder: Path, _: Inputs) -> Path:
 
 
 option_modes.INPUTS.update(
-    archive=archive, learning=learning, checkpoint=checkpoint, adapter=adapter, network=network
+    archive=archive,
+    jobs=jobs,
+    learning=learning,
+    checkpoint=checkpoint,
+    adapter=adapter,
+    network=network,
 )

@@ -87,8 +87,8 @@ MOVED = ".moved"
 """What the folder of a command is called then, at its end."""
 LOGS = (".jsonl",)
 """Endings of files that grow line by line: half of them is what they are for."""
-TIMED = {"run.json"}
-"""Files that say how long a run took and what it found done already."""
+TIMED = {"run.json", "job.log", "job.times"}
+"""Files that say how long a run took, how often it began, and what it found done already."""
 RESUMED = "continue with --resume"
 """What a verb says that wants to be asked before it goes on."""
 EVENTS = "events.out."

@@ -9,6 +9,7 @@ import http.client
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -50,6 +51,16 @@ class Quiet(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("content-length") or 0))
 
 
+class Patient(ThreadingHTTPServer):
+    """A server that says nothing of clients that are gone: they were killed, or lost patience."""
+
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class FaultyStore:
     """``with FaultyStore() as store``: environment variables for clients are in
     ``store.environment``, faults go into ``store.faults``.
@@ -79,8 +90,7 @@ class FaultyStore:
             self._moto.start()
             _, port = self._moto.get_host_and_port()
             self._behind = f"127.0.0.1:{port}"
-        self._server = ThreadingHTTPServer((self._host, 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Patient((self._host, 0), self._handler())
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.host = f"{self._host}:{self._server.server_address[1]}"
         if self._moto is not None:
@@ -107,6 +117,19 @@ class FaultyStore:
 
     def fault(self, method, path, kind, times=1, after=0):
         self.faults.append([method, path, kind, times, after])
+
+    def mend(self):
+        self.faults.clear()
+
+    def kill_who(self, client):
+        self.client = client
+
+    def counted(self):
+        """Return the requests since the last look, by method."""
+        with self._lock:
+            counted = dict(self.asked)
+            self.asked.clear()
+        return counted
 
     def _next_fault(self, method, path):
         with self._lock:

@@ -350,6 +350,9 @@ def photographed(folder: Path) -> None:
 
 
 def crops_again(place: Path, _out: Path):
+    from selion.closerange import rule
+
+    rule.WINDOW = 64  # not 512 with 60 x 80 pixels in it: most of the time of an input
     run_verb(
         [
             "crops",
@@ -360,6 +363,7 @@ def crops_again(place: Path, _out: Path):
             "colour",
             "--workers",
             "1",
+            "--no-overlays",
             "--quiet",
         ]
     )

@@ -115,7 +115,8 @@ class StoreRuns:
         self.folder, self.store, self.patch = folder, store, patch
         self.inputs = Inputs(folder / "inputs", INPUTS)
         self.made = 0
-        store.client = folder / "client"
+        self.client = folder / "client"
+        store.kill_who(self.client)
         for name, value in store.environment.items():
             patch.setenv(name, value)
         patch.setenv("SELION_CACHE", str(folder / "cache"))
@@ -162,8 +163,8 @@ class StoreRuns:
     def run(self, words: str, here: Path, prefix: str) -> Ended:
         """Run a command; look at what there is once the store works again."""
         told = in_child(lambda: self._run(words, here, prefix))
-        self.store.faults.clear()
-        self.requests = self.store.asked.copy()
+        self.store.mend()
+        self.requests = self.store.counted()
         code, said = told if isinstance(told, tuple) else (KILLED, told.trouble)
         seen = visible(here)
         if "{far}/mosaic" in words:  # the words of such a run name its own prefix
@@ -176,7 +177,7 @@ class StoreRuns:
         return in_child(lambda: _objects(prefix)) if prefix else {}
 
     def _run(self, words: str, here: Path, prefix: str) -> tuple[int, str]:
-        self.store.client.write_text(str(os.getpid()))
+        self.client.write_text(str(os.getpid()))
         given = shlex.split(
             words.format(
                 far=f"s3://{prefix}",
@@ -211,7 +212,7 @@ class StoreRuns:
         """
         words, (methods, times) = self.commands[name], self.kinds[kind]
         here, prefix = self.fresh()
-        self.store.asked.clear()
+        self.store.counted()
         truth = self.run(words, here, prefix)
         if truth.code:
             return 0, [f"{name}: {truth.said}"]
@@ -285,7 +286,8 @@ class ArchiveRuns(StoreRuns):
     def __init__(self, folder: Path, store, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.store, self.patch = folder, store, patch
         self.made, self.image = 0, ""
-        store.client = folder / "client"
+        self.client = folder / "client"
+        store.kill_who(self.client)
         patch.setenv("SELION_CACHE", str(folder / "cache"))
         patch.setattr(retry.RetryPolicy, "pause", lambda *_: 0.01)
 

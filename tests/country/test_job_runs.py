@@ -164,7 +164,7 @@ def test_the_command_does_the_jobs_and_ends_in_a_sentence_where_it_cannot(plan, 
         (folder / "jobs" / name / "fields.parquet").touch()
     again = run_here("run", folder, "--json")
     assert json.loads(again.stdout.splitlines()[-1]) == {
-        "event": "done", "done": [], "there": ["good", "broken", "wide"],
+        "event": "done", "done": [], "there": ["good", "broken", "wide"], "elsewhere": [],
     }  # fmt: skip
     assert run_here("run", folder).stdout == "0 jobs done, 3 were finished before\n"
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -18,6 +18,7 @@ OURS = {
     ".selion-0123abcd/made/out.tif": "half",
     "deep/.selion-0123abce/lock.new": "",
     ".out.parquet.begun": f'{KEY}\n12 5 99\n"/tmp/out.parquet"\n12 5',
+    "plan/jobs/a/.selion-job.lease": "",
     "cache/.0123456789ab-model.onnx.part": "half",
     "cache/.0123456789ab-model.onnx.part.version": '"etag"',
 }
@@ -30,6 +31,7 @@ YOURS = {
     ".selion/settings": "mine",
     ".week.begun": "I have begun to write.",
     ".empty.begun": "",
+    ".journal.lease": "the lease of my flat",
     ".list.begun": f"{KEY}\nbuy milk\nand bread",
     ".song.part": "mine",
     "model.onnx.part": "mine",
@@ -63,13 +65,13 @@ def test_dry_run_lists_and_removes_nothing(here):
     rows = json.loads(clean("--dry-run", "--json").stdout)
     assert names(here) == before
     kinds = sorted(row["kind"] for row in rows)
-    assert kinds == ["download", "download", "note", "scratch", "scratch"]
+    assert kinds == ["download", "download", "lease", "note", "scratch", "scratch"]
     assert not any(row["removed"] for row in rows)
-    assert "5 left behind" in clean("--dry-run").stderr
+    assert "6 left behind" in clean("--dry-run").stderr
 
 
 def test_what_is_ours_goes_and_what_is_yours_stays(here):
-    assert "5 of 5 removed" in clean().stderr
+    assert "6 of 6 removed" in clean().stderr
     assert names(here) == {*YOURS, WORK}
     assert "Nothing is left behind" in clean().stderr
 
@@ -97,7 +99,7 @@ def test_finished_parts_go_only_when_asked_and_when_nobody_works(here, note):
 
 
 def test_what_a_living_process_holds_stays(here):
-    held = [".selion-0123abcd/lock", ".out.parquet.begun"]
+    held = [".selion-0123abcd/lock", ".out.parquet.begun", "plan/jobs/a/.selion-job.lease"]
     files = [(here / name).open("r+") for name in held]
     for file in files:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -22,7 +22,8 @@ SAMPLE = {
     "simulate": ("kill", "ENOSPC"),
 }
 NAMED = ("out.scores.tif", "out.parquet")
-"""What ``map`` publishes, one after the other: it is killed after each of them has its name."""
+"""What ``map`` publishes, one after the other: it is killed before and after each step from the one
+that names the first to the one that names the last."""
 SCORES = Mode(
     "map {image} -o out.parquet --scores out.scores.tif",
     {"selion.pipeline.maps.load_refined": lambda *_a, **_k: Quick()},
@@ -47,15 +48,22 @@ def sampled(folder):
 
 
 def faults(calls, kinds):
-    named = [f"{how} {name}" for how in ("rename", "link") for name in NAMED]
-    after = [Fault("kill", number + 1) for number, call in enumerate(calls, 1) if call in named]
-    return [*spread(calls, kinds, 1), *after]
+    return [*spread(calls, kinds, 1), *(Fault("kill", call) for call in between(calls))]
 
 
-def test_verbs_survive_faults(tmp_path):
+def between(calls):
+    """Return the calls at which to kill: renames and links between two files of a result."""
+    steps = [n for n, call in enumerate(calls, 1) if call.startswith(("rename", "link"))]
+    named = [n for n in steps if calls[n - 1].partition(" ")[2] in NAMED]
+    inner = [n for n in steps if named and named[0] <= n <= named[-1]]
+    return sorted({call for n in inner for call in (n, n + 1)} - {*inner[:1]})
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
     """In a process of its own: what tests before this one left in threads is not forked with it."""
     run = subprocess.run(
-        [sys.executable, "-c", WORK, str(tmp_path)],
+        [sys.executable, "-c", WORK, str(tmp_path_factory.mktemp("verbs"))],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, (*sys.path, HERE))),
@@ -67,8 +75,16 @@ def test_verbs_survive_faults(tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout.splitlines()[-1])
-    assert [wrong for _, wrong in found.values() if wrong] == []
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_verbs_survive_faults(found):
+    assert [wrong for verb, (_, wrong) in found.items() if wrong and verb != "map"] == []
     for verb, kinds in SAMPLE.items():
         assert set(found[verb][0]) >= set(kinds), verb
-    assert found["map"][0]["kill"] >= len(NAMED), "it is killed after each name"
+
+
+def test_a_map_killed_between_its_scores_and_its_table_goes_on_to_the_same_bytes(found):
+    counts, wrong = found["map"]
+    assert wrong == []
+    assert counts["kill"] >= 6, "after the scores, before and after what lies between, after all"

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -110,6 +111,33 @@ def test_the_graph_is_dynamic_and_names_no_place_of_this_machine(card):
     assert dims == ["batch", 4, "height", "width"]
     assert b"site-packages" not in raw
     assert str(card.folder.parent).encode() not in raw
+
+
+@pytest.mark.parametrize("load", [load_openvino, load_onnxruntime])
+@pytest.mark.parametrize("place", ["../far/weights.st", "{here}"])
+def test_a_graph_whose_weights_lie_outside_of_its_folder_is_not_read(card, load, place, tmp_path):
+    """A model of somebody else's names a file of this machine, and its card all the right sums."""
+    content = (card.folder / "model.safetensors").read_bytes()
+    far = tmp_path / "far" / "weights.st"
+    far.parent.mkdir()
+    far.write_bytes(content)
+    mine = point_at(card.folder / "model.onnx", place.format(here=far), tmp_path / "model")
+    with pytest.raises(UnreadableFile, match=r"model\.onnx cannot be read by (OpenVINO|ONNX)"):
+        load(replace(card, folder=mine), mine)
+
+
+def point_at(graph, place, folder):
+    """Write a graph whose weights lie somewhere else."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(graph, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = place
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
 
 
 def test_export_is_deterministic_and_leaves_the_network_alone(card, network, tmp_path):

@@ -83,7 +83,17 @@ def run_command(plan: Path, **values: Any) -> None:
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         done = run_plan(plan, given.runner_options(), given.limits(), on_step=say.step)
     if given.as_json:
-        click.echo(json.dumps({"event": "done", "done": done.done, "there": done.there}))
+        click.echo(
+            json.dumps(
+                {
+                    "event": "done",
+                    "done": done.done,
+                    "there": done.there,
+                    "elsewhere": done.elsewhere,
+                }
+            )
+        )
     elif not given.quiet:
         before = f", {len(done.there)} were finished before" if done.there else ""
-        click.echo(f"{counted(len(done.done), 'job')} done{before}")
+        others = f", {len(done.elsewhere)} by another run" if done.elsewhere else ""
+        click.echo(f"{counted(len(done.done), 'job')} done{others}{before}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
 import shutil
@@ -14,11 +15,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from selion.country.job_leases import is_at_work, is_ended, job_leased, tidy_lease
 from selion.country.job_tables import TABLE, plan_jobs
 from selion.country.planning import LOG, TIMES
 from selion.errors import BadInput, Incomplete, counted
@@ -34,6 +37,10 @@ OVER = 137
 """Exit code of a job that was over a limit: what a shell says of one that was killed."""
 NAMED = 5
 """Jobs that a sentence names."""
+AGAIN = 10.0
+"""Seconds after which a run that waits for another one says so again."""
+BUSY, THERE = "busy", "there"
+"""What a worker says of a job that another run is at, or has finished meanwhile."""
 PROCESSES = Path("/proc")
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded here: a child of a process with threads must not load anything before it runs."""
@@ -70,6 +77,8 @@ class PlanRun:
     """Jobs that were finished before."""
     failed: Mapping[str, str]
     """Job -> why it is not finished."""
+    elsewhere: tuple[str, ...] = ()
+    """Jobs that another run finished meanwhile."""
 
 
 def run_plan(
@@ -105,33 +114,71 @@ def run_plan(
 
     Notes
     -----
-    A job whose worker or node is lost is begun again by another one.  ``selion watch`` shows how
-    the jobs stand, whoever does them.
+    A job whose worker or node is lost is begun again by another one.  Jobs are leased one by one,
+    by locks of files: of two runs of one plan each does what the other one is not at, and waits
+    in the end for what the other one is at, so each ends when the whole plan is done.  ``selion
+    watch`` shows how the jobs stand, whoever does them.
     """
     folder = Path(folder).expanduser().absolute()
     listed = {str(job["name"]): [str(word) for word in job["command"]] for job in plan_jobs(folder)}
-    there = tuple(name for name in listed if _is_done(folder / "jobs" / name))
+    there = tuple(name for name in listed if _is_over(folder / "jobs" / name))
+    for name in there:
+        tidy_lease(folder / "jobs" / name)
     wanted = [name for name in listed if name not in there]
-    failed: dict[str, str] = {}
+    told: dict[str, str] = {}
+    limits = limits or JobLimits()
     with open_runner(runner or RunnerOptions()) as crew:
-        work = JobWork(folder, listed, limits or JobLimits(), crew.threads)
-        for number, one in enumerate(crew(work, wanted), 1):
-            why = one.result if one.error is None else str(one.error)
-            if why:
-                failed[one.block] = why
-            on_step("run", number, len(wanted), one.block)
+        work, names = JobWork(folder, listed, limits, crew.threads), wanted
+        while names:
+            for one in crew(work, names):
+                why = one.result if one.error is None else str(one.error)
+                if why != BUSY:
+                    told[one.block] = why
+                    on_step("run", len(told), len(wanted), one.block)
+            names = [name for name in wanted if name not in told]
+            waiting = counted(len(names), "job")
+            where = f"waiting for {waiting} that another run is at ({', '.join(names[:NAMED])})"
+            say = partial(on_step, "run", len(told), len(wanted), where)
+            names = _awaited([folder / "jobs" / name for name in names], limits.look, say)
+    failed = {name: why for name, why in told.items() if why not in ("", THERE)}
     if failed:
-        names = sorted(failed)
-        told = ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
-        raise Incomplete(
-            f"{counted(len(failed), 'job')} of {len(listed)} in {folder} did not finish ({told}). "
-            f"The first: {failed[names[0]]} The same call tries them again."
-        )
-    return PlanRun(tuple(wanted), there, failed)
+        raise _unfinished(folder, failed, len(listed))
+    done, elsewhere = (tuple(name for name in wanted if told[name] == how) for how in ("", THERE))
+    return PlanRun(done, there, failed, elsewhere)
+
+
+def _awaited(places: Sequence[Path], look: float, say: Callable[[], None]) -> list[str]:
+    """Wait until nobody is at one of these jobs any more; return which that holds for."""
+    said = -math.inf
+    while places:
+        free = [place.name for place in places if not is_at_work(place)]
+        if free:
+            return free
+        if time.monotonic() - said >= AGAIN:
+            say()
+            said = time.monotonic()
+        time.sleep(look)
+    return []
+
+
+def _unfinished(folder: Path, failed: Mapping[str, str], jobs: int) -> Incomplete:
+    names = sorted(failed)
+    told = ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
+    return Incomplete(
+        f"{counted(len(failed), 'job')} of {jobs} in {folder} did not finish ({told}). The first: "
+        f"{failed[names[0]]} The same call tries them again."
+    )
+
+
+def _is_over(place: Path) -> bool:
+    """Say whether a job is done, and nobody writes what comes after its table."""
+    return _is_done(place) and not is_at_work(place)
 
 
 def _is_done(place: Path) -> bool:
-    return (place / TABLE).is_file() and not (place / f"{TABLE}{FAILED}").is_file()
+    """Say whether the table is there, whole, and its manifest beside it."""
+    lacking = (place / f"{TABLE}{FAILED}").is_file()
+    return (place / TABLE).is_file() and not lacking and is_ended(place)
 
 
 @dataclass(frozen=True)
@@ -147,15 +194,21 @@ class JobWork:
     """Empty: that of the worker, wherever it lies there."""
 
     def __call__(self, name: str) -> str:
-        """Do a job; return why it failed, empty if it did not."""
+        """Do a job; return why it failed, empty if it did not, or what of it is done elsewhere."""
         place = self.folder / "jobs" / name
-        if _is_done(place):  # by a worker that was taken for lost
-            return ""
+        if _is_over(place):  # by another run, or by a worker that was taken for lost
+            return THERE
         if self.limits.memory is not None and not PROCESSES.is_dir():
             return (
                 f"What a job takes of memory cannot be seen on {platform.node()} (no /proc): leave "
                 "out the limit, or set it for the container."
             )
+        with job_leased(place) as free:
+            if not free:
+                return BUSY
+            return THERE if _is_done(place) else self._logged(name, place)
+
+    def _logged(self, name: str, place: Path) -> str:
         scratch = place / SCRATCH
         scratch.mkdir(exist_ok=True)
         try:

@@ -16,6 +16,7 @@ import numpy as np
 import selion
 from selion import imagery, store
 from selion.country.cluster_model import SimulatedRun, Work, sweep
+from selion.country.job_tables import TABLE
 from selion.country.kept_images import MOSAIC
 from selion.country.lattice import EDGE, HALO, Cell, cut_area, to_feature
 from selion.country.paper_table import MEXICO, TABLE_3
@@ -28,6 +29,7 @@ from selion.pipeline.probabilities import FAILED
 from selion.pipeline.tile_mosaic import TileMosaic
 from selion.pipeline.tile_seasons import TileSeasons, expected_seasons, grouped, reasons
 from selion.prediction.consistency import CORNERS
+from selion.store.leftovers import NOTE
 
 if TYPE_CHECKING:
     from selion.imagery import Area
@@ -329,10 +331,10 @@ def _listed(plan: CountryPlan, number: int) -> dict[str, object]:
 
 
 def _script(plan: CountryPlan, cell: Cell) -> str:
-    target = f"jobs/{cell.name}/fields.parquet"
+    target, note = (f"jobs/{cell.name}/{name}" for name in (TABLE, f".{TABLE}{NOTE}"))
     go = (
         'cd "$(dirname "$0")/../.." || exit 1\n'
-        f"[ -e {target} ] && [ ! -e {target}{FAILED} ] && exit 0\n"
+        f"[ -e {target} ] && [ ! -e {target}{FAILED} ] && [ ! -e {note} ] && exit 0\n"
     )
     command, folder = shlex.join(command_of(plan, cell)), f"jobs/{cell.name}"
     return (

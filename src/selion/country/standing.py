@@ -1,15 +1,13 @@
 """How a plan stands: which jobs wait, run, failed and are finished, how fast it goes, what it cost.
 
 All of it is read from the plan's folder, which other processes, also of other machines, write to:
-``jobs/NAME/job.times`` (a line ``begin SECONDS HOST PROCESS`` when a job begins, and ``end SECONDS
-HOST PROCESS CODE`` when it ends), ``job.log`` beside it, and the tables themselves.
+``jobs/NAME/job.times`` (:mod:`selion.country.job_times`), ``job.log`` beside it, and the tables
+themselves.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import stat
 import time
 from collections import Counter
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from selion.country.job_tables import AREA, plan_jobs
+from selion.country.job_times import read_tries
 from selion.country.planning import LOG, TIMES
 from selion.errors import without_secrets
 from selion.pipeline.probabilities import FAILED
@@ -224,18 +223,19 @@ def _number(table: Any, name: str) -> float | None:
 def _job(place: Path, listed: dict[str, Any], now: float) -> JobStanding:
     """Look how a job stands."""
     planned = _number(listed, "seconds") or 0.0
-    spans, code, host, process = _times(place / TIMES, now, planned)
+    tries = read_tries(_text(place / TIMES, 1 << 16)[0].splitlines(), now, planned)
+    spans = [(one.begin, max(now, one.begin) if one.end is None else one.end) for one in tries]
     table = place / "fields.parquet"
     lacking = table.with_name(table.name + FAILED).is_file()
     last, written = _tail(place / LOG)
-    open_end = bool(spans) and code is None
+    open_end = bool(tries) and tries[-1].end is None
     silent = now - max(written, spans[-1][0]) if open_end else 0.0
     if table.is_file() and not (open_end and lacking):
         state = "incomplete" if lacking else "finished"
     elif not spans:
         state = "waiting"
     elif open_end:
-        state = "running" if _lives(host, process) else "stopped"
+        state = "running" if tries[-1].lives() else "stopped"
     else:
         state = "failed"
     if open_end and state != "running":  # it ended when it last said something
@@ -247,59 +247,11 @@ def _job(place: Path, listed: dict[str, Any], now: float) -> JobStanding:
         planned,
         _number(listed, "gigabytes") or 0.0,
         tuple(spans),
-        code,
-        host,
+        tries[-1].code if tries else None,
+        tries[-1].host if tries else "",
         silent if state == "running" else 0.0,
         () if state == "finished" else last,
     )
-
-
-def _times(
-    path: Path, now: float, planned: float
-) -> tuple[list[tuple[float, float]], int | None, str, int]:
-    """Read when a job began and ended.
-
-    Returns
-    -------
-    list of (begin, end)
-        Of each try; of one that has not ended, until now.  One that another try followed was lost
-        somewhere before that began, nobody knows when: it counts as long as was planned at most.
-    int or None
-        Exit code of the last; None: it has not ended.
-    str, int
-        Machine and process of the last.
-    """
-    spans: list[tuple[float, float]] = []
-    code, host, process = None, "", 0
-    for line in _text(path, 1 << 16)[0].splitlines():
-        words = line.split()
-        try:
-            kind, moment = words[0], float(words[1])
-            if kind == "begin" and moment <= now + 60:
-                if spans and code is None:
-                    begun = spans[-1][0]
-                    spans[-1] = (begun, max(min(moment, begun + planned), begun))
-                spans.append((moment, max(now, moment)))
-                code, host, process = None, words[2], int(words[3])
-            elif kind == "end" and spans:
-                spans[-1] = (spans[-1][0], max(moment, spans[-1][0]))
-                code = int(words[4])
-        except (IndexError, ValueError):
-            continue  # half of a line, while it is written
-    return spans, code, host, process
-
-
-def _lives(host: str, process: int) -> bool:
-    """Say whether a process may be there: of another machine nobody here can know."""
-    if host != platform.node() or os.name != "posix" or process <= 1:
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def _tail(path: Path) -> tuple[tuple[str, ...], float]:

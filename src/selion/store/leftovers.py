@@ -21,11 +21,16 @@ PARTIAL = ".part"
 """Ending of the hidden file of what has arrived of a download."""
 WORKS = (".selion", ".selion-merge", ".selion-change")
 """Endings of hidden folders that hold finished parts of a result."""
+JOB_LEASE = ".selion-job.lease"
+"""In the folder of a job of a plan: who holds its lock is at it."""
+LEASES = (JOB_LEASE, ".journal.lease")
+"""Names of hidden files, with nothing in them, by which a run keeps others away."""
 KINDS = {
     "scratch": "a half-written output",
     "note": "the note of a command that was killed",
     "download": "what has arrived of a download",
     "manifest": "the manifest of a result that is gone",
+    "lease": "what kept others away from the work of a run that was killed",
     "work": "finished parts, from which the same command goes on",
 }
 """Kinds of leftovers, and what they are."""
@@ -110,6 +115,7 @@ def _free(path: Path, kind: str) -> Iterator[bool]:
     lock = {
         "scratch": lambda: lock_of(path),
         "note": lambda: path,
+        "lease": lambda: path,
         "download": lambda: path.with_name(f"{path.name.partition(PARTIAL)[0]}.lock"),
         "manifest": lambda: path.with_name(f".{path.name.rsplit('.', 2)[0]}{NOTE}"),
         "work": lambda: path.with_name(f"{path.name.rpartition('.')[0]}{NOTE}"),
@@ -136,6 +142,8 @@ def _kind_of_file(path: Path) -> str:
         return ""
     if _DOWNLOAD.fullmatch(path.name):
         return "download"
+    if path.name in LEASES:
+        return "" if path.stat().st_size else "lease"
     if _is_orphan(path):
         return "manifest"
     return "note" if path.name.startswith(".") and path.name.endswith(NOTE) and _noted(path) else ""

@@ -135,3 +135,20 @@ def try_hold(path: Path) -> bool:
     """Say whether nobody holds the lock of a file; False where there are no locks."""
     with seized(path) as free:
         return free
+
+
+def busy(path: Path) -> bool:
+    """Say whether somebody holds the lock of a file.
+
+    Nobody does where there are no locks, or where there is no such file.
+    """
+    if not LOCKS:
+        return False
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _lease(file)
+    finally:
+        os.close(file)
