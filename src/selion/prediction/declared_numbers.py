@@ -7,42 +7,73 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selion.grid import Roi
 from selion.prediction.look_sample import sample_of
-from selion.prediction.look_understood import Understood
 from selion.prediction.number_kinds import TENTHOUSAND
-from selion.raster import DOUBT, OFFSETS, RECOGNISED, SCALES, STATED, Source
+from selion.raster import DOUBT, OFFSETS, RECOGNISED, SCALES, STATED, DerivedSource, Raster, Source
 
 LAND = (100.0, 16_000.0)
 """Between these, in digital numbers, lies the 99th percentile of a band, or of all, of land."""
 
 
-@dataclass(frozen=True)
-class Declared(Understood):
+@dataclass(frozen=True, eq=False)
+class Declared(DerivedSource):
     """A source in digital numbers by its own scale and offset; (band, y, x) float32."""
 
+    gains: tuple[float, ...] = ()
+    shifts: tuple[float, ...] = ()
+    """Of each band: digital number = number * gain + shift."""
+    fillers: tuple[float, ...] = ()
+    """Numbers that stand for nothing where all bands have them."""
     sentence: str = ""
-    stated: bool = False
-    """Whether an offset was said, too, so that none is sought in the values."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32."""
+        return np.dtype(np.float32)
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """Those of the source without what was applied, and what was done."""
-        kept = {k: v for k, v in self.source.tags.items() if k not in (SCALES, OFFSETS)}
-        told = {STATED: ",".join(self.bands)} if self.stated else {}
-        return kept | {RECOGNISED: self.sentence} | told
+        """Those of the source without what was applied, and what was done.
+
+        Where an offset was said none is sought in the values.
+        """
+        told = {STATED: ",".join(self.bands)} if any(self.shifts) else {}
+        return _without(self.source.tags) | {RECOGNISED: self.sentence} | told
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region."""
+        part = self.source.read(roi)
+        valid = part.valid
+        for filler in self.fillers:
+            empty = (part.values == filler).all(0)
+            if empty.any():
+                valid = ~empty if valid is None else valid & ~empty
+        gains, shifts = (
+            np.array(some, np.float32)[:, None, None] for some in (self.gains, self.shifts)
+        )
+        values = part.values.astype(np.float32) * gains + shifts
+        return Raster(values, part.grid, part.bands, valid, self.tags)
 
 
-@dataclass(frozen=True)
-class Undeclared(Understood):
+@dataclass(frozen=True, eq=False)
+class LeftAside(DerivedSource):
     """A source whose own scale and offset cannot be meant: its values decide."""
 
     doubt: str = ""
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """Those of the source, without these two, and a doubt."""
-        kept = {k: v for k, v in self.source.tags.items() if k not in (SCALES, OFFSETS)}
-        return kept | {DOUBT: self.doubt}
+        """Those of the source without these two, and a doubt."""
+        return _without(self.source.tags) | {DOUBT: self.doubt}
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region."""
+        return self.source.read(roi)
+
+
+def _without(tags: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if key not in (SCALES, OFFSETS)}
 
 
 def as_declared(source: Source) -> Source:
@@ -76,19 +107,17 @@ def as_declared(source: Source) -> Source:
     top = float(np.percentile(seen, 99))
     told = _told(gains, shifts)
     if not LAND[0] <= top <= LAND[1]:
-        plain = ((1.0,) * len(gains), (0.0,) * len(gains))
         doubt = (
             f"By its file's own {told} the image's numbers would be reflectances up to "
             f"{top / TENTHOUSAND:.3g}, which land does not have: they are left aside, and the "
             "values decide."
         )
-        return Undeclared(source, source.bands, *plain, doubt=doubt)
+        return LeftAside(source, doubt)
     sentence = (
         f"The file's own {told} were applied: its numbers became digital numbers (10000 is a "
         "reflectance of 1)."
     )
-    numbers = tuple(gains), tuple(shifts)
-    return Declared(source, source.bands, *numbers, fillers, sentence=sentence, stated=any(shifts))
+    return Declared(source, tuple(gains), tuple(shifts), fillers, sentence)
 
 
 def _said(source: Source) -> tuple[list[float], list[float]]:
