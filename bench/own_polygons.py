@@ -268,8 +268,9 @@ def trained(
         settled = settle(replace(plan, recipe=replace(recipe, model=model)), network, found)
         network.load_state_dict(settled.trained.weights)
         mapped = loop.as_mapped(settled.card, network, device, fast=False)
-        counts[str(share)] = scored(mapped, fold.test, cut if settled.besides else None)
-        row[f"by {share}"] = "cut" if settled.besides else "watershed"
+        score = settled.score or (cut if settled.besides else None)
+        counts[str(share)] = scored(mapped, fold.test, score)
+        row[f"by {share}"] = "watershed" if score is None else "cut"
         if share == KEPT[0]:
             row["said"] = settled.notes[0]
             if settled.beside is not None:

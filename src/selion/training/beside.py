@@ -18,6 +18,7 @@ from selion.fields.node_score import CUT
 from selion.grid import ground_sampling_distance
 from selion.progress import OnStep, silent
 from selion.sample import Sample
+from selion.training.mixture import Mixture
 from selion.training.scoring import (
     MEASURES,
     STATISTICS,
@@ -25,7 +26,9 @@ from selion.training.scoring import (
     answers_objects,
     learnt_score,
     score_ways,
+    surely_better,
 )
+from selion.training.tuned_cut import TunedCut, tune_cut
 
 if TYPE_CHECKING:
     import torch
@@ -41,13 +44,8 @@ SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of the start's weights that are tried where the held-out chips choose."""
 UNJUDGED = 0.75
 """The share where no chip is held out that could choose."""
-SURE = 2.0
-"""Standard errors by which an average has to be better than the start to replace it."""
-DISAGREE = 0.25
-"""Share of objects, at least, on which two models answer independently of each other: a few chips
-on which they happen to agree do not make a small gain sure."""
-FEWEST_CHIPS, FEWEST_OBJECTS = 3, 10
-"""Below so many chips (of pixels) or objects no gain is sure: a spread cannot be told from them."""
+LAND_LOST = 0.005
+"""Pixel IoU that what replaces the start may lose."""
 LITTLE_CHIPS, LITTLE_FIELDS = 20, 100
 """Below so many training chips or fields it is said that they are few."""
 
@@ -89,6 +87,8 @@ class StartBeside:
     new: KeptShare
     tried: tuple[KeptShare, ...] = ()
     """What the held-out chips chose the new one from; empty where nothing was chosen."""
+    tuned: TunedCut | None = None
+    """How own chips set the choice of fields, where they were surely better for it."""
 
     @property
     def scores(self) -> Scores:
@@ -117,6 +117,19 @@ class StartBeside:
     @property
     def sentence(self) -> str:
         """Return both scores, the better one, and what to do, for the user."""
+        if self.tuned is None:
+            return self._compared
+        told = self.tuned.sentence(self.name)
+        if self.new is not self.tried[0]:
+            return f"{told} {self._compared}"
+        return (
+            f"{told} No average of trained weights is surely better than that: what was written is "
+            f"{self.name} with these, and maps fields so."
+        )
+
+    @property
+    def _compared(self) -> str:
+        """Return what the held-out chips say of the weights."""
         chips = counted(len(self.scores.keys), "held-out chip")
         measure, ours, theirs = MEASURES[self.scores.metric], _by(self.new), _by(self.start)
         keep = f"selion map IMAGE -m {shlex.quote(self.use)} -o fields.parquet"
@@ -163,6 +176,7 @@ class StartBeside:
             "new_method": self.new.method,
             "share_of_start": self.new.share,
             "tried": [one.to_dict() for one in self.tried],
+            "tuned": None if self.tuned is None else self.tuned.to_dict(),
             "better": self.better,
             "difference": self.comparison.to_dict(),
             "sentence": self.sentence,
@@ -178,6 +192,8 @@ class Settled:
     card: ModelCard
     besides: tuple[Path, ...] = ()
     """Files of the start that go along: its learnt score of objects."""
+    score: NodeScore | None = None
+    """The score that goes along instead, as own chips set it."""
     beside: StartBeside | None = None
     notes: tuple[str, ...] = ()
 
@@ -223,23 +239,43 @@ def settle(
         weights = _averaged(trained, start, share if start.weights else 0.0)
         card = _told(plan.card, share if start.weights else 0.0, "")
         weighted = replace(trained, weights=weights)
-        return Settled(weighted, card, _besides(plan, start), None, _said(start.why))
-    tried = _candidates(plan, network, trained, start, on_step)
+        return Settled(weighted, card, _besides(plan, start), None, None, _said(start.why))
+    tuned = _tuned(plan, start, on_step)
+    tried = _candidates(plan, network, trained, start, tuned, on_step)
     best = _best(tried)
     settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
     chosen = f", chosen on {counted(len(best.scores.keys), 'chip')}" if keep == "auto" else ""
     card = _told(best.card, best.share, chosen)
     besides = () if best.score is None else _besides(plan, start)
     if start.candidate is None:
-        return Settled(settled, card, besides, None, _said(start.why))
+        return Settled(settled, card, besides, None, None, _said(start.why))
+    if tuned is not None:
+        own = counted(len(tuned.after.keys), "own chip")
+        more = f"; fields are chosen by {tuned.said}, as {own} set it"
+        card, besides = replace(card, training=f"{card.training}{more}"), ()
     beside = StartBeside(
         start.model.card.name if start.model is not None else name,
         start.use,
         start.candidate,
         best,
         tried if keep == "auto" and len(tried) > 1 else (),
+        tuned,
     )
-    return Settled(settled, card, besides, beside, (beside.sentence,))
+    own_score = None if tuned is None else tuned.score
+    return Settled(settled, card, besides, own_score, beside, (beside.sentence,))
+
+
+def _tuned(plan: Plan[Recipe], start: _Start, on_step: OnStep) -> TunedCut | None:
+    """Let own chips set how the start's learnt score chooses fields; None: it stays as it is."""
+    wanted = plan.recipe.model.tune_cut and plan.recipe.model.keep_start == "auto"
+    if not wanted or start.candidate is None or start.model is None or not start.weights:
+        return None
+    score, spec = start.candidate.score, plan.recipe.validate.resolved(start.model.classes)
+    if score is None or spec.metric != "object_f1" or not _alike(plan.card, start):
+        return None
+    if isinstance(plan.samples, Mixture):
+        return None  # others' chips do not say what one's own fields are like
+    return tune_cut(start.model, score, (plan.samples, plan.validation), spec, on_step)
 
 
 def score_of_start(plan: Plan[Recipe]) -> NodeScore | None:
@@ -307,9 +343,10 @@ def _candidates(
     network: torch.nn.Module,
     trained: Trained,
     start: _Start,
+    tuned: TunedCut | None,
     on_step: OnStep,
 ) -> tuple[KeptShare, ...]:
-    """Score what could be exported; the start itself comes first."""
+    """Score what could be exported; the start comes first, as own chips set it."""
     from selion.training.loop import as_mapped
 
     keep = plan.recipe.model.keep_start
@@ -323,6 +360,9 @@ def _candidates(
             ways = [start.candidate.score]
             if keep == "auto":
                 found, shares = [start.candidate], SHARES[1:]
+                if tuned is not None:
+                    ways = [tuned.score]
+                    found = [_by_tuned(plan, start, tuned)]
                 finest = start.candidate.card.inputs.gsd
                 native = plan.card.inputs.gsd is None
                 if native and finest is not None and _resampled(plan, start):
@@ -341,6 +381,15 @@ def _candidates(
             for way, one in zip(ways, scores, strict=True)
         ]
     return tuple(found)
+
+
+def _by_tuned(plan: Plan[Recipe], start: _Start, tuned: TunedCut) -> KeptShare:
+    """Score the start on what was held out, as own chips set its choice of fields."""
+    assert start.model is not None
+    assert start.candidate is not None
+    ways = (tuned.score,)
+    found = score_ways(start.model, plan.validation, plan.recipe.validate, ways)[0]
+    return replace(start.candidate, score=tuned.score, scores=found)
 
 
 def _besides(plan: Plan[Recipe], start: _Start) -> tuple[Path, ...]:
@@ -387,43 +436,16 @@ def _best(tried: Sequence[KeptShare]) -> KeptShare:
     """
     if not any(_finite(one.scores) for one in tried):
         return min(tried, key=lambda one: (abs(one.share - UNJUDGED), one.score is not None))
-    best = max(tried, key=lambda one: one.scores.judged if _finite(one.scores) else -1.0)
     first = tried[0]
     is_start = first.share == 1 and _finite(first.scores)
+    able = [one for one in tried if not is_start or not _loses_land(one.scores, first.scores)]
+    best = max(able, key=lambda one: one.scores.judged if _finite(one.scores) else -1.0)
     return first if is_start and not surely_better(best.scores, first.scores) else best
 
 
-def surely_better(new: Scores, start: Scores) -> bool:
-    """Say whether scores are better by more than :data:`SURE` standard errors.
-
-    Parameters
-    ----------
-    new, start : Scores
-        Of the same chips.
-
-    Notes
-    -----
-    The error is that of the paired bootstrap over chips.  A few chips show too little of it: for
-    objects it is at least that of two proportions of as many objects, p (1 - p) / n each, that
-    differ in a share of :data:`DISAGREE`; fewer than :data:`FEWEST_OBJECTS`, or for pixels than
-    :data:`FEWEST_CHIPS` chips, show none at all.  The best of many has been chosen, which two
-    errors make up for: of 16 independent tries at no gain the best is 1.8 errors above on average.
-    """
-    gain, judged = new.judged - start.judged, start.metric
-    found = metrics.paired_bootstrap(
-        new.rows(judged), start.rows(judged), STATISTICS[judged], draws=1000
-    )
-    error = found.detectable / 2.8 if np.isfinite(found.detectable) else 0.0
-    if judged == "object_f1":
-        hits, extra, missed = start.counts[:, :3].sum(0).tolist()
-        number = hits + (extra + missed) / 2
-        if number < FEWEST_OBJECTS:
-            return False
-        middle = (start.judged + new.judged) / 2
-        error = max(error, float(np.sqrt(2 * DISAGREE * middle * (1 - middle) / number)))
-    elif len(start.keys) < FEWEST_CHIPS:
-        return False
-    return gain > 0 and gain >= SURE * error
+def _loses_land(new: Scores, start: Scores) -> bool:
+    """Say whether more objects would be found for less of their land."""
+    return start.metric == "object_f1" and new.pixel_iou < start.pixel_iou - LAND_LOST
 
 
 def _averaged(trained: Trained, start: _Start, share: float) -> dict[str, torch.Tensor]:

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from selion import store
 from selion.data.dataset import Dataset
 from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
+from selion.fields import CUT
 from selion.models import ModelCard, build_network, export
 from selion.models.architectures import check_window
 from selion.models.card import StartingPoint
@@ -473,7 +475,12 @@ def write_model(found: Settled, network: torch.nn.Module, folder: Path) -> Model
     if not trained.leads:
         return card
     network.load_state_dict(trained.weights)
-    return export(network, card, folder, force=True, besides=found.besides)
+    if found.score is None:
+        return export(network, card, folder, force=True, besides=found.besides)
+    with TemporaryDirectory() as place:
+        path = Path(place) / CUT
+        found.score.save(path)
+        return export(network, card, folder, force=True, besides=(path,))
 
 
 def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
