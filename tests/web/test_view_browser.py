@@ -341,6 +341,8 @@ def test_places_dates_and_a_background(browser, served, tmp_path):
             "() => [...document.querySelectorAll('#dates img')].every((i) => i.naturalWidth == 224)"
         )
         assert tab.complaints() == []
+        layers = tab.of_map("map.getStyle().layers.map((layer) => layer.id)")
+        assert layers[:2] == ["ground", "background"], "it lies under the imagery"
         page.click("#on-background")
         shown = "map.getLayoutProperty('background', 'visibility')"
         assert tab.of_map(shown) == "none"

@@ -25,6 +25,7 @@ from selion.training.scoring import (
     Scores,
     answers_objects,
     learnt_score,
+    says_something,
     score_ways,
     surely_better,
 )
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of the start's weights that are tried where the held-out chips choose."""
+HALF = 0.5
+"""The share that replaces the start where it is better by no more than luck could give: Wortsman et
+al. (2022) recommend it where nothing tells which."""
 UNJUDGED = 0.75
 """The share where no chip is held out that could choose."""
 LAND_LOST = 0.005
@@ -152,9 +156,16 @@ class StartBeside:
             f"and {self.scores.judged:.3f} of {self.name}{theirs}, which it started from"
         )
         if self.tried:
+            best = max(one.scores.judged for one in self.tried)
+            taken = (
+                f"the best of {len(self.tried)} was taken, {self.new.share:g} of the start's weights"
+                if self.new.scores.judged == best
+                else f"none of {len(self.tried)} is surely better, and half of the start's weights "
+                "was taken"
+            )
             both += (
-                f" (the best of {len(self.tried)} was taken, {self.new.share:g} of the start's "
-                "weights, chosen on these chips: chips of a test split would say it without favour)"
+                f" ({taken}, chosen on these chips: chips of a test split would say it without "
+                "favour)"
             )
         if self.better == "neither":
             return f"{both}: neither is better."
@@ -223,8 +234,9 @@ def settle(
 
     ``model.keep_start`` is the share of the start.  Where it is "auto", the held-out chips choose
     it among :data:`SHARES` (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022,
-    section 3), and the start as it maps stays where none is :func:`surely_better`, so that what
-    is exported is never worse there, and no lucky choice among many is taken for a gain.
+    section 3): the best where it is :func:`surely_better` than the start as it maps, else
+    :data:`HALF` where that is better at all, else the start.  What is exported is never worse
+    there, and no lucky choice among many is taken for a gain.
     Objects are found as the start finds them: its learnt score goes along where the network is
     fed alike and has its classes.  A few held-out chips cannot tell it from the watershed, and
     chose the worse one.  Where not all tensors of the network are the start's (another number of
@@ -430,9 +442,10 @@ def _fed_alike(card: ModelCard, model: LoadedModel[Any]) -> bool:
 
 
 def _best(tried: Sequence[KeptShare]) -> KeptShare:
-    """Return the first of the best, or the start, which comes first, where that is not surely so.
+    """Return the best where it is surely better than the start, which comes first.
 
-    Where nothing can be judged, the one nearest UNJUDGED.
+    Else the half of both where it is better at all, and else the start.  Where nothing can be
+    judged, the one nearest UNJUDGED.
     """
     if not any(_finite(one.scores) for one in tried):
         return min(tried, key=lambda one: (abs(one.share - UNJUDGED), one.score is not None))
@@ -440,7 +453,13 @@ def _best(tried: Sequence[KeptShare]) -> KeptShare:
     is_start = first.share == 1 and _finite(first.scores)
     able = [one for one in tried if not is_start or not _loses_land(one.scores, first.scores)]
     best = max(able, key=lambda one: one.scores.judged if _finite(one.scores) else -1.0)
-    return first if is_start and not surely_better(best.scores, first.scores) else best
+    if not is_start or surely_better(best.scores, first.scores):
+        return best
+    halves = [one for one in able if one.share == HALF]
+    if not halves or not says_something(first.scores):
+        return first
+    half = max(halves, key=lambda one: one.scores.judged)
+    return half if half.scores.judged > first.scores.judged else first
 
 
 def _loses_land(new: Scores, start: Scores) -> bool:

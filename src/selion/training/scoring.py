@@ -453,13 +453,22 @@ def surely_better(new: Scores, start: Scores) -> bool:
         new.rows(judged), start.rows(judged), STATISTICS[judged], draws=1000
     )
     error = found.detectable / 2.8 if np.isfinite(found.detectable) else 0.0
-    if judged == "object_f1":
-        hits, extra, missed = start.counts[:, :3].sum(0).tolist()
-        number = hits + (extra + missed) / 2
-        if number < FEWEST_OBJECTS:
-            return False
-        middle = (start.judged + new.judged) / 2
-        error = max(error, float(np.sqrt(2 * DISAGREE * middle * (1 - middle) / number)))
-    elif len(start.keys) < FEWEST_CHIPS:
+    if not says_something(start):
         return False
+    if judged == "object_f1":
+        middle = (start.judged + new.judged) / 2
+        error = max(error, float(np.sqrt(2 * DISAGREE * middle * (1 - middle) / _objects(start))))
     return gain > 0 and gain >= SURE * error
+
+
+def says_something(start: Scores) -> bool:
+    """Say whether scores are of enough objects, or of enough chips for pixels, to compare with."""
+    if start.metric == "object_f1":
+        return _objects(start) >= FEWEST_OBJECTS
+    return len(start.keys) >= FEWEST_CHIPS
+
+
+def _objects(scores: Scores) -> float:
+    """Return the mean of the numbers of true and of found objects."""
+    hits, extra, missed = scores.counts[:, :3].sum(0).tolist()
+    return float(hits + (extra + missed) / 2)
