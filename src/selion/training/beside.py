@@ -158,7 +158,8 @@ class StartBeside:
         if self.tried:
             best = max(one.scores.judged for one in self.tried)
             taken = (
-                f"the best of {len(self.tried)} was taken, {self.new.share:g} of the start's weights"
+                f"the best of {len(self.tried)} was taken, {self.new.share:g} of the start's "
+                "weights"
                 if self.new.scores.judged == best
                 else f"none of {len(self.tried)} is surely better, and half of the start's weights "
                 "was taken"
