@@ -777,8 +777,9 @@ def test_own_chips_set_how_fields_are_chosen_and_the_new_model_maps_so(chips, go
 
 
 def test_what_finds_more_objects_for_less_of_their_land_does_not_replace_the_start():
-    from selion.training.beside import KeptShare, _best
+    from selion.training.beside import _best
     from selion.training.scoring import Scores
+    from selion.training.start_beside import KeptShare
 
     def scored(share, objects, land):
         rows = np.array([[*objects, *land]] * 8, float)
@@ -793,8 +794,9 @@ def test_what_finds_more_objects_for_less_of_their_land_does_not_replace_the_sta
 
 def test_half_of_both_is_written_where_luck_alone_could_tell():
     """On 30 objects: 0.70 of the start, 0.73 of the half, 0.75 of the trained weights alone."""
-    from selion.training.beside import KeptShare, _best
+    from selion.training.beside import _best
     from selion.training.scoring import Scores
+    from selion.training.start_beside import KeptShare
 
     def scored(share, found, chips=5):
         rows = np.array([[found / chips, *[(30 - found) / chips] * 2, 90, 5, 5]] * chips, float)

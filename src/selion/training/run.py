@@ -51,8 +51,9 @@ from selion.training.start import (
 if TYPE_CHECKING:
     import torch
 
-    from selion.training.beside import Settled, StartBeside
+    from selion.training.beside import Settled
     from selion.training.loop import Trained
+    from selion.training.start_beside import StartBeside
 
 RECIPE, MODEL = "recipe.toml", "model"
 """In a run's folder: the recipe with everything that it extends, and the exported model."""

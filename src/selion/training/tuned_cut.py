@@ -125,7 +125,7 @@ def tune_cut(
         if sample.instances is None:
             return None
         try:
-            rows.append(_counts(model, score, sample, spec, tried))
+            rows.append(counts_by_settings(model, score, sample, spec, tried))
             keys.append(sample.key)
         except EmptyImage:
             continue
@@ -137,16 +137,25 @@ def tune_cut(
         Scores(tuple(keys), ("",) * len(keys), table[:, k], (), spec.metric)
         for k in range(len(tried))
     ]
-    best = max(
-        range(len(tried)),
-        key=lambda k: (scores[k].pixel_iou >= scores[0].pixel_iou - LOST, scores[k].object_f1, -k),
-    )
-    if best == 0 or not surely_better(scores[best], scores[0]):
+    best = best_of(scores)
+    if best == 0:
         return None
     return TunedCut(replace(score, settings=tried[best]), scores[0], scores[best])
 
 
-def _counts(
+def best_of(scores: Sequence[Scores]) -> int:
+    """Return which scores of the same chips replace the first ones, or 0.
+
+    The best that lose no pixel IoU, where they are surely better.
+    """
+    best = max(
+        range(len(scores)),
+        key=lambda k: (scores[k].pixel_iou >= scores[0].pixel_iou - LOST, scores[k].object_f1, -k),
+    )
+    return best if best and surely_better(scores[best], scores[0]) else 0
+
+
+def counts_by_settings(
     model: LoadedModel[Any],
     score: NodeScore,
     sample: Sample,
