@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import selion
-from selion import models, store, training
+from selion import data, models, store, training
 from selion.classes import CROP
 from selion.cli.main import main
 from selion.errors import BadInput, UnknownName
@@ -745,7 +745,9 @@ def test_a_new_model_that_is_better_is_named(good_start, tmp_path):
     assert "What the held-out chips chose from" in training_run.to_html(result)
 
 
-def test_own_chips_set_how_fields_are_chosen_and_the_new_model_maps_so(chips, good_start, tmp_path):
+def test_own_polygons_set_how_fields_are_chosen_and_the_new_model_maps_so(
+    chips, good_start, tmp_path, monkeypatch
+):
     """A start whose score chooses nothing: 0.5 of every node does not pay a price of 0.9."""
     from selion.fields import CutSettings, NodeScore, read_node_score
     from selion.fields.node_score import CUT
@@ -758,10 +760,12 @@ def test_own_chips_set_how_fields_are_chosen_and_the_new_model_maps_so(chips, go
     files = {**card.files, CUT: sha256_of(start / "model" / CUT)}
     write_card(replace(card, files=files), start / "model" / "card.toml")
     auto = Model(TINY, keep_start="auto", tune_cut=True)
+    scenes = data.load_dataset(chips)  # each is a whole image
+    monkeypatch.setattr("selion.training.run.uncut_image", lambda _: scenes)
     result = tuned(chips, start, tmp_path / "new", model=auto)
     said, found = result.notes[0], result.beside.tuned
     assert found.before.object_f1 == 0.0
-    assert "own chips, none of which toy has seen" in said
+    assert "own fields, none of which toy has seen" in said
     assert "what was written is toy with these" in said
     written = read_node_score(tmp_path / "new" / "model" / CUT)
     assert written.settings == found.score.settings

@@ -67,7 +67,7 @@ SPEC = Validate(method="watershed", metric="object_f1")
 
 
 def tuned(*chips, score=PAIRS):
-    return tune_cut(as_model(SaysItsImage()), score, (chips[:1], chips[1:]), SPEC)
+    return tune_cut(as_model(SaysItsImage()), score, chips, SPEC)
 
 
 def test_own_chips_say_that_fields_are_smaller():
@@ -85,7 +85,7 @@ def test_own_chips_say_that_fields_are_smaller():
         ids = find_instances(one.image, FTW3, "cut", options).ids
         assert len(np.unique(ids[ids > 0])) == 16
     assert "object F1 is 1.000 instead of 0.667" in found.sentence("it")
-    assert "3 own chips" in found.sentence("it")
+    assert "48 own fields" in found.sentence("it")
     assert found.to_dict()["settings"] == {"price": 0.25, "land": 0.0, "size": -0.1}
 
 
@@ -94,13 +94,13 @@ def test_where_the_score_is_right_nothing_is_changed():
 
 
 def test_what_is_not_known_counts_nowhere():
-    """Two plots of each chip are outlined, and of the rest nothing is known: too little."""
+    """Four plots of each chip are outlined, and of the rest nothing is known: too little."""
     away = np.ones((SIDE, SIDE), bool)
-    away[:CELL, : 2 * CELL] = False
+    away[:CELL] = False
     assert tuned(*(chip(f"c{k}", parted=True, ignore=away) for k in range(2))) is None
-    many = tuned(*(chip(f"c{k}", parted=True, ignore=away) for k in range(8)))
-    assert many.before.counts[:, :3].sum(0).tolist() == [8, 0, 8]
-    assert many.after.counts[:, :3].sum(0).tolist() == [16, 0, 0]
+    many = tuned(*(chip(f"c{k}", parted=True, ignore=away) for k in range(6)))
+    assert many.before.counts[:, :3].sum(0).tolist() == [12, 0, 12]
+    assert many.after.counts[:, :3].sum(0).tolist() == [24, 0, 0]
 
 
 def test_chips_without_objects_choose_nothing():

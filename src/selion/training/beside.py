@@ -16,7 +16,6 @@ from selion.fields.node_score import CUT
 from selion.grid import ground_sampling_distance
 from selion.progress import OnStep, silent
 from selion.sample import Sample
-from selion.training.mixture import Mixture
 from selion.training.scoring import (
     Scores,
     answers_objects,
@@ -61,7 +60,7 @@ class Settled:
     besides: tuple[Path, ...] = ()
     """Files of the start that go along: its learnt score of objects."""
     score: NodeScore | None = None
-    """The score that goes along instead, as own chips set it."""
+    """The score that goes along instead, as own polygons set it."""
     beside: StartBeside | None = None
     notes: tuple[str, ...] = ()
 
@@ -86,6 +85,7 @@ def settle(
     network: torch.nn.Module,
     trained: Trained,
     on_step: OnStep = silent,
+    uncut: Sequence[Sample] = (),
 ) -> Settled:
     """Average a run's weights with the start's, and score both as they map.
 
@@ -96,8 +96,9 @@ def settle(
     there, and no lucky choice among many is taken for a gain.
     Objects are found as the start finds them: its learnt score goes along where the network is
     fed alike and has its classes.  A few held-out chips cannot tell it from the watershed, and
-    chose the worse one.  Where not all tensors of the network are the start's (another number of
-    bands or classes), nothing is averaged.
+    chose the worse one; but images ``uncut``, with all that is outlined on them, may set how it
+    chooses (:mod:`selion.training.tuned_cut`).  Where not all tensors of the network are the
+    start's (another number of bands or classes), nothing is averaged.
     """
     keep, name = plan.recipe.model.keep_start, plan.recipe.model.start_from
     if not name or not trained.leads or (not keep and trained.scores is None):
@@ -109,7 +110,7 @@ def settle(
         card = _told(plan.card, share if start.weights else 0.0, "")
         weighted = replace(trained, weights=weights)
         return Settled(weighted, card, _besides(plan, start), None, None, _said(start.why))
-    tuned = _tuned(plan, start, on_step)
+    tuned = _tuned(plan, start, uncut, on_step)
     tried = _candidates(plan, network, trained, start, tuned, on_step)
     best = _best(tried)
     settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
@@ -119,8 +120,7 @@ def settle(
     if start.candidate is None:
         return Settled(settled, card, besides, None, None, _said(start.why))
     if tuned is not None:
-        own = counted(len(tuned.after.keys), "own chip")
-        more = f"; fields are chosen by {tuned.said}, as {own} set it"
+        more = f"; fields are chosen by {tuned.said}, as own polygons set it"
         card, besides = replace(card, training=f"{card.training}{more}"), ()
     beside = StartBeside(
         start.model.card.name if start.model is not None else name,
@@ -134,17 +134,17 @@ def settle(
     return Settled(settled, card, besides, own_score, beside, (beside.sentence,))
 
 
-def _tuned(plan: Plan[Recipe], start: _Start, on_step: OnStep) -> TunedCut | None:
-    """Let own chips set how the start's learnt score chooses fields; None: it stays as it is."""
+def _tuned(
+    plan: Plan[Recipe], start: _Start, uncut: Sequence[Sample], on_step: OnStep
+) -> TunedCut | None:
+    """Let own images set how the start's learnt score chooses fields; None: it stays as it is."""
     wanted = plan.recipe.model.tune_cut and plan.recipe.model.keep_start == "auto"
     if not wanted or start.candidate is None or start.model is None or not start.weights:
         return None
     score, spec = start.candidate.score, plan.recipe.validate.resolved(start.model.classes)
     if score is None or spec.metric != "object_f1" or not _alike(plan.card, start):
         return None
-    if isinstance(plan.samples, Mixture):
-        return None  # others' chips do not say what one's own fields are like
-    return tune_cut(start.model, score, (plan.samples, plan.validation), spec, on_step)
+    return tune_cut(start.model, score, uncut, spec, on_step) if len(uncut) else None
 
 
 def score_of_start(plan: Plan[Recipe]) -> NodeScore | None:

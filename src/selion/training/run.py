@@ -33,6 +33,7 @@ from selion.training.datasets import (
     fingerprint,
     like_start,
     open_samples,
+    uncut_image,
 )
 from selion.training.log import LOG
 from selion.training.mixture import Mixture, epoch_length
@@ -448,9 +449,17 @@ def train_plan(
             data=stamp,
             on_step=on_step,
         )
-    found = settle(plan, network, trained, on_step)
+    found = settle(plan, network, trained, on_step, _uncut(plan.recipe))
     card = write_model(found, network, folder / MODEL)
     return Result(plan, found.trained, card, found.beside, (*_ended(plan, trained), *found.notes))
+
+
+def _uncut(recipe: Recipe) -> Sequence[Sample]:
+    """Return own images uncut, as the model reads them, where these set how fields are chosen."""
+    if not recipe.model.tune_cut or recipe.data.mix:
+        return ()
+    whole = uncut_image(recipe)
+    return converted(whole, (), recipe)[0] if len(whole) else ()
 
 
 def _ended(plan: TrainingPlan, trained: Trained) -> tuple[str, ...]:

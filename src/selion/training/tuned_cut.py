@@ -3,7 +3,11 @@
 A start that knows the land but not how large its fields are, or that is less sure of it than of
 what it was taught, chooses too few or too large nodes of the hierarchy.  Three numbers of the cut
 (:class:`selion.fields.CutSettings`) make up for that, and a few fields are enough to set them.  The
-start has seen none of the own chips, so all of them can choose, those that are trained on too.
+start has seen none of the own polygons, so all of them can choose, those that are trained on too.
+
+Images are looked at uncut.  On chips of 423 px of one American image the edges of chips cut its
+fields, smaller ones were preferred, F1 rose from 0.743 to 0.825 there, and fell by 0.049 on six
+other images.
 """
 
 from __future__ import annotations
@@ -38,20 +42,25 @@ PRICES = (0.25, 0.3, 0.4, 0.5, 0.6)
 LANDS = (0.0, 0.1, 0.2, 0.4)
 SIZES = (-0.1, 0.0, 0.1)
 """What is tried of price, land and size of :class:`selion.fields.CutSettings`."""
-MOST = 100
-"""So many chips choose, at most, evenly spread."""
+MOST = 6
+"""So many images or large pieces choose, at most, evenly spread."""
 LOST = 0.002
 """Pixel IoU that may be lost by rounding of pixels; more is no gain."""
 
 
 @dataclass(frozen=True, eq=False)
 class TunedCut:
-    """A learnt score whose settings own chips chose."""
+    """A learnt score whose settings own polygons chose."""
 
     score: NodeScore
     before: Scores
     after: Scores
-    """Of the own chips, by the settings as they were and as they are."""
+    """Of the own images, by the settings as they were and as they are."""
+
+    @property
+    def fields(self) -> int:
+        """How many true fields chose."""
+        return int(self.after.counts[:, [0, 2]].sum())
 
     @property
     def said(self) -> str:
@@ -62,7 +71,7 @@ class TunedCut:
     def sentence(self, name: str) -> str:
         """Say what was gained, on which chips."""
         return (
-            f"On {counted(len(self.after.keys), 'own chip')}, none of which {name} has seen, its "
+            f"On {counted(self.fields, 'own field')}, none of which {name} has seen, its "
             f"object F1 is {self.after.object_f1:.3f} instead of {self.before.object_f1:.3f}, and "
             f"pixel IoU {self.after.pixel_iou:.3f} instead of {self.before.pixel_iou:.3f}, where "
             f"fields are chosen by {self.said} (they chose these numbers, too)."
@@ -73,7 +82,7 @@ class TunedCut:
         now = self.score.settings
         return {
             "settings": {"price": now.price, "land": now.land, "size": now.size},
-            "chips": len(self.after.keys),
+            "fields": self.fields,
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
         }
@@ -91,19 +100,19 @@ def settings_tried(own: CutSettings) -> list[CutSettings]:
 def tune_cut(
     model: LoadedModel[Any],
     score: NodeScore,
-    parts: Sequence[Sequence[Sample]],
+    samples: Sequence[Sample],
     spec: Validate,
     on_step: OnStep = silent,
 ) -> TunedCut | None:
-    """Choose how a learnt score chooses fields, by own chips that its model has not seen.
+    """Choose how a learnt score chooses fields, by own images that its model has not seen.
 
     Parameters
     ----------
     model : LoadedModel
         Whose score it is; it predicts each chip once.
     score : NodeScore
-    parts : sequence of sequences of Sample
-        Chips with instances, of the splits of a dataset; :data:`MOST` of them all choose.
+    samples : sequence of Sample
+        Images, or large pieces of them, with instances; :data:`MOST` of them choose.
     spec : Validate
         How objects are counted.
     on_step : callable, optional
@@ -118,10 +127,9 @@ def tune_cut(
     tried = settings_tried(score.settings)
     rows: list[list[list[float]]] = []
     keys: list[str] = []
-    every = [(part, k) for part in parts for k in range(len(part))]
-    places = [every[k] for k in chosen(every, MOST)]
-    for done, (part, k) in enumerate(places, 1):
-        sample = part[k]
+    places = chosen(samples, MOST)
+    for done, k in enumerate(places, 1):
+        sample = samples[k]
         if sample.instances is None:
             return None
         try:
