@@ -796,30 +796,6 @@ def test_what_finds_more_objects_for_less_of_their_land_does_not_replace_the_sta
     assert _best([start, less, more]) is more
 
 
-def test_half_of_both_is_written_where_luck_alone_could_tell():
-    """On 30 objects: 0.70 of the start, 0.73 of the half, 0.75 of the trained weights alone."""
-    from selion.training.beside import _best
-    from selion.training.scoring import Scores
-    from selion.training.start_beside import KeptShare
-
-    def scored(share, found, chips=5):
-        rows = np.array([[found / chips, *[(30 - found) / chips] * 2, 90, 5, 5]] * chips, float)
-        keys = tuple(map(str, range(chips)))
-        return KeptShare(share, None, None, Scores(keys, ("",) * chips, rows), "cut")
-
-    start, half, alone = scored(1.0, 21), scored(0.5, 22), scored(0.0, 22.5)
-    assert _best([start, half, alone]) is half
-    assert _best([start, scored(0.5, 21), alone]) is start
-    assert _best([start, scored(0.5, 20), alone]) is start
-    sure = scored(0.0, 29)
-    assert _best([start, half, sure]) is sure
-    little = [
-        replace(one, scores=replace(one.scores, counts=one.scores.counts / 5))
-        for one in (start, half)
-    ]
-    assert _best(little) is little[0]
-
-
 def test_keep_start_is_a_share_or_auto(chips):
     spec = to_toml(training.recipe_table(made(chips, model=Model(TINY, keep_start="auto"))))
     assert 'keep_start = "auto"' in spec

@@ -20,7 +20,6 @@ from selion.training.scoring import (
     Scores,
     answers_objects,
     learnt_score,
-    says_something,
     score_ways,
     surely_better,
 )
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
 
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of the start's weights that are tried where the held-out chips choose."""
-HALF = 0.5
-"""The share that replaces the start where it is better by no more than luck could give: Wortsman et
-al. (2022) recommend it where nothing tells which."""
 UNJUDGED = 0.75
 """The share where no chip is held out that could choose."""
 LAND_LOST = 0.005
@@ -91,9 +87,9 @@ def settle(
 
     ``model.keep_start`` is the share of the start.  Where it is "auto", the held-out chips choose
     it among :data:`SHARES` (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022,
-    section 3): the best where it is :func:`surely_better` than the start as it maps, else
-    :data:`HALF` where that is better at all, else the start.  What is exported is never worse
-    there, and no lucky choice among many is taken for a gain.
+    section 3): the best where it is :func:`surely_better` than the start as it maps, and loses no
+    land, else the start, so that what is exported is never worse there, and no lucky choice among
+    many is taken for a gain.
     Objects are found as the start finds them: its learnt score goes along where the network is
     fed alike and has its classes.  A few held-out chips cannot tell it from the watershed, and
     chose the worse one; but images ``uncut``, with all that is outlined on them, may set how it
@@ -299,10 +295,9 @@ def _fed_alike(card: ModelCard, model: LoadedModel[Any]) -> bool:
 
 
 def _best(tried: Sequence[KeptShare]) -> KeptShare:
-    """Return the best where it is surely better than the start, which comes first.
+    """Return the best, or the start, which comes first, where that is not surely better.
 
-    Else the half of both where it is better at all, and else the start.  Where nothing can be
-    judged, the one nearest UNJUDGED.
+    Where nothing can be judged, the one nearest UNJUDGED.
     """
     if not any(is_finite(one.scores) for one in tried):
         return min(tried, key=lambda one: (abs(one.share - UNJUDGED), one.score is not None))
@@ -310,13 +305,7 @@ def _best(tried: Sequence[KeptShare]) -> KeptShare:
     is_start = first.share == 1 and is_finite(first.scores)
     able = [one for one in tried if not is_start or not _loses_land(one.scores, first.scores)]
     best = max(able, key=lambda one: one.scores.judged if is_finite(one.scores) else -1.0)
-    if not is_start or surely_better(best.scores, first.scores):
-        return best
-    halves = [one for one in able if one.share == HALF]
-    if not halves or not says_something(first.scores):
-        return first
-    half = max(halves, key=lambda one: one.scores.judged)
-    return half if half.scores.judged > first.scores.judged else first
+    return first if is_start and not surely_better(best.scores, first.scores) else best
 
 
 def _loses_land(new: Scores, start: Scores) -> bool:

@@ -120,17 +120,9 @@ class StartBeside:
             f"and {self.scores.judged:.3f} of {self.name}{theirs}, which it started from"
         )
         if self.tried:
-            best = max(one.scores.judged for one in self.tried)
-            taken = (
-                f"the best of {len(self.tried)} was taken, {self.new.share:g} of the start's "
-                "weights"
-                if self.new.scores.judged == best
-                else f"none of {len(self.tried)} is surely better, and half of the start's weights "
-                "was taken"
-            )
             both += (
-                f" ({taken}, chosen on these chips: chips of a test split would say it without "
-                "favour)"
+                f" (the best of {len(self.tried)} was taken, {self.new.share:g} of the start's "
+                "weights, chosen on these chips: chips of a test split would say it without favour)"
             )
         if self.better == "neither":
             return f"{both}: neither is better."
