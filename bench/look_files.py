@@ -163,6 +163,25 @@ def of_pair(pair: Image) -> Iterator[Brought]:
         ),
         "pair",
     )
+    landsat = ((v / 10_000 + 0.2) / 2.75e-5).round().clip(1, 65535).astype(np.uint16)
+    yield Brought(
+        "scale 2.75e-5 and offset -0.2 in tags",
+        _one(pair.with_(landsat, scales=(2.75e-5, -0.2))),
+        "pair",
+    )
+    yield Brought(
+        "scale 2e-5 and offset 0.3 in tags, signed",
+        _one(pair.with_(((v / 10_000 - 0.3) / 2e-5).round().astype(np.int16), scales=(2e-5, 0.3))),
+        "pair",
+    )
+    yield Brought(
+        "reflectances, a scale left in the tags",
+        _one(pair.with_((v / 10_000).astype(np.float32), scales=(2.75e-5, -0.2))),
+        "pair",
+    )
+    yield Brought(
+        "a scale of heights in the tags", _one(pair.with_(v, scales=(0.5, -100.0))), "pair"
+    )
     degrees = _warped(pair, "EPSG:4326")
     yield Brought(
         "BigTIFF in degrees",

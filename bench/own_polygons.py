@@ -218,7 +218,7 @@ def trained(
     from selion.models import load_model
     from selion.training import loop, run
     from selion.training.beside import score_of_start, settle
-    from selion.training.datasets import at_scale_of_start, chip_size, like_start
+    from selion.training.datasets import LARGE, at_scale_of_start, chip_size, like_start
     from selion.training.scoring import learnt_score
 
     labelled = Labelled(fold.polygons, burning=Burning(width=1), complete=True)
@@ -238,6 +238,9 @@ def trained(
         schedule=replace(recipe.schedule, epochs=epochs),
         validate=replace(recipe.validate, every=max(LOOK // of_epoch, 1)),
     )
+    alone = len(fold.images) == 1  # several images are chips (selion data make)
+    whole = Chips(LARGE, land=Strips(0.0))
+    uncut = load_polygons(fold.images, labelled, whole) if alone else ()
     plan = run.plan_samples(recipe, made.select("train"), made.select("val"))
     network, _ = run.make_network(recipe)
     began, wall = time.process_time(), time.perf_counter()
@@ -265,11 +268,14 @@ def trained(
     device = next(network.parameters()).device.type
     for share in KEPT:
         model = replace(recipe.model, keep_start=share)
-        settled = settle(replace(plan, recipe=replace(recipe, model=model)), network, found)
+        settled = settle(
+            replace(plan, recipe=replace(recipe, model=model)), network, found, uncut=uncut
+        )
         network.load_state_dict(settled.trained.weights)
         mapped = loop.as_mapped(settled.card, network, device, fast=False)
-        counts[str(share)] = scored(mapped, fold.test, cut if settled.besides else None)
-        row[f"by {share}"] = "cut" if settled.besides else "watershed"
+        score = settled.score or (cut if settled.besides else None)
+        counts[str(share)] = scored(mapped, fold.test, score)
+        row[f"by {share}"] = "watershed" if score is None else "cut"
         if share == KEPT[0]:
             row["said"] = settled.notes[0]
             if settled.beside is not None:

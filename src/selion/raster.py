@@ -21,6 +21,9 @@ RECOGNISED, DOUBT = "recognised", "doubt"
 PALETTE = "palette"
 """A tag with the colours that the numbers of an image of one band stand for: red, green and blue
 of each number from 0 on, two hexadecimal digits each."""
+SCALES, OFFSETS = "scales", "offsets"
+"""Tags with one number for each band, with commas, where a file says that what it shows is number *
+scale + offset."""
 LONGEST_PIXEL = 4.1e7
 """Metres around the Earth: no pixel is longer."""
 MASKED = "masked"

@@ -56,7 +56,7 @@ MEANINGS = {
     "--min-pixels": "smallest plant or leaf in pixels",
     "--model": "a model's name or folder",
     "--mosaic": "folder of the composites of whole tiles",
-    "--names": "column of the plots' names",
+    "--name-column": "column of the plots' names",
     "--out": "where the result goes",
     "--overlap": "share of a square in common with its neighbour",
     "--overwrite": "replace what is there",

@@ -291,3 +291,32 @@ def test_a_fitting_smallest_field_is_named(side, count, said, tmp_path):
     assert ("--min-area" in problems) == bool(said)
     if said:
         assert re.search(said, problems)
+
+
+@pytest.mark.parametrize(
+    ("pixel", "more", "edge", "said"),
+    [
+        # 256 px at 1.65 m are 422.4 m; 0.75 m of the map are 0.7503 m of the ground here
+        (1.0, [], 423, "423 px: a window of fields-rgb-vhr, 256 px at 1.65 m, covers so many"),
+        (0.75, [], 563, "563 px: a window of fields-rgb-vhr, 256 px at 1.65 m, covers so many"),
+        (2.0, [], 256, "256 px: a window of fields-rgb-vhr, 256 px at 2 m, covers so many"),
+        # 128 of 10 m, and chips may be larger than a window
+        (10.0, ["-m", "fields-s2-2season"], 256, "256 px: .*256 px at 5 m, covers 128 of 10 m"),
+        (0.1, [], 256, "256 px: .*fields-rgb-vhr.* 1.65 m.* too far from 0.1 m"),
+        (1.0, ["--size", "100"], 100, ""),
+    ],
+)
+def test_a_chip_holds_a_window_of_the_model_that_will_be_tuned(pixel, more, edge, said, tmp_path):
+    """It was 256 px whatever the image: a window of 422 then saw its own reflection."""
+    side = 600
+    place = PLACE * Affine.scale(pixel)
+    tif(tmp_path / "i.tif", np.ones((3, side, side), "uint8"), transform=place)
+    outline = shapely.box(*(place * (20, 60)), *(place * (60, 20)))
+    geopandas.GeoDataFrame(geometry=[outline], crs="EPSG:32633").to_file(tmp_path / "i.gpkg")
+    asked = ["data", "make", str(tmp_path / "i.tif"), "-p", str(tmp_path / "i.gpkg"), "--complete"]
+    asked += ["-o", str(tmp_path / "d"), "--val", "0", "--test", "0", *more]
+    done = CliRunner().invoke(cli, asked, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert max(s.image.grid.shape[0] for s in load_dataset(tmp_path / "d")) == edge
+    assert bool(said) == ("a window of" in done.output)
+    assert re.search(said, done.output), done.output

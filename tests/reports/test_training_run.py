@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import selion
-from selion import models, store, training
+from selion import data, models, store, training
 from selion.classes import CROP
 from selion.cli.main import main
 from selion.errors import BadInput, UnknownName
@@ -665,8 +666,8 @@ def tuned(chips, start, folder, on_step=silent, **parts):
         "validate": Validate(every=0),
     } | parts
     spec = made(chips, **parts)
-    keep = spec.model.keep_start
-    spec = replace(spec, model=Model(TINY, start_from=str(start), keep_start=keep))
+    keep = {"keep_start": spec.model.keep_start, "tune_cut": spec.model.tune_cut}
+    spec = replace(spec, model=Model(TINY, start_from=str(start), **keep))
     return training.train_plan(training.plan_training(spec), folder, on_step=on_step)
 
 
@@ -742,6 +743,57 @@ def test_a_new_model_that_is_better_is_named(good_start, tmp_path):
     assert "the new model is better" in result.notes[0]
     assert "chosen on these chips" in result.notes[0]
     assert "What the held-out chips chose from" in training_run.to_html(result)
+
+
+def test_own_polygons_set_how_fields_are_chosen_and_the_new_model_maps_so(
+    chips, good_start, tmp_path, monkeypatch
+):
+    """A start whose score chooses nothing: 0.5 of every node does not pay a price of 0.9."""
+    from selion.fields import CutSettings, NodeScore, read_node_score
+    from selion.fields.node_score import CUT
+    from selion.models.card import sha256_of, write_card
+
+    start = tmp_path / "dear"
+    shutil.copytree(good_start / "good", start)
+    NodeScore.untrained(CutSettings(price=0.9, land=0.0)).save(start / "model" / CUT)
+    card = models.read_card(start / "model")
+    files = {**card.files, CUT: sha256_of(start / "model" / CUT)}
+    write_card(replace(card, files=files), start / "model" / "card.toml")
+    auto = Model(TINY, keep_start="auto", tune_cut=True)
+    scenes = data.load_dataset(chips)  # each is a whole image
+    monkeypatch.setattr("selion.training.run.uncut_image", lambda _: scenes)
+    result = tuned(chips, start, tmp_path / "new", model=auto)
+    said, found = result.notes[0], result.beside.tuned
+    assert found.before.object_f1 == 0.0
+    assert "own fields, none of which toy has seen" in said
+    assert "what was written is toy with these" in said
+    written = read_node_score(tmp_path / "new" / "model" / CUT)
+    assert written.settings == found.score.settings
+    assert f"fields are chosen by {found.said}" in result.card.training
+    held = result.plan.validation
+    assert default_f1(start / "model", held) == 0.0
+    after = default_f1(tmp_path / "new" / "model", held)
+    assert after == pytest.approx(result.trained.scores.object_f1)
+    assert after > 0.2
+    assert training_run.numbers(result)["start"]["tuned"]["settings"]["price"] < 0.5
+    assert training.read_recipe("own-polygons").model.tune_cut
+    assert not training.read_recipe("review").model.tune_cut
+
+
+def test_what_finds_more_objects_for_less_of_their_land_does_not_replace_the_start():
+    from selion.training.beside import _best
+    from selion.training.scoring import Scores
+    from selion.training.start_beside import KeptShare
+
+    def scored(share, objects, land):
+        rows = np.array([[*objects, *land]] * 8, float)
+        keys = tuple(map(str, range(8)))
+        return KeptShare(share, None, None, Scores(keys, ("",) * 8, rows), "cut")
+
+    start = scored(1.0, (40, 20, 20), (90, 5, 5))
+    more, less = scored(0.5, (55, 5, 5), (90, 5, 5)), scored(0.0, (58, 2, 2), (70, 5, 25))
+    assert _best([start, less]) is start  # pixel IoU 0.70 instead of 0.90
+    assert _best([start, less, more]) is more
 
 
 def test_keep_start_is_a_share_or_auto(chips):

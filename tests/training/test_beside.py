@@ -13,11 +13,10 @@ from selion.errors import BadInput
 from selion.grid import whole
 from selion.models import read_card, write_card
 from selion.training import loop, read_recipe
-from selion.training.beside import surely_better
 from selion.training.datasets import at_scale_of_start, like_start
 from selion.training.recipe import Data, Hardware, Model, Schedule, Validate
 from selion.training.run import plan_samples
-from selion.training.scoring import Scores
+from selion.training.scoring import Scores, surely_better
 from train_toys import card, grid, network, recipe, sample
 
 

@@ -124,7 +124,7 @@ def test_tiles_of_a_map_hold_and_are_compared_with_all_of_its_tables(write):
     tables = sorted(write().glob("*/part.parquet"))
     folder = tables[0].parents[2] / "merged"
     for words in (
-        ("merge", *tables, "-o", folder, "--min-area", 0),
+        ("merge", *tables, "-o", folder, "--least-remnant", 0),
         ("tiles", folder, "-o", folder.parent / "t.pmtiles", "--max-zoom", 9),
     ):
         done = run_here(*words, "--quiet")

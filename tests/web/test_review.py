@@ -23,6 +23,7 @@ from review_scenes import Hand, ReviewProcess, open_log, serving, write_map
 from selion import review
 from selion.errors import BadInput, GridMismatch
 from selion.web.review import STATIC, open_session
+from selion.web.review_frame import stretched
 from selion.web.server import STATIC as FOLDER
 
 
@@ -162,6 +163,28 @@ def test_chips(folder):
         ):
             assert served.ask(f"chip/{bad}").status == 400, bad
         assert served.ask("chip/../../etc/passwd").status == 404
+
+
+def test_a_chip_has_the_colours_of_the_whole_image():
+    """Soil by itself has the colour that it has beside a meadow; by percentiles of the chip each
+    band's noise was stretched by itself, and no two chips showed one soil alike.
+    """
+    rng = np.random.default_rng(0)
+    soil, meadow = np.array([150.0, 110.0, 80.0]), np.array([60.0, 120.0, 50.0])
+    both = np.where(np.arange(80)[None, :, None] < 40, soil, meadow) + rng.normal(0, 2, (40, 80, 1))
+    both = both.astype(np.float32)
+    span = np.percentile(both.reshape(-1, 3), [2, 98], axis=0)
+    alone, beside = stretched(both[:, :40], span), stretched(both, span)[:, :40]
+    for chip in (alone, beside):
+        red, green, blue = np.median(chip.reshape(-1, 3).astype(float), axis=0)
+        assert min(red, blue) > green  # of the image's own range: red 1, blue 1, green 0
+    hue = [(chip[..., 0].astype(float) - chip[..., 1]).mean() / 255 for chip in (alone, beside)]
+    assert min(hue) > 0.3
+    assert np.ptp(alone[..., 0].astype(float)) < 80  # two of 255 are noise, not stripes
+    holes = both.copy()
+    holes[:5] = np.nan
+    assert (stretched(holes, span)[:5] == 128).all()
+    assert (stretched(np.full((4, 4, 3), np.nan, np.float32), span) == 128).all()
 
 
 def test_what_only_the_other_map_has_can_be_taken_over(folder, tmp_path):

@@ -251,8 +251,31 @@ def test_swipe(browser, served):
         tab.of_map("map.jumpTo({ zoom: 13 })")
         assert abs(tab.of_map("state.maps[1].getZoom()") - 13) < 1e-6, "both maps move"
         assert tab.complaints() == []
+        by = "state.list.on.map((side) => side.get('f0')?.by)"
+        assert tab.of_map(by) == ["", ""], "dates are seen through the fields"
+        for _ in range(2):  # closed, and opened again
+            page.keyboard.press("c")
+            assert page.locator("#right").is_hidden()
+            assert tab.of_map(by)[0] == "confidence", "as it was before"
+            assert page.input_value("#by-f0") == "confidence"
+            page.keyboard.press("c")
+            page.wait_for_selector("#right canvas")
+            page.wait_for_function(
+                "async () => (await import('./view.js')).state.list.on[0].get('f0').by === ''"
+            )
         page.keyboard.press("c")
-        assert page.locator("#right").is_hidden()
+        page.click("#on-f0")
+        page.click("#on-f0")
+        assert tab.of_map(by)[0] == "confidence", "off and on again is as it was opened"
+        page.keyboard.press("c")
+        page.wait_for_selector("#right canvas")
+        tab.still()
+        page.reload()
+        page.wait_for_selector("#right canvas")
+        tab.still()
+        assert tab.of_map(by) == ["", ""], "a link holds what was seen"
+        page.keyboard.press("c")
+        assert tab.of_map(by)[0] == "confidence"
         assert not tab.said
 
 
@@ -341,6 +364,8 @@ def test_places_dates_and_a_background(browser, served, tmp_path):
             "() => [...document.querySelectorAll('#dates img')].every((i) => i.naturalWidth == 224)"
         )
         assert tab.complaints() == []
+        layers = tab.of_map("map.getStyle().layers.map((layer) => layer.id)")
+        assert layers[:2] == ["ground", "background"], "it lies under the imagery"
         page.click("#on-background")
         shown = "map.getLayoutProperty('background', 'visibility')"
         assert tab.of_map(shown) == "none"

@@ -82,7 +82,8 @@ def some(names: list[str]) -> str:
     help="Size of a partition: geohash of 2, 3 or 4 characters.",
 )
 @click.option(
-    "--min-area",
+    "--least-remnant",
+    "min_area",
     type=click.FloatRange(0),
     default=500.0,
     show_default=True,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from selion.cli import options as opt
-from selion.cli.progress import reporter
+from selion.cli.progress import Reporter, reporter
 
 if TYPE_CHECKING:
     from selion.data import Chips, Labelled
@@ -199,7 +199,8 @@ class MakeChoice:
     boundary: str
     boundary_as: Literal["inside", "line"]
     classes: str
-    size: int
+    size: int | None
+    model: str
     overlap: float
     split_by: Literal["auto", "land", "strips"]
     block_km: float
@@ -273,9 +274,17 @@ class MakeChoice:
 @click.option(
     "--size",
     type=click.IntRange(8),
-    default=256,
-    show_default=True,
-    help="Edge of a chip in pixels.",
+    default=None,
+    help="Edge of a chip in pixels.  [default: 256, or more where a window of --model covers more]",
+)
+@click.option(
+    "-m",
+    "--model",
+    default="",
+    help=(
+        "Model name or folder that will be tuned, whose windows the chips hold; without it that "
+        "which `selion train own-polygons` starts from."
+    ),
 )
 @click.option(
     "--overlap",
@@ -343,13 +352,15 @@ def make_command(
         opt.refuse_given(["block_km", "seed"], "strips are not drawn by lot")
     from selion.data import make_dataset
 
-    labelled, chips = _labelled(polygons, given), _chips(given)
+    if given.size is not None:
+        opt.refuse_given(["model"], "--size says how large chips are")
+    labelled = _labelled(polygons, given)
     with reporter(quiet=quiet or as_json, as_json=False) as say:
         made = make_dataset(
             images,
             labelled,
             out,
-            chips,
+            _chips(given, given.size or _fitting(images, given.model, say)),
             licence=given.licence,
             group=given.group,
             force=force,
@@ -405,7 +416,16 @@ def _labelled(polygons: Path, given: MakeChoice) -> Labelled:
     )
 
 
-def _chips(given: MakeChoice) -> Chips | None:
+def _fitting(images: tuple[str, ...], model: str, say: Reporter) -> int:
+    """Return the edge of chips that hold a window of a model, and say why."""
+    from selion.training.chip_sizes import fitting_size
+
+    found = fitting_size(images, model)
+    say.note(found.sentence)
+    return found.edge
+
+
+def _chips(given: MakeChoice, size: int) -> Chips:
     from selion.data.place import Land
     from selion.data.polygons import Chips
     from selion.data.strips import Strips
@@ -417,4 +437,4 @@ def _chips(given: MakeChoice) -> Chips | None:
         else Land(given.block_km, *shares, given.seed)
     )
     fallback = given.split_by == "auto"
-    return Chips(given.size, given.overlap, land, bool(given.empty), fallback)
+    return Chips(size, given.overlap, land, bool(given.empty), fallback)

@@ -59,7 +59,8 @@ class PlotsChoice(opt.VerbChoice):
     ),
 )
 @click.option(
-    "--names",
+    "--name-column",
+    "names",
     default=None,
     metavar="COLUMN",
     help="Column of PLOTS with their names [default: plot_id, plot, name or id].",

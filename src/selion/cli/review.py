@@ -55,7 +55,8 @@ def review_group() -> None:
 )
 @image
 @click.option(
-    "--scores",
+    "--scores-from",
+    "scores",
     type=opt.place,
     default=None,
     help="Class probabilities [default: MAP.scores.tif, where it lies beside].",

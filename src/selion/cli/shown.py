@@ -68,8 +68,8 @@ RARE = {
 _RARE = frozenset(" ".join(RARE.values()).split())
 FORMER = {
     "crops photos": {"--gsd": "--mm-per-pixel", "--min-area": "--min-pixels"},
-    "crops plots": {"--min-area": "--min-pixels"},
-    "crops trial": {"--table": "--photo-table"},
+    "crops plots": {"--min-area": "--min-pixels", "--names": "--name-column"},
+    "crops trial": {"--table": "--photo-table", "--names": "--name-column"},
     "label depth": {
         "--refine": "--edges-by-depth",
         "--edge": "--network-edge",
@@ -77,12 +77,16 @@ FORMER = {
     },
     "label pseudo": {"--dates": "--average-dates"},
     "label selftrain": {"--gsd": "--gsd-range", "--least": "--least-quality"},
+    "merge": {"--min-area": "--least-remnant"},
     "plan": {"--workers": "--cluster-workers"},
     "qgis install": {"--profile": "--qgis-profile"},
     "qgis style": {"--by": "--colour-by"},
+    "review open": {"--scores": "--scores-from"},
     "sample": {"--size": "--count", "--least": "--least-count"},
     "simulate": {"--gsd": "--pixel", "--image": "--kind"},
     "stats": {"--by": "--districts", "--name": "--district-column"},
+    "verify": {"--overlap": "--shared-area"},
+    "view": {"--names": "--places"},
 }
 """Verb -> names that its options had, and have now: a name means the same in all verbs."""
 ALL = "help_all"

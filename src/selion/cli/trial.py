@@ -64,7 +64,8 @@ class TrialChoice(opt.VerbChoice):
     help="Polygons of the plots, for photographs with GPS.",
 )
 @click.option(
-    "--names",
+    "--name-column",
+    "names",
     default=None,
     metavar="COLUMN",
     help="Column of --plots with their names [default: plot_id, plot, name or id].",

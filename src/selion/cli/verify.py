@@ -22,7 +22,8 @@ LONGEST = 10_000
 @click.argument("result", type=opt.place)
 @click.option("--again", is_flag=True, help="Run its command again aside, and compare the bytes.")
 @click.option(
-    "--overlap",
+    "--shared-area",
+    "overlap",
     type=click.FloatRange(0),
     default=1.0,
     show_default=True,

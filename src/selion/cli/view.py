@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 )
 @click.argument("paths", nargs=-1, required=True, type=opt.place)
 @click.option(
-    "--names",
+    "--places",
+    "names",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Places that the search box knows by name: CSV (name, lat, lon) or GeoJSON.",

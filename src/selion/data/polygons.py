@@ -257,6 +257,11 @@ def _picture(image: str | os.PathLike[str]) -> Picture:
     return tuple((name.strip(), Path(path.strip()).expanduser()) for name, _, path in parts)
 
 
+def grid_of_image(image: str | os.PathLike[str]) -> GeoBox:
+    """Return where an image lies, as :func:`load_polygons` takes it."""
+    return open_picture(_picture(image)).grid
+
+
 def open_picture(picture: Picture) -> Source:
     """Open an image of one raster, or of several on one grid."""
     sources = [store.open_raster(path) for _, path in picture]

@@ -3,6 +3,7 @@ from .extension import extension_schema as extension_schema
 from .fiboa import collection_metadata as collection_metadata
 from .fiboa import read_origin as read_origin
 from .finding import choose_method as choose_method
+from .finding import find_by_settings as find_by_settings
 from .finding import find_instances as find_instances
 from .finding import map_instances as map_instances
 from .formats import FORMATS as FORMATS
@@ -15,6 +16,7 @@ from .majority import find_basins as find_basins
 from .majority import is_refined as is_refined
 from .majority import map_basins as map_basins
 from .node_score import CUT as CUT
+from .node_score import CutSettings as CutSettings
 from .node_score import NodeScore as NodeScore
 from .node_score import read_node_score as read_node_score
 from .node_score import score_of as score_of

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput
 from selion.fields.instancemap import map_by_class
-from selion.fields.instances import InstanceOptions, find_by_class
+from selion.fields.instances import InstanceOptions, conclude, cut, find_by_class, prepare
 from selion.fields.majority import find_basins, is_refined, map_basins
-from selion.fields.node_score import CUT, score_of
+from selion.fields.node_score import CUT, CutSettings, NodeScore, score_of
 from selion.fields.polygonise import Run
+from selion.grid import whole
 from selion.labels import Instances
 from selion.raster import Raster, Source
 from selion.segmenter import Card, LoadedModel
@@ -226,3 +230,33 @@ def map_instances(
             probs, scheme, workspace, method, options, cover=cover, block=block, run=run
         )
     return map_by_class(probs, scheme, workspace, method, options, block=block, run=run)
+
+
+def find_by_settings(
+    probs: Raster,
+    classes: ClassScheme,
+    score: NodeScore,
+    settings: Sequence[CutSettings],
+    options: InstanceOptions,
+) -> Iterator[np.ndarray]:
+    """Yield the objects of "cut" by several settings of one score; basins are drained once.
+
+    Parameters
+    ----------
+    probs, classes, options
+        As of :func:`selion.fields.find_instances`.
+    score : NodeScore
+    settings : sequence of CutSettings
+        With the smoothing and the depth of the score's own.
+
+    Yields
+    ------
+    (y, x) int32 ndarray
+        Ids, 0 for none: those that a score with these settings gives.
+    """
+    options = replace(options, score=score)
+    scene = prepare(probs, classes, "cut", options)
+    labels, block = cut(probs, whole(probs.grid), scene)
+    for one in settings:
+        chosen = replace(options, score=replace(score, settings=one))
+        yield conclude([block], scene, classes, "cut", chosen)[0][labels]

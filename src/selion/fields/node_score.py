@@ -52,6 +52,10 @@ class CutSettings:
     least: float = 100.0
     """m2 below which a node is no candidate.  Less than what a user may want as the smallest field,
     which is dropped after the choice: were it no candidate, its neighbourhood would be chosen."""
+    size: float = 0.0
+    """What ten times the area adds to the probability of a node where objects are chosen; below 0
+    smaller fields are preferred.  Of a score that own polygons tuned; confidences stay as they
+    are."""
 
     @property
     def usual(self) -> bool:
@@ -60,6 +64,7 @@ class CutSettings:
             0 <= self.smoothing <= 100
             and 0 <= self.depth <= 1
             and all(0 <= value <= 10 for value in (self.price, self.land, self.floor))
+            and -10 <= self.size <= 10
             and 0 <= self.least < math.inf
         )
 
@@ -120,7 +125,10 @@ class NodeScore:
         from safetensors.numpy import save
 
         # one key: safetensors writes several in an order that changes from run to run
-        about = {"settings": asdict(self.settings), "base": self.base, "features": nodes.FEATURES}
+        settings = asdict(self.settings)
+        if not self.settings.size:
+            del settings["size"]  # older versions know nothing of it
+        about = {"settings": settings, "base": self.base, "features": nodes.FEATURES}
         tensors = {name: getattr(self, name) for name in TENSORS}
         path.write_bytes(save(tensors, {"cut": json.dumps(about)}))
 

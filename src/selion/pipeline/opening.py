@@ -127,14 +127,15 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
     known = [
         store.known_image(open_item(str(image)) if is_item(image) else image) for image in images
     ]
-    paths, opened = [name for name, *_ in known], [painted(source) for _, source, _ in known]
+    paths = [name for name, *_ in known]
+    opened = [prediction.as_declared(painted(source)) for _, source, _ in known]
     if len(images) == 1:
         look = prediction.look_at(opened[0])
         source, _ = prediction.understood(opened[0], look, None)
         return OpenedImage(paths[0], source, look, known[0][2], states=tuple(known))
     days = [_day(path, one) for path, one in zip(paths, opened, strict=True)]
     if (bands := band_files(paths, opened, days)) is not None:
-        return _joined_bands(known, bands)
+        return _joined_bands(known, opened, bands)
     opened, cut = _on_one_grid(paths, opened)
     named: list[Source] = []
     warned: list[str] = []
@@ -186,10 +187,16 @@ def _labels(days: Sequence[str]) -> tuple[str, ...]:
     return tuple(days) if days_of(days) else tuple(str(number) for number in numbers)
 
 
-def _joined_bands(known: Sequence[tuple[Path | str, Source, str]], bands: BandFiles) -> OpenedImage:
+def _joined_bands(
+    known: Sequence[tuple[Path | str, Source, str]], opened: Sequence[Source], bands: BandFiles
+) -> OpenedImage:
     """Open files of one band each as one image."""
     paths = [known[k][0] for k in bands.order]
-    parts, cut = _on_one_grid(paths, [known[k][1] for k in bands.order])
+    parts, cut = _on_one_grid(paths, [opened[k] for k in bands.order])
+    told, doubts = (
+        tuple(dict.fromkeys(text for one in opened if (text := plain_text(one.tags.get(tag, "")))))
+        for tag in (RECOGNISED, DOUBT)
+    )
     joined = JoinedDates(parts[0], tuple(parts[1:]), bands.names)
     digest = hashlib.sha256("".join((*bands.names, *(known[k][2] for k in bands.order))).encode())
     return OpenedImage(
@@ -197,7 +204,8 @@ def _joined_bands(known: Sequence[tuple[Path | str, Source, str]], bands: BandFi
         joined,
         prediction.look_at(joined),
         digest.hexdigest()[:32],
-        (bands.said, *filter(None, [cut])),
+        (bands.said, *told, *filter(None, [cut])),
+        doubts,
         states=tuple(known),
     )
 

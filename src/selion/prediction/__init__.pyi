@@ -7,6 +7,7 @@ from .consistency import CONSISTENCY as CONSISTENCY
 from .consistency import ConsistencySource as ConsistencySource
 from .consistency import agreement as agreement
 from .consistency import consistency_passes as consistency_passes
+from .declared_numbers import as_declared as as_declared
 from .duration import Estimate as Estimate
 from .duration import estimate as estimate
 from .journal import BlockJournal as BlockJournal

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import Roi
-from selion.raster import PALETTE, Raster, Source
+from selion.raster import OFFSETS, PALETTE, SCALES, Raster, Source
 from selion.store.announced import check_announced
 from selion.store.gdal import (
     GDAL_ERRORS,
@@ -358,7 +358,10 @@ def _described(
         bands=_names(dataset, texts, indexes),
         dtype=dtype,
         nodata=nodatas[0],
-        tags=dict(dataset.tags()) | _wavelengths(dataset, indexes) | _palette(dataset),
+        tags=dict(dataset.tags())
+        | _wavelengths(dataset, indexes)
+        | _palette(dataset)
+        | _scales(dataset, indexes),
         descriptions=tuple(texts[k - 1] for k in indexes),
         nodatas=nodatas,
         layout=_Layout(indexes, alpha, masked, flipped, overview, dataset.driver),
@@ -461,6 +464,17 @@ def _wavelengths(dataset: Any, indexes: Sequence[int]) -> dict[str, str]:
     lengths = wavelengths_of(dataset)
     told = ["" if lengths[k - 1] is None else f"{lengths[k - 1]:g}" for k in indexes]
     return {"wavelengths": ",".join(told)} if any(told) else {}
+
+
+def _scales(dataset: Any, indexes: Sequence[int]) -> dict[str, str]:
+    """Return tags with scale and offset of each band, where the file says any that can be used."""
+    scales, offsets = ([some[k - 1] for k in indexes] for some in (dataset.scales, dataset.offsets))
+    if all(pair == (1.0, 0.0) for pair in zip(scales, offsets, strict=True)):
+        return {}
+    if not np.isfinite([*scales, *offsets]).all() or 0.0 in scales:
+        return {}
+    told = (",".join(f"{one:.12g}" for one in some) for some in (scales, offsets))
+    return dict(zip((SCALES, OFFSETS), told, strict=True))
 
 
 def _colour(colour: ColorInterp, count: int) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selion import metrics
 from selion.classes import IGNORE
 from selion.errors import SelionError, counted
 from selion.fields.node_score import CUT
@@ -19,13 +17,14 @@ from selion.grid import ground_sampling_distance
 from selion.progress import OnStep, silent
 from selion.sample import Sample
 from selion.training.scoring import (
-    MEASURES,
-    STATISTICS,
     Scores,
     answers_objects,
     learnt_score,
     score_ways,
+    surely_better,
 )
+from selion.training.start_beside import KeptShare, StartBeside, is_finite
+from selion.training.tuned_cut import TunedCut, tune_cut
 
 if TYPE_CHECKING:
     import torch
@@ -41,134 +40,10 @@ SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of the start's weights that are tried where the held-out chips choose."""
 UNJUDGED = 0.75
 """The share where no chip is held out that could choose."""
-SURE = 2.0
-"""Standard errors by which an average has to be better than the start to replace it."""
-DISAGREE = 0.25
-"""Share of objects, at least, on which two models answer independently of each other: a few chips
-on which they happen to agree do not make a small gain sure."""
-FEWEST_CHIPS, FEWEST_OBJECTS = 3, 10
-"""Below so many chips (of pixels) or objects no gain is sure: a spread cannot be told from them."""
+LAND_LOST = 0.005
+"""Pixel IoU that what replaces the start may lose."""
 LITTLE_CHIPS, LITTLE_FIELDS = 20, 100
 """Below so many training chips or fields it is said that they are few."""
-
-
-@dataclass(frozen=True, eq=False)
-class KeptShare:
-    """An average of the start's and the trained weights, as it would map."""
-
-    share: float
-    """Of the start's weights."""
-    card: ModelCard
-    score: NodeScore | None
-    """The start's learnt score, where objects are those of the cut."""
-    scores: Scores
-    method: str
-    """How objects are found, for people; empty where none are looked for."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "share_of_start": self.share,
-            "gsd": None if self.card.inputs.gsd is None else list(self.card.inputs.gsd),
-            "method": self.method,
-            self.scores.metric: round(self.scores.judged, 6) if _finite(self.scores) else None,
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class StartBeside:
-    """The start model on the chips that were held out, and how the new one compares.
-
-    Both as they map by themselves: by their learnt score of objects, or by the watershed.
-    """
-
-    name: str
-    use: str
-    """What ``-m`` takes to map with it."""
-    start: KeptShare
-    new: KeptShare
-    tried: tuple[KeptShare, ...] = ()
-    """What the held-out chips chose the new one from; empty where nothing was chosen."""
-
-    @property
-    def scores(self) -> Scores:
-        """What the start scores."""
-        return self.start.scores
-
-    @property
-    def comparison(self) -> metrics.Comparison:
-        """New minus start, by the measure that decides, over the same draws of chips."""
-        judged = self.scores.metric
-        return metrics.paired_bootstrap(
-            self.new.scores.rows(judged), self.scores.rows(judged), STATISTICS[judged], draws=1000
-        )
-
-    @property
-    def better(self) -> str:
-        """Say which is better by the measure that decides: new, start or neither."""
-        gain = self.new.scores.judged - self.scores.judged
-        return "neither" if not np.isfinite(gain) or gain == 0 else "new" if gain > 0 else "start"
-
-    @property
-    def kept(self) -> bool:
-        """Whether no average was better, so that what was written is the start itself."""
-        return self.new is self.start
-
-    @property
-    def sentence(self) -> str:
-        """Return both scores, the better one, and what to do, for the user."""
-        chips = counted(len(self.scores.keys), "held-out chip")
-        measure, ours, theirs = MEASURES[self.scores.metric], _by(self.new), _by(self.start)
-        keep = f"selion map IMAGE -m {shlex.quote(self.use)} -o fields.parquet"
-        cure = "more fields from other places or a lower schedule.lr may help"
-        if self.kept:
-            best = max((one.scores.judged for one in self.tried[1:]), default=0.0)
-            above = (
-                f"is above its own {measure} of {self.scores.judged:.3f}{theirs}"
-                if not best > self.scores.judged
-                else f"is surely better: the best has {measure} {best:.3f} and {self.name} itself "
-                f"{self.scores.judged:.3f}{theirs}, and so few fields can differ that much by luck"
-            )
-            return (
-                f"On the same {chips} no average of the trained weights and those of {self.name} "
-                f"{above}: what was written is {self.name} itself. Keep mapping with it: {keep}; "
-                f"{cure}, and model.keep_start=0 writes what was trained alone."
-            )
-        both = (
-            f"On the same {chips} {measure} is {self.new.scores.judged:.3f} of the new model{ours} "
-            f"and {self.scores.judged:.3f} of {self.name}{theirs}, which it started from"
-        )
-        if self.tried:
-            both += (
-                f" (the best of {len(self.tried)} was taken, {self.new.share:g} of the start's "
-                "weights, chosen on these chips: chips of a test split would say it without favour)"
-            )
-        if self.better == "neither":
-            return f"{both}: neither is better."
-        found = self.comparison
-        luck = "" if found.sure else ", by no more than luck could give"
-        if found.n == 1:
-            luck = f", but {found.method}"
-        if self.better == "new":
-            return f"{both}: the new model is better{luck}."
-        auto = "" if self.tried else ' model.keep_start = "auto" falls back to the start;'
-        return (
-            f"{both}: the start is better{luck}. Keep mapping with the start: {keep};{auto} {cure}."
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "name": self.name,
-            "scores": self.scores.to_dict(),
-            "method": self.start.method,
-            "new_method": self.new.method,
-            "share_of_start": self.new.share,
-            "tried": [one.to_dict() for one in self.tried],
-            "better": self.better,
-            "difference": self.comparison.to_dict(),
-            "sentence": self.sentence,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +55,8 @@ class Settled:
     card: ModelCard
     besides: tuple[Path, ...] = ()
     """Files of the start that go along: its learnt score of objects."""
+    score: NodeScore | None = None
+    """The score that goes along instead, as own polygons set it."""
     beside: StartBeside | None = None
     notes: tuple[str, ...] = ()
 
@@ -204,17 +81,20 @@ def settle(
     network: torch.nn.Module,
     trained: Trained,
     on_step: OnStep = silent,
+    uncut: Sequence[Sample] = (),
 ) -> Settled:
     """Average a run's weights with the start's, and score both as they map.
 
     ``model.keep_start`` is the share of the start.  Where it is "auto", the held-out chips choose
     it among :data:`SHARES` (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022,
-    section 3), and the start as it maps stays where none is :func:`surely_better`, so that what
-    is exported is never worse there, and no lucky choice among many is taken for a gain.
+    section 3): the best where it is :func:`surely_better` than the start as it maps, and loses no
+    land, else the start, so that what is exported is never worse there, and no lucky choice among
+    many is taken for a gain.
     Objects are found as the start finds them: its learnt score goes along where the network is
     fed alike and has its classes.  A few held-out chips cannot tell it from the watershed, and
-    chose the worse one.  Where not all tensors of the network are the start's (another number of
-    bands or classes), nothing is averaged.
+    chose the worse one; but images ``uncut``, with all that is outlined on them, may set how it
+    chooses (:mod:`selion.training.tuned_cut`).  Where not all tensors of the network are the
+    start's (another number of bands or classes), nothing is averaged.
     """
     keep, name = plan.recipe.model.keep_start, plan.recipe.model.start_from
     if not name or not trained.leads or (not keep and trained.scores is None):
@@ -225,23 +105,42 @@ def settle(
         weights = _averaged(trained, start, share if start.weights else 0.0)
         card = _told(plan.card, share if start.weights else 0.0, "")
         weighted = replace(trained, weights=weights)
-        return Settled(weighted, card, _besides(plan, start), None, _said(start.why))
-    tried = _candidates(plan, network, trained, start, on_step)
+        return Settled(weighted, card, _besides(plan, start), None, None, _said(start.why))
+    tuned = _tuned(plan, start, uncut, on_step)
+    tried = _candidates(plan, network, trained, start, tuned, on_step)
     best = _best(tried)
     settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
     chosen = f", chosen on {counted(len(best.scores.keys), 'chip')}" if keep == "auto" else ""
     card = _told(best.card, best.share, chosen)
     besides = () if best.score is None else _besides(plan, start)
     if start.candidate is None:
-        return Settled(settled, card, besides, None, _said(start.why))
+        return Settled(settled, card, besides, None, None, _said(start.why))
+    if tuned is not None:
+        more = f"; fields are chosen by {tuned.said}, as own polygons set it"
+        card, besides = replace(card, training=f"{card.training}{more}"), ()
     beside = StartBeside(
         start.model.card.name if start.model is not None else name,
         start.use,
         start.candidate,
         best,
         tried if keep == "auto" and len(tried) > 1 else (),
+        tuned,
     )
-    return Settled(settled, card, besides, beside, (beside.sentence,))
+    own_score = None if tuned is None else tuned.score
+    return Settled(settled, card, besides, own_score, beside, (beside.sentence,))
+
+
+def _tuned(
+    plan: Plan[Recipe], start: _Start, uncut: Sequence[Sample], on_step: OnStep
+) -> TunedCut | None:
+    """Let own images set how the start's learnt score chooses fields; None: it stays as it is."""
+    wanted = plan.recipe.model.tune_cut and plan.recipe.model.keep_start == "auto"
+    if not wanted or start.candidate is None or start.model is None or not start.weights:
+        return None
+    score, spec = start.candidate.score, plan.recipe.validate.resolved(start.model.classes)
+    if score is None or spec.metric != "object_f1" or not _alike(plan.card, start):
+        return None
+    return tune_cut(start.model, score, uncut, spec, on_step) if len(uncut) else None
 
 
 def score_of_start(plan: Plan[Recipe]) -> NodeScore | None:
@@ -309,9 +208,10 @@ def _candidates(
     network: torch.nn.Module,
     trained: Trained,
     start: _Start,
+    tuned: TunedCut | None,
     on_step: OnStep,
 ) -> tuple[KeptShare, ...]:
-    """Score what could be exported; the start itself comes first."""
+    """Score what could be exported; the start comes first, as own chips set it."""
     from selion.training.loop import as_mapped
 
     keep = plan.recipe.model.keep_start
@@ -325,6 +225,9 @@ def _candidates(
             ways = [start.candidate.score]
             if keep == "auto":
                 found, shares = [start.candidate], SHARES[1:]
+                if tuned is not None:
+                    ways = [tuned.score]
+                    found = [_by_tuned(plan, start, tuned)]
                 finest = start.candidate.card.inputs.gsd
                 native = plan.card.inputs.gsd is None
                 if native and finest is not None and _resampled(plan, start):
@@ -343,6 +246,15 @@ def _candidates(
             for way, one in zip(ways, scores, strict=True)
         ]
     return tuple(found)
+
+
+def _by_tuned(plan: Plan[Recipe], start: _Start, tuned: TunedCut) -> KeptShare:
+    """Score the start on what was held out, as own chips set its choice of fields."""
+    assert start.model is not None
+    assert start.candidate is not None
+    ways = (tuned.score,)
+    found = score_ways(start.model, plan.validation, plan.recipe.validate, ways)[0]
+    return replace(start.candidate, score=tuned.score, scores=found)
 
 
 def _besides(plan: Plan[Recipe], start: _Start) -> tuple[Path, ...]:
@@ -383,49 +295,22 @@ def _fed_alike(card: ModelCard, model: LoadedModel[Any]) -> bool:
 
 
 def _best(tried: Sequence[KeptShare]) -> KeptShare:
-    """Return the first of the best, or the start, which comes first, where that is not surely so.
+    """Return the best, or the start, which comes first, where that is not surely better.
 
     Where nothing can be judged, the one nearest UNJUDGED.
     """
-    if not any(_finite(one.scores) for one in tried):
+    if not any(is_finite(one.scores) for one in tried):
         return min(tried, key=lambda one: (abs(one.share - UNJUDGED), one.score is not None))
-    best = max(tried, key=lambda one: one.scores.judged if _finite(one.scores) else -1.0)
     first = tried[0]
-    is_start = first.share == 1 and _finite(first.scores)
+    is_start = first.share == 1 and is_finite(first.scores)
+    able = [one for one in tried if not is_start or not _loses_land(one.scores, first.scores)]
+    best = max(able, key=lambda one: one.scores.judged if is_finite(one.scores) else -1.0)
     return first if is_start and not surely_better(best.scores, first.scores) else best
 
 
-def surely_better(new: Scores, start: Scores) -> bool:
-    """Say whether scores are better by more than :data:`SURE` standard errors.
-
-    Parameters
-    ----------
-    new, start : Scores
-        Of the same chips.
-
-    Notes
-    -----
-    The error is that of the paired bootstrap over chips.  A few chips show too little of it: for
-    objects it is at least that of two proportions of as many objects, p (1 - p) / n each, that
-    differ in a share of :data:`DISAGREE`; fewer than :data:`FEWEST_OBJECTS`, or for pixels than
-    :data:`FEWEST_CHIPS` chips, show none at all.  The best of many has been chosen, which two
-    errors make up for: of 16 independent tries at no gain the best is 1.8 errors above on average.
-    """
-    gain, judged = new.judged - start.judged, start.metric
-    found = metrics.paired_bootstrap(
-        new.rows(judged), start.rows(judged), STATISTICS[judged], draws=1000
-    )
-    error = found.detectable / 2.8 if np.isfinite(found.detectable) else 0.0
-    if judged == "object_f1":
-        hits, extra, missed = start.counts[:, :3].sum(0).tolist()
-        number = hits + (extra + missed) / 2
-        if number < FEWEST_OBJECTS:
-            return False
-        middle = (start.judged + new.judged) / 2
-        error = max(error, float(np.sqrt(2 * DISAGREE * middle * (1 - middle) / number)))
-    elif len(start.keys) < FEWEST_CHIPS:
-        return False
-    return gain > 0 and gain >= SURE * error
+def _loses_land(new: Scores, start: Scores) -> bool:
+    """Say whether more objects would be found for less of their land."""
+    return start.metric == "object_f1" and new.pixel_iou < start.pixel_iou - LAND_LOST
 
 
 def _averaged(trained: Trained, start: _Start, share: float) -> dict[str, torch.Tensor]:
@@ -453,14 +338,6 @@ def _method(plan: Plan[Recipe], model: Any, score: NodeScore | None) -> str:
         return "its own objects"
     method = plan.recipe.validate.resolved(model.classes).method
     return "cut" if score is not None else "" if method == "pixels" else method
-
-
-def _by(one: KeptShare) -> str:
-    return f" (by {one.method})" if one.method else ""
-
-
-def _finite(scores: Scores) -> bool:
-    return bool(np.isfinite(scores.judged))
 
 
 def _said(why: str) -> tuple[str, ...]:

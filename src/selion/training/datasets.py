@@ -26,10 +26,13 @@ from selion.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from selion.data.dataset import Dataset
+    from selion.data.polygons import Labelled
     from selion.models import ModelCard
 
 DRAWS = 20
 """Own polygons: so many draws of splits are tried until both have a chip."""
+LARGE = 2048
+"""Pixels of the edge of an image that is looked at uncut."""
 TIMES = 3.0
 """So much the pixels of own images may be larger or smaller than those at which a start maps."""
 TRIES = 64
@@ -239,19 +242,14 @@ def _own_polygons(recipe: Recipe) -> Dataset:
 
     Blocks are drawn by lot: the first draw from the recipe's seed on that gives both splits a chip.
     """
-    from selion.data.burning import Burning
     from selion.data.place import Land
-    from selion.data.polygons import Chips, Labelled, load_polygons
+    from selion.data.polygons import Chips, load_polygons
     from selion.data.strips import Strips
 
     spec = recipe.data
-    image, polygons = Path(spec.image).expanduser(), Path(spec.polygons).expanduser()
-    area = Path(spec.area).expanduser() if spec.area else None
-    classes = FTW3 if is_outlines(recipe.classes) else recipe.classes
-    burning = Burning(width=spec.boundary_pixels)
+    image, labelled = _labelled(recipe)
     size = chip_size(recipe, image)
-    labelled = Labelled(polygons, area, burning=burning, classes=classes, complete=spec.complete)
-    name = f"{image.stem} with {polygons.stem}"
+    name = f"{image.stem} with {labelled.polygons.stem}"
     if not spec.block_km:
         return load_polygons(
             [image], labelled, Chips(size, land=Strips(spec.validation_share)), name=name
@@ -268,6 +266,33 @@ def _own_polygons(recipe: Recipe) -> Dataset:
     return next(
         (found for found in (first, *drawn) if {"train", "val"} <= set(found.splits)), first
     )
+
+
+def _labelled(recipe: Recipe) -> tuple[Path, Labelled]:
+    """Return a recipe's own image, and its polygons as they are burnt."""
+    from selion.data.burning import Burning
+    from selion.data.polygons import Labelled
+
+    spec = recipe.data
+    image, polygons = Path(spec.image).expanduser(), Path(spec.polygons).expanduser()
+    area = Path(spec.area).expanduser() if spec.area else None
+    classes = FTW3 if is_outlines(recipe.classes) else recipe.classes
+    burning = Burning(width=spec.boundary_pixels)
+    return image, Labelled(polygons, area, burning=burning, classes=classes, complete=spec.complete)
+
+
+def uncut_image(recipe: Recipe) -> Sequence[Sample]:
+    """Return a recipe's own image with all its polygons, in pieces of :data:`LARGE` pixels at most.
+
+    Empty where the recipe has chips: edges cut their fields, which then look smaller than they are.
+    """
+    from selion.data.polygons import Chips, load_polygons
+    from selion.data.strips import Strips
+
+    if not recipe.data.image:
+        return ()
+    image, labelled = _labelled(recipe)
+    return load_polygons([image], labelled, Chips(LARGE, land=Strips(0.0)))
 
 
 def chip_size(recipe: Recipe, image: Path) -> int:

@@ -95,6 +95,10 @@ class Model:
     batch_norm: Literal["live", "frozen"] = "live"
     """"frozen": means and variances of batch normalisation stay those of the start.  Batches of a
     few own chips have others, which the network would learn to make up for first."""
+    tune_cut: bool = False
+    """Whether own chips set by which price and size the start's learnt score chooses fields, where
+    they show it to be surely better (:mod:`selion.training.tuned_cut`); with ``keep_start`` "auto"
+    alone."""
 
     def __post_init__(self) -> None:
         if self.keep_start != "auto":

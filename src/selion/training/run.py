@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from selion import store
 from selion.data.dataset import Dataset
 from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
+from selion.fields import CUT
 from selion.models import ModelCard, build_network, export
 from selion.models.architectures import check_window
 from selion.models.card import StartingPoint
@@ -31,6 +33,7 @@ from selion.training.datasets import (
     fingerprint,
     like_start,
     open_samples,
+    uncut_image,
 )
 from selion.training.log import LOG
 from selion.training.mixture import Mixture, epoch_length
@@ -49,8 +52,9 @@ from selion.training.start import (
 if TYPE_CHECKING:
     import torch
 
-    from selion.training.beside import Settled, StartBeside
+    from selion.training.beside import Settled
     from selion.training.loop import Trained
+    from selion.training.start_beside import StartBeside
 
 RECIPE, MODEL = "recipe.toml", "model"
 """In a run's folder: the recipe with everything that it extends, and the exported model."""
@@ -445,9 +449,17 @@ def train_plan(
             data=stamp,
             on_step=on_step,
         )
-    found = settle(plan, network, trained, on_step)
+    found = settle(plan, network, trained, on_step, _uncut(plan.recipe))
     card = write_model(found, network, folder / MODEL)
     return Result(plan, found.trained, card, found.beside, (*_ended(plan, trained), *found.notes))
+
+
+def _uncut(recipe: Recipe) -> Sequence[Sample]:
+    """Return own images uncut, as the model reads them, where these set how fields are chosen."""
+    if not recipe.model.tune_cut or recipe.data.mix:
+        return ()
+    whole = uncut_image(recipe)
+    return converted(whole, (), recipe)[0] if len(whole) else ()
 
 
 def _ended(plan: TrainingPlan, trained: Trained) -> tuple[str, ...]:
@@ -473,7 +485,12 @@ def write_model(found: Settled, network: torch.nn.Module, folder: Path) -> Model
     if not trained.leads:
         return card
     network.load_state_dict(trained.weights)
-    return export(network, card, folder, force=True, besides=found.besides)
+    if found.score is None:
+        return export(network, card, folder, force=True, besides=found.besides)
+    with TemporaryDirectory() as place:
+        path = Path(place) / CUT
+        found.score.save(path)
+        return export(network, card, folder, force=True, besides=(path,))
 
 
 def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:

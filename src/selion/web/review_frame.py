@@ -14,7 +14,7 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, GridMismatch
-from selion.reports.picture import stretch
+from selion.prediction.look_sample import sample_of
 from selion.store.cache import LruCache
 from selion.web.pictures import png_bytes
 from selion.web.view.colours import find_colours
@@ -45,6 +45,11 @@ LEAST = 40.0
 """... and so many pixels at least: a small field is judged by what lies around it."""
 EDGE = 0.06
 """Share of a box that stays free around a field at the rim of the image."""
+NARROW = 0.4
+"""A chip's darkest and brightest lie at least so much of the image's own range apart: noise on bare
+soil is not shown as a pattern."""
+GAMMA, HOLE = 0.9, 128
+"""Of brightness, and the grey of what the image does not show."""
 SEEN = 128
 """Pixels of the sides of the piece that tells which bands are which, where names do not."""
 
@@ -73,6 +78,7 @@ class Frame:
         self._lock = threading.Lock()
         self._chips: LruCache[tuple[str, Box], bytes] = LruCache(CACHED_CHIPS)
         self._sources: dict[tuple[Place, int], Source] = {}
+        self._ranges: dict[Layer, np.ndarray] = {}
         self.layers: tuple[Layer, ...] = ()
         if image is not None:
             source = store.open_raster(image)
@@ -215,7 +221,18 @@ class Frame:
             ] = values
         if layer.fixed:
             return np.nan_to_num(shown, nan=128).clip(0, 255).astype(np.uint8)
-        return stretch(shown)
+        return stretched(shown, self._range(layer))
+
+    def _range(self, layer: Layer) -> np.ndarray:
+        """Return (2, 3), the 2nd and the 98th percentile of each colour over the whole image."""
+        if layer not in self._ranges:
+            sample = sample_of(self._source(layer.path, 1))[1][list(layer.bands)]
+            self._ranges[layer] = (
+                np.percentile(sample, [2, 98], axis=1)
+                if sample.size
+                else np.array([[0.0] * 3, [1.0] * 3])
+            )
+        return self._ranges[layer]
 
     def _source(self, path: Place, step: int) -> Source:
         if (path, step) not in self._sources:
@@ -224,6 +241,29 @@ class Frame:
                 source = store.open_raster(path, coarse=abs(source.grid.transform.a) * step * 1.01)
             self._sources[path, step] = source
         return self._sources[path, step]
+
+
+def stretched(shown: np.ndarray, span: np.ndarray) -> np.ndarray:
+    """Map (y, x, 3) numbers of a chip to uint8: in the colours of the whole image, as bright as it.
+
+    Each colour by itself would make bare soil violet, and one field another colour in each chip.
+
+    Parameters
+    ----------
+    shown : (y, x, 3) float32 ndarray
+        NaN where there is no image: flat grey.
+    span : (2, 3) ndarray
+        What is dark and bright in the whole image, of each colour.
+    """
+    even = (shown - span[0]) / np.maximum(span[1] - span[0], 1e-6)
+    there = np.isfinite(even).all(-1)
+    if not there.any():
+        return np.full(shown.shape, HOLE, np.uint8)
+    low, high = np.percentile(even[there], [2, 98])
+    room = max(NARROW - (high - low), 0.0) / 2
+    low, high = low - room, high + room
+    out: np.ndarray = 255 * np.clip((even - low) / (high - low), 0, 1) ** GAMMA
+    return np.where(there[..., None], out.round(), HOLE).astype(np.uint8)
 
 
 def _push(

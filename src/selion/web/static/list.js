@@ -2,6 +2,9 @@
 
 import { addBackground, addFields, addRaster, ask, colourOf, make, remove, setOpacity, stops } from "./map.js";
 
+// What a layer is coloured by wherever nobody says: fields by their confidence.
+const usual = (layer) => (layer.colourings?.some((each) => each.column === "confidence") ? "confidence" : "");
+
 export class LayerList {
   constructor(state, place, legend) {
     this.state = state;
@@ -31,8 +34,7 @@ export class LayerList {
     }
     const first = this.state.all.rasters.find((layer) => layer.kind === "colour" && !layer.flat) || this.state.all.rasters[0];
     const fields = this.state.all.fields.find((layer) => !/truth/i.test(layer.label)) || this.state.all.fields[0];
-    const sure = fields?.colourings?.some((each) => each.column === "confidence") ? "confidence" : "";
-    for (const layer of [first, fields]) if (layer) this.on[0].set(layer.id, { opacity: 1, by: layer === fields ? sure : "" });
+    for (const layer of [first, fields]) if (layer) this.on[0].set(layer.id, { opacity: 1, by: usual(layer) });
     this.apply();
     this.draw();
   }
@@ -49,18 +51,33 @@ export class LayerList {
         this.on[1].set(other.id, { opacity: 1, by: "" });
       }
       this.swap();
-      if (shown && other) this.outlines(); // two dates are compared: they are seen through the fields
+      this.dates = Boolean(shown && other);
     }
+    if (this.on[1].known) this.before = new Map(this.state.all.fields.map((layer) => [layer.id, usual(layer)])); // as a link says
+    else if (this.dates) this.outlines(); // two dates are compared: they are seen through the fields
     this.apply(1);
     this.turn(1);
   }
 
   outlines() {
+    this.before = new Map();
     for (const side of [0, 1]) for (const layer of this.state.all.fields) {
       const how = this.on[side].get(layer.id);
+      if (how && side === 0) this.before.set(layer.id, how.by);
       if (how) how.by = "";
     }
     this.apply(0);
+  }
+
+  // One map again: fields are coloured as they were, where nobody said otherwise meanwhile.
+  alone() {
+    for (const [id, by] of this.before || []) {
+      const how = this.on[0].get(id);
+      if (how && !how.by) how.by = by;
+    }
+    this.before = null;
+    this.apply(0);
+    this.draw();
   }
 
   // Two years or two models: the right map shows the other table of the same name.
@@ -91,7 +108,7 @@ export class LayerList {
   // One that was made since; coloured by confidence as the first.
   add(layer) {
     this.entries = [layer, ...this.entries];
-    this.on[this.side].set(layer.id, { opacity: 1, by: layer.colourings.some((each) => each.column === "confidence") ? "confidence" : "" });
+    this.on[this.side].set(layer.id, { opacity: 1, by: usual(layer) });
     this.apply(this.side);
     this.draw();
   }
@@ -101,7 +118,7 @@ export class LayerList {
   }
 
   switch(layer, wanted) {
-    if (wanted) this.on[this.side].set(layer.id, { opacity: 1, by: "" });
+    if (wanted) this.on[this.side].set(layer.id, { opacity: 1, by: this.before ? "" : usual(layer) });
     else this.on[this.side].delete(layer.id);
     this.apply(this.side);
     this.draw();
@@ -109,6 +126,7 @@ export class LayerList {
 
   apply(side = 0) {
     const map = this.state.maps[side];
+    if (!map) return; // closed before it was there
     if (this.state.all.background) addBackground(map, this.state.all.background, this.under);
     for (const layer of this.entries) {
       const how = this.on[side].get(layer.id);

@@ -76,7 +76,7 @@ export function makeMap(container, bounds, { controls = true, label = "Map" } = 
 export function addBackground(map, { tiles }, shown) {
   if (!map.getSource("background")) {
     map.addSource("background", { type: "raster", tiles: [tiles], tileSize: 256, maxzoom: 19 });
-    map.addLayer({ id: "background", type: "raster", source: "background", paint: { "raster-fade-duration": 0 } }, "graticule");
+    map.addLayer({ id: "background", type: "raster", source: "background", paint: { "raster-fade-duration": 0 } }, map.getStyle().layers[1].id); // above the ground alone
   }
   map.setLayoutProperty("background", "visibility", shown ? "visible" : "none");
 }
@@ -119,7 +119,7 @@ export function addRaster(map, layer, opacity = 1) {
   if (map.getLayer(layer.id)) return setOpacity(map, layer, opacity);
   map.addSource(layer.id, { type: "raster", tiles: [stamped(layer.tiles)], tileSize: 512, bounds: layer.bounds, minzoom: layer.minzoom, maxzoom: Math.min(layer.maxzoom, 22) });
   const sharp = layer.kind === "ids" || layer.kind === "classes";
-  const above = map.getStyle().layers.find((each) => each.metadata?.fields || (layer.kind === "colour" && each.type === "raster" && each.metadata?.kind !== "colour"));
+  const above = map.getStyle().layers.find((each) => each.metadata?.fields || (layer.kind === "colour" && each.type === "raster" && each.id !== "background" && each.metadata?.kind !== "colour"));
   map.addLayer({ id: layer.id, type: "raster", source: layer.id, metadata: { kind: layer.kind }, paint: { "raster-opacity": opacity, "raster-fade-duration": 0, "raster-resampling": sharp ? "nearest" : "linear" } }, above?.id);
 }
 

@@ -1,8 +1,8 @@
 // Two maps over each other: the right one is cut off at a border that is dragged, or moved by keys.
 
 export class Swipe {
-  constructor(stage, handle, create, maps, onRight) {
-    Object.assign(this, { stage, handle, create, maps, onRight, at: 50, open: false });
+  constructor(stage, handle, create, maps, onRight, onAlone) {
+    Object.assign(this, { stage, handle, create, maps, onRight, onAlone, at: 50, open: false });
     handle.addEventListener("pointerdown", (event) => { handle.setPointerCapture(event.pointerId); this.dragging = true; });
     handle.addEventListener("pointermove", (event) => this.dragging && this.drag(event));
     for (const end of ["pointerup", "pointercancel"]) handle.addEventListener(end, () => { this.dragging = false; });
@@ -48,12 +48,13 @@ export class Swipe {
     this.maps[1]?.remove();
     this.maps.length = 1;
     document.getElementsByName("side")[0].click();
+    this.onAlone();
   }
 
   together(a, b) {
     let moving = false;
     const follow = (from, to) => from.on("move", () => {
-      if (moving || !this.open) return;
+      if (moving || !this.open || this.maps[1] !== b) return; // one that was closed is gone
       moving = true;
       to.jumpTo({ center: from.getCenter(), zoom: from.getZoom() });
       moving = false;

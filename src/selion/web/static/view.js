@@ -19,7 +19,7 @@ async function begin() {
   const left = makeMap("left", state.all.bounds, { label: "Map: arrow keys move it, plus and minus zoom, Enter chooses what lies under the cross" });
   state.maps = [left];
   left.on("error", async (event) => say(event.sourceId === "background" ? `The background from ${state.all.background.host} does not answer.` : (await event.error?.body?.text?.()) || event.error?.message || "A tile could not be read."));
-  state.swipe = new Swipe($("stage"), $("handle"), () => makeMap("right", state.all.bounds, { controls: false, label: "Right map" }), state.maps, onRight);
+  state.swipe = new Swipe($("stage"), $("handle"), () => makeMap("right", state.all.bounds, { controls: false, label: "Right map" }), state.maps, onRight, () => state.list.alone());
   state.filters = new Filters((layer) => { state.list.repaint(layer); keep(); });
   state.list = new LayerList(state, $("layers"), $("legend"));
   $("stage").classList.toggle("flat", [...state.all.rasters, ...state.all.fields].every((layer) => layer.flat));

@@ -1,6 +1,6 @@
 """Where somebody wants to go: coordinates as they are usually written, or a name of their own file.
 
-Nothing is asked of any server: names come from the file that ``--names`` gives.
+Nothing is asked of any server: names come from the file that ``--places`` gives.
 """
 
 from __future__ import annotations
