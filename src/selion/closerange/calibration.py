@@ -61,11 +61,13 @@ class Calibration:
 
     def unlike(self, looks: Mapping[str, float]) -> str:
         """Say in what a photograph is unlike those the model was measured on; empty: in nothing."""
-        found = said_of(looks, self.ranges)
+        found = strange_looks(looks, self.ranges)
         return f"unlike the photographs it was measured on ({', '.join(found)})" if found else ""
 
 
-def said_of(looks: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+def strange_looks(
+    looks: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]
+) -> list[str]:
     """Say each look that lies outside of its range, and the range."""
     found = []
     for name, (low, high) in ranges.items():
