@@ -129,14 +129,12 @@ def unread_images(folder: Path, skip: Iterable[Path] = ()) -> list[tuple[str, st
     list of (file, why)
         By name, with a sentence each.
     """
+    found = sorted(_walk(folder, _resolved(skip)))
+    looks = [path for path in found if path.suffix.lower() in UNREAD and not _is_photograph(path)]
+    why = "It is {} by its name, which is not read: save it as JPEG, PNG or TIFF."
     return [
-        (
-            path.relative_to(folder).as_posix(),
-            f"It is {UNREAD[path.suffix.lower()]} by its name, which is not read: save it as "
-            + "JPEG, PNG or TIFF.",
-        )
-        for path in sorted(_walk(folder, _resolved(skip)))
-        if path.suffix.lower() in UNREAD and not _is_photograph(path)
+        (path.relative_to(folder).as_posix(), why.format(UNREAD[path.suffix.lower()]))
+        for path in looks
     ]
 
 
