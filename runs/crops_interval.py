@@ -11,7 +11,7 @@ SISTER is a network like ``crops-rgb`` that knows trial 22 of the wheat alone
 out once: the interval is fitted on the others and asked whether it holds the truth there, which is
 what the table says; then with all sources that look alike (the first word of their names) left out
 as well.  The last line, of which ``INTERVAL`` of ``closerange/gate.py`` is a copy, is fitted on
-all.  Every source weighs the same, however many photographs it has.  Photographs that ``crops-wide``
+all.  Every source weighs the same, however many photographs it has.  Those that ``crops-wide``
 measured by itself have its interval, on which nothing is fitted.
 """
 

@@ -184,8 +184,14 @@ def alike(first: np.ndarray, second: np.ndarray, valid: np.ndarray | None = None
 
 
 def join(first: np.ndarray, second: np.ndarray, *, together: bool) -> np.ndarray:
-    """Return the mean of what two models say, or the second where they see other plants."""
-    return (first + second) / 2 if together else second
+    """Return the mean of what two models say, or the second where they see other plants.
+
+    It is written over the second, as a photograph of 20 megapixels has 160 MB of each.
+    """
+    if together:
+        np.add(first, second, out=second)
+        second *= np.float32(0.5)
+    return second
 
 
 def unlearnt(looks: Mapping[str, float], gsd: float | None = None) -> str:

@@ -280,7 +280,8 @@ def read_photo(path: Path, *, gray: bool = False) -> Picture:
         )
     picked = _colour_bands(source, path, gray=gray)
     read = source.read(whole(source.grid))
-    values, note = _eight_bits(read.values[picked], read.valid, path)
+    colours = read.values if picked == [0, 1, 2] else read.values[picked]
+    values, note = _eight_bits(colours[:3], read.valid, path)
     gsd = ground_sampling_distance(source.grid)
     image = Raster(values, photo_grid((height, width)), COLOURS, read.valid)
     return Picture(image, None if gsd is None else 1000 * gsd, (note,) if note else ())
