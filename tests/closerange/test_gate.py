@@ -12,7 +12,7 @@ from scipy import ndimage
 from selion.classes import CROP
 from selion.closerange.calibration import Calibration
 from selion.closerange.cut import cut_out, find_cut
-from selion.closerange.gate import Verdict, alike, answer_of, find_rule, join
+from selion.closerange.gate import Ruling, alike, answer_of, find_rule, join
 from selion.closerange.measure import measure_photo
 from selion.closerange.model import PhotoModel
 from selion.data.photos import find_photos
@@ -31,7 +31,7 @@ def scene(shine):
 
 def rule_instead(image, said, valid=None):
     threshold = find_rule(image, said, valid)
-    return None if threshold is None else Verdict(rule=threshold).answer(image, said)
+    return None if threshold is None else Ruling(rule=threshold).answer(image, said)
 
 
 def colour_cut(image, said, valid=None):

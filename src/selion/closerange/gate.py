@@ -60,7 +60,7 @@ CUT = "outlined by excess green above {:.2f}, which parts plants from soil as th
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Ruling:
     """What is made of a model's answer; decided on a whole image, done pixel by pixel."""
 
     rule: float | None = None
@@ -85,7 +85,7 @@ class Verdict:
         return scores if self.cut is None else cut_out(image, scores, self.cut)
 
 
-AS_SAID = Verdict()
+AS_SAID = Ruling()
 """The model's answer stands."""
 
 
@@ -111,26 +111,26 @@ def answer_of(
         another model, the same of what both say together (:func:`join`).
     str
     """
-    verdict = judge(image, scores, valid, alone=second is None)
-    if verdict is None and second is not None:
+    ruling = judge(image, scores, valid, alone=second is None)
+    if ruling is None and second is not None:
         other = second()
         together = alike(scores, other, valid)
         scores = join(scores, other, together=together)
-        verdict = judge(image, scores, valid)
-        return verdict.answer(image, scores), said_of(verdict, together=together)
-    verdict = verdict or AS_SAID
-    return verdict.answer(image, scores), verdict.note
+        ruling = judge(image, scores, valid)
+        return ruling.answer(image, scores), said_of(ruling, together=together)
+    ruling = ruling or AS_SAID
+    return ruling.answer(image, scores), ruling.note
 
 
 @overload
-def judge(image: np.ndarray, scores: np.ndarray, valid: np.ndarray | None = None) -> Verdict: ...
+def judge(image: np.ndarray, scores: np.ndarray, valid: np.ndarray | None = None) -> Ruling: ...
 @overload
 def judge(
     image: np.ndarray, scores: np.ndarray, valid: np.ndarray | None = None, *, alone: bool
-) -> Verdict | None: ...
+) -> Ruling | None: ...
 def judge(
     image: np.ndarray, scores: np.ndarray, valid: np.ndarray | None = None, *, alone: bool = True
-) -> Verdict | None:
+) -> Ruling | None:
     """Say what is to be made of a model's answer.
 
     Parameters
@@ -146,24 +146,24 @@ def judge(
 
     Returns
     -------
-    Verdict or None
+    Ruling or None
         A rule where the model is lost (:func:`find_rule`) and nobody else can be asked; outlines by
         colour where colour parts plants from soil (:func:`selion.closerange.cut.find_cut`); else
         the model's own, or None if there is another to ask.
     """
     rule = find_rule(image, scores, valid) if alone else None
     if rule is not None:
-        return Verdict(rule=rule)
+        return Ruling(rule=rule)
     cut = find_cut(image, scores, valid)
-    return Verdict(cut=cut) if alone or cut is not None else None
+    return Ruling(cut=cut) if alone or cut is not None else None
 
 
-def said_of(verdict: Verdict, *, together: bool) -> str:
+def said_of(ruling: Ruling, *, together: bool) -> str:
     """Return the note where two models were asked."""
-    if verdict.rule is not None:
-        return verdict.note
+    if ruling.rule is not None:
+        return ruling.note
     who = SECOND if together else INSTEAD_OF_FIRST
-    return "; ".join(said for said in (who, verdict.note) if said)
+    return "; ".join(said for said in (who, ruling.note) if said)
 
 
 def alike(first: np.ndarray, second: np.ndarray, valid: np.ndarray | None = None) -> bool:

@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 
 from selion import prediction
 from selion.closerange.calibration import Calibration
-from selion.closerange.gate import AS_SAID, Verdict, alike, join, judge, said_of
+from selion.closerange.gate import AS_SAID, Ruling, alike, join, judge, said_of
 from selion.closerange.measure import CropOptions, working_scale
 from selion.closerange.model import PhotoModel, given_name, open_model
 from selion.closerange.orthomosaic import Orthomosaic, colours_on, sample, spread
@@ -44,7 +44,7 @@ class PlotAnswers:
     """Of another model, on the same grid; None: it was not asked."""
     together: bool = True
     """Whether the mean of both counts, and not the second alone."""
-    verdict: Verdict = AS_SAID
+    ruling: Ruling = AS_SAID
 
     @property
     def plan(self) -> PredictionPlan:
@@ -62,8 +62,8 @@ class PlotAnswers:
         scores = read.values
         if self.second is not None:
             scores = join(scores, self.second.read(roi).values, together=self.together)
-        if self.verdict != AS_SAID:
-            scores = self.verdict.answer(colours_on(self.ground, self.grid, roi), scores)
+        if self.ruling != AS_SAID:
+            scores = self.ruling.answer(colours_on(self.ground, self.grid, roi), scores)
         return replace(read, values=scores)
 
 
@@ -168,16 +168,16 @@ def _judged(
     rois = spread(first.grid)
     image = np.concatenate([_row(colours_on(ground, first.grid, roi)) for roi in rois], 2)
     said, valid = _sampled(first, rois)
-    verdict = judge(image, said, valid, alone=other is None)
-    if verdict is not None or other is None:
-        verdict = verdict or AS_SAID
-        return PlotAnswers(ground, first, verdict=verdict), verdict.note
+    ruling = judge(image, said, valid, alone=other is None)
+    if ruling is not None or other is None:
+        ruling = ruling or AS_SAID
+        return PlotAnswers(ground, first, ruling=ruling), ruling.note
     second = _asked(asking, other.fit(seen), "second")
     theirs, _ = _sampled(second, rois)
     together = alike(said, theirs, valid)
-    verdict = judge(image, join(said, theirs, together=together), valid)
-    note = said_of(verdict, together=together)
-    return PlotAnswers(ground, first, second, together, verdict), note
+    ruling = judge(image, join(said, theirs, together=together), valid)
+    note = said_of(ruling, together=together)
+    return PlotAnswers(ground, first, second, together, ruling), note
 
 
 def _sampled(scores: JournalSource, rois: list[Roi]) -> tuple[np.ndarray, np.ndarray]:
