@@ -4,9 +4,9 @@
                           [--pale 0.6]
 
 Plots of 1.5 m x 3 m with paths of 0.5 m between, leaves as tilted ellipses of many greens on rough
-soil, cover from 2 to 80 %; the truth is the painted mask, pixel by pixel.  ``--pale``: the leaves' colours
-go so far of the way to that of the soil, so that greenness tells the plants no more.  Each run has a process
-of its own, so that its peak of memory is its own.
+soil, cover from 2 to 80 %; the truth is the painted mask, pixel by pixel.  ``--pale``: the leaves'
+colours go so far of the way to that of the soil, so that greenness tells the plants no more.  Each
+run has a process of its own, so that its peak of memory is its own.
 """
 
 from __future__ import annotations
