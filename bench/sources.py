@@ -142,7 +142,8 @@ def sources(given: argparse.Namespace) -> dict[str, Iterator[Photo]]:
     found["simulate_photo"] = simulated(given.count)
     for kind in plant_scenes.KINDS:
         found[f"camera {kind}"] = camera(kind, given.count)
-    return {name: photos for name, photos in found.items() if name not in given.skip}
+    skipped = tuple(given.skip)
+    return {name: photos for name, photos in found.items() if not name.startswith(skipped)}
 
 
 def ask(model: PhotoModel, photo: Photo, tally: Tally) -> None:
@@ -210,7 +211,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--skip", action="append", default=[], metavar="NAME")
+    parser.add_argument("--skip", nargs="*", default=[], metavar="NAME", help="How names begin.")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--first", help="A network in place of crops-rgb, of auto.")

@@ -3,7 +3,7 @@
     python bench/sources.py --models auto --data "ews 22=EWS" --data cwfid=CWFID \\
         --data carrot=CARROT_WEED --count 10 --covers one.npz
     python bench/sources.py --models auto --first SISTER --data "ews 28=EWS" --data "ews 31=EWS" \\
-        --skip style ... --covers two.npz
+        --skip style simulate camera --covers two.npz
     python runs/crops_interval.py one.npz two.npz
 
 SISTER is a network like ``crops-rgb`` that knows trial 22 of the wheat alone
