@@ -180,7 +180,7 @@ def alike(first: np.ndarray, second: np.ndarray, valid: np.ndarray | None = None
     if valid is not None:
         ours, theirs = ours & valid, theirs & valid
     union = np.count_nonzero(ours | theirs)
-    return not union or np.count_nonzero(ours & theirs) >= ALIKE * union
+    return bool(not union or np.count_nonzero(ours & theirs) >= ALIKE * union)
 
 
 def join(first: np.ndarray, second: np.ndarray, *, together: bool) -> np.ndarray:
