@@ -1,10 +1,12 @@
 """A trial of 200 plots in one orthomosaic: cover against the truth, time and memory.
 
-    python bench/plots.py [--gsd 0.01] [--plots 20 10] [--models colour colour-otsu crops-rgb]
+    python bench/plots.py [--gsd 0.01] [--plots 20 10] [--models auto colour colour-otsu crops-rgb]
+                          [--pale 0.6]
 
 Plots of 1.5 m x 3 m with paths of 0.5 m between, leaves as tilted ellipses of many greens on rough
-soil, cover from 2 to 80 %; the truth is the painted mask, pixel by pixel.  Each run has a process
-of its own, so that its peak of memory is its own.
+soil, cover from 2 to 80 %; the truth is the painted mask, pixel by pixel.  ``--pale``: the leaves'
+colours go so far of the way to that of the soil, so that greenness tells the plants no more.  Each
+run has a process of its own, so that its peak of memory is its own.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ WIDE, HIGH, PATH = 3.0, 1.5, 0.5
 """Metres of a plot, and of the path between two."""
 WEST, NORTH = 500_000.0, 5_300_000.0
 CRS = "EPSG:32632"
+RULES = "colour", "colour-otsu"
 
 
 def paint_plot(
-    random: np.random.Generator, shape: tuple[int, int], aim: float, gsd: float
+    random: np.random.Generator, shape: tuple[int, int], aim: float, gsd: float, pale: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (3, y, x) colours and the (y, x) mask of leaves of one plot with its path."""
     rough = sum(
@@ -60,6 +63,7 @@ def paint_plot(
         u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
         hit = (u / long) ** 2 + (v / wide) ** 2 < 1
         green = np.array([70, 135, 45]) * random.uniform(0.6, 1.3) + random.normal(0, 8, 3)
+        green += pale * (np.array([150, 120, 92]) - green)
         shade = 1 - 0.25 * np.abs(v / wide)
         image[:, *box_][:, hit] = green[:, None] * shade[hit]
         leaf[box_] |= hit
@@ -67,7 +71,7 @@ def paint_plot(
     return np.clip(noisy, 0, 255).astype(np.uint8), leaf
 
 
-def make(folder: Path, across: int, down: int, gsd: float) -> list[float]:
+def make(folder: Path, across: int, down: int, gsd: float, pale: float) -> list[float]:
     """Write ``ortho.tif`` and ``plots.gpkg``; return the true covers."""
     random = np.random.default_rng(5)
     shape = round((HIGH + PATH) / gsd), round((WIDE + PATH) / gsd)
@@ -82,7 +86,7 @@ def make(folder: Path, across: int, down: int, gsd: float) -> list[float]:
         for row in range(down):
             strip = []
             for column in range(across):
-                image, leaf = paint_plot(random, shape, random.uniform(0.02, 0.8), gsd)
+                image, leaf = paint_plot(random, shape, random.uniform(0.02, 0.8), gsd, pale)
                 strip.append(image)
                 covers.append(float(leaf[: round(HIGH / gsd), : round(WIDE / gsd)].mean()))
                 x, y = WEST + column * shape[1] * gsd, NORTH - row * shape[0] * gsd
@@ -123,13 +127,14 @@ def main() -> None:
     )
     parser.add_argument("--gsd", type=float, default=0.01)
     parser.add_argument("--plots", type=int, nargs=2, default=(20, 10))
-    parser.add_argument("--models", nargs="+", default=["colour", "colour-otsu", "crops-rgb"])
+    parser.add_argument("--pale", type=float, default=0.0)
+    parser.add_argument("--models", nargs="+", default=["auto", *RULES, "crops-rgb"])
     parser.add_argument("--keep", type=Path, help="leave everything in this folder")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        covers = np.array(make(folder, *args.plots, args.gsd))
+        covers = np.array(make(folder, *args.plots, args.gsd, args.pale))
         with rasterio.open(folder / "ortho.tif") as ortho:
             print(f"{len(covers)} plots, {ortho.width} x {ortho.height} px of {args.gsd} m\n")
         print("| model | mean error of cover | largest | r | truth in interval | s | peak MB |")

@@ -3,13 +3,16 @@ what their interval of cover holds.
 
     python bench/sources.py --data ews=FOLDER [--data NAME=FOLDER ...] [--skip NAME ...]
                             [--count 24] [--models auto crops-rgb crops-wide] [--json rows.json]
+    python bench/sources.py --models auto --first SISTER --data "ews 28=FOLDER" --covers covers.npz
 
 Simulated sources are drawn here, with seeds that nothing was trained on: five styles of plants of
 ``runs/crops_scenes.py`` (``crops-wide`` learnt from the styles, ``crops-rgb`` from none of them),
 the simulator of the package (``crops-rgb`` learnt from it, ``crops-wide`` did not) and plants
 before a tilted camera of ``bench/plant_scenes.py`` (neither did).  ``--data`` adds data sets in a
 layout that ``selion data list`` knows, or folders of images/ and masks/; of those that name a split
-``val`` that alone is asked, of others every photograph.
+``val`` that alone is asked, of others every photograph.  "ews 28" is trial 28 of the wheat alone;
+with ``--first``, a network that answers in place of ``crops-rgb`` and has not seen that trial
+(``runs/crops_rgb.py --by date``), all photographs of it.
 
 Answers are those of ``selion crops``.  mIoU counts all pixels of a source together.  The worst
 difference to the better of the two rules is printed last, over sources of which a model has learnt
@@ -21,7 +24,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,10 +110,15 @@ def camera(kind: str, count: int) -> Iterator[Photo]:
         yield scene.image, scene.crop, np.ones(scene.crop.shape, bool)
 
 
-def data_set(folder: Path, name: str, count: int) -> Iterator[Photo]:
-    """Read photographs with masks, evenly spread where there are more than ``count``."""
-    found = load_dataset(name, folder) if name in ("ews", "cwfid") else load_dataset(folder)
-    samples = [sample for sample in found if sample.split == "val"] or list(found)
+def data_set(folder: Path, name: str, count: int, *, unseen: bool = False) -> Iterator[Photo]:
+    """Read photographs with masks, evenly spread where there are more than ``count``.
+
+    ``unseen``: a network is asked that has seen none of them, so that those of training count too.
+    """
+    layout, _, trial = name.partition(" ")
+    found = load_dataset(layout, folder) if layout in ("ews", "cwfid") else load_dataset(folder)
+    samples = [sample for sample in found if sample.split == "val" and not unseen] or list(found)
+    samples = [sample for sample in samples if f"FPWW0{trial}" in sample.key or not trial]
     for sample in samples[:: max(1, len(samples) // count)]:
         if sample.labels is None:
             raise ValueError(f"{sample.key} has no mask")
@@ -123,13 +131,19 @@ def sources(given: argparse.Namespace) -> dict[str, Iterator[Photo]]:
     found: dict[str, Iterator[Photo]] = {}
     for entry in given.data:
         name, _, folder = entry.partition("=")
-        found[name] = data_set(Path(folder), name, 10_000 if name == "ews" else given.count)
+        found[name] = data_set(
+            Path(folder),
+            name,
+            10_000 if name.startswith("ews") else given.count,
+            unseen=given.first is not None,
+        )
     for style in ("rosette", "grass", "broad", "seedling", "feather"):
         found[f"style {style}"] = styles(style, given.count)
     found["simulate_photo"] = simulated(given.count)
     for kind in plant_scenes.KINDS:
         found[f"camera {kind}"] = camera(kind, given.count)
-    return {name: photos for name, photos in found.items() if name not in given.skip}
+    skipped = tuple(given.skip)
+    return {name: photos for name, photos in found.items() if not name.startswith(skipped)}
 
 
 def ask(model: PhotoModel, photo: Photo, tally: Tally) -> None:
@@ -197,13 +211,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--skip", action="append", default=[], metavar="NAME")
+    parser.add_argument("--skip", nargs="*", default=[], metavar="NAME", help="How names begin.")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--first", help="A network in place of crops-rgb, of auto.")
     parser.add_argument("--covers", type=Path, help="For runs/crops_interval.py.")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     models = {name: open_model(name, threads=1) for name in (*given.models, *RULES)}
+    if given.first:
+        other = open_model(given.first, threads=1)
+        models["auto"] = replace(models["auto"], fit=other.fit)
     rows: list[Row] = []
     covers: dict[str, np.ndarray] = {}
     for source, photos in sources(given).items():

@@ -15,6 +15,7 @@ from selion.closerange.calibration import (
     FILE,
     Calibration,
     fit_interval,
+    fit_over_sources,
     read_calibration,
     score_of,
     write_calibration,
@@ -82,6 +83,40 @@ def test_the_hardest_source_decides():
     assert (apart.below, apart.above) == (alone.below, alone.above)
     assert apart.above > 1.5 * fit_interval(covers, truths).above
     assert apart.photographs == 480
+
+
+def test_each_source_weighs_the_same_where_another_is_to_come():
+    """By hand: five photographs of one source weigh 0.1 each, one of another 0.5."""
+    cover = Cover(0.5, 0.5, 0.42, 0.58, 0.0)  # with the floor 0.1 on either side
+    errors = [0.01, -0.02, 0.03, -0.04, 0.05, 0.035]
+    fitted = fit_over_sources([cover] * 6, [0.5 + e for e in errors], [*"aaaaa", "b"])
+    # shares by size of the error: 0.1, 0.2, 0.3, then b's 0.035: 0.8, then 0.04: 0.9
+    assert fitted.below == fitted.above == pytest.approx(0.4)
+    assert fitted.photographs == 6
+    found = fitted.interval(cover)
+    assert (found.low, found.high) == (pytest.approx(0.46), pytest.approx(0.54))
+    many = fit_over_sources(
+        [cover] * 24, [0.5 + e for e in errors[:5]] * 4 + [0.535] * 4, [*"aaaaa"] * 4 + [*"bbbb"]
+    )
+    assert many.below == pytest.approx(fitted.below), "how many photographs a source has is nothing"
+    with pytest.raises(BadInput, match="Photographs of 1 source"):
+        fit_over_sources([cover] * 30, [0.5] * 30, ["a"] * 30)
+
+
+def test_a_new_source_is_held_nine_times_in_ten():
+    """Sources that err by different and unknown multiples, as they do."""
+    rng = np.random.default_rng(7)
+    hardness = rng.lognormal(-1.0, 0.6, 600)
+    sources = [made(6, k, float(h)) for k, h in enumerate(hardness)]
+    known, new = sources[:300], sources[300:]
+    covers, truths = ([one for pair in known for one in pair[side]] for side in (0, 1))
+    fitted = fit_over_sources(covers, truths, [str(k) for k in range(300) for _ in range(6)])
+    held = [
+        (found := fitted.interval(cover)).low <= truth <= found.high
+        for pair in new
+        for cover, truth in zip(*pair, strict=True)
+    ]
+    assert 0.87 < np.mean(held) < 0.93
 
 
 def test_few_photographs_only_widen():

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from selion.classes import CROP
 from selion.closerange.calibration import Calibration
-from selion.closerange.cut import colour_cut
-from selion.closerange.gate import answer_of, joint, rule_instead
+from selion.closerange.cut import cut_out, find_cut
+from selion.closerange.gate import Ruling, alike, answer_of, find_rule, join
 from selion.closerange.measure import measure_photo
 from selion.closerange.model import PhotoModel
 from selion.data.photos import find_photos
@@ -27,6 +27,20 @@ def scene(shine):
     image = np.repeat(rng.normal(80, 6, (1, 60, 100)), 3, 0)
     image[1][plants] += shine
     return np.clip(np.rint(image), 0, 255).astype(np.uint8), plants
+
+
+def rule_instead(image, said, valid=None):
+    threshold = find_rule(image, said, valid)
+    return None if threshold is None else Ruling(rule=threshold).answer(image, said)
+
+
+def colour_cut(image, said, valid=None):
+    cut = find_cut(image, said, valid)
+    return None if cut is None else (cut_out(image, said, cut), cut)
+
+
+def joint(first, second, valid=None):
+    return join(first, second, together=alike(first, second, valid))
 
 
 def scores(vegetation):
@@ -144,11 +158,11 @@ def test_two_models_answer_together_where_greenness_does_not_confirm_the_first()
 def test_what_does_not_count_does_not_decide_whether_two_models_agree():
     one, other = np.zeros((4, 8)), np.zeros((4, 8))
     one[:, :2], other[:, :2], other[:, 4:] = 1, 1, 1
-    assert (joint(scores(one), scores(other))[0] == scores(other)).all()
+    assert (joint(scores(one), scores(other)) == scores(other)).all()
     valid = np.arange(8)[None].repeat(4, 0) < 4
-    assert (joint(scores(one), scores(other), valid)[0][1][:, 4:] == 0.5).all()
+    assert (joint(scores(one), scores(other), valid)[1][:, 4:] == 0.5).all()
     none = scores(np.zeros((4, 8)))
-    assert (joint(none, none)[0] == none).all()
+    assert (joint(none, none) == none).all()
 
 
 def test_what_is_no_greener_than_gray_is_not_cut_out():

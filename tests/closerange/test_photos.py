@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from selion.closerange.exif import Exif, read_exif
-from selion.data.photos import find_photos, named, read_photo
+from selion.data.photos import find_photos, named, read_photo, unread_images
 from selion.errors import BandMismatch, UnreadableFile
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(50)
@@ -303,6 +303,64 @@ def test_formats_of_phones_and_cameras(tmp_path, ending):
     assert [photo.path for photo in find_photos(tmp_path)] == [path], (
         "it is a photograph, and it is told"
     )
+
+
+def mosaic(path, colour, shape=(200, 240)):
+    """A raw file: one of red, green and blue a pixel, 14 bits, linear, of one colour."""
+    tifffile = pytest.importorskip("tifffile")
+    linear = 16383 * (np.array(colour) / 255) ** 2.2
+    stored = np.empty(shape, np.uint16)
+    for row, column, band in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+        stored[row::2, column::2] = round(linear[band])
+    to_camera = [3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.204, 1.057]
+    ratios = [number for value in to_camera for number in (round(value * 10000), 10000)]
+    tags = [
+        (50706, "B", 4, (1, 4, 0, 0), True), (50708, "s", 0, "Test", True),
+        (33421, "H", 2, (2, 2), True), (33422, "B", 4, (0, 1, 1, 2), True),
+        (50717, "I", 1, 16383, True), (50714, "I", 1, 0, True),
+        (50721, "2i", 9, tuple(ratios), True), (50728, "2I", 3, (1, 1) * 3, True),
+        (50778, "H", 1, 21, True),
+    ]  # fmt: skip
+    tifffile.imwrite(path, stored, photometric=32803, extratags=tags, metadata=None)
+    return path
+
+
+def test_a_raw_file_is_developed_to_its_colours(tmp_path):
+    pytest.importorskip("rawpy")
+    values = read_photo(mosaic(tmp_path / "IMG.DNG", (120, 160, 80))).image.values
+    assert values.shape == (3, 200, 240)
+    red, green, blue = values[:, 20:-20, 20:-20].reshape(3, -1).astype(float)
+    assert max(band.std() for band in (red, green, blue)) < 3
+    assert green.mean() > red.mean() > blue.mean()
+    assert 1.2 < green.mean() / red.mean() < 1.45  # 1.33 as it was
+    assert 1.3 < red.mean() / blue.mean() < 1.7  # 1.5
+
+
+def test_a_phones_photograph_is_read(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    flat = np.full((64, 96, 3), (120, 160, 80), np.uint8)
+    heif.from_pillow(Image.fromarray(flat)).save(tmp_path / "IMG.HEIC", quality=95)
+    values = read_photo(tmp_path / "IMG.HEIC").image.values
+    assert values.shape == (3, 64, 96)
+    assert np.abs(values.reshape(3, -1).mean(1) - (120, 160, 80)).max() < 4
+
+
+def test_what_looks_like_an_image_and_is_not_read_is_told(tmp_path):
+    gif = save(tmp_path / "a.gif")
+    gif.rename(gif.with_name("b.dat"))
+    save(tmp_path / "c.gif")
+    save(tmp_path / "plot" / "d.ppm")
+    save(tmp_path / "e.png").rename(tmp_path / "e.psd")  # by its beginning it is a photograph
+    (tmp_path / "f.JXL").write_bytes(b"\xff\x0a")
+    (tmp_path / "notes.txt").write_text("no image")
+    save(tmp_path / "out" / "g.tga")
+    assert [photo.file for photo in find_photos(tmp_path)] == ["b.dat", "c.gif", "e.psd"]
+    assert [why for file, why in unread_images(tmp_path, skip=[tmp_path / "out"])] == [
+        "It is JPEG XL by its name, which is not read: save it as JPEG, PNG or TIFF.",
+        "It is a Netpbm format by its name, which is not read: save it as JPEG, PNG or TIFF.",
+    ]
+    values = read_photo(tmp_path / "c.gif").image.values
+    assert np.abs(values.transpose(1, 2, 0).astype(int) - colours()).mean() < 6  # 256 colours
 
 
 # --------------------------------------------------------------------------------------------- EXIF

@@ -15,10 +15,18 @@ from PIL import Image
 from shapely.geometry import Point, Polygon, box
 
 from selion import closerange
+from selion.classes import CROP
 from selion.cli.main import cli
 from selion.closerange import PlotOptions, measure_plots
+from selion.closerange.calibration import Calibration
+from selion.closerange.gate import answer_of
+from selion.closerange.model import PhotoModel
 from selion.data.plots import read_plots
 from selion.errors import BadInput, OutputExists
+from selion.grid import photo_grid
+from selion.prediction import predict
+from selion.raster import Raster
+from selion.segmenter import InputSpec
 from selion.store import open_raster
 
 GSD = 0.01
@@ -334,3 +342,83 @@ def test_wrong_options(trial):
     for wrong in ({"buffer": -1.0}, {"min_area": 0}, {"scale": 0.0}):
         with pytest.raises(BadInput):
             PlotOptions(**wrong)
+
+
+class Toy:
+    """Plants with a probability that a function of (3, y, x) colours says."""
+
+    classes = CROP
+    inputs = InputSpec(("red", "green", "blue"), window=64, overlap=0.25, multiple=1)
+
+    def __init__(self, plants):
+        self.plants = plants
+
+    def __call__(self, views):
+        said = np.stack([self.plants(view.pixels) for view in views]).astype(np.float32)
+        return np.stack([1 - said, said], 1)
+
+
+def greener(than, sure):
+    """Say plants where green exceeds red by more."""
+    return Toy(lambda seen: np.where(seen[1].astype(int) - seen[0] > than, sure, 1 - sure))
+
+
+PALE = (130, 118, 85)
+"""A leaf hardly greener than soil."""
+
+
+@pytest.mark.parametrize(
+    ("leaf", "first", "second", "said"),
+    [
+        (LEAF, greener(80, 0.97), None, "outlined by excess green"),  # green confirms the first
+        (PALE, greener(-20, 0.8), greener(-24, 0.9), "by crops-rgb and crops-wide together"),
+        (PALE, greener(-24, 0.8), greener(-20, 0.9), "by crops-rgb and crops-wide together"),
+        (PALE, greener(90, 0.9), greener(-20, 0.8), "as crops-rgb takes other things for plants"),
+    ],
+)
+def test_an_orthomosaic_is_answered_as_a_photograph_is(
+    trial, tmp_path, monkeypatch, leaf, first, second, said
+):
+    """The same pixels as one photograph by hand: who answers, where, and with which interval."""
+    folder, _, painted, _ = trial
+    noise = np.random.default_rng(3).normal(0, 2, (3, *painted.shape))
+    colours = np.where(painted, np.array(leaf)[:, None, None], np.array(SOIL)[:, None, None])
+    image = np.clip(colours + noise, 1, 255).astype(np.uint8)
+    write(tmp_path / "ortho.tif", image)
+    asked = []
+
+    def other(seen):
+        asked.append(seen)
+        return second
+
+    known = Calibration(0.5, 0.25, 0.02)
+    pair = PhotoModel(
+        "auto", "toys", {}, lambda _: first, known, PhotoModel("other", "toy", {}, other)
+    )
+    monkeypatch.setattr("selion.closerange.plot_answers.open_model", lambda *_, **__: pair)
+    monkeypatch.setattr("selion.closerange.gate.LEARNT", {})
+    out = tmp_path / "out"
+    run = measure_plots(
+        tmp_path / "ortho.tif", folder / "plots.gpkg", out, options=PlotOptions(pictures=False)
+    )
+    assert any(said in note for note in run.notes)
+    assert len(asked) == (0 if second is None else 1)
+    photo = Raster(image, photo_grid(painted.shape), ("red", "green", "blue"))
+    whole = predict(photo, first).values
+    answer, note = answer_of(
+        image, whole, second=lambda: None if second is None else predict(photo, second).values
+    )
+    assert said in note
+    mask = answer[1] > answer[0]
+    with rasterio.open(out / "mask.tif") as written:
+        assert (written.read(1) == mask).all()
+    for k, row in enumerate(rows_of(out / "plots.csv")):
+        top, left = corner(*divmod(k, ACROSS))
+        place = slice(top, top + HIGH), slice(left, left + WIDE)
+        cover = mask[place].mean()
+        low, high = (answer[1][place] > 0.95).mean(), (answer[1][place] > 0.05).mean()
+        assert float(row["cover"]) == pytest.approx(cover, abs=1e-5)
+        wanted = cover - 0.5 * (0.02 + cover - min(low, cover))
+        assert float(row["cover_low"]) == pytest.approx(max(wanted, 0), abs=1e-5)
+        wanted = cover + 0.25 * (0.02 + max(high, cover) - cover)
+        assert float(row["cover_high"]) == pytest.approx(min(wanted, 1), abs=1e-5)

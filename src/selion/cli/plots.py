@@ -55,7 +55,7 @@ class PlotsChoice(opt.VerbChoice):
     default=None,
     help=(
         "Name or folder of a model; colour: the Canopeo colour rule; colour-otsu: excess green "
-        "with Otsu's threshold [default: crops-rgb]."
+        "with Otsu's threshold [default: auto, as for photographs]."
     ),
 )
 @click.option(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from selion.closerange.cover import Cover
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput, UnreadableFile, counted
 
 FILE = "photographs.json"
 """Beside a model's card, and named by it."""
@@ -61,11 +61,13 @@ class Calibration:
 
     def unlike(self, looks: Mapping[str, float]) -> str:
         """Say in what a photograph is unlike those the model was measured on; empty: in nothing."""
-        found = said_of(looks, self.ranges)
+        found = strange_looks(looks, self.ranges)
         return f"unlike the photographs it was measured on ({', '.join(found)})" if found else ""
 
 
-def said_of(looks: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+def strange_looks(
+    looks: Mapping[str, float], ranges: Mapping[str, tuple[float, float]]
+) -> list[str]:
     """Say each look that lies outside of its range, and the range."""
     found = []
     for name, (low, high) in ranges.items():
@@ -154,6 +156,58 @@ def fit_interval(
         above=max(0.0, *(_quantile(own) for own in apart)),
         photographs=len(scores),
     )
+
+
+def fit_over_sources(
+    covers: Sequence[Cover],
+    truths: Sequence[float],
+    sources: Sequence[str],
+    *,
+    floor: float = FLOOR,
+) -> Calibration:
+    """Fit a calibration for photographs of a source that is none of those at hand.
+
+    Parameters
+    ----------
+    covers, truths, floor
+        See :func:`fit_interval`.
+    sources : sequence of str
+        Where each comes from (trial, camera, crop).
+
+    Returns
+    -------
+    Calibration
+        Stretched alike on either side.
+
+    Raises
+    ------
+    BadInput
+        If there are fewer than two sources.
+
+    Notes
+    -----
+    Photographs of one source are not exchangeable with those of another, sources are.  Each source
+    therefore weighs the same, however many photographs it has, and the quantile is that of the
+    mean of their distribution functions: "pooling CDFs" of Dunn, Wasserman and Ramdas,
+    "Distribution-free prediction sets for two-layer hierarchical models", Journal of the American
+    Statistical Association 118, 2023 (section 3.1; see also Lee, Barber and Willett,
+    "Distribution-free inference with hierarchical data", 2023, whose weight of 1 / (sources + 1)
+    for the source to come would hold for few sources too, but too often: of fifteen in 0.96).  The
+    score takes both sides together, as which side a source errs on tells nothing of another:
+    wheat is found too much, rosettes too little.
+    """
+    names, which, sizes = np.unique(np.array(sources), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise BadInput(
+            f"Photographs of {counted(len(names), 'source')} were given to fit an interval for "
+            "others on; wanted are two or more."
+        )
+    scores = np.abs([score_of(c, t, floor) for c, t in zip(covers, truths, strict=True)])
+    order = np.argsort(scores)
+    share = np.cumsum(1 / (len(names) * sizes[which[order]]))
+    place = int(np.searchsorted(share, 1 - 2 * TAIL - 1e-9))
+    stretch = float(scores[order[min(place, len(order) - 1)]])
+    return Calibration(stretch, stretch, floor, len(scores))
 
 
 def _quantile(scores: np.ndarray) -> float:

@@ -30,10 +30,10 @@ ENOUGH = 1_000_000
 """Pixels that are looked at, roughly."""
 
 
-def colour_cut(
+def find_cut(
     image: np.ndarray, scores: np.ndarray, valid: np.ndarray | None = None
-) -> tuple[np.ndarray, float] | None:
-    """Return a model's answer with outlines that greenness draws, where that may be done.
+) -> float | None:
+    """Return the greenness above which are plants, where greenness says what a model says.
 
     Parameters
     ----------
@@ -46,12 +46,8 @@ def colour_cut(
 
     Returns
     -------
-    scores : (2, y, x) float32 ndarray
-        The model's own where it stands on the side of the cut; where it does not, how far the
-        pixel's greenness lies from the cut.
-    cut : float
-        Of 2 g - r - b.
-    None where the model's answer stands.
+    float or None
+        Of 2 g - r - b; None where the model's answer stands.
 
     Notes
     -----
@@ -73,11 +69,20 @@ def colour_cut(
     cut = _best_cut(index, plants)
     if cut is None or cut <= GREEN or not _parts(index, plants, cut):
         return None
+    return cut
+
+
+def cut_out(image: np.ndarray, scores: np.ndarray, cut: float) -> np.ndarray:
+    """Return a model's (2, y, x) float32 scores with the outline that a cut of greenness draws.
+
+    The model's own where it stands on the side of the cut; where it does not, how far the pixel's
+    greenness lies from the cut.  Each pixel of the (3, y, x) uint8 image is answered by itself.
+    """
     view = View(image, (slice(0, image.shape[1]), slice(0, image.shape[2])))
     answer: np.ndarray = ColourRule(chromatic=cut)([view])[0]
     stays = (answer[1] > 0.5) == (scores[1] > scores[0])
     np.copyto(answer, scores, where=stays[None])
-    return answer, cut
+    return answer
 
 
 def _best_cut(index: np.ndarray, plants: np.ndarray) -> float | None:

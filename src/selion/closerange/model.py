@@ -182,13 +182,11 @@ def open_model(
     return PhotoModel(model.card.name, model.engine, key, lambda _: model, known)
 
 
-def given_name(name: str | None, *, one: bool = False) -> tuple[str, str]:
+def given_name(name: str | None) -> tuple[str, str]:
     """Return the model's name, with ``~`` and places made plain.
 
-    With it comes a sentence if one had to be chosen.  ``one``: choose a single model and no two
-    between which each photograph decides.
+    With it comes a sentence if one had to be chosen.
     """
     if name is None:
-        chosen, note = default_model()
-        return (SHIPPED if one and chosen == AUTO else chosen), note
+        return default_model()
     return (str(Path(name).expanduser()) if name.startswith("~") else name), ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from selion import store
 from selion.errors import BadInput
@@ -84,7 +85,7 @@ def open_orthomosaic(path: Path | str) -> Orthomosaic:
 
 def sample(ground: Orthomosaic) -> Raster:
     """Return tiles from all over an orthomosaic, one below the other, as one photograph."""
-    read = [ground.read(roi) for roi in _spread(ground)]
+    read = [ground.read(roi) for roi in spread(ground.grid)]
     whole = [one for one in read if one.values.shape[1:] == read[0].values.shape[1:]]
     values = np.concatenate([one.values for one in whole], 1)
     valid = np.concatenate(
@@ -93,7 +94,37 @@ def sample(ground: Orthomosaic) -> Raster:
     return Raster(values, photo_grid((values.shape[1], values.shape[2])), BANDS, valid)
 
 
-def _spread(source: Source) -> list[Roi]:
-    """Return tiles spread evenly over an image."""
-    every = tiles(roi_shape(whole(source.grid)), TILE)
+def spread(grid: GeoBox) -> list[Roi]:
+    """Return tiles spread evenly over a grid."""
+    every = tiles(roi_shape(whole(grid)), TILE)
     return every[:: max(1, len(every) // TILES)]
+
+
+def colours_on(ground: Orthomosaic, grid: GeoBox, roi: Roi) -> np.ndarray:
+    """Return the colours of a region of another grid over the same ground.
+
+    Parameters
+    ----------
+    ground : Orthomosaic
+    grid : GeoBox
+        Finer or coarser pixels of the same ground.
+    roi : (slice, slice)
+        Of that grid.
+
+    Returns
+    -------
+    (3, y, x) uint8 ndarray
+        Of the nearest pixel.
+    """
+    if grid == ground.grid:
+        return ground.read(roi).values
+    height, width = ground.grid.shape
+    y, x = (have / size for have, size in zip((height, width), grid.shape, strict=True))
+    rows, columns = (
+        np.clip(((np.arange(span.start, span.stop) + 0.5) * step).astype(int), 0, size - 1)
+        for span, step, size in zip(roi, (y, x), (height, width), strict=True)
+    )
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    values = ground.read(box).values
+    found: np.ndarray = values[:, rows - rows[0]][:, :, columns - columns[0]]
+    return found

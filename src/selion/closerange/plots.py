@@ -14,22 +14,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from selion import prediction, store
+from selion import store
 from selion.classes import IGNORE, ClassScheme
 from selion.closerange import overlay
-from selion.closerange.calibration import Calibration
 from selion.closerange.components import EIGHT
 from selion.closerange.cover import Cover, measure_cover
 from selion.closerange.indices import ENOUGH, colour_indices
-from selion.closerange.measure import CropOptions, working_scale
-from selion.closerange.model import given_name, open_model
-from selion.closerange.orthomosaic import Orthomosaic, open_orthomosaic, sample
+from selion.closerange.orthomosaic import Orthomosaic, colours_on, open_orthomosaic
+from selion.closerange.plot_answers import Answered, PlotAnswers, answer_plots
 from selion.closerange.plot_tables import (
     MASK,
     PICTURES,
@@ -41,13 +39,8 @@ from selion.closerange.plot_tables import (
 from selion.closerange.work import ComputeOptions
 from selion.data.plots import Plot, read_plots
 from selion.grid import Roi, ground_sampling_distance, pad_roi, roi_shape, whole
-from selion.prediction import BlockJournal, JournalSource, PredictOptions
-from selion.prediction.run import NOWHERE
 from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.store.calls import sealed
-
-if TYPE_CHECKING:
-    from selion.segmenter import Segmenter
 
 STRIP = 4_000_000
 """Pixels of a plot that are looked at together."""
@@ -122,7 +115,7 @@ def measure_plots(
     try:
         return _run(
             _Job(ground, found, options, out, force, on_step, on_note),
-            _predicted(ground, model, options, compute, work, (on_step, on_note)),
+            answer_plots(ground, model, options, compute, work, on_step, on_note),
             use,
             began,
         )
@@ -143,66 +136,9 @@ class _Job:
     on_note: OnNote
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Predicted:
-    """What a model says of the whole orthomosaic."""
-
-    scores: JournalSource
-    name: str
-    about: str
-    known: Calibration | None
-    notes: tuple[str, ...]
-    doubt: str
-    seconds: float
-    work: Path
-    """Folder of the finished blocks."""
-
-
-def _predicted(
-    ground: Orthomosaic,
-    model: str | None,
-    options: PlotOptions,
-    compute: ComputeOptions,
-    work: Path,
-    say: tuple[OnStep, OnNote],
-) -> _Predicted:
-    began, (on_step, on_note) = time.perf_counter(), say
-    name, note = given_name(model, one=True)
-    opened = open_model(name, compute.engine, fast=compute.fast, threads=compute.threads)
-    seen, gsd = sample(ground), ground_sampling_distance(ground.grid) or 0.0
-    opened, instead = opened.answering(seen, 1000 * gsd or None)
-    segmenter: Segmenter = opened.fit(seen)
-    factor, doubt = working_scale(
-        segmenter,
-        CropOptions(scale=options.scale),
-        gsd * 1000,
-        # of a model whose range is that of no calibration nothing is made here (bench/plots.py)
-        opened.known.gsd if opened.known is not None and opened.known.photographs else None,
-    )
-    chosen = PredictOptions(
-        window=options.window, overlap=options.overlap, scale=factor, flips=options.flips
-    )
-    decided = prediction.plan(ground, segmenter, chosen, ground.fingerprint)
-    notes = tuple(text for text in (note, instead, *ground.notes, *decided.notes) if text)
-    for text in notes:
-        on_note(text)
-    journal = BlockJournal(work / "blocks", decided.key)
-    prediction.run_plan(
-        ground,
-        segmenter,
-        decided,
-        sink=NOWHERE,
-        journal=journal,
-        progress=lambda state: on_step("predict", state.done, state.total, ""),
-    )
-    spent = time.perf_counter() - began
-    scores = JournalSource(journal, decided)
-    return _Predicted(scores, opened.name, opened.about, opened.known, notes, doubt, spent, work)
-
-
 def _run(
     job: _Job,
-    said: _Predicted,
+    said: Answered,
     use: Callable[[PlotRun, Path], object] | None,
     began: float,
 ) -> PlotRun:
@@ -231,7 +167,7 @@ def _run(
     return run
 
 
-def _concluded(job: _Job, said: _Predicted, rows: list[dict[str, Any]], began: float) -> PlotRun:
+def _concluded(job: _Job, said: Answered, rows: list[dict[str, Any]], began: float) -> PlotRun:
     return PlotRun(
         rows,
         job.plots,
@@ -247,7 +183,7 @@ def _concluded(job: _Job, said: _Predicted, rows: list[dict[str, Any]], began: f
     )
 
 
-def _write_mask(scores: JournalSource, path: Path, on_step: OnStep) -> None:
+def _write_mask(scores: PlotAnswers, path: Path, on_step: OnStep) -> None:
     """Write the most probable class of every pixel, 255 where there is none."""
     classes, blocks = scores.plan.classes, scores.plan.blocks
     with store.create_cog(
@@ -264,7 +200,7 @@ def _write_mask(scores: JournalSource, path: Path, on_step: OnStep) -> None:
             on_step("mask", number, len(blocks), "")
 
 
-def _ids(scores: JournalSource, roi: Roi) -> tuple[np.ndarray, np.ndarray]:
+def _ids(scores: PlotAnswers, roi: Roi) -> tuple[np.ndarray, np.ndarray]:
     """Return the (y, x) uint8 classes of a region, 255 for none, and its (class, y, x) scores."""
     read = scores.read(roi)
     ids = read.values.argmax(0).astype(np.uint8)
@@ -274,7 +210,7 @@ def _ids(scores: JournalSource, roi: Roi) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _measure(
-    plot: Plot, number: int, job: _Job, said: _Predicted, out: Path | None
+    plot: Plot, number: int, job: _Job, said: Answered, out: Path | None
 ) -> dict[str, Any]:
     """Return the row of one plot, and draw its picture."""
     scores = said.scores
@@ -340,7 +276,7 @@ class _Strip:
     """(3, n) uint8: the colours of the vegetation, thinned where the plot is large."""
 
 
-def _strips(plot: Plot, roi: Roi, ground: Orthomosaic, scores: JournalSource) -> Iterator[_Strip]:
+def _strips(plot: Plot, roi: Roi, ground: Orthomosaic, scores: PlotAnswers) -> Iterator[_Strip]:
     """Look at a plot a few rows at a time."""
     height, width = roi_shape(roi)
     step = max(1, STRIP // max(width, 1))
@@ -351,7 +287,7 @@ def _strips(plot: Plot, roi: Roi, ground: Orthomosaic, scores: JournalSource) ->
         ids, values = _ids(scores, part)
         known = _inside(plot, scores.grid[part]) & (ids != IGNORE)
         plants = known & (ids > 0)
-        colours = _seen(ground, scores.grid, part)[:, plants][:, ::thin]
+        colours = colours_on(ground, scores.grid, part)[:, plants][:, ::thin]
         yield _Strip(
             int(known.sum()),
             measure_cover(1 - values[0], plants, known),
@@ -362,22 +298,6 @@ def _strips(plot: Plot, roi: Roi, ground: Orthomosaic, scores: JournalSource) ->
 
 def _inside(plot: Plot, grid: GeoBox) -> np.ndarray:
     return store.burn([plot.kept], [1], grid) > 0
-
-
-def _seen(ground: Orthomosaic, grid: GeoBox, roi: Roi) -> np.ndarray:
-    """Return (3, y, x) uint8: the orthomosaic's colours on the working grid (nearest pixel)."""
-    if grid == ground.grid:
-        return ground.read(roi).values
-    height, width = ground.grid.shape
-    y, x = (have / size for have, size in zip((height, width), grid.shape, strict=True))
-    rows, columns = (
-        np.clip(((np.arange(span.start, span.stop) + 0.5) * step).astype(int), 0, size - 1)
-        for span, step, size in zip(roi, (y, x), (height, width), strict=True)
-    )
-    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    values = ground.read(box).values
-    found: np.ndarray = values[:, rows - rows[0]][:, :, columns - columns[0]]
-    return found
 
 
 def _joined(strips: Sequence[_Strip]) -> Cover:
@@ -411,7 +331,7 @@ def _cover_row(cover: Cover, strips: Sequence[_Strip], classes: ClassScheme) -> 
     return row
 
 
-def _count(plot: Plot, roi: Roi, scores: JournalSource, least: int) -> np.ndarray | None:
+def _count(plot: Plot, roi: Roi, scores: PlotAnswers, least: int) -> np.ndarray | None:
     """Return the areas, in pixels, of the plants whose centre lies in a plot; None: too large."""
     wider = pad_roi(roi, MARGIN, roi_shape(whole(scores.grid)))
     height, width = roi_shape(wider)
@@ -434,7 +354,7 @@ def _count(plot: Plot, roi: Roi, scores: JournalSource, least: int) -> np.ndarra
     return found
 
 
-def _draw(plot: Plot, roi: Roi, ground: Orthomosaic, scores: JournalSource, path: Path) -> None:
+def _draw(plot: Plot, roi: Roi, ground: Orthomosaic, scores: PlotAnswers, path: Path) -> None:
     """Draw a plot with what was taken for plants, and without; what lies outside is gray."""
     height, width = roi_shape(roi)
     step = max(1, -(-max(height, width) // (2 * overlay.LONGEST)))
@@ -445,7 +365,7 @@ def _draw(plot: Plot, roi: Roi, ground: Orthomosaic, scores: JournalSource, path
         part = (slice(start, stop), roi[1])
         ids = _ids(scores, part)[0]
         ids[~_inside(plot, scores.grid[part])] = IGNORE
-        colours.append(_seen(ground, scores.grid, part)[:, ::step, ::step])
+        colours.append(colours_on(ground, scores.grid, part)[:, ::step, ::step])
         labels.append(ids[::step, ::step])
     image, ids = np.concatenate(colours, 1), np.concatenate(labels)
     bare = np.where(ids == IGNORE, ids, np.uint8(0))

@@ -43,7 +43,7 @@ from selion.closerange.work import (
     measure_all,
 )
 from selion.cores import usable_cores
-from selion.data.photos import PhotoFile, find_photos
+from selion.data.photos import PhotoFile, find_photos, unread_images
 from selion.errors import BadInput, OutputFailed, counted
 from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.store.calls import sealed
@@ -169,6 +169,7 @@ def measure_folder(
     if note:
         on_note(note)
     measured, failed, reused, seconds = _measured(photos, journal, work, on_step)
+    failed += unread_images(folder, skip=(out,)) if folder.is_dir() else []
     seconds["wall"] = time.perf_counter() - start
     later = _notes(photos, journal, measured, options)
     for text in later:

@@ -21,15 +21,24 @@ from selion.raster import Raster, Source
 from selion.store.photo import AVIF, HEIF, WHOLE_ENDINGS
 
 ENDINGS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
     *WHOLE_ENDINGS,
 )
 MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*"),
     *(b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),  # JPEG 2000
+    *(b"GIF87a", b"GIF89a"),
 )
 """How photographs begin, whatever they are called; BMP and WebP are recognised below, as their
 first two bytes alone mean little."""
+UNREAD = {
+    ".jxl": "JPEG XL", ".jxr": "JPEG XR", ".wdp": "JPEG XR", ".psd": "Photoshop's",
+    ".psb": "Photoshop's", ".xcf": "GIMP's", ".kra": "Krita's", ".svg": "a drawing",
+    ".eps": "a drawing", ".ai": "a drawing", ".tga": "Targa", ".exr": "OpenEXR", ".dds": "DDS",
+    ".pcx": "PCX", ".ico": "an icon", ".pbm": "a Netpbm format", ".pgm": "a Netpbm format",
+    ".ppm": "a Netpbm format", ".pnm": "a Netpbm format", ".x3f": "Sigma's raw format",
+}  # fmt: skip
+"""Endings of images that are not read, and what they are."""
 RESULTS = {
     "run.json": (b'"selion crops"', b'"tilth crops"'),
     "settings.json": (b'"command": "label ',),
@@ -98,13 +107,35 @@ def find_photos(folder: Path, skip: Iterable[Path] = ()) -> list[PhotoFile]:
         )
     if not os.access(folder, os.R_OK | os.X_OK):
         raise UnreadableFile(f"{folder} cannot be read: there is no permission.")
-    paths = sorted(_walk(folder, {path.resolve() for path in skip}))
+    paths = sorted(path for path in _walk(folder, _resolved(skip)) if _is_photograph(path))
     if not paths:
         raise UnreadableFile(
             f"There is no photograph in {folder} or below it: wanted are JPEG, PNG, TIFF, WebP, "
-            "BMP, JPEG 2000, AVIF, HEIC or raw files."
+            "BMP, GIF, JPEG 2000, AVIF, HEIC or raw files."
         )
     return named([path.relative_to(folder).as_posix() for path in paths], folder)
+
+
+def unread_images(folder: Path, skip: Iterable[Path] = ()) -> list[tuple[str, str]]:
+    """List the files below a folder that look like images and are none that is read.
+
+    Parameters
+    ----------
+    folder, skip
+        See :func:`find_photos`.
+
+    Returns
+    -------
+    list of (file, why)
+        By name, with a sentence each.
+    """
+    found = sorted(_walk(folder, _resolved(skip)))
+    looks = [path for path in found if path.suffix.lower() in UNREAD and not _is_photograph(path)]
+    why = "It is {} by its name, which is not read: save it as JPEG, PNG or TIFF."
+    return [
+        (path.relative_to(folder).as_posix(), why.format(UNREAD[path.suffix.lower()]))
+        for path in looks
+    ]
 
 
 def named(files: list[str], folder: Path) -> list[PhotoFile]:
@@ -181,12 +212,15 @@ def _walk(folder: Path, skip: set[Path]) -> Iterable[Path]:
             for name, path in below.items()
             if path.resolve() not in skip and not _holds_results(path)
         )
-        for name in names:
-            path = Path(inner) / name
-            if not name.startswith(".") and (
-                path.suffix.lower() in ENDINGS or _begins_like_one(path)
-            ):
-                yield path
+        yield from (Path(inner) / name for name in names if not name.startswith("."))
+
+
+def _resolved(paths: Iterable[Path]) -> set[Path]:
+    return {path.resolve() for path in paths}
+
+
+def _is_photograph(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS or _begins_like_one(path)
 
 
 def _holds_results(folder: Path) -> bool:
@@ -246,7 +280,8 @@ def read_photo(path: Path, *, gray: bool = False) -> Picture:
         )
     picked = _colour_bands(source, path, gray=gray)
     read = source.read(whole(source.grid))
-    values, note = _eight_bits(read.values[picked], read.valid, path)
+    colours = read.values if picked == [0, 1, 2] else read.values[picked]
+    values, note = _eight_bits(colours[:3], read.valid, path)
     gsd = ground_sampling_distance(source.grid)
     image = Raster(values, photo_grid((height, width)), COLOURS, read.valid)
     return Picture(image, None if gsd is None else 1000 * gsd, (note,) if note else ())

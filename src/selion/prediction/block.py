@@ -238,7 +238,8 @@ def compute(
         if not needed_later(plan, position, roi):
             del cache.done[position]
     cache.sweep(roi)
-    scores[:, ~valid] = 0
+    if not valid.all():
+        scores[:, ~valid] = 0
     return scores, valid
 
 

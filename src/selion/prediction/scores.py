@@ -71,8 +71,10 @@ def dequantise(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Where there is a score.
     """
     valid = (stored != NODATA).all(0)
-    scores = stored.astype(np.float32) / np.float32(STEPS)
-    scores[:, ~valid] = 0
+    scores = stored.astype(np.float32)
+    scores /= np.float32(STEPS)
+    if not valid.all():
+        scores[:, ~valid] = 0
     return scores, valid
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from selion import store
+from selion.closerange.model import AUTO, OTHER
 from selion.reports import page
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def to_html(run: CropRun) -> str:
     doubted = [row for row in rows if row["trust"] != "yes"]
     sections = [
         page.section(
-            "What was measured", page.table(["", ""], _facts(run)), _links(run), _reading()
+            "What was measured", page.table(["", ""], _facts(run)), _links(run), _reading(run)
         )
     ]
     if run.failed:
@@ -99,11 +100,17 @@ def _links(run: CropRun) -> str:
     return f"<p>Tables: {', '.join(links)}</p>"
 
 
-def _reading() -> str:
+def _reading(run: CropRun) -> str:
+    band = (
+        "holds the true cover of nine photographs in ten, of many fields and cameras; of a single "
+        "one it may hold fewer"
+        if run.model in (AUTO, OTHER)
+        else "is where the model itself would let cover lie (90 %, all its doubts erring "
+        "together). It is no promise: a model that is surely wrong has a narrow band"
+    )
     return page.paragraph(
-        "The bar shows cover from 0 to 100 %: the line is the mask, the band is where the model "
-        "itself would let cover lie (90 %, all its doubts erring together). It is no promise: a "
-        "model that is surely wrong has a narrow band. Touching plants count as one."
+        f"The bar shows cover from 0 to 100 %: the line is the mask, the band {band}. Touching "
+        "plants count as one."
     )
 
 

@@ -34,7 +34,15 @@ NEVER = date.max
 STYLE = "".join(
     f"#order{k}:checked~.grid .card{{order:var(--o{k})}}" for k in range(len(ORDERS))
 ) + (
-    "#sure:checked~.grid .card.no{display:none}.sorts label{margin-right:1.2rem;white-space:nowrap}"
+    "#sure:checked~.grid .card.no{display:none}"
+    # the mark is part of the label, as a line may end between the two
+    ".sorts input{position:absolute;opacity:0}"
+    ".sorts label{display:inline-block;margin:0 1.2rem .4rem 0;white-space:nowrap}"
+    ".sorts label::before{content:'\\25CB\\A0'}"
+    ".sorts input:checked+label::before{content:'\\25CF\\A0'}"
+    ".sorts #sure+label::before{content:'\\2610\\A0'}"
+    ".sorts #sure:checked+label::before{content:'\\2611\\A0'}"
+    ".sorts input:focus-visible+label{outline:2px solid}"
     ".card svg{display:block;width:100%}" + page.MASKED
 )
 
@@ -129,11 +137,11 @@ def _links(trial: Trial) -> str:
 def _plots(trial: Trial) -> str:
     cards = "".join(_card(one, trial.options.at) for one in trial.curves[:MOST])
     choices = "".join(
-        f'<input type="radio" name="order" id="order{k}"{" checked" if not k else ""}>&nbsp;'
+        f'<input type="radio" name="order" id="order{k}"{" checked" if not k else ""}>'
         f'<label for="order{k}">{name}</label> '
         for k, name in enumerate(ORDERS)
     )
-    only = '<input type="checkbox" id="sure">&nbsp;<label for="sure">only without a doubt</label>'
+    only = '<input type="checkbox" id="sure"><label for="sure">only without a doubt</label>'
     return f'<div class="sorts">{choices}{only}<div class="grid" id="plots">{cards}</div></div>'
 
 

@@ -39,7 +39,10 @@ MAGIC = {
 HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 AVIF = {b"avif", b"avis"}
 """Brands of ISO/IEC 23008-12 files, bytes 8 to 12."""
-RAW_ENDINGS = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef")
+RAW_ENDINGS = (
+    *(".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".sr2", ".orf", ".rw2", ".rwl"),
+    *(".raf", ".pef", ".srw", ".3fr", ".iiq", ".mrw", ".erf", ".kdc", ".dcr"),
+)
 """Raw files of cameras, known by their names: most begin as a TIFF does."""
 HAND_ENDINGS = (".heic", ".heif", ".avif", *RAW_ENDINGS)
 """What phones and cameras alone write: nothing that lies on the globe is called so."""
