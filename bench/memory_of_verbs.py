@@ -1,31 +1,26 @@
 """Peak memory of verbs against the size of what they are given, each under a limit of 2 GB.
 
-``memory.py --page`` is the command.  A verb runs in a process of its own, in a control group of
-its own where the kernel lets this user make one (Linux, as root): beyond the limit the kernel ends
-it.  What is given as its peak is the resident memory of all its processes together, sampled five
-times a second, and the kernel's own mark of the largest.  A limit on address space (``ulimit -v``)
-would say something else: torch, GDAL and Arrow reserve much more than they touch.
+``memory.py --page`` is the command.  A verb runs in processes of its own under a limit that is
+always in force (``limited.py``), and the table says who held it.  What is given as its peak is the
+resident memory of all its processes together, sampled ten times a second, or the kernel's own mark
+of the largest.  A limit on address space (``ulimit -v``) would say something else: torch, GDAL and
+Arrow reserve much more than they touch.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import command
+import limited
 from memory_inputs import (
     DATES,
     archive,
     change_tables,
-    chips,
     jobs,
-    measured,
-    photographs,
     plan_area,
     planned,
     planned_empty,
@@ -33,17 +28,18 @@ from memory_inputs import (
     sparse_image,
     table,
 )
+from memory_photographs import chips, labelled, measured, photographs
 
 LIMIT_MB = 2000
-GROUPS = Path("/sys/fs/cgroup")
 BEGIN, END = "<!-- table of memory -->\n", "<!-- end of the table of memory -->"
 """Between which the table stands on a page."""
 WORLD = "5,45,20,60"
 TABLES = (180_000, 810_000, 3_240_000)
 REVIEWED = (125_000, 500_000)
-KILLED = -9
+REFUSED, LONGEST = 2, 3600
+"""Exit code of a refusal; seconds on the clock after which a command is ended."""
 SELION = (sys.executable, "-m", "selion")
-OPEN = (sys.executable, str(Path(__file__).with_name("open_review.py")))
+OPEN = (sys.executable, str(Path(__file__).with_name("open_page.py")))
 
 Make = Callable[[Path, int], Path]
 
@@ -60,6 +56,8 @@ class Verb:
     arguments: tuple[str, ...]
     """``{input}`` and ``{out}`` stand for paths."""
     program: tuple[str, ...] = SELION
+    fine: tuple[int, ...] = (0,)
+    """Exit codes of a command that has done its work."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,13 @@ class Point:
     cpu: float
     said: str
     """Nothing where it ended well; else what became of it."""
+    limit: str = "not noted"
+    """Who held the limit of memory."""
 
 
 JOBS = (1_250, 5_000, 20_000)
 EDGES = (7_500, 30_000)
+PHOTOGRAPHS = (1250, 5000, 20_000)
 COLOUR = ("-m", "colour", "--workers", "1")
 SHORT = (
     *("--set", "data.dataset={input}", "--set", "schedule.epochs=1", "--set", "input.window=64"),
@@ -90,7 +91,7 @@ VERBS = (
     Verb("query, .gpkg", "fields", TABLES, table, ("query", WORLD, "{input}", "-o", "{out}.gpkg")),
     Verb("sample", "fields", TABLES, table,
          ("sample", "6.1,46.1,6.9,46.5", "{input}", "-o", "{out}")),
-    Verb("review, opened", "fields", REVIEWED, table, ("open", "{input}"), program=OPEN),
+    Verb("review, opened", "fields", REVIEWED, table, ("review", "{input}"), program=OPEN),
     Verb("review status", "fields", REVIEWED, table, ("review", "status", "{input}")),
     Verb("review export", "fields", REVIEWED, table,
          ("review", "export", "{input}", "-o", "{out}", "--no-labels")),
@@ -112,40 +113,25 @@ VERBS = (
     Verb("composite", "px along an edge", EDGES, archive,
          ("composite", "{input}/area.geojson", "2024", "--provider", "{input}", "--pixel", "1",
           "-o", "{out}.tif")),
-    Verb("crops photos", "photographs", (1250, 5000, 20_000), photographs,
+    Verb("crops photos", "photographs", PHOTOGRAPHS, photographs,
          ("crops", "photos", "{input}", "-o", "{out}", *COLOUR)),
-    Verb("crops photos, goes on", "photographs", (1250, 5000, 20_000), measured,
+    Verb("crops photos, goes on", "photographs", PHOTOGRAPHS, measured,
          ("crops", "photos", "{input}/photos", "-o", "{input}/run", *COLOUR)),
-    Verb("train", "chips", (1250, 5000, 20_000), chips,
+    Verb("label depth", "photographs", PHOTOGRAPHS, labelled,
+         ("label", "depth", "{input}/photos", "--depth", "{input}/depth", "-o", "{out}")),
+    Verb("label pseudo", "photographs", PHOTOGRAPHS, labelled,
+         ("label", "pseudo", "{input}/photos", "-m", "crops-rgb", "--no-flips", "-o", "{out}")),
+    Verb("label trimap", "photographs", PHOTOGRAPHS, labelled,
+         ("label", "trimap", "{input}/pseudo/masks", "{input}/other", "-o", "{out}")),
+    Verb("label screen, opened", "photographs", PHOTOGRAPHS, labelled,
+         ("screen", "{input}/photos", "{input}/pseudo"), program=OPEN),
+    Verb("label screen, opened, all decided", "photographs", PHOTOGRAPHS, labelled,
+         ("screen", "{input}/photos", "{input}/decided"), program=OPEN),
+    Verb("label report", "photographs", PHOTOGRAPHS, labelled,
+         ("label", "report", "{input}/decided", "-o", "{out}.html")),
+    Verb("train", "chips", PHOTOGRAPHS, chips,
          ("train", "crops-rgb", "-o", "{out}", *SHORT)),
 )  # fmt: skip
-
-
-@contextmanager
-def limited(megabytes: int) -> Iterator[list[str]]:
-    """Yield what stands before a command so that it has so much memory; nothing where that is not
-    allowed.
-    """
-    first, second = GROUPS / "memory", GROUPS / "cgroup.controllers"
-    file = "memory.limit_in_bytes" if first.is_dir() else "memory.max"
-    group = (first if first.is_dir() else GROUPS) / f"selion-bench-{os.getpid()}"
-    try:
-        if not first.is_dir() and "memory" not in second.read_text():
-            raise PermissionError
-        group.mkdir()
-        (group / file).write_text(str(megabytes * 2**20))
-    except OSError:
-        print("  no control group can be made: there is no limit", file=sys.stderr)
-        yield []
-        return
-    join = (
-        "import os,sys;open(sys.argv[1],'w').write(str(os.getpid()));"
-        "os.execv(sys.argv[2],sys.argv[2:])"
-    )
-    try:
-        yield [sys.executable, "-c", join, str(group / "cgroup.procs")]
-    finally:
-        group.rmdir()
 
 
 def measure(verb: Verb, size: int, work: Path) -> Point:
@@ -156,32 +142,37 @@ def measure(verb: Verb, size: int, work: Path) -> Point:
     if verb.name == "merge":
         arguments[1:2] = map(str, sorted(given.glob("*/fields.parquet")))
     if "-o" in arguments:
-        arguments += ["--quiet"] * (verb.arguments[0] != "review")
-        arguments += ["--force"] * ("{input}/run" not in verb.arguments)
-    with limited(LIMIT_MB) as before:
-        done = command.run([*before, *verb.program, *arguments])
+        silent = verb.arguments[0] == "review" or verb.name == "label report"
+        arguments += [] if silent else ["--quiet"]
+        arguments += ["--force"] * (
+            "{input}/run" not in verb.arguments and verb.name != "label report"
+        )
+    done = limited.run([*verb.program, *arguments], LIMIT_MB, LONGEST)
     said = ""
-    if done.code == KILLED:
-        said = f"ended by the kernel at {LIMIT_MB / 1000:g} GB"
-    elif done.code == 2:
+    if done.ended:
+        said = f"ended by the {done.ended}"
+    elif done.code == REFUSED:
         said = "refused: " + done.output.strip().splitlines()[-1].removeprefix("Error: ")
-    elif done.code:
+    elif done.code not in verb.fine:
         raise SystemExit(f"{verb.name} of {size}: {done.code}\n{done.output[-2000:]}")
-    return Point(verb.name, verb.unit, size, done.peak_mb, done.wall, done.processor, said)
+    return Point(
+        verb.name, verb.unit, size, done.peak_mb, done.wall, done.processor, said, done.limit
+    )
 
 
 def markdown(points: Sequence[Point]) -> str:
     """Return the table: one row per verb, its sizes in their order."""
     lines = [
-        "| verb | grows | peak memory (processor time) | growth |",
-        "|---|---|---|---|",
+        "| verb | grows | peak memory (processor time) | growth | limit held by |",
+        "|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(one.verb for one in points):
         own = sorted((one for one in points if one.verb == name), key=lambda one: one.size)
         cells = ", ".join(_cell(one) for one in own)
         ran = [one for one in own if not one.said]
         growth = _growth(ran[0], ran[-1]) if len(ran) > 1 else ""
-        lines.append(f"| `{name}` | {own[0].unit} | {cells} | {growth} |")
+        limits = ", ".join(dict.fromkeys(one.limit for one in own))
+        lines.append(f"| `{name}` | {own[0].unit} | {cells} | {growth} | {limits} |")
     return "\n".join(lines) + "\n"
 
 
@@ -193,9 +184,9 @@ def _growth(low: Point, high: Point) -> str:
 
 def _cell(one: Point) -> str:
     if one.said.startswith("refused"):
-        return f"{one.size:,}: refused at the start with the figure"
+        return f"{one.size:,}: refused with the figure ({one.mb:,.0f} MB, {one.cpu:,.0f} s)"
     if one.said:
-        return f"{one.size:,}: {one.said}"
+        return f"{one.size:,}: {one.said} ({one.mb:,.0f} MB, {one.cpu:,.0f} s)"
     return f"{one.size:,}: {one.mb:,.0f} MB ({one.cpu:,.0f} s)"
 
 
