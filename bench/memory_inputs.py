@@ -125,6 +125,65 @@ def sparse_image(folder: Path, edge: int) -> Path:
     return path
 
 
+def orthomosaic(folder: Path, edge: int) -> Path:
+    """Put plots of 100 x 100 px over every patch of the sparse image, as ``plots.geojson``."""
+    image, path = sparse_image(folder, edge), folder / f"orthomosaic{edge}"
+    if path.exists():
+        return path
+    path.mkdir()
+    (path / "image.tif").symlink_to(image)
+    shapes = []
+    for top in range(0, edge - PATCH + 1, APART):
+        for left in range(0, edge - PATCH + 1, APART):
+            for down in range(50, PATCH - 150, 250):
+                for right in range(50, PATCH - 150, 250):
+                    west, north = 300_000 + 3 * (left + right), 5_700_000 - 3 * (top + down)
+                    ring = [(0, 0), (300, 0), (300, -300), (0, -300), (0, 0)]
+                    shapes.append([[west + x, north + y] for x, y in ring])
+    features = [
+        {"type": "Feature", "properties": {"plot": f"p{number}"},
+         "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        for number, ring in enumerate(shapes)
+    ]  # fmt: skip
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    about = {"type": "FeatureCollection", "crs": crs, "features": features}
+    (path / "plots.geojson").write_text(json.dumps(about))
+    return path
+
+
+def identified(folder: Path, edge: int) -> Path:
+    """Write ids of fields twice, ``truth.tif`` and ``map.tif`` a little beside it: one field for
+    each 440 px in patches that lie apart, nothing between them.
+    """
+    import numpy as np
+    import rasterio
+    from affine import Affine
+    from rasterio.windows import Window
+    from scipy import ndimage
+
+    path = folder / f"identified{edge}"
+    if path.exists():
+        return path
+    path.mkdir()
+    own, count = ndimage.label(pattern(PATCH).argmax(0) == 1)
+    profile = {
+        "driver": "GTiff", "count": 1, "dtype": "uint32", "height": edge, "width": edge,
+        "crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_700_000),
+        "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "lzw", "nodata": 0,
+        "sparse_ok": True,
+    }  # fmt: skip
+    for name, moved in (("truth", 0), ("map", 2)):
+        with rasterio.open(path / f"{name}.tif", "w", **profile) as file:
+            number = 0
+            for top in range(0, edge - PATCH + 1, APART):
+                for left in range(0, edge - PATCH + 1, APART):
+                    ids = np.where(own, own + number, 0).astype(np.uint32)
+                    window = Window(left, top, PATCH, PATCH)
+                    file.write(np.roll(ids, moved, 1), 1, window=window)
+                    number += count
+    return path
+
+
 def plan_area(folder: Path, count: int) -> Path:
     """Write an area of about so many squares of 4 km, and a probe."""
     from selion.country.probe import Probe, write_probe

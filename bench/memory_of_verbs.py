@@ -16,11 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import limited
+from memory_hostile import announced, outline
 from memory_inputs import (
     DATES,
     archive,
     change_tables,
+    identified,
     jobs,
+    orthomosaic,
     plan_area,
     planned,
     planned_empty,
@@ -39,6 +42,7 @@ REVIEWED = (125_000, 500_000)
 REFUSED, LONGEST = 2, 3600
 """Exit code of a refusal; seconds on the clock after which a command is ended."""
 SELION = (sys.executable, "-m", "selion")
+SMALL = (sys.executable, str(Path(__file__).with_name("small_windows.py")))
 OPEN = (sys.executable, str(Path(__file__).with_name("open_page.py")))
 
 Make = Callable[[Path, int], Path]
@@ -84,6 +88,28 @@ SHORT = (
     *("--set", "data.dataset={input}", "--set", "schedule.epochs=1", "--set", "input.window=64"),
     *("--set", "hardware.workers=0", "--set", "schedule.batch=8"),
 )
+
+
+def hostile(what: str, unit: str, sizes: tuple[int, ...], make: Make) -> tuple[Verb, ...]:
+    """Return the verbs that read tables of fields, for tables that no honest map is."""
+    early, late = "{input}/2023/fields.parquet", "{input}/2024/fields.parquet"
+    opened = Verb(f"review, {what}", unit, sizes, make, ("review", late), program=OPEN)
+    return (
+        *(
+            Verb(f"{words[0]}, {what}", unit, sizes, make, words, fine=(0, 1))
+            for words in (
+                ("stats", late, "-o", "{out}.csv"),
+                ("query", "12,50,12.1,50.1", late, "-o", "{out}.parquet"),
+                ("tiles", late, "-o", "{out}.pmtiles"),
+                ("merge", late, "-o", "{out}"),
+                ("change", early, late, "-o", "{out}", "--tables"),
+                ("verify", late),
+            )
+        ),
+        opened,
+    )
+
+
 VERBS = (
     Verb("stats", "fields", TABLES, table, ("stats", "{input}", "-o", "{out}.csv")),
     Verb("query, .parquet", "fields", TABLES, table,
@@ -113,14 +139,21 @@ VERBS = (
     Verb("composite", "px along an edge", EDGES, archive,
          ("composite", "{input}/area.geojson", "2024", "--provider", "{input}", "--pixel", "1",
           "-o", "{out}.tif")),
+    Verb("crops plots", "px along an edge", EDGES, orthomosaic,
+         ("crops", "plots", "{input}/image.tif", "{input}/plots.geojson", "-o", "{out}")),
+    Verb("evaluate", "px along an edge", EDGES, identified,
+         ("evaluate", "--pred", "{input}/map.tif", "--truth", "{input}/truth.tif", "-o", "{out}")),
+    Verb("data make", "px along an edge", EDGES, orthomosaic,
+         ("data", "make", "{input}/image.tif", "-p", "{input}/plots.geojson", "-o", "{out}")),
     Verb("crops photos", "photographs", PHOTOGRAPHS, photographs,
-         ("crops", "photos", "{input}", "-o", "{out}", *COLOUR)),
+         ("crops", "photos", "{input}", "-o", "{out}", "--no-overlays", *COLOUR), program=SMALL),
     Verb("crops photos, goes on", "photographs", PHOTOGRAPHS, measured,
          ("crops", "photos", "{input}/photos", "-o", "{input}/run", *COLOUR)),
     Verb("label depth", "photographs", PHOTOGRAPHS, labelled,
          ("label", "depth", "{input}/photos", "--depth", "{input}/depth", "-o", "{out}")),
     Verb("label pseudo", "photographs", PHOTOGRAPHS, labelled,
-         ("label", "pseudo", "{input}/photos", "-m", "crops-rgb", "--no-flips", "-o", "{out}")),
+         ("label", "pseudo", "{input}/photos", "-m", "crops-rgb", "--no-flips",
+          "--window", "64", "-o", "{out}")),
     Verb("label trimap", "photographs", PHOTOGRAPHS, labelled,
          ("label", "trimap", "{input}/pseudo/masks", "{input}/other", "-o", "{out}")),
     Verb("label screen, opened", "photographs", PHOTOGRAPHS, labelled,
@@ -131,6 +164,8 @@ VERBS = (
          ("label", "report", "{input}/decided", "-o", "{out}.html")),
     Verb("train", "chips", PHOTOGRAPHS, chips,
          ("train", "crops-rgb", "-o", "{out}", *SHORT)),
+    *hostile("one outline", "corners of a field", (100_000, 10_000_000), outline),
+    *hostile("only announced", "fields announced", (10**9,), announced),
 )  # fmt: skip
 
 
