@@ -10,7 +10,7 @@ import pytest
 
 from fuzz_pool import Refused, run_verb
 from option_inputs import table_of
-from selion import store
+from selion import country, fields, store
 from selion.country import lookup, pyramid
 from selion.country.job_tables import open_job_tables
 from selion.errors import BadInput, UnreadableFile
@@ -159,7 +159,7 @@ def test_an_honest_table_of_one_class_and_many_rows_is_read(row, tmp_path):
 
 
 def test_a_field_of_more_corners_than_any_has_is_named(row, tmp_path, monkeypatch):
-    """Ten million took 2.4 GB in query, tiles and merge."""
+    """Ten million took 2.4 GB in query, tiles and merge, and more than 2 in change and review."""
     path = tmp_path / "x.parquet"
     pq.write_table(row, path)
     monkeypatch.setattr("selion.store.table_room.MOST_CORNERS", 3)
@@ -170,11 +170,21 @@ def test_a_field_of_more_corners_than_any_has_is_named(row, tmp_path, monkeypatc
         lambda: lookup.query(maps, (12, 50, 12.1, 50.1)),
         lambda: pyramid.write_tiles(maps, tmp_path / "x.pmtiles"),
         lambda: list(open_job_tables([path])[0].batches()),
+        lambda: fields.read_fields(path),
+        lambda: country.compare_maps(path, path, tmp_path / "change"),
     ):
         with pytest.raises(BadInput, match=said):
             read()
     monkeypatch.setattr("selion.store.table_room.MOST_CORNERS", 5)
     check_held(row, "x")
+    assert len(fields.read_fields(path)) == 1
+
+
+def test_a_district_has_as_many_corners_as_it_likes(row, tmp_path, monkeypatch):
+    path = tmp_path / "x.parquet"
+    pq.write_table(row, path)
+    monkeypatch.setattr("selion.store.table_room.MOST_CORNERS", 3)
+    assert len(country.read_units(path, "id").names) == 1
 
 
 KML = (
