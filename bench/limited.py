@@ -144,7 +144,7 @@ def _measure(argv: list[str], megabytes: int, seconds: float, folder: Path | Non
         if folder is not None:
             (folder / "cgroup.procs").write_text("0")
 
-    began, peak, ended = time.perf_counter(), 0.0, ""
+    began, peak, ended, caller = time.perf_counter(), 0.0, "", os.getppid()
     child = subprocess.Popen(argv, preexec_fn=join)  # noqa: PLW1509 (no thread here)
     while not (waited := os.wait4(child.pid, os.WNOHANG))[0]:
         now = resident_mb()
@@ -153,6 +153,8 @@ def _measure(argv: list[str], megabytes: int, seconds: float, folder: Path | Non
             ended = WATCHER
         elif time.perf_counter() - began > seconds:
             ended = "clock"
+        elif os.getppid() != caller:
+            ended = "end of its caller"
         if ended:
             _signal_all()
         time.sleep(STEP)
