@@ -113,8 +113,10 @@ def test_a_baseline_of_more_squares_than_are_scored_is_left_out_and_said(tmp_pat
     assert [one.name for one in fewer.baselines] == ["grid of 16 px", "one object everywhere"]
     said = [line for line in fewer.problems if line not in whole_.problems]
     assert said == [
-        "The baseline 'grid of 4 px' was left out: 256 squares are more than the 16 that are "
-        "scored."
+        (
+            "The baseline 'grid of 4 px' was left out: 256 squares are more than the 16 that are "
+            "scored."
+        )
     ]
 
 
