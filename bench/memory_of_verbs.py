@@ -218,10 +218,11 @@ def _growth(low: Point, high: Point) -> str:
 
 
 def _cell(one: Point) -> str:
+    took = f" ({one.mb:,.0f} MB, {one.cpu:,.0f} s)" if one.cpu else ""
     if one.said.startswith("refused"):
-        return f"{one.size:,}: refused with the figure ({one.mb:,.0f} MB, {one.cpu:,.0f} s)"
+        return f"{one.size:,}: refused with the figure{took}"
     if one.said:
-        return f"{one.size:,}: {one.said} ({one.mb:,.0f} MB, {one.cpu:,.0f} s)"
+        return f"{one.size:,}: {one.said}{took}"
     return f"{one.size:,}: {one.mb:,.0f} MB ({one.cpu:,.0f} s)"
 
 
