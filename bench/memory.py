@@ -4,7 +4,7 @@ adds.
     python bench/memory.py SHORT_RASTER TALL_RASTER MODEL_FOLDER --json rows.json
 
 The short raster is 10980 x 10980 px, the tall one 21960 x 10980.  The peak is the kernel's
-high-water mark of the process, page cache not counted.
+high-water mark of the process, page cache not counted; it runs under the same limit of 2 GB.
 
     python bench/memory.py --page docs/reliability.md --work FOLDER [--verbs query fields]
 
@@ -19,18 +19,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-import command
+import limited
 from map import ours
+from memory_of_verbs import LIMIT_MB as MOST_MB
 from memory_of_verbs import VERBS, run, write_page
 from table import Row, save
 
 LIMIT_MB = 1200.0
 
 
-def peak(raster: Path, model: Path, *options: str) -> command.Finished:
-    """Run ``selion map`` once."""
+def peak(raster: Path, model: Path, *options: str) -> limited.Limited:
+    """Run ``selion map`` once, which must succeed."""
     with tempfile.TemporaryDirectory(dir=raster.parents[1]) as folder:
-        done = command.checked(ours(raster, model, Path(folder) / "fields.parquet", *options))
+        words = ours(raster, model, Path(folder) / "fields.parquet", *options)
+        done = limited.run(words, MOST_MB)
+    if done.code:
+        raise SystemExit(f"Failed with {done.code} {done.ended}: {done.output[-3000:]}")
     print(
         f"  {raster.parent.name} {' '.join(options)}: {done.peak_mb:.0f} MB in {done.wall:.0f} s",
         file=sys.stderr,
@@ -63,7 +67,7 @@ def measure(short: Path, tall: Path, model: Path, *, float32: bool) -> list[Row]
 
 
 def _row(
-    section: str, what: str, done: command.Finished, raster: Path, goal: float | None = LIMIT_MB
+    section: str, what: str, done: limited.Limited, raster: Path, goal: float | None = LIMIT_MB
 ) -> Row:
     height, width = (int(size) for size in raster.parent.name.rpartition("_")[2].split("x"))
     return Row(

@@ -44,7 +44,7 @@ def probabilities(folder: Path, edge: int) -> Path:
     path = folder / f"probabilities{edge}.tif"
     if path.exists():
         return path
-    pattern, strip = _pattern(1500), 512
+    drawn, strip = pattern(1500), 512
     profile = {
         "driver": "GTiff", "count": 3, "dtype": "uint8", "height": edge, "width": edge,
         "crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_700_000),
@@ -55,13 +55,13 @@ def probabilities(folder: Path, edge: int) -> Path:
         file.descriptions = FTW3.names
         for top in range(0, edge, strip):
             height = min(strip, edge - top)
-            rows = pattern[:, np.arange(top, top + height) % pattern.shape[1]]
-            wide = np.tile(rows, (1, 1, -(-edge // pattern.shape[2])))[:, :, :edge]
+            rows = drawn[:, np.arange(top, top + height) % drawn.shape[1]]
+            wide = np.tile(rows, (1, 1, -(-edge // drawn.shape[2])))[:, :, :edge]
             file.write(wide, window=Window(0, top, edge, height))
     return path
 
 
-def _pattern(edge: int):
+def pattern(edge: int):
     """Return (3, y, x) uint8 scores of fields of 14 to 30 px, some of them left out."""
     import numpy as np
 
@@ -78,61 +78,6 @@ def _pattern(edge: int):
             left += width
         top += height
     return np.where(labels == np.arange(3)[:, None, None], 200, 20).astype(np.uint8)
-
-
-def photographs(folder: Path, count: int) -> Path:
-    """Write so many small photographs: copies of one, each a file of its own."""
-    import numpy as np
-    from PIL import Image
-
-    from selion.simulation.landscape import simulate_photo
-
-    path = folder / f"photographs{count}"
-    if not path.exists():
-        path.mkdir()
-        first = path / "00000.jpg"
-        drawn = simulate_photo(2, (240, 320)).image.values.transpose(1, 2, 0)
-        Image.fromarray(np.ascontiguousarray(drawn)).save(first, quality=90)
-        content = first.read_bytes()
-        for number in range(1, count):
-            (path / f"{number:05}.jpg").write_bytes(content)
-    return path
-
-
-def measured(folder: Path, count: int) -> Path:
-    """Write so many tiny photographs, all of which a run has measured that was ended before it put
-    its tables together: one was, and the others are links to it, to its masks and pictures.
-    """
-    import numpy as np
-    from PIL import Image
-
-    from selion.closerange import ComputeOptions, measure_folder
-    from selion.closerange.journal import LINES, OUTPUTS, _sum
-    from selion.simulation.landscape import simulate_photo
-
-    path = folder / f"measured{count}"
-    if path.exists():
-        return path
-    photos, run = path / "photos", path / "run"
-    photos.mkdir(parents=True)
-    drawn = simulate_photo(2, (120, 160)).image.values.transpose(1, 2, 0)
-    Image.fromarray(np.ascontiguousarray(drawn)).save(photos / "00000.jpg", quality=90)
-    measure_folder(photos, run, "colour", compute=ComputeOptions(workers=1))
-    first = json.loads((run / LINES).read_text("utf-8"))
-    with (run / LINES).open("a", encoding="utf-8") as file:
-        for number in range(1, count):
-            line = json.loads(json.dumps(first).replace("00000.", f"{number:05}."))
-            line["stamp"] = first["stamp"].replace("00000", f"{number:05}")
-            line["sum"] = _sum(line)
-            file.write(json.dumps(line) + "\n")
-            (photos / f"{number:05}.jpg").hardlink_to(photos / "00000.jpg")
-            for name in OUTPUTS:
-                if first["row"].get(name):
-                    (run / line["row"][name]).hardlink_to(run / first["row"][name])
-    for name in ("crops.csv", "components.csv", "failed.csv", "index.html"):
-        (run / name).unlink(missing_ok=True)
-    (run.with_name("run.manifest.json")).unlink(missing_ok=True)
-    return path
 
 
 def change_tables(folder: Path, count: int) -> Path:
@@ -163,7 +108,7 @@ def sparse_image(folder: Path, edge: int) -> Path:
     path = folder / f"sparse{edge}.tif"
     if path.exists():
         return path
-    drawn = _pattern(PATCH)
+    drawn = pattern(PATCH)
     noise = np.random.default_rng(5).integers(-12, 12, drawn.shape[1:])
     colours = np.array([(150, 120, 90), (90, 140, 70), (60, 70, 50)])
     image = np.clip(colours.T[:, drawn.argmax(0)] + noise, 1, 255).astype(np.uint8)
@@ -177,6 +122,65 @@ def sparse_image(folder: Path, edge: int) -> Path:
         for top in range(0, edge - PATCH + 1, APART):
             for left in range(0, edge - PATCH + 1, APART):
                 file.write(image, window=Window(left, top, PATCH, PATCH))
+    return path
+
+
+def orthomosaic(folder: Path, edge: int) -> Path:
+    """Put plots of 100 x 100 px over every patch of the sparse image, as ``plots.geojson``."""
+    image, path = sparse_image(folder, edge), folder / f"orthomosaic{edge}"
+    if path.exists():
+        return path
+    path.mkdir()
+    (path / "image.tif").symlink_to(image)
+    shapes = []
+    for top in range(0, edge - PATCH + 1, APART):
+        for left in range(0, edge - PATCH + 1, APART):
+            for down in range(50, PATCH - 150, 250):
+                for right in range(50, PATCH - 150, 250):
+                    west, north = 300_000 + 3 * (left + right), 5_700_000 - 3 * (top + down)
+                    ring = [(0, 0), (300, 0), (300, -300), (0, -300), (0, 0)]
+                    shapes.append([[west + x, north + y] for x, y in ring])
+    features = [
+        {"type": "Feature", "properties": {"plot": f"p{number}"},
+         "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        for number, ring in enumerate(shapes)
+    ]  # fmt: skip
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    about = {"type": "FeatureCollection", "crs": crs, "features": features}
+    (path / "plots.geojson").write_text(json.dumps(about))
+    return path
+
+
+def identified(folder: Path, edge: int) -> Path:
+    """Write ids of fields twice, ``truth.tif`` and ``map.tif`` a little beside it: one field for
+    each 440 px in patches that lie apart, nothing between them.
+    """
+    import numpy as np
+    import rasterio
+    from affine import Affine
+    from rasterio.windows import Window
+    from scipy import ndimage
+
+    path = folder / f"identified{edge}"
+    if path.exists():
+        return path
+    path.mkdir()
+    own, count = ndimage.label(pattern(PATCH).argmax(0) == 1)
+    profile = {
+        "driver": "GTiff", "count": 1, "dtype": "uint32", "height": edge, "width": edge,
+        "crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_700_000),
+        "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "lzw", "nodata": 0,
+        "sparse_ok": True,
+    }  # fmt: skip
+    for name, moved in (("truth", 0), ("map", 2)):
+        with rasterio.open(path / f"{name}.tif", "w", **profile) as file:
+            number = 0
+            for top in range(0, edge - PATCH + 1, APART):
+                for left in range(0, edge - PATCH + 1, APART):
+                    ids = np.where(own, own + number, 0).astype(np.uint32)
+                    window = Window(left, top, PATCH, PATCH)
+                    file.write(np.roll(ids, moved, 1), 1, window=window)
+                    number += count
     return path
 
 
@@ -265,26 +269,6 @@ def planned(folder: Path, count: int) -> Path:
         geo["columns"]["geometry"]["bbox"] = [*edges[:, :2].min(0), *edges[:, 2:].max(0)]
         metadata = {**schema.metadata, b"geo": json.dumps(geo).encode()}
         pq.write_table(made.replace_schema_metadata(metadata), job / "fields.parquet")
-    return path
-
-
-def chips(folder: Path, count: int) -> Path:
-    """Write a dataset of so many photographs of 64 px: copies of one and its mask."""
-    import numpy as np
-    from PIL import Image
-
-    path = folder / f"chips{count}"
-    if path.exists():
-        return path
-    drawn = (_pattern(64).argmax(0) > 0).astype(np.uint8)
-    for kind, values in (("images", np.stack([drawn * 60 + 40] * 3, -1)), ("masks", drawn)):
-        place = path / kind
-        place.mkdir(parents=True)
-        first = place / "00000.png"
-        Image.fromarray(values).save(first)
-        content = first.read_bytes()
-        for number in range(1, count):
-            (place / f"{number:05}.png").write_bytes(content)
     return path
 
 

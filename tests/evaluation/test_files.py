@@ -99,6 +99,27 @@ def test_a_map_of_one_place_against_the_truth_of_many_is_not_scored_in_silence(t
     assert not evaluate_files([third], third, QUICK).problems
 
 
+def test_a_baseline_of_more_squares_than_are_scored_is_left_out_and_said(tmp_path, monkeypatch):
+    """At 30,000 x 30,000 px the grid of small squares had 36 million, and took more than 2 GB."""
+    ids = np.kron(np.arange(1, 17).reshape(4, 4), np.ones((16, 16), int))
+    grid = GeoBox((64, 64), GRID.affine, GRID.crs)
+    path = raster(tmp_path / "ids.tif", ids, grid)
+    whole_ = evaluate_files([path], path, QUICK)
+    assert [one.name for one in whole_.baselines] == [
+        "grid of 16 px", "grid of 4 px", "one object everywhere",
+    ]  # fmt: skip
+    monkeypatch.setattr("selion.evaluation.files.MOST_SQUARES", 16)
+    fewer = evaluate_files([path], path, QUICK)
+    assert [one.name for one in fewer.baselines] == ["grid of 16 px", "one object everywhere"]
+    said = [line for line in fewer.problems if line not in whole_.problems]
+    assert said == [
+        (
+            "The baseline 'grid of 4 px' was left out: 256 squares are more than the 16 that are "
+            "scored."
+        )
+    ]
+
+
 def test_truth_outside_its_extent_is_counted(tmp_path):
     truth = geopandas.read_file(squares(tmp_path / "truth.gpkg"))
     found = score_fields(truth, truth, extent=shapely.box(600000, 5299680, 600960, 5300000))

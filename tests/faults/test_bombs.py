@@ -10,7 +10,7 @@ import pytest
 
 from fuzz_pool import Refused, run_verb
 from option_inputs import table_of
-from selion import store
+from selion import country, fields, store
 from selion.country import lookup, pyramid
 from selion.country.job_tables import open_job_tables
 from selion.errors import BadInput, UnreadableFile
@@ -159,7 +159,7 @@ def test_an_honest_table_of_one_class_and_many_rows_is_read(row, tmp_path):
 
 
 def test_a_field_of_more_corners_than_any_has_is_named(row, tmp_path, monkeypatch):
-    """Ten million took 2.4 GB in query, tiles and merge."""
+    """Ten million took 2.4 GB in query, tiles and merge, and more than 2 in change and review."""
     path = tmp_path / "x.parquet"
     pq.write_table(row, path)
     monkeypatch.setattr("selion.store.table_room.MOST_CORNERS", 3)
@@ -170,11 +170,21 @@ def test_a_field_of_more_corners_than_any_has_is_named(row, tmp_path, monkeypatc
         lambda: lookup.query(maps, (12, 50, 12.1, 50.1)),
         lambda: pyramid.write_tiles(maps, tmp_path / "x.pmtiles"),
         lambda: list(open_job_tables([path])[0].batches()),
+        lambda: fields.read_fields(path),
+        lambda: country.compare_maps(path, path, tmp_path / "change"),
     ):
         with pytest.raises(BadInput, match=said):
             read()
     monkeypatch.setattr("selion.store.table_room.MOST_CORNERS", 5)
     check_held(row, "x")
+    assert len(fields.read_fields(path)) == 1
+
+
+def test_a_district_has_as_many_corners_as_it_likes(row, tmp_path, monkeypatch):
+    path = tmp_path / "x.parquet"
+    pq.write_table(row, path)
+    monkeypatch.setattr("selion.store.table_room.MOST_CORNERS", 3)
+    assert len(country.read_units(path, "id").names) == 1
 
 
 KML = (
@@ -212,3 +222,43 @@ def test_a_text_that_is_none_is_a_sentence(raw, kind):
     row = pa.table({"class": texts, "geometry": pa.array([b"", b""])})
     with pytest.raises(UnreadableFile, match="x holds a text in column 'class' that is none"):
         check_held(row, "x")
+
+
+def varint(number):
+    """A whole number as Thrift's compact protocol has it."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def announce(path, told, held):
+    """Let the foot of a table say that it holds other rows, in all of its places."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[-8:-4], "little")
+    foot, was = data[-8 - size : -8], b"\x16" + varint(2 * held)  # a field of 64 bits, zigzag
+    assert foot.count(was) > 10
+    foot = foot.replace(was, b"\x16" + varint(2 * told))
+    path.write_bytes(data[: -8 - size] + foot + len(foot).to_bytes(4, "little") + b"PAR1")
+
+
+@pytest.mark.parametrize("told", [10**9, 3])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_table_that_announces_other_rows_than_it_holds_is_damaged(version, told, row, tmp_path):
+    """A billion announced, 54,321 held: stats, query, tiles and merge made a map of these."""
+    held = 54_321
+    rows = row.take(np.zeros(held, np.int64))
+    some = pa.array([None if k % 3 else "x" for k in range(held)])
+    many = pa.array([["a"] * (k % 3) for k in range(held)], pa.list_(pa.string()))
+    rows = rows.append_column("some", some).append_column("many", many)
+    path = tmp_path / "x.parquet"
+    pq.write_table(rows, path, data_page_version=version)
+    assert store.parquet.parquet_metadata(path).num_rows == held
+    announce(path, told, held)
+    with pytest.raises(UnreadableFile, match=f"announces {told:,} rows .* and holds 54,321"):
+        lookup.open_maps(path)
+    out = tmp_path / "q.parquet"
+    with pytest.raises(Refused):
+        run_verb(["query", "12,50,13,51", str(path), "-o", str(out)])
+    assert not out.exists()

@@ -23,6 +23,7 @@ from selion.country.seams import polygons_only, repaired
 from selion.country.sorted_runs import boxes_of, place
 from selion.grid import LONLAT, metres_per_unit
 from selion.metrics.overlap import OverlapTable
+from selion.store.table_room import check_held
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -218,6 +219,7 @@ def _rows(side: MapSide, box: Box) -> Iterator[pa.Table]:
     import pyarrow.compute as pc
 
     for table in scan(side.maps, [box]):
+        check_held(table, str(side.maps.folder))
         there = pc.not_equal(table["change:outcome"], "gone") if side.follows else None
         yield table if there is None else table.filter(there)
 

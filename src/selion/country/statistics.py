@@ -20,7 +20,6 @@ from selion.country.lookup import Reading, scan
 from selion.country.partitions import Maps, open_maps
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName
-from selion.fields import read_fields
 from selion.imagery.globe import polygons_of, repaired, square_kilometres
 from selion.store.address import RemotePath
 
@@ -77,7 +76,7 @@ def read_units(path: Path | RemotePath | str, name: str | None = None) -> Units:
     """
     import shapely
 
-    frame = read_fields(path)
+    frame = files.read_polygons(path)  # of any number of corners
     if not hasattr(frame, "to_crs") or frame.geometry.isna().all():
         raise BadInput(f"{path} holds no polygons: give a file of administrative units.")
     if frame.crs is None:

@@ -21,6 +21,7 @@ from selion.evaluation.sides import (
     open_extent,
     open_side,
     predicted_column,
+    squares_of,
     unseen,
 )
 from selion.evaluation.vectors import score_fields
@@ -30,6 +31,10 @@ from selion.metrics.report import Report
 from selion.metrics.streamed import WHOLE, score_sources
 from selion.metrics.summary import RunScores, ScoreOptions, compare, summarise
 from selion.store.address import Place
+
+MOST_SQUARES = 3_000_000
+"""Objects of a baseline: some 300 bytes of memory each are taken while they are scored, and a grid
+of squares a quarter as wide as fields has 36 million at 30,000 x 30,000 px."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +125,12 @@ def compare_files(
     problems = [
         f"{name}: {line}" for name, one in zip(names, found, strict=True) for line in one.problems
     ]
-    baselines = (
-        []
+    baselines, left_out = (
+        ([], [])
         if is_vector(truth) and is_vector(predictions[0])
         else _baselines(predictions[0], truth, extent, found[0].scores, options)
     )
+    problems += left_out
     differences = {f"{runs[0].name} - {other.name}": compare(runs[0], other) for other in runs[1:]}
     settings = {
         "truth": store.locate(truth).name,
@@ -225,8 +231,11 @@ def _baselines(
     extent: Place | str | None,
     scored: ImageScores,
     options: ScoreOptions,
-) -> list[RunScores]:
-    """Score answers that have not seen the image, on the same grid and extent."""
+) -> tuple[list[RunScores], list[str]]:
+    """Score answers that have not seen the image, on the same grid and extent.
+
+    Those of more than :data:`MOST_SQUARES` objects are left out, and it is said.
+    """
     grid = store.open_raster(prediction if is_vector(truth) else truth).grid
     real, known = (
         open_side(truth, grid, "truth"),
@@ -234,7 +243,15 @@ def _baselines(
     )
     quick = ImageOptions(distances=False)
     answers = blind_answers(grid, scored.table.truth_area.tolist())
-    return [
+    runs = [
         summarise(n, [score_sources(n, real, a, known, options=quick)], options, content_free=True)
         for n, a in answers.items()
+        if squares_of(a) <= MOST_SQUARES
     ]
+    left_out = [
+        f"The baseline {name!r} was left out: {squares_of(answer):,} squares are more than the "
+        f"{MOST_SQUARES:,} that are scored."
+        for name, answer in answers.items()
+        if squares_of(answer) > MOST_SQUARES
+    ]
+    return runs, left_out

@@ -166,7 +166,7 @@ def mapped_area(path: Place | str, crs: Any) -> Any:
             f"The extent {path} is a raster, but polygons are compared with polygons: give the "
             "extent as polygons too."
         )
-    frame = fields.read_fields(path)
+    frame = store.read_polygons(path)  # an area, of any number of corners
     if (crs is None) != (frame.crs is None):
         raise GridMismatch(
             f"The extent {path} has {'no' if frame.crs is None else 'a'} CRS and the truth "
@@ -230,6 +230,12 @@ def blind_answers(grid: GeoBox, area: Sequence[float]) -> dict[str, GridIds]:
         "one object everywhere": max(grid.shape)
     }
     return {name: GridIds(grid, size) for name, size in steps.items()}
+
+
+def squares_of(answer: GridIds) -> int:
+    """Return how many objects a grid has."""
+    height, width = (int(edge) for edge in answer.grid.shape)
+    return -(-height // answer.step) * -(-width // answer.step)
 
 
 _: type[metrics.ObjectIds] = RasterIds

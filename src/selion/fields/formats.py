@@ -16,6 +16,7 @@ from selion.fields.style import field_styles
 from selion.grid import LONLAT
 from selion.store.atomic import atomic_write, check_output
 from selion.store.scratch import final_name
+from selion.store.table_room import check_corners
 from selion.store.vectors import Bbox, read_polygons
 
 if TYPE_CHECKING:
@@ -326,5 +327,9 @@ def read_fields(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geopa
     ------
     UnreadableFile
         If the file is missing or cannot be read.
+    BadInput
+        If an outline has more corners than that of a field may have.
     """
-    return read_polygons(path, bbox)
+    frame = read_polygons(path, bbox)
+    check_corners(frame, str(path))
+    return frame

@@ -29,8 +29,8 @@ RATIO, DENSE = 400, 100
 fields come to two or three times, a regular grid of a million squares to fifty."""
 HEAD = 1 << 16
 """Bytes that the head of a page may have."""
-DICTIONARY = 2
-"""Type of a page that holds a dictionary."""
+DATA, DICTIONARY = (0, 3), 2
+"""Types of a page that holds values, and of one that holds a dictionary."""
 BY_DICTIONARY = (2, 8)
 """Encodings whose values are places in a dictionary."""
 BY_PREFIX = 7
@@ -74,10 +74,16 @@ def check_pages(path: Path, metadata: pq.FileMetaData) -> None:
     ------
     UnreadableFile
         If a row group comes to more than :data:`LEAST` bytes, and :data:`RATIO` times those that it
-        has in the file.
+        has in the file; or if its pages hold other rows than it announces.
     BadInput
         If it is :data:`DENSE` times as large, and memory cannot hold it.
     """
+    for group, rows in enumerate(_examined(path, metadata).rows):
+        if rows is not None and rows != (told := metadata.row_group(group).num_rows):
+            raise UnreadableFile(
+                f"{path} announces {told:,} rows in row group {group} and holds {rows:,}: it is "
+                "damaged; copy or write it again."
+            )
     for group, (held, comes_to) in enumerate(row_group_sizes(path, metadata)):
         if comes_to > max(LEAST, RATIO * held):
             raise UnreadableFile(
@@ -96,8 +102,22 @@ def check_pages(path: Path, metadata: pq.FileMetaData) -> None:
 
 def row_group_sizes(path: Path, metadata: pq.FileMetaData) -> tuple[tuple[int, int], ...]:
     """Return what each row group has in the file, and what it comes to at most, in bytes."""
+    return _examined(path, metadata).sizes
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What the heads of a file's pages say, row group by row group."""
+
+    sizes: tuple[tuple[int, int], ...]
+    """As :func:`row_group_sizes` has them."""
+    rows: tuple[int | None, ...]
+    """Of the column that holds fewest; None where no column tells."""
+
+
+def _examined(path: Path, metadata: pq.FileMetaData) -> _Examined:
     about = path.stat()
-    return _sizes(_Key(path, about.st_size, about.st_mtime_ns, metadata))
+    return _examine(_Key(path, about.st_size, about.st_mtime_ns, metadata))
 
 
 @dataclass(frozen=True)
@@ -119,28 +139,37 @@ class _Key:
 
 
 @lru_cache(256)
-def _sizes(key: _Key) -> tuple[tuple[int, int], ...]:
-    found = []
+def _examine(key: _Key) -> _Examined:
+    sizes, rows = [], []
     with key.path.open("rb") as file:
         for number in range(key.metadata.num_row_groups):
             group = key.metadata.row_group(number)
             columns = [group.column(k) for k in range(group.num_columns)]
             held = sum(max(column.total_compressed_size, 0) for column in columns)
             told = [key.metadata.schema.column(k) for k in range(group.num_columns)]
-            comes_to = sum(
-                _comes_to(file, column, about) for column, about in zip(columns, told, strict=True)
-            )
+            found = [
+                _column(file, column, about) for column, about in zip(columns, told, strict=True)
+            ]
             # what the file has not cannot be held in it
-            found.append((min(held, key.size), comes_to))
-    return tuple(found)
+            sizes.append((min(held, key.size), sum(comes_to for comes_to, _ in found)))
+            rows.append(min((one for _, one in found if one is not None), default=None))
+    return _Examined(tuple(sizes), tuple(rows))
 
 
-def _comes_to(file: BinaryIO, column: pq.ColumnChunkMetaData, about: pq.ColumnSchema) -> int:
-    """Return the bytes that a column of a row group takes in memory, at most."""
+def _column(
+    file: BinaryIO, column: pq.ColumnChunkMetaData, about: pq.ColumnSchema
+) -> tuple[int, int | None]:
+    """Return the bytes that a column of a row group takes in memory, at most, and its rows.
+
+    None where it does not tell them: values that repeat, pages that cannot be read to the end.
+    """
     wide = WIDTHS.get(column.physical_type, about.length if about.length > 0 else OFFSET)
     levels = (about.max_repetition_level > 0) + (about.max_definition_level > 0)
-    total, longest = 0, 0
+    begin, length = _span(column)
+    total, longest, rows, end = 0, 0, 0, begin
     for page in _pages(file, column):
+        end = page.begin + page.packed
+        rows += page.values if page.kind in DATA else 0
         if page.kind == DICTIONARY:
             longest = _longest(file, page, column)
         elif column.physical_type != "BYTE_ARRAY":
@@ -151,15 +180,22 @@ def _comes_to(file: BinaryIO, column: pq.ColumnChunkMetaData, about: pq.ColumnSc
             total += _joined(file, page, column, levels) + OFFSET * page.values
         else:
             total += page.size + OFFSET * page.values
-    return total
+    whole = end == begin + length and about.max_repetition_level == 0
+    return total, rows if whole else None
+
+
+def _span(column: pq.ColumnChunkMetaData) -> tuple[int, int]:
+    """Return where the pages of a column begin, and their bytes."""
+    begin = column.data_page_offset
+    if column.has_dictionary_page and column.dictionary_page_offset:
+        begin = min(begin, column.dictionary_page_offset)
+    return begin, column.total_compressed_size
 
 
 def _pages(file: BinaryIO, column: pq.ColumnChunkMetaData) -> Iterator[TablePage]:
     """Yield the heads of a column's pages; a head that cannot be read is the last one."""
-    begin = column.data_page_offset
-    if column.has_dictionary_page and column.dictionary_page_offset:
-        begin = min(begin, column.dictionary_page_offset)
-    end = begin + column.total_compressed_size
+    begin, length = _span(column)
+    end = begin + length
     while 0 <= begin < end:
         file.seek(begin)
         head = file.read(HEAD)

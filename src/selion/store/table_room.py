@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from selion.errors import BadInput, UnreadableFile
 from selion.store.address import Place
 
 if TYPE_CHECKING:
+    import geopandas
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -102,12 +103,33 @@ def check_held(table: pa.Table, name: str) -> None:
     kind = table.schema.field("geometry").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         return
-    sizes = pc.binary_length(table["geometry"]).to_numpy()
-    if len(sizes) and (corners := int(np.nan_to_num(sizes).max()) // CORNER) > MOST_CORNERS:
-        row = int(np.nanargmax(sizes))
-        known = str(table["id"][row]) if "id" in table.column_names else f"of row {row}"
+    sizes = np.nan_to_num(pc.binary_length(table["geometry"]).to_numpy()) // CORNER
+    _refuse_corners(sizes, table["id"] if "id" in table.column_names else None, name)
+
+
+def check_corners(frame: geopandas.GeoDataFrame, name: str) -> None:
+    """Refuse fields that were read, of which one has an outline without end.
+
+    Raises
+    ------
+    BadInput
+        If it has more than :data:`MOST_CORNERS`; ``name`` is that of the table.
+    """
+    import shapely
+
+    if not hasattr(frame, "geometry"):  # a table of numbers: who wants outlines says so
+        return
+    corners = shapely.get_num_coordinates(frame.geometry.to_numpy())
+    _refuse_corners(corners, frame["id"].array if "id" in frame else None, name)
+
+
+def _refuse_corners(corners: np.ndarray, ids: Any, name: str) -> None:
+    """Refuse (BadInput) outlines, by the corners (n,) that each has."""
+    if len(corners) and (most := int(corners.max())) > MOST_CORNERS:
+        row = int(corners.argmax())
+        known = f"of row {row}" if ids is None else str(ids[row])
         raise BadInput(
-            f"{name} holds the field {known} of some {corners:,} corners, and at most "
+            f"{name} holds the field {known} of some {most:,} corners, and at most "
             f"{MOST_CORNERS:,} are taken: it is no field; leave it out, or simplify it."
         )
 

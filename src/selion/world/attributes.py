@@ -92,7 +92,7 @@ def check_attributes(sources: Attributes, years: Sequence[int] = ()) -> None:
                 f"{path} has no CRS, so that fields cannot be laid over it: give one that has."
             )
     if sources.districts is not None:
-        given = fields.read_fields(sources.districts)
+        given = store.read_polygons(sources.districts)
         districts_of(given.iloc[:0], sources.districts, sources.district_column)
     if sources.reference:
         _check_year(sources, years)
@@ -138,7 +138,7 @@ def districts_of(frame: GeoDataFrame, path: Path, column: str | None) -> np.ndar
     GridMismatch
         If one of the tables has no CRS.
     """
-    given = fields.read_fields(path)
+    given = store.read_polygons(path)
     if column is not None and column not in given:
         raise UnknownName.among(f"column in {path.name}", column, [str(n) for n in given.columns])
     if given.crs is None or frame.crs is None:

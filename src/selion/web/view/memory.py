@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from selion.errors import UnreadableFile
-from selion.fields import read_fields
+from selion.store import read_polygons
 from selion.store.address import Place, place_state
 from selion.web.view.chunks import FEW, Chunk, RowGroupPlace, place_of, plain, row_box
 from selion.web.view.parquet_footers import MOST_COLUMNS, UNSHOWN
@@ -83,7 +83,7 @@ def open_table(path: Place) -> TableFields:
             f"{path.name} has {size:,} bytes, and such files are read whole: write "
             "it as GeoParquet (.parquet), which is read in parts."
         )
-    frame = read_fields(path)
+    frame = read_polygons(path)  # of any kind, and any number of corners
     project = projection(frame.crs.to_wkt() if frame.crs is not None else None)
     frame = frame.iloc[hilbert(frame)].reset_index(drop=True)
     columns = columns_of(frame)
