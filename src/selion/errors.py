@@ -144,8 +144,18 @@ class UnknownName(BadInput):
 
     @classmethod
     def among(cls, kind: str, given: str, known: Iterable[str]) -> UnknownName:
-        """Build the sentence that names the nearest known value."""
+        """Build the sentence that names the nearest known value.
+
+        Of an ending, which may be that of a signed address, what follows ``?`` is left out.
+
+        Examples
+        --------
+        >>> print(UnknownName.among("format", ".tif?sig=key", [".gpkg"]))
+        There is no format called '.tif?...': known: .gpkg.
+        """
         known = list(known)
+        if given.startswith("."):
+            given = re.sub(r"([?#]).+", r"\1...", given, flags=re.DOTALL)
         near = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
         hint = (
             f"did you mean {near[0]!r}?"
