@@ -121,7 +121,7 @@ VERBS = (
     Verb("review status", "fields", REVIEWED, table, ("review", "status", "{input}")),
     Verb("review export", "fields", REVIEWED, table,
          ("review", "export", "{input}", "-o", "{out}", "--no-labels")),
-    Verb("change", "fields", (180_000, 1_000_000), change_tables,
+    Verb("change", "fields", (180_000, 1_000_000, 3_240_000), change_tables,
          ("change", "{input}/2023.parquet", "{input}/2024.parquet", "-o", "{out}", "--tables")),
     Verb("merge", "fields", TABLES, jobs, ("merge", "{input}", "-o", "{out}")),
     Verb("plan", "jobs", JOBS, plan_area,

@@ -631,6 +631,10 @@ MODES = {
             "data make {image} -p {polygons} -o out --size 32 --block-km 0.3",
             {"selion.data.make_dataset": ONCE},
         ),
+        Mode(
+            "data make {image} -p {polygons} -o out",
+            {"selion.data.make_dataset": ONCE},
+        ),
     ],
     "qgis install": [
         Mode("qgis install --qgis-profile profile", {"selion.qgis.install_plugin": "folder"})
@@ -940,6 +944,7 @@ OTHERS = {
         "licence": "CC0-1.0",
         "group": "here",
         "seed": "3",
+        "model": "fields-s2-2season",
     },
     "qgis install": {"profile": "other"},
     "qgis package": {
