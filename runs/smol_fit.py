@@ -24,16 +24,17 @@ import torch
 import torch.nn.functional as F
 
 import smol_model
+from selion.classes import IGNORE
 from selion.models.language.rrle import CODECS, decode
 from smol_data import (
     CODEC,
-    NAMES,
     PATCH,
     SHOWN,
     Chips,
     Draw,
     Lessons,
     answer_tokens,
+    cells_of,
     grid_of,
     held_out,
     place_tokens,
@@ -71,6 +72,9 @@ def options(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--half", action="store_true", help="bfloat16; on a GPU always")
     parser.add_argument("--begin", type=Path, help="OUT of a run whose state is lost: its weights")
+    parser.add_argument(
+        "--other-size", type=Path, help="OUT of a run that saw other pixels a patch: its weights"
+    )
     parser.add_argument("--compile", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tiny", action="store_true", help="one block, few patches: a rehearsal")
@@ -107,18 +111,18 @@ def ask(
             for left in range(0, image.shape[1] - PATCH + 1, PATCH):
                 part = slice(top, top + PATCH), slice(left, left + PATCH)
                 patches.append(shrunk(values[:, :, part[0], part[1]], shown)[0])
-                truths.append(torch.from_numpy(mask[part]))
+                truths.append(torch.from_numpy(mask[part].copy()))
                 chips.append(number)
                 boxes.append((top, left, top + PATCH, left + PATCH))
                 frames.append(image.shape[0])
     truth = torch.stack(truths).to(device)
-    cells = F.avg_pool2d(truth[:, None].float(), PATCH // grid_of(shown))[:, 0] > 0.5
+    cells = cells_of(truth.float(), grid_of(shown))
     return Asked(
         torch.stack(wholes).to(device),
         torch.stack(patches).to(device),
         torch.tensor(chips, device=device),
-        cells.long(),
-        truth,
+        cells,
+        truth > 0,
         torch.tensor(boxes, device=device),
         torch.tensor(frames, device=device),
     )
@@ -132,7 +136,7 @@ def shrunk(values: torch.Tensor, edge: int) -> torch.Tensor:
 def dice(cells: np.ndarray, answer: np.ndarray) -> float:
     """Mean Dice over the classes that truth or answer have; what is not said is a miss."""
     worth = []
-    for number in range(len(NAMES)):
+    for number in np.union1d(cells, answer[answer < IGNORE]):
         true, said = cells == number, answer == number
         if true.any() or said.any():
             worth.append((2 * (true & said).sum() + 1) / (true.sum() + said.sum() + 1))
@@ -149,6 +153,29 @@ class Progress:
     """Seconds."""
     phase: str = "sft"
     curve: list[dict[str, Any]] = field(default_factory=list)
+
+
+def placed(
+    held: torch.Tensor, theirs: list[str], mine: torch.Tensor, texts: list[str]
+) -> torch.Tensor:
+    """Return ``mine`` with the rows of the tokens that ``held`` knows too; the last is no token."""
+
+    def named(texts: list[str]) -> dict[tuple[str, int], int]:
+        """Number tokens by their text and how often it was before: special ones have none."""
+        seen: dict[str, int] = {}
+        found = {}
+        for row, text in enumerate(texts):
+            found[text, seen.setdefault(text, 0)] = row
+            seen[text] += 1
+        return found
+
+    known = named(theirs)
+    found = mine.clone()
+    found[-1] = held[-1]
+    for key, row in named(texts).items():
+        if key in known:
+            found[row] = held[known[key]]
+    return found
 
 
 class Run:
@@ -179,7 +206,7 @@ class Run:
         )
         self.model.to(self.device)
         self.model.eyes.to(memory_format=torch.channels_last)
-        images, masks = read_chips(args.chips)
+        images, masks = read_chips(args.chips, len(self.words.names) > 2)
         seen = [k for k in range(len(images)) if not held_out(k)]
         judged = [k for k in range(len(images)) if held_out(k)]
         if args.tiny:
@@ -258,20 +285,39 @@ class Run:
         print(f"goes on at step {self.progress.step}, {self.progress.spent:.0f} s in", flush=True)
 
     def _begin(self) -> None:
-        """Take the weights of a run whose state is lost."""
+        """Take the weights of a run whose state is lost, or of one that saw other pixels."""
+        if self.args.other_size is not None:
+            self._take(self.args.other_size)
+            print(f"starts with what {self.args.other_size} learnt", flush=True)
+            return
         folder = self.args.begin
         if folder is None or not (folder / "vlm_log.json").is_file():
             return
-        from safetensors.torch import load_file
-
-        held = load_file(folder / "vlm_eyes.safetensors") | load_file(
-            folder / "vlm_writer.safetensors"
-        )
-        self.model.load_state_dict({name: one.float() for name, one in held.items()}, strict=False)
+        self._take(folder)
         facts = json.loads((folder / "vlm_log.json").read_text())
-        facts.pop("args")
+        facts = {name: facts[name] for name in vars(Progress())}
         self.progress = Progress(**facts)
         print(f"begins with the weights of step {self.progress.step}", flush=True)
+
+    def _take(self, folder: Path) -> None:
+        """Take the weights of ``folder`` that have this model's shapes."""
+        from safetensors.torch import load_file
+
+        mine = self.model.state_dict()
+        found = {}
+        for name in ("vlm_eyes.safetensors", "vlm_writer.safetensors"):
+            found |= load_file(folder / name)
+        texts = json.loads((folder / "vlm_log.json").read_text())["texts"]
+        found["writer.embed"] = placed(
+            found["writer.embed"].float(), texts, mine["writer.embed"].cpu(), self.words.texts
+        )
+        held = {name: one.float() for name, one in found.items() if one.shape == mine[name].shape}
+        if set(found) - set(held) - {"eyes.place", "aside.weight", "aside.bias"}:
+            raise SystemExit(
+                f"{folder} is of another model: give its --blocks and --rank, and what start.npz "
+                "says of its classes"
+            )
+        self.model.load_state_dict(held, strict=False)
 
     def export(self) -> None:
         """Write the weights in halves: what writes, and what sees."""
@@ -288,6 +334,8 @@ class Run:
             {
                 **vars(self.progress),
                 "spent": self.progress.spent + self.elapsed,
+                "names": self.words.names,
+                "texts": self.words.texts,
                 "args": {k: str(v) for k, v in vars(self.args).items()},
             }
         )
@@ -411,13 +459,19 @@ class Run:
         written = self.judge(whole, near, said, sizes, 0.0).tolist()
         return self.score(written, aside.argmax(1))
 
+    def read(self, ids: list[int]) -> tuple[np.ndarray, bool]:
+        """Return the (grid, grid) classes that an answer says, and whether it is without fault."""
+        words, shape = self.words, (self.grid, self.grid)
+        mask, misread = decode(words.text(ids), shape, words.names, CODECS[CODEC])
+        return mask, misread.clean
+
     def score(self, written: list[list[int]], aside: torch.Tensor) -> dict[str, Any]:
         """Score answers, and what the eyes alone say."""
         asked, masks, clean = self.asked, [], 0
         for ids in written:
-            mask, misread = decode(self.words.text(ids), (self.grid,) * 2, NAMES, CODECS[CODEC])
+            mask, well = self.read(ids)
             masks.append(mask)
-            clean += misread.clean
+            clean += well
         cells = asked.cells.cpu().numpy()
         found = torch.from_numpy(np.stack(masks)).to(self.device)
 
@@ -429,9 +483,9 @@ class Run:
 
         each = [dice(true, mask) for true, mask in zip(cells, masks, strict=True)]
         return {
-            "iou": overlap(found == 1),
-            "eyes_iou": overlap(aside == 1),
-            "constant_iou": overlap(torch.ones_like(aside) == 1),
+            "iou": overlap((found > 0) & (found < IGNORE)),
+            "eyes_iou": overlap(aside > 0),
+            "constant_iou": overlap(torch.ones_like(aside) > 0),
             "dice": float(np.mean(each)),
             "cells": float((found == asked.cells).float().mean()),
             "clean": clean / len(written),
@@ -498,7 +552,7 @@ class Run:
         cells = lessons.cells.repeat_interleave(args.answers, 0).cpu().numpy()
         worth = torch.tensor(
             [
-                dice(true, decode(words.text(ids), (self.grid,) * 2, NAMES, CODECS[CODEC])[0])
+                dice(true, self.read(ids)[0])
                 for true, ids in zip(cells, written.tolist(), strict=True)
             ],
             device=self.device,

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from selion.models.language.eyes import Eyes
-from smol_data import NAMES, SHOWN, Words
+from smol_data import SHOWN, Words
 
 KINDS = ("q", "k", "v", "o", "gate", "up", "down")
 FILES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
@@ -174,7 +174,7 @@ class Model(nn.Module):
         self.eyes, self.writer, self.words = Eyes(size=shown), Writer(base, rank, number), words
         seen, size = self.eyes.place.shape[1], base.embed.shape[1]
         self.linear_1, self.linear_2 = nn.Linear(seen, size), nn.Linear(size, size)
-        self.aside = nn.Conv2d(seen // 4, len(NAMES), 1)
+        self.aside = nn.Conv2d(seen // 4, len(words.names), 1)
         """Says what each cell is, in training alone: so the eyes learn what there is to see."""
         nn.init.normal_(self.linear_2.weight, std=0.3 * size**-0.5)
 

@@ -19,10 +19,12 @@ from affine import Affine  # noqa: E402
 from data_folders import tif  # noqa: E402
 from joined_toys import write_llama  # noqa: E402
 from language_toys import still  # noqa: E402
-from selion.classes import FTW2  # noqa: E402
+from selion.classes import FTW2, FTW3  # noqa: E402
 from selion.models import load_model, read_card  # noqa: E402
 from selion.models.language import smol as wheels_smol  # noqa: E402
 
+HALVES: dict[str, float] = {"rtol": 2e-3, "atol": 2e-3}
+"""What is kept in half precision may differ by so much."""
 RUNS = Path(__file__).parents[2] / "runs"
 METRES = Affine(1, 0, 500_000, 0, -1, 5_300_000)
 TINY = [
@@ -128,3 +130,63 @@ def test_chips_that_cannot_be_learnt_from_are_named(chips, tmp_path):
     assert not (tmp_path / "fields.npz").exists()
     with pytest.raises(SystemExit, match="shown at 100 px was asked for; wanted are 64, 128 or"):
         smol_data.grid_of(100)
+
+
+def test_boundaries_are_a_class_and_a_run_goes_on_at_another_size(chips, tmp_path, monkeypatch):
+    import smol
+    import smol_data
+    import smol_fit
+
+    given = [str(chips), str(tmp_path / "small"), "--simulated", "1", "--beside", *TINY]
+    monkeypatch.setattr("smol_score.main", lambda given: Path(given[-1]).write_text("{}"))
+    assert smol.main([*given, "--steps", "1", "--grpo", "0"])
+    given[1] = str(tmp_path / "lines")
+    start = str(tmp_path / "small" / "fitted")
+    wider = ["--shown", "128", "--other-size", start, "--room", "120"]
+    assert smol.main([*given, "--lines", *wider, "--steps", "1", "--grpo", "0", "--lr", "0"])
+    card = read_card(tmp_path / "lines" / "landscape-smol")
+    assert (card.classes, card.architecture["prompt"]["grid"]) == (FTW3, 16)
+    assert card.architecture["taught"] == list(FTW3.names)
+    old, new = (
+        smol_fit.Run(smol_fit.options([str(at / "start.npz"), str(at / "fields.npz"), *more]))
+        for at, more in (
+            (tmp_path / "small" / "packed", [*TINY, "--out", start]),
+            (
+                tmp_path / "lines" / "packed",
+                [*TINY, *wider, "--out", str(tmp_path / "lines" / "fitted")],
+            ),
+        )
+    )
+    old.resume()
+    new.resume()
+    spoken = {text: row for row, text in enumerate(old.words.texts) if text.isascii() and text}
+    same = [(spoken[text], row) for row, text in enumerate(new.words.texts) if text in spoken]
+    assert len(same) > 20
+    for one, other in same:
+        rows = old.model.writer.embed[one], new.model.writer.embed[other]
+        torch.testing.assert_close(*rows, **HALVES)
+    for name, mine in new.model.state_dict().items():
+        if name not in ("eyes.place", "aside.weight", "aside.bias", "writer.embed"):
+            torch.testing.assert_close(mine, old.model.state_dict()[name], **HALVES)
+
+    # tokens are known by their text, special ones by their order; a new one begins as it was
+    found = smol_fit.placed(
+        torch.tensor([[1.0], [2.0], [3.0], [9.0]]),
+        ["", "", "a"],
+        -torch.ones(5, 1),
+        ["", "", "b", "a"],
+    )
+    assert found[:, 0].tolist() == [1, 2, -1, 3, 9]
+
+    # a cell that is mostly field is boundary from one pixel of it on
+    ids = np.zeros((64, 64), int)
+    ids[:, 30:] = 7
+    classes = smol_data.classes_of(ids, lines=True)
+    assert [int(one) for one in classes[9, 28:33]] == [0, 0, 2, 1, 1]
+    cells = smol_data.cells_of(torch.from_numpy(classes).float()[None], 8)
+    assert [int(one) for one in cells[0, 4]] == [0, 0, 0, 0, 1, 1, 1, 1]  # 2 of 8 pixels are field
+    ids[:, 27:] = 7
+    cells = smol_data.cells_of(
+        torch.from_numpy(smol_data.classes_of(ids, lines=True)).float()[None], 8
+    )
+    assert [int(one) for one in cells[0, 4]] == [0, 0, 0, 2, 1, 1, 1, 1]
