@@ -31,7 +31,7 @@ from selion.errors import (
 )
 from selion.store.leftovers import NOTE, WORKS
 from selion.store.lock import leased
-from selion.store.scratch import clear_dead
+from selion.store.scratch import clear_dead, put_away
 from selion.store.witness import Identity, Witness, identities, witnessed
 
 WORDS = "selion.words"
@@ -281,7 +281,9 @@ class Note:
         """
         out = self.out.expanduser().absolute()
         for ending in WORKS:
-            shutil.rmtree(out.with_name(f".{out.name}{ending}"), ignore_errors=True)
+            parts = out.with_name(f".{out.name}{ending}")
+            if not put_away(parts):
+                shutil.rmtree(parts, ignore_errors=True)
         for place in map(self._now, self._mine):
             if out in place.parents:
                 continue

@@ -344,7 +344,7 @@ def take_parts(folder: Path, key: str) -> None:
             "another one with --work."
         )
     if held != key:
-        shutil.rmtree(folder, ignore_errors=True)
+        clear_parts(note)
         folder.mkdir(parents=True, exist_ok=True)
         write_note(note, {"what": "finished parts of an interrupted selion change", "key": key})
 

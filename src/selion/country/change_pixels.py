@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,9 +106,9 @@ class SeenByBoth:
         target.mkdir(exist_ok=True)
         counts = np.zeros(256)
         for job in self.before.jobs:
-            made, final = self._map(job), target / f"{job.name}.tif"
-            if made.exists():
-                made.replace(final)
+            final = target / f"{job.name}.tif"
+            final.unlink(missing_ok=True)
+            _shared(self._map(job), final)
             counts += read_note(self._note(job))["hectares"]
         pixels = {
             name: round(float(counts[code]), 2)
@@ -242,6 +244,14 @@ def rectangles(mask: np.ndarray) -> np.ndarray:
     first = np.flatnonzero(new)
     last = np.append(first[1:], len(row)) - 1 if len(row) else first
     return np.stack([start[first], row[first], end[first], row[last] + 1], axis=1)
+
+
+def _shared(made: Path, final: Path) -> None:
+    """Give a file a second name: the first is what finished work goes on from."""
+    try:
+        os.link(made, final)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(made, final)
 
 
 def _on_ground(across: np.ndarray, grid: GeoBox) -> np.ndarray:

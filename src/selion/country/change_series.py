@@ -184,6 +184,7 @@ class _Series:
         ]
         sides = open_sides(*places)
         before, names = sides[0], []
+        (folder / USED).unlink(missing_ok=True)  # of a run that was killed: it may know too many
         for number, after in enumerate(sides[1:]):
             name = f"{before.label}_{after.label}"
             names.append(name)

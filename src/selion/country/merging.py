@@ -153,7 +153,7 @@ def _refusing(folder: Path, *, kept: bool) -> Iterator[None]:
         yield
     except BadInput:
         if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
+            clear_parts(folder / NOTE)
         raise
 
 
@@ -277,7 +277,7 @@ def open_run(
                 "another one with --work."
             )
         if not _is_ours(note) or read_note(note).get("key") != wanted:
-            shutil.rmtree(folder, ignore_errors=True)
+            clear_parts(note)
             folder.mkdir(parents=True, exist_ok=True)
             write_note(
                 note, {"what": "finished parts of an interrupted selion merge", "key": wanted}
@@ -475,13 +475,14 @@ def write_map(target: MapTarget, runs: Runs, facts: dict[str, Any], on_step: OnS
     for number, (name, cells) in enumerate(by_part.items()):
         on_step("write", number, len(by_part), "")
         note = notes / f"{name}.json"
-        if not note.is_file():
-            write_note(note, _write_part(target, runs, cells, folder / f"cell={name}" / PART))
+        part = folder / f"cell={name}" / PART
+        if not (note.is_file() and part.is_file()):  # it goes with the map when that is published
+            write_note(note, _write_part(target, runs, cells, part))
         kept = read_note(note)
         parts.append(
             Partition(
                 name,
-                folder / f"cell={name}" / PART,
+                part,
                 kept["rows"],
                 tuple(kept["box"]),
                 kept["bytes"],

@@ -244,17 +244,30 @@ def _given_back(outer: Path) -> bool:
 
 
 def clear_parts(note: Path) -> None:
-    """Remove finished parts, the note that says whose they are last.
+    """Remove finished parts with the note that says whose they are, in one step.
 
-    Who is killed meanwhile leaves what the same command knows, and takes away.
+    Nobody goes on from half of them: who is killed meanwhile leaves a folder that :func:`sweep`
+    takes away.
     """
-    with suppress(OSError):  # somebody else removes them too
-        for part in note.parent.iterdir():
-            if part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
-            elif part != note:
-                part.unlink(missing_ok=True)
+    if put_away(note.parent):
+        return
+    with suppress(OSError):
+        note.write_text('{"key": ""}', "utf-8")  # nobody's, from here on
     shutil.rmtree(note.parent, ignore_errors=True)
+
+
+def put_away(folder: Path) -> bool:
+    """Remove a folder in one step; say whether it is gone.
+
+    It is not where it has a disk of its own, or its parent may not be written to.
+    """
+    if not folder.is_dir():
+        return True
+    with suppress(OSError):  # also where somebody else removes it too
+        with scratch_folder(folder) as made:
+            folder.rename(made / "parts")
+        return True
+    return not folder.is_dir()
 
 
 def put_in_place(made: Path, path: Path, aside: Path) -> None:
