@@ -42,7 +42,8 @@ SECTION = "Faults: every verb, killed and refused"
 BEGIN, END = "<!-- table of faults -->\n", "\n<!-- end of the table -->"
 """Between which the table stands on a page."""
 HEADS = {
-    "kill": "killed", "steps": "killed at a rename", "random": "killed at any time",
+    "kill": "killed", "steps": "killed at a rename", "tidying": "killed tidying up",
+    "random": "killed at any time",
     "size": "cut write", "tmpfs": "small disk",
     "full": "full disk", "readonly": "read-only", "INT": "Ctrl-C", "TERM": "TERM", "HUP": "HUP",
     "gone": "folder gone", "moved": "folder renamed", "input": "input cut", "clock": "clock back",

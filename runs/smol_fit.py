@@ -75,6 +75,9 @@ def options(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--other-size", type=Path, help="OUT of a run that saw other pixels a patch: its weights"
     )
+    parser.add_argument(
+        "--frozen", action="store_true", help="the eyes' encoder learns no more: a third less work"
+    )
     parser.add_argument("--compile", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tiny", action="store_true", help="one block, few patches: a rehearsal")
@@ -204,6 +207,8 @@ class Run:
         self.model.eyes.encoder.load_state_dict(
             {name: one.float() if one.is_floating_point() else one for name, one in eyes.items()}
         )
+        if args.frozen:
+            self.model.eyes.encoder.requires_grad_(False)
         self.model.to(self.device)
         self.model.eyes.to(memory_format=torch.channels_last)
         images, masks = read_chips(args.chips, len(self.words.names) > 2)

@@ -20,6 +20,7 @@ import io
 import os
 import pickle
 import random
+import re
 import resource
 import shutil
 import signal
@@ -61,14 +62,21 @@ LASTING = {"full": "ENOSPC", "readonly": "EROFS"}
 CLOCKS = {"clock": -86_400.0, "ahead": 3650 * 86_400.0}
 """Seconds by which the clock is set, back and ahead."""
 MOMENTS = (
-    *("kill", "steps", *ERRORS, *SIGNALS, *LASTING),
+    *("kill", "steps", "tidying", *ERRORS, *SIGNALS, *LASTING),
     *("gone", "moved", "input", *CLOCKS, "EXDEV"),
 )
 """What happens at one of the calls, or from there on."""
+DEADLY = ("kill", "steps", "tidying")
+"""What ends the child at a call."""
+SCRATCH = re.compile(
+    r"lock|lock\.new|made|\.selion-[0-9a-f]{8}|tiles|described\.vrt|.*\.(ovr|msk|aux\.xml)"
+)
+"""What comes and goes in a scratch folder, and what GDAL asks for that was never there."""
 PRINTED = {"pipe": errno.EPIPE, "terminal": errno.EIO}
 """What who prints something is told: nobody reads stdout; the terminal is gone, for stderr too."""
 KINDS = (*MOMENTS, "lost", *PRINTED, "random", "size", "tmpfs", "twice", "names", "link")
-"""``steps`` are kills before and after each file gets its name, ``random`` ones at a time;
+"""``steps`` are kills before and after each file gets its name, ``tidying`` ones before something
+is removed that is no scratch (finished parts, notes), ``random`` ones at a time;
 ``lost`` is a clock at the beginning of 1970, of the whole run or of the one after a kill."""
 SIZES = {"size": (0, 1000, 20_000), "tmpfs": (8, 64, 256)}
 """Bytes that a file may have; KiB of the disk."""
@@ -198,7 +206,7 @@ class Child:
             self._happen(kind, what, name)
 
     def _happen(self, kind: str, what: str, name: str | None) -> None:
-        if kind in ("kill", "steps"):
+        if kind in DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
         elif kind in SIGNALS:
             os.kill(os.getpid(), getattr(signal, f"SIG{kind}"))
@@ -589,7 +597,7 @@ def _said_well(hurt: Ended, fault: Fault) -> list[str]:
     if hurt.trouble:
         return [f"traceback: {hurt.trouble.strip().splitlines()[-1][:300]}"]
     if hurt.outcome is None:
-        return [] if fault.kind in ("kill", "steps", "random", "lost") else ["it died"]
+        return [] if fault.kind in (*DEADLY, "random", "lost") else ["it died"]
     if hurt.outcome.code not in (0, 1, 2, 3) + (130,) * (fault.kind in SIGNALS):
         return [f"exit code {hurt.outcome.code}"]
     return []
@@ -726,8 +734,17 @@ def spread(calls: list[str], kinds: tuple[str, ...], most: int, start: int = 0) 
             if kind == "steps":
                 named = [n for n in places if calls[n - 1].startswith(("rename", "link"))]
                 places = sorted({n for k in named for n in (k, k + 1) if n <= len(calls)})
-            chosen += [Fault(kind, place) for place in _evenly(places, most, start + number)]
+            if kind == "tidying":
+                places = [n for n in places if _tidies(calls[n - 1])]
+            many = 2 * most if kind == "tidying" else most
+            chosen += [Fault(kind, place) for place in _evenly(places, many, start + number)]
     return chosen
+
+
+def _tidies(call: str) -> bool:
+    """Say whether a call removes something that is none of a scratch folder's own."""
+    what, _, name = call.partition(" ")
+    return what in ("remove", "rmdir") and not SCRATCH.fullmatch(name)
 
 
 def _evenly(places: Sequence[int], most: int, start: int) -> list[int]:

@@ -252,6 +252,32 @@ def test_what_does_not_fit_together_is_one_sentence(scene, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_comparison_killed_after_it_got_its_name_loses_nothing(
+    scene, compared, tmp_path, monkeypatch
+):
+    """Its notes say that the maps of pixels are made, which went with the result."""
+
+    def killed(_):
+        if (tmp_path / "out").exists():
+            raise KeyboardInterrupt
+
+    years = scene.first, scene.folder / "2024"
+    with monkeypatch.context() as patch:
+        patch.setattr("selion.country.change_maps.clear_parts", killed)
+        with pytest.raises(KeyboardInterrupt):
+            country.compare_plans(*years, tmp_path / "out")
+    assert (tmp_path / "out" / "change.json").is_file()
+    monkeypatch.setattr(change_plans, "merge_maps", killed)  # it need not merge again
+    found = country.compare_plans(*years, tmp_path / "out", force=True)
+    pd.testing.assert_frame_equal(table_of(found), compared.table)
+    here, there = (
+        {path.name: path.read_bytes() for path in (folder / "pixels").iterdir()}
+        for folder in (found.folder, compared.found.folder)
+    )
+    assert here == there
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.slow
 def test_a_comparison_that_was_stopped_merges_nothing_again(scene, compared, tmp_path, monkeypatch):
     def stops(*_, **__):

@@ -143,6 +143,25 @@ def test_a_stopped_series_goes_on(maps, series, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_series_killed_after_it_got_its_name_gives_the_same_ids(
+    maps, series, tmp_path, monkeypatch
+):
+    def killed(_):
+        if (tmp_path / "out").exists():
+            raise KeyboardInterrupt
+
+    years = [maps / label for label in YEARS]
+    with monkeypatch.context() as patch:
+        patch.setattr(change_series, "clear_parts", killed)
+        with pytest.raises(KeyboardInterrupt):
+            country.compare_series(years, tmp_path / "out")
+    again = country.compare_series(years, tmp_path / "out", force=True)
+    for one, other in zip(series.steps, again.steps, strict=True):
+        pd.testing.assert_frame_equal(pd.DataFrame(table_of(one)), pd.DataFrame(table_of(other)))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.slow
 def test_the_command_line(maps, series, tmp_path):
     years = [maps / label for label in list(YEARS)[:3]]
     done = run_here("change", *years, "-o", tmp_path / "out", "--json")

@@ -252,6 +252,25 @@ def test_a_merge_that_was_stopped_goes_on(partitions, merged, tmp_path, monkeypa
     assert not list(out.rglob(".*"))
 
 
+def test_a_merge_killed_after_its_map_got_its_name_loses_nothing(
+    partitions, merged, tmp_path, monkeypatch
+):
+    """Its notes say that partitions are written, which went with the map."""
+
+    def killed(_):
+        if (tmp_path / "maps").exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merging, "clear_parts", killed)
+        with pytest.raises(KeyboardInterrupt):
+            merge_maps(partitions.paths, tmp_path / "maps")
+    assert (tmp_path / ".maps.selion-merge").is_dir()
+    again = merge_maps(partitions.paths, tmp_path / "maps", force=True)
+    assert bytes_of(again) == bytes_of(merged)
+    assert {path.name for path in tmp_path.iterdir()} == {"maps", "maps.manifest.json"}
+
+
 def test_a_merge_that_fails_while_writing_leaves_nothing_and_restarts(
     partitions, merged, tmp_path, monkeypatch
 ):

@@ -1,6 +1,7 @@
 """What a killed process left goes, what a living one holds stays."""
 
 import errno
+import json
 import os
 import pathlib
 import resource
@@ -252,19 +253,37 @@ def test_a_run_of_photographs_whose_masks_somebody_removed_does_not_end_well(tmp
         run._check_there(lost, None)
 
 
-def test_the_note_of_finished_parts_goes_last(tmp_path, monkeypatch):
-    """Parts without their note are nobody's: the same command would refuse to touch them."""
+@pytest.mark.parametrize("own_disk", [False, True])
+def test_nobody_goes_on_from_half_of_finished_parts(tmp_path, monkeypatch, own_disk):
+    """What is left when a removal is cut short is no longer anybody's parts."""
     note = tmp_path / ".out.selion-merge" / "merge.json"
     (note.parent / "seams").mkdir(parents=True)
-    for path in (note, note.parent / "a", note.parent / "seams" / "b"):
-        path.touch()
-    seen, real = [], scratch.shutil.rmtree
+    note.write_text('{"key": "mine"}')
+    (note.parent / "seams" / "b").touch()
+    real = pathlib.Path.rename
 
-    def watched(path, **more):
-        seen.append((path.name, note.exists()))
-        real(path, **more)
+    def elsewhere(one, other):
+        if one == note.parent:
+            raise OSError(errno.EXDEV, "another disk")
+        return real(one, other)
 
-    monkeypatch.setattr(scratch.shutil, "rmtree", watched)
+    removes = shutil.rmtree
+
+    def cut_short(path, **more):
+        if path == note.parent or (path / "parts").exists():
+            raise KeyboardInterrupt
+        removes(path, **more)
+
+    with monkeypatch.context() as patch:
+        if own_disk:
+            patch.setattr(pathlib.Path, "rename", elsewhere)
+        patch.setattr(scratch.shutil, "rmtree", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            scratch.clear_parts(note)
+    assert not note.exists() or json.loads(note.read_text())["key"] == ""
+    assert note.exists() == own_disk
+    scratch._looked.clear()
     scratch.clear_parts(note)
-    assert seen == [("seams", True), (".out.selion-merge", True)]
+    with scratch.scratch_folder(tmp_path / "next"):
+        pass
     assert names(tmp_path) == []
