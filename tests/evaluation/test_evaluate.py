@@ -460,6 +460,14 @@ def test_chips_of_other_numbers_are_converted_together_as_on_a_map():
     ]
     assert not alike([one.image for one in samples], Bright().inputs)[1]
     assert "2000 was added" in alike([one.image for one in moved], Bright().inputs)[1][0]
+    tags = {"scales": ",".join(["2e-05"] * 4), "offsets": "0,0,0,0"}
+    five = [replace(one.image, values=one.image.values * 5, tags=tags) for one in samples]
+    for inputs in (Bright().inputs, replace(Bright().inputs, scaling=Scaling((1.0,)))):
+        read, told = alike(five, inputs)
+        assert any("The file's own scale of 2e-05" in text for text in told)
+        for one, other in zip(read, samples, strict=True):
+            seen = one.read(whole(GRID)).values
+            np.testing.assert_allclose(seen, other.image.values, rtol=1e-5)
     options = replace(QUICK, baselines=False)
     plain = evaluate({"m": Bright()}, samples, options=options)
     shifted = evaluate({"m": Bright()}, moved, options=options)

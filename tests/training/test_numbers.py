@@ -7,6 +7,7 @@ from dataclasses import replace
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
 import torch
 from scipy import ndimage
@@ -99,6 +100,33 @@ def test_the_same_land_in_other_numbers_teaches_the_same(digital, change, kind, 
         for source, net in ((LAND[0].image, trained(digital[1])), (taken, trained(weights)))
     ]
     np.testing.assert_allclose(seen[1], seen[0], atol=5e-3)  # a step of 254
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset"),
+    [(2e-5, 0.0), (1e-4, -0.1), (2.75e-5, -0.2)],
+    ids=["times five", "an offset", "as Landsat's"],
+)
+def test_what_a_files_own_scale_and_offset_say_is_learnt_as_it_is_mapped(digital, scale, offset):
+    """Reflectance is number * scale + offset; one of the chips is mostly water."""
+
+    def stored(samples):
+        tags = {"scales": ",".join([f"{scale:g}"] * 4), "offsets": ",".join([f"{offset:g}"] * 4)}
+        for one in moved(lambda v: np.round((v / 1e4 - offset) / scale), np.uint16, samples):
+            yield replace(one, image=replace(one.image, tags=tags))
+
+    plan, weights = learnt([*stored(LAND)], [*stored([land(3, (0.0, 0.0, 1.0))])])
+    assert any("The file's own" in text for text in plan.notes)
+    for name, tensor in digital[1].items():
+        if name not in ("0.bias", "1.running_mean"):  # normalised away: rounding alone moves them
+            torch.testing.assert_close(weights[name], tensor, rtol=0, atol=2e-3)
+    for chips, truths in ((plan.samples, LAND), (plan.validation, [land(3, (0.0, 0.0, 1.0))])):
+        for one, truth in zip(chips, truths, strict=True):
+            seen = one.image.read(whole(one.image.grid)).values
+            np.testing.assert_allclose(seen, truth.image.values, atol=0.6)
+    kept = [replace(one, image=replace(one.image, tags={})) for one in stored(LAND)]
+    said = plan_samples(MADE, kept, ()).notes
+    assert not any("The file's own" in text for text in said)
 
 
 def trained(weights):
@@ -302,3 +330,27 @@ def test_chips_are_looked_at_to_the_last_of_them():
     assert _spread(range(95), 48)[-1] > 90
     assert _spread([1, 2], 48) == [1, 2]
     assert distinct(["a", "b", "a"]) == ["a", "b", "a (2)"]
+
+
+def test_chips_keep_the_scale_and_the_offset_of_their_image(tmp_path):
+    """Numbers of five times, with a scale that says so: a chip by itself would look as haze."""
+    image, plain = tmp_path / "scene.tif", LAND[0].image
+    with store.create_cog(image, plain.grid, COLOURS, np.uint16) as sink:
+        sink.write(whole(plain.grid), plain.values * 5)
+    with rasterio.open(image, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.scales = [2e-5] * 4
+    left, bottom, right, top = plain.grid.extent.boundingbox
+    boxes = [shapely.box(left + 20, bottom + 20, right - 40, top - 20)]
+    geopandas.GeoDataFrame(geometry=boxes, crs=plain.grid.crs).to_file(tmp_path / "fields.gpkg")
+    labelled = Labelled(tmp_path / "fields.gpkg", complete=True)
+    make_dataset([image], labelled, tmp_path / "chips", Chips(32, land=Strips(0.2)))
+    dataset = load_dataset(tmp_path / "chips").select("train")
+    chip = plan_samples(MADE, dataset).samples[0].image
+    there = plain.read(tuple(slice(k, k + 32) for k in placed_at(chip, plain))).values
+    np.testing.assert_allclose(chip.read((slice(0, 32), slice(0, 32))).values, there, rtol=1e-5)
+
+
+def placed_at(chip, image):
+    """Return row and column of a chip in its image."""
+    column, row = ~image.grid.transform * (chip.grid.transform.c, chip.grid.transform.f)
+    return round(row), round(column)

@@ -24,10 +24,10 @@ from selion.errors import BadInput
 from selion.grid import whole
 from selion.labels import LabelMap
 from selion.progress import OnStep, silent
-from selion.raster import STATED
+from selion.raster import OFFSETS, SCALES, STATED
 from selion.sample import Sample
 
-KEPT = (STATED, "input_bands", "provenance")
+KEPT = (STATED, SCALES, OFFSETS, "input_bands", "provenance")
 """Tags of an image that its chips keep: what its numbers and bands are need not be guessed."""
 WRITERS = 4
 """Chips that are written at the same time."""

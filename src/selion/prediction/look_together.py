@@ -17,11 +17,12 @@ from odc.geo.geobox import GeoBox
 from selion.errors import SelionError
 from selion.prediction.bands import has_bands
 from selion.prediction.chips_apart import ChipNumbers, chip_numbers, told_apart
+from selion.prediction.declared_numbers import Declared, LeftAside, as_declared
 from selion.prediction.look import Look, look_at
 from selion.prediction.look_sample import EDGE
-from selion.prediction.look_understood import Understood, understood
+from selion.prediction.look_understood import understood
 from selion.prediction.number_kinds import wanted_numbers
-from selion.raster import STATED, Raster, Source
+from selion.raster import OFFSETS, SCALES, STATED, DerivedSource, Raster, Source
 from selion.segmenter import InputSpec
 
 T = TypeVar("T")
@@ -33,8 +34,9 @@ OWN, STEP = 256, 2
 """Pixels of a chip's middle that are looked at by itself, and of which each so manieth."""
 SMALL = 2.5
 """Fractions up to this are reflectances, or colours from 0 to 1; such chips are another kind."""
-Kind = tuple[tuple[str, ...], str, bool, str]
-"""Names of bands, number type, whether fractions are small, and which bands' numbers are stated."""
+Kind = tuple[tuple[str, ...], str, bool, str, str]
+"""Names of bands, number type, whether fractions are small, which bands' numbers are stated, and
+the scale and offset that the file itself says."""
 Chip = tuple[str, Callable[[], Source]]
 """Name of a chip, and what opens it."""
 
@@ -43,13 +45,13 @@ Chip = tuple[str, Callable[[], Source]]
 class Conversion:
     """What chips of each kind are brought to, so that they are as a map of them would be."""
 
-    kinds: tuple[tuple[Kind, Understood], ...] = ()
+    kinds: tuple[tuple[Kind, DerivedSource], ...] = ()
     """Of each kind that is converted: what is done, to be done to other chips as well."""
     said: tuple[str, ...] = ()
     """Sentences on what is done."""
     doubts: tuple[str, ...] = ()
     """Sentences on what may be wrong with the numbers."""
-    own: tuple[tuple[str, Understood | None], ...] = ()
+    own: tuple[tuple[str, DerivedSource | None], ...] = ()
     """Names of chips that hold other numbers than the rest, and what is done to each; None:
     nothing."""
 
@@ -71,11 +73,16 @@ class Conversion:
         One that holds other numbers than the rest is converted by its own :meth:`of`.
         """
         if len(self.own) == 1 and self.own[0][0] == "" and self.own[0][1] is not None:
-            return replace(self.own[0][1], source=source)
+            return _over(self.own[0][1], source)
         if not self.kinds:
             return source
         same = next((how for kind, how in self.kinds if kind == _kind(source)), None)
-        return source if same is None else replace(same, source=source)
+        return source if same is None else _over(same, source)
+
+
+def _over(how: DerivedSource, source: Source) -> Source:
+    """Do to a chip what was done to all of its kind, the file's own scale and offset first."""
+    return replace(how, source=_as_kind(source, how.source))
 
 
 def look_together(sources: Sequence[Source]) -> Look | None:
@@ -158,7 +165,8 @@ def _kind(source: Source) -> Kind:
         seen = np.empty(0) if found is None else found[0][:, found[1]]
         seen = seen[np.isfinite(seen)]
         small = seen.size > 0 and float(np.percentile(seen, 99)) <= SMALL
-    return source.bands, source.dtype.name, small, str(source.tags.get(STATED, ""))
+    stated, scales, offsets = (str(source.tags.get(tag, "")) for tag in (STATED, SCALES, OFFSETS))
+    return source.bands, source.dtype.name, small, stated, f"{scales};{offsets}"
 
 
 def conversion_of(chips: Sequence[Chip], inputs: InputSpec) -> Conversion:
@@ -191,24 +199,34 @@ def _with_kind(whole: Conversion, kind: Kind, chips: list[Chip], inputs: InputSp
     joined = _joined([opened() for _, opened in _spread(chips, MOST)])
     if joined is None:
         return whole
-    look = look_at(joined)
+    read = as_declared(joined)
+    if isinstance(read, Declared):
+        whole = replace(whole, said=(*whole.said, read.sentence))
+    elif isinstance(read, LeftAside):
+        whole = replace(whole, doubts=(*whole.doubts, read.doubt))
+    look = look_at(read)
     if has_bands(look.given, inputs) or not has_bands(look.bands, inputs):
         look = replace(look, bands=look.given, said=(), warnings=())
     told_of: tuple[str, ...] = ()
     own: dict[str, Look] = {}
     if wanted_numbers(inputs) == "digital" and len(chips) > 1:
-        each = [_numbers_of(name, opened(), look) for name, opened in chips]
+        each = [_numbers_of(name, _as_kind(opened(), read), look) for name, opened in chips]
         look, own, told_of = told_apart(look, [one for one in each if one is not None])
-    made, told = understood(joined, look, inputs, water=True)
+    made, told = understood(read, look, inputs, water=True)
     doubts = (*whole.doubts, *told.warnings, *told_of)
     apart = []
     for name, alone in own.items():
-        changed, _ = understood(joined, alone, inputs, water=True)
-        apart.append((name, changed if isinstance(changed, Understood) else None))
+        changed, _ = understood(read, alone, inputs, water=True)
+        apart.append((name, changed if isinstance(changed, DerivedSource) else None))
     whole = replace(whole, doubts=doubts, own=(*whole.own, *apart))
-    if not isinstance(made, Understood):
+    if not isinstance(made, DerivedSource):
         return whole
     return replace(whole, kinds=(*whole.kinds, (kind, made)), said=(*whole.said, *told.said))
+
+
+def _as_kind(source: Source, read: Source) -> Source:
+    """Return a chip with the scale and offset of its kind, as all of them together are read."""
+    return replace(read, source=source) if isinstance(read, Declared | LeftAside) else source
 
 
 def alike(
@@ -221,7 +239,8 @@ def alike(
     sources : sequence of Source
         Chips.
     inputs : InputSpec
-        Of the model; one of neither digital numbers nor bytes has nothing converted.
+        Of the model; for one of neither digital numbers nor bytes a file's own scale and offset
+        are all that is applied.
     names : sequence of str
         Of the chips, for sentences; their numbers from 1 by default.
 
@@ -234,9 +253,10 @@ def alike(
     """
     called = distinct(names) or [f"{k}" for k in range(1, len(sources) + 1)]
     chips = [(name, partial(_same, one)) for name, one in zip(called, sources, strict=True)]
-    how = conversion_of(chips, inputs) if wanted_numbers(inputs) else Conversion()
-    told = (*how.said, *how.doubts) if how.is_needed else ()
-    return [how.of(name)(one) for name, one in zip(called, sources, strict=True)], told
+    told = bool(wanted_numbers(inputs)) or any(SCALES in one.tags for one in sources)
+    how = conversion_of(chips, inputs) if told else Conversion()
+    sentences = (*how.said, *how.doubts) if how.is_needed else ()
+    return [how.of(name)(one) for name, one in zip(called, sources, strict=True)], sentences
 
 
 def distinct(names: Sequence[str]) -> list[str]:
