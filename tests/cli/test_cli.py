@@ -477,6 +477,16 @@ def test_the_demo_refuses_what_it_cannot_read_or_write_in_a_sentence(here, tmp_p
         refused(here("demo", "-o", "/proc/x", "--size", "128"), "/proc/x", "another place")
 
 
+def test_a_query_whose_area_comes_last_says_the_command(capsys, tmp_path):
+    for box in ("12,50,12.02,50.02", "-12,50,12.02,50.02"):
+        with pytest.raises(SystemExit) as ended:
+            main(["query", "maps", box, "-o", str(tmp_path / "x.parquet")])
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert f"selion query {box} maps -o {tmp_path / 'x.parquet'}" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_query_beside_the_map_says_where_the_map_is(capsys, mapped, tmp_path):
     box = fields.read_fields(mapped[0]).to_crs("EPSG:4326").total_bounds
     main(["query", "1,1,2,2", str(mapped[0]), "-o", str(tmp_path / "q.parquet")])

@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from selion.cli import options as opt
-from selion.cli.imagery import AreaCommand
+from selion.cli.imagery import BOX, AreaCommand
 from selion.cli.progress import reporter
 from selion.errors import counted
 
@@ -219,6 +219,11 @@ def query_command(
     from selion import country, fields, imagery, store
 
     began = time.monotonic()
+    if BOX.fullmatch(str(maps)):
+        raise click.UsageError(
+            f"An area, {str(maps).strip()}, was given where the map stands; wanted is the area "
+            f"first: selion query {str(maps).strip()} {area} -o {out}"
+        )
     store.check_output(out, given.force)
     store.check_geoparquet(values["geoparquet"])
     fields.format_of(out)
