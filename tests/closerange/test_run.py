@@ -327,6 +327,8 @@ class Scaled(Sides):
         (0.25, None, 0.5, ""),
         (None, None, 1.0, "scale unknown"),
         (2.0, None, 2.0, "out of the model's scale"),
+        (10.0, None, 3.0, "out of the model's scale"),
+        (10.0, 8.0, 8.0, "out of the model's scale"),
         (0.25, 1.0, 1.0, "out of the model's scale"),
         (0.25, 0.4, 0.4, ""),
         (None, 0.5, 0.5, ""),

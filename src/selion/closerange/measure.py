@@ -36,6 +36,9 @@ DIFFERENT = 0.10
 AERIAL = 110.0
 """Millimetres a pixel beyond which no leaf is seen, so that cover is not what is measured: a little
 more than the ten centimetres of an orthophoto, which are some more or less on a map's grid."""
+ENLARGED = 3.0
+"""Times that a photograph is shown larger than it is, at most: beyond that there is nothing more to
+see, as for a map, and a photograph of 10 mm a pixel would be 81 times as many pixels."""
 LARGE = 6_000_000
 """Pixels from which on the second of two models sees a photograph at half its size, as it costs
 twice the first."""
@@ -287,7 +290,8 @@ def working_scale(
     With it comes a doubt if the model was trained at other scales.  ``measured`` is the range of
     millimetres a pixel at which a model that names none was found to keep its accuracy; where the
     scale of the photograph is not known, such a model makes no doubt of it; and what is
-    coarser than that is shown as it is if not ``enlarge``, since nobody measured what it gains by.
+    coarser than that is shown as it is if not ``enlarge``, since nobody measured what it gains by;
+    else :data:`ENLARGED` times larger at most.
     """
     trained = segmenter.inputs.gsd
     if trained is None and measured is not None and gsd is not None:
@@ -299,8 +303,8 @@ def working_scale(
         return 1.0, f"scale unknown (the model was trained on {span})"
     working = min(max(gsd / 1000, trained[0]), trained[1])
     factor = gsd / 1000 / working if options.scale is None else options.scale
-    if not enlarge and options.scale is None:
-        factor = min(factor, 1.0)
+    if options.scale is None:
+        factor = min(factor, ENLARGED if enlarge else 1.0)
     outside = (
         gsd / factor > 1.03e3 * trained[1] or gsd / factor < trained[0] / 1.03e-3 or factor > 1.03
     )
