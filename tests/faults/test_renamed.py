@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+import pyarrow.parquet as pq
 import pytest
 
 from selion import store
@@ -81,6 +82,20 @@ def test_the_library_says_that_its_scratch_folder_went(home):
     with pytest.raises(OutputFailed, match=r"made was removed or renamed meanwhile"):
         write()
     assert listed(home) == []
+
+
+@pytest.mark.parametrize("read_by", [pq.ParquetFile, pq.read_table])
+def test_parts_that_went_are_said_though_arrow_names_them_in_its_sentence_alone(home, read_by):
+    parts = home / ".out.selion-merge" / "runs"
+    parts.mkdir(parents=True)
+
+    def read():
+        with store.atomic.explained(home / "out"):
+            shutil.rmtree(parts.parent)
+            read_by(parts / "0000.parquet")
+
+    with pytest.raises(OutputFailed, match=r"runs was removed or renamed meanwhile"):
+        read()
 
 
 def test_what_was_published_before_the_folder_got_another_name_is_gone_on_with(home):

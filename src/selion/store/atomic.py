@@ -9,6 +9,7 @@ import csv
 import errno
 import io
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -40,6 +41,8 @@ REFUSED = {
 BROKEN = {errno.EIO, errno.EROFS, errno.ENXIO, errno.ESTALE}
 """What a disk says, without the name of a file where the file is open already."""
 MANY = {errno.EMFILE, errno.ENFILE}
+ARROWS = re.compile(r"local file '(.+?)'")
+"""The name of a file in a sentence of Arrow's."""
 NO_LINKS = {
     errno.EPERM,
     errno.EACCES,
@@ -295,9 +298,9 @@ def explained(path: Path) -> Iterator[None]:
 
 def _gone(error: OSError, parent: Path) -> str:
     """Return which folder is not there any more; empty if it is not about the output."""
-    if error.errno != errno.ENOENT or error.filename is None:
+    named = _named(error)
+    if not isinstance(error, FileNotFoundError) or named is None:
         return ""
-    named = Path(os.fsdecode(error.filename)).absolute()
     if not (named.is_relative_to(parent) or parent.is_relative_to(named)):
         return ""
     missing = [one for one in (parent, named.parent) if not one.is_dir()]
@@ -306,6 +309,17 @@ def _gone(error: OSError, parent: Path) -> str:
         if missing and _takes_folders(missing[0])
         else ""
     )
+
+
+def _named(error: OSError) -> Path | None:
+    """Return the file that an error is about; Arrow says it in its sentence alone."""
+    if error.filename is not None:
+        return Path(os.fsdecode(error.filename)).absolute()
+    told = ARROWS.search(str(error))
+    if told:
+        return Path(told[1]).absolute()
+    alone = isinstance(error, FileNotFoundError) and error.errno is None and len(error.args) == 1
+    return Path(str(error)).absolute() if alone else None
 
 
 def _takes_folders(place: Path) -> bool:
@@ -320,7 +334,8 @@ def _takes_folders(place: Path) -> bool:
 
 def _said(error: OSError, parent: Path) -> str:
     """Return why an output was not written, and what to do; empty if it is not about the output."""
-    named = parent if error.filename is None else Path(os.fsdecode(error.filename)).absolute()
+    said = _named(error)
+    named = said or parent
     concerns_us = named.is_relative_to(parent) or parent.is_relative_to(named)
     if error.errno in FULL:
         return (
@@ -336,7 +351,7 @@ def _said(error: OSError, parent: Path) -> str:
             f"({error.strerror}): close other programs, or raise the limit of open files (ulimit "
             "-n)"
         )
-    if error.errno in REFUSED and error.filename is not None and concerns_us:
+    if error.errno in REFUSED and said is not None and concerns_us:
         return f"({error.strerror}): check the folder's permissions, or choose another place"
     if error.errno in BROKEN and concerns_us:
         return f"({error.strerror}): check the disk, or choose another place"
