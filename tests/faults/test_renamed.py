@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -84,8 +85,16 @@ def test_the_library_says_that_its_scratch_folder_went(home):
     assert listed(home) == []
 
 
-@pytest.mark.parametrize("read_by", [pq.ParquetFile, pq.read_table])
-def test_parts_that_went_are_said_though_arrow_names_them_in_its_sentence_alone(home, read_by):
+@pytest.mark.parametrize(
+    "read_by",
+    [
+        pq.ParquetFile,
+        pq.read_table,
+        pd.DataFrame({"a": [1]}).to_parquet,
+        pd.DataFrame({"a": [1]}).to_csv,
+    ],
+)
+def test_parts_that_went_are_said_though_a_sentence_alone_names_them(home, read_by):
     parts = home / ".out.selion-merge" / "runs"
     parts.mkdir(parents=True)
 

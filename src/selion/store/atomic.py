@@ -43,6 +43,8 @@ BROKEN = {errno.EIO, errno.EROFS, errno.ENXIO, errno.ESTALE}
 MANY = {errno.EMFILE, errno.ENFILE}
 ARROWS = re.compile(r"local file '(.+?)'")
 """The name of a file in a sentence of Arrow's."""
+PANDAS = re.compile(r"non-existent directory: '(.+?)'")
+"""The name of a folder that went, in a sentence of pandas's."""
 NO_LINKS = {
     errno.EPERM,
     errno.EACCES,
@@ -299,7 +301,8 @@ def explained(path: Path) -> Iterator[None]:
 def _gone(error: OSError, parent: Path) -> str:
     """Return which folder is not there any more; empty if it is not about the output."""
     named = _named(error)
-    if not isinstance(error, FileNotFoundError) or named is None:
+    lost = isinstance(error, FileNotFoundError) or PANDAS.search(str(error))
+    if not lost or named is None:
         return ""
     if not (named.is_relative_to(parent) or parent.is_relative_to(named)):
         return ""
@@ -312,12 +315,14 @@ def _gone(error: OSError, parent: Path) -> str:
 
 
 def _named(error: OSError) -> Path | None:
-    """Return the file that an error is about; Arrow says it in its sentence alone."""
+    """Return the file that an error is about; Arrow and pandas say it in a sentence alone."""
     if error.filename is not None:
         return Path(os.fsdecode(error.filename)).absolute()
     told = ARROWS.search(str(error))
     if told:
         return Path(told[1]).absolute()
+    if folder := PANDAS.search(str(error)):
+        return Path(folder[1]).absolute() / "file"
     alone = isinstance(error, FileNotFoundError) and error.errno is None and len(error.args) == 1
     return Path(str(error)).absolute() if alone else None
 
