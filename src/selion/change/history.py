@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,9 @@ from selion.change.sides import mean_pixel, open_scores
 from selion.change.years import Year, YearLike, find_years
 from selion.errors import BadInput, OutputFailed, counted
 from selion.progress import OnNote, OnStep, silent, unsaid
+from selion.store.atomic import explained
 from selion.store.calls import sealed
+from selion.store.scratch import check_parts
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -50,6 +53,8 @@ HISTORY, LONG, LINEAGE, SUMMARY = (
     "summary.csv",
 )
 FUSED, FACTS, PAGE = "fused.scores.tif", "history.json", "report.html"
+HELD = "begun"
+"""In the folder of what is being made: who removes that removes this too."""
 Refine = Callable[["GeoDataFrame", "HistoryParts"], tuple["GeoDataFrame", dict[str, Any]]]
 """What adds columns to the history before it is written, and facts to ``history.json``."""
 
@@ -172,11 +177,12 @@ def join_years(
     shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
     try:
         (work / "whole").mkdir(parents=True)
+        (work / HELD).touch()
     except OSError as error:
         raise OutputFailed(
             f"The folder {out} cannot be made ({error.strerror}): give one that can be written."
         ) from error
-    try:
+    with explained(out), _only_while(work):
         grid, pixel = open_scores(found[0])[0].grid, open_scores(found[0])[2]
         joined = follow_years(found, grid, pixel, options.outcomes, work, on_step, note)
         records = make_records(joined)
@@ -193,8 +199,16 @@ def join_years(
         for text in _said(parts):
             note(text)
         made = _Writer(work / "whole", options, on_step).all(parts, work, refine, notes)
+        check_parts(work / HELD, out)
         _publish(work / "whole", out, force=force)
         return replace(made, folder=out, outcomes=tuple(out / one.name for one in made.outcomes))
+
+
+@contextmanager
+def _only_while(work: Path) -> Iterator[None]:
+    """Remove a folder in the end, however that comes."""
+    try:
+        yield
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

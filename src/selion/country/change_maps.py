@@ -51,7 +51,7 @@ from selion.store.address import Place, place_state
 from selion.store.atomic import explained, publish_folder
 from selion.store.calls import sealed
 from selion.store.parquet import parquet_schema
-from selion.store.scratch import clear_parts, is_bare, parts_of
+from selion.store.scratch import check_parts, clear_parts, is_bare, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -204,6 +204,8 @@ class MapQuestion:
     """Sentences that were said already."""
     sources: tuple[str, ...] = ()
     """What was given for each side; empty: the maps themselves."""
+    merged: Path | None = None
+    """Note of the folder in which the sides were merged for this; None: they were given."""
 
 
 def compare_sides(
@@ -233,6 +235,8 @@ def compare_sides(
             raise OutputExists(
                 f"{out} exists already: choose another name, or replace it with --force."
             )
+        for note in filter(None, (run.folder / NOTE, asked.merged)):
+            check_parts(note, out)
         publish_folder(run.folder / "result", out, force)
     clear_parts(run.folder / NOTE)
     return open_change(out)

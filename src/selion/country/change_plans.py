@@ -158,7 +158,8 @@ def compare_plans(
             options = replace(options, pixel=max(plan.pixel for plan in scored))
         one, other = open_sides(*places)
         sources = str(before), str(after)
-        asked = MapQuestion((one, other), options, units, seen, tuple(notes), sources)
+        given = (tuple(notes), sources, folder / NOTE)
+        asked = MapQuestion((one, other), options, units, seen, *given)
         change = compare_sides(
             asked, out, folder / COMPARED, force=force, on_step=on_step, on_note=on_note
         )

@@ -46,7 +46,7 @@ from selion.errors import BadInput, counted
 from selion.progress import OnNote, OnStep, silent, unsaid
 from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
-from selion.store.scratch import clear_parts, parts_of
+from selion.store.scratch import check_parts, clear_parts, parts_of
 
 STEPS, USED = "steps", "used.npy"
 
@@ -128,6 +128,7 @@ def compare_series(
         take_parts(folder, series.key)
     with explained(out), parts_of(folder / NOTE):
         series.run(folder)
+        check_parts(folder / NOTE, out)
         publish_folder(folder / STEPS, out, force)
     clear_parts(folder / NOTE)
     return open_series(out)

@@ -53,7 +53,7 @@ from selion.store.atomic import explained, publish_folder
 from selion.store.calls import sealed
 from selion.store.former import take_over
 from selion.store.parquet import parquet_schema
-from selion.store.scratch import clear_hidden, clear_parts, is_bare, parts_of
+from selion.store.scratch import check_parts, clear_hidden, clear_parts, is_bare, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,6 +141,7 @@ def merge_maps(
             raise OutputExists(
                 f"{out} exists already: choose another name, or replace it with --force."
             )
+        check_parts(run.note, out)
         publish_folder(run.folder / "maps", out, force)
     clear_parts(run.note)
     return open_maps(out)

@@ -45,7 +45,7 @@ from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.calls import sealed
 from selion.store.parquet import parquet_file
-from selion.store.scratch import clear_hidden, clear_parts, is_bare, parts_of
+from selion.store.scratch import check_parts, clear_hidden, clear_parts, is_bare, parts_of
 from selion.store.urls import shown
 from selion.store.vectors import Bbox, box_around
 
@@ -177,6 +177,7 @@ def publish_maps(
     with explained(out), parts_of(run.note):
         facts: dict[str, Any] = {"year": year} | bring_together(run, on_step) | opened.facts
         zones = _write_zones(run, year, on_step)
+        check_parts(run.note, out)
         _publish(run, out, year, zones, options, force)
     clear_parts(run.note)
     facts |= {

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from selion.errors import OutputFailed
 from selion.store.lock import LOCKS, held, seized, unborn
 
 PREFIX = ".selion-"
@@ -191,6 +192,21 @@ def parts_of(note: Path) -> Iterator[None]:
         if not note.exists():
             shutil.rmtree(note.parent, ignore_errors=True)
         raise
+
+
+def check_parts(note: Path, out: Path) -> None:
+    """Refuse to make a result of parts of which somebody took some away: their note went with them.
+
+    Raises
+    ------
+    OutputFailed
+        If the note is not there any more.
+    """
+    if not note.exists():
+        raise OutputFailed(
+            f"{out} was not written because {note.parent} was removed meanwhile, with what was "
+            "finished of it: give the same command again."
+        )
 
 
 def lock_of(outer: Path) -> Path | None:
