@@ -122,3 +122,19 @@ def test_what_was_published_before_the_folder_got_another_name_is_gone_on_with(h
     home.with_name("other").rename(home)
     call(make(act), "--out", "out.txt", "--size", 2)
     assert listed(home) == ["out.txt", "out.txt.manifest.json", "seen"]
+
+
+def test_a_folder_that_went_and_was_made_anew_by_what_was_added_has_no_manifest(home):
+    """It described the one file that was added, as if that were the result."""
+
+    def act(out, force, size):
+        with store.atomic_folder(out, force) as made:
+            (made / "table.txt").write_text("x")
+        if size == 2:
+            shutil.rmtree(out)
+        store.write_text(out / "added.txt", "y", force=force)
+
+    call(make(act), "--out", "whole")
+    assert (home / "whole.manifest.json").is_file()
+    call(make(act), "--out", "lost", "--size", 2)
+    assert not (home / "lost.manifest.json").exists()

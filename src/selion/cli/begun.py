@@ -174,8 +174,8 @@ class Note:
     """Who knows what this run and the earlier one published."""
     _places: set[Path] = field(default_factory=set)
     """Where they did."""
-    _mine: set[Path] = field(default_factory=set)
-    """Where this run did."""
+    _mine: dict[Path, set[Identity]] = field(default_factory=dict)
+    """Where this run did, and by what that is known."""
     _made: list[Path] = field(default_factory=list)
     """Folders that were made for the note."""
     _written: bool = False
@@ -266,13 +266,20 @@ class Note:
     def _lost(self) -> bool:
         """Say whether the output, or what this run published in it, is not there any more."""
         out = self.out.expanduser().absolute()
-        within = (place for place in map(self._now, self._mine) if place.is_relative_to(out))
-        seen = (
-            place
-            for place in within
-            if not any(part.startswith(".") for part in place.relative_to(out).parts)
+        within = {self._now(place): files for place, files in self._mine.items()}
+        seen = {
+            place: files
+            for place, files in within.items()
+            if place.is_relative_to(out)
+            and not any(part.startswith(".") for part in place.relative_to(out).parts)
+        }
+        if not all(map(os.path.lexists, (out, *seen))):
+            return True
+        return any(  # a folder that was made anew, by what was added to the one that went
+            files and files.isdisjoint(identities(place))
+            for place, files in seen.items()
+            if place.is_dir()
         )
-        return not all(map(os.path.lexists, (out, *seen)))
 
     def take_back(self) -> None:
         """Remove what this run has published of an input that became another one, and its parts.
@@ -346,7 +353,7 @@ class Note:
     def _record(self, found: set[Identity], place: Path) -> None:
         """Write down by what files are known that are about to be published, and where."""
         self._places.add(place)
-        self._mine.add(place)
+        self._mine[place] = found
         if self._written:
             lines = "".join(f"{inode} {size} {changed}\n" for inode, size, changed in found)
             lines += f"{json.dumps(str(place))}\n"
