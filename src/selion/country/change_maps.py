@@ -235,8 +235,8 @@ def compare_sides(
             raise OutputExists(
                 f"{out} exists already: choose another name, or replace it with --force."
             )
-        for note in filter(None, (run.folder / NOTE, asked.merged)):
-            check_parts(note, out)
+        for held in filter(None, (run.folder / NOTE, asked.merged)):
+            check_parts(held, out)
         publish_folder(run.folder / "result", out, force)
     clear_parts(run.folder / NOTE)
     return open_change(out)

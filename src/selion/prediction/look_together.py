@@ -20,12 +20,14 @@ from selion.prediction.chips_apart import ChipNumbers, chip_numbers, told_apart
 from selion.prediction.declared_numbers import Declared, LeftAside, as_declared
 from selion.prediction.look import Look, look_at
 from selion.prediction.look_sample import EDGE
-from selion.prediction.look_understood import understood
+from selion.prediction.look_understood import Understood, understood
 from selion.prediction.number_kinds import wanted_numbers
-from selion.raster import OFFSETS, SCALES, STATED, DerivedSource, Raster, Source
+from selion.raster import OFFSETS, SCALES, STATED, Raster, Source
 from selion.segmenter import InputSpec
 
 T = TypeVar("T")
+Made = Understood | Declared | LeftAside
+"""A chip that something is done to."""
 MOST = 48
 """Chips that are looked at together, spread over all."""
 EACH = 4000
@@ -45,13 +47,13 @@ Chip = tuple[str, Callable[[], Source]]
 class Conversion:
     """What chips of each kind are brought to, so that they are as a map of them would be."""
 
-    kinds: tuple[tuple[Kind, DerivedSource], ...] = ()
+    kinds: tuple[tuple[Kind, Made], ...] = ()
     """Of each kind that is converted: what is done, to be done to other chips as well."""
     said: tuple[str, ...] = ()
     """Sentences on what is done."""
     doubts: tuple[str, ...] = ()
     """Sentences on what may be wrong with the numbers."""
-    own: tuple[tuple[str, DerivedSource | None], ...] = ()
+    own: tuple[tuple[str, Made | None], ...] = ()
     """Names of chips that hold other numbers than the rest, and what is done to each; None:
     nothing."""
 
@@ -80,7 +82,7 @@ class Conversion:
         return source if same is None else _over(same, source)
 
 
-def _over(how: DerivedSource, source: Source) -> Source:
+def _over(how: Made, source: Source) -> Source:
     """Do to a chip what was done to all of its kind, the file's own scale and offset first."""
     return replace(how, source=_as_kind(source, how.source))
 
@@ -217,9 +219,9 @@ def _with_kind(whole: Conversion, kind: Kind, chips: list[Chip], inputs: InputSp
     apart = []
     for name, alone in own.items():
         changed, _ = understood(read, alone, inputs, water=True)
-        apart.append((name, changed if isinstance(changed, DerivedSource) else None))
+        apart.append((name, changed if isinstance(changed, Made) else None))
     whole = replace(whole, doubts=doubts, own=(*whole.own, *apart))
-    if not isinstance(made, DerivedSource):
+    if not isinstance(made, Made):
         return whole
     return replace(whole, kinds=(*whole.kinds, (kind, made)), said=(*whole.said, *told.said))
 
