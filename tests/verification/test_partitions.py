@@ -65,7 +65,7 @@ def test_a_sound_map_holds(write):
 
 def test_what_is_gone_in_one_table_may_lie_under_what_came_in_another(write):
     """As in what `change` writes of merged maps."""
-    outcomes = dict(a="kept", b="gone", c="appeared", d="kept")
+    outcomes = {"a": "kept", "b": "gone", "c": "appeared", "d": "kept"}
     folder = write(right=(-0.5, 1), outcomes=outcomes)
     assert verify(folder).holds
     (said,) = verify(write(right=(-0.5, 1), outcomes=outcomes | {"c": "gone"})).differences
