@@ -7,6 +7,8 @@ import pytest
 from command_line import run_here
 from option_inputs import INPUTS
 from option_walk import Inputs
+from selion.cli.main import system_sentence
+from selion.pipeline import probabilities
 from selion.store.beside import beside, usual_name
 from selion.store.manifest import FileSum, Manifest, manifest_of, write_manifest
 from selion.verification import verify
@@ -32,6 +34,19 @@ def test_a_picture_of_another_result_keeps_its_name(owner, said, wanted, tmp_pat
     found = beside(tmp_path / "a.parquet", ENDING)
     assert found.name == wanted
     assert usual_name(found.name, "a.parquet") == "a.preview.png"
+
+
+@pytest.mark.parametrize("name", ["n" * 242 + ".parquet", "n" * 246 + ".fgb", "é" * 125 + ".gpkg"])
+def test_names_beside_the_longest_ones_fit_a_file_system(name, tmp_path):
+    """What lies beside a result has a longer name: `map` ended in a traceback for 245 bytes."""
+    probabilities.check_output(tmp_path / name, force=False)
+    places = [probabilities.list_of(tmp_path / name), beside(tmp_path / name, ENDING)]
+    for place in places:
+        place.write_text("1")
+    assert len(set(places)) == len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(OSError, match="too long") as caught:
+        (tmp_path / f".{name}.{name}").write_text("1")
+    assert system_sentence(caught.value).endswith("(File name too long): give a shorter name.")
 
 
 def test_two_results_of_one_stem_are_both_as_they_were_written(tmp_path):

@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 
 from selion.errors import UnreadableFile
-from selion.store.manifest import ENDING, manifest_of, read_manifest
+from selion.store.manifest import ENDING, manifest_of, named, read_manifest
 
 
 def beside(result: Path, ending: str) -> Path:
@@ -15,8 +15,8 @@ def beside(result: Path, ending: str) -> Path:
     ``a.preview.png`` of ``a.parquet``; where that is another result's, as of ``a.gpkg`` in the same
     folder, ``a.parquet.preview.png``: what is there belongs to it, and stays.
     """
-    usual = result.with_name(f"{result.stem}{ending}")
-    return result.with_name(f"{result.name}{ending}") if _is_of_another(usual, result) else usual
+    usual = result.with_name(named(result.stem, ending))
+    return result.with_name(named(result.name, ending)) if _is_of_another(usual, result) else usual
 
 
 def usual_name(name: str, result: str) -> str:
