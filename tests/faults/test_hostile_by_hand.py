@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 import shapely
+from odc.geo.geobox import GeoBox
 
 from fuzz_pool import Refused, run_verb
 from option_inputs import table_of
 from selion import country, errors, fields, imagery, store
 from selion.closerange.naming import read_pattern
 from selion.data.photos import read_photo
+from selion.data.plots import read_plots
 from selion.errors import SelionError, UnreadableFile
 from selion.fields.check import check_fiboa
 from selion.web.view.chunks import open_parquet
@@ -345,3 +347,16 @@ def test_four_bands_of_bytes_whose_names_are_no_text(tmp_path):
 @pytest.mark.parametrize("file", ["", "/", "."])
 def test_a_photograph_without_a_name_says_nothing(file):
     assert read_pattern("{plot}_{date}").read(file) == {}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # of shapely
+@pytest.mark.parametrize("corner", [(math.nan, 50.005), (math.inf, 50.005)])
+def test_polygons_with_corners_without_a_place_are_refused_as_area_and_as_plots(corner, tmp_path):
+    """As areas (query, sample, plan ...) and as plots they were tracebacks, of NaN and of GEOS."""
+    path = tmp_path / "x.gpkg"
+    lost = shapely.Polygon([(12.02, 50), corner, (12.03, 50.01)])
+    geopandas.GeoDataFrame(geometry=[BOX, lost], crs="EPSG:4326").to_file(path)
+    grid = GeoBox((100, 100), rasterio.Affine(1e-4, 0, 12.02, 0, -1e-4, 50.01), "EPSG:4326")
+    for read in (imagery.read_area, lambda path: read_plots(path, grid)):
+        with pytest.raises(errors.BadInput, match=r"corners without a place \(NaN\): repair it"):
+            read(path)

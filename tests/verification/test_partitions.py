@@ -29,7 +29,7 @@ SIDE = 10 / 111_195  # degrees of ten metres along a meridian of a sphere
 def write(tmp_path):
     """Write a merged map of two tables of squares side by side; return its folder."""
 
-    def made(right=(0, 1), ids="cd", **said):
+    def made(right=(0, 1), ids="cd", outcomes=None, **said):
         folder, cells = tmp_path / "maps", {}
         for cell, columns, names in (("u0a", (-2, -1), "ab"), ("u0b", right, ids)):
             shapes = [shapely.box(k * SIDE, 0, (k + 1) * SIDE, SIDE) for k in columns]
@@ -39,9 +39,11 @@ def write(tmp_path):
                 geometry=shapes,
                 crs="OGC:CRS84",
             ).assign(**{"metrics:perimeter": np.float32(around)})
+            if outcomes is not None:
+                frame["change:outcome"] = [outcomes[name] for name in names]
             path = folder / f"cell={cell}" / "part.parquet"
-            path.parent.mkdir(parents=True)
-            fields.write_fields(frame, path, fields.Origin("maps"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fields.write_fields(frame, path, fields.Origin("maps"), force=True)
             cells[cell] = {"rows": 2, "bbox": list(file_box(path))} | said.get(cell, {})
         index = {"kind": "selion maps 1", "rows": said.get("rows", 4), "cells": cells}
         (folder / "_selion.json").write_text(json.dumps(index))
@@ -59,6 +61,15 @@ def test_a_sound_map_holds(write):
         "2 tables, as _selion.json says.",
         f"2 fields near other tables: {near}",
     ]
+
+
+def test_what_is_gone_in_one_table_may_lie_under_what_came_in_another(write):
+    """As in what `change` writes of merged maps."""
+    outcomes = {"a": "kept", "b": "gone", "c": "appeared", "d": "kept"}
+    folder = write(right=(-0.5, 1), outcomes=outcomes)
+    assert verify(folder).holds
+    (said,) = verify(write(right=(-0.5, 1), outcomes=outcomes | {"c": "gone"})).differences
+    assert said.startswith("maps: 1 pairs overlap by more than 1 m2")
 
 
 def test_fields_of_two_tables_that_lie_on_one_another_are_found(write):

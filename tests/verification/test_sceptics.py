@@ -186,6 +186,36 @@ def test_a_table_of_several_years_has_a_map_a_year():
     assert text.startswith("2024: 1 pairs overlap")
 
 
+@pytest.mark.parametrize(
+    ("columns", "years"),
+    [
+        ({"change:outcome": ["kept", "gone", "split", "gone"]}, ["earlier year", "later year"]),
+        (
+            {
+                "first_year": np.int16([1, 1, 1, 1]),
+                "last_year": np.int16([2, 1, 2, 1]),
+                "years_seen": np.int16([2, 1, 2, 1]),
+            },
+            ["1", "2"],
+        ),
+    ],
+)
+def test_what_is_gone_may_lie_under_what_came(columns, years):
+    """`verify` said of honest results of `change` and `history` that their fields overlap."""
+    shapes = [shapely.box(x, 0, x + 10, 10) for x in (0, 3, 10, 13)]
+    frame = geopandas.GeoDataFrame(
+        {"id": list("abcd"), **columns}, geometry=shapes, crs="EPSG:32633"
+    )
+    found = check_outlines(frame, "changes")
+    assert found.status == "holds", found.said
+    assert found.said[0].startswith("4 outlines of 2 years, each looked at alone")
+    for row, year in ((3, years[0]), (2, years[1])):
+        wrong = frame.copy()
+        wrong.loc[row, "geometry"] = shapely.box(5, 0, 15, 10)
+        (text,) = check_outlines(wrong, "changes").said
+        assert text.startswith(f"{year}: 1 pairs overlap")
+
+
 def test_a_field_that_comes_twice_in_a_year_is_found(tmp_path):
     shapes = [shapely.box(x, 0, x + 10, 10) for x in (0, 10, 20)]
     frame = geopandas.GeoDataFrame(

@@ -189,6 +189,7 @@ SYSTEM = {
     errno.EXDEV: "its file system moves no files between folders, choose another place",
     errno.EMFILE: "close other programs, or raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close other programs",
+    errno.ENAMETOOLONG: "give a shorter name",
 }
 """What the system may refuse through no fault of ours, and what to do."""
 

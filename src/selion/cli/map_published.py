@@ -92,17 +92,19 @@ class PublishedRun:
         from selion.pipeline import maps
         from selion.reports import maps as mapped
         from selion.reports.preview import preview_of, write_preview
+        from selion.store.beside import beside
 
         drawn = {}
         if self.given.preview:
             drawn["preview"] = str(write_preview(made.scores, made.frame, preview_of(self.out)))
         if self.given.page:
-            target = self.out.with_name(f"{self.out.stem}.report.html")
+            target = beside(self.out, ".report.html")
             told = made.scores.scores.provenance
             written = mapped.write_report(
                 made.scores,
                 made.frame,
                 target,
+                name=self.out.stem,
                 facts=maps.summarise(made.frame) | made.facts(),
                 notes=made.notes,
                 details={name: told[name] for name in ("title", "year", "licence", "citation")},

@@ -151,10 +151,11 @@ def with_page(
     from selion.pipeline import maps
     from selion.pipeline.tile_seasons import taken_seasons
     from selion.reports import maps as mapped
+    from selion.store.beside import beside
 
     if not wanted:
         return {}
-    target = out.with_name(f"{out.stem}.report.html")
+    target = beside(out, ".report.html")
     made = {
         "image": str(opt.located(job.image)),
         "model": f"{job.model.card.name}: {job.model.card.summary}",
@@ -166,6 +167,7 @@ def with_page(
                 job.source,
                 frame,
                 target,
+                name=out.stem,
                 facts=maps.summarise(frame),
                 notes=job.notes,
                 details=made,

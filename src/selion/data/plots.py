@@ -96,6 +96,8 @@ def plot_names(path: Path | str, name: str | None = None) -> frozenset[str]:
 
 
 def _check(frame: geopandas.GeoDataFrame, path: Path | str) -> None:
+    import shapely
+
     if not len(frame):
         raise BadInput(f"{path} holds no plots: wanted is at least one polygon.")
     if frame.crs is None:
@@ -110,6 +112,12 @@ def _check(frame: geopandas.GeoDataFrame, path: Path | str) -> None:
         raise BadInput(
             f"{len(other)} of {len(frame)} plots in {path} are no polygons (number "
             f"{frame.index.get_loc(other[0]) + 1}: {kind}): wanted are polygons only."
+        )
+    corners, rows = shapely.get_coordinates(frame.geometry.to_numpy(), return_index=True)
+    if len(placeless := rows[~np.isfinite(corners).all(axis=1)]):
+        raise BadInput(
+            f"Plot {placeless[0] + 1} of {len(frame)} in {path} has corners without a place (NaN): "
+            "repair it, or leave it out."
         )
 
 

@@ -341,6 +341,11 @@ def _degrees(polygons: np.ndarray, given: _Shapes) -> np.ndarray:
     """Return polygons in longitude and latitude; without a CRS they must look like that already."""
     import shapely
 
+    if not np.isfinite(shapely.get_coordinates(polygons)).all():
+        raise BadInput(
+            f"{given.source} has a polygon with corners without a place (NaN): repair it, or leave "
+            "it out."
+        )
     if given.crs is not None and not _is_lonlat(given.crs):
         polygons = _projected(polygons, given)
     west, south, east, north = shapely.total_bounds(polygons)

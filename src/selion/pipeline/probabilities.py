@@ -23,6 +23,7 @@ from selion.errors import BadInput, Incomplete, OutputFailed
 from selion.progress import OnNote, unsaid
 from selion.runners import Runner, in_order
 from selion.store.former import take_over
+from selion.store.manifest import named
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -84,7 +85,7 @@ def check_scores_name(out: Path) -> None:
 
 def list_of(out: Path) -> Path:
     """Return the name of the list of blocks that an output lacks."""
-    return out.with_name(f"{out.name}{FAILED}")
+    return out.with_name(named(out.name, FAILED))
 
 
 def conclude(out: Path, report: RunReport, *, told: bool) -> None:

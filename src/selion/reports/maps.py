@@ -50,6 +50,7 @@ def write_report(
     frame: GeoDataFrame,
     path: Path,
     *,
+    name: str = "",
     facts: Mapping[str, Any],
     notes: Sequence[str] = (),
     details: Mapping[str, Any] | None = None,
@@ -65,6 +66,8 @@ def write_report(
         Its fields.
     path : path
         ``.html``.
+    name : str
+        What the map is called there; by default as the page.
     facts : mapping
         As :func:`selion.pipeline.maps.summarise` returns them.
     notes : sequence of str
@@ -79,7 +82,7 @@ def write_report(
     OutputFailed
         If it cannot be written.
     """
-    name = path.stem.removesuffix(".report")
+    name = name or path.stem.removesuffix(".report")
     store.write_text(
         path,
         to_html(source, frame, name, facts, notes, details or {}, seasons),

@@ -16,6 +16,7 @@ from selion.errors import UnreadableFile
 from selion.pipeline.watcher import MapWatcher
 from selion.raster import Source
 from selion.reports import picture
+from selion.store.beside import beside
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -26,7 +27,7 @@ SMALL = 700
 
 def preview_of(out: Path) -> Path:
     """Return the name of the preview of an output."""
-    return out.with_name(f"{out.stem}.preview.png")
+    return beside(out, ".preview.png")
 
 
 def write_preview(source: Source, frame: GeoDataFrame, path: Path) -> Path:

@@ -163,12 +163,17 @@ class Manifest:
 
 
 def manifest_of(result: Path) -> Path:
-    """Return where the manifest of a file or folder lies; a long name is cut, and told apart."""
-    name, most = os.fsencode(result.name), LONGEST - len(ENDING)
-    if len(name) > most:
-        told = hashlib.sha256(name).hexdigest()[:8]
-        return result.with_name(f"{name[: most - 9].decode(errors='ignore')}-{told}{ENDING}")
-    return result.with_name(f"{result.name}{ENDING}")
+    """Return where the manifest of a file or folder lies."""
+    return result.with_name(named(result.name, ENDING))
+
+
+def named(name: str, ending: str) -> str:
+    """Return a name with another ending; one too long for a file system is cut, and told apart."""
+    whole, most = os.fsencode(name), LONGEST - len(ending)
+    if len(whole) > most:
+        told = hashlib.sha256(whole).hexdigest()[:8]
+        return f"{whole[: most - 9].decode(errors='ignore')}-{told}{ending}"
+    return f"{name}{ending}"
 
 
 def read_manifest(path: Path) -> Manifest:

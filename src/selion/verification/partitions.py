@@ -15,6 +15,7 @@ from selion.fields.topology import TOLERANCE, examine_topology, lonlat_outlines
 from selion.store.parquet import SIDES, find_parts, parquet_file
 from selion.store.vectors import Bbox, decoded, file_box
 from selion.verification.checks import DIFFERS, UNKNOWN, Check, judged
+from selion.verification.tables import OUTCOME, maps_of
 
 INDEX = "_selion.json"
 """Of a merged map: what is where."""
@@ -91,7 +92,9 @@ def _near(path: Path, number: int, others: Sequence[Bbox]) -> pd.DataFrame:
     """Read the fields of a table whose boxes reach into one of ``others``."""
     found = []
     with parquet_file(path) as file:
-        for batch in file.iter_batches(columns=["id", "bbox", "geometry"]):
+        known = OUTCOME in file.schema_arrow.names
+        columns = ["id", "bbox", "geometry", *([OUTCOME] if known else [])]
+        for batch in file.iter_batches(columns=columns):
             sides = [np.asarray(batch["bbox"].field(side)) for side in SIDES]
             reaching = np.zeros(len(batch), bool)
             for west, south, east, north in others:
@@ -100,7 +103,8 @@ def _near(path: Path, number: int, others: Sequence[Bbox]) -> pd.DataFrame:
             if reaching.any():
                 kept = batch.filter(reaching)
                 shapes = decoded(kept["geometry"].to_numpy(zero_copy_only=False), str(path))
-                found.append(pd.DataFrame({"id": kept["id"].to_pandas(), "geometry": shapes}))
+                one = pd.DataFrame({"id": kept["id"].to_pandas(), "geometry": shapes})
+                found.append(one.assign(**{OUTCOME: kept[OUTCOME].to_pandas()}) if known else one)
     table = pd.concat(found) if found else pd.DataFrame({"id": [], "geometry": []})
     return table.assign(part=number)
 
@@ -118,8 +122,11 @@ def _across(near: Sequence[pd.DataFrame], where: str, tolerance: float) -> Check
         return judged("topology", (), looked, where)
     frame = lonlat_outlines(pd.concat([one for one in near if len(one)], ignore_index=True))
     twice = frame["id"][frame["id"].duplicated()]
-    found = examine_topology(frame, tolerance, frame["part"].to_numpy())
-    faults = list(found.faults(tolerance))
+    faults = [
+        text
+        for one in maps_of(frame).values()
+        for text in examine_topology(one, tolerance, one["part"].to_numpy()).faults(tolerance)
+    ]
     if len(twice):
         faults.append(f"{counted(len(twice), 'id')} in two tables, the first is {twice.iloc[0]}.")
     return judged("topology", faults, looked, where)

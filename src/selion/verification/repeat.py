@@ -14,6 +14,7 @@ from typing import Any
 
 from selion import models
 from selion.errors import SelionError, UnreadableFile, counted
+from selion.store.beside import usual_name
 from selion.store.endpoint import SCHEME
 from selion.store.manifest import WHOLE, InputSum, Manifest, named_files, sum_files, sum_input
 from selion.store.urls import remote_scheme
@@ -252,6 +253,8 @@ def _compared(manifest: Manifest, place: Path) -> Check:
     for name, wanted in manifest.files.items():
         timed = name.endswith(TIMED) or EVENTS in name
         found = place / _aside(name)
+        if not found.is_file():
+            found = place / _aside(usual_name(name, manifest.result))
         if timed:
             untold.append(name)
         elif not found.is_file():

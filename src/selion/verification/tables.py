@@ -16,11 +16,14 @@ from selion.verification.checks import DIFFERS, HOLDS, UNKNOWN, Check, judged
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
+    from pandas import Series
 
 ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
 """Of files that may be tables of fields."""
 OWN = frozenset(("selion", "collection"))
 """What tables of ours say that are not fiboa, such as one of a row a field and year."""
+OUTCOME = "change:outcome"
+"""Column of a table of changes."""
 MOST = 2_000_000
 """Rows up to which outlines are looked at all together."""
 
@@ -95,10 +98,26 @@ def check_outlines(frame: GeoDataFrame, where: str, tolerance: float = TOLERANCE
 
 
 def maps_of(frame: GeoDataFrame) -> dict[str, GeoDataFrame]:
-    """Return the maps that a table holds: one, or one a year where fields come in several years."""
+    """Return the maps that a table holds, by their years: one, but for tables of several years.
+
+    A table of changes has the fields that are gone, with the outlines they had, beside those of the
+    later year; a history has each field as it was seen last.
+    """
+    years = _years_of(frame)
+    if years is None:
+        return {"": frame}
+    return {str(year): part for year, part in frame.groupby(years, sort=True)}
+
+
+def _years_of(frame: GeoDataFrame) -> Series | None:
+    """Return the year from which each outline is; None: all are from one."""
+    if OUTCOME in frame:
+        return (frame[OUTCOME] == "gone").map({True: "earlier year", False: "later year"})
+    if {"first_year", "last_year", "years_seen"} <= set(frame.columns):
+        return frame["last_year"]
     if "year" in frame and "id" in frame and frame["id"].duplicated().any():
-        return {str(year): part for year, part in frame.groupby("year", sort=True)}
-    return {"": frame}
+        return frame["year"]
+    return None
 
 
 def _of_years(maps: Mapping[str, GeoDataFrame]) -> str:
