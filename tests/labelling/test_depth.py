@@ -14,7 +14,7 @@ from selion.classes import CROP
 from selion.cli.main import main
 from selion.data.photos import find_photos, read_photo
 from selion.data.values import read_mask
-from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
+from selion.errors import BadInput, GridMismatch, OutputExists, OutputFailed, UnreadableFile
 from selion.labelling import (
     ComputedDepths,
     DepthFolder,
@@ -132,6 +132,24 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(made, tmp_
     shutil.copytree(tmp_path / "parts" / "masks", tmp_path / "strange" / "masks")
     with pytest.raises(OutputExists, match="another origin"):
         label_photos(folder, tmp_path / "strange", ComputedDepths(third, "toy"))
+
+
+def test_a_run_whose_masks_somebody_removed_does_not_end_well(made, tmp_path):
+    """It did, with the rows of the photographs that came after alone."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run(made[0], whole)
+
+    def removed(stage, done, total, detail):
+        if stage == "label" and done == 1:
+            shutil.rmtree(out)
+
+    with pytest.raises(OutputFailed, match=r"of this run are gone .* Give the same command again"):
+        run(made[0], out, on_step=removed)
+    run(made[0], out)
+    for name in ("quality.csv", "settings.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    for path in (whole / "masks").rglob("*.png"):
+        assert (out / path.relative_to(whole)).read_bytes() == path.read_bytes()
 
 
 def test_full_coverage_is_all_ones_by_pattern_or_by_colours(made, tmp_path):

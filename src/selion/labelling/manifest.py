@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from selion import store
-from selion.errors import BadInput, OutputExists, UnreadableFile
+from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile, counted
 from selion.labelling.decisions import LOG, read_history
 from selion.store.atomic import explained
 
@@ -95,6 +95,35 @@ def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> Non
     if not before.is_file() or read_settings(before) != dict(settings):
         (out / DONE).unlink(missing_ok=True)
         store.write_text(before, json.dumps(dict(settings), indent=1) + "\n", force=True)
+
+
+def check_there(out: Path, settings: Mapping[str, Any], rows: Sequence[ManifestRow] = ()) -> None:
+    """Refuse to end well where somebody has removed what a run wrote into its folder.
+
+    Parameters
+    ----------
+    out : path
+    settings : mapping
+        As :func:`begin` got them; they are written again, so that the same command goes on from
+        what is left.
+    rows : sequence of ManifestRow
+        Those whose masks have to be there.
+
+    Raises
+    ------
+    OutputFailed
+        If something is gone.
+    """
+    masks = [out / MASKS / f"{row.key}.png" for row in rows if row.has_mask]
+    gone = [path for path in (out / SETTINGS, *masks) if not path.is_file()]
+    if not gone:
+        return
+    if out.is_dir():
+        store.write_text(out / SETTINGS, json.dumps(dict(settings), indent=1) + "\n", force=True)
+    raise OutputFailed(
+        f"{counted(len(gone), 'file')} of this run are gone ({gone[0]} first): something else "
+        "removed them meanwhile. Give the same command again."
+    )
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from selion.labelling.manifest import (
     append,
     begin,
     beside,
+    check_there,
     digest,
     finished,
     is_as_made,
@@ -119,6 +120,7 @@ def label_photos(
     for done, photo in enumerate(found):
         on_step("label", done, len(found), photo.key)
         rows.append(_one(photo, out, depths, options, known))
+    check_there(out, settings, rows)
     write_rows(rows, out / QUALITY)
     on_step("label", len(found), len(found), "")
     return rows

@@ -35,6 +35,7 @@ from selion.labelling.manifest import (
     append,
     begin,
     beside,
+    check_there,
     digest,
     finished,
     row_from,
@@ -99,12 +100,14 @@ def label_scenes(
     """
     options = options or SceneOptions()
     places = _places(find_photos(images, skip=(out, out / MASKS)), together=options.dates)
-    begin(out, _settings(model, options), force=force)
+    settings = _settings(model, options)
+    begin(out, settings, force=force)
     known, total = finished(out / DONE), sum(len(dates) for dates in places.values())
     rows: list[ManifestRow] = []
     for dates in places.values():
         on_step("label", len(rows), total, dates[0].key)
         rows += _one_place(dates, out, model, options, known)
+    check_there(out, settings)
     write_rows(rows, out / QUALITY)
     on_step("label", total, total, "")
     return rows
