@@ -14,7 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from command_line import run_here
 from fields_scenes import blobs, instances
+from option_inputs import INPUTS
+from option_walk import Inputs
 from selion.errors import (
     BadInput,
     GridMismatch,
@@ -340,3 +343,35 @@ def test_times_by_field_and_provenance(tmp_path):
     back = read_fields(path).set_index("id")["determination:datetime"]
     assert back["b"] == pd.Timestamp("2024-06-01T10:00:00Z")
     assert check_fiboa(path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (b"b\xff.parquet", r"b\\xff.parquet' is no name in UTF-8"),
+        (b"b\xff.gpkg", r"b\\xff.gpkg' is no name in UTF-8"),
+        (b"d\xff/b.fgb", "is no name in UTF-8"),
+        (b"b\nc.gpkg", "line break or a tab"),
+        (b"b\tc.fgb", "line break or a tab"),
+        (b"b\rc.geojson", "line break or a tab"),
+        (b"d\n/c.pmtiles", "line break or a tab"),
+    ],
+)
+def test_names_that_the_writers_cannot_open_are_refused_before_the_run(name, said, tmp_path):
+    """The first ended in a traceback after the whole run, the others blamed the disk."""
+    inputs = Inputs(tmp_path / "inputs", INPUTS)
+    place = tmp_path / "out"
+    place.mkdir()
+    words = ("fields", inputs["scores"], "-o", os.fsdecode(name))
+    done = run_here(*words, cwd=place)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "%" not in done.stderr  # no progress: nothing was begun
+    assert list(place.iterdir()) == []
+
+
+def test_a_line_break_in_the_name_of_a_parquet_file_is_fine(frame, tmp_path):
+    path = write_fields(frame, tmp_path / "b\nc.parquet")
+    assert len(read_fields(path)) == len(frame)
+    assert pq.read_table(path).num_rows == len(frame)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import csv
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,3 +188,65 @@ def test_what_a_trimap_erases_leaves_every_loss_unchanged(kind):
         for part in pixel_parts(said):
             part[..., gone] = 1e3
     assert float(loss(said, truth).detach()) == float(before.detach())
+
+
+def zeros_png(path, edge, bands):
+    """A black PNG of any size, whose pixels nobody holds: a file a thousandth of what it shows."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    packer, row = zlib.compressobj(1), bytes(1 + edge * bands)
+    packed = b"".join([packer.compress(row) for _ in range(edge)] + [packer.flush()])
+    head = struct.pack(">IIBBBBB", edge, edge, 8, 2 if bands == 3 else 0, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    )
+    return path
+
+
+STATUS = Path("/proc/self/status")
+PEAK = """
+import sys
+from pathlib import Path
+from selion.cli.main import main
+code = 0
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    code = end.code or 0
+status = Path("/proc/self/status").read_text()  # getrusage counts the parent in
+print("peak", int(status.split("VmHWM:")[1].split()[0]) // 1024, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def peak_of(*words, cwd):
+    """Run a command in a process of its own; return how it ended and its peak in MB."""
+    words = (sys.executable, "-c", PEAK, *map(str, words))
+    done = subprocess.run(words, check=False, cwd=cwd, capture_output=True, text=True)
+    return done, int(done.stderr.rsplit("peak", 1)[1])
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="the peak of a process stands in /proc of Linux")
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_mask_of_more_pixels_than_a_photograph_has_is_refused_by_its_head(bands, tmp_path):
+    """A PNG of 1.8 MB ended well, at a peak of 14.2 GB."""
+    zeros_png(tmp_path / "a.png", 25_000, bands)
+    done, peak = peak_of("label", "trimap", "a.png", "a.png", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "25,000 x 25,000 pixels, 625 megapixels; a mask has at most 179" in done.stderr
+    assert peak < 500, peak
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="the peak of a process stands in /proc of Linux")
+@pytest.mark.slow
+def test_the_largest_mask_takes_some_bytes_a_pixel(tmp_path):
+    zeros_png(tmp_path / "a.png", 13_300, 1)
+    done, peak = peak_of("label", "trimap", "a.png", "a.png", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "masks" / "a.png").is_file()
+    assert peak < 2000, peak

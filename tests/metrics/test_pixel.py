@@ -134,3 +134,25 @@ def test_bad_input_is_refused():
         confusion(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), 2) + confusion(
             np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), 3
         )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_pixels_counted_in_pieces_are_those_of_a_loop(masked, monkeypatch):
+    monkeypatch.setattr("selion.metrics.pixel.PIECE", 7)
+    rng = np.random.default_rng(3)
+    truth, prediction = rng.choice([0, 1, 2, IGNORE], (2, 5, 19)).astype(np.uint8)
+    mask = rng.random((5, 19)) > 0.3 if masked else None
+    counts, ignored = np.zeros((3, 4), int), 0
+    for row in range(5):
+        for column in range(19):
+            t, p = int(truth[row, column]), int(prediction[row, column])
+            if t == IGNORE or (mask is not None and not mask[row, column]):
+                ignored += 1
+            else:
+                counts[t, 3 if p == IGNORE else p] += 1
+    found = confusion(truth, prediction, 3, mask)
+    assert found.counts.tolist() == counts.tolist()
+    assert found.ignored == ignored
+    truth[4, 18] = 9
+    with pytest.raises(BadInput, match=r"class ids \[9\]"):
+        confusion(truth, prediction, 3, mask)

@@ -22,7 +22,7 @@ from selion.data.patterns import FoundFile, fill, find, partner
 from selion.data.splits import assign, split_name
 from selion.data.stacked import stack
 from selion.data.truths import can_become, truth_in
-from selion.data.values import read_mask, to_classes
+from selion.data.values import colour_codes, read_mask, to_classes
 from selion.errors import BadInput, UnreadableFile
 from selion.labels import Instances, LabelMap
 from selion.raster import Source
@@ -115,11 +115,7 @@ def object_ids(mask: np.ndarray, name: str) -> np.ndarray:
         If the numbers cannot be ids.
     """
     if len(mask) > 1:
-        codes = (
-            mask[0].astype(np.int64) << 16
-            | mask[1].astype(np.int64) << 8
-            | mask[2].astype(np.int64)
-        )
+        codes = colour_codes(mask)
         colours, ids = np.unique(codes, return_inverse=True)
         ids = ids.reshape(codes.shape).astype(np.int32)
         return ids if colours[0] == 0 else ids + 1

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from selion import store
+from selion.data.values import MOST_PIXELS
 from selion.errors import BandMismatch, UnreadableFile
 from selion.grid import ground_sampling_distance, photo_grid, roi_shape, whole
 from selion.raster import Raster, Source
@@ -46,9 +47,6 @@ RESULTS = {
 }
 """What lies in a folder of results, and what stands at its beginning; such folders are not looked
 into, as their masks are no photographs."""
-MOST_PIXELS = 178_956_970
-"""As many as Pillow decodes (twice its ``MAX_IMAGE_PIXELS``): a photograph is held in memory, about
-30 bytes a pixel while it is measured."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras give; 10 to 14 come stored as 16."""
 COLOURS = ("red", "green", "blue")

@@ -6,21 +6,28 @@ Nothing is guessed, nothing is dropped in silence.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
 from selion import store
 from selion.classes import IGNORE, ClassScheme
-from selion.errors import BadInput, GridMismatch
-from selion.grid import same_grid, whole
+from selion.errors import BadInput, GridMismatch, UnreadableFile
+from selion.grid import roi_shape, same_grid, whole
 from selion.raster import Source
 
 UNKNOWN = "unknown"
 """What a declaration calls IGNORE."""
+MOST_PIXELS = 178_956_970
+"""Of a photograph and of a mask, which are held in memory: as many as Pillow decodes (twice its
+``MAX_IMAGE_PIXELS``)."""
+ROWS = 512
+"""Rows of a mask that are turned into classes at a time: what is in between takes 8 bytes a pixel
+and more."""
 REFUSED = 254
 """Mark of a value without a class, in a table of 256: no scheme of ours has so many classes with
 masks of one byte."""
@@ -47,23 +54,38 @@ def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
     ------
     GridMismatch
         If image and mask differ in size or place.
+    UnreadableFile
+        If it cannot be read, or without a ``grid`` has more pixels than :data:`MOST_PIXELS`; sizes
+        are looked at before a pixel is decoded.
     """
     if path.suffix == ".npy":
         values = read_array(path)
         values = values[None] if values.ndim == 2 else values
+        _check_size(path, values.shape[1:], grid)
     else:
         source = _open_mask(path)
-        values = source.read(whole(source.grid)).values
+        _check_size(path, roi_shape(whole(source.grid)), grid)
         if grid is not None and grid.crs is not None and source.grid.crs is not None:
             same_grid(grid, source.grid, ("the image", f"its mask {path.name}"))
-    if grid is not None and values.shape[1:] != tuple(grid.shape):
+        values = source.read(whole(source.grid)).values
+    if len(values) > 1 and all((band == values[0]).all() for band in values[1:]):
+        values = values[:1]  # grey that was saved as colours
+    return values[:3] if len(values) == 4 else values
+
+
+def _check_size(path: Path, shape: tuple[int, ...], grid: GeoBox | None) -> None:
+    """Refuse a mask that is not of its image's size, or without an image is a bomb."""
+    height, width = shape
+    if grid is not None and shape != tuple(grid.shape):
         raise GridMismatch(
-            f"{path.name} has {values.shape[1]} x {values.shape[2]} pixels, its image "
+            f"{path.name} has {height} x {width} pixels, its image "
             f"{grid.shape[0]} x {grid.shape[1]}: one of them was cut or resized."
         )
-    if len(values) > 1 and (values[1:] == values[0]).all():  # grey that was saved as colours
-        values = values[:1]
-    return values[:3] if len(values) == 4 else values
+    if grid is None and height * width > MOST_PIXELS:
+        raise UnreadableFile(
+            f"{path} has {width:,} x {height:,} pixels, {height * width / 1e6:,.0f} megapixels; a "
+            f"mask has at most {MOST_PIXELS / 1e6:.0f}: cut it into tiles."
+        )
 
 
 def _open_mask(path: Path) -> Source:
@@ -122,16 +144,30 @@ def to_classes(
     BadInput
         If the mask holds values that nothing is said about.
     """
-    if len(mask) > 1:
-        return _colours(mask, values, classes, name)
-    plain = mask[0]
-    if plain.dtype.kind == "f":
-        plain = _whole_numbers(plain, name)
+    ids = np.empty(mask.shape[1:], np.uint8)
+    strange: set[Any] = set()
+    for first in range(0, len(ids), ROWS):
+        rows = mask[:, first : first + ROWS]
+        turned, without = (
+            _colours(rows, values, classes)
+            if len(mask) > 1
+            else _numbers(rows[0], values, classes, name)
+        )
+        ids[first : first + ROWS] = turned
+        strange.update(without)
+    if strange:
+        _refuse(sorted(strange), values, classes, name)
+    return ids
+
+
+def _numbers(
+    mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme, name: str
+) -> tuple[np.ndarray, list[int]]:
+    """Return the class ids of a (y, x) mask, and the values that have none."""
+    plain = _whole_numbers(mask, name) if mask.dtype.kind == "f" else mask
     table, low = _table(plain, values, classes)
     ids: np.ndarray = table[plain.astype(np.int64) - low]
-    if (ids == REFUSED).any():
-        _refuse(sorted(np.unique(plain[ids == REFUSED]).tolist()), values, classes, name)
-    return ids
+    return ids, np.unique(plain[ids == REFUSED]).tolist()
 
 
 def _whole_numbers(mask: np.ndarray, name: str) -> np.ndarray:
@@ -178,24 +214,25 @@ def _number(name: str, classes: ClassScheme) -> int:
 
 
 def _colours(
-    mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme, name: str
-) -> np.ndarray:
-    codes = (
-        mask[0].astype(np.int64) << 16 | mask[1].astype(np.int64) << 8 | mask[2].astype(np.int64)
-    )
+    mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme
+) -> tuple[np.ndarray, list[str]]:
+    """Return the class ids of a mask of three bands, and the colours that have none."""
+    codes = colour_codes(mask)
     ids = np.full(codes.shape, REFUSED, np.uint8)
     for key, said in values.items():
         if key.startswith("#"):
             ids[codes == int(key[1:], 16)] = _number(said, classes)
-    if (ids == REFUSED).any():
-        _refuse(
-            [f"#{code:06x}" for code in np.unique(codes[ids == REFUSED])], values, classes, name
-        )
-    return ids
+    return ids, [f"#{code:06x}" for code in np.unique(codes[ids == REFUSED])]
+
+
+def colour_codes(mask: np.ndarray) -> np.ndarray:
+    """Return (y, x) int64 numbers of the colours of a (3, y, x) mask: 0xrrggbb."""
+    red, green, blue = (band.astype(np.int64) for band in mask)
+    return red << 16 | green << 8 | blue
 
 
 def _refuse(
-    found: list[object], values: Mapping[str, str], classes: ClassScheme, name: str
+    found: Sequence[object], values: Mapping[str, str], classes: ClassScheme, name: str
 ) -> None:
     known = ", ".join(values) if values else f"0 to {len(classes) - 1} and 255"
     shown = ", ".join(str(value) for value in found[:6]) + (" ..." if len(found) > 6 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import geopandas
 
 
+LOST = re.compile(r"[\t\r\n]")
+"""What pyogrio takes out of a name, as of any address."""
 EPOCH = "1970-01-01T00:00:00Z"
 """When a file was written of which nobody says it."""
 Writer = Callable[["geopandas.GeoDataFrame", Path, Origin, str | None], None]
@@ -213,17 +216,41 @@ def format_of(path: str | os.PathLike[str], *, placed: bool = True) -> Format:
         If the ending is not in :data:`FORMATS`.
     GridMismatch
         If the format is one of places on Earth, and the fields have none.
+    BadInput
+        If the libraries that write it cannot open a file of this name.
     """
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
         raise UnknownName.among("format of fields", ending or "(no ending)", FORMATS)
     kind = FORMATS[ending]
+    _check_name(path, ending)
     if kind.only and not placed:
         raise GridMismatch(
             f"These fields have no CRS (a photograph?), so {path} cannot be in {kind.crs}: write "
             ".parquet, .gpkg or .fgb."
         )
     return kind
+
+
+def _check_name(path: str | os.PathLike[str], ending: str) -> None:
+    """Refuse names that Arrow and GDAL cannot open, before the work whose result has one."""
+    name = str(Path(path).expanduser().absolute())
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"{_printable(name)} is no name in UTF-8, and tables cannot be written under another: "
+            "give one without the marked characters."
+        ) from error
+    if ending != ".parquet" and LOST.search(name):
+        raise BadInput(
+            f"{name!r} holds a line break or a tab, which are lost on the way to the library that "
+            f"writes {ending}: give a name without."
+        )
+
+
+def _printable(name: str) -> str:
+    return repr(os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def write_fields(

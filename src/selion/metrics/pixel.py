@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,8 @@ OVER = ("union", "truth", "foreground", "paper", "all")
 STRAY = 0.01
 """Share of the pixels below which a class that the truth lacks counts in part: :func:`mean_dice`
 over "foreground"."""
+PIECE = 1 << 22
+"""Pixels counted at a time: what is in between takes some 30 bytes each."""
 MEASURES = ("iou", "precision", "recall", "f1", "dice", "accuracy")
 
 
@@ -101,27 +104,42 @@ def confusion(
     size = len(names)
     _check_ids(truth, size, "truth")
     _check_ids(prediction, size, "prediction")
+    seen = None if mask is None else mask.reshape(-1)
+    counts = np.zeros(size * (size + 1), np.int64)
+    for part in _pieces(truth.size):
+        counts += _count(
+            truth.reshape(-1)[part],
+            prediction.reshape(-1)[part],
+            size,
+            None if seen is None else seen[part],
+        )
+    return Confusion(counts.reshape(size, size + 1), names, truth.size - int(counts.sum()))
+
+
+def _pieces(pixels: int) -> Iterator[slice]:
+    return (slice(first, first + PIECE) for first in range(0, pixels, PIECE))
+
+
+def _count(
+    truth: np.ndarray, prediction: np.ndarray, size: int, mask: np.ndarray | None
+) -> np.ndarray:
     known = truth != IGNORE if mask is None else (truth != IGNORE) & mask
-    column = np.minimum(
-        prediction[known].astype(np.int64), size
-    )  # IGNORE, 255, becomes the last column
-    counts = np.bincount(
+    # IGNORE, 255, becomes the last column
+    column = np.minimum(prediction[known].astype(np.int64), size)
+    return np.bincount(
         truth[known].astype(np.int64) * (size + 1) + column, minlength=size * (size + 1)
-    )
-    return Confusion(
-        counts.reshape(size, size + 1).astype(np.int64),
-        names,
-        int(known.size - np.count_nonzero(known)),
     )
 
 
 def _check_ids(ids: np.ndarray, size: int, what: str) -> None:
-    if ids.size == 0:
-        return
-    wrong = (ids < 0) | ((ids >= size) & (ids != IGNORE))
-    if wrong.any():
+    wrong: set[int] = set()
+    for part in _pieces(ids.size):
+        piece = ids.reshape(-1)[part]
+        strange = (piece < 0) | ((piece >= size) & (piece != IGNORE))
+        wrong.update(int(v) for v in np.unique(piece[strange]))
+    if wrong:
         raise BadInput(
-            f"The {what} holds class ids {sorted({int(v) for v in np.unique(ids[wrong])})[:5]}; "
+            f"The {what} holds class ids {sorted(wrong)[:5]}; "
             f"wanted are 0 to {size - 1}, or {IGNORE} for not known."
         )
 
