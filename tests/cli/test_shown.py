@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 
@@ -12,8 +13,15 @@ from click.testing import CliRunner
 from option_walk import commands, options_of
 from selion.cli import shown
 from selion.cli.main import cli
+from selion.errors import BadInput
 
 VERBS = dict(commands())
+OUTPUTS = [
+    (verb, param.name)
+    for verb, command in VERBS.items()
+    for param in command.params
+    if {"--out", "--work"} & set(param.opts) and not param.is_flag
+]
 MEANINGS = {
     "--bands": "bands of the image, in the model's order",
     "--batch": "windows given to the network at once",
@@ -200,3 +208,12 @@ def test_the_table_of_groups_names_each_parameter_that_is_rare():
 
 def test_click_itself_is_left_alone():
     assert "partial" not in repr(click.Command.format_options)
+
+
+@pytest.mark.parametrize(("verb", "name"), OUTPUTS)
+def test_results_have_names_in_utf8(verb, name):
+    """Each of these ended in a traceback of Arrow or JSON, `map` after its whole run."""
+    command = VERBS[verb]
+    param = next(one for one in command.params if one.name == name)
+    with pytest.raises(BadInput, match=r"out\\xff.x' is no name in UTF-8"):
+        param.type_cast_value(click.Context(command), os.fsdecode(b"out\xff.x"))

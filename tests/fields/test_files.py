@@ -348,8 +348,8 @@ def test_times_by_field_and_provenance(tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (b"b\xff.parquet", r"b\\xff.parquet' is no name in UTF-8"),
-        (b"b\xff.gpkg", r"b\\xff.gpkg' is no name in UTF-8"),
+        (b"b\xff.parquet", r"b\xff.parquet' is no name in UTF-8"),
+        (b"b\xff.gpkg", r"b\xff.gpkg' is no name in UTF-8"),
         (b"d\xff/b.fgb", "is no name in UTF-8"),
         (b"b\nc.gpkg", "line break or a tab"),
         (b"b\tc.fgb", "line break or a tab"),

@@ -1,14 +1,20 @@
 """Names of pictures and pages beside results that share a stem."""
 
+import hashlib
+import re
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from command_line import run_here
 from option_inputs import INPUTS
 from option_walk import Inputs
 from selion.cli.main import system_sentence
 from selion.pipeline import probabilities
+from selion.reports.page import page
+from selion.reports.picture import save_png
 from selion.store.beside import beside, usual_name
 from selion.store.manifest import FileSum, Manifest, manifest_of, write_manifest
 from selion.verification import verify
@@ -27,13 +33,63 @@ ENDING = ".preview.png"
     ],
 )
 def test_a_picture_of_another_result_keeps_its_name(owner, said, wanted, tmp_path):
-    (tmp_path / "a.preview.png").write_text("1")
+    picture = tmp_path / "a.preview.png"
+    save_png(np.zeros((2, 2, 3), np.uint8), picture)
     if owner:
-        files = {said: FileSum(1, "0" * 64)} if said else {}
+        content = picture.read_bytes()
+        told = FileSum(len(content), hashlib.sha256(content).hexdigest())
+        files = {said: told} if said else {}
         write_manifest(Manifest(owner, files=files), manifest_of(tmp_path / owner))
     found = beside(tmp_path / "a.parquet", ENDING)
     assert found.name == wanted
     assert usual_name(found.name, "a.parquet") == "a.preview.png"
+
+
+def test_what_is_somebodys_own_keeps_its_name_and_ours_is_made_anew(tmp_path):
+    """A picture or page without our mark was replaced by any run, without --force."""
+    own, result = tmp_path / "a.preview.png", tmp_path / "a.parquet"
+    own.write_bytes(b"\x89PNG\r\n\x1a\n of a person")
+    said = {own.name: FileSum(3, "0" * 64)}  # ours was called so before the person's
+    write_manifest(Manifest(result.name, files=said), manifest_of(result))
+    second = beside(result, ENDING)
+    assert second.name == "a.parquet.preview.png"
+    save_png(np.zeros((2, 2, 3), np.uint8), second)
+    assert beside(result, ENDING) == second  # of a run that was killed: replaced
+    second.write_text("another person's")
+    third = beside(result, ENDING)
+    assert third.name == "a.parquet.2.preview.png"
+    assert {usual_name(path.name, result.name) for path in (own, second, third)} == {own.name}
+    assert usual_name("a.parquet.manifest.json", result.name) == "a.manifest.json"
+    assert usual_name("a.2.preview.png", result.name) == "a.2.preview.png"
+    (tmp_path / "a.parquet.2.preview.png").mkdir()
+    assert beside(result, ENDING).name == "a.parquet.3.preview.png"
+
+
+def test_pictures_and_pages_say_who_made_them(tmp_path):
+    save_png(np.zeros((2, 2, 3), np.uint8), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text == {"Software": "selion"}
+    found = page("title", "lead", [])
+    assert re.search(r'<meta name="generator" content="selion">', found[:200])
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_persons_picture_beside_a_result_stays(force, tmp_path):
+    inputs = Inputs(tmp_path / "inputs", INPUTS)
+    shutil.copy(inputs["scores"], tmp_path / "a.tif")
+    (tmp_path / "z.preview.png").write_text("mine")
+    words = ["fields", "a.tif", "-o", "z.parquet"]
+    if force:
+        (tmp_path / "z.parquet").write_text("an old one")
+        words.append("--force")
+    for _ in range(2):
+        done = run_here(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "z.preview.png").read_text() == "mine"
+        assert verify(tmp_path / "z.parquet").holds
+        words = [*words[:4], "--force"]
+    names = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert names == ["z.parquet.preview.png", "z.preview.png"]
 
 
 @pytest.mark.parametrize("name", ["n" * 242 + ".parquet", "n" * 246 + ".fgb", "é" * 125 + ".gpkg"])

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from selion.cli.private import LocalPath
+
 if TYPE_CHECKING:
     from selion.store import RemotePath
 
@@ -117,7 +119,7 @@ def taken(kind: type[T], values: Mapping[str, Any]) -> T:
 NO_OUTPUT = "Say which file is to be written: -o NAME, after what is read."
 
 
-class OutputPath(click.Path):
+class OutputPath(LocalPath):
     """A file to write, that says so where it is not given."""
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's signature

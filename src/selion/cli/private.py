@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from selion.errors import without_secrets
+from selion.store.urls import check_utf8
 
 ADDRESSES = frozenset(
     (
@@ -21,6 +22,8 @@ ADDRESSES = frozenset(
     )
 )  # fmt: skip
 """Parameters of words that may be addresses to read from."""
+WRITTEN = frozenset(("out", "work"))
+"""Parameters of what is written: tables say its name, and Arrow and JSON know UTF-8 alone."""
 KEPT = frozenset(("plan",))
 """Verbs that write down what they are given."""
 
@@ -53,7 +56,10 @@ class LocalPath(click.Path):
     """A path of this machine."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse an address, of which a path would become folders called like its parts."""
+        """Refuse an address, of which a path would become folders called like its parts.
+
+        And a place of results that tables cannot name.
+        """
         text = os.fspath(value)
         if "://" in text or text.startswith(("/vsicurl", "/vsis3", "/vsigs", "/vsiaz")):
             self.fail(
@@ -62,6 +68,8 @@ class LocalPath(click.Path):
                 param,
                 ctx,
             )
+        if param is not None and param.name in WRITTEN:
+            check_utf8(text)
         return super().convert(value, param, ctx)
 
 

@@ -18,6 +18,7 @@ from selion.grid import LONLAT
 from selion.store.atomic import atomic_write, check_output
 from selion.store.scratch import final_name
 from selion.store.table_room import check_corners
+from selion.store.urls import check_utf8
 from selion.store.vectors import Bbox, read_polygons
 
 if TYPE_CHECKING:
@@ -234,23 +235,12 @@ def format_of(path: str | os.PathLike[str], *, placed: bool = True) -> Format:
 
 def _check_name(path: str | os.PathLike[str], ending: str) -> None:
     """Refuse names that Arrow and GDAL cannot open, before the work whose result has one."""
-    name = str(Path(path).expanduser().absolute())
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
+    check_utf8(path)
+    if ending != ".parquet" and LOST.search(os.fspath(Path(path).expanduser().absolute())):
         raise BadInput(
-            f"{_printable(name)} is no name in UTF-8, and tables cannot be written under another: "
-            "give one without the marked characters."
-        ) from error
-    if ending != ".parquet" and LOST.search(name):
-        raise BadInput(
-            f"{name!r} holds a line break or a tab, which are lost on the way to the library that "
-            f"writes {ending}: give a name without."
+            f"{os.fspath(path)!r} holds a line break or a tab, which are lost on the way to the "
+            f"library that writes {ending}: give a name without."
         )
-
-
-def _printable(name: str) -> str:
-    return repr(os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def write_fields(

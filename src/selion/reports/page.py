@@ -15,9 +15,13 @@ from hashlib import sha256
 from html import escape
 from urllib.parse import quote
 
+from selion.store.beside import MAKER
+
 NUMBER = re.compile(r"([-+]?[\d,]+(\.\d+)?( ?%)?|-)( !)?|")
 """What is set to the right: a number that was written already, the dash that stands for one, with
 the mark that it may bear, or nothing."""
+MADE_BY = f'<meta name="generator" content="{MAKER}">'
+"""By which a page of ours is told from somebody's own."""
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2b1f;--paper:#fbfaf6;--line:#d9d6c8;--soft:#566359;
 --accent:#2f6b3a;--warn:#9c4417}
@@ -330,7 +334,7 @@ def page(
     """
     look = STYLE + style
     head = (
-        '<meta charset="utf-8"><meta http-equiv="content-security-policy" '
+        f'<meta charset="utf-8">{MADE_BY}<meta http-equiv="content-security-policy" '
         f'content="{policy(look)}"><meta name="viewport" '
         f'content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>'
         f"{look}</style>"

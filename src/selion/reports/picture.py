@@ -16,6 +16,7 @@ import numpy as np
 from selion.classes import ClassScheme
 from selion.grid import Roi, tiles, whole
 from selion.raster import Raster, Source, colour_bands
+from selion.store.beside import MAKER
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries
@@ -295,11 +296,13 @@ def class_picture(ids: np.ndarray, classes: ClassScheme) -> np.ndarray:
 
 
 def save_png(image: np.ndarray, path: Path) -> None:
-    """Write a (y, x, 3) uint8 picture; the caller hands in a temporary name."""
-    from PIL import Image
+    """Write a (y, x, 3) uint8 picture, with who made it; the caller hands in a temporary name."""
+    from PIL import Image, PngImagePlugin
 
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Software", MAKER)
     encoded = io.BytesIO()  # Pillow does not look how much of what it wrote a full disk has taken
-    Image.fromarray(image).save(encoded, "PNG", compress_level=4)
+    Image.fromarray(image).save(encoded, "PNG", compress_level=4, pnginfo=about)
     path.write_bytes(encoded.getbuffer())
 
 

@@ -3,38 +3,73 @@
 from __future__ import annotations
 
 import glob
+import re
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from selion.errors import UnreadableFile
+from selion.store.file_sum import FileSum, sum_file
 from selion.store.manifest import ENDING, manifest_of, named, read_manifest
+
+MAKER = "selion"
+"""What a picture (PNG's ``Software``) and a page (HTML's ``generator``) say who made them."""
+MARKS = (
+    b"tEXtSoftware\0" + MAKER.encode(),
+    f'<meta name="generator" content="{MAKER}">'.encode(),
+)
+HEAD = 4096
+"""Bytes of a file in which its mark stands."""
 
 
 def beside(result: Path, ending: str) -> Path:
     """Return the name of a picture or page of a result.
 
     ``a.preview.png`` of ``a.parquet``; where that is another result's, as of ``a.gpkg`` in the same
-    folder, ``a.parquet.preview.png``: what is there belongs to it, and stays.
+    folder, or somebody's own, ``a.parquet.preview.png``, then ``a.parquet.2.preview.png``: what is
+    there belongs to it, and stays.
     """
-    usual = result.with_name(named(result.stem, ending))
-    return result.with_name(named(result.name, ending)) if _is_of_another(usual, result) else usual
+    return next(path for path in _names(result, ending) if _is_free(path, result))
 
 
 def usual_name(name: str, result: str) -> str:
-    """Return what a file beside a result is called where there is no other result of its stem."""
-    told = name.startswith(f"{result}.")
-    return f"{Path(result).stem}{name[len(result) :]}" if told else name
+    """Return what a file beside a result is called where nothing else has that name."""
+    told = re.match(rf"{re.escape(result)}(\.\d+)?(?=\.)", name)
+    return name if told is None else f"{Path(result).stem}{name[told.end() :]}"
 
 
-def _is_of_another(path: Path, result: Path) -> bool:
-    if not path.exists() or _claims(manifest_of(result), path):
-        return False
+def _names(result: Path, ending: str) -> Iterator[Path]:
+    yield result.with_name(named(result.stem, ending))
+    yield result.with_name(named(result.name, ending))
+    for number in count(2):
+        yield result.with_name(named(f"{result.name}.{number}", ending))
+
+
+def _is_free(path: Path, result: Path) -> bool:
+    """Say whether a name has nothing, or something of the same result, which is made anew."""
+    if not path.exists():
+        return True
+    own = manifest_of(result)
+    told = _claim(own, path)
+    if told is not None and path.is_file() and told == sum_file(path):
+        return True
     others = result.parent.glob(f"{glob.escape(result.stem)}.*{ENDING}")
-    return any(_claims(one, path) for one in others)
+    # of a run that was killed before it had its manifest, or of one whose manifest was lost
+    return _is_marked(path) and not any(_claim(one, path) for one in others if one != own)
 
 
-def _claims(manifest: Path, path: Path) -> bool:
-    """Say whether a manifest has a file among those of its result."""
+def _claim(manifest: Path, path: Path) -> FileSum | None:
+    """Return what a manifest says of a file, if it is one of its result."""
     try:
-        return path.name in read_manifest(manifest).files
+        return read_manifest(manifest).files.get(path.name)
     except UnreadableFile:
+        return None
+
+
+def _is_marked(path: Path) -> bool:
+    """Say whether a file is a picture or a page that selion made."""
+    if not path.is_file():
         return False
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    return any(mark in head for mark in MARKS)

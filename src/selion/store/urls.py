@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
-from selion.errors import without_secrets
+from selion.errors import BadInput, without_secrets
 
 SCHEMES: Mapping[str, str] = {
     "http": "/vsicurl/http://",
@@ -74,3 +75,22 @@ def unsigned(text: str) -> str:
     "GET http://c/d, and '/x' failed"
     """
     return re.sub(r"(://)[^/\s@'\"]*@", r"\1", re.sub(r"[?#][^\s'\"`,)]*", "", text))
+
+
+def check_utf8(path: str | os.PathLike[str]) -> None:
+    """Refuse the place of a result that a table cannot name, before any work is done.
+
+    Raises
+    ------
+    BadInput
+        If its name, or that of a folder above it, is no UTF-8: Arrow, JSON and TOML write no other.
+    """
+    name = os.fspath(Path(path).expanduser().absolute())
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        printable = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise BadInput(
+            f"'{printable}' is no name in UTF-8, and results, which name each other, are not "
+            "written under another: give a name without what stands there after \\x."
+        ) from error
