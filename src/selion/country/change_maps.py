@@ -34,7 +34,7 @@ from selion.country.change_rows import (
 )
 from selion.country.change_sides import open_sides
 from selion.country.lookup import opened
-from selion.country.merging import MapTarget, read_note, write_map, write_note
+from selion.country.merging import MapTarget, read_note, refusing, write_map, write_note
 from selion.country.neighbourhoods import (
     MapSide,
     Neighbourhood,
@@ -219,7 +219,8 @@ def compare_sides(
 ) -> MapChange:
     """Compare two opened maps, see :func:`compare_maps`."""
     run = _begin(asked, out, work)
-    with explained(out), parts_of(run.folder / NOTE):
+    begun = run.folder / NOTE
+    with explained(out), parts_of(begun), refusing(begun, kept=work is not None):
         cells = _cells(run, on_step)
         notes = [] if run.seen is not None else [NOT_SEEN]
         for note in notes:
@@ -235,10 +236,10 @@ def compare_sides(
             raise OutputExists(
                 f"{out} exists already: choose another name, or replace it with --force."
             )
-        for held in filter(None, (run.folder / NOTE, asked.merged)):
+        for held in filter(None, (begun, asked.merged)):
             check_parts(held, out)
         publish_folder(run.folder / "result", out, force)
-    clear_parts(run.folder / NOTE)
+    clear_parts(begun)
     return open_change(out)
 
 

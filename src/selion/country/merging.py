@@ -131,7 +131,7 @@ def merge_maps(
     store.check_output(out, force)
     opened = open_sources(tables, plan)
     run = open_run(opened.job_tables, out, options, None if work is None else Path(work))
-    with explained(out), parts_of(run.note), _refusing(run.folder, kept=work is not None):
+    with explained(out), parts_of(run.note), refusing(run.note, kept=work is not None):
         facts = bring_together(run, on_step) | opened.facts
         target = MapTarget(run.folder, run.schema, run.origin, run.options.level)
         write_map(target, sorted_rows(run), facts, on_step)
@@ -148,13 +148,16 @@ def merge_maps(
 
 
 @contextmanager
-def _refusing(folder: Path, *, kept: bool) -> Iterator[None]:
-    """Leave no folder of finished parts where the tables cannot be merged: others have another."""
+def refusing(note: Path, *, kept: bool) -> Iterator[None]:
+    """Leave no folder of finished parts where the tables cannot be used: others have another.
+
+    ``note`` is its note; one that is ``kept`` was named by the caller.
+    """
     try:
         yield
     except BadInput:
         if not kept:
-            clear_parts(folder / NOTE)
+            clear_parts(note)
         raise
 
 
@@ -528,11 +531,13 @@ def in_order(table: pa.Table) -> pa.Table:
     again = np.flatnonzero(ids[1:] == ids[:-1]) + 1
     if len(again):
         known = set(ids.tolist())
+        first: dict[str, int] = {}
         for k in again:
             stem = str(ids[k]).partition("-")[0]
-            ids[k] = next(
-                new for number in range(2, len(ids) + 2) if (new := f"{stem}-{number}") not in known
-            )
-            known.add(ids[k])
+            number = first.get(stem, 2)
+            while (new := f"{stem}-{number}") in known:
+                number += 1
+            first[stem], ids[k] = number + 1, new
+            known.add(new)
         table = with_column(table, "id", ids)
     return table

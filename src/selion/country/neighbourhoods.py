@@ -21,6 +21,7 @@ from selion.country.lookup import Box, scan
 from selion.country.partitions import Maps
 from selion.country.seams import polygons_only, repaired
 from selion.country.sorted_runs import boxes_of, place
+from selion.fields.crossing import check_crossing
 from selion.grid import LONLAT, metres_per_unit
 from selion.metrics.overlap import OverlapTable
 from selion.store.table_room import check_held
@@ -152,6 +153,8 @@ def judge_cell(
             seen = known(_around(np.concatenate([before.boxes, after.boxes]), wanted))
         if seen is not None:
             before, after = (_seen_alone(one, seen) for one in (before, after))
+        where = f"{sides[0].maps.folder} and {sides[1].maps.folder}"
+        check_crossing(before.shapes, after.shapes, where)
         judged, parts = _judged(before, after, options, pixel, seen)
         mine = cell_of(before.boxes) == cell, cell_of(after.boxes) == cell
         needed = np.isin(parts, np.unique(parts[np.concatenate(mine)]))
@@ -264,11 +267,14 @@ def _unlike(ids: np.ndarray, used: set[str]) -> np.ndarray:
     Fields with one stem lie at one place, so that what is read around each of them is enough.
     """
     taken, given, out = set(ids.tolist()) | used, set(used), ids.copy()
+    first: dict[str, int] = {}
     for k, name in enumerate(ids):
         if name in given:
-            stem, number = name.partition("-")[0], 2
+            stem = name.partition("-")[0]
+            number = first.get(stem, 2)  # what was taken stays so: no number is tried twice
             while (name := f"{stem}-{number}") in taken:
                 number += 1
+            first[stem] = number + 1
             taken.add(name)
         given.add(name)
         out[k] = name

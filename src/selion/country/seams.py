@@ -19,6 +19,7 @@ import numpy as np
 
 from selion import store
 from selion.country.territory import Territories
+from selion.fields.crossing import check_crossing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -176,6 +177,7 @@ def _crossing(one: Seam, other: Seam) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs (i, j) of outlines that share something, in their order."""
     import shapely
 
+    check_crossing(one.shapes, other.shapes, "two tables, where both have fields,")
     i, j = shapely.STRtree(other.shapes).query(one.shapes, predicate="intersects")
     order = np.lexsort((j, i))
     return i[order], j[order]

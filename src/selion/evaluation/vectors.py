@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.fields.crossing import check_crossing
 from selion.fields.schema import confidences_of
 from selion.grid import is_lonlat
 from selion.metrics.image import ImageScores
@@ -209,6 +210,7 @@ def overlaps(
     name: str, shapes: GeoSeries, what: str = "their common area counts once for each"
 ) -> list[str]:
     """Say if polygons of one side lie on each other by more than a thousandth of the smaller."""
+    check_crossing(shapes.to_numpy(), shapes.to_numpy(), f"the {name}")
     one, other = shapes.sindex.query(shapes, predicate="intersects")
     keep = one < other
     one, other = one[keep], other[keep]
@@ -263,6 +265,7 @@ def overlap_of(
     prediction lies outside.
     """
     seen = [side if extent is None else side.intersection(extent) for side in (truth, prediction)]
+    check_crossing(seen[0].to_numpy(), seen[1].to_numpy(), "truth and prediction")
     columns, rows = seen[0].sindex.query(seen[1], predicate="intersects")
     one, other = (
         seen[0].iloc[rows].reset_index(drop=True),
