@@ -13,6 +13,7 @@ Answers are those of ``selion crops``: ``auto`` decides photograph by photograph
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def answer(model: PhotoModel, image: np.ndarray) -> tuple[np.ndarray, str]:
     other = answers.other
     second = None if other is None else lambda: predict(photo, other.fit(photo)).values
     scores, note = answer_of(image, scores, second=second) if answers.ruled else (scores, "")
-    who = note or (answers.name if why else "")
+    who = note or (f"given to {answers.name}" if why else "")
     return scores[1] > scores[0], who
 
 
@@ -103,7 +104,7 @@ def miou(counts: np.ndarray) -> tuple[float, float]:
 def on_wheat(ews: Path, models: Mapping[str, PhotoModel], every: int) -> list[Row]:
     """Score each change; the same pixels for every model."""
     counts: dict[tuple[str, str], np.ndarray] = {}
-    others: dict[tuple[str, str], int] = {}
+    others: dict[tuple[str, str], Counter[str]] = {}
     samples = load_dataset("ews", ews).select("val")[::every]
     for seed, sample in enumerate(samples):
         if sample.labels is None:
@@ -117,13 +118,13 @@ def on_wheat(ews: Path, models: Mapping[str, PhotoModel], every: int) -> list[Ro
                 ]
                 key = change, name
                 counts[key] = counts.get(key, np.zeros(4, np.int64)) + np.array(pairs)
-                others[key] = others.get(key, 0) + bool(who)
+                others.setdefault(key, Counter()).update([who] if who else [])
     rows = []
     for (change, name), found in counts.items():
         mean, crop = miou(found)
         note = f"mIoU {mean:.3f}, IoU of crop {crop:.3f}"
-        if others[change, name]:
-            note += f"; another one answered for {others[change, name]} of {len(samples)}"
+        for who, count in others[change, name].most_common():
+            note += f"; {count} of {len(samples)} {who}"
         rows.append(Row(NAME, f"{change}, {name}", mean, "mIoU", note=note))
     return rows
 

@@ -3,6 +3,7 @@ what their interval of cover holds.
 
     python bench/sources.py --data ews=FOLDER [--data NAME=FOLDER ...] [--skip NAME ...]
                             [--count 24] [--models auto crops-rgb crops-wide] [--json rows.json]
+                            [--seed 3000000]
     python bench/sources.py --models auto --first SISTER --data "ews 28=FOLDER" --covers covers.npz
 
 Simulated sources are drawn here, with seeds that nothing was trained on: five styles of plants of
@@ -83,28 +84,28 @@ class Tally:
         return float(np.mean((low <= truth) & (truth <= high))), float(np.mean(high - low))
 
 
-def styles(style: str, count: int) -> Iterator[Photo]:
-    """Draw photographs of one style."""
+def styles(style: str, count: int, first: int) -> Iterator[Photo]:
+    """Draw photographs of one style, from a first seed on."""
     sys.path.append(str(Path(__file__).resolve().parent.parent / "runs"))
     import crops_scenes
 
     grounds = crops_scenes.Grounds(1)
     for k in range(count):
-        image, share, _ = crops_scenes.render(FIRST + k, grounds, style)
+        image, share, _ = crops_scenes.render(first + k, grounds, style)
         yield image, share > 127, np.ones(share.shape, bool)
 
 
-def simulated(count: int) -> Iterator[Photo]:
-    """Draw photographs of the package's simulator."""
+def simulated(count: int, first: int) -> Iterator[Photo]:
+    """Draw photographs of the package's simulator, from a first seed on."""
     for k in range(count):
-        photo = simulate_photo(FIRST + k, (SIDE, SIDE))
+        photo = simulate_photo(first + k, (SIDE, SIDE))
         crop: np.ndarray = photo.labels.ids == 1
         yield photo.image.values, crop, np.ones(crop.shape, bool)
 
 
-def camera(kind: str, count: int) -> Iterator[Photo]:
+def camera(kind: str, count: int, first: int) -> Iterator[Photo]:
     """Draw plants of one kind before a camera that is tilted by up to 30 degrees."""
-    first = FIRST + plant_scenes.KINDS.index(kind)
+    first += plant_scenes.KINDS.index(kind)
     for seed in range(first, first + len(plant_scenes.KINDS) * count, len(plant_scenes.KINDS)):
         scene = plant_scenes.draw_scene(seed, (SIDE, SIDE))
         yield scene.image, scene.crop, np.ones(scene.crop.shape, bool)
@@ -138,10 +139,10 @@ def sources(given: argparse.Namespace) -> dict[str, Iterator[Photo]]:
             unseen=given.first is not None,
         )
     for style in ("rosette", "grass", "broad", "seedling", "feather"):
-        found[f"style {style}"] = styles(style, given.count)
-    found["simulate_photo"] = simulated(given.count)
+        found[f"style {style}"] = styles(style, given.count, given.seed)
+    found["simulate_photo"] = simulated(given.count, given.seed)
     for kind in plant_scenes.KINDS:
-        found[f"camera {kind}"] = camera(kind, given.count)
+        found[f"camera {kind}"] = camera(kind, given.count, given.seed)
     skipped = tuple(given.skip)
     return {name: photos for name, photos in found.items() if not name.startswith(skipped)}
 
@@ -214,6 +215,7 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=[], metavar="NAME", help="How names begin.")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=FIRST, help="Of the first simulated one.")
     parser.add_argument("--first", help="A network in place of crops-rgb, of auto.")
     parser.add_argument("--covers", type=Path, help="For runs/crops_interval.py.")
     parser.add_argument("--json", type=Path)

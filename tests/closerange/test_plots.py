@@ -422,3 +422,93 @@ def test_an_orthomosaic_is_answered_as_a_photograph_is(
         assert float(row["cover_low"]) == pytest.approx(max(wanted, 0), abs=1e-5)
         wanted = cover + 0.25 * (0.02 + max(high, cover) - cover)
         assert float(row["cover_high"]) == pytest.approx(min(wanted, 1), abs=1e-5)
+
+
+SURE = greener(20, 0.99)
+
+
+def flagged(monkeypatch, folder, out, model, known, image=None, **options):
+    """The rows of a run by one model of which something is known."""
+    one = PhotoModel("toy", "toy", {}, lambda _: model, known)
+    monkeypatch.setattr("selion.closerange.plot_answers.open_model", lambda *_, **__: one)
+    place = folder / "ortho.tif" if image is None else write(out.with_suffix(".tif"), image)
+    measure_plots(place, folder / "plots.gpkg", out, options=PlotOptions(pictures=False, **options))
+    return rows_of(out / "plots.csv")
+
+
+def knows(gsd=None, **ranges):
+    return Calibration(1.0, 1.0, photographs=40, ranges=ranges, gsd=gsd)
+
+
+def test_an_orthomosaic_like_the_photographs_of_the_model_is_trusted(trial, tmp_path, monkeypatch):
+    folder, image, *_ = trial
+    luma = float(np.tensordot([0.299, 0.587, 0.114], image, 1).mean())
+    known = knows((5.0, 15.0), brightness=(luma - 5, luma + 5), noise=(0.0, 0.1))
+    rows = flagged(monkeypatch, folder, tmp_path / "out", SURE, known)
+    assert {row["trust"] for row in rows} == {"yes"}
+    assert {row["reasons"] for row in rows} == {""}
+
+
+@pytest.mark.parametrize(
+    ("change", "known", "said"),
+    [
+        (lambda seen: seen // 3, {"brightness": (80.0, 160.0)}, "brightness"),
+        (lambda seen: seen * np.array([1.5, 1, 0.5])[:, None, None],
+         {"red_green": (-0.5, 0.35), "blue_green": (-1.0, 0.2)}, "red against green"),
+        (lambda seen: seen + np.random.default_rng(0).normal(0, 30, seen.shape),
+         {"noise": (0.0, 0.04)}, "noise"),
+    ],
+)  # fmt: skip
+def test_an_orthomosaic_in_other_light_flags_every_plot(
+    trial, tmp_path, monkeypatch, change, known, said
+):
+    folder, image, *_ = trial
+    as_it_is = flagged(monkeypatch, folder, tmp_path / "as_it_is", SURE, knows(**known))
+    assert {row["trust"] for row in as_it_is} == {"yes"}
+    seen = np.clip(change(image.astype(float)), 0, 255).astype(np.uint8)
+    rows = flagged(monkeypatch, folder, tmp_path / "changed", SURE, knows(**known), seen)
+    assert {row["trust"] for row in rows} == {"no"}
+    for row in rows:
+        assert row["reasons"].startswith(f"unlike the photographs it was measured on ({said}")
+
+
+@pytest.mark.parametrize(("gsd", "trust"), [((1.0, 5.0), "no"), ((5.0, 20.0), "yes")])
+def test_an_orthomosaic_out_of_the_models_scale_flags_every_plot(
+    trial, tmp_path, monkeypatch, gsd, trust
+):
+    """Pixels are 10 mm; shown three times larger at most they are finer than 5 mm, but no finer in
+    what they show.
+    """
+    folder, *_ = trial
+    rows = flagged(monkeypatch, folder, tmp_path / "out", SURE, knows(gsd))
+    assert {row["trust"] for row in rows} == {trust}
+    for row in rows:
+        assert ("out of the model's scale (10 mm a pixel" in row["reasons"]) == (trust == "no")
+
+
+def test_only_plots_that_the_model_doubts_are_flagged(trial, tmp_path, monkeypatch):
+    """The left half is doubted: of the third column of plots one half."""
+    folder, image, *_ = trial
+    seen = image.copy()
+    middle = corner(0, 2)[1] + WIDE // 2
+    seen[2, :, :middle] += 1  # told apart by blue alone
+    doubtful = Toy(lambda view: np.where(view[2] % 10 == 1, 0.5 - 1e-3, 0.01))
+    rows = flagged(monkeypatch, folder, tmp_path / "out", doubtful, None, seen)
+    for k, row in enumerate(rows):
+        column = k % ACROSS
+        assert float(row["unsure"]) == pytest.approx((1, 1, 0.5, 0, 0)[column], abs=0.02)
+        assert row["reasons"] == ("model unsure" if column <= 2 else "")
+        assert row["trust"] == ("no" if column <= 2 else "yes")
+
+
+def test_a_plot_too_large_to_count_in_has_its_cover_all_the_same(trial, tmp_path, monkeypatch):
+    folder, _, leaf, _ = trial
+    monkeypatch.setattr("selion.closerange.plots.COUNTED", 100)
+    rows = flagged(monkeypatch, folder, tmp_path / "out", SURE, None)
+    for k, row in enumerate(rows):
+        top, left = corner(*divmod(k, ACROSS))
+        assert float(row["cover"]) == pytest.approx(
+            leaf[top : top + HIGH, left : left + WIDE].mean(), abs=1e-6
+        )
+        assert (row["trust"], row["reasons"]) == ("no", "too large to count plants")
+        assert row["components"] == ""

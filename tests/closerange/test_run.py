@@ -180,6 +180,31 @@ def test_the_mask_is_the_rule_and_the_table_is_the_mask(run, folder):
     assert float(pieces[0]["area_cm2"]) == pytest.approx(int(pieces[0]["area"]) * 0.0025, rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (64, 100), (1, 1), (1030, 40)])
+@pytest.mark.parametrize("rule", ["colour", "colour-otsu"])
+def test_a_rule_looks_at_no_more_than_there_is(tmp_path, monkeypatch, shape, rule):
+    """A photograph of 64 pixels was filled up to windows of 1,024."""
+    place = photo(tmp_path / "small.png", shape=shape) if min(shape) > 8 else tmp_path / "small.png"
+    if min(shape) <= 8:
+        Image.fromarray(np.full((*shape, 3), (30, 200, 30), np.uint8)).save(place)
+    asked = []
+    answer = ColourRule.__call__
+
+    def counting(self, views):
+        asked.extend(view.pixels[0].size for view in views)
+        return answer(self, views)
+
+    monkeypatch.setattr(ColourRule, "__call__", counting)
+    found = measure_photo(PhotoFile(place, "small.png", "small"), open_model(rule), out=None)
+    edge = max(shape)
+    assert sum(asked) <= max(edge * edge, 2 * 1024 * min(edge, 1024))
+    asked.clear()
+    wide = CropOptions(window=1024)  # as it was
+    again = measure_photo(PhotoFile(place, "small.png", "small"), open_model(rule), wide)
+    assert repr(again.row) == repr(found.row)  # nan is itself there
+    assert sum(asked) >= 1024 * 1024
+
+
 def test_cover_is_near_the_truth_of_a_simulated_photograph(run):
     row = next(row for row in read(run.folder / "crops.csv") if row["file"] == "plot b/same.png")
     truth = simulate_photo(5, (120, 160)).labels.ids.mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -241,16 +242,30 @@ def _scores(
     enlarge = known is None or known.photographs > 0
     factor, doubt = working_scale(segmenter, options, scale.gsd, measured, enlarge=enlarge)
     factor = factor if times == 1 else (factor or 1.0) * times
+    height, width = picture.image.grid.shape
     chosen = PredictOptions(
-        window=options.window, overlap=options.overlap, scale=factor, flips=options.flips
+        window=_window(segmenter, options, math.ceil(max(height, width) * (factor or 1.0))),
+        overlap=options.overlap,
+        scale=factor,
+        flips=options.flips,
     )
     raster = prediction.predict(picture.image, segmenter, options=chosen)
     if raster is None:
         raise EmptyImage(
             "The model returned no result for this photograph: please report this as a bug."
         )
-    height, width = picture.image.grid.shape
     return _at_size(raster.values, (height, width)), doubt, factor or 1.0
+
+
+def _window(segmenter: Segmenter, options: CropOptions, edge: int) -> int | None:
+    """Return the edge of windows, None for the model's own.
+
+    A colour rule answers each pixel by itself, so a photograph smaller than its window, whose
+    longer edge is ``edge``, need not be filled up to it.
+    """
+    if options.window is not None or not isinstance(segmenter, ColourRule):
+        return options.window
+    return min(segmenter.inputs.window, edge)
 
 
 def _asked(

@@ -24,6 +24,7 @@ from selion.errors import BadInput, UnreadableFile
 from selion.extras import available, require
 from selion.models.architectures import torch_only
 from selion.models.card import GRAPH, ModelCard
+from selion.models.enlarging import spare_enlarging
 from selion.models.execution import CardModel, Execution
 from selion.models.feed import empty_answers, feed, probabilities
 from selion.segmenter import LoadedModel, View
@@ -183,6 +184,7 @@ def _openvino_run(
                 static = model.clone()
                 try:
                     static.reshape(list(shape))
+                    spare_enlarging(static)
                     program = core.compile_model(static, "CPU", properties)
                 except RuntimeError as error:
                     raise _other_window(shape) from error
