@@ -5,6 +5,7 @@ What comes after the jobs of a country.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,15 +184,44 @@ def _notes(facts: dict[str, Any]) -> Iterator[str]:
         yield "No table says how sure its fields are, so the column score is empty."
 
 
-QUERY_HELP = """Select the fields of AREA from a merged map (.parquet, .gpkg, .geojson, .fgb,
-.pmtiles).
+QUERY_HELP = """Select the fields of AREA from MAPS; the result is .parquet, .gpkg, .geojson, .fgb
+or .pmtiles.
 
 AREA is a file of polygons, or west,south,east,north. MAPS is a folder of 'selion merge', one
 GeoParquet file, a hive folder of them (zone=10/utm10.parquet ...), or the address (https://, s3://)
-of one of these, of which only what lies near AREA is fetched."""
+of one of these, of which only what lies near AREA is fetched; or a GeoPackage, GeoJSON or
+FlatGeobuf of fields, which is read whole."""
 
 
-@click.command("query", cls=AreaCommand, help=QUERY_HELP)
+class QueryCommand(AreaCommand):
+    """``selion query``, which says the command where area and map stand in the other order."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look at the order first, whatever else is missing."""
+        words = list(args)
+        try:
+            given, _, _ = self.make_parser(ctx).parse_args(words)
+        except click.UsageError:
+            return super().parse_args(ctx, args)
+        area, maps = (str(given.get(name) or "") for name in ("area", "maps"))
+        if not BOX.fullmatch(area) and (BOX.fullmatch(maps) or Path(area).expanduser().is_dir()):
+            _refuse_order(area.strip(), maps.strip(), given.get("out"), ctx)
+        return super().parse_args(ctx, args)
+
+
+def _refuse_order(area: str, maps: str, out: str | None, ctx: click.Context) -> None:
+    """Say the command with the area first."""
+    what = "An area" if BOX.fullmatch(maps) else "A map's folder"
+    wrong, place = (maps, "the map") if BOX.fullmatch(maps) else (area, "the area")
+    command = ["selion", "query", maps or "AREA", area, "-o", out or "fields.parquet"]
+    raise click.UsageError(
+        f"{what}, {wrong}, was given where {place} stands; wanted is the area first: "
+        f"{shlex.join(command)}",
+        ctx,
+    )
+
+
+@click.command("query", cls=QueryCommand, help=QUERY_HELP)
 @click.argument("area")
 @click.argument("maps", type=opt.place)
 @opt.out
@@ -219,32 +249,27 @@ def query_command(
     from selion import country, fields, imagery, store
 
     began = time.monotonic()
-    if BOX.fullmatch(str(maps)):
-        raise click.UsageError(
-            f"An area, {str(maps).strip()}, was given where the map stands; wanted is the area "
-            f"first: selion query {str(maps).strip()} {area} -o {out}"
-        )
     store.check_output(out, given.force)
     store.check_geoparquet(values["geoparquet"])
     fields.format_of(out)
     if out.suffix.lower() != ".parquet":
         opt.refuse_given(["geoparquet"], f"{out} is no GeoParquet; give -o a name in .parquet")
-    opened = country.open_maps(maps)
     wanted = (
         None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
     )
-    where = imagery.read_area(area)
-    found = country.write_query(opened, where, out, wanted, clip=not whole, force=given.force)
-    if values["geoparquet"] == "2.0":
-        store.make_native(out)
-    facts = _summary(found.frame)
-    if found.frame.empty:
-        facts["note"] = _nothing_there(opened, area)
-        if not given.as_json:
-            click.echo(facts.pop("note"), err=True)
-    opt.print_result(
-        out, facts | found.reading.facts() | {"seconds": round(time.monotonic() - began, 2)}, given
-    )
+    with country.opened_maps(maps) as opened:
+        where = imagery.read_area(area)
+        found = country.write_query(opened, where, out, wanted, clip=not whole, force=given.force)
+        if values["geoparquet"] == "2.0":
+            store.make_native(out)
+        facts = _summary(found.frame)
+        if found.frame.empty:
+            facts["note"] = _nothing_there(opened, area)
+            if not given.as_json:
+                click.echo(facts.pop("note"), err=True)
+    if not country.is_read_whole(maps):
+        facts |= found.reading.facts()
+    opt.print_result(out, facts | {"seconds": round(time.monotonic() - began, 2)}, given)
 
 
 def _nothing_there(maps: Maps, area: str) -> str:
@@ -273,9 +298,11 @@ def _summary(frame: GeoDataFrame) -> dict[str, Any]:
     return facts | {"mean_score": None if mean is None else round(100 * mean, 1)}
 
 
-STATS_HELP = (
-    "Print number, area, median and mean size of fields (on the ellipsoid) by administrative unit."
-)
+STATS_HELP = """Print number, area, median and mean size of fields (on the ellipsoid) by
+administrative unit.
+
+MAPS is a folder of 'selion merge', a table of fields (.parquet, .gpkg, .geojson, .fgb), or a hive
+folder of GeoParquet."""
 
 
 @click.command("stats", help=STATS_HELP)
@@ -329,8 +356,11 @@ def stats_command(
     click.echo(str(country.write_units(rows, out, force=given.force)))
 
 
-TILES_HELP = """Write vector tiles of a merged map (.pmtiles): layer "fields" from zoom 9, and
-"density" below it, the share of each square that is field."""
+TILES_HELP = """Write vector tiles of MAPS (.pmtiles): layer "fields" from zoom 9, and "density"
+below it, the share of each square that is field.
+
+MAPS is a folder of 'selion merge', a table of fields (.parquet, .gpkg, .geojson, .fgb), or a hive
+folder of GeoParquet."""
 
 
 @click.command("tiles", help=TILES_HELP)

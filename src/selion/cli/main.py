@@ -158,6 +158,24 @@ def _stop_as_asked() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def _open_streams() -> None:
+    """Give a process that was started without standard streams (``>&- 2>&-``) mute ones.
+
+    Else the first files that it opens get their numbers, and what a library prints would go into
+    these; and Python has None in their place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # the lowest number that is free: this one, as those below are open by now
+            mute = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
+            os.set_inheritable(mute, True)
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # for as long as the process lives
+
+
 PAGES = frozenset(("starlette", "uvicorn", "anyio", "rio_tiler", "morecantile", "maplibre"))
 """Packages that serve pages; what they warn of is shown where Python is asked to (``-W``)."""
 
@@ -215,6 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     Errors of ours are one sentence and exit code 2, others keep their traceback.
     """
+    _open_streams()
     _stop_as_asked()
     _warn_in_a_sentence()
     sys.excepthook = _trace_without_secrets

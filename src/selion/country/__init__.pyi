@@ -25,6 +25,8 @@ from .lookup import query as query
 from .lookup import scan as scan
 from .merging import MergeOptions as MergeOptions
 from .merging import merge_maps as merge_maps
+from .other_tables import is_read_whole as is_read_whole
+from .other_tables import opened_maps as opened_maps
 from .partitions import Maps as Maps
 from .partitions import Partition as Partition
 from .partitions import open_maps as open_maps

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion import fields, imagery
+from selion.country.other_tables import opened_maps
 from selion.country.partitions import Maps, Partition, check_table, open_maps
 from selion.country.seams import polygons_only
 from selion.country.sorted_runs import boxes_of
@@ -84,8 +85,8 @@ def query(
     Parameters
     ----------
     maps : Maps, path or address
-        What :func:`open_maps` opens: a folder of ``selion merge``, one table of fields, or a hive
-        folder of tables.
+        A folder of ``selion merge``, one table of fields (GeoParquet, of which only what lies near
+        is read; GeoPackage, GeoJSON and FlatGeobuf are read whole), or a hive folder of tables.
     area : path, bounding box, GeoJSON or Area
         See :func:`selion.imagery.read_area`.
     columns : sequence of str, optional
@@ -105,7 +106,9 @@ def query(
     UnknownName
         If there is no such column.
     """
-    maps = maps if isinstance(maps, Maps) else open_maps(maps)
+    if not isinstance(maps, Maps):
+        with opened_maps(maps) as opened_one:
+            return query(opened_one, area, columns, clip=clip)
     area = area if isinstance(area, imagery.Area) else imagery.read_area(area)
     reading = Reading(of_bytes=sum(part.bytes for part in maps.parts))
     found = map(to_frame, scan(maps, area.boxes, columns, reading))

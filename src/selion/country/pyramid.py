@@ -19,7 +19,8 @@ import selion
 from selion import store
 from selion.country.cells import degrees, places_of
 from selion.country.lookup import opened, scan
-from selion.country.partitions import Maps, Partition, open_maps
+from selion.country.other_tables import opened_maps
+from selion.country.partitions import Maps, Partition
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, counted
 from selion.fields.mvt import EXTENT, TileLayer, TileRings, encode_layer, flatten, squares
@@ -68,6 +69,7 @@ def write_tiles(
     Parameters
     ----------
     maps : Maps or path
+        As for :func:`selion.country.query`.
     out : path
         ``.pmtiles``.
     finest : int
@@ -85,7 +87,10 @@ def write_tiles(
         If the map is empty, or the zoom or the ending is none.
     OutputExists, OutputFailed
     """
-    maps, out = maps if isinstance(maps, Maps) else open_maps(maps), Path(out).expanduser()
+    if not isinstance(maps, Maps):
+        with opened_maps(maps) as opened_one:
+            return write_tiles(opened_one, out, finest=finest, force=force, on_step=on_step)
+    out = Path(out).expanduser()
     if out.suffix.lower() != ".pmtiles":
         raise BadInput(
             f"{out} was given; wanted is a name that ends with .pmtiles ('selion query' writes "

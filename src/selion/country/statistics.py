@@ -17,7 +17,8 @@ from selion import store as files
 from selion.country.cells import degrees, places_of
 from selion.country.lattice import many
 from selion.country.lookup import Reading, scan
-from selion.country.partitions import Maps, open_maps
+from selion.country.other_tables import opened_maps
+from selion.country.partitions import Maps
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName
 from selion.imagery.globe import polygons_of, repaired, square_kilometres
@@ -122,6 +123,7 @@ def count_fields(
     Parameters
     ----------
     maps : Maps or path
+        As for :func:`selion.country.query`.
     units : Units or path, optional
         None: the map as a whole.
     reading : Reading, optional
@@ -135,7 +137,9 @@ def count_fields(
     """
     import shapely
 
-    maps = maps if isinstance(maps, Maps) else open_maps(maps)
+    if not isinstance(maps, Maps):
+        with opened_maps(maps) as opened:
+            return count_fields(opened, units, reading)
     units = units if isinstance(units, Units) or units is None else read_units(units)
     sizes: list[list[np.ndarray]] = [[] for _ in (units.names if units else ("all",))]
     boxes = None if units is None else [tuple(box) for box in shapely.bounds(units.shapes).tolist()]

@@ -99,7 +99,8 @@ class Understood(DerivedSource):
             gains, shifts = (
                 np.asarray(some, np.float32)[:, None, None] for some in (self.gains, self.shifts)
             )
-            values = values.astype(np.float32) * gains + shifts
+            with np.errstate(all="ignore"):  # what no float32 can hold becomes no number
+                values = values.astype(np.float32) * gains + shifts
             if self.top is not None:
                 values = np.clip(values, 0, self.top)
         return Raster(values, part.grid, self.names, valid, part.tags)
