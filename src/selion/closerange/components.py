@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from selion.classes import ClassScheme
+
 LEAST, SHARE = 30, 2e-4
 """The smallest component that is counted: this many pixels, or this share of the photograph,
 whichever is more."""
@@ -50,6 +52,14 @@ def least_area(shape: tuple[int, int], given: int | None = None) -> int:
     As given, else by the size of the photograph.
     """
     return given if given is not None else max(LEAST, round(SHARE * shape[0] * shape[1]))
+
+
+def counted_classes(scheme: ClassScheme) -> list[int]:
+    """Return the ids of the classes whose components are counted, each by itself.
+
+    All but the background and what only parts objects.
+    """
+    return [k for k, name in enumerate(scheme.names) if k > 0 and name != scheme.boundary]
 
 
 def find_components(mask: np.ndarray, least: int) -> Iterator[Component]:

@@ -426,21 +426,19 @@ def _pieces(
     class of its own.
     """
     scheme = found.segmenter.classes
-    kinds = [name for name in scheme.names[1:] if name != scheme.boundary]
+    kinds = components.counted_classes(scheme)
     image = found.picture.image.values
-    if len(kinds) < 2:
-        rows = components.measure_components(image, mask, least)
-        return [row | {"class": kinds[0] if kinds else ""} for row in rows], {}
     pieces: list[dict[str, Any]] = []
     counts = {}
-    for name in kinds:
-        own = mask & (found.ids == scheme.index(name))
+    for k in kinds:
+        own = mask if len(scheme) == 2 else mask & (found.ids == k)
         rows = components.measure_components(image, own, least)
-        counts[f"components_{name}"] = len(rows)
+        counts[f"components_{scheme.names[k]}"] = len(rows)
         pieces += [
-            row | {"class": name, "component": row["component"] + len(pieces)} for row in rows
+            row | {"class": scheme.names[k], "component": row["component"] + len(pieces)}
+            for row in rows
         ]
-    return pieces, counts
+    return pieces, counts if len(kinds) > 1 else {}
 
 
 def _cover_row(cover: Cover, found: _Found) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import selion
 from selion import store
 from selion.classes import ClassScheme
-from selion.closerange.components import LEAST
+from selion.closerange.components import LEAST, counted_classes
 from selion.closerange.indices import NAMES
 from selion.closerange.tables import write_table as write_rows
 from selion.data.plots import TAKEN, Plot
@@ -84,8 +84,13 @@ class PlotRun:
 def columns(run: PlotRun) -> list[str]:
     """Return the columns of the table: name, measures, then what the plots brought themselves."""
     own = dict.fromkeys(key for plot in run.plots for key in plot.attributes)
-    classes = [f"cover_{name}" for name in run.classes.names[1:] if len(run.classes.names) > 2]
+    several = len(run.classes.names) > 2
+    classes = [f"cover_{name}" for name in run.classes.names[1:] if several]
+    kinds = [f"components_{run.classes.names[k]}" for k in counted_classes(run.classes)]
     measured = [*FIRST, *classes, *LAST]
+    if len(kinds) > 1:
+        after = measured.index("components") + 1
+        measured[after:after] = kinds
     return [TAKEN, *measured, *(key for key in own if key not in measured)]
 
 

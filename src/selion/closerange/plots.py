@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from scipy import ndimage
 from selion import store
 from selion.classes import IGNORE, ClassScheme
 from selion.closerange import overlay
-from selion.closerange.components import EIGHT
+from selion.closerange.components import EIGHT, counted_classes
 from selion.closerange.cover import Cover, measure_cover
 from selion.closerange.indices import ENOUGH, colour_indices
 from selion.closerange.orthomosaic import Orthomosaic, colours_on, open_orthomosaic
@@ -186,13 +186,14 @@ def _concluded(job: _Job, said: Answered, rows: list[dict[str, Any]], began: flo
 def _write_mask(scores: PlotAnswers, path: Path, on_step: OnStep) -> None:
     """Write the most probable class of every pixel, 255 where there is none."""
     classes, blocks = scores.plan.classes, scores.plan.blocks
+    colours = classes.colours or ("",) * len(classes)
     with store.create_cog(
         path,
         scores.grid,
         ("class",),
         np.uint8,
         nodata=IGNORE,
-        colours=[classes.colours[k] or "#808080" for k in range(len(classes.names))],
+        colours=[colour or "#808080" for colour in colours],
         overviews="mode",
     ) as sink:
         for number, roi in enumerate(blocks, 1):
@@ -231,9 +232,7 @@ def _measure(
     size = (ground_sampling_distance(scores.grid) or 0.0) ** 2
     row |= {"ground_m2": known * size, "vegetation_m2": cover.cover * known * size}
     counted = _count(plot, roi, scores, job.options.min_area)
-    row |= {"components": len(counted)} if counted is not None else {}
-    if counted is not None and len(counted):
-        row["component_area_median_cm2"] = float(np.median(counted)) * size * 1e4
+    row |= {} if counted is None else _count_row(counted, size)
     plants = np.concatenate([strip.plants for strip in strips], axis=1)
     row |= colour_indices(plants[:, None], np.ones((1, plants.shape[1]), bool))
     reasons = [
@@ -331,25 +330,45 @@ def _cover_row(cover: Cover, strips: Sequence[_Strip], classes: ClassScheme) -> 
     return row
 
 
-def _count(plot: Plot, roi: Roi, scores: PlotAnswers, least: int) -> np.ndarray | None:
-    """Return the areas, in pixels, of the plants whose centre lies in a plot; None: too large."""
+def _count_row(counted: Mapping[str, np.ndarray], size: float) -> dict[str, Any]:
+    """Return how many there are, of each class too where there are several, and how large."""
+    areas = np.concatenate([np.zeros(0), *counted.values()])
+    row: dict[str, Any] = {"components": len(areas)}
+    if len(counted) > 1:
+        row |= {f"components_{name}": len(own) for name, own in counted.items()}
+    if len(areas):
+        row["component_area_median_cm2"] = float(np.median(areas)) * size * 1e4
+    return row
+
+
+def _count(plot: Plot, roi: Roi, scores: PlotAnswers, least: int) -> dict[str, np.ndarray] | None:
+    """Return the areas, in pixels, of the plants whose centre lies in a plot; None: too large.
+
+    Of each class by itself: a crop that touches a weed is two.
+    """
     wider = pad_roi(roi, MARGIN, roi_shape(whole(scores.grid)))
     height, width = roi_shape(wider)
     if height * width > COUNTED:
         return None
-    mask = np.zeros((height, width), bool)
+    seen = np.empty((height, width), np.uint8)
     step = max(1, STRIP // width)
     for start in range(0, height, step):
         rows = slice(wider[0].start + start, min(wider[0].start + start + step, wider[0].stop))
-        ids = _ids(scores, (rows, wider[1]))[0]
-        mask[start : start + step] = (ids > 0) & (ids != IGNORE)
+        seen[start : start + step] = _ids(scores, (rows, wider[1]))[0]
+    inside = _inside(plot, scores.grid[wider])
+    scheme = scores.plan.classes
+    return {scheme.names[k]: _areas(seen == k, inside, least) for k in counted_classes(scheme)}
+
+
+def _areas(mask: np.ndarray, inside: np.ndarray, least: int) -> np.ndarray:
+    """Return the pixels of each component of a (y, x) bool mask whose centre lies inside."""
     labels, count = ndimage.label(mask, EIGHT)
     if not count:
         return np.zeros(0)
     areas = np.bincount(labels.ravel())[1:]
     middles = np.array(ndimage.center_of_mass(mask, labels, np.arange(1, count + 1)))
-    inside = _inside(plot, scores.grid[wider])
-    held = inside[tuple(np.floor(middles + 0.5).astype(int).clip(0, (height - 1, width - 1)).T)]
+    last = np.array(mask.shape) - 1
+    held = inside[tuple(np.floor(middles + 0.5).astype(int).clip(0, last).T)]
     found: np.ndarray = areas[held & (areas >= least)]
     return found
 
