@@ -17,6 +17,8 @@ and all that comes of it then use:
     python runs/cut_score.py work --networks fields-rgb-vhr --chips CHIPS \\
         --kinds "aerial 1 m" "aerial 2.5 m" "aerial 4 m" --leave-unseen --out work/cut
 
+``--set validate.folds=3`` lets all own chips judge, in folds, in place of those that are held out.
+
 ``--foreign hamlets`` asks the same of somebody whose land the start has never seen: aerial
 photographs of a simulated countryside, own ones and three others; ``--uneven`` makes fields as
 uneven and alike as real ones are (``runs/scenes.py``), of which the start knows least.
@@ -241,7 +243,11 @@ def trained(
     alone = len(fold.images) == 1  # several images are chips (selion data make)
     whole = Chips(LARGE, land=Strips(0.0))
     uncut = load_polygons(fold.images, labelled, whole) if alone else ()
+    if recipe.validate.folds:
+        recipe = replace(recipe, validate=replace(recipe.validate, fold_steps=steps))
     plan = run.plan_samples(recipe, made.select("train"), made.select("val"))
+    if recipe.validate.folds:
+        return in_folds(plan, fold, start_from, folder, uncut)
     network, _ = run.make_network(recipe)
     began, wall = time.process_time(), time.perf_counter()
     found = loop.fit(
@@ -281,6 +287,64 @@ def trained(
             if settled.beside is not None:
                 row["share_of_start"] = settled.beside.new.share
     return counts, row
+
+
+def in_folds(
+    plan: Any, fold: Fold, start_from: str, folder: Path, uncut: Sequence[Any]
+) -> tuple[dict[str, Counts], dict[str, Any]]:
+    """Train where all chips judge; what start, trained weights and what is written score.
+
+    The network is trained on all chips also where the start is kept, so that one sees what was
+    not written.
+    """
+    from selion.models import load_model
+    from selion.training import loop, run
+    from selion.training.folds import train_in_folds
+    from selion.training.scoring import learnt_score
+
+    network, _ = run.make_network(plan.recipe)
+    began, wall = time.process_time(), time.perf_counter()
+    found, trained = train_in_folds(plan, network, folder, uncut=uncut)
+    took = {"processor_minutes": time.process_time() - began, "wall_minutes": 0.0}
+    took["wall_minutes"] = time.perf_counter() - wall
+    assert found.beside is not None
+    if found.beside.new.share == 1:
+        network, _ = run.make_network(plan.recipe)
+        trained = loop.fit(network, plan.samples, plan.recipe, plan.card, folder / "all")
+    start = load_model(start_from)
+    cut = learnt_score(start, plan.recipe.validate)
+    counts = {"start": scored(start, fold.test, cut)}
+    device = next(network.parameters()).device.type
+    begun = {
+        key: value.clone() for key, value in run.make_network(plan.recipe)[0].state_dict().items()
+    }
+    for share in (0.0, 0.25, 0.5, 0.75):
+        network.load_state_dict(
+            {
+                key: (1 - share) * value + share * begun[key].to(value)
+                if value.is_floating_point()
+                else value
+                for key, value in trained.weights.items()
+            }
+        )
+        model = loop.as_mapped(plan.card, network, device, fast=False)
+        counts[str(share)] = scored(model, fold.test, found.score or cut)
+    network.load_state_dict(found.trained.weights)
+    model = loop.as_mapped(found.card, network, device, fast=False)
+    counts["auto"] = scored(model, fold.test, found.score or cut)
+    tried = [(one.share, one.scores.object_f1, one.scores.pixel_iou) for one in found.beside.tried]
+    row = {
+        "windows": len(plan.samples),
+        "held_out": 0,
+        "steps": max(entry["step"] for entry in trained.history),
+        "ended_by_itself": False,
+        "engine": trained.engine,
+        "said": found.notes[0],
+        "share_of_start": found.beside.new.share,
+        "tried": tried,
+        "fields": int(found.beside.scores.counts[:, [0, 2]].sum()),
+    }
+    return counts, row | {name: round(value / 60, 2) for name, value in took.items()}
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from selion.models.toml import to_toml
 from selion.progress import silent
 from selion.reports import sweep, training_run
 from selion.training.datasets import open_samples
+from selion.training.loop import as_mapped
 from selion.training.recipe import (
     Augment,
     Crops,
@@ -33,7 +34,7 @@ from selion.training.recipe import (
     Schedule,
     Validate,
 )
-from selion.training.scoring import Scores, chosen, score_samples
+from selion.training.scoring import Scores, chosen, learnt_score, score_samples, score_ways
 from train_toys import BANDS, recipe, sample
 
 TINY = {
@@ -665,9 +666,10 @@ def tuned(chips, start, folder, on_step=silent, **parts):
         "schedule": Schedule(epochs=2, batch=3, lr=0.5, per="step", shape="constant"),
         "validate": Validate(every=0),
     } | parts
+    rules = parts.pop("validate")
     spec = made(chips, **parts)
     keep = {"keep_start": spec.model.keep_start, "tune_cut": spec.model.tune_cut}
-    spec = replace(spec, model=Model(TINY, start_from=str(start), **keep))
+    spec = replace(spec, model=Model(TINY, start_from=str(start), **keep), validate=rules)
     return training.train_plan(training.plan_training(spec), folder, on_step=on_step)
 
 
@@ -745,6 +747,132 @@ def test_a_new_model_that_is_better_is_named(good_start, tmp_path):
     assert "What the held-out chips chose from" in training_run.to_html(result)
 
 
+def watched_fits(monkeypatch):
+    """Write down what each run learns from and is judged by, and what comes of it."""
+    from selion.training import loop
+
+    seen, usual = [], loop.fit
+
+    def fit(network, samples, *rest, validation=(), **more):
+        made = usual(network, samples, *rest, validation=validation, **more)
+        learnt, judges = ({one.key for one in part} for part in (samples, validation))
+        seen.append((learnt, judges, {k: v.clone() for k, v in made.weights.items()}))
+        return made
+
+    monkeypatch.setattr(loop, "fit", fit)
+    return seen
+
+
+def in_folds(chips, start, folder, folds, **parts):
+    return tuned(
+        chips,
+        start,
+        folder,
+        model=Model(TINY, keep_start="auto"),
+        validate=Validate(folds=folds, fold_steps=parts.pop("steps")),
+        **parts,
+    )
+
+
+def test_in_folds_each_chip_is_answered_by_a_network_that_has_not_seen_it(
+    good_start, tmp_path, monkeypatch
+):
+    """The scores are those of four networks, each scored anew on its own chips, put together."""
+    chips = write_chips(tmp_path / "chips", range(10, 18))
+    seen = watched_fits(monkeypatch)
+    rates = Schedule(epochs=60, batch=3, lr=5e-3, per="step")
+    result = in_folds(chips, good_start / "poor", tmp_path / "r", 4, schedule=rates, steps=160)
+    everything = {one.key for one in data.load_dataset(chips)}
+    assert len(everything) == 11
+    assert len(seen) == 5
+    assert set().union(*(judges for _, judges, _ in seen[:4])) == everything
+    for learnt, judges, _ in seen[:4]:
+        assert judges
+        assert not learnt & judges
+        assert learnt | judges == everything
+    assert seen[4][:2] == (everything, set())  # what is written learns from all
+    alone = next(one for one in result.beside.tried if one.share == 0)
+    spec, counts = Validate(method="watershed"), {}
+    for _, judges, weights in seen[:4]:
+        network, _ = training.make_network(result.plan.recipe)
+        network.load_state_dict(weights)
+        model = as_mapped(result.plan.card, network, "cpu", fast=False)
+        mine = [one for one in data.load_dataset(chips) if one.key in judges]
+        score = models.load_model(good_start / "poor" / "model")
+        ways = [learnt_score(score, spec)]
+        found = score_ways(model, mine, spec, ways)[0]
+        counts |= dict(zip(found.keys, found.counts.tolist(), strict=True))
+    told = dict(zip(alone.scores.keys, alone.scores.counts.tolist(), strict=True))
+    assert told == counts
+    assert result.beside.better == "new", result.notes
+    assert "11 own chips, each answered after training on the others in 4 folds," in result.notes[0]
+    share = result.beside.new.share
+    assert share < 1
+    from safetensors.torch import load_file
+
+    written = load_file(tmp_path / "r" / "model" / "model.safetensors")
+    start = load_file(good_start / "poor" / "model" / "model.safetensors")
+    name = next(key for key in start if start[key].is_floating_point())
+    wanted = (1 - share) * seen[4][2][name] + share * start[name]
+    assert (written[name] - wanted).abs().max() < 1e-6
+    assert not (tmp_path / "r" / "folds").exists()
+    numbers = training_run.numbers(result)
+    assert (numbers["training_samples"], numbers["validation_samples"]) == (11, 0)
+    assert numbers["start"]["folds"] == 4
+    assert "judged in 4 folds" in training_run.to_html(result)
+    assert "11 samples, 40 epochs, recipe toy, seed 7, judged in 4 folds" in result.card.training
+
+
+def test_in_folds_a_start_that_training_harms_is_written_as_it_is(
+    chips, good_start, tmp_path, monkeypatch
+):
+    from safetensors.torch import load_file
+
+    seen = watched_fits(monkeypatch)
+    result = in_folds(chips, good_start / "good", tmp_path / "r", 2, steps=4)
+    assert result.beside.kept
+    assert len(seen) == 2, "and nothing is trained for nothing"
+    assert "what was written is toy itself" in result.notes[0]
+    written = load_file(tmp_path / "r" / "model" / "model.safetensors")
+    start = load_file(good_start / "good" / "model" / "model.safetensors")
+    assert all((written[k] == v).all() for k, v in start.items() if v.is_floating_point())
+    assert default_f1(tmp_path / "r" / "model", data.load_dataset(chips)) == pytest.approx(
+        result.trained.scores.object_f1
+    )
+
+
+def test_a_run_in_folds_that_was_stopped_goes_on(chips, good_start, tmp_path, monkeypatch):
+    """Killed within the second fold: the same weights, and the first is not trained again."""
+    from safetensors.torch import load_file
+
+    from selion.training import loop
+
+    parts = {"schedule": Schedule(epochs=9, batch=3, lr=5e-3, per="step"), "steps": 12}
+    in_folds(chips, good_start / "poor", tmp_path / "once", 2, **dict(parts))
+    usual, steps = loop._one_step, []
+
+    def stop(*arguments):
+        steps.append(1)
+        if len(steps) == 8:
+            raise KeyboardInterrupt
+        return usual(*arguments)
+
+    monkeypatch.setattr(loop, "_one_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        in_folds(chips, good_start / "poor", tmp_path / "twice", 2, **dict(parts))
+    first = len(steps)
+    spec = training.read_recipe(str(tmp_path / "twice" / "recipe.toml"))
+    result = training.train_plan(training.plan_training(spec), tmp_path / "twice", resume=True)
+    assert result.plan.recipe.schedule.epochs == spec.schedule.epochs
+    whole, again = (
+        load_file(tmp_path / name / "model" / "model.safetensors") for name in ("once", "twice")
+    )
+    assert all((again[name] == value).all() for name, value in whole.items())
+    done = len(steps) - first
+    monkeypatch.undo()
+    assert done < 12 + 1, "of two folds and all chips, what was left"
+
+
 def test_own_polygons_set_how_fields_are_chosen_and_the_new_model_maps_so(
     chips, good_start, tmp_path, monkeypatch
 ):
@@ -781,7 +909,7 @@ def test_own_polygons_set_how_fields_are_chosen_and_the_new_model_maps_so(
 
 
 def test_what_finds_more_objects_for_less_of_their_land_does_not_replace_the_start():
-    from selion.training.beside import _best
+    from selion.training.beside import best_kept
     from selion.training.scoring import Scores
     from selion.training.start_beside import KeptShare
 
@@ -792,8 +920,8 @@ def test_what_finds_more_objects_for_less_of_their_land_does_not_replace_the_sta
 
     start = scored(1.0, (40, 20, 20), (90, 5, 5))
     more, less = scored(0.5, (55, 5, 5), (90, 5, 5)), scored(0.0, (58, 2, 2), (70, 5, 25))
-    assert _best([start, less]) is start  # pixel IoU 0.70 instead of 0.90
-    assert _best([start, less, more]) is more
+    assert best_kept([start, less]) is start  # pixel IoU 0.70 instead of 0.90
+    assert best_kept([start, less, more]) is more
 
 
 def test_keep_start_is_a_share_or_auto(chips):

@@ -124,7 +124,7 @@ def to_html(result: Result) -> str:
     sections = [
         page.section("Scores", *_beside_parts(result), *_score_parts(result.trained.scores))
     ]
-    if trained.scores is not None:
+    if trained.scores is not None and len(result.plan.validation):
         sections.append(
             page.section(
                 "Samples of the validation split, the worst first",
@@ -140,10 +140,9 @@ def to_html(result: Result) -> str:
             "Recipe", page.folded(f"{len(settings)} settings", page.table(["", ""], settings))
         )
     )
-    samples = (
-        f"{len(result.plan.samples):,} training samples, {len(result.plan.validation):,} "
-        "validation samples"
-    )
+    folds = recipe.validate.folds
+    judges = f"judged in {folds} folds" if folds else f"{len(result.plan.validation):,} validation"
+    samples = f"{len(result.plan.samples):,} training samples, {judges}" + " samples" * (not folds)
     lead = f"{recipe.summary or recipe.name}. {samples}, {recipe.schedule.epochs} epochs."
     return page.page(f"Training: {recipe.name}", lead, sections, f"selion {selion.__version__}")
 
@@ -337,7 +336,7 @@ def sample_figures(result: Result) -> list[page.Figure]:
     from selion.training.scoring import MEASURES, answered_objects, true_objects
 
     scores, plan = result.trained.scores, result.plan
-    if scores is None:
+    if scores is None or not len(plan.validation):  # judged in folds: it has seen all of them
         return []
     model = models.load_model(result.card.folder or result.card.name)
     values, spec = scores.of_samples(), plan.recipe.validate.resolved(plan.recipe.classes)

@@ -62,9 +62,11 @@ class Settled:
 
 
 @dataclass(frozen=True, eq=False)
-class _Start:
+class Start:
     """What a run started from, as far as it is here and fits."""
 
+    name: str
+    """As the recipe has it."""
     weights: Mapping[str, torch.Tensor]
     """Empty where some tensor of the network is not the start's."""
     model: LoadedModel[Any] | None
@@ -99,16 +101,28 @@ def settle(
     keep, name = plan.recipe.model.keep_start, plan.recipe.model.start_from
     if not name or not trained.leads or (not keep and trained.scores is None):
         return Settled(trained, plan.card)
-    start = _open_start(plan, trained, on_step)
+    start = open_start(plan, trained, on_step)
     if trained.scores is None:
         share = UNJUDGED if keep == "auto" else float(keep)
         weights = _averaged(trained, start, share if start.weights else 0.0)
         card = _told(plan.card, share if start.weights else 0.0, "")
         weighted = replace(trained, weights=weights)
         return Settled(weighted, card, _besides(plan, start), None, None, _said(start.why))
-    tuned = _tuned(plan, start, uncut, on_step)
-    tried = _candidates(plan, network, trained, start, tuned, on_step)
-    best = _best(tried)
+    tuned = tuned_by(plan, start, uncut, on_step)
+    tried = candidates(plan, network, trained, start, tuned, on_step)
+    return written(plan, trained, start, tuned, tried)
+
+
+def written(
+    plan: Plan[Recipe],
+    trained: Trained,
+    start: Start,
+    tuned: TunedCut | None,
+    tried: tuple[KeptShare, ...],
+) -> Settled:
+    """Take the best of what was tried, with what the user and the card are told."""
+    keep, name, folds = plan.recipe.model.keep_start, start.name, plan.recipe.validate.folds
+    best = best_kept(tried)
     settled = replace(trained, weights=_averaged(trained, start, best.share), scores=best.scores)
     chosen = f", chosen on {counted(len(best.scores.keys), 'chip')}" if keep == "auto" else ""
     card = _told(best.card, best.share, chosen)
@@ -125,13 +139,14 @@ def settle(
         best,
         tried if keep == "auto" and len(tried) > 1 else (),
         tuned,
+        folds,
     )
     own_score = None if tuned is None else tuned.score
     return Settled(settled, card, besides, own_score, beside, (beside.sentence,))
 
 
-def _tuned(
-    plan: Plan[Recipe], start: _Start, uncut: Sequence[Sample], on_step: OnStep
+def tuned_by(
+    plan: Plan[Recipe], start: Start, uncut: Sequence[Sample], on_step: OnStep
 ) -> TunedCut | None:
     """Let own images set how the start's learnt score chooses fields; None: it stays as it is."""
     wanted = plan.recipe.model.tune_cut and plan.recipe.model.keep_start == "auto"
@@ -162,7 +177,7 @@ def score_of_start(plan: Plan[Recipe]) -> NodeScore | None:
     return score if _fed_alike(plan.card, model) else None
 
 
-def _open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> _Start:
+def open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> Start:
     """Load what a run started from, and score it as it maps on what was held out."""
     from selion.models import load_model
     from selion.training.start import start_weights
@@ -174,7 +189,7 @@ def _open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> _Start
     try:
         weights = start_weights(name)
     except (SelionError, OSError) as error:
-        return _Start({}, None, use, None, f"Nothing of {name} was kept: {error}")
+        return Start(name, {}, None, use, None, f"Nothing of {name} was kept: {error}")
     if any(
         key not in weights or weights[key].shape != value.shape
         for key, value in trained.weights.items()
@@ -184,12 +199,12 @@ def _open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> _Start
         model = load_model(use)
         score = learnt_score(model, plan.recipe.validate)
         if trained.scores is None:
-            return _Start(weights, model, use, None, score=score)
+            return Start(name, weights, model, use, None, score=score)
         told = partial(_tell, on_step, f"{model.card.name} itself", (0, 1))
         found = score_ways(model, plan.validation, plan.recipe.validate, (score,), on_done=told)[0]
     except SelionError as error:
         why = f"What it started from could not be scored on the same chips: {error}"
-        return _Start(weights, None, use, None, why)
+        return Start(name, weights, None, use, None, why)
     judged = trained.scores.metric
     if (
         found.keys != trained.scores.keys
@@ -197,17 +212,17 @@ def _open_start(plan: Plan[Recipe], trained: Trained, on_step: OnStep) -> _Start
         or found.rows(judged).shape != trained.scores.rows(judged).shape  # other classes
     ):
         why = "What it started from answers other chips or classes, and is not compared."
-        return _Start(weights, model, use, None, why)
+        return Start(name, weights, model, use, None, why)
     card = replace(plan.card, inputs=model.inputs)
     method = _method(plan, model, score)
-    return _Start(weights, model, use, KeptShare(1.0, card, score, found, method), score=score)
+    return Start(name, weights, model, use, KeptShare(1.0, card, score, found, method), score=score)
 
 
-def _candidates(
+def candidates(
     plan: Plan[Recipe],
     network: torch.nn.Module,
     trained: Trained,
-    start: _Start,
+    start: Start,
     tuned: TunedCut | None,
     on_step: OnStep,
 ) -> tuple[KeptShare, ...]:
@@ -248,7 +263,7 @@ def _candidates(
     return tuple(found)
 
 
-def _by_tuned(plan: Plan[Recipe], start: _Start, tuned: TunedCut) -> KeptShare:
+def _by_tuned(plan: Plan[Recipe], start: Start, tuned: TunedCut) -> KeptShare:
     """Score the start on what was held out, as own chips set its choice of fields."""
     assert start.model is not None
     assert start.candidate is not None
@@ -257,7 +272,7 @@ def _by_tuned(plan: Plan[Recipe], start: _Start, tuned: TunedCut) -> KeptShare:
     return replace(start.candidate, score=tuned.score, scores=found)
 
 
-def _besides(plan: Plan[Recipe], start: _Start) -> tuple[Path, ...]:
+def _besides(plan: Plan[Recipe], start: Start) -> tuple[Path, ...]:
     """Return the file of the start's learnt score, where it goes along."""
     if start.score is None or not start.weights or not _alike(plan.card, start):
         return ()
@@ -271,7 +286,7 @@ def _tell(on_step: OnStep, what: str, of: tuple[int, int], done: int, total: int
     on_step("compare", number * total + done, models * total, what)
 
 
-def _resampled(plan: Plan[Recipe], start: _Start) -> bool:
+def _resampled(plan: Plan[Recipe], start: Start) -> bool:
     """Say whether the start maps some held-out chip at another scale than the chip's own."""
     if start.model is None:
         return False
@@ -279,7 +294,7 @@ def _resampled(plan: Plan[Recipe], start: _Start) -> bool:
     return any(start.model.inputs.working_gsd(one) not in (None, one) for one in native)
 
 
-def _alike(card: ModelCard, start: _Start) -> bool:
+def _alike(card: ModelCard, start: Start) -> bool:
     """Say whether a model and its start have the same classes and are fed alike."""
     return start.model is not None and _fed_alike(card, start.model)
 
@@ -294,7 +309,7 @@ def _fed_alike(card: ModelCard, model: LoadedModel[Any]) -> bool:
     return same and card.classes.names == model.classes.names
 
 
-def _best(tried: Sequence[KeptShare]) -> KeptShare:
+def best_kept(tried: Sequence[KeptShare]) -> KeptShare:
     """Return the best, or the start, which comes first, where that is not surely better.
 
     Where nothing can be judged, the one nearest UNJUDGED.
@@ -313,7 +328,7 @@ def _loses_land(new: Scores, start: Scores) -> bool:
     return start.metric == "object_f1" and new.pixel_iou < start.pixel_iou - LAND_LOST
 
 
-def _averaged(trained: Trained, start: _Start, share: float) -> dict[str, torch.Tensor]:
+def _averaged(trained: Trained, start: Start, share: float) -> dict[str, torch.Tensor]:
     """Return weights of which a share is the start's; whole numbers stay as they were trained."""
     if not share or not start.weights:
         return trained.weights

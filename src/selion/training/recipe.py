@@ -427,9 +427,23 @@ class Validate:
     """What decides which weights are best, and what the report ranks by: F1 of objects; IoU of all
     that is not ground (fields with their boundary, crop); or mean over classes of the IoU over all
     pixels of the split.  "auto": "miou" for the method "pixels", else "object_f1"."""
+    folds: int = 0
+    """0: chips that are held out judge a fine-tuned model beside its start.  2 or more: all own
+    chips do, in so many parts, each answered by a network that was trained on the others, and what
+    is written is trained on all of them (:mod:`selion.training.folds`); wants ``model.start_from``
+    and ``model.keep_start`` "auto"."""
+    fold_steps: int = 100
+    """With ``folds``: steps of a run on all chips, rounded to whole epochs, and no more than
+    ``schedule.epochs``; each fold does as many epochs.  No chip judges when a run ends."""
+
+    fold_by: Literal["place", "strip"] = "place"
+    """With ``folds``: "place": what lies in one place judges together, so that the answer is about
+    other land; "strip": each place is parted by strips, and the answer is about the own land."""
 
     def __post_init__(self) -> None:
-        at_least(0, "validate", self, "every", "limit")
+        at_least(0, "validate", self, "every", "limit", "folds")
+        at_least(1, "validate", self, "fold_steps")
+        check(self.folds != 1, "validate.folds", self.folds, "0, or 2 folds and more")
         check(0 < self.iou <= 1, "validate.iou", self.iou, "a number above 0, at most 1")
         objects = self.method != "pixels" or self.metric != "object_f1"
         check(
@@ -533,6 +547,15 @@ class Recipe(RecipeHead):
         )
         check(self.seed >= 0, "seed", self.seed, "0 or more")
         self.validate.resolved(self.classes)
+        near = bool(self.model.start_from) and self.model.keep_start == "auto"
+        alone = not self.data.mix and self.hardware.devices == 1
+        check(
+            not self.validate.folds or (near and alone),
+            "validate.folds",
+            self.validate.folds,
+            '0 without model.start_from, without model.keep_start = "auto", with data.mix, and for '
+            "several processes",
+        )
 
     @property
     def window(self) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from selion import store
 from selion.data.dataset import Dataset
-from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
+from selion.errors import BadInput, OutputExists, OutputFailed, SelionError, counted
 from selion.fields import CUT
 from selion.models import ModelCard, build_network, export
 from selion.models.architectures import check_window
@@ -119,17 +119,20 @@ def plan_samples(
         As :func:`plan_training`.
     """
     _check_batch(recipe)
+    folds, held = recipe.validate.folds, len(validation)
+    if folds:
+        from selion.training.folds import all_judge
+
+        (recipe, samples), validation = all_judge(recipe, samples, validation), ()
     samples, validation, told = converted(samples, validation, recipe)
     shares = check_samples(samples, recipe)
     _check_epoch(recipe, samples)
     seen = ", ".join(
         f"{name} {share:.0%}" for name, share in zip(recipe.classes.names, shares, strict=True)
     )
+    held_out = f" and {len(validation):,} validation" if not folds else ""
     said = [
-        (
-            f"{len(samples):,} training and {len(validation):,} validation samples of "
-            f"{origin.source}; classes {seen}."
-        ),
+        f"{len(samples):,} training{held_out} samples of {origin.source}; classes {seen}.",
         *origin.notes,
     ]
     if "field" in recipe.classes.names:
@@ -137,7 +140,12 @@ def plan_samples(
 
         said += little_notes(samples, validation)
     said += told
-    if not len(validation):
+    if folds:
+        said.append(
+            f"All of them judge, those that the data hold out ({held:,}) too: in {folds} folds, "
+            f"each answered after {counted(recipe.schedule.epochs, 'epoch')} on the others."
+        )
+    elif not len(validation):
         said.append("There is no validation split: the model will have no scores.")
     start = starts_of(recipe)
     encoder = _published_encoder(recipe, start)
@@ -147,6 +155,7 @@ def plan_samples(
         f"{origin.source}, {len(samples):,} samples, {recipe.schedule.epochs} epochs, recipe "
         f"{recipe.name}, seed {recipe.seed}"
     )
+    training += f", judged in {folds} folds" if folds else ""
     if told:
         training += f"; images: {' '.join(told)}"
     card = ModelCard(
@@ -423,7 +432,7 @@ def train_plan(
     """
     from selion.training.loop import fit
 
-    resume = check_folder(folder, resume=resume, force=force)
+    again, resume = resume, check_folder(folder, resume=resume, force=force)
     network, _ = make_network(
         plan.recipe
         if not resume
@@ -435,6 +444,8 @@ def train_plan(
         plan = replace(plan, card=with_kept_start(folder, plan.card))
     from selion.training.beside import score_of_start, settle
 
+    if plan.recipe.validate.folds:
+        return _in_folds(plan, network, folder, on_step, resume=resume or again)
     stamp = fingerprint(plan.samples)
     with _no_empty_run(folder):
         trained = fit(
@@ -452,6 +463,26 @@ def train_plan(
     found = settle(plan, network, trained, on_step, _uncut(plan.recipe))
     card = write_model(found, network, folder / MODEL)
     return Result(plan, found.trained, card, found.beside, (*_ended(plan, trained), *found.notes))
+
+
+def _in_folds(
+    plan: TrainingPlan,
+    network: torch.nn.Module,
+    folder: Path,
+    on_step: OnStep,
+    *,
+    resume: bool,
+) -> Result:
+    """Train where all chips judge; a run that was stopped may have been among its folds."""
+    from selion.training.folds import train_in_folds
+
+    with _no_empty_run(folder):
+        found, trained = train_in_folds(
+            plan, network, folder, on_step, _uncut(plan.recipe), resume=resume
+        )
+    card = write_model(found, network, folder / MODEL)
+    notes = (*_ended(plan, trained), *found.notes)
+    return Result(plan, found.trained, card, found.beside, notes)
 
 
 def _uncut(recipe: Recipe) -> Sequence[Sample]:

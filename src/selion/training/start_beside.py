@@ -57,6 +57,9 @@ class StartBeside:
     """What the held-out chips chose the new one from; empty where nothing was chosen."""
     tuned: TunedCut | None = None
     """How own chips set the choice of fields, where they were surely better for it."""
+    folds: int = 0
+    """In so many parts all own chips were judged, each by a network that had not seen it; 0: these
+    chips were held out."""
 
     @property
     def scores(self) -> Scores:
@@ -98,7 +101,9 @@ class StartBeside:
     @property
     def _compared(self) -> str:
         """Return what the held-out chips say of the weights."""
-        chips = counted(len(self.scores.keys), "held-out chip")
+        chips = counted(len(self.scores.keys), "own chip" if self.folds else "held-out chip")
+        if self.folds:
+            chips += f", each answered after training on the others in {self.folds} folds,"
         measure, ours, theirs = MEASURES[self.scores.metric], _by(self.new), _by(self.start)
         keep = f"selion map IMAGE -m {shlex.quote(self.use)} -o fields.parquet"
         cure = "more fields from other places or a lower schedule.lr may help"
@@ -145,6 +150,7 @@ class StartBeside:
             "method": self.start.method,
             "new_method": self.new.method,
             "share_of_start": self.new.share,
+            "folds": self.folds,
             "tried": [one.to_dict() for one in self.tried],
             "tuned": None if self.tuned is None else self.tuned.to_dict(),
             "better": self.better,

@@ -1,0 +1,116 @@
+"""Which own chips judge together, and how long a run in folds is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from selion.data.dataset import Dataset
+from selion.errors import BadInput
+from selion.training import read_recipe
+from selion.training.folds import all_judge, in_folds
+from train_toys import sample
+
+SIDE = 64
+
+
+def at(x, y, key="", crs="EPSG:32633"):
+    """A chip of 640 m whose corner is so many of its sides east and south."""
+    one = sample(0)
+    moved = Affine(10, 0, 3e5 + 640 * x, 0, -10, 5.4e6 - 640 * y) if crs else Affine.identity()
+    place = GeoBox((SIDE, SIDE), moved, crs)
+    return replace(one, key=key or f"{x}-{y}", image=replace(one.image, grid=place))
+
+
+def named(samples, folds):
+    return [sorted(samples[k].key for k in fold) for fold in in_folds(samples, folds)]
+
+
+def test_what_lies_in_one_place_judges_together():
+    """Three places of four, three and two chips, 100 sides apart, in any order."""
+    places = [(0, 4), (100, 3), (200, 2)]
+    chips = [at(x + k % 2, k // 2) for x, count in places for k in range(count)]
+    mixed = [chips[k] for k in np.random.default_rng(0).permutation(len(chips))]
+    wanted = [{one.key for one in chips[a:b]} for a, b in ((0, 4), (4, 7), (7, 9))]
+    assert [set(fold) for fold in named(mixed, 3)] == wanted
+    two = [set(fold) for fold in named(mixed, 2)]
+    assert two == [wanted[0], wanted[1] | wanted[2]]  # 4 and 5
+
+
+def test_one_image_is_parted_along_its_longer_side():
+    """Six chips from east to west, two rows: each fold is a block that touches one other."""
+    chips = [at(x, y) for y in range(2) for x in range(6)]
+    found = named(chips, 3)
+    assert found == [sorted(f"{x}-{y}" for x in (k, k + 1) for y in (0, 1)) for k in (0, 2, 4)]
+
+
+def test_by_strips_each_place_is_in_all_folds():
+    """Two places of two by three chips: each fold has a row of both."""
+    chips = [at(x + k % 2, k // 2) for x in (0, 100) for k in range(6)]
+    found = [{chips[k].key for k in fold} for fold in in_folds(chips, 3, "strip")]
+    rows = [{f"{x}-{y}" for x in (0, 1, 100, 101)} for y in range(3)]
+    by_place = [{key for key in fold if int(key.split("-")[0]) < 50} for fold in found]
+    assert sorted(map(sorted, by_place)) == sorted(
+        sorted(key for key in row if int(key.split("-")[0]) < 50) for row in rows
+    )
+    assert [len(fold) for fold in found] == [4, 4, 4]
+    thin = [at(10 * k, 0) for k in range(6)]  # places of one chip each fill all folds
+    assert sorted(map(len, in_folds(thin, 3, "strip"))) == [2, 2, 2]
+
+
+def test_every_chip_judges_once_also_those_without_a_place():
+    for crs in ("EPSG:32633", None):
+        chips = [at(k % 4, k // 4, key=str(k), crs=crs) for k in range(11)]
+        for folds in (2, 3, 5, 11):
+            found = in_folds(chips, folds)
+            assert len(found) == folds
+            assert sorted(k for fold in found for k in fold) == list(range(11))
+            assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
+def asked(*changes):
+    own = ["data.image=a.tif", "data.polygons=b.gpkg", "validate.folds=4"]
+    return read_recipe("own-polygons", [*own, *changes])
+
+
+@pytest.mark.parametrize(
+    ("chips", "changes", "epochs"),
+    [
+        (8, (), 100),  # a step is an epoch
+        (20, (), 33),  # three steps are
+        (20, ("validate.fold_steps=9",), 3),
+        (20, ("validate.fold_steps=1",), 1),
+        (20, ("schedule.epochs=5",), 5),
+        (20, ("schedule.batch=4", "schedule.accumulate=2"), 33),
+    ],
+)
+def test_a_run_in_folds_is_as_long_as_its_recipe_says(chips, changes, epochs):
+    held = chips // 5
+    made = [at(k, 0) for k in range(chips)]
+    recipe, pooled = all_judge(asked(*changes), made[held:], made[:held])
+    assert recipe.schedule.epochs == epochs
+    assert (recipe.schedule.patience, recipe.schedule.keep, recipe.validate.every) == (0, "last", 0)
+    assert {one.key for one in pooled} == {one.key for one in made}
+
+
+def test_a_dataset_stays_one():
+    """Its chips are opened one by one, when they are needed."""
+    whole = Dataset("own", None, tuple(str(k) for k in range(5)))  # type: ignore[arg-type]
+    _, pooled = all_judge(asked(), whole[1:], whole[:1])
+    assert isinstance(pooled, Dataset)
+    assert pooled.entries == ("1", "2", "3", "4", "0")
+
+
+def test_folds_that_cannot_judge_are_refused():
+    with pytest.raises(BadInput, match=r"validate.folds = 4 .* 3 chips: give more polygons"):
+        all_judge(asked(), [at(k, 0) for k in range(3)], [])
+    for change in ("validate.folds=1", "validate.folds=-1", "validate.fold_steps=0"):
+        with pytest.raises(BadInput, match=r"validate\.fold"):
+            asked(change)
+    for change in ("model.keep_start=0.5", "model.start_from=''", "hardware.devices=2"):
+        with pytest.raises(BadInput, match=r"validate\.folds = 4"):
+            asked(change)
