@@ -6,8 +6,10 @@ Every GeoParquet file below the folders is judged: of version 1.1 by both, of 2.
 because fiboa wants 1.1.  SELION_BENCH_FIBOA names a program that says "VALID [] [] []" of a sound
 file (errors, warnings, remarks), SELION_BENCH_GPIO the program gpio, in an environment of its own:
 
-    uv venv gpio && uv pip install --python gpio geoparquet-io==1.7.* duckdb==1.5.5 \\
-        duckdb-extension-spatial==1.5.5
+    uv venv gpio && echo duckdb==1.5.5 > versions.txt && uv pip install --python gpio \\
+        --override versions.txt geoparquet-io==1.7.* duckdb-extension-spatial==1.5.5
+
+(1.7.0 asks for DuckDB 1.5.6, for which the package of the extension was not to be had.)
 
 gpio's check of the specification wants DuckDB's extension "spatial", which it would fetch from a
 server; the package has it: copy its file to ~/.duckdb/extensions/v1.5.5/linux_amd64/.

@@ -207,7 +207,7 @@ def test_other_readers_find_years_zones_and_boxes(published):
 
 
 def test_rows_lie_along_a_curve_in_small_groups(land, tmp_path, monkeypatch):
-    monkeypatch.setattr("selion.country.row_groups.ROWS", 100)
+    monkeypatch.setattr("selion.country.zone_files.GROUP", 100)
     made = publish_maps(
         [write_table(land, tmp_path / "1.parquet")], tmp_path / "map", PublishOptions(2024)
     )

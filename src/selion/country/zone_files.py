@@ -33,6 +33,8 @@ COLUMNS = (
     "determination:datetime",
     "determination:method",
 )
+GROUP = 8192
+"""Rows per row group, as the edition has it (16,384 are allowed)."""
 CRS_NAME = "EPSG:4326"
 CUSTOM = "https://vecorel.org/sdl/v0.2.0/schema.json"
 SCORE = "Mean probability of the field's pixels x 100, rounded (0 to 100); not calibrated."
@@ -100,7 +102,7 @@ def zone_writer(path: Path, origin: Origin, box: Bbox, kinds: list[str]) -> RowG
         "use_dictionary": ["collection", "determination:datetime", "determination:method"],
     }
     return RowGroupWriter(
-        path, zone_schema().with_metadata(_zone_metadata(origin, box, kinds)), options
+        path, zone_schema().with_metadata(_zone_metadata(origin, box, kinds)), options, GROUP
     )
 
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-ROWS = 50_000
-"""Rows per row group."""
+WHOLE, ROWS = 50_000, 10_240
+"""Rows up to which a table is one row group, and of a row group at least where it has more."""
 CHUNK = 8192
 """Outlines that are projected at once."""
 
@@ -82,11 +82,11 @@ def write_parquet(
         use_dictionary=dictionary,
         write_page_index=True,
     ) as file:
-        for start in range(0, max(len(order), 1), ROWS):
-            rows = order[start : start + ROWS]
+        groups = 1 if len(order) <= WHOLE else len(order) // ROWS
+        for rows in np.array_split(order, groups):
             file.write_table(
                 _arrow(plain.iloc[rows], drawn.bounds[rows], drawn.outlines.take(rows), schema),
-                row_group_size=ROWS,
+                row_group_size=max(1, len(rows)),
             )
     del drawn
     give_back()
