@@ -48,6 +48,9 @@ ALIKE = 0.5
 """Intersection over union of the plants of two models from which on their mean answers.  Of 0, 0.3,
 0.4, 0.5, 0.6 and 0.7 those of 0.3 to 0.5 were best over all sources of ``bench/sources.py``, which
 the choice has seen."""
+LARGE = 6_000_000
+"""Pixels from which on ``crops-wide`` is asked first, and shown a photograph at half its size: it
+then costs half of what ``crops-rgb`` does, which is spared where greenness confirms it."""
 INTERVAL = 0.281, 0.281
 """What the lower and the upper half of the interval of cover are stretched by where photographs are
 measured by this page and not by ``crops-wide`` alone; see
@@ -94,6 +97,8 @@ def answer_of(
     scores: np.ndarray,
     valid: np.ndarray | None = None,
     second: Callable[[], np.ndarray] | None = None,
+    *,
+    first_stands: bool = False,
 ) -> tuple[np.ndarray, str]:
     """Return what is said of a photograph in the end, and a note where it is not the model's own.
 
@@ -103,6 +108,8 @@ def answer_of(
         See :func:`judge`.
     second : callable, optional
         Asks another model; called where no colour confirms the first.
+    first_stands : bool
+        Where the two see other plants, the first answers alone and not the second.
 
     Returns
     -------
@@ -115,7 +122,8 @@ def answer_of(
     if ruling is None and second is not None:
         other = second()
         together = alike(scores, other, valid)
-        scores = join(scores, other, together=together)
+        pair = (other, scores) if first_stands else (scores, other)
+        scores = join(*pair, together=together)
         ruling = judge(image, scores, valid)
         return ruling.answer(image, scores), said_of(ruling, together=together)
     ruling = ruling or AS_SAID

@@ -20,7 +20,7 @@ from selion.closerange.calibration import Calibration
 from selion.closerange.colours import ColourCorrection, corrected
 from selion.closerange.cover import Cover, measure_cover
 from selion.closerange.exif import read_exif
-from selion.closerange.gate import answer_of
+from selion.closerange.gate import LARGE, answer_of
 from selion.closerange.indices import colour_indices
 from selion.closerange.marker import PAPER, Marker, find_markers
 from selion.closerange.model import RULES, PhotoModel
@@ -40,9 +40,6 @@ more than the ten centimetres of an orthophoto, which are some more or less on a
 ENLARGED = 3.0
 """Times that a photograph is shown larger than it is, at most: beyond that there is nothing more to
 see, as for a map, and a photograph of 10 mm a pixel would be 81 times as many pixels."""
-LARGE = 6_000_000
-"""Pixels from which on the second of two models sees a photograph at half its size, as it costs
-twice the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +130,14 @@ def measure_photo(
         valid = _ground(picture, scale.markers)
         model, instead = model.answering(picture.image, scale.gsd)
     segmenter = model.fit(picture.image)
+    factor, doubt = _shown(segmenter, options, scale, model.known)
     with _timed(seconds, "predict"):
-        scores, doubt, factor = _scores(picture, segmenter, options, scale, model.known)
-        note = ""
-        if model.ruled:
-            other = model.other
-            second = None if other is None else lambda: _asked(picture, other, options, scale)
-            scores, note = answer_of(picture.image.values, scores, valid, second)
+        scores, note = _answered(picture, valid, model, segmenter, options, scale)
         note = "; ".join(said for said in (instead, note) if said)
         ids = _ids(scores)
     with _timed(seconds, "traits"):
-        found = _Found(picture, valid, scores, ids, scale, segmenter, options, factor, model.known)
+        known = model.known
+        found = _Found(picture, valid, scores, ids, scale, segmenter, options, factor or 1.0, known)
         row, pieces = _traits(found, doubt, note, second_opinion=model.name not in RULES)
     if valid is not None:
         ids[~valid] = IGNORE
@@ -226,21 +220,60 @@ def _ground(picture: Picture, markers: tuple[Marker, ...]) -> np.ndarray | None:
     return ground
 
 
-def _scores(
+def _answered(
     picture: Picture,
+    valid: np.ndarray | None,
+    model: PhotoModel,
     segmenter: Segmenter,
     options: CropOptions,
     scale: PhotoScale,
-    known: Calibration | None,
-    times: float = 1.0,
-) -> tuple[np.ndarray, str, float]:
-    """Return (class, y, x) float32 probabilities on the photograph's own pixels.
+) -> tuple[np.ndarray, str]:
+    """Return the (class, y, x) float32 probabilities in the end, and who said so if not the model.
 
-    With them come a doubt about the scale at which the model saw it, and that scale.
+    Of two models the first is asked first; of a large photograph the second, at half its size.
     """
+    image, other = picture.image.values, model.other
+    large = image[0].size > LARGE
+
+    def first() -> np.ndarray:
+        return _scores(picture, segmenter, model.known, options, scale)
+
+    if not model.ruled:
+        return first(), ""
+    if other is None:
+        return answer_of(image, first(), valid)
+
+    def second() -> np.ndarray:
+        times = 0.5 if large else 1.0
+        return _scores(picture, other.fit(picture.image), other.known, options, scale, times)
+
+    if large:
+        return answer_of(image, second(), valid, first, first_stands=True)
+    return answer_of(image, first(), valid, second)
+
+
+def _shown(
+    segmenter: Segmenter, options: CropOptions, scale: PhotoScale, known: Calibration | None
+) -> tuple[float | None, str]:
+    """Return the scale at which a model sees a photograph, None: as it is, and a doubt about it."""
     measured = None if known is None else known.gsd
     enlarge = known is None or known.photographs > 0
-    factor, doubt = working_scale(segmenter, options, scale.gsd, measured, enlarge=enlarge)
+    return working_scale(segmenter, options, scale.gsd, measured, enlarge=enlarge)
+
+
+def _scores(
+    picture: Picture,
+    segmenter: Segmenter,
+    known: Calibration | None,
+    options: CropOptions,
+    scale: PhotoScale,
+    times: float = 1.0,
+) -> np.ndarray:
+    """Return a model's (class, y, x) float32 probabilities on the photograph's own pixels.
+
+    It is shown at ``times`` the size that it would be.
+    """
+    factor, _ = _shown(segmenter, options, scale, known)
     factor = factor if times == 1 else (factor or 1.0) * times
     height, width = picture.image.grid.shape
     chosen = PredictOptions(
@@ -254,7 +287,7 @@ def _scores(
         raise EmptyImage(
             "The model returned no result for this photograph: please report this as a bug."
         )
-    return _at_size(raster.values, (height, width)), doubt, factor or 1.0
+    return _at_size(raster.values, (height, width))
 
 
 def _window(segmenter: Segmenter, options: CropOptions, edge: int) -> int | None:
@@ -266,15 +299,6 @@ def _window(segmenter: Segmenter, options: CropOptions, edge: int) -> int | None
     if options.window is not None or not isinstance(segmenter, ColourRule):
         return options.window
     return min(segmenter.inputs.window, edge)
-
-
-def _asked(
-    picture: Picture, model: PhotoModel, options: CropOptions, scale: PhotoScale
-) -> np.ndarray:
-    """Return what another model says, (class, y, x) float32; of large photographs at half size."""
-    large = picture.image.values[0].size > LARGE
-    segmenter = model.fit(picture.image)
-    return _scores(picture, segmenter, options, scale, model.known, 0.5 if large else 1.0)[0]
 
 
 def _at_size(scores: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 
 from selion.closerange.calibration import FILE, FLOOR, Calibration, read_calibration
 from selion.closerange.cut import LIMITS
-from selion.closerange.gate import ALIKE, COARSE, INTERVAL, LEARNT, unlearnt
+from selion.closerange.gate import ALIKE, COARSE, INTERVAL, LARGE, LEARNT, unlearnt
 from selion.closerange.quality import appearance
 from selion.closerange.rule import ColourRule, otsu_rule
 from selion.errors import BadInput, UnknownName
@@ -142,6 +142,7 @@ def open_model(
             "cut": list(LIMITS),
             "alike": ALIKE,
             "interval": list(INTERVAL),
+            "first of large": [LARGE, OTHER],
         }
         below, above = INTERVAL
         fitted = replace(
