@@ -873,10 +873,35 @@ def test_a_run_in_folds_that_was_stopped_goes_on(chips, good_start, tmp_path, mo
     assert done < 12 + 1, "of two folds and all chips, what was left"
 
 
+def write_pieces(root, held_out):
+    """Two images of two chips each, and others that are held out."""
+    write_chips(root, held_out)
+    for seed in (0, 1, 2):
+        for what in ("images", "instances"):
+            (root / "train" / what / f"train_{seed}.tif").unlink()
+    for k, name in enumerate("ab"):
+        for seed in (0, 1):
+            one = sample(2 * k + seed)
+            east = one.image.grid.translate_pix(1000 * k + 64 * seed, 0)
+            ids = np.where(one.instances.ids > 0, one.instances.ids + 16 * seed, 0)[None]
+            for what, values, bands in (
+                ("images", one.image.values, BANDS),
+                ("instances", ids.astype(np.int32), ("id",)),
+            ):
+                path = root / "train" / what / f"{name}_00000_{64 * seed:05d}.tif"
+                with store.create_cog(path, east, bands, values.dtype) as sink:
+                    sink.write(whole(east), values)
+    return root
+
+
+@pytest.mark.parametrize("pieces", [False, True])
 def test_own_polygons_set_how_fields_are_chosen_and_the_new_model_maps_so(
-    chips, good_start, tmp_path, monkeypatch
+    chips, good_start, tmp_path, monkeypatch, pieces
 ):
-    """A start whose score chooses nothing: 0.5 of every node does not pay a price of 0.9."""
+    """A start whose score chooses nothing: 0.5 of every node does not pay a price of 0.9.
+
+    One image is looked at as it is, those of a folder of chips are put together.
+    """
     from selion.fields import CutSettings, NodeScore, read_node_score
     from selion.fields.node_score import CUT
     from selion.models.card import sha256_of, write_card
@@ -888,11 +913,16 @@ def test_own_polygons_set_how_fields_are_chosen_and_the_new_model_maps_so(
     files = {**card.files, CUT: sha256_of(start / "model" / CUT)}
     write_card(replace(card, files=files), start / "model" / "card.toml")
     auto = Model(TINY, keep_start="auto", tune_cut=True)
-    scenes = data.load_dataset(chips)  # each is a whole image
-    monkeypatch.setattr("selion.training.run.uncut_image", lambda _: scenes)
+    if pieces:
+        chips = write_pieces(tmp_path / "chips", (10, 11))
+    else:
+        scenes = data.load_dataset(chips)  # each is a whole image
+        monkeypatch.setattr("selion.training.run.uncut_image", lambda _: scenes)
     result = tuned(chips, start, tmp_path / "new", model=auto)
     said, found = result.notes[0], result.beside.tuned
     assert found.before.object_f1 == 0.0
+    if pieces:
+        assert found.after.keys == ("train/a_00000_00000", "train/b_00000_00000")
     assert "own fields, none of which toy has seen" in said
     assert "what was written is toy with these" in said
     written = read_node_score(tmp_path / "new" / "model" / CUT)

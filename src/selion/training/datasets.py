@@ -14,6 +14,7 @@ import numpy as np
 
 from selion import data, store
 from selion.classes import FTW2, FTW3, IGNORE
+from selion.data.dataset import Dataset
 from selion.errors import BadInput, SelionError
 from selion.grid import ground_sampling_distance
 from selion.models import find_card
@@ -25,7 +26,6 @@ from selion.training.mixture import Mixture, part_recipe, recipe_for
 from selion.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from selion.data.dataset import Dataset
     from selion.data.polygons import Labelled
     from selion.models import ModelCard
 
@@ -317,6 +317,20 @@ def _part(
     if optional and split not in whole.splits:
         return whole[:0]
     return whole.select(split, groups or None)
+
+
+def joined(samples: Sequence[Sample], others: Sequence[Sample]) -> Sequence[Sample]:
+    """Put two splits together; of a dataset no sample is opened."""
+    if isinstance(samples, Dataset) and isinstance(others, Dataset):
+        return replace(samples, entries=(*samples.entries, *others.entries))
+    return [*samples, *others]
+
+
+def taken(samples: Sequence[Sample], places: Sequence[int]) -> Sequence[Sample]:
+    """Return some of the samples; of a dataset none is opened."""
+    if isinstance(samples, Dataset):
+        return replace(samples, entries=tuple(samples.entries[k] for k in places))
+    return [samples[k] for k in places]
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:

@@ -33,7 +33,7 @@ from selion.training.beside import (
     written,
 )
 from selion.training.checkpoint import STATE
-from selion.training.datasets import fingerprint
+from selion.training.datasets import fingerprint, joined, taken
 from selion.training.mixture import epoch_length
 from selion.training.scoring import Scores
 from selion.training.start_beside import KeptShare
@@ -76,7 +76,7 @@ def all_judge(
         If there are fewer samples than folds.
     """
     folds = recipe.validate.folds
-    pooled = _joined(samples, validation)
+    pooled = joined(samples, validation)
     if len(pooled) < folds:
         raise BadInput(
             f"validate.folds = {folds} was given, and there are {counted(len(pooled), 'chip')}: "
@@ -245,7 +245,7 @@ def judge(
     tuned: TunedCut | None = None
     for number, held in enumerate(folds):
         others = sorted({*range(len(plan.samples))} - {*held})
-        learnt, asked = (_taken(plan.samples, some) for some in (others, held))
+        learnt, asked = (taken(plan.samples, some) for some in (others, held))
         apart = replace(plan, samples=learnt, validation=asked)
         told = partial(_tell, on_step, number, len(folds))
         network, trained = _run(apart, folder / FOLDER / str(number), told, resume=resume)
@@ -283,18 +283,6 @@ def _of_all(parts: Sequence[Scores]) -> Scores:
         tuple(confusions) if len(confusions) == len(keys) else (),
         parts[0].metric,
     )
-
-
-def _joined(samples: Sequence[Sample], validation: Sequence[Sample]) -> Sequence[Sample]:
-    if isinstance(samples, Dataset) and isinstance(validation, Dataset):
-        return replace(samples, entries=(*samples.entries, *validation.entries))
-    return [*samples, *validation]
-
-
-def _taken(samples: Sequence[Sample], places: Sequence[int]) -> Sequence[Sample]:
-    if isinstance(samples, Dataset):
-        return replace(samples, entries=tuple(samples.entries[k] for k in places))
-    return [samples[k] for k in places]
 
 
 def _run(

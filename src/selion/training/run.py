@@ -31,6 +31,7 @@ from selion.training.datasets import (
     at_scale_of_start,
     check_samples,
     fingerprint,
+    joined,
     like_start,
     open_samples,
     uncut_image,
@@ -48,6 +49,7 @@ from selion.training.start import (
     take_weights,
     with_kept_start,
 )
+from selion.training.stitching import stitched
 
 if TYPE_CHECKING:
     import torch
@@ -460,7 +462,7 @@ def train_plan(
             data=stamp,
             on_step=on_step,
         )
-    found = settle(plan, network, trained, on_step, _uncut(plan.recipe))
+    found = settle(plan, network, trained, on_step, _uncut(plan))
     card = write_model(found, network, folder / MODEL)
     return Result(plan, found.trained, card, found.beside, (*_ended(plan, trained), *found.notes))
 
@@ -477,20 +479,24 @@ def _in_folds(
     from selion.training.folds import train_in_folds
 
     with _no_empty_run(folder):
-        found, trained = train_in_folds(
-            plan, network, folder, on_step, _uncut(plan.recipe), resume=resume
-        )
+        found, trained = train_in_folds(plan, network, folder, on_step, _uncut(plan), resume=resume)
     card = write_model(found, network, folder / MODEL)
     notes = (*_ended(plan, trained), *found.notes)
     return Result(plan, found.trained, card, found.beside, notes)
 
 
-def _uncut(recipe: Recipe) -> Sequence[Sample]:
-    """Return own images uncut, as the model reads them, where these set how fields are chosen."""
+def _uncut(plan: TrainingPlan) -> Sequence[Sample]:
+    """Return own images uncut, as the model reads them, where these set how fields are chosen.
+
+    That of the recipe, or those that the chips of a folder were cut from, put together again.
+    """
+    recipe = plan.recipe
     if not recipe.model.tune_cut or recipe.data.mix:
         return ()
     whole = uncut_image(recipe)
-    return converted(whole, (), recipe)[0] if len(whole) else ()
+    if len(whole):
+        return converted(whole, (), recipe)[0]
+    return stitched(joined(plan.samples, plan.validation))
 
 
 def _ended(plan: TrainingPlan, trained: Trained) -> tuple[str, ...]:
