@@ -123,7 +123,7 @@ def object_ids(mask: np.ndarray, name: str) -> np.ndarray:
     if ids.size and (
         not np.isfinite(ids).all()
         or ids.min() < 0
-        or ids.max() > np.iinfo(np.int32).max
+        or ids.max().item() > np.iinfo(np.int32).max  # its own type may end before
         or (ids.dtype.kind == "f" and (ids % 1 != 0).any())
     ):
         raise BadInput(

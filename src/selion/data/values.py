@@ -6,7 +6,8 @@ Nothing is guessed, nothing is dropped in silence.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -28,6 +29,15 @@ MOST_PIXELS = 178_956_970
 ROWS = 512
 """Rows of a mask that are turned into classes at a time: what is in between takes 8 bytes a pixel
 and more."""
+MOST_BANDS = 4
+"""Of a mask: red, green, blue and alpha."""
+FEW = 1 << 16
+"""Numbers from the smallest to the largest of a mask that a table is made of; those of a mask in
+which a single one is far away are sorted instead."""
+MOST = 1 << 64
+"""What no mask's number is above."""
+SHOWN = 6
+"""Values without a class that are said."""
 REFUSED = 254
 """Mark of a value without a class, in a table of 256: no scheme of ours has so many classes with
 masks of one byte."""
@@ -59,24 +69,56 @@ def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
         are looked at before a pixel is decoded.
     """
     if path.suffix == ".npy":
-        values = read_array(path)
-        values = values[None] if values.ndim == 2 else values
-        _check_size(path, values.shape[1:], grid)
+        values = _read_array_of_size(path, grid)
     else:
         source = _open_mask(path)
-        _check_size(path, roi_shape(whole(source.grid)), grid)
+        _check_size(path, (len(source.bands), *roi_shape(whole(source.grid))), grid)
         if grid is not None and grid.crs is not None and source.grid.crs is not None:
             same_grid(grid, source.grid, ("the image", f"its mask {path.name}"))
         values = source.read(whole(source.grid)).values
     if len(values) > 1 and all((band == values[0]).all() for band in values[1:]):
         values = values[:1]  # grey that was saved as colours
-    return values[:3] if len(values) == 4 else values
+    return values if len(values) == 1 else _colours_of(path, values)
+
+
+def _read_array_of_size(path: Path, grid: GeoBox | None) -> np.ndarray:
+    """Read a ``.npy`` as (band, y, x), once its head says that it is a mask."""
+    with _said_as_bad_input(path):
+        head = np.lib.format.open_memmap(path, mode="r")  # mapped, and never looked at
+        shape, kind = head.shape, head.dtype
+        del head
+    if kind.kind not in "biuf":
+        raise BadInput(f"{path.name} holds {kind}; wanted is a mask of numbers.")
+    if len(shape) not in (2, 3):
+        raise BadInput(
+            f"{path.name} has {len(shape)} dimensions; wanted are (y, x) or (band, y, x)."
+        )
+    _check_size(path, (1, *shape)[-3:], grid)
+    return read_array(path).reshape((1, *shape)[-3:])
+
+
+def _colours_of(path: Path, values: np.ndarray) -> np.ndarray:
+    """Return the three bands of a mask's colours."""
+    colours = values[:3]  # the fourth is alpha
+    if len(colours) < 3:
+        _refuse_bands(path, len(values))
+    if not ((colours >= 0) & (colours <= 255)).all():
+        raise BadInput(f"{path.name} holds colours that are not of 0 to 255: save it with 8 bits.")
+    return colours
+
+
+def _refuse_bands(path: Path, bands: int) -> None:
+    raise BadInput(
+        f"{path.name} has {bands} bands; wanted is a mask of one, or of three that are colours."
+    )
 
 
 def _check_size(path: Path, shape: tuple[int, ...], grid: GeoBox | None) -> None:
-    """Refuse a mask that is not of its image's size, or without an image is a bomb."""
-    height, width = shape
-    if grid is not None and shape != tuple(grid.shape):
+    """Refuse a (band, y, x) mask that is not of its image's size, or without an image is a bomb."""
+    bands, height, width = shape
+    if not 0 < bands <= MOST_BANDS:
+        _refuse_bands(path, bands)
+    if grid is not None and (height, width) != tuple(grid.shape):
         raise GridMismatch(
             f"{path.name} has {height} x {width} pixels, its image "
             f"{grid.shape[0]} x {grid.shape[1]}: one of them was cut or resized."
@@ -103,8 +145,18 @@ def read_array(path: Path) -> np.ndarray:
     BadInput
         If it cannot be read so.
     """
+    with _said_as_bad_input(path):
+        array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):  # NumPy's archive of several
+            array.close()
+            raise BadInput(f"{path} cannot be read as an array (it holds several): give one.")
+    return array
+
+
+@contextmanager
+def _said_as_bad_input(path: Path) -> Iterator[None]:
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
+        yield
     except (
         OSError,
         ValueError,
@@ -115,7 +167,6 @@ def read_array(path: Path) -> np.ndarray:
         RecursionError,
     ) as error:
         raise BadInput(f"{path} cannot be read as an array ({error}): copy it again.") from error
-    return array
 
 
 def to_classes(
@@ -145,7 +196,7 @@ def to_classes(
         If the mask holds values that nothing is said about.
     """
     ids = np.empty(mask.shape[1:], np.uint8)
-    strange: set[Any] = set()
+    strange: list[Any] = []
     for first in range(0, len(ids), ROWS):
         rows = mask[:, first : first + ROWS]
         turned, without = (
@@ -154,9 +205,9 @@ def to_classes(
             else _numbers(rows[0], values, classes, name)
         )
         ids[first : first + ROWS] = turned
-        strange.update(without)
+        strange = sorted({*strange, *without[: SHOWN + 1]})[: SHOWN + 1]
     if strange:
-        _refuse(sorted(strange), values, classes, name)
+        _refuse(strange, values, classes, name)
     return ids
 
 
@@ -165,12 +216,25 @@ def _numbers(
 ) -> tuple[np.ndarray, list[int]]:
     """Return the class ids of a (y, x) mask, and the values that have none."""
     plain = _whole_numbers(mask, name) if mask.dtype.kind == "f" else mask
-    table, low = _table(plain, values, classes)
-    ids: np.ndarray = table[plain.astype(np.int64) - low]
-    return ids, np.unique(plain[ids == REFUSED]).tolist()
+    found, which = _distinct(plain)
+    kinds = np.full(len(found), REFUSED, np.uint8)
+    for first, last, number in _ranges(values, classes):
+        kinds[(found >= first) & (found <= last)] = number
+    ids: np.ndarray = kinds[which]
+    return ids, [int(value) for value in np.unique(plain[ids == REFUSED])[: SHOWN + 1]]
+
+
+def _distinct(plain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return sorted values, among them all of a mask, and the index of each pixel's in them."""
+    low, high = (plain.min().item(), plain.max().item()) if plain.size else (0, 0)
+    if high - low < FEW and low >= -(2**63) and high < 2**63:
+        return np.arange(int(low), int(high) + 1), plain.astype(np.int64) - int(low)
+    found, which = np.unique(plain, return_inverse=True)
+    return found, which.reshape(plain.shape)
 
 
 def _whole_numbers(mask: np.ndarray, name: str) -> np.ndarray:
+    """Return the (y, x) float64 numbers of a mask, IGNORE where they are not finite."""
     unknown = ~np.isfinite(mask)
     if (mask[~unknown] != np.round(mask[~unknown])).any():
         broken = mask[~unknown][mask[~unknown] % 1 != 0][0]
@@ -178,18 +242,7 @@ def _whole_numbers(mask: np.ndarray, name: str) -> np.ndarray:
             f"{name} holds broken numbers such as {broken:.3g}; wanted is a mask of classes: was "
             "it resized with interpolation?"
         )
-    return np.where(unknown, IGNORE, mask).astype(np.int64)
-
-
-def _table(
-    mask: np.ndarray, values: Mapping[str, str], classes: ClassScheme
-) -> tuple[np.ndarray, int]:
-    """Return class ids of the values ``low`` ... of a mask."""
-    low, high = (int(mask.min()), int(mask.max())) if mask.size else (0, 0)
-    table = np.full(high - low + 1, REFUSED, np.uint8)
-    for first, last, number in _ranges(values, classes):
-        table[max(first - low, 0) : max(last + 1 - low, 0)] = number
-    return table, low
+    return np.where(unknown, IGNORE, mask).astype(np.float64)
 
 
 def _ranges(values: Mapping[str, str], classes: ClassScheme) -> list[tuple[int, int, int]]:
@@ -205,7 +258,8 @@ def _ranges(values: Mapping[str, str], classes: ClassScheme) -> list[tuple[int, 
                 f"The value {key!r} stands in a declaration; wanted is a number, a range such as "
                 "1-255, or a colour such as #00ff00."
             )
-        found.append((int(match[1]), int(match[2] or match[1]), _number(name, classes)))
+        first, last = (max(min(int(end), MOST), -MOST) for end in (match[1], match[2] or match[1]))
+        found.append((first, last, _number(name, classes)))
     return found
 
 
@@ -222,7 +276,8 @@ def _colours(
     for key, said in values.items():
         if key.startswith("#"):
             ids[codes == int(key[1:], 16)] = _number(said, classes)
-    return ids, [f"#{code:06x}" for code in np.unique(codes[ids == REFUSED])]
+    strange = np.unique(codes[ids == REFUSED])[: SHOWN + 1]
+    return ids, [f"#{code:06x}" for code in strange]
 
 
 def colour_codes(mask: np.ndarray) -> np.ndarray:
@@ -235,7 +290,9 @@ def _refuse(
     found: Sequence[object], values: Mapping[str, str], classes: ClassScheme, name: str
 ) -> None:
     known = ", ".join(values) if values else f"0 to {len(classes) - 1} and 255"
-    shown = ", ".join(str(value) for value in found[:6]) + (" ..." if len(found) > 6 else "")
+    shown = ", ".join(str(value) for value in found[:SHOWN]) + (
+        " ..." if len(found) > SHOWN else ""
+    )
     raise BadInput(
         f"{name} holds the value{'s' if len(found) > 1 else ''} {shown}, known are {known} for "
         f"{', '.join(classes.names)}: "

@@ -26,6 +26,8 @@ LOCAL: Mapping[str, str | int] = {
     # bytes; the default is a share of the machine, which is not "a few blocks"
     "GDAL_CACHEMAX": 64 * 2**20,
     "GDAL_ERROR_ON_LIBJPEG_WARNING": "TRUE",  # otherwise a truncated JPEG is read as grey
+    # otherwise a truncated PNG is read as what lay in memory
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
 }
 REMOTE: Mapping[str, str] = {
     # no listing, no guessing of sidecar files: one request opens a COG
