@@ -116,3 +116,34 @@ def test_two_results_of_one_stem_are_both_as_they_were_written(tmp_path):
     for name in ("a.gpkg", "a.parquet"):
         found = verify(tmp_path / name)
         assert found.holds, found.differences
+
+
+def test_a_picture_of_the_map_before_goes_with_it(tmp_path):
+    """It lay beside the new map, of which it showed nothing, and nothing said so."""
+    inputs = Inputs(tmp_path / "inputs", INPUTS)
+    shutil.copy(inputs["scores"], tmp_path / "a.tif")
+    picture = tmp_path / "z.preview.png"
+
+    def run(*words):
+        done = run_here("fields", "a.tif", "-o", "z.parquet", "--force", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert verify(tmp_path / "z.parquet").holds
+        return sorted(path.name for path in tmp_path.glob("*.png"))
+
+    assert run() == ["z.preview.png"]
+    assert run("--no-preview") == []
+    run()
+    picture.write_text("mine")
+    assert run() == ["z.parquet.preview.png", "z.preview.png"]
+    picture.unlink()
+    assert run() == ["z.preview.png"]
+    picture.write_text("mine, drawn over it")
+    assert run("--no-preview") == ["z.preview.png"]
+
+
+@pytest.mark.parametrize("target", ["nowhere/a.png", "ours.png"])
+def test_a_link_of_a_persons_is_theirs(target, tmp_path):
+    """One that leads nowhere was replaced, and one to an older picture that selion had made."""
+    save_png(np.zeros((2, 2, 3), np.uint8), tmp_path / "ours.png")
+    (tmp_path / "a.preview.png").symlink_to(target)
+    assert beside(tmp_path / "a.parquet", ENDING).name == "a.parquet.preview.png"

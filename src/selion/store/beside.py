@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +19,7 @@ MARKS = (
     b"tEXtSoftware\0" + MAKER.encode(),
     f'<meta name="generator" content="{MAKER}">'.encode(),
 )
+ENDINGS = (".preview.png", ".report.html")
 HEAD = 4096
 """Bytes of a file in which its mark stands."""
 
@@ -30,6 +32,27 @@ def beside(result: Path, ending: str) -> Path:
     there belongs to it, and stays.
     """
     return next(path for path in _names(result, ending) if _is_free(path, result))
+
+
+def outlived(manifest: Path, kept: Collection[str]) -> Iterator[Path]:
+    """Yield pictures and pages that a manifest calls its result's, and nobody has changed since.
+
+    Parameters
+    ----------
+    manifest : path
+        Of the result that another one has replaced; need not be there.
+    kept : collection of str
+        Names of the files of the new one.
+    """
+    try:
+        files = read_manifest(manifest).files
+    except UnreadableFile:
+        return
+    for name, told in files.items():
+        path = manifest.with_name(name)
+        ours = name.endswith(ENDINGS) and name == path.name and name not in kept
+        if ours and _is_marked(path) and told == sum_file(path):
+            yield path
 
 
 def usual_name(name: str, result: str) -> str:
@@ -47,7 +70,7 @@ def _names(result: Path, ending: str) -> Iterator[Path]:
 
 def _is_free(path: Path, result: Path) -> bool:
     """Say whether a name has nothing, or something of the same result, which is made anew."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return True
     own = manifest_of(result)
     told = _claim(own, path)
@@ -68,7 +91,7 @@ def _claim(manifest: Path, path: Path) -> FileSum | None:
 
 def _is_marked(path: Path) -> bool:
     """Say whether a file is a picture or a page that selion made."""
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return False
     with path.open("rb") as file:
         head = file.read(HEAD)

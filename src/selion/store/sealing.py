@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selion.errors import UnreadableFile
+from selion.store.beside import outlived
 from selion.store.manifest import (
     ENDING,
     InputSum,
@@ -103,6 +104,8 @@ def write_seal(
     files = files_of(out, places, set(request.named.values()))
     if not files:  # somebody else removed it just now
         return None
+    for picture in outlived(target, files):  # of what had the name before
+        picture.unlink(missing_ok=True)
     write_manifest(
         Manifest(
             out.name,

@@ -224,7 +224,7 @@ def _contents(
         files = [one for one in files if not skipped & set(one.parents)]
     if result.is_dir():
         yield from check_partitions(result, result.name, tolerance)
-    own = _beside(result.absolute(), files)
+    own = _beside(result.absolute(), files, known=manifest is not None)
     for path in files:
         if not path.is_file():
             continue  # said with the sums
@@ -235,9 +235,12 @@ def _contents(
             yield check_tiles(path, name, dict(_maps(manifest, folder)))
 
 
-def _beside(result: Path, files: list[Path]) -> dict[str, Path]:
-    """Return what was written beside a table, by name; without a manifest what is called so."""
-    if len(files) > 1 or not result.is_file():
+def _beside(result: Path, files: list[Path], *, known: bool) -> dict[str, Path]:
+    """Return what was written beside a table, by name; without a manifest what is called so.
+
+    ``known``: the files are those that a manifest names, and what else is there is somebody's own.
+    """
+    if known or len(files) > 1 or not result.is_file():
         return {path.name: path for path in files if path != result and path.is_file()}
     names = (f"{result.stem}{end}" for end in BESIDE)
     return {name: result.with_name(name) for name in names if result.with_name(name).is_file()}
