@@ -13,9 +13,11 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from command_line import run_here
 from selion import country
@@ -117,6 +119,18 @@ def test_the_command_in_the_cluster_files_head_calls_what_there_is(tmp_path, mon
     runner, limits = calls(said, tmp_path, monkeypatch)
     assert runner == RunnerOptions("ray://10.0.0.1:6379", threads=2)
     assert limits.memory == 7
+
+
+def test_what_the_tests_install_takes_jobs_in():
+    """Without Ray's job server the tests below are skipped, wherever they run."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (wanted,) = [Requirement(one) for one in extras["test"] if one.startswith("ray")]
+    assert wanted.extras >= {"client", "default"}
+    versions = (ROOT / "constraints.txt").read_text()
+    for name in ("aiohttp", "aiohttp-cors", "opencensus"):
+        assert re.search(rf"^{name}==", versions, re.MULTILINE)
 
 
 @pytest.mark.long
