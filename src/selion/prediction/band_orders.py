@@ -68,7 +68,8 @@ def fit_of(order: tuple[str, ...], sample: np.ndarray) -> float:
     Vegetation reflects the near infrared, which goes its own way; the visible bands go together;
     soils are redder than blue; and bands of one date go together more than those of two.
     """
-    return float(np.mean([_fit(bands) for bands in _dated(order, sample).values()]))
+    with np.errstate(all="ignore"):  # numbers whose squares no float holds agree with none
+        return float(np.mean([_fit(bands) for bands in _dated(order, sample).values()]))
 
 
 def _fit(bands: dict[str, np.ndarray]) -> float:

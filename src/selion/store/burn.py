@@ -33,7 +33,12 @@ def burn(
     """
     from rasterio.features import rasterize
 
-    shapes = list(zip(geometries, values, strict=True))
+    # one without a point covers no pixel, and rasterio would warn of it
+    shapes = [
+        (shape, value)
+        for shape, value in zip(geometries, values, strict=True)
+        if not getattr(shape, "is_empty", False)
+    ]
     if not shapes:
         return np.zeros(tuple(grid.shape), np.int32)
     burnt: np.ndarray = rasterize(
