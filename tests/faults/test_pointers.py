@@ -19,6 +19,7 @@ from selion.grid import whole
 from selion.imagery import catalogue
 from selion.store import GeoTiffSource, create_cog, fingerprint, open_raster
 from selion.store.gdal import gdal_settings
+from selion.store.vectors import read_polygons
 from selion.web.view import rasters
 
 GRID = GeoBox((16, 16), Affine(10, 0, 500000, 0, -10, 5000000), "EPSG:32633")
@@ -380,3 +381,18 @@ def test_variables_of_a_netcdf_file_are_read_from_a_vrt_too(tmp_path):
         assert GeoTiffSource.open(place).grid.shape == GRID.shape
         (tmp_path / "x.vrt").write_text(vrt(place.replace('"', "&quot;")))
         assert open_raster(tmp_path / "x.vrt").grid.shape == GRID.shape
+
+
+GML = """<?xml version="1.0"?><c:FeatureCollection xmlns:c="http://ogr.maptools.org/"
+xmlns:gml="http://www.opengis.net/gml"><gml:featureMember><c:a fid="a.0"><c:n>1</c:n><c:g>
+<gml:Polygon srsName="EPSG:4326"><gml:outerBoundaryIs><gml:LinearRing><gml:coordinates>0,0 1,0 1,1
+0,0</gml:coordinates></gml:LinearRing></gml:outerBoundaryIs></gml:Polygon></c:g></c:a>
+</gml:featureMember></c:FeatureCollection>"""
+
+
+@pytest.mark.parametrize("name", ["a.gml", "a.xml"])
+def test_nothing_is_written_beside_a_table_that_is_read(name, tmp_path):
+    """GDAL leaves a .gfs beside GML."""
+    (tmp_path / name).write_text(GML)
+    assert len(read_polygons(tmp_path / name)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]

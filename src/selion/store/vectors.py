@@ -97,15 +97,17 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         given = path
         check_table_file(path, str(path))
     try:
-        layers = [str(name) for name in pyogrio.list_layers(given)[:, 0]]
+        # GML: else GDAL leaves what it found out about it in a file beside it
+        how = {"WRITE_GFS": "NO"} if path.suffix.lower() in (".gml", ".xml") else {}
+        layers = [] if how else [str(name) for name in pyogrio.list_layers(given)[:, 0]]
         layer = "fields" if "fields" in layers else 0  # of bytes a layer has no lasting name
-        about = pyogrio.read_info(given, layer=layer)
+        about = pyogrio.read_info(given, layer=layer, **how)
         check_driver(about["driver"], str(path))
         check_rows(path, about["features"] if bbox is None else 0)
         crs = about["crs"]
         return with_its_rows(
             pyogrio.read_dataframe(
-                given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs)
+                given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs), **how
             ),
             about,
             given,
