@@ -22,6 +22,11 @@ PAIR = (
     / "ftw_inn_pair"
     / "s2_pair_8band.tif"
 )
+NAMES = tuple(
+    f"{date}:{band}" for date in ("harvest", "planting") for band in ("red", "green", "blue", "nir")
+)
+"""Of the bands, in the order in which the bench's network has learnt them and the peer reads them:
+selion maps no pair that does not say which date is which."""
 _STRIP = 512
 
 
@@ -68,6 +73,7 @@ def write(path: Path, height: int, width: int) -> str:
     }
     part = path.with_suffix(".part.tif")
     with rasterio.open(part, "w", **profile) as sink:
+        sink.descriptions = NAMES
         for top in range(0, height, _STRIP):
             strip = pixels[:, rows[top : top + _STRIP]][:, :, columns]
             sink.write(strip, window=Window(0, top, width, strip.shape[1]))
@@ -80,7 +86,7 @@ def ensure(folder: Path, height: int, width: int) -> Path:
     input), writing it once.
     """
     source = "real" if PAIR.is_file() else "simulated"
-    path = folder / f"scene_{source}_{height}x{width}" / "scene.tif"
+    path = folder / f"named_{source}_{height}x{width}" / "scene.tif"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, height, width)

@@ -4,9 +4,11 @@
     python bench/table_3.py --rates rates.json [--json rows.json]
     python bench/table_3.py --rates rates.json --pixels scene.tif    bytes of a real scene's pixels
 
-The first maps a simulated countryside (four kilometres, five dates a season under clouds, read from
+The first maps simulated countrysides of three sizes (five dates a season under clouds, read from
 the disk) with one thread, after a small one, and writes down what each stage took of the processor;
-start-up is that of a process of its own.  The second gives each country jobs of a size that is best
+start-up is that of a process of its own.  What a job costs at any size must not be taken for what a
+km2 costs: the nearest line through the sizes that is nowhere negative tells them apart.
+The second gives each country jobs of a size that is best
 for 256 workers, reads of an archive at the speeds of the price sheet and of ``--megabytes`` a
 worker (both assumed), and the faults of the price sheet; then it makes each stage twice as fast,
 one at a time, and says which of them shortens the run most: the bottleneck, and with that one gone
@@ -17,6 +19,7 @@ Mexico, its hours.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import resource
@@ -26,8 +29,10 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 from selion import imagery, models, store
 from selion.country import read_prices, simulate
@@ -50,31 +55,45 @@ STAGES = {
 """Ours, and the names that the pipeline says."""
 EDGES = (51.2, 25.6, 12.8, 6.4)
 HALO = 1.0
+MEASURED, SEEDS = (3.0, 6.0, 12.0), (5, 6)
+"""Kilometres of the edges of what is mapped to measure, and which countrysides."""
 WORKERS = 256
 BANDS = 4
 """Of 10 m; the scene classification is a hundredth of them."""
 START = f"from selion import models; from selion.pipeline import run; models.load_model({MODEL!r})"
 
 
-def measure(edge: float = 4.0) -> dict[str, object]:
-    """Map a simulated countryside; return seconds of the processor by stage, and of what."""
+def measure(edges: tuple[float, ...] = MEASURED) -> dict[str, object]:
+    """Map simulated countrysides; return seconds of the processor by stage, and of what."""
+    sizes = []
     with tempfile.TemporaryDirectory() as name:
         mapped(Path(name) / "first", 1.0)  # what a process does but once grows with no area
-        taken, facts = mapped(Path(name) / "measured", edge)
-    before = time.process_time()
-    models.load_model(MODEL)
-    # the model is loaded after the last composite; a job does so once, as it starts
-    taken["compose"] -= time.process_time() - before
+        before = time.process_time()
+        models.load_model(MODEL)
+        loading = time.process_time() - before
+        for edge, seed in itertools.product(edges, SEEDS):
+            taken, facts = mapped(Path(name) / f"{edge:g}-{seed}", edge, seed)
+            # the model is loaded after the last composite; a job does so once, as it starts
+            taken["compose"] -= loading
+            sums = {stage: sum(taken.get(one, 0.0) for one in of) for stage, of in STAGES.items()}
+            sizes.append({"seconds": sums, **facts})
+            print({"edge": edge, **sizes[-1]}, flush=True)
     before_start = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", START], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     startup = after.ru_utime + after.ru_stime - before_start.ru_utime - before_start.ru_stime
-    seconds = {name: sum(taken.get(one, 0.0) for one in told) for name, told in STAGES.items()}
     about = {"machine": platform.processor() or platform.machine(), "model": MODEL}
-    return {**about, "seconds": seconds, "startup": startup, **facts}
+    return {**about, "startup": startup, "sizes": sizes}
 
 
-def mapped(folder: Path, edge: float) -> tuple[dict[str, float], dict[str, float]]:
+def line_through(km2: list[float], seconds: list[float]) -> tuple[float, float]:
+    """Return what a job costs, and what a km2 of it: the nearest line that is nowhere negative."""
+    across = np.column_stack([np.ones(len(km2)), km2])
+    job, each = nnls(across, np.array(seconds))[0]
+    return float(job), float(each)
+
+
+def mapped(folder: Path, edge: float, seed: int = 5) -> tuple[dict[str, float], dict[str, float]]:
     """Map a square of kilometres; return seconds of the processor by step, km2 and pixels read."""
     taken: dict[str, float] = {}
     now = ("search", 0.0)
@@ -86,7 +105,7 @@ def mapped(folder: Path, edge: float) -> tuple[dict[str, float], dict[str, float
         now = stage, at
 
     archive = simulate_archive(
-        folder / "archive", seed=5, centre=(10.5, 50.0), size_km=(edge, edge), tile_px=900,
+        folder / "archive", seed=seed, centre=(10.5, 50.0), size_km=(edge, edge), tile_px=1400,
         n_dates=5, clouds=(0.0, 0.3), orbits=1, style="europe",
     )  # fmt: skip
     wanted = AreaOptions(provider=str(archive.catalogue))
@@ -115,11 +134,13 @@ class Rates:
     """What a km2 takes."""
 
     seconds: dict[str, float]
-    """Of one core, by stage."""
+    """Of one core, by stage, a km2."""
+    job: dict[str, float]
+    """Of one core, by stage, a job of any size."""
     startup: float
     """Of one core, a job."""
-    gigabytes: float
-    """Read."""
+    gigabytes: tuple[float, float]
+    """Read a job of any size, and a km2."""
     megabytes: float
     """A second that one worker reads."""
 
@@ -128,10 +149,15 @@ class Rates:
         jobs = max(round(country.true_km2 / edge**2), 1)
         looked = country.true_km2 / jobs * ((edge + 2 * HALO) / edge) ** 2
         cores = prices.cpu.cores
-        reading = np.full(jobs, looked * self.gigabytes * 1e3 / self.megabytes)
-        computing = np.full(jobs, looked * sum(self.seconds.values()) / cores)
+        reading = np.full(jobs, self.read(looked) * 1e3 / self.megabytes)
+        each = looked * sum(self.seconds.values()) + sum(self.job.values())
+        computing = np.full(jobs, each / cores)
         readers = max(int(prices.archive.megabytes_per_second / self.megabytes), 1)
         return Work(reading, computing, self.startup / cores, np.ones(1), readers)
+
+    def read(self, km2: float) -> float:
+        """Return the gigabytes that a job of some km2 reads."""
+        return self.gigabytes[0] + self.gigabytes[1] * km2
 
     def without(self, stage: str, factor: float = 0.5) -> Rates:
         """Return the rates with a stage that takes a part of its time."""
@@ -139,7 +165,28 @@ class Rates:
             return replace(self, megabytes=self.megabytes / factor)
         if stage == "start":
             return replace(self, startup=self.startup * factor)
-        return replace(self, seconds=self.seconds | {stage: self.seconds[stage] * factor})
+        return replace(
+            self,
+            seconds=self.seconds | {stage: self.seconds[stage] * factor},
+            job=self.job | {stage: self.job[stage] * factor},
+        )
+
+
+def rates_of(told: dict[str, Any], each: float, megabytes: float) -> Rates:
+    """Return the rates that were measured, with the bytes of a pixel and band."""
+    km2 = [size["km2"] for size in told["sizes"]]
+    lines = {
+        name: line_through(km2, [size["seconds"][name] for size in told["sizes"]])
+        for name in STAGES
+    }
+    once, more = line_through(km2, [size["pixels_read"] * 1.01 * each for size in told["sizes"]])
+    return Rates(
+        {name: line[1] for name, line in lines.items()},
+        {name: line[0] for name, line in lines.items()},
+        told["startup"],
+        (once / 1e9, more / 1e9),
+        megabytes,
+    )
 
 
 def best(rates: Rates, country: Country, prices: Prices) -> tuple[float, SimulatedRun]:
@@ -155,8 +202,11 @@ def shares(rates: Rates, country: Country, edge: float, prices: Prices) -> dict[
     """Return the share of each stage of the work of a job."""
     work = rates.work(country, edge, prices)
     whole_job = work.reading[0] + work.computing[0] + work.startup
-    each = sum(rates.seconds.values())
-    found = {name: work.computing[0] * one / each for name, one in rates.seconds.items()}
+    looked = country.true_km2 / len(work.reading) * ((edge + 2 * HALO) / edge) ** 2
+    found = {
+        name: (looked * one + rates.job[name]) / prices.cpu.cores
+        for name, one in rates.seconds.items()
+    }
     found |= {"read": work.reading[0], "start": work.startup}
     return {name: float(one / whole_job) for name, one in found.items()}
 
@@ -192,17 +242,16 @@ def main() -> None:
         return
     told = json.loads(given.rates.read_text())
     each = 2.0 if given.pixels is None else bytes_of_pixel(given.pixels)
-    rates = Rates(
-        {name: seconds / told["km2"] for name, seconds in told["seconds"].items()},
-        told["startup"],
-        told["pixels_read"] * 1.01 * each / 1e9 / told["km2"],
-        given.megabytes,
+    rates = rates_of(told, each, given.megabytes)
+    print(
+        f"{each:.2f} bytes a pixel and band, {1e3 * rates.gigabytes[1]:.2f} MB a km2, "
+        f"{1e3 * rates.gigabytes[0]:.1f} MB a job beside"
     )
-    print(f"{each:.2f} bytes a pixel and band, {1e3 * rates.gigabytes:.2f} MB a km2")
     print(
         {name: round(1e3 * value, 2) for name, value in rates.seconds.items()},
         "ms of a core a km2;",
     )
+    print({name: round(value, 2) for name, value in rates.job.items()}, "s of a core a job beside;")
     print(f"{rates.startup:.1f} s of a core to start a job")
     prices, rows = read_prices(), []
     heads = ("country", "paper: $", "here: $", "beside", "core-hours", "TB", "jobs of km", "wall")
@@ -215,14 +264,15 @@ def main() -> None:
         largest = ", ".join(
             f"{name} {share:.0%}" for name, share in sorted(part.items(), key=lambda one: -one[1])
         )
-        looked = country.true_km2 * ((edge + 2 * HALO) / edge) ** 2
+        jobs = max(round(country.true_km2 / edge**2), 1)
+        looked = country.true_km2 / jobs * ((edge + 2 * HALO) / edge) ** 2
         cells = (
             country.name,
             f"{country.dollars:.2f}",
             f"{dollars:.2f}",
             f"{dollars / country.dollars:.2f}",
             f"{found.busy_hours * prices.cpu.cores:,.0f}",
-            f"{looked * rates.gigabytes / 1e3:.2f}",
+            f"{jobs * rates.read(looked) / 1e3:.2f}",
             f"{edge:g}",
             f"{found.seconds / 60:.1f} min",
             f"{found.efficiency:.0%}",

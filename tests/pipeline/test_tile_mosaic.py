@@ -513,3 +513,22 @@ def test_a_store_holds_the_zarr_of_a_folder(with_zarr, bucket, area, tmp_path):
 def test_without_a_mosaic_there_is_no_zarr_of_it():
     with pytest.raises(BadInput, match="add --mosaic FOLDER"):
         areas.AreaOptions(mosaic_zarr=True)
+
+
+@pytest.mark.parametrize("given", ["catalog.json", "."])
+def test_a_whole_mosaic_needs_no_catalogue_any_more(archive, area, tmp_path, given):
+    """A catalogue on the disk may be moved away; what is missing is asked for in vain."""
+    here = tmp_path / "archive"
+    shutil.copytree(archive.catalogue.parent, here)
+    options = areas.AreaOptions(provider=str(here / given), mosaic=tmp_path / "m")
+    survey = areas.survey_area(part_of(area), 2024, options, work=tmp_path / "w")
+    written = composites.write_composite(survey, tmp_path / "first.tif", work=tmp_path / "w")
+    here.rename(tmp_path / "elsewhere")
+    again = areas.survey_area(part_of(area), 2024, options, work=tmp_path / "other")
+    assert again.rows() == survey.rows()
+    second = composites.write_composite(again, tmp_path / "second.tif")
+    assert second.path.read_bytes() == written.path.read_bytes()
+    with pytest.raises(BadInput, match="does not exist"):
+        areas.survey_area(area, 2023, options)
+    with pytest.raises(BadInput, match="does not exist"):
+        areas.survey_area(part_of(area), 2024, replace(options, mosaic=None))

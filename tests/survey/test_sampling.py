@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import geopandas
@@ -13,6 +14,7 @@ from pyproj import Geod
 
 from selion import survey
 from selion.cli.survey import estimate_command, sample_command
+from selion.country.statistics import Units
 from selion.errors import BadInput, OutputExists, UnreadableFile
 from selion.fields import read_fields, write_fields
 from selion.grid import whole
@@ -21,7 +23,7 @@ from selion.metrics.area_estimation import StratifiedSample, area_adjusted
 from selion.pipeline.land_cover import LandCover
 from selion.reports.survey import NO_BREAK
 from selion.review import Action, ReviewedMap, ReviewLog
-from selion.survey import drawing
+from selion.survey import drawing, population
 from selion.survey.drawing import unit_numbers
 from selion.survey.population import open_population
 
@@ -443,3 +445,14 @@ def test_districts_that_cannot_be_told_apart(tmp_path: Path) -> None:
     design = draw(tmp_path, districts=districts(["west", "far"], 90_000.0), least=10)
     assert design.notes == ("1 of 2 districts have no unit in country (far) and get no figures.",)
     assert survey.read_design(tmp_path / "sample") == design
+
+
+def test_districts_that_are_there_over_and_over_are_refused_at_the_first_pair() -> None:
+    """Each lies on all others: 20 million pairs, of which one is enough."""
+    count = 6_400
+    shapes = shapely.box(*np.tile([10.0, 50.0, 10.1, 50.1], (count, 1)).T)
+    units = Units(tuple(f"d{k}" for k in range(count)), shapes)
+    begun = time.process_time()
+    with pytest.raises(BadInput, match="d0 and d1 of districts overlap"):
+        population._check_districts(units, Path("districts"))
+    assert time.process_time() - begun < 5

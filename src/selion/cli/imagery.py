@@ -214,7 +214,8 @@ class SearchChoice:
         from selion.pipeline.areas import AreaOptions
 
         usual = AreaOptions()
-        sensor = imagery.find_sensor(imagery.find_provider(self.provider).sensor)
+        provider = imagery.find_provider(self.provider, perhaps_gone=self.mosaic is not None)
+        sensor = imagery.find_sensor(provider.sensor)
         return AreaOptions(
             provider=self.provider,
             seasons=imagery.given_seasons(*self.dates, sensor) if self.dates else None,

@@ -89,7 +89,10 @@ def known_providers() -> tuple[str, ...]:
 
 
 def find_provider(
-    given: str | os.PathLike[str] = DEFAULT, collections: Sequence[str] = ()
+    given: str | os.PathLike[str] = DEFAULT,
+    collections: Sequence[str] = (),
+    *,
+    perhaps_gone: bool = False,
 ) -> Provider:
     """Find a provider by name, or make one of an address.
 
@@ -101,6 +104,8 @@ def find_provider(
         FeatureCollection of items, or of a folder with items.
     collections : sequence of str, optional
         Other collections than the provider's own.
+    perhaps_gone : bool
+        Whether a path may name what was moved away, of which all is known already.
 
     Returns
     -------
@@ -121,7 +126,7 @@ def find_provider(
     'https://stac.example.org/v1'
     """
     text = os.fspath(given).strip()
-    provider = _by_name(text) or _by_address(text) or _by_path(text)
+    provider = _by_name(text) or _by_address(text) or _by_path(text, perhaps_gone)
     return replace(provider, collections=tuple(collections)) if collections else provider
 
 
@@ -148,12 +153,15 @@ def _by_address(text: str) -> Provider | None:
     return _template(same) if same else replace(_template("any"), name=address, url=address)
 
 
-def _by_path(text: str) -> Provider:
+def _by_path(text: str, perhaps_gone: bool) -> Provider:
     path = Path(text).expanduser()
     if text and path.is_dir():
         path = _index_of(path)
     elif not path.is_file():
-        if path.suffix == ".json" or len(path.parts) > 1:
+        named = path.suffix == ".json" or len(path.parts) > 1
+        if named and perhaps_gone:
+            return replace(_template("any"), name=str(path), url=str(path.resolve()))
+        if named:
             raise BadInput(
                 f"{text} does not exist: give the path of a catalog.json, the address of a STAC "
                 f"API, or one of {', '.join(known_providers())}."

@@ -10,7 +10,7 @@ from selion import imagery, store
 from selion.errors import BadInput
 
 if TYPE_CHECKING:
-    from selion.imagery import Season, Sensor
+    from selion.imagery import Provider, Season, Sensor
 
 FINEST, COARSEST = 1.0, 10_000.0
 """Metres: pixels that a composite may have."""
@@ -102,4 +102,9 @@ class AreaOptions:
 
 def sensor_of(options: AreaOptions) -> Sensor:
     """Return the sensor whose products the provider has."""
-    return imagery.find_sensor(imagery.find_provider(options.provider).sensor)
+    return imagery.find_sensor(provider_of(options).sensor)
+
+
+def provider_of(options: AreaOptions) -> Provider:
+    """Return the provider of what is composed; a mosaic needs it no more where it is whole."""
+    return imagery.find_provider(options.provider, perhaps_gone=options.mosaic is not None)

@@ -105,7 +105,7 @@ class TileWork:
                 mosaic.make(plan, lambda path: self._compose(plan, path, on_step))
 
     def _compose(self, plan: TilePlan, path: Path, on_step: OnStep) -> None:
-        provider = imagery.find_provider(self.provider)
+        provider = imagery.find_provider(self.provider, perhaps_gone=True)
         remote = any("://" in href for scene in plan.scenes for href in scene.hrefs.values())
         # of two that make the same tile, the later one does no harm
         options = imagery.ComposeOptions(readers=None if remote else self.readers, force=True)

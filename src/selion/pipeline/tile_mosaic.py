@@ -24,7 +24,7 @@ from selion import imagery, store
 from selion.errors import BadInput, NoScenes, UnreadableFile
 from selion.imagery.stac_items import COLLECTION, outline
 from selion.pipeline import searching
-from selion.pipeline.area_options import AreaOptions, sensor_of
+from selion.pipeline.area_options import AreaOptions, provider_of, sensor_of
 from selion.pipeline.mosaic_shelf import MosaicShelf, shelf_of
 from selion.pipeline.searching import ArchiveAnswer, Pair, search_archive, seasons_at, spans_of
 from selion.pipeline.tile_records import (
@@ -362,7 +362,7 @@ class TileMosaic:
         OutputFailed
             If it cannot be written, or another run has taken over.
         """
-        provider, name = imagery.find_provider(self.options.provider), file_of(plan)
+        provider, name = provider_of(self.options), file_of(plan)
         there, as_zarr = self.shelf.has(name), self._has_zarr(plan)
         if there:
             self._check(plan)

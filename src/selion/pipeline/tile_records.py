@@ -80,7 +80,7 @@ def recipe_of(year: int, options: AreaOptions) -> dict[str, Any]:
         if options.rule == "calendar":
             seasons |= {"crop": options.crop, "calendar": _calendar(options.calendar)}
     return {
-        "provider": str(Path(provider).resolve()) if Path(provider).exists() else provider,
+        "provider": str(Path(provider).resolve()) if _is_place(provider) else provider,
         "sensor": sensor.name,
         "sensor_key": sensor.key,
         "seasons": seasons,
@@ -91,6 +91,12 @@ def recipe_of(year: int, options: AreaOptions) -> dict[str, Any]:
         "balance": options.balance,
         "method": [METHOD, CHOICE],
     }
+
+
+def _is_place(provider: str) -> bool:
+    """Say whether a provider is a path, of something that is there or was."""
+    found = imagery.find_provider(provider, perhaps_gone=True)
+    return Path(provider).exists() or (found.url != provider and Path(found.url).is_absolute())
 
 
 def edition_name(recipe: Mapping[str, Any]) -> str:

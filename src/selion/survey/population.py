@@ -38,6 +38,8 @@ STEP = 0.01
 projection, by less than a metre at this step."""
 SLIVER = 1e-3
 """Of the smaller of two districts: what they may share, because they were drawn by hand."""
+AT_ONCE = 64
+"""Neighbours of a district that are cut at once: the first that overlaps ends it."""
 NAMELESS = {"", "nan", "none", "all"}
 """No names of districts; "all" is what the whole is called."""
 MOST = 2**30
@@ -337,13 +339,23 @@ def _check_districts(units: Units, path: Place) -> None:
             f"Some districts of {path} share a name, or have none ({', '.join(unnamed[:3])}): name "
             "a column whose values differ (--district-column)."
         )
-    one, other = shapely.STRtree(units.shapes).query(units.shapes, predicate="intersects")
-    one, other = one[one < other], other[one < other]
-    common = shapely.area(shapely.intersection(units.shapes[one], units.shapes[other]))
-    least = np.minimum(shapely.area(units.shapes[one]), shapely.area(units.shapes[other]))
+    tree = shapely.STRtree(units.shapes)
+    for row in range(len(units.shapes)):
+        near = np.sort(tree.query(units.shapes[row]))
+        near = near[near > row]
+        for start in range(0, len(near), AT_ONCE):
+            _check_apart(units, row, near[start : start + AT_ONCE], path)
+
+
+def _check_apart(units: Units, row: int, others: np.ndarray, path: Place) -> None:
+    """Refuse a district that shares ground with another one."""
+    import shapely
+
+    shape, shapes = units.shapes[row], units.shapes[others]
+    common = shapely.area(shapely.intersection(shape, shapes))
+    least = np.minimum(shapely.area(shape), shapely.area(shapes))
     if (bad := np.flatnonzero(common > SLIVER * least)).size:
-        first = units.names[one[bad[0]]], units.names[other[bad[0]]]
         raise BadInput(
-            f"The districts {first[0]} and {first[1]} of {path} overlap, so that a unit would "
-            "belong to both: give districts that do not."
+            f"The districts {units.names[row]} and {units.names[others[bad[0]]]} of {path} "
+            "overlap, so that a unit would belong to both: give districts that do not."
         )
