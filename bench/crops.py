@@ -5,6 +5,7 @@ the time goes.
     python bench/crops.py --model colour --count 8 --large 2
     python bench/crops.py --real FOLDER         CPU seconds of one photograph of 20 MP, made of real
                                                 ones side by side, and of its network alone
+                                                [--rounds 3]
 
 The photographs are simulated plants on soil (those of 20 MP are nine different ones side by side,
 because enlarging one would leave nothing fine to measure), saved as JPEG of quality 92.  Stages are
@@ -131,7 +132,7 @@ def real_photograph(folder: Path, target: Path) -> Path:
     return target
 
 
-def processor(work: Path, folder: Path, model: str | None, rounds: int = 3) -> list[Row]:
+def processor(work: Path, folder: Path, model: str | None, rounds: int) -> list[Row]:
     """Count the CPU seconds of one photograph in this process, all its threads, by what they do."""
     photo = find_photos(real_photograph(folder, work / "real"))[0]
     opened = open_model(model or default_model()[0], threads=1)
@@ -171,11 +172,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24, help="Photographs of 2 MP.")
     parser.add_argument("--large", type=int, default=6, help="Photographs of 20 MP.")
     parser.add_argument("--real", type=Path, help="Folder of real photographs: CPU seconds alone.")
+    parser.add_argument("--rounds", type=int, default=3, help="With --real: times it is measured.")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="selion-bench-") as folder:
         if given.real:
-            rows = processor(Path(folder), given.real, given.model)
+            rows = processor(Path(folder), given.real, given.model, given.rounds)
         else:
             rows = measure(Path(folder), "2 MP", SMALL, given.count, given)
             rows += measure(Path(folder), "20 MP", LARGE, given.large, given) if given.large else []

@@ -19,7 +19,7 @@ from selion.closerange import TrialOptions, read_trial, write_trial
 from selion.closerange.growth import Growth, fit_growth
 from selion.closerange.naming import find_date, read_pattern
 from selion.errors import BadInput, OutputExists, UnreadableFile
-from selion.reports.trial import write_page
+from selion.reports.trial import to_html, write_page
 
 NAME = "FPWW0220032_RGB1_20180116_141430_6"
 FIRST = date(2018, 3, 1)
@@ -199,6 +199,20 @@ def test_no_date_is_told_beyond_the_photographs_and_what_was_left_out_is(tmp_pat
     whole = {one.plot: one for one in read_trial(run, told).curves}["0099"]
     assert FIRST + timedelta(days=36) <= whole.reached <= FIRST + timedelta(days=44)
     assert "left out" not in whole.note
+
+
+def test_a_plot_of_which_no_photograph_is_trusted_is_named(tmp_path):
+    """It has no curve, and was not on the page at all."""
+    lost = {"file": f"T0099_{FIRST:%Y%m%d}_0.jpg", "trust": "no", "reasons": "blurred"}
+    run = write_run(tmp_path / "run", [lost])
+    trial = read_trial(run, PATTERN)
+    assert {one.plot for one in trial.curves} == set(PLOTS)
+    assert trial.unseen == ["0099"]
+    assert "1: 0099 (--untrusted counts them)" in to_html(trial, tmp_path)
+    told = TrialOptions(pattern="T{plot}_{date}_*", untrusted=True)
+    counted = read_trial(run, told)
+    assert counted.unseen == []
+    assert "no photograph is to be trusted" not in to_html(counted, tmp_path)
 
 
 def test_a_table_goes_before_names_and_gps_comes_last(tmp_path):

@@ -368,11 +368,61 @@ def test_masks_are_drawn_and_a_server_that_died_is_waited_for(browser, tmp_path)
         again.stop()
 
 
+HASTE = """() => { for (let k = 0; k < 3; k += 1) {
+    window.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" })); } }"""
+
+
+def test_haste_neither_skips_a_photograph_nor_ends_one_that_nobody_has_seen(browser, tmp_path):
+    """Enter three times at once, on a machine that is busy, was one photograph done and the next
+    two passed over; and Enter before the photograph was there made it done.
+    """
+    served = MasksServer(tmp_path, names=("a", "b", "c", "d"))
+    with Tab(browser, served.url) as tab:
+        one = tab.ready()
+        tab.page.evaluate(HASTE)
+        other = tab.ready(other_than=one)
+        tab.saved()
+        assert tab.page.locator("#about").inner_text().startswith("2 of 4")
+        assert served.editor.counts()["done"] == 1
+        held = []
+
+        def late(route):
+            held.append(route)
+
+        tab.page.route("**/mask/*", late, times=1)  # the mask of the third does not come yet
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_selector("#about:has-text('3 of 4')")
+        tab.page.evaluate(HASTE)
+        tab.saved()
+        assert served.editor.counts()["done"] == 2
+        while not held:
+            tab.page.wait_for_timeout(50)
+        for route in held:
+            route.continue_()
+        tab.ready(other_than=other)
+        assert tab.page.locator("#about").inner_text().startswith("3 of 4")
+        for _ in (3, 4):
+            shown = tab.page.get_attribute("body", "data-ready")
+            tab.page.keyboard.press("Enter")
+            if _ == 3:
+                tab.ready(other_than=shown)
+        tab.page.wait_for_selector("body[data-finished=yes]")
+        assert served.editor.counts() == {"total": 4, "done": 4, "skip": 0}
+        tab.page.click("#finish")
+        tab.page.wait_for_selector("body[data-finished=ended]")
+        # the server goes now: nothing is left that could be pressed
+        assert tab.page.locator("main button:enabled, #finish:enabled").count() == 0
+        tab.page.keyboard.press("Enter")
+        assert "Thank you" in tab.page.locator("#said").inner_text()
+        assert tab.said == []
+        served.stop()
+
+
 class MasksServer:
     """A page of masks in a thread, which can be stopped in the middle."""
 
-    def __init__(self, folder):
-        self.editor, self.done = opened(folder), threading.Event()
+    def __init__(self, folder, **more):
+        self.editor, self.done = opened(folder, **more), threading.Event()
         session = MaskSession(self.editor, "here", "Ada", "Train")
         self.socket, address, _ = server.listen(folder)
         self.url = address.url("masks")

@@ -23,7 +23,7 @@ TOKEN = "m" * 32
 SHAPE = (40, 60)
 
 
-def opened(folder, click=None):
+def opened(folder, click=None, names=("a", "b")):
     image = folder / "photo.png"
     Image.fromarray(np.full((*SHAPE, 3), 90, np.uint8)).save(image)
     starts = {
@@ -32,7 +32,7 @@ def opened(folder, click=None):
     }
     items = [
         MaskItem(name, f"plot {name}", image, SHAPE, starts, folder / "masks" / f"{name}.png")
-        for name in ("a", "b")
+        for name in names
     ]
     return MaskEditor(items, folder / "edits.jsonl", CROP_WEED, click)
 

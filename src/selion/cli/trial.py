@@ -120,7 +120,7 @@ def trial_command(run: Path, out: Path, **values: Any) -> None:
         "plots": len(trial.curves),
         "plots and dates": len(trial.means),
         "curves in doubt": sum(bool(one.note) for one in trial.curves),
-    }
+    } | ({"plots not seen": len(trial.unseen)} if trial.unseen else {})
     if given.as_json:
         click.echo(json.dumps({"event": "done", "path": str(out), **facts}))
         return

@@ -122,6 +122,12 @@ class Trial:
     coded: Mapping[str, CodedPhoto] = field(default_factory=dict)
     """What printed codes say, by file, where they were asked for."""
 
+    @property
+    def unseen(self) -> list[str]:
+        """Plots without a curve, as none of their photographs is to be trusted."""
+        drawn = {one.plot for one in self.curves}
+        return sorted({row["plot"] for row in self.means} - drawn)
+
 
 def read_trial(
     run: Path, options: TrialOptions, *, on_step: OnStep = silent, on_note: OnNote = unsaid

@@ -27,6 +27,8 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 320, 150, 42, 22
 """Of a curve, and of its margins."""
 MOST = 2000
 """Plots, and photographs, on the page; the tables have all."""
+NAMED = 12
+"""Plots without a curve that are named."""
 BARE, SMALL = "photos", 480
 """Folder of photographs without masks, and pixels along their longer side."""
 ORDERS = ("by name", "earliest first", "most cover first", "doubtful first")
@@ -99,7 +101,7 @@ def _facts(trial: Trial) -> list[list[object]]:
     lost = sum(bool(photo.why) for photo in trial.photos)
     left = sum(row["left_out"] for row in trial.means)
     kinds = sorted({photo.source for photo in trial.photos if photo.source})
-    return [
+    facts: list[list[object]] = [
         ["photographs", f"{used:,} of {len(trial.photos):,} count"],
         ["plot told by", ", ".join(kinds)],
         ["without plot or date", f"{lost:,}"],
@@ -107,6 +109,12 @@ def _facts(trial: Trial) -> list[list[object]]:
         ["plots and dates", f"{sum(row['n'] > 0 for row in trial.means):,} with a mean"],
         ["curves without a doubt", f"{sum(not one.note for one in trial.curves):,}"],
     ]
+    unseen = trial.unseen
+    if unseen:
+        names = ", ".join(unseen[:NAMED]) + (" ..." if len(unseen) > NAMED else "")
+        said = f"{len(unseen):,}: {names} (--untrusted counts them)"
+        facts.append(["plots of which no photograph is to be trusted", said])
+    return facts
 
 
 def _codes(trial: Trial) -> list[str]:

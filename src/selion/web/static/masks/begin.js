@@ -12,6 +12,7 @@ let name = "";
 let items = [];
 let place = 0;
 let back = "";
+const said = new Set(); // photographs whose word is on its way
 const canvas = new Canvas();
 const link = new Link(tellLink);
 const tools = new Tools(canvas, act);
@@ -82,9 +83,15 @@ async function act(kind, more = {}) {
   }
 }
 
+// One word for each photograph, and none of it before it was there to be seen.
 async function word(kind) {
+  const one = item();
   if (back && kind === "skip") return leave();
-  if (!(await act(kind))) return;
+  if (said.has(one.id) || (kind === "done" && document.body.dataset.ready !== one.id)) return;
+  said.add(one.id);
+  const kept = await act(kind);
+  said.delete(one.id);
+  if (!kept || one !== item()) return;
   if (back) return leave();
   const next = items.findIndex((one, k) => k > place && !one.status);
   const left = next >= 0 ? next : items.findIndex((one) => !one.status);
@@ -142,7 +149,7 @@ function listen() {
 }
 
 function key(event) {
-  if (event.altKey || event.metaKey || document.querySelector("dialog[open]") || event.target.matches?.("select")) return;
+  if (document.body.dataset.finished === "ended" || event.altKey || event.metaKey || document.querySelector("dialog[open]") || event.target.matches?.("select")) return;
   if (event.ctrlKey && !["z", "y"].includes(event.key)) return;
   const keys = {
     b: () => tools.choose("brush"), e: () => tools.choose("erase"), p: () => tools.choose("polygon"), f: () => tools.choose("fill"),
@@ -167,6 +174,7 @@ async function finish() {
   try {
     await link.send("api/finish", { id: unique() });
     document.body.dataset.finished = "ended";
+    for (const control of document.querySelectorAll("main button, main input, main select, #finish, #person")) control.disabled = true;
     say("Thank you. The command goes on where it was started; this page can be closed.", 3600);
   } catch (problem) {
     say(problem.message, 10);
