@@ -114,6 +114,24 @@ def test_a_column_that_is_not_there_is_named_with_the_table(frame, tmp_path):
     assert "class" in done.stderr
 
 
+def test_a_shapefile_is_read_and_a_file_of_another_kind_refused_as_such(frame, tmp_path):
+    plain = frame[["id", "geometry"]].assign(id=frame["id"].astype(str))
+    plain.to_file(tmp_path / "own.shp")
+    done = selion("query", ",".join(map(str, BOX)), tmp_path / "own.shp", "-o", tmp_path / "q.fgb")
+    assert done.returncode == 0, done.stderr
+    found = geopandas.read_file(tmp_path / "q.fgb")
+    assert set(found["id"]) == set(frame["id"][frame.intersects(shapely.box(*BOX))])
+    (tmp_path / "own.csv").write_text("id,area\na,1\n")
+    for verb in (["query", "12,50,12.1,50.1"], ["stats"], ["tiles"]):
+        out = [] if verb == ["stats"] else ["-o", tmp_path / "out.pmtiles"]
+        done = selion(*verb, tmp_path / "own.csv", *out)
+        assert done.returncode == 2
+        assert "own.csv ends with .csv and is no Parquet: wanted is a folder of" in done.stderr
+    done = selion("sample", "12,50,12.1,50.1", tmp_path / "own.csv", "-o", tmp_path / "s")
+    assert done.returncode == 2
+    assert "own.csv is a table without geometry" in done.stderr
+
+
 def test_a_table_that_is_not_what_its_ending_says_is_refused_by_its_name(tmp_path):
     for ending in FORMATS:
         path = tmp_path / f"own{ending}"

@@ -20,7 +20,7 @@ from selion.store.address import Place, RemotePath, locate, place_state
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
-READ_WHOLE = (".gpkg", ".geojson", ".json", ".fgb")
+READ_WHOLE = (".gpkg", ".geojson", ".json", ".fgb", ".shp", ".gml", ".kml")
 """Endings of tables that have no row groups to look things up by."""
 
 
@@ -57,10 +57,24 @@ def opened_maps(path: Maps | Path | RemotePath | str) -> Iterator[Maps]:
         return
     place = locate(path).expanduser()
     if not is_read_whole(place) or (isinstance(place, Path) and not place.is_file()):
+        _check_kind(place)
         yield open_maps(place)
         return
     with TemporaryDirectory(prefix="selion-") as folder:
         yield _copied(place, Path(folder))
+
+
+def _check_kind(place: Place) -> None:
+    """Refuse a file of a kind that holds no fields, by its ending where it is no Parquet either."""
+    if not isinstance(place, Path) or not place.is_file() or place.suffix.lower() == ".parquet":
+        return
+    with place.open("rb") as file:
+        if file.read(4) == b"PAR1":
+            return
+    raise BadInput(
+        f"{place} ends with {place.suffix or 'nothing'} and is no Parquet: wanted is a folder of "
+        f"'selion merge', or a table of fields (.parquet, {', '.join(READ_WHOLE)})."
+    )
 
 
 def _copied(place: Place, folder: Path) -> Maps:

@@ -105,6 +105,10 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         check_driver(about["driver"], str(path))
         check_rows(path, about["features"] if bbox is None else 0)
         crs = about["crs"]
+        if about["geometry_type"] is None:
+            raise UnreadableFile(
+                f"{path} is a table without geometry: give polygons (.gpkg, .geojson, .parquet)."
+            )
         return with_its_rows(
             pyogrio.read_dataframe(
                 given, layer=layer, bbox=None if bbox is None else _bbox_in(bbox, crs), **how
