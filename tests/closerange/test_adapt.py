@@ -241,6 +241,13 @@ def test_the_better_one_is_kept():
     worse = replace(before, name="after"), replace(after, name="before")
     assert replace(shown, contenders=worse).kept == "before"
     assert "is kept as it was" in replace(shown, contenders=worse).sentence
+    # masks that are the start's own answer say nothing of what it has wrong
+    assert "almost to the pixel" not in shown.sentence
+    told = replace(shown, contenders=worse).sentence
+    assert "Of 2 masks there 2 are the answer of after almost to the pixel" in told
+    mixed = contender("before", truth[0], half[1], truth=truth)
+    told = replace(shown, contenders=(mixed, after)).sentence
+    assert "Of 2 masks there 1 is the answer of before almost to the pixel" in told
     rule = replace(after, name="colour-otsu", title="The rule")
     rivals = (replace(before, name="after"), rule)
     assert "The rule is better still (1.000)" in replace(shown, contenders=rivals).sentence

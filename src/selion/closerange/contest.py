@@ -22,6 +22,8 @@ from selion.segmenter import Segmenter
 from selion.training.scoring import miou_from_counts
 
 BEFORE, AFTER = "before", "after"
+SAME = 0.995
+"""Mean IoU from which on a mask is the answer of the start itself: nobody draws so nearly alike."""
 FEW = 6
 """Photographs from which on luck can be told apart: were no model better, each of n photographs
 would still favour the same one with a chance of 2 / 2^n, which is below 0.05 from 6 on."""
@@ -77,6 +79,19 @@ def _cover(counts: np.ndarray) -> float:
     """Return the cover that was found less that of the mask."""
     total = max(counts.sum(), 1)
     return float((counts[:, 1:-1].sum() - counts[1:].sum()) / total)
+
+
+def _agreed(before: Contender) -> str:
+    """Say how many masks are the answer of what the training started from."""
+    alike = int((before.each >= SAME).sum())
+    if not alike:
+        return ""
+    verb = "is" if alike == 1 else "are"
+    return (
+        f" Of {counted(len(before.each), 'mask')} there {alike:,} {verb} the answer of "
+        f"{before.title} almost to the pixel, so nothing that it has wrong can show: correct them "
+        "(--redraw), or begin them from a rule."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +162,7 @@ class Contest:
             better = f"the adapted model is better{luck} and is kept."
             worse = f"the adapted model is not better{luck}, so {before.title} is kept as it was."
             said = f"{both}: {better if self.kept == AFTER else worse}"
+            said += _agreed(before)
         own = self.of(self.kept)
         if rule is not None and own is not None and rule.miou > own.miou:
             said += (
