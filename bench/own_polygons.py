@@ -222,6 +222,7 @@ def trained(
     from selion.training.beside import score_of_start, settle
     from selion.training.datasets import LARGE, at_scale_of_start, chip_size, like_start
     from selion.training.scoring import learnt_score
+    from selion.training.stitching import stitched
 
     labelled = Labelled(fold.polygons, burning=Burning(width=1), complete=True)
     own = [f"data.image={fold.images[0]}", f"data.polygons={labelled.polygons}"]
@@ -242,7 +243,7 @@ def trained(
     )
     alone = len(fold.images) == 1  # several images are chips (selion data make)
     whole = Chips(LARGE, land=Strips(0.0))
-    uncut = load_polygons(fold.images, labelled, whole) if alone else ()
+    uncut = load_polygons(fold.images, labelled, whole) if alone else stitched(made)
     if recipe.validate.folds:
         recipe = replace(recipe, validate=replace(recipe.validate, fold_steps=steps))
     plan = run.plan_samples(recipe, made.select("train"), made.select("val"))
