@@ -303,9 +303,8 @@ def in_folds(
     from selion.training.folds import train_in_folds
     from selion.training.scoring import learnt_score
 
-    network, _ = run.make_network(plan.recipe)
     began, wall = time.process_time(), time.perf_counter()
-    found, trained = train_in_folds(plan, network, folder, uncut=uncut)
+    found, trained, network = train_in_folds(plan, run.make_network, folder, uncut=uncut)
     took = {"processor_minutes": time.process_time() - began, "wall_minutes": 0.0}
     took["wall_minutes"] = time.perf_counter() - wall
     assert found.beside is not None

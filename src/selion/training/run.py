@@ -447,7 +447,15 @@ def train_plan(
     from selion.training.beside import score_of_start, settle
 
     if plan.recipe.validate.folds:
-        return _in_folds(plan, network, folder, on_step, resume=resume or again)
+        from selion.training.folds import train_in_folds
+
+        go_on = resume or again  # a run that was stopped may have been among its folds
+        with _no_empty_run(folder):
+            found, trained, network = train_in_folds(
+                plan, make_network, folder, on_step, _uncut(plan), resume=go_on
+            )
+        card = write_model(found, network, folder / MODEL)
+        return Result(plan, found.trained, card, found.beside, found.notes)
     stamp = fingerprint(plan.samples)
     with _no_empty_run(folder):
         trained = fit(
@@ -465,24 +473,6 @@ def train_plan(
     found = settle(plan, network, trained, on_step, _uncut(plan))
     card = write_model(found, network, folder / MODEL)
     return Result(plan, found.trained, card, found.beside, (*_ended(plan, trained), *found.notes))
-
-
-def _in_folds(
-    plan: TrainingPlan,
-    network: torch.nn.Module,
-    folder: Path,
-    on_step: OnStep,
-    *,
-    resume: bool,
-) -> Result:
-    """Train where all chips judge; a run that was stopped may have been among its folds."""
-    from selion.training.folds import train_in_folds
-
-    with _no_empty_run(folder):
-        found, trained = train_in_folds(plan, network, folder, on_step, _uncut(plan), resume=resume)
-    card = write_model(found, network, folder / MODEL)
-    notes = (*_ended(plan, trained), *found.notes)
-    return Result(plan, found.trained, card, found.beside, notes)
 
 
 def _uncut(plan: TrainingPlan) -> Sequence[Sample]:
