@@ -222,6 +222,7 @@ def trained(
     from selion.training.beside import score_of_start, settle
     from selion.training.datasets import LARGE, at_scale_of_start, chip_size, like_start
     from selion.training.scoring import learnt_score
+    from selion.training.stitching import stitched
 
     labelled = Labelled(fold.polygons, burning=Burning(width=1), complete=True)
     own = [f"data.image={fold.images[0]}", f"data.polygons={labelled.polygons}"]
@@ -242,7 +243,7 @@ def trained(
     )
     alone = len(fold.images) == 1  # several images are chips (selion data make)
     whole = Chips(LARGE, land=Strips(0.0))
-    uncut = load_polygons(fold.images, labelled, whole) if alone else ()
+    uncut = load_polygons(fold.images, labelled, whole) if alone else stitched(made)
     if recipe.validate.folds:
         recipe = replace(recipe, validate=replace(recipe.validate, fold_steps=steps))
     plan = run.plan_samples(recipe, made.select("train"), made.select("val"))
@@ -302,9 +303,8 @@ def in_folds(
     from selion.training.folds import train_in_folds
     from selion.training.scoring import learnt_score
 
-    network, _ = run.make_network(plan.recipe)
     began, wall = time.process_time(), time.perf_counter()
-    found, trained = train_in_folds(plan, network, folder, uncut=uncut)
+    found, trained, network = train_in_folds(plan, run.make_network, folder, uncut=uncut)
     took = {"processor_minutes": time.process_time() - began, "wall_minutes": 0.0}
     took["wall_minutes"] = time.perf_counter() - wall
     assert found.beside is not None

@@ -941,7 +941,7 @@ def test_own_polygons_set_how_fields_are_chosen_and_the_new_model_maps_so(
 def test_what_finds_more_objects_for_less_of_their_land_does_not_replace_the_start():
     from selion.training.beside import best_kept
     from selion.training.scoring import Scores
-    from selion.training.start_beside import KeptShare
+    from selion.training.start_beside import KeptShare, StartBeside
 
     def scored(share, objects, land):
         rows = np.array([[*objects, *land]] * 8, float)
@@ -952,6 +952,12 @@ def test_what_finds_more_objects_for_less_of_their_land_does_not_replace_the_sta
     more, less = scored(0.5, (55, 5, 5), (90, 5, 5)), scored(0.0, (58, 2, 2), (70, 5, 25))
     assert best_kept([start, less]) is start  # pixel IoU 0.70 instead of 0.90
     assert best_kept([start, less, more]) is more
+    said = StartBeside("it", "it", start, start, (start, less)).sentence
+    assert (
+        "finds more objects without losing land: the best has object F1 0.967 for a pixel" in said
+    )
+    assert "IoU of 0.700, it itself 0.667 for 0.900" in said
+    assert "luck" not in said
 
 
 def test_keep_start_is_a_share_or_auto(chips):

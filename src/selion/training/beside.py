@@ -17,13 +17,12 @@ from selion.grid import ground_sampling_distance
 from selion.progress import OnStep, silent
 from selion.sample import Sample
 from selion.training.scoring import (
-    Scores,
     answers_objects,
     learnt_score,
     score_ways,
     surely_better,
 )
-from selion.training.start_beside import KeptShare, StartBeside, is_finite
+from selion.training.start_beside import KeptShare, StartBeside, is_finite, loses_land
 from selion.training.tuned_cut import TunedCut, tune_cut
 
 if TYPE_CHECKING:
@@ -40,8 +39,6 @@ SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
 """Shares of the start's weights that are tried where the held-out chips choose."""
 UNJUDGED = 0.75
 """The share where no chip is held out that could choose."""
-LAND_LOST = 0.005
-"""Pixel IoU that what replaces the start may lose."""
 LITTLE_CHIPS, LITTLE_FIELDS = 20, 100
 """Below so many training chips or fields it is said that they are few."""
 
@@ -318,14 +315,9 @@ def best_kept(tried: Sequence[KeptShare]) -> KeptShare:
         return min(tried, key=lambda one: (abs(one.share - UNJUDGED), one.score is not None))
     first = tried[0]
     is_start = first.share == 1 and is_finite(first.scores)
-    able = [one for one in tried if not is_start or not _loses_land(one.scores, first.scores)]
+    able = [one for one in tried if not is_start or not loses_land(one.scores, first.scores)]
     best = max(able, key=lambda one: one.scores.judged if is_finite(one.scores) else -1.0)
     return first if is_start and not surely_better(best.scores, first.scores) else best
-
-
-def _loses_land(new: Scores, start: Scores) -> bool:
-    """Say whether more objects would be found for less of their land."""
-    return start.metric == "object_f1" and new.pixel_iou < start.pixel_iou - LAND_LOST
 
 
 def _averaged(trained: Trained, start: Start, share: float) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ is follows from the recipe alone, so that no chip judges what it has itself ende
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from selion.training.recipe import Recipe
     from selion.training.tuned_cut import TunedCut
 
+Make = Callable[["Recipe"], tuple[Any, str]]
 FOLDER = "folds"
 """In a run's folder, while it runs: the checkpoint of each fold."""
 NEAR = 1.5
@@ -54,7 +55,7 @@ looks alike."""
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class FoldScores:
     """What all own chips say of a start and of what comes of it."""
 
     tried: tuple[KeptShare, ...]
@@ -162,21 +163,21 @@ def _along(grids: Sequence[GeoBox]) -> np.ndarray:
 
 def train_in_folds(
     plan: Plan[Recipe],
-    network: Any,
+    make: Make,
     folder: Path,
     on_step: OnStep = silent,
     uncut: Sequence[Sample] = (),
     *,
     resume: bool = False,
-) -> tuple[Settled, Trained]:
+) -> tuple[Settled, Trained, Any]:
     """Judge what training makes of a start by all chips, and train on all where that is better.
 
     Parameters
     ----------
     plan : Plan
         Its samples are all chips, see :func:`all_judge`; it holds nothing out.
-    network : torch.nn.Module
-        With the start's weights; it is trained in place.
+    make : callable
+        Makes a network with the start's weights, :func:`selion.training.run.make_network`.
     folder : path
         Of the run; checkpoints of the folds lie in it until they have judged.
     on_step : callable, optional
@@ -187,9 +188,9 @@ def train_in_folds(
 
     Returns
     -------
-    Settled, Trained
-        What is exported, with the scores that the folds gave it; and the run on all chips, or,
-        where the start is kept and none was needed, that of the last fold.
+    Settled, Trained, torch.nn.Module
+        What is exported, with the scores that the folds gave it; the run on all chips, or, where
+        the start is kept and none was needed, that of the last fold; a network for its weights.
 
     Raises
     ------
@@ -198,10 +199,11 @@ def train_in_folds(
     """
     from selion.training.loop import fit
 
-    judged = judge(plan, folder, on_step, uncut, resume=resume)
+    judged = judge(plan, make, folder, on_step, uncut, resume=resume)
+    network, _ = make(plan.recipe)
     if judged.tried and best_kept(judged.tried).share == 1:
         settled = written(plan, judged.trained, judged.start, judged.tuned, judged.tried)
-        found = settled, judged.trained
+        found = settled, judged.trained, network
     else:
         state = resume and (folder / STATE).exists()
         trained = fit(
@@ -218,24 +220,25 @@ def train_in_folds(
             settled = written(plan, trained, judged.start, judged.tuned, judged.tried)
         else:  # nothing could be compared with the start: as where nothing is held out
             settled = settle(plan, network, trained, on_step)
-        found = settled, trained
+        found = settled, trained, network
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     return found
 
 
 def judge(
     plan: Plan[Recipe],
+    make: Make,
     folder: Path,
     on_step: OnStep = silent,
     uncut: Sequence[Sample] = (),
     *,
     resume: bool = False,
-) -> Judged:
+) -> FoldScores:
     """Train on all folds but one, in turn, and score start and averages on the one left out.
 
     Returns
     -------
-    Judged
+    FoldScores
         Nothing was tried where the start cannot be shown the chips.
     """
     spec = plan.recipe.validate
@@ -248,10 +251,10 @@ def judge(
         learnt, asked = (taken(plan.samples, some) for some in (others, held))
         apart = replace(plan, samples=learnt, validation=asked)
         told = partial(_tell, on_step, number, len(folds))
-        network, trained = _run(apart, folder / FOLDER / str(number), told, resume=resume)
+        network, trained = _run(apart, make, folder / FOLDER / str(number), told, resume=resume)
         start = open_start(apart, trained, told)
         if start.candidate is None or not start.weights:
-            return Judged((), start, None, trained)
+            return FoldScores((), start, None, trained)
         if number == 0:
             tuned = tuned_by(apart, start, uncut, on_step)
         starts.append(start.candidate)
@@ -260,7 +263,7 @@ def judge(
     # where own chips set nothing, the start as it is comes first of what was tried
     as_it_is = tuned is None and tried[0][0] is starts[0]
     candidate = found[0] if as_it_is else _pooled([(one,) for one in starts])[0]
-    return Judged(found, replace(start, candidate=candidate), tuned, trained)
+    return FoldScores(found, replace(start, candidate=candidate), tuned, trained)
 
 
 def _pooled(tried: Sequence[Sequence[KeptShare]]) -> tuple[KeptShare, ...]:
@@ -286,13 +289,12 @@ def _of_all(parts: Sequence[Scores]) -> Scores:
 
 
 def _run(
-    apart: Plan[Recipe], folder: Path, on_step: OnStep, *, resume: bool
+    apart: Plan[Recipe], make: Make, folder: Path, on_step: OnStep, *, resume: bool
 ) -> tuple[Any, Trained]:
     """Train on the chips of all folds but one."""
     from selion.training.loop import fit
-    from selion.training.run import make_network
 
-    network, _ = make_network(apart.recipe)
+    network, _ = make(apart.recipe)
     trained = fit(
         network,
         apart.samples,

@@ -18,7 +18,6 @@ from selion.fields import CUT
 from selion.models import ModelCard, build_network, export
 from selion.models.architectures import check_window
 from selion.models.card import StartingPoint
-from selion.models.foundation.cards import EncoderCard, encoder_cards
 from selion.models.toml import to_toml
 from selion.prediction.look_together import Chip, Conversion, conversion_of, distinct
 from selion.progress import OnStep, silent
@@ -36,6 +35,7 @@ from selion.training.datasets import (
     open_samples,
     uncut_image,
 )
+from selion.training.encoders import credit, published_encoder
 from selion.training.log import LOG
 from selion.training.mixture import Mixture, epoch_length
 from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
@@ -150,7 +150,7 @@ def plan_samples(
     elif not len(validation):
         said.append("There is no validation split: the model will have no scores.")
     start = starts_of(recipe)
-    encoder = _published_encoder(recipe, start)
+    encoder = published_encoder(recipe, start)
     said += start_notes(start)
     licences = (origin.licence, f"{encoder.licence} (encoder {encoder.name})" if encoder else "")
     training = (
@@ -168,7 +168,7 @@ def plan_samples(
         architecture=dict(recipe.model.architecture),
         licence=recipe.licence or "; ".join(filter(None, licences)),
         attribution="; ".join(
-            filter(None, (recipe.attribution or origin.citation, _credit(recipe, encoder)))
+            filter(None, (recipe.attribution or origin.citation, credit(recipe, encoder)))
         ),
         training=training,
         boundary=boundary_metres(samples[0], recipe),
@@ -295,27 +295,6 @@ def _pools(recipe: Recipe) -> bool:
     """Say whether a network has a layer that pools a window to one pixel and normalises it."""
     said = recipe.model.architecture
     return said.get("family") == "frozen" and said.get("head", "convolutional") != "linear"
-
-
-def _published_encoder(recipe: Recipe, start: Sequence[StartingPoint]) -> EncoderCard | None:
-    """Return the card of the encoder whose published weights are in a run, if there is one.
-
-    They come with the recipe, or with the model that it starts from.  Only encoders with a card
-    say their licence.
-    """
-    model = recipe.model
-    name = str(model.architecture.get("encoder", ""))
-    within = model.pretrained or f"encoder {name}" in {point.name for point in start}
-    return encoder_cards().get(name) if within else None
-
-
-def _credit(recipe: Recipe, encoder: EncoderCard | None) -> str:
-    """Say whose encoder a model holds, where it was had, and whether it was changed."""
-    if encoder is None:
-        return ""
-    changed = ", fine-tuned" if recipe.model.architecture.get("trainable") else ""
-    parts = (encoder.citation, encoder.licence, encoder.url)
-    return f"encoder {encoder.name}{changed}: {', '.join(filter(None, parts))}"
 
 
 def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
@@ -447,7 +426,15 @@ def train_plan(
     from selion.training.beside import score_of_start, settle
 
     if plan.recipe.validate.folds:
-        return _in_folds(plan, network, folder, on_step, resume=resume or again)
+        from selion.training.folds import train_in_folds
+
+        go_on = resume or again  # a run that was stopped may have been among its folds
+        with _no_empty_run(folder):
+            found, trained, network = train_in_folds(
+                plan, make_network, folder, on_step, _uncut(plan), resume=go_on
+            )
+        card = write_model(found, network, folder / MODEL)
+        return Result(plan, found.trained, card, found.beside, found.notes)
     stamp = fingerprint(plan.samples)
     with _no_empty_run(folder):
         trained = fit(
@@ -465,24 +452,6 @@ def train_plan(
     found = settle(plan, network, trained, on_step, _uncut(plan))
     card = write_model(found, network, folder / MODEL)
     return Result(plan, found.trained, card, found.beside, (*_ended(plan, trained), *found.notes))
-
-
-def _in_folds(
-    plan: TrainingPlan,
-    network: torch.nn.Module,
-    folder: Path,
-    on_step: OnStep,
-    *,
-    resume: bool,
-) -> Result:
-    """Train where all chips judge; a run that was stopped may have been among its folds."""
-    from selion.training.folds import train_in_folds
-
-    with _no_empty_run(folder):
-        found, trained = train_in_folds(plan, network, folder, on_step, _uncut(plan), resume=resume)
-    card = write_model(found, network, folder / MODEL)
-    notes = (*_ended(plan, trained), *found.notes)
-    return Result(plan, found.trained, card, found.beside, notes)
 
 
 def _uncut(plan: TrainingPlan) -> Sequence[Sample]:

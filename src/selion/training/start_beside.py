@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from selion.models import ModelCard
 
 
+LAND_LOST = 0.005
+"""Pixel IoU that what replaces the start may lose."""
+
+
 @dataclass(frozen=True, eq=False)
 class KeptShare:
     """An average of the start's and the trained weights, as it would map."""
@@ -108,12 +112,17 @@ class StartBeside:
         keep = f"selion map IMAGE -m {shlex.quote(self.use)} -o fields.parquet"
         cure = "more fields from other places or a lower schedule.lr may help"
         if self.kept:
-            best = max((one.scores.judged for one in self.tried[1:]), default=0.0)
+            best = max((one.scores for one in self.tried[1:]), key=_judged, default=self.scores)
             above = (
                 f"is above its own {measure} of {self.scores.judged:.3f}{theirs}"
-                if not best > self.scores.judged
-                else f"is surely better: the best has {measure} {best:.3f} and {self.name} itself "
-                f"{self.scores.judged:.3f}{theirs}, and so few fields can differ that much by luck"
+                if not best.judged > self.scores.judged
+                else f"finds more objects without losing land: the best has {measure} "
+                f"{best.judged:.3f} for a pixel IoU of {best.pixel_iou:.3f}, {self.name} itself "
+                f"{self.scores.judged:.3f} for {self.scores.pixel_iou:.3f}{theirs}"
+                if loses_land(best, self.scores)
+                else f"is surely better: the best has {measure} {best.judged:.3f} and {self.name} "
+                f"itself {self.scores.judged:.3f}{theirs}, and so few fields can differ that much "
+                "by luck"
             )
             return (
                 f"On the same {chips} no average of the trained weights and those of {self.name} "
@@ -157,6 +166,15 @@ class StartBeside:
             "difference": self.comparison.to_dict(),
             "sentence": self.sentence,
         }
+
+
+def _judged(scores: Scores) -> float:
+    return scores.judged if is_finite(scores) else -1.0
+
+
+def loses_land(new: Scores, start: Scores) -> bool:
+    """Say whether more objects would be found for less of their land."""
+    return start.metric == "object_f1" and new.pixel_iou < start.pixel_iou - LAND_LOST
 
 
 def _by(one: KeptShare) -> str:
