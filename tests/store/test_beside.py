@@ -15,7 +15,7 @@ from selion.cli.main import system_sentence
 from selion.pipeline import probabilities
 from selion.reports.page import page
 from selion.reports.picture import save_png
-from selion.store.beside import beside, usual_name
+from selion.store.beside import beside, outlived, usual_name
 from selion.store.manifest import FileSum, Manifest, manifest_of, write_manifest
 from selion.verification import verify
 
@@ -147,3 +147,15 @@ def test_a_link_of_a_persons_is_theirs(target, tmp_path):
     save_png(np.zeros((2, 2, 3), np.uint8), tmp_path / "ours.png")
     (tmp_path / "a.preview.png").symlink_to(target)
     assert beside(tmp_path / "a.parquet", ENDING).name == "a.parquet.preview.png"
+
+
+def test_what_lies_in_a_folder_of_results_is_not_looked_for_beside_it(tmp_path):
+    """Every folder that was written again ended in a traceback: its files have a place in it."""
+    picture = tmp_path / "out" / "a.preview.png"
+    picture.parent.mkdir()
+    save_png(np.zeros((2, 2, 3), np.uint8), picture)
+    content = picture.read_bytes()
+    told = FileSum(len(content), hashlib.sha256(content).hexdigest())
+    files = {"out/a.preview.png": told, "out/table.csv": FileSum(1, "0" * 64)}
+    write_manifest(Manifest("out", files=files), manifest_of(tmp_path / "out"))
+    assert list(outlived(manifest_of(tmp_path / "out"), ())) == []

@@ -49,9 +49,10 @@ def outlived(manifest: Path, kept: Collection[str]) -> Iterator[Path]:
     except UnreadableFile:
         return
     for name, told in files.items():
+        if name in kept or "/" in name or not name.endswith(ENDINGS):
+            continue  # what lies in a folder of results went with it
         path = manifest.with_name(name)
-        ours = name.endswith(ENDINGS) and name == path.name and name not in kept
-        if ours and _is_marked(path) and told == sum_file(path):
+        if _is_marked(path) and told == sum_file(path):
             yield path
 
 
