@@ -243,7 +243,7 @@ def test_a_mask_of_more_pixels_than_a_photograph_has_is_refused_by_its_head(band
 
 
 @pytest.mark.skipif(not STATUS.is_file(), reason="the peak of a process stands in /proc of Linux")
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_largest_mask_takes_some_bytes_a_pixel(tmp_path):
     zeros_png(tmp_path / "a.png", 13_300, 1)
     done, peak = peak_of("label", "trimap", "a.png", "a.png", "-o", "out", cwd=tmp_path)

@@ -774,6 +774,7 @@ def in_folds(chips, start, folder, folds, **parts):
     )
 
 
+@pytest.mark.long
 def test_in_folds_each_chip_is_answered_by_a_network_that_has_not_seen_it(
     good_start, tmp_path, monkeypatch
 ):
