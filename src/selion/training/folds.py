@@ -197,32 +197,17 @@ def train_in_folds(
     BadInput, OutputFailed
         See :func:`selion.training.loop.fit`.
     """
-    from selion.training.loop import fit
-
     judged = judge(plan, make, folder, on_step, uncut, resume=resume)
-    network, _ = make(plan.recipe)
     if judged.tried and best_kept(judged.tried).share == 1:
-        settled = written(plan, judged.trained, judged.start, judged.tuned, judged.tried)
-        found = settled, judged.trained, network
+        network, trained = make(plan.recipe)[0], judged.trained
     else:
-        state = resume and (folder / STATE).exists()
-        trained = fit(
-            network,
-            plan.samples,
-            plan.recipe,
-            plan.card,
-            folder,
-            resume=state,
-            data=fingerprint(plan.samples),
-            on_step=on_step,
-        )
-        if judged.tried:
-            settled = written(plan, trained, judged.start, judged.tuned, judged.tried)
-        else:  # nothing could be compared with the start: as where nothing is held out
-            settled = settle(plan, network, trained, on_step)
-        found = settled, trained, network
+        network, trained = _run(plan, make, folder, on_step, resume=resume)
+    if judged.tried:
+        settled = written(plan, trained, judged.start, judged.tuned, judged.tried)
+    else:  # nothing could be compared with the start: as where nothing is held out
+        settled = settle(plan, network, trained, on_step)
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    return found
+    return settled, trained, network
 
 
 def judge(
@@ -235,6 +220,11 @@ def judge(
     resume: bool = False,
 ) -> FoldScores:
     """Train on all folds but one, in turn, and score start and averages on the one left out.
+
+    Parameters
+    ----------
+    plan, make, folder, on_step, uncut, resume
+        As for :func:`train_in_folds`.
 
     Returns
     -------
@@ -289,22 +279,22 @@ def _of_all(parts: Sequence[Scores]) -> Scores:
 
 
 def _run(
-    apart: Plan[Recipe], make: Make, folder: Path, on_step: OnStep, *, resume: bool
+    plan: Plan[Recipe], make: Make, folder: Path, on_step: OnStep, *, resume: bool
 ) -> tuple[Any, Trained]:
-    """Train on the chips of all folds but one."""
+    """Train a network on the samples of a plan: those of all folds but one, or all."""
     from selion.training.loop import fit
 
-    network, _ = make(apart.recipe)
+    network, _ = make(plan.recipe)
     trained = fit(
         network,
-        apart.samples,
-        apart.recipe,
-        apart.card,
+        plan.samples,
+        plan.recipe,
+        plan.card,
         folder,
-        validation=apart.validation,
-        score=score_of_start(apart),
+        validation=plan.validation,
+        score=score_of_start(plan) if len(plan.validation) else None,
         resume=resume and (folder / STATE).exists(),
-        data=fingerprint(apart.samples),
+        data=fingerprint(plan.samples),
         on_step=on_step,
     )
     return network, trained
