@@ -20,26 +20,38 @@ SCRIPTS = [
 ]
 
 
-@pytest.mark.slow
-def test_quick_runs_and_says_what_it_leaves_out(tmp_path):
-    """In a copy that nothing lies beside: no ../shared, as after a clone."""
+def run_alone(tmp_path, *options):
+    """Run the table in a copy that nothing lies beside: no ../shared, as after a clone."""
     clone = tmp_path / "clone" / "selion"
     shutil.copytree(REPO / "bench", clone / "bench")
     (clone / "tests").mkdir()
     for path in (REPO / "tests").glob("*.py"):
         shutil.copy(path, clone / "tests")
     package = str(Path(selion.__file__).parents[1])
+    run = [sys.executable, str(clone / "bench" / "run.py"), "--quick", *options]
     done = subprocess.run(
-        [sys.executable, str(clone / "bench" / "run.py"), "--quick", "--work", str(tmp_path / "w")],
+        [*run, "--work", str(tmp_path / "w")],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": package},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "model: skipped, takes 60 s at any size; run it with --quick --only model" in done.stdout
-    assert "object" in done.stdout.lower()
-    assert "goals reached" in done.stdout
+    return done.stdout
+
+
+def test_a_section_runs_small(tmp_path):
+    said = run_alone(tmp_path, "--only", "polygons")
+    assert "rings equal to GDAL's" in said
+    assert "goals reached" in said
+
+
+@pytest.mark.long  # one section above, and below what is left out
+def test_quick_runs_and_says_what_it_leaves_out(tmp_path):
+    said = run_alone(tmp_path)
+    assert "model: skipped, takes 60 s at any size; run it with --quick --only model" in said
+    assert "object" in said.lower()
+    assert "goals reached" in said
 
 
 def test_what_takes_long_is_left_out_unless_it_is_named(monkeypatch):

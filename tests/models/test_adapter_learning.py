@@ -87,7 +87,7 @@ def test_a_tiny_one_learns_photographs():
     assert found > blind + 0.2, (found, blind)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # a step of the same loss moves all layers below
 def test_queries_learn_photographs_by_the_set_loss():
     # 12544 points, the default that the next test takes, are three times the pixels of a window
     found, blind = learn(["loss.kind=sets", "loss.options.points=1024", *QUERIES], 120)
