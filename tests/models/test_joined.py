@@ -291,7 +291,7 @@ def test_training_goes_on_from_it(wheel, tmp_path, monkeypatch):
         plain,
         language=language,
         sft=replace(plain.sft, steps=2, warmup=0.0),
-        grpo=replace(plain.grpo, steps=1, gate=0.0, alarm=1.0),
+        grpo=replace(plain.grpo, steps=1, prompts=1, answers=2, gate=0.0, alarm=1.0),
     )
     samples = [
         replace(one, labels=LabelMap((one.labels.ids == 1).astype(np.uint8), one.image.grid, FTW2))

@@ -330,7 +330,7 @@ def test_the_same_command_asks_nothing_again(quick, monkeypatch):
         score_landscapes(LandscapeRequest((1,), out / "none"))
 
 
-@pytest.mark.long  # `quick` above goes the tables' road, tests/training/test_language.py the models'
+@pytest.mark.long  # `quick` above goes the tables' road, training's tests the models'
 def test_stand_ins_go_the_whole_road(tmp_path, monkeypatch):
     """Text as mask, by reward, embedding as mask, and a network of boundaries behind them, which
     starts from a model of other classes; each after a step or two.
