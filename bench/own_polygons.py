@@ -104,10 +104,10 @@ class Fold:
     """What is trained on."""
     test: list[Any]
     """Samples."""
-    polygons: Path = CHIPS / "fields.parquet"
+    polygons: Path
 
 
-def fold_of(count: int, number: int, folder: Path) -> Fold:
+def fold_of(count: int, number: int, folder: Path, chips: Path = CHIPS) -> Fold:
     """Draw own chips; of all seven their western parts are written into a folder."""
     import rasterio
     from rasterio.windows import Window
@@ -115,12 +115,12 @@ def fold_of(count: int, number: int, folder: Path) -> Fold:
     from selion.evaluation.folder import read_folder
     from selion.labels import Instances
 
-    images = sorted((CHIPS / "images").glob("*.tif"))[2::4]
-    samples = read_folder(CHIPS).samples[2::4]
+    images = sorted((chips / "images").glob("*.tif"))[2::4]
+    samples, polygons = read_folder(chips).samples[2::4], chips / "fields.parquet"
     own = sorted({(number + 2 * k) % 7 for k in range(count)})
     if count < len(images):
         test = [samples[k] for k in range(len(images)) if k not in own]
-        return Fold(own, [images[k] for k in own], test)
+        return Fold(own, [images[k] for k in own], test, polygons)
     west, east = [], []
     for path, sample in zip(images, samples, strict=True):
         assert sample.instances is not None
@@ -135,7 +135,7 @@ def fold_of(count: int, number: int, folder: Path) -> Fold:
         image = sample.image.read(roi)
         ids = Instances(np.ascontiguousarray(sample.instances.ids[roi]), image.grid)
         east.append(replace(sample, image=image, labels=None, instances=ids))
-    return Fold(own, west, east)
+    return Fold(own, west, east, polygons)
 
 
 def uneven(image: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
@@ -359,6 +359,7 @@ def main() -> None:
     parser.add_argument("--foreign", help="A style of the simulation, in place of the chips.")
     parser.add_argument("--uneven", action="store_true", help="--foreign: uneven fields.")
     parser.add_argument("--cut", type=Path, help="A learnt score in place of the start's.")
+    parser.add_argument("--chips", type=Path, default=CHIPS, help="Folder of the 28 chips.")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if not {*args.own} <= {1, 2, 3, 4, 5, 7} or not {*args.folds} <= {*range(7)}:
@@ -397,7 +398,7 @@ def one_row(args: argparse.Namespace, count: int, number: int, minutes: float) -
         foreign = args.foreign and foreign_fold(
             args.foreign, count, number, place, rough=args.uneven
         )
-        fold = foreign or fold_of(count, number, place)
+        fold = foreign or fold_of(count, number, place, args.chips)
         steps = max(round(minutes * 60 / SECONDS), 1)
         start_from = start_with(args.cut, Path(folder) / "start")
         found, row = trained(fold, start_from, steps, Path(folder) / "run", args.set)

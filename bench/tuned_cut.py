@@ -34,10 +34,10 @@ from selion.training.tuned_cut import best_of, counts_by_settings, settings_trie
 DRAWS, CHIP = 35, 423
 
 
-def chips_of(style: str | None, folder: Path, *, rough: bool) -> list[Any]:
+def chips_of(style: str | None, folder: Path, images: Path, *, rough: bool) -> list[Any]:
     """Return the seven chips, or six simulated scenes."""
     if style is None:
-        return list(read_folder(CHIPS).samples[2::4])
+        return list(read_folder(images).samples[2::4])
     made = []
     for seed in (0, 1):
         place = folder / str(seed)
@@ -46,13 +46,13 @@ def chips_of(style: str | None, folder: Path, *, rough: bool) -> list[Any]:
     return made
 
 
-def made_of(style: str | None, folder: Path) -> list[Any]:
+def made_of(style: str | None, folder: Path, chips: Path) -> list[Any]:
     """Return the same images as :func:`chips_of` wrote or took them, cut into chips and put
     together again.
     """
     if style is None:
-        images = sorted((CHIPS / "images").glob("*.tif"))[2::4]
-        return put_together(images, CHIPS / "fields.parquet")
+        images = sorted((chips / "images").glob("*.tif"))[2::4]
+        return put_together(images, chips / "fields.parquet")
     found = []
     for seed in (0, 1):
         place = folder / str(seed)
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--cut", type=Path, help="A learnt score in place of the start's.")
     parser.add_argument("--foreign", help="A style of the simulation, in place of the chips.")
     parser.add_argument("--uneven", action="store_true", help="--foreign: uneven fields.")
+    parser.add_argument("--chips", type=Path, default=CHIPS, help="Folder of the 28 chips.")
     parser.add_argument("--made", action="store_true", help="Own images as chips of a folder.")
     parser.add_argument("--own", type=int, nargs="+", default=[1, 2, 3])
     args = parser.parse_args()
@@ -90,12 +91,12 @@ def main() -> None:
     score = read_node_score(args.cut) if args.cut else score_of(model.card)
     tried = settings_tried(score.settings)
     with TemporaryDirectory() as folder:
-        chips = chips_of(args.foreign, Path(folder), rough=args.uneven)
+        chips = chips_of(args.foreign, Path(folder), args.chips, rough=args.uneven)
         rows = [counts_by_settings(model, score, chip, spec, tried) for chip in chips]
         table = np.array(rows, float)  # (chip, settings, count)
         choosing = table
         if args.made:
-            pieces = made_of(args.foreign, Path(folder))
+            pieces = made_of(args.foreign, Path(folder), args.chips)
             rows = [counts_by_settings(model, score, one, spec, tried) for one in pieces]
             choosing = np.array(rows, float)
     print("| own | draws that changed | F1 / IoU of the start | tuned | gain of F1 |")

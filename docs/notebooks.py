@@ -3,6 +3,9 @@
 No output is kept in the repository, so none can go stale.
 
 python docs/notebooks.py FOLDER     # writes executed notebooks there
+
+SELION_TUTORIAL_IMAGE=scene.tif (also ..._FIELDS, ..._PHOTOS, ..._DEPTHS) before it runs them on
+imagery of one's own, in place of simulated.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ once between them."""
 LIMIT = 300
 """Seconds a cell may take."""
 CELL = "# %%"
+OWN = "SELION_TUTORIAL_"
+"""How the variables begin that name imagery of one's own."""
 WORK = re.compile(re.escape(tempfile.gettempdir()) + r"[/\\]tmp\w+[/\\]")
 """The temporary folder of a tutorial, which is ``work`` in its code and another one each time that
 the pages are built."""
@@ -91,8 +96,10 @@ def executed(path: Path, folder: Path = EXECUTED) -> Any:
 
 
 def _digest(path: Path) -> str:
-    """Return what decides the output of a script: itself, the package, the pinned versions."""
+    """Return what decides what a script shows: itself, its imagery, the package, the versions."""
     found = hashlib.sha256(sys.version.encode())
+    own = sorted((name, value) for name, value in os.environ.items() if name.startswith(OWN))
+    found.update(repr(own).encode())
     package = (ROOT / "src" / "selion").rglob("*")
     used = [p for p in package if p.is_file() and "__pycache__" not in p.parts]
     for file in (path, ROOT / "constraints.txt", *sorted(used)):

@@ -91,6 +91,88 @@ def test_tutorials_run(path):
     assert "Traceback" not in shown
 
 
+def aerial_photograph(folder):
+    """Write what an American aerial tile looks like, four bands of bytes without names, and its
+    fields.
+    """
+    import geopandas
+    import numpy as np
+    import rasterio
+    import rasterio.features
+    import shapely.geometry
+
+    from selion.simulation.landscape import simulate
+
+    scene = simulate(7, (288, 288), 1.0, "prairie", bands="s2")
+    bands = scene.image.values[:4].astype(float)  # red, green, blue, near infrared of one date
+    bands = bands / bands.max(axis=(1, 2), keepdims=True).clip(bands[:3].max()) * 250
+    grid, ids = scene.image.grid, scene.instances.ids
+    path, drawn = folder / "m_4309257_sw_15_1_20230701.tif", folder / "fields.gpkg"
+    about = {"crs": "EPSG:26915", "transform": grid.transform}
+    with rasterio.open(path, "w", "GTiff", *ids.shape[::-1], 4, dtype="uint8", **about) as file:
+        file.write(bands.astype(np.uint8))
+    shapes = rasterio.features.shapes(ids.astype(np.int32), ids > 0, transform=grid.transform)
+    outlines = [shapely.geometry.shape(shape) for shape, _ in shapes]
+    names = [f"f{number}" for number in range(len(outlines))]
+    frame = geopandas.GeoDataFrame({"id": names}, geometry=outlines, crs="EPSG:26915")
+    frame.to_file(drawn, layer="fields")
+    return {"IMAGE": path, "FIELDS": drawn}
+
+
+def photographs(folder):
+    """Write photographs as a camera names them, and their depth maps."""
+    import numpy as np
+    from PIL import Image
+
+    from selion.simulation.landscape import simulate_photo
+
+    for part in ("photos", "depths"):
+        (folder / part).mkdir()
+    for seed in range(30, 40):
+        made = simulate_photo(seed, (128, 160))
+        pixels = np.moveaxis(made.image.values, 0, -1)
+        Image.fromarray(pixels).save(folder / "photos" / f"IMG_{seed}.jpg", quality=95)
+        depth = (made.depth - made.depth.min()) / np.ptp(made.depth)
+        Image.fromarray((depth * 255).astype(np.uint8)).save(folder / "depths" / f"IMG_{seed}.png")
+    return {"PHOTOS": folder / "photos", "DEPTHS": folder / "depths"}
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")  # what a kernel's libraries say is not ours
+@pytest.mark.parametrize(
+    ("stem", "make"),
+    [("fields", aerial_photograph), ("landscapes", aerial_photograph), ("crops", photographs)],
+)
+def test_tutorials_run_on_imagery_of_ones_own(stem, make, tmp_path, monkeypatch):
+    for part in ("nbclient", "ipykernel", "torch", "trl"):
+        pytest.importorskip(part)
+    for name, path in make(tmp_path).items():
+        monkeypatch.setenv(f"{notebooks.OWN}{name}", str(path))
+    made = notebooks.execute(DOCS / "tutorials" / f"{stem}.py")
+    shown = notebooks.to_markdown(made)
+    assert shown.count('<div class="shown">') >= 2
+    if stem == "fields":
+        assert "fields-rgb-vhr" in shown
+        assert "object F1" in shown or "object_f1" in shown
+    if stem == "crops":
+        assert "of the pixels of IMG_30" in shown
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorials_take_imagery_of_ones_own_from_one_cell(path, monkeypatch):
+    cells = notebooks.read_script(path).cells
+    (given,) = [k for k, cell in enumerate(cells) if notebooks.OWN in cell.source]
+    assert given == 1, "right below what the page is about"
+    assert "own" in cells[0].source
+    picture = re.findall(r"\]\(\.\./(pictures/[\w.-]+)\)", cells[2].source)
+    assert picture
+    assert all((DOCS / one).is_file() for one in picture)
+    assert "<small>" in cells[2].source, "whose imagery it is"
+    simulated = notebooks._digest(path)
+    monkeypatch.setenv(f"{notebooks.OWN}IMAGE", "own.tif")
+    assert notebooks._digest(path) != simulated, "the pages never show what was run on it"
+
+
 def test_tutorials_hold_no_outputs():
     assert len(TUTORIALS) == 3
     assert not list((DOCS / "tutorials").rglob("*.ipynb"))

@@ -3,9 +3,34 @@
 #
 # From an area and a year to a table of fields, as in PRUE (arXiv 2603.27101): scenes are searched
 # and chosen, composed to two cloud-free seasons, segmented window by window, and drawn as one
-# seamless table. Everything here runs on a simulated Sentinel-2 archive, so that the truth is known
-# and no network is needed; with `provider="earth-search"`, the default, the same lines map a real
-# place.
+# seamless table.
+#
+# **On your own imagery** it runs where `IMAGE` names a GeoTIFF: two Sentinel-2 dates of red, green,
+# blue and near infrared, or an aerial photograph; a few km2 of it are enough. Sentinel-2 of your
+# own area comes with `selion map AREA --year 2024`, which also keeps the composite, or with `selion
+# composite`; aerial photographs of the USA (NAIP, public domain) lie at the USDA's [Geospatial Data
+# Gateway](https://datagateway.nrcs.usda.gov) and in the collection `naip` of open STAC catalogues.
+# Without one, everything below runs on a simulated Sentinel-2 archive, so that the truth is known
+# and no network is needed.
+
+# %%
+import os
+
+IMAGE = os.environ.get("SELION_TUTORIAL_IMAGE", "")  # or: IMAGE = "my_image.tif"
+TRUTH = os.environ.get("SELION_TUTORIAL_FIELDS", "")  # polygons of its fields, where there are some
+
+# %% [markdown]
+# Real imagery looks like this: two Sentinel-2 dates of the Inn valley, and an aerial photograph
+# that no training saw, with the fields that the same lines find there.
+#
+# ![Fields that selion drew on two Sentinel-2 dates of the Inn valley](../pictures/inn_fields.webp)
+#
+# <small>Contains modified Copernicus Sentinel data; the pair comes from Fields of the
+# World.</small>
+#
+# ![An aerial image, outlines, and fields by confidence](../pictures/mapping.webp)
+#
+# <small>Imagery: NAIP (USDA, public domain).</small>
 
 # %%
 import json
@@ -19,37 +44,52 @@ from selion.pipeline.demo import write_outlines
 from selion.simulation.archive import simulate_archive
 
 work = Path(tempfile.mkdtemp())
-archive = simulate_archive(
-    work / "archive",
-    seed=3,
-    centre=(13.0, 50.0),
-    size_km=(1.5, 1.5),
-    n_dates=3,
-    clouds=(0.1, 0.3),
-    draw=write_outlines,
-)
-area = dict(archive.area)  # GeoJSON: a file of polygons or (west, south, east, north) do as well
+if IMAGE:
+    place, asked = IMAGE, {}
+else:
+    archive = simulate_archive(
+        work / "archive",
+        seed=3,
+        centre=(13.0, 50.0),
+        size_km=(1.5, 1.5),
+        n_dates=3,
+        clouds=(0.1, 0.3),
+        draw=write_outlines,
+    )
+    place = dict(archive.area)  # GeoJSON; a file of polygons or (west, south, east, north) do, too
+    asked = {"year": 2024, "area_options": AreaOptions(provider=str(archive.catalogue))}
 
 # %% [markdown]
 # ## The composite
 #
 # `selion.composite` asks the catalogue, looks at coarse cloud masks before it reads a single band,
-# and writes the median of what is clear. What no scene shows is a mask, not a zero.
+# and writes the median of what is clear. What no scene shows is a mask, not a zero. (With
+# `provider="earth-search"`, the default, the same line composes a real place; an image of your own
+# needs none.)
 
 # %%
-options = AreaOptions(provider=str(archive.catalogue))
-image = selion.composite(area, work / "pair.zarr", year=2024, area_options=options)
-image
+image = IMAGE or work / "pair.zarr"
+if not IMAGE:
+    selion.composite(place, image, **asked)
+selion.open_raster(image)
 
 # %% [markdown]
 # ## Probabilities
 #
-# The model brings its scaling, its bands and its ground sampling distance with it. Windows overlap
-# and are blended on one lattice, so the size of a block decides memory and never the result.
+# First a look at the image, as `selion look` takes one: which bands it has, what its numbers are,
+# and which model fits. The model brings its scaling, its bands and its ground sampling distance
+# with it. Windows overlap and are blended on one lattice, so the size of a block decides memory and
+# never the result.
 
 # %%
-model = selion.load_model("fields-s2-2season")
-probabilities = selion.predict(image, model)
+from selion.pipeline.maps import MapOptions, prepare
+
+job = prepare(image, None, MapOptions())
+print(*job.notes, sep="\n")
+
+# %%
+model = job.model
+probabilities = selion.predict(job.source, model)
 probabilities
 
 # %% [markdown]
@@ -84,7 +124,8 @@ import xarray
 
 from selion.grid import whole
 
-array = xarray.DataArray.from_dict(selion.to_dict(image.read(whole(image.grid))))
+source = selion.open_raster(image)
+array = xarray.DataArray.from_dict(selion.to_dict(source.read(whole(source.grid))))
 array.sizes
 
 # %%
@@ -101,27 +142,33 @@ in_memory.crs.name, len(in_memory)
 # gives the identical file.
 
 # %%
-mapped = selion.map_fields(area, work / "fields.parquet", year=2024, area_options=options)
+mapped = selion.map_fields(place, work / "fields.parquet", **asked)
 len(mapped)
 
 # %% [markdown]
 # ## How good is it?
 #
-# The simulation knows its truth. Here a map is compared with polygons, within the area that was
-# mapped; given a model and a folder of images with truth, `selion.evaluate` also puts answers
-# beside it that have not even seen the image, because a score without a baseline says little.
+# The simulation knows its truth; of your own image it is what `TRUTH` names. Here a map is compared
+# with polygons, within the area that was mapped; given a model and a folder of images with truth,
+# `selion.evaluate` also puts answers beside it that have not even seen the image, because a score
+# without a baseline says little.
 
 # %%
 from selion.evaluation import evaluate_files
 from selion.fields import read_fields, write_fields
 
-truth = write_fields(read_fields(archive.truth.fields), work / "truth.gpkg")
-found = write_fields(mapped, work / "found.gpkg")
-(work / "area.geojson").write_text(json.dumps(area))
-report = evaluate_files([found], truth, reproject=True, extent=work / "area.geojson")
+drawn = TRUTH if IMAGE else archive.truth.fields
+report = "No polygons were named to compare with."
+if drawn:
+    seen = source.grid.geographic_extent.json if IMAGE else place
+    (work / "area.geojson").write_text(json.dumps(seen))
+    truth = write_fields(read_fields(drawn), work / "truth.gpkg")
+    found = write_fields(mapped, work / "found.gpkg")
+    report = evaluate_files([found], truth, reproject=True, extent=work / "area.geojson")
 report
 
 # %%
-scores = report.runs[0].values
-assert scores["object_f1"] > 0.3, scores["object_f1"]
-assert scores["pixel_iou"] > 0.6, scores["pixel_iou"]
+if not IMAGE:
+    scores = report.runs[0].values
+    assert scores["object_f1"] > 0.3, scores["object_f1"]
+    assert scores["pixel_iou"] > 0.6, scores["pixel_iou"]

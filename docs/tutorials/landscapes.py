@@ -6,6 +6,24 @@
 # model does the same on a processor, from simulated scenes, in seconds: it shows the pipeline and
 # not the quality. What it reaches after fifteen minutes, and what that is worth, is in [Language
 # models](../language.md).
+#
+# **On your own imagery** it runs where `IMAGE` names a GeoTIFF with red, green and blue of half a
+# metre to a few metres (NAIP of the USA is in the public domain: [Geospatial Data
+# Gateway](https://datagateway.nrcs.usda.gov), or the collection `naip` of open STAC catalogues):
+# its first 256 pixels each way are then looked at. Without one, a simulated landscape is, of which
+# the truth is known.
+
+# %%
+import os
+
+IMAGE = os.environ.get("SELION_TUTORIAL_IMAGE", "")  # or: IMAGE = "my_image.tif"
+
+# %% [markdown]
+# A real patch, its true mask, and the text that says it:
+#
+# ![A field with a track; its mask in squares; lines of letters](../pictures/language.webp)
+#
+# <small>Imagery: NAIP (USDA, public domain); mask: Radix, MIT.</small>
 
 # %%
 import tempfile
@@ -17,11 +35,20 @@ import selion
 from selion.simulation.landscape import simulate
 
 work = Path(tempfile.mkdtemp())
-scene = simulate(5, (256, 256), 2.0, "smallholder", bands="rgb")
-scene.image
+fields = selion.load_model("fields-rgb-vhr")
+if IMAGE:
+    from selion.pipeline.maps import MapOptions, prepare
+
+    source = prepare(IMAGE, fields.card.name, MapOptions()).source  # bands and numbers as they are
+    image = source.read((slice(0, 256), slice(0, 256)))
+    drawn = selion.find_instances(selion.predict(image, fields), fields)  # nobody drew the truth
+else:
+    scene = simulate(5, (256, 256), 2.0, "smallholder", bands="rgb")
+    image, drawn = scene.image, scene.instances
+image
 
 # %%
-scene.instances
+drawn
 
 # %% [markdown]
 # ## A mask is a text
@@ -33,7 +60,7 @@ scene.instances
 from selion.models.language.rrle import CODECS, decode, encode
 
 names = ("others", "field")
-patch = (scene.instances.ids[:128:8, :128:8] > 0).astype(np.uint8)
+patch = (drawn.ids[:128:8, :128:8] > 0).astype(np.uint8)
 text = encode(patch, names, CODECS["rrle"])
 print(text)
 
@@ -76,8 +103,8 @@ model.card
 # objects and outlines are those of every other model.
 
 # %%
-small = simulate(6, (96, 96), 4.0, "smallholder", bands="rgb")
-probabilities = selion.predict(small.image, model)
+small = image if IMAGE else simulate(6, (96, 96), 4.0, "smallholder", bands="rgb").image
+probabilities = selion.predict(small, model)
 assert np.allclose(probabilities.values[:, probabilities.valid].sum(0), 1, atol=1e-3)
 probabilities
 
@@ -90,22 +117,22 @@ probabilities
 # small: the score below says so.
 
 # %%
-fields = selion.load_model("fields-rgb-vhr")
-objects = selion.find_instances(selion.predict(scene.image, fields), fields)
+objects = selion.find_instances(selion.predict(image, fields), fields)
 objects
 
 # %% [markdown]
 # Merge-and-match, MAgSeg's score, joins what was split before it compares, so that a field in two
-# pieces is not punished twice.
+# pieces is not punished twice. (Of an image of your own nothing is known to compare with here; its
+# objects stand above.)
 
 # %%
 from selion.metrics import merged_scores, overlap_table
 
-finer = objects.ids.shape[0] // scene.instances.ids.shape[0]
-truth = scene.instances.ids.repeat(finer, 0).repeat(finer, 1)
-merged = merged_scores(overlap_table(truth, objects.ids))
-print(f"mean IoU {merged.iou.mean():.2f}, median {np.median(merged.iou):.2f}")
-print(
-    f"{merged.missed} of {len(merged.iou)} fields missed, {merged.false} found where there is none"
-)
-assert len(merged.iou) == scene.instances.ids.max()
+if not IMAGE:
+    finer = objects.ids.shape[0] // drawn.ids.shape[0]
+    truth = drawn.ids.repeat(finer, 0).repeat(finer, 1)
+    merged = merged_scores(overlap_table(truth, objects.ids))
+    missed = f"{merged.missed} of {len(merged.iou)} fields missed"
+    print(f"mean IoU {merged.iou.mean():.2f}, median {np.median(merged.iou):.2f}")
+    print(f"{missed}, {merged.false} found where there is none")
+    assert len(merged.iou) == drawn.ids.max()

@@ -153,3 +153,57 @@ def test_a_folder_where_the_area_stands_is_a_map(tmp_path):
     done = selion("query", "maps", "my area.geojson", "-o", "q.gpkg", cwd=tmp_path)
     assert done.returncode == 2
     assert "selion query 'my area.geojson' maps -o q.gpkg" in done.stderr
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_merge_takes_fields_of_any_format_beside_geoparquet(frame, tmp_path, ending):
+    west, east = frame[frame.index % 20 < 9], frame[frame.index % 20 >= 9]
+    own = written(west, ending, tmp_path)
+    east.to_parquet(tmp_path / "east.parquet")
+    done = selion("merge", own, tmp_path / "east.parquet", "-o", tmp_path / "maps", "-q")
+    assert done.returncode == 0, done.stderr
+    found = pd.concat(
+        geopandas.read_parquet(one) for one in sorted((tmp_path / "maps").glob("*/*.parquet"))
+    ).set_index("id")
+    wanted = frame.set_index("id").loc[found.index]
+    assert len(found) == len(frame) == 400
+    assert (found["class"] == wanted["class"]).all()
+    assert found["confidence"].to_numpy() == pytest.approx(wanted["confidence"].to_numpy())
+    apart = shapely.hausdorff_distance(found.geometry.to_numpy(), wanted.geometry.to_numpy())
+    assert apart.max() < 2e-7
+    again = selion("merge", tmp_path / "east.parquet", own, "-o", tmp_path / "again", "-q")
+    assert again.returncode == 0, again.stderr
+    for one in (tmp_path / "maps").glob("*/*.parquet"):
+        same = tmp_path / "again" / one.relative_to(tmp_path / "maps")
+        read = geopandas.read_parquet(same)
+        assert read.equals(geopandas.read_parquet(one)), "whatever the order"
+
+
+def test_merge_publishes_fields_of_a_geopackage(frame, tmp_path):
+    path = written(frame, ".gpkg", tmp_path)
+    words = ("--layout", "ftw-2e", "--year", 2024, "-q")
+    done = selion("merge", path, "-o", tmp_path / "world", *words)
+    assert done.returncode == 0, done.stderr
+    (zone,) = (tmp_path / "world").glob("vector/2024/*/*.parquet")
+    assert len(geopandas.read_parquet(zone)) == 400
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        (lambda one: one.drop(columns="id"), "has no column 'id'"),
+        (lambda one: one.set_crs(None, allow_override=True), "has no CRS"),
+        (lambda one: one.set_geometry(one.geometry.where(one.index > 1)), "2 rows without geom"),
+    ],
+)
+def test_merge_refuses_a_table_by_its_own_name(frame, tmp_path, spoilt, said):
+    path = tmp_path / "own.gpkg"
+    with warnings.catch_warnings(action="ignore"):  # of pyogrio, that there is no CRS
+        pyogrio.write_dataframe(spoilt(frame), path, layer="fields")
+    (tmp_path / "own.csv").write_text("id,area\na,1\n")
+    for table, words in ((path, said), (tmp_path / "own.csv", "is no Parquet: wanted is the fol")):
+        done = selion("merge", table, "-o", tmp_path / "maps")
+        assert done.returncode == 2, done.stderr
+        assert f"{table} " in done.stderr
+        assert words in done.stderr
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["own.csv", "own.gpkg"]

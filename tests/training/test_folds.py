@@ -81,6 +81,7 @@ def asked(*changes):
     ("chips", "changes", "epochs"),
     [
         (8, (), 100),  # a step is an epoch
+        (9, (), 100),  # the window that is left over joins the batch before it
         (20, (), 33),  # three steps are
         (20, ("validate.fold_steps=9",), 3),
         (20, ("validate.fold_steps=1",), 1),

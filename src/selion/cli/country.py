@@ -38,8 +38,8 @@ def some(names: list[str]) -> str:
     "merge",
     help=(
         "Merge the tables of jobs into one map without seams, partitioned by geohash, or in the "
-        "layout of the published global map. TABLES: files, folders of jobs, or the folder of a "
-        "plan."
+        "layout of the published global map. TABLES: files (.parquet; .gpkg, .geojson, .fgb, .shp "
+        "... are read whole), folders of jobs, or the folder of a plan."
     ),
 )
 @click.argument("tables", nargs=-1, required=True, type=opt.place)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +66,7 @@ class JobTable:
     """One table of fields."""
 
     path: Place
+    """Where it lies, which is what sentences call it."""
     rows: int
     crs: str
     """As the file says."""
@@ -74,12 +75,19 @@ class JobTable:
     origin: Origin
     job: JobArea | None = None
     """Of the job that made it; None: nobody planned it."""
+    copy: Path | None = None
+    """Its rows as GeoParquet, where it is of another format."""
+
+    @property
+    def parquet(self) -> Place:
+        """What is read of it."""
+        return self.copy or self.path
 
     @cached_property
     def key(self) -> str:
         """Name that follows from what is in the job table, wherever it lies."""
         digest = hashlib.sha256()
-        with open_bytes(self.path) as file:
+        with open_bytes(self.parquet) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
         for part in () if self.job is None else (self.job.core, self.job.seen, self.job.area):
@@ -94,7 +102,7 @@ class JobTable:
         import pyarrow as pa
 
         try:
-            with parquet_file(self.path, pre_buffer=False) as file:
+            with parquet_file(self.parquet, pre_buffer=False) as file:
                 for batch in file.iter_batches(BATCH):
                     yield self._in_degrees(pa.Table.from_batches([batch]))
         except (OSError, pa.ArrowInvalid) as error:
@@ -175,7 +183,11 @@ def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
     return table.set_column(number, kind, pa.array(values, kind.type, from_pandas=True))
 
 
-def open_job_tables(paths: Iterable[Place | str], plan: Path | str | None = None) -> list[JobTable]:
+def open_job_tables(
+    paths: Iterable[Place | str],
+    plan: Path | str | None = None,
+    copies: Mapping[Place, Path] | None = None,
+) -> list[JobTable]:
     """Open the tables of jobs.
 
     Parameters
@@ -186,10 +198,12 @@ def open_job_tables(paths: Iterable[Place | str], plan: Path | str | None = None
     plan : path, optional
         Folder of the plan, for tables that were collected elsewhere: a file ``u1.parquet``, or
         ``u1/fields.parquet``, belongs to the job u1.
+    copies : mapping, optional
+        What :func:`table_file` says of a table in another format -> its rows as GeoParquet.
 
     Returns
     -------
-    list of Sheet
+    list of JobTable
         In an order that depends on what is in them alone; a job table given twice counts once.
 
     Raises
@@ -200,8 +214,8 @@ def open_job_tables(paths: Iterable[Place | str], plan: Path | str | None = None
         If one has no CRS or is a merged map, or some belong to jobs and others do not.
     """
     job_tables = [
-        _open(path, None if plan is None else Path(plan))
-        for path in dict.fromkeys(map(_table, paths))
+        _open(path, None if plan is None else Path(plan), (copies or {}).get(path))
+        for path in dict.fromkeys(map(table_file, paths))
     ]
     if not job_tables:
         raise BadInput("No table of fields was given: name the fields.parquet of the jobs.")
@@ -281,7 +295,16 @@ def finished_jobs(folder: Path) -> tuple[list[Path], list[str]]:
     return done, [name for name, path in tables.items() if not path.is_file()]
 
 
-def _table(path: Place | str) -> Place:
+def table_file(path: Place | str) -> Place:
+    """Return the file of a table: itself, or that of the folder of a job.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is none.
+    BadInput
+        If it is a merged map.
+    """
     path = locate(path).expanduser()
     if isinstance(path, RemotePath):
         return path / TABLE if path.is_dir() else path
@@ -301,8 +324,9 @@ def _table(path: Place | str) -> Place:
     return (inner if path.is_dir() else path).resolve()
 
 
-def _open(path: Place, plan: Path | None) -> JobTable:
-    crs = file_crs(path)
+def _open(path: Place, plan: Path | None, copy: Path | None) -> JobTable:
+    read = copy or path
+    crs = file_crs(read)
     if crs is None:
         raise BadInput(
             f"{path} has no CRS (a photograph?), so it has no place on a map: merge tables of "
@@ -310,11 +334,12 @@ def _open(path: Place, plan: Path | None) -> JobTable:
         )
     return JobTable(
         path,
-        parquet_metadata(path).num_rows,
+        parquet_metadata(read).num_rows,
         crs,
-        _box(path, crs),
-        fields.read_origin(path),
+        _box(read, crs),
+        fields.read_origin(read),
         _job(path, plan),
+        copy,
     )
 
 
@@ -412,13 +437,16 @@ def _sound(place: Any) -> Any:
 
 def merged_schema(job_tables: Sequence[JobTable]) -> pa.Schema:
     """Return the columns of all job tables together, as :func:`schema_of` does."""
-    return schema_of([job_table.path for job_table in job_tables])
+    return schema_of(
+        [job_table.parquet for job_table in job_tables], [one.path for one in job_tables]
+    )
 
 
-def schema_of(paths: Sequence[Place]) -> pa.Schema:
+def schema_of(paths: Sequence[Place], names: Sequence[Place] | None = None) -> pa.Schema:
     """Return the columns of all tables together.
 
-    Those of fiboa first, then the others by name, then ``bbox`` and ``geometry``.
+    Those of fiboa first, then the others by name, then ``bbox`` and ``geometry``.  ``names`` are
+    what sentences call the tables; None: their paths.
 
     Raises
     ------
@@ -428,12 +456,12 @@ def schema_of(paths: Sequence[Place]) -> pa.Schema:
     import pyarrow as pa
 
     found: dict[str, pa.DataType] = {}
-    for path in paths:
+    for path, name in zip(paths, names or paths, strict=True):
         for column in parquet_schema(path):
             kind = pa.string() if pa.types.is_large_string(column.type) else column.type
             if found.setdefault(column.name, kind) != kind:
                 raise BadInput(
-                    f"Column {column.name} is {kind} in {path} and "
+                    f"Column {column.name} is {kind} in {name} and "
                     f"{found[column.name]} in another table: write them alike first."
                 )
     kinds = {"string": pa.string(), "float": pa.float32(), "time": pa.timestamp("ms", tz="UTC")}

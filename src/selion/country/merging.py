@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +29,12 @@ from selion.country.job_tables import (
     measured,
     merged_schema,
     open_job_tables,
+    table_file,
     with_column,
 )
 from selion.country.joining import Borders, Tally, group_rows, join_rows
 from selion.country.noding import node_runs
+from selion.country.other_tables import check_kind, copied, is_read_whole
 from selion.country.partitions import (
     PART,
     Maps,
@@ -101,7 +104,7 @@ def merge_maps(
     ----------
     tables : iterable of path or address
         GeoParquet files, folders of jobs, or the folder of a plan, whose finished jobs are taken;
-        the order does not matter.
+        GeoPackages, GeoJSON, FlatGeobuf ... are read whole.  The order does not matter.
     out : path
         A folder.
     options : MergeOptions, optional
@@ -129,7 +132,19 @@ def merge_maps(
     if out.is_file():
         raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
     store.check_output(out, force)
-    opened = open_sources(tables, plan)
+    with open_sources(tables, plan) as opened:
+        return _merged(opened, out, options, work, force=force, on_step=on_step)
+
+
+def _merged(
+    opened: MergeSources,
+    out: Path,
+    options: MergeOptions,
+    work: Path | str | None,
+    *,
+    force: bool,
+    on_step: OnStep,
+) -> Maps:
     run = open_run(opened.job_tables, out, options, None if work is None else Path(work))
     with explained(out), parts_of(run.note), refusing(run.note, kept=work is not None):
         facts = bring_together(run, on_step) | opened.facts
@@ -170,13 +185,32 @@ class MergeSources:
     """What is missing: jobs that are not finished, tables that lack blocks."""
 
 
-def open_sources(tables: Iterable[Place | str], plan: Path | str | None) -> MergeSources:
-    """Open the tables of a merge; the folder of a plan stands for its finished jobs."""
+@contextmanager
+def open_sources(tables: Iterable[Place | str], plan: Path | str | None) -> Iterator[MergeSources]:
+    """Open the tables of a merge; the folder of a plan stands for its finished jobs.
+
+    Tables that are no GeoParquet are kept as such for as long as the block runs.
+    """
     paths, missing = _expanded(tables)
-    job_tables = open_job_tables(paths, plan)
-    return MergeSources(
-        job_tables, {"unfinished_jobs": missing, "incomplete_tables": _incomplete(job_tables)}
-    )
+    with TemporaryDirectory(prefix="selion-") as folder:
+        copies = _copies(map(table_file, paths), Path(folder))
+        job_tables = open_job_tables(paths, plan, copies)
+        yield MergeSources(
+            job_tables, {"unfinished_jobs": missing, "incomplete_tables": _incomplete(job_tables)}
+        )
+
+
+def _copies(paths: Iterable[Place], folder: Path) -> dict[Place, Path]:
+    """Keep tables of other formats as GeoParquet, each in a folder of its own."""
+    made: dict[Place, Path] = {}
+    for number, path in enumerate(dict.fromkeys(paths)):
+        if is_read_whole(path):
+            home = folder / str(number)
+            home.mkdir()
+            made[path] = copied(path, home)
+        else:
+            check_kind(path, "the folder of a job or a plan")
+    return made
 
 
 def bring_together(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
@@ -316,7 +350,9 @@ def _used(schema: pa.Schema, job_tables: list[JobTable]) -> pa.Schema:
     """Leave out optional columns that no job table fills."""
     import pyarrow as pa
 
-    there = {name for job_table in job_tables for name in parquet_schema(job_table.path).names} | {
+    there = {
+        name for job_table in job_tables for name in parquet_schema(job_table.parquet).names
+    } | {
         "bbox",
         "id",
         "class",

@@ -57,36 +57,65 @@ def opened_maps(path: Maps | Path | RemotePath | str) -> Iterator[Maps]:
         return
     place = locate(path).expanduser()
     if not is_read_whole(place) or (isinstance(place, Path) and not place.is_file()):
-        _check_kind(place)
+        check_kind(place, "a folder of 'selion merge'")
         yield open_maps(place)
         return
     with TemporaryDirectory(prefix="selion-") as folder:
-        yield _copied(place, Path(folder))
+        made, size = open_maps(copied(place, Path(folder))), place_state(place)[0]
+        parts = tuple(replace(one, bytes=size) for one in made.parts)
+        yield replace(made, folder=place, parts=parts)  # its sentences and sizes are the table's
 
 
-def _check_kind(place: Place) -> None:
-    """Refuse a file of a kind that holds no fields, by its ending where it is no Parquet either."""
+def check_kind(place: Place, folder: str) -> None:
+    """Refuse a file of a kind that holds no fields, by its ending where it is no Parquet either.
+
+    Parameters
+    ----------
+    place : path or address
+    folder : str
+        What might have been given in its place.
+
+    Raises
+    ------
+    BadInput
+        If it is of such a kind.
+    """
     if not isinstance(place, Path) or not place.is_file() or place.suffix.lower() == ".parquet":
         return
     with place.open("rb") as file:
         if file.read(4) == b"PAR1":
             return
     raise BadInput(
-        f"{place} ends with {place.suffix or 'nothing'} and is no Parquet: wanted is a folder of "
-        f"'selion merge', or a table of fields (.parquet, {', '.join(READ_WHOLE)})."
+        f"{place} ends with {place.suffix or 'nothing'} and is no Parquet: wanted is {folder}, "
+        f"or a table of fields (.parquet, {', '.join(READ_WHOLE)})."
     )
 
 
-def _copied(place: Place, folder: Path) -> Maps:
-    """Keep a table as GeoParquet; its sentences still name it, its bytes are its own."""
+def copied(place: Place, folder: Path) -> Path:
+    """Read a table of :data:`READ_WHOLE` whole and keep it as GeoParquet in a folder.
+
+    Returns
+    -------
+    path
+        Called as the table is, in longitude and latitude.
+
+    Raises
+    ------
+    UnreadableFile, FetchFailed
+        If it cannot be read.
+    BadInput
+        If its fields have no id, or some no outline.
+    GridMismatch
+        If they have no place on Earth.
+    OutputFailed
+        If there is no room for the copy.
+    """
     frame = fields.read_fields(place)
     _check(frame, place)
     copy = folder / place.name  # sentences about columns call it so
     with store.atomic_write(copy) as temporary:
         write_parquet(frame, temporary, Origin(), LONLAT)
-    made = open_maps(copy)
-    size = place_state(place)[0]
-    return replace(made, folder=place, parts=tuple(replace(one, bytes=size) for one in made.parts))
+    return copy
 
 
 def _check(frame: GeoDataFrame, place: Place) -> None:

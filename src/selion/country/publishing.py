@@ -20,6 +20,7 @@ from selion.country.merging import (
     WHEN,
     MergeOptions,
     MergeRun,
+    MergeSources,
     bring_together,
     in_order,
     open_run,
@@ -166,7 +167,19 @@ def publish_maps(
     """
     options, out = options or PublishOptions(), Path(out).expanduser()
     _check_folder(out)
-    opened = open_sources(tables, plan)
+    with open_sources(tables, plan) as opened:
+        return _published(opened, out, options, work, force=force, on_step=on_step)
+
+
+def _published(
+    opened: MergeSources,
+    out: Path,
+    options: PublishOptions,
+    work: Path | str | None,
+    *,
+    force: bool,
+    on_step: OnStep,
+) -> Publication:
     year = _year(opened.job_tables, options.year)
     _check_year(out, year, force)
     wishes = MergeOptions(min_area=options.min_area, collection=options.collection or out.name)
@@ -239,7 +252,7 @@ def _years(job_table: JobTable) -> set[int | None]:
 
     moment = job_table.origin.determined
     usual = None if moment is None else moment.year
-    with parquet_file(job_table.path, pre_buffer=False) as file:
+    with parquet_file(job_table.parquet, pre_buffer=False) as file:
         if WHEN not in file.schema_arrow.names:
             return {usual} if job_table.rows else set()
         found = {

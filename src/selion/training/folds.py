@@ -34,7 +34,7 @@ from selion.training.beside import (
 )
 from selion.training.checkpoint import STATE
 from selion.training.datasets import fingerprint, joined, taken
-from selion.training.mixture import epoch_length
+from selion.training.loader import Feed
 from selion.training.scoring import Scores
 from selion.training.start_beside import KeptShare
 
@@ -83,8 +83,7 @@ def all_judge(
             f"validate.folds = {folds} was given, and there are {counted(len(pooled), 'chip')}: "
             "give more polygons, or fewer folds."
         )
-    size = recipe.schedule.batch * recipe.schedule.accumulate
-    of_epoch = -(-epoch_length(pooled, recipe) // size)
+    of_epoch = -(-Feed(pooled, recipe).batches // recipe.schedule.accumulate)
     epochs = min(max(round(recipe.validate.fold_steps / of_epoch), 1), recipe.schedule.epochs)
     schedule = replace(recipe.schedule, epochs=epochs, patience=0, keep="last")
     return replace(recipe, schedule=schedule, validate=replace(recipe.validate, every=0)), pooled
