@@ -22,7 +22,6 @@ from selion.models.embedded.convert import save_embedded
 from selion.models.embedded.network import (
     Asking,
     EmbeddedMasks,
-    EmbeddedWeights,
     embedded_loss,
     fit,
 )
@@ -77,7 +76,8 @@ def accuracy(network):
 
 def value_of(network, images, labels, **weights):
     with torch.no_grad():
-        return float(embedded_loss(network, images, labels, EmbeddedWeights(**weights)))
+        answer = network(images, raw=True, truth=labels)
+        return float(embedded_loss(answer, labels, **weights))
 
 
 def test_two_images_are_learned_and_what_is_not_there_is_rejected():
@@ -117,7 +117,8 @@ def test_weights_of_the_loss_are_those_of_the_paper():
 def test_gradients_reach_what_learns_and_nothing_else(family):
     network = tiny(family, lora=2)
     network.freeze()
-    embedded_loss(network, *two_images()).backward()
+    images, labels = two_images()
+    embedded_loss(network(images, raw=True, truth=labels), labels).backward()
     touched = {
         name
         for name, p in network.named_parameters()

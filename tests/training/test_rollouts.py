@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from selion.training.rollouts import PlacedDraws, draw_numbers  # noqa: E402
+from language_toys import recipe, sample  # noqa: E402
+from selion.errors import BadInput, MissingExtra  # noqa: E402
+from selion.models.language.smol import WHEEL  # noqa: E402
+from selion.training import rollouts  # noqa: E402
+from selion.training.language_recipe import Grpo  # noqa: E402
+from selion.training.language_run import plan_talks  # noqa: E402
+from selion.training.rollouts import PlacedDraws, draw_numbers, drawn_by  # noqa: E402
 
 
 def drawn(number, shares, temperature=1.0):
@@ -43,3 +51,29 @@ def test_numbers_follow_from_question_and_answer_alone():
     assert len(np.unique(together[:, 0])) == 12
     assert not np.array_equal(together, draw_numbers(8, range(2, 6), 3, 50))
     assert abs(float(draw_numbers(7, range(50), 4, 50).mean()) - 0.5) < 0.01
+
+
+def test_what_tells_the_trainer_that_vllm_draws(monkeypatch):
+    """And what it cannot do is said before anything is computed."""
+    made = recipe(grpo=Grpo(steps=1, vllm="server", vllm_url="http://there:1", grammar=True))
+    assert drawn_by(recipe(grpo=Grpo(steps=1))) == {}
+    with pytest.raises(MissingExtra, match="wants vllm, which is not installed"):
+        plan_talks(made, [sample(0)])
+    monkeypatch.setattr(rollouts, "available", lambda _: True)
+    told = drawn_by(made)
+    held = told.pop("generation_kwargs")["structured_outputs"]["grammar"]
+    assert held.startswith("root ::= ")
+    assert told == {
+        "use_vllm": True,
+        "vllm_mode": "server",
+        "vllm_server_base_url": "http://there:1",
+    }
+    here = drawn_by(recipe(grpo=Grpo(steps=1, vllm="colocate", vllm_memory=0.2)))
+    assert here == {
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": 0.2,
+    }
+    wheel = replace(made, language=replace(made.language, tiny="", base=WHEEL))
+    with pytest.raises(BadInput, match="read from a wheel; leave it out"):
+        drawn_by(wheel)

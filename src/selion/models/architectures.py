@@ -56,6 +56,9 @@ class Family:
     """Refuses inputs that the network would misread."""
     sets: bool = False
     """Takes any number of dates at once, in any order."""
+    kept_as: str = ""
+    """How its trained networks are written, where that is not as weights and a graph: the format
+    that their cards say."""
     torch_only: str | Callable[[Mapping[str, Any]], str] = ""
     """Why its graph is not to be run by other engines, of all or of an architecture; empty: they
     agree."""
@@ -198,6 +201,18 @@ def _referring(
     return make_referring(kind, bands, classes, weights, **options)
 
 
+def _embedded(bands: int, classes: int, weights: str, **options: Any) -> torch.nn.Module:
+    if weights:
+        raise BadInput(
+            f"model.pretrained = {weights!r} was given, and the family 'embedded' is put together "
+            "of two models: name them by model.architecture.vlm and .sam."
+        )
+    require("transformers", "language")
+    from selion.models.embedded.making import make_embedded
+
+    return make_embedded(bands, classes, **options)
+
+
 def _patch(architecture: Mapping[str, Any]) -> int:
     """Return the patch of a transformer in pixels.
 
@@ -301,6 +316,7 @@ _REFERRING = (
     "drop_path",
 )
 _REGIONS = ("hidden", "regions", "layers", "encoder_layers", "heads", "feedforward")
+_EMBEDDED = ("phrases", "vlm", "sam", "learns", "instruction", "reject", "lora")
 _ASKED = "its phrases are read by a language model at each call, which was tried in torch only"
 _MASKED = (
     "Mask2Former looks only where its last mask is above one half, and OpenVINO answers NaN where "
@@ -383,6 +399,7 @@ FAMILIES: dict[str, Family] = {
         checkpoints=True,
         torch_only=_ASKED,
     ),
+    "embedded": Family(_embedded, _EMBEDDED, "", torch_only=_ASKED, kept_as="embedded"),
     "sam": Family(
         partial(_segment_anything, "sam"), _SEGMENT_ANYTHING, "", fixed=True, checkpoints=True
     ),

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -83,6 +83,8 @@ def export(
     """
     if card.architecture:
         check_window(card.architecture, card.inputs)
+    if card.architecture and find_family(card.architecture).kept_as:
+        return _kept_whole(network, card, folder, force, besides)
     from selion.models.pooling import replace_adaptive_pooling
 
     network = replace_adaptive_pooling(copy.deepcopy(network).cpu().float().eval())
@@ -92,6 +94,19 @@ def export(
             names = [shutil.copyfile(path, part / path.name).name for path in besides]
             card = with_files(card, part, (*card.files, *names))
             write_card(card, part / CARD)
+    return replace(card, folder=Path(folder).expanduser())
+
+
+def _kept_whole(
+    network: Any, card: ModelCard, folder: str | Path, force: bool, besides: Sequence[Path]
+) -> ModelCard:
+    """Write a network whose language model answers: there is no graph of it."""
+    from selion.models.embedded.convert import save_embedded
+
+    with atomic_folder(folder, force) as part:
+        for path in besides:
+            shutil.copyfile(path, part / path.name)
+        card = save_embedded(network, card, part)
     return replace(card, folder=Path(folder).expanduser())
 
 

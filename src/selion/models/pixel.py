@@ -39,8 +39,8 @@ class TorchNetwork:
     """
 
     def __init__(self, network: torch.nn.Module, device: str, *, fast: bool = False) -> None:
-        torch = require("torch", "train")
-        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
+        require("torch", "train")
+        self.network = channels_last(network.to(device)).eval()
         self.batch = _BATCH[device]
         self.device, self._asked = device, fast
         self.fast = fast and device != "mps"
@@ -86,6 +86,15 @@ class TorchNetwork:
         if self.fast:
             contexts.append(torch.autocast(self.device, torch.bfloat16))
         return contexts
+
+
+def channels_last(network: torch.nn.Module) -> torch.nn.Module:
+    """Lay a network's weights out with channels last, unless it has layers for films."""
+    import torch
+
+    if any(parameter.ndim > 4 for parameter in network.parameters()):
+        return network
+    return network.to(memory_format=torch.channels_last)
 
 
 class TorchSegmenter(CardModel):

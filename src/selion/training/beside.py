@@ -225,6 +225,7 @@ def candidates(
 ) -> tuple[KeptShare, ...]:
     """Score what could be exported; the start comes first, as own chips set it."""
     from selion.training.loop import as_mapped
+    from selion.training.state import put
 
     keep = plan.recipe.model.keep_start
     found: list[KeptShare] = []
@@ -249,7 +250,7 @@ def candidates(
     device = next(network.parameters()).device.type
     looks = [(share, card) for share in shares for card in cards]
     for number, (share, card) in enumerate(looks):
-        network.load_state_dict(_averaged(trained, start, share))
+        put(network, _averaged(trained, start, share))
         model = as_mapped(card, network, device, fast=False)
         told = partial(_tell, on_step, f"{share:g} of the start", (number, len(looks)))
         scores = score_ways(model, plan.validation, plan.recipe.validate, ways, on_done=told)

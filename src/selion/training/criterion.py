@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from selion.classes import FTW3, ClassScheme
 from selion.errors import BadInput, UnknownName
+from selion.models.embedded.network import embedded_loss
 from selion.training.decode import decode_loss
 from selion.training.losses import LOSSES
 from selion.training.referring import referring_loss
@@ -24,8 +25,12 @@ RAW: dict[str, Callable[..., Tensor]] = {
     "sets": set_loss,
     "decode": decode_loss,
     "referring": referring_loss,
+    "embedded": embedded_loss,
 }
 """Losses of networks with answers of their own: ``loss(answer, truth, **options)``."""
+TOLD = ("embedded",)
+"""Of these, the ones whose network is told the truth as it answers: what it says of one class goes
+on from what was right to say of the others."""
 GIVEN = ("logits", "labels", "answer", "truth", "weights", "things", "boundary")
 """Arguments that do not come from ``loss.options``."""
 
@@ -38,9 +43,13 @@ class Criterion:
     options: dict[str, Any]
     raw: bool = False
     """Whether the network is asked for its raw answer: ``network(pixels, raw=True)``."""
+    told: bool = False
+    """Whether it is told the truth with that: ``network(pixels, raw=True, truth=truth)``."""
 
-    def of(self, network: torch.nn.Module, pixels: Tensor) -> Any:
+    def of(self, network: torch.nn.Module, pixels: Tensor, truth: Tensor) -> Any:
         """Ask a network, wrapped or bare, for what this loss compares."""
+        if self.told:
+            return network(pixels, raw=True, truth=truth)
         return network(pixels, raw=True) if self.raw else network(pixels).float()
 
     def __call__(self, answer: Any, truth: Tensor) -> Tensor:
@@ -82,7 +91,7 @@ def make_loss(spec: Loss, classes: ClassScheme = FTW3) -> Criterion:
         options["things"] = [classes.index(name) for name in classes.things]
     if "boundary" in takes:
         options["boundary"] = classes.index(classes.boundary) if classes.boundary else -1
-    return Criterion(function, options, spec.kind in RAW)
+    return Criterion(function, options, spec.kind in RAW, spec.kind in TOLD)
 
 
 def check_network(network: torch.nn.Module, criterion: Criterion, spec: Loss, family: str) -> None:
@@ -93,8 +102,9 @@ def check_network(network: torch.nn.Module, criterion: Criterion, spec: Loss, fa
     BadInput
         The message says which loss and which family.
     """
-    if criterion.raw and "raw" not in inspect.signature(network.forward).parameters:
+    takes = inspect.signature(network.forward).parameters
+    if (criterion.raw and "raw" not in takes) or (criterion.told != ("truth" in takes)):
         raise BadInput(
-            f"loss.kind = {spec.kind!r} wants a network with answers of its own, and {family!r} "
-            "answers classes: take another loss, or another family."
+            f"loss.kind = {spec.kind!r} does not compare what the family {family!r} answers: take "
+            "another loss, or another family."
         )

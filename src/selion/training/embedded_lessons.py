@@ -1,6 +1,7 @@
 """Teaching a tiny network of the embedding-as-mask family (LISA, GSVA) on samples at hand.
 
-What ``runs/embedded.py`` does with published checkpoints, at a size that takes seconds.
+What the recipes ``magseg/lisa`` and ``magseg/gsva`` do, in seconds and from a language model that
+was taught before.
 """
 
 from __future__ import annotations
@@ -17,24 +18,12 @@ from selion.errors import BadInput
 from selion.grid import whole
 from selion.models.card import ModelCard
 from selion.models.embedded.convert import save_embedded
+from selion.models.embedded.making import VISION
 from selion.models.embedded.network import Asking, EmbeddedMasks, fit
 from selion.models.language.network import load_pair
 from selion.models.language.quiet import quiet
 from selion.sample import Sample
 from selion.training.language_run import TIMES
-
-VISION = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 64,
-    "patch_size": 16,
-    "output_channels": 16,
-    "num_pos_feats": 8,
-    "window_size": 2,
-    "global_attn_indexes": [1],
-}
-"""Of a Segment Anything of 0.1 million weights."""
 
 
 def train_tiny_embedded(

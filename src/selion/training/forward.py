@@ -44,7 +44,7 @@ def batch_loss(
     labels = torch.from_numpy(batch.labels).to(engine.device, non_blocking=True)
     try:
         with engine.autocast():
-            answer = loss.of(network, pixels)
+            answer = loss.of(network, pixels, labels)
     except ValueError as error:
         if ONE_VALUE not in str(error):
             raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from contextlib import nullcontext
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from selion.training.conversations import Talks
 from selion.training.language_recipe import Grpo, LanguageRecipe
 from selion.training.processes import join_processes
 from selion.training.reward import Standing, dice_reward, validity_reward
-from selion.training.rollouts import placed
+from selion.training.rollouts import drawn_by, placed
 from selion.training.sft import (
     dataset,
     fresh,
@@ -122,17 +123,19 @@ def reinforce(
         epsilon=spec.epsilon,
         temperature=spec.temperature,
         reward_weights=weights,
+        **drawn_by(recipe),
     )
     watch = make_watch(spec.alarm)
     team = join_processes(training_device(recipe.hardware))
-    with quiet(), placed(model, processor, recipe, team) as clock:
+    own = not spec.vllm  # vLLM draws by numbers of its own
+    with quiet(), placed(model, processor, recipe, team) if own else nullcontext() as clock:
         trainer = trl.GRPOTrainer(
             model=model,
             args=arguments,
             reward_funcs=rewards,
             train_dataset=dataset(talks, prompt_row),
             processing_class=processor,
-            callbacks=[listener("grpo", on_step), watch, clock],
+            callbacks=[listener("grpo", on_step), watch, *([clock] if clock else [])],
         )
         run(trainer, folder, recipe.hardware, resume=resume)
     return Reinforced(trainer.model, tuple(watch.history), watch.alarmed)

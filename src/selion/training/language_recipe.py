@@ -149,6 +149,13 @@ class Grpo:
     grammar: bool = False
     """Whether answers are held to the grammar while they are drawn.  They are all masks then, but
     what is learnt from was drawn from another distribution than the model's own."""
+    vllm: Literal["", "colocate", "server"] = ""
+    """Draw answers by vLLM, in this process or by a server of its own at ``vllm_url``, which gets
+    the weights of each step; empty: the model draws them itself.  vLLM draws by numbers of its own,
+    so that a run that goes on is another one from there."""
+    vllm_url: str = "http://127.0.0.1:8000"
+    vllm_memory: float = 0.3
+    """Share of a GPU's memory that vLLM takes in this process."""
     mask_truncated: bool = True
     """Whether answers that were cut off before their end are left out of what is learnt."""
     lr: float = 1e-6
@@ -185,6 +192,7 @@ class Grpo:
             "2 or more: answers are compared with each other",
         )
         at_least(1, "grpo", self, "prompts", "accumulate", "save_every")
+        share("grpo.vllm_memory", self.vllm_memory)
         check(
             self.micro >= 0 and (not self.micro or not self.prompts * self.answers % self.micro),
             "grpo.micro",

@@ -38,6 +38,7 @@ from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
 from selion.training.processes import Team, count_processes, join_processes
 from selion.training.reading import changed_keys, recipe_from, recipe_table
 from selion.training.reward import Standing
+from selion.training.rollouts import drawn_by
 from selion.training.sft import (
     check_words,
     find_processor,
@@ -149,6 +150,8 @@ def plan_talks(
             "data.groups, or give simulate.scenes."
         )
     check_quantised(recipe.language.quantise, recipe.name)
+    if recipe.grpo.steps:
+        drawn_by(recipe)  # refuses what vLLM cannot draw
     prompt = recipe.language.prompt
     first = Talks(samples, recipe, 1)[0]
     recipe.language.prompt.answer(first.truth, recipe.classes.names)

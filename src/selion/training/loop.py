@@ -35,7 +35,9 @@ from selion.training.scoring import Scores, chosen, score_ways
 from selion.training.state import (
     TrainingState,
     from_tensors,
+    kept,
     make_state,
+    put,
     to_tensors,
     update_average,
     weights_of,
@@ -387,8 +389,8 @@ def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> tuple[
     The network has its own back afterwards.
     """
     network = _bare(run).network
-    live = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    network.load_state_dict(weights)
+    live = {name: tensor.clone() for name, tensor in kept(network).items()}
+    put(network, weights)
     fast = run.engine.precision == "bfloat16"
     model = as_mapped(run.card, network, run.engine.device.type, fast=fast)
     try:
@@ -404,7 +406,7 @@ def _validate(run: _Run, weights: dict[str, torch.Tensor], limit: int) -> tuple[
             network, run.validation, chosen(run.validation, limit), run.recipe, run.loss, run.engine
         )
     finally:
-        network.load_state_dict(live)
+        put(network, live)
 
 
 def as_mapped(

@@ -8,12 +8,18 @@ on draws what it would have drawn.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from typing import Any
 
 import numpy as np
 
+from selion.errors import BadInput, MissingExtra, SelionError
+from selion.extras import available
+from selion.models.card import read_card
+from selion.models.language.ebnf import to_ebnf
+from selion.models.language.grammar import Grammar
+from selion.models.language.smol import WHEEL
 from selion.training.language_recipe import LanguageRecipe
 from selion.training.processes import Team
 
@@ -88,6 +94,49 @@ def draw_numbers(seed: int, questions: range, answers: int, tokens: int) -> np.n
             for answer in range(answers)
         ]
     )
+
+
+def drawn_by(recipe: LanguageRecipe) -> dict[str, Any]:
+    """Return what tells the trainer to let vLLM draw the answers; empty: the model does.
+
+    Raises
+    ------
+    MissingExtra
+        If vLLM is wanted and not installed.
+    BadInput
+        If it cannot draw these answers.
+    """
+    spec, language = recipe.grpo, recipe.language
+    if not spec.vllm:
+        return {}
+    if language.quantise or WHEEL in {language.base, _base_of(language.start_from)}:
+        raise BadInput(
+            f"grpo.vllm = {spec.vllm!r} cannot be obeyed: vLLM loads a model from its folder, and "
+            f"this one is {language.quantise or 'read from a wheel'}; leave it out."
+        )
+    if not available("vllm"):
+        raise MissingExtra(
+            f"grpo.vllm = {spec.vllm!r} wants vllm, which is not installed: pip install "
+            "'trl[vllm]', or leave it out."
+        )
+    found: dict[str, Any] = {"use_vllm": True, "vllm_mode": spec.vllm}
+    if spec.vllm == "server":
+        found["vllm_server_base_url"] = spec.vllm_url
+    else:
+        found["vllm_gpu_memory_utilization"] = spec.vllm_memory
+    if spec.grammar:
+        prompt = language.prompt
+        rows = (prompt.grid, prompt.grid)
+        text = to_ebnf(Grammar(prompt.spelling, recipe.classes.names, rows))
+        found["generation_kwargs"] = {"structured_outputs": {"grammar": text}}
+    return found
+
+
+def _base_of(model: str) -> str:
+    """Return what the adapter of a model of selion lies on; empty: nothing, or it is not there."""
+    with suppress(SelionError):
+        return str(read_card(model).architecture.get("base", "")) if model else ""
+    return ""
 
 
 @contextmanager

@@ -323,6 +323,9 @@ def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
     size = f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
     if recipe.model.start_from:
         return network, f"{size}; {take_weights(network, recipe.model.start_from)}"
+    joined = [str(recipe.model.architecture.get(key, "")) for key in ("vlm", "sam")]
+    if all(joined):
+        return network, f"{size}, joined of {' and '.join(joined)}."
     return (
         network,
         f"{size}, encoder from {recipe.model.pretrained}."
@@ -483,6 +486,8 @@ def _ended(plan: TrainingPlan, trained: Trained) -> tuple[str, ...]:
 
 def write_model(found: Settled, network: torch.nn.Module, folder: Path) -> ModelCard:
     """Write the model of a finished run; on a process that does not lead, nothing."""
+    from selion.training.state import put
+
     trained, card = found.trained, found.card
     scores = {} if trained.scores is None else {"validation": trained.scores.to_dict()}
     if found.beside is not None:
@@ -490,7 +495,7 @@ def write_model(found: Settled, network: torch.nn.Module, folder: Path) -> Model
     card = replace(card, scores=scores) if scores else card
     if not trained.leads:
         return card
-    network.load_state_dict(trained.weights)
+    put(network, trained.weights)
     if found.score is None:
         return export(network, card, folder, force=True, besides=found.besides)
     with TemporaryDirectory() as place:

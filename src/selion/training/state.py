@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from selion.errors import BadInput
+from selion.models.pixel import channels_last
 from selion.training.recipe import Recipe
 
 BLOCK = re.compile(r"(?:^|\.)transformer\.blocks\.(\d+)\.")
@@ -43,7 +44,7 @@ def make_state(
 ) -> TrainingState:
     """Prepare a network for its first step."""
     schedule = recipe.schedule
-    network = network.to(device).to(memory_format=torch.channels_last)
+    network = channels_last(network.to(device))
     optimizer = torch.optim.AdamW(
         by_depth(network, schedule.layer_decay),
         lr=schedule.lr,
@@ -51,13 +52,17 @@ def make_state(
         amsgrad=schedule.amsgrad,
     )
     average = (
-        {name: value.detach().clone() for name, value in network.named_parameters()}
+        {name: p.detach().clone() for name, p in network.named_parameters() if _moves(network, p)}
         if schedule.average
         else None
     )
     return TrainingState(
         network, optimizer, torch.amp.GradScaler(device.type, enabled=half), average
     )
+
+
+def _moves(network: torch.nn.Module, parameter: torch.nn.Parameter) -> bool:
+    return parameter.requires_grad or not getattr(network, "reloads_frozen", False)
 
 
 def by_depth(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
@@ -122,15 +127,35 @@ def update_average(state: TrainingState, decay: float, step: int) -> None:
         )
 
 
+def kept(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the state dict without what need not be kept.
+
+    A network that says ``reloads_frozen`` gets the weights that do not learn back as it is built:
+    billions, where a published model is gone on from by an adapter.
+    """
+    found = dict(network.state_dict())
+    if not getattr(network, "reloads_frozen", False):
+        return found
+    named = network.named_parameters(remove_duplicate=False)
+    frozen = {name for name, parameter in named if not parameter.requires_grad}
+    return {name: tensor for name, tensor in found.items() if name not in frozen}
+
+
+def put(network: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Put back what :func:`kept` returned."""
+    own = network.state_dict() if getattr(network, "reloads_frozen", False) else {}
+    network.load_state_dict({**own, **weights})
+
+
 def weights_of(state: TrainingState) -> dict[str, torch.Tensor]:
-    """Return the state dict to export.
+    """Return the state dict to export, without what the network keeps by itself.
 
     The averaged parameters if there are any, always with the live batch statistics.
 
     Averaged statistics are not to be trusted: they hold a rest of the variance 1 that batch norm
     starts with, which can be more than the truth.
     """
-    found = dict(state.network.state_dict())
+    found = kept(state.network)
     if state.average is not None:
         found |= state.average
     return {name: tensor.detach().clone() for name, tensor in found.items()}
@@ -138,7 +163,7 @@ def weights_of(state: TrainingState) -> dict[str, torch.Tensor]:
 
 def to_tensors(state: TrainingState) -> dict[str, torch.Tensor]:
     """Return all tensors under flat names."""
-    found = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    found = {f"network.{name}": tensor for name, tensor in kept(state.network).items()}
     for name, tensor in (state.average or {}).items():
         found[f"average.{name}"] = tensor
     for number, values in state.optimizer.state_dict()["state"].items():
@@ -153,7 +178,7 @@ def from_tensors(state: TrainingState, tensors: Mapping[str, torch.Tensor]) -> N
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = tensor
-    state.network.load_state_dict(parts["network"])
+    put(state.network, parts["network"])
     if state.average is not None:
         for name, value in state.average.items():
             value.copy_(parts["average"][name])

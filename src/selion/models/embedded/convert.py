@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput, UnreadableFile
 from selion.models.card import CARD, WEIGHTS, ModelCard, sha256_of, write_card
-from selion.models.embedded.network import EmbeddedMasks, asking_of
+from selion.models.embedded.network import Asking, EmbeddedMasks
 
 FORMAT = "embedded"
 """What the card of such a model says of its files."""
@@ -22,7 +21,7 @@ SAM_CONFIG = "sam_config.json"
 
 
 def build_embedded(
-    vlm: str | Path, sam: str | Path, classes: ClassScheme, **asking: Any
+    vlm: str | Path, sam: str | Path, classes: ClassScheme, asking: Asking | None = None
 ) -> EmbeddedMasks:
     """Put a published vision-language model and a published SAM together; the projection is new.
 
@@ -31,8 +30,7 @@ def build_embedded(
     vlm, sam : path or str
         Folders, or ids that the library can download.
     classes : ClassScheme
-    **asking
-        Of :class:`~selion.models.embedded.network.Asking`.
+    asking : Asking, optional
 
     Raises
     ------
@@ -54,7 +52,7 @@ def build_embedded(
             f"({str(error).strip().splitlines()[0][:200]}): give a folder that holds one, or its "
             "id."
         ) from error
-    return EmbeddedMasks(model, processor, prompted, classes, asking_of(asking))
+    return EmbeddedMasks(model, processor, prompted, classes, asking or Asking())
 
 
 def save_embedded(network: EmbeddedMasks, card: ModelCard, folder: Path) -> ModelCard:
@@ -63,11 +61,11 @@ def save_embedded(network: EmbeddedMasks, card: ModelCard, folder: Path) -> Mode
     Raises
     ------
     BadInput
-        If card and network differ in their classes, or the card has not three bands.
+        If card and network differ in how many classes they have, or the card has not three bands.
     """
     from safetensors.torch import save_model
 
-    if card.classes.names != network.classes.names or len(card.inputs.bands) != 3:
+    if len(card.classes) != len(network.classes) or len(card.inputs.bands) != 3:
         raise BadInput(
             f"{card.name} has {len(card.inputs.bands)} bands and the classes "
             f"{', '.join(card.classes.names)}: wanted are 3, and the network's classes."
@@ -78,7 +76,11 @@ def save_embedded(network: EmbeddedMasks, card: ModelCard, folder: Path) -> Mode
     (folder / SAM_CONFIG).write_text(network.sam.config.to_json_string(use_diff=False), "utf-8")
     save_model(network, str(folder / WEIGHTS))
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != CARD)
-    architecture = {"family": "embedded", **asdict(network.asking)}
+    architecture = {
+        "family": "embedded",
+        **asdict(network.asking),
+        "phrases": list(network.asked),
+    }
     written = replace(
         card,
         format=FORMAT,

@@ -71,6 +71,8 @@ class EmbeddedAnswer:
     """(view, token, vocabulary) logits of the answer's tokens."""
     said: Tensor
     """(view, token) int64 tokens of the answer."""
+    rejected: Tensor | None = None
+    """(view, asked) bool, whose class the answer says is not there; None without ``[REJ]``."""
 
 
 class EmbeddedMasks(nn.Module):
@@ -92,6 +94,8 @@ class EmbeddedMasks(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    reloads_frozen = True
+    """What does not learn comes with the two models again: checkpoints do without it."""
 
     def __init__(
         self, vlm: Any, processor: Any, sam: Any, classes: ClassScheme, asking: Asking = Asking()
@@ -121,7 +125,22 @@ class EmbeddedMasks(nn.Module):
         """Names of the classes that are asked for."""
         return self.classes.names[1:]
 
-    def forward(self, images: Tensor, rejected: Tensor | None = None) -> EmbeddedAnswer:
+    def forward(
+        self, images: Tensor, raw: bool = False, truth: Tensor | None = None
+    ) -> Tensor | EmbeddedAnswer:
+        """(view, 3, y, x) from 0 to 1 -> (view, class, y, x) logits.
+
+        With ``raw`` the answer itself, for :func:`embedded_loss`; it rejects the classes that
+        ``truth``, (view, y, x) class ids, does not have.
+        """
+        if not raw:
+            return self.logits(images)
+        absent = None
+        if self.asking.reject and truth is not None:
+            absent = _there(truth, len(self.asked)).sum((2, 3)) == 0
+        return self.answered(images, absent)
+
+    def answered(self, images: Tensor, rejected: Tensor | None = None) -> EmbeddedAnswer:
         """Answer about (view, 3, y, x) images from 0 to 1.
 
         ``rejected``, (view, asked) bool, says which classes the answer rejects.
@@ -135,6 +154,7 @@ class EmbeddedMasks(nn.Module):
             self._masks(images, prompts),
             seen.logits[:, start - 1 : -1].float(),
             inputs["input_ids"][:, start:],
+            rejected,
         )
 
     @torch.no_grad()
@@ -154,16 +174,23 @@ class EmbeddedMasks(nn.Module):
             rejected[:, k] = words[:, self.rej] > words[:, self.seg]
         return rejected
 
-    @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Return (view, class, y, x) probabilities."""
+    def logits(self, images: Tensor) -> Tensor:
+        """Return (view, class, y, x) logits; the background's are 0."""
         rejected = self.rejections(images)
         masks = F.interpolate(
-            self(images, rejected).masks, images.shape[-2:], mode="bilinear", align_corners=False
+            self.answered(images, rejected).masks,
+            images.shape[-2:],
+            mode="bilinear",
+            align_corners=False,
         )
         if rejected is not None:
             masks = masks.masked_fill(rejected[:, :, None, None], REJECTED)
-        return torch.cat([torch.zeros_like(masks[:, :1]), masks], 1).softmax(1)
+        return torch.cat([torch.zeros_like(masks[:, :1]), masks], 1)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return (view, class, y, x) probabilities."""
+        return self.logits(images).softmax(1)
 
     def _template(self) -> tuple[list[int], list[int]]:
         """Return the tokens of an answer that rejects nothing.
@@ -265,6 +292,18 @@ class EmbeddedMasks(nn.Module):
             parameter.requires_grad_(
                 learns or any(part in name for part in ("embed_tokens", "lm_head"))
             )
+        self.rest()
+
+    def rest(self) -> None:
+        """Take what no answer hears out of what learns.
+
+        Segment Anything's own prompts and its guess at its own IoU: processes that share a run wait
+        for every gradient.
+        """
+        for name, parameter in self.sam.named_parameters():
+            heard = name == "prompt_encoder.no_mask_embed.weight"
+            if ("prompt_encoder" in name and not heard) or "iou_prediction_head" in name:
+                parameter.requires_grad_(requires_grad=False)
 
 
 def _with_lora(vlm: Any, rank: int) -> Any:
@@ -281,31 +320,24 @@ def _with_lora(vlm: Any, rank: int) -> Any:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedWeights:
-    """Weights of the three losses; LISA's."""
-
-    text: float = 1.0
-    bce: float = 2.0
-    dice: float = 0.5
+def _there(truth: Tensor, asked: int) -> Tensor:
+    """(view, y, x) class ids -> (view, asked, y, x) float, 1 where the class is."""
+    return torch.stack([truth == k for k in range(1, asked + 1)], 1).float()
 
 
 def embedded_loss(
-    network: EmbeddedMasks,
-    images: Tensor,
-    labels: Tensor,
-    weights: EmbeddedWeights = EmbeddedWeights(),
+    answer: EmbeddedAnswer, truth: Tensor, text: float = 1.0, bce: float = 2.0, dice: float = 0.5
 ) -> Tensor:
-    """Compare the network's answer with the truth.
+    """Compare a network's answer with the truth.
 
     Parameters
     ----------
-    network : EmbeddedMasks
-    images : (view, 3, y, x) float tensor
-        0 to 1.
-    labels : (view, y, x) int64 tensor
+    answer : EmbeddedAnswer
+        Given with this truth, so that it rejects what is not there.
+    truth : (view, y, x) int64 tensor
         Class ids; 255 is not known and counts nowhere.
-    weights : EmbeddedWeights
+    text, bce, dice : float
+        Weights of the three losses; LISA's.
 
     Returns
     -------
@@ -319,26 +351,27 @@ def embedded_loss(
     LISA, its training objective; weights as in its published code.  Its Dice divides by 1000 and
     adds 1e-6 for half precision; here 1 pixel is added instead.
     """
-    # (view, asked, y, x)
-    truth = torch.stack([labels == k for k in range(1, len(network.classes))], 1).float()
-    known = (labels != IGNORE)[:, None].float()
-    rejected = truth.sum((2, 3)) == 0 if network.asking.reject else None
-    answer = network(images, rejected)
-    logits = F.interpolate(answer.masks, labels.shape[-2:], mode="bilinear", align_corners=False)
-    bce = (F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * known).sum(
+    goal = _there(truth, answer.masks.shape[1])
+    known = (truth != IGNORE)[:, None].float()
+    logits = F.interpolate(
+        answer.masks.float(), truth.shape[-2:], mode="bilinear", align_corners=False
+    )
+    entropy = (F.binary_cross_entropy_with_logits(logits, goal, reduction="none") * known).sum(
         (2, 3)
     ) / known.sum((2, 3)).clamp(min=1)
     p = logits.sigmoid() * known
-    dice = 1 - (2 * (p * truth).sum((2, 3)) + 1) / (p.sum((2, 3)) + truth.sum((2, 3)) + 1)
+    missed = 1 - (2 * (p * goal).sum((2, 3)) + 1) / (p.sum((2, 3)) + goal.sum((2, 3)) + 1)
     counted = (
-        (known.sum((2, 3)) > 0).expand_as(bce).float() if rejected is None else (~rejected).float()
+        (known.sum((2, 3)) > 0).expand_as(entropy).float()
+        if answer.rejected is None
+        else (~answer.rejected).float()
     )
     many = counted.sum().clamp(min=1)
-    text = F.cross_entropy(answer.words.flatten(0, 1), answer.said.flatten())
+    words = F.cross_entropy(answer.words.flatten(0, 1), answer.said.flatten())
     return (
-        weights.text * text
-        + weights.bce * (bce * counted).sum() / many
-        + weights.dice * (dice * counted).sum() / many
+        text * words
+        + bce * (entropy * counted).sum() / many
+        + dice * (missed * counted).sum() / many
     )
 
 
@@ -356,7 +389,6 @@ def fit(
     steps: int,
     lr: float = 3e-4,
     warmup: int = 100,
-    weights: EmbeddedWeights | None = None,
 ) -> list[float]:
     """Train what is not frozen.
 
@@ -371,7 +403,6 @@ def fit(
     lr : float
         Reached after ``warmup`` steps, then falling to 0 in a straight line; 3e-4 is LISA's.
     warmup : int
-    weights : EmbeddedWeights, optional
 
     Returns
     -------
@@ -388,9 +419,8 @@ def fit(
     device, losses = learning[0].device, []
     network.train()
     for (images, labels), _ in zip(batches, range(steps), strict=False):
-        loss = embedded_loss(
-            network, images.to(device), labels.to(device), weights or EmbeddedWeights()
-        )
+        truth = labels.to(device)
+        loss = embedded_loss(network(images.to(device), raw=True, truth=truth), truth)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from selion.classes import ClassScheme
 from selion.errors import UnreadableFile
 from selion.models.card import WEIGHTS, ModelCard
 from selion.models.embedded.convert import SAM_CONFIG
@@ -95,7 +97,7 @@ def load_embedded(
         vlm = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(folder))
         processor = AutoProcessor.from_pretrained(folder)
         sam = SamModel(SamConfig.from_dict(json.loads((folder / SAM_CONFIG).read_text("utf-8"))))
-        network = EmbeddedMasks(vlm, processor, sam, card.classes, asking_of(card.architecture))
+        network = EmbeddedMasks(vlm, processor, sam, _asked(card), asking_of(card.architecture))
         load_model(network, str(folder / WEIGHTS))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UnreadableFile(
@@ -103,3 +105,10 @@ def load_embedded(
             "copy it again."
         ) from error
     return EmbeddedSegmenter(card, network, device, fast=fast, reason=reason)
+
+
+def _asked(card: ModelCard) -> ClassScheme:
+    """Return the classes by the words that they are asked for by."""
+    phrases: Any = card.architecture.get("phrases")
+    names = map(str, phrases or card.classes.names[1:])
+    return ClassScheme((card.classes.names[0], *names))
