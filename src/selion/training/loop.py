@@ -69,6 +69,8 @@ class Trained:
     """What computed it."""
     leads: bool = True
     """Whether this process is the one that writes."""
+    steps: int = 0
+    """Done since the very beginning."""
 
 
 @dataclass(eq=False)
@@ -92,6 +94,19 @@ class _Run:
     loader: Waiting | None = None
     began: float = 0.0
     saved: float = 0.0
+    limit: float = math.inf
+    """Seconds of training after which it ends."""
+    before: float = 0.0
+    """Of them, those before it was resumed."""
+    taken: int = 0
+    """Steps of this call."""
+    ended: float = 0.0
+    """Limit of which all steps that there was time for are done."""
+
+    @property
+    def spent(self) -> float:
+        """Seconds by the clock since the very beginning, breaks left out."""
+        return self.before + time.monotonic() - self.began
 
     @property
     def steps(self) -> int:
@@ -120,6 +135,7 @@ def fit(
     score: NodeScore | None = None,
     resume: bool = False,
     data: str = "",
+    limit: float = math.inf,
     on_step: OnStep = silent,
 ) -> Trained:
     """Train a network on samples.
@@ -144,6 +160,10 @@ def fit(
         Go on from the folder's checkpoint.
     data : str
         Fingerprint of the samples: a run does not go on with others.
+    limit : float
+        Seconds by the clock after which it ends, what was trained before it was resumed included,
+        the learning rate where it ends: no step is begun that would not be done by then.  Several
+        processes that share a run do all their epochs.
     on_step : callable
         Told how far the run is.
 
@@ -178,6 +198,7 @@ def fit(
         data,
         on_step,
         score=score,
+        limit=math.inf if engine.accelerator else limit,
     )
     if resume:
         _resume(run)
@@ -201,8 +222,11 @@ def _train(run: _Run) -> Trained:
     for turn in turns:
         if state.done == 0 and is_stale(state.history, run.recipe) and not run.engine.accelerator:
             break
+        if _is_late(run):
+            break
         loss = _one_step(run, [next(batches) for _ in turn], turn)
         state.done += 1
+        run.taken += 1
         if state.done == run.steps:
             state.epoch, state.done = state.epoch + 1, 0
         run.training_seconds += time.perf_counter() - started
@@ -214,6 +238,12 @@ def _train(run: _Run) -> Trained:
         started = time.perf_counter()
     run.loader.close()
     return _finish(run)
+
+
+def _is_late(run: _Run) -> bool:
+    """Say whether a step as long as those of this call so far would end beyond the limit."""
+    usual = run.training_seconds / run.taken if run.taken else 0.0
+    return run.step > 0 and (run.limit <= run.ended or run.spent + usual > run.limit)
 
 
 def is_stale(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> bool:
@@ -251,7 +281,7 @@ def _one_step(run: _Run, batches: list[Any], turn: list[Place]) -> float:
     state, schedule, engine = run.state, run.recipe.schedule, run.engine
     _seed(run)
     learn(state.network, run.recipe)
-    rate = learning_rate(schedule, run.step, run.steps)
+    rate = learning_rate(schedule, _scheduled(run), run.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
     total = 0.0
@@ -266,6 +296,14 @@ def _one_step(run: _Run, batches: list[Any], turn: list[Place]) -> float:
     _descend(run)
     update_average(_bare(run), schedule.average, run.step)
     return total
+
+
+def _scheduled(run: _Run) -> int:
+    """Return the step whose learning rate counts: a later one than its own where time runs out."""
+    if run.limit == math.inf:
+        return run.step
+    total = run.steps * run.recipe.schedule.epochs
+    return min(max(run.step, int(run.spent / run.limit * total)), total - 1)
 
 
 def learn(network: torch.nn.Module, recipe: Recipe) -> None:
@@ -320,6 +358,7 @@ def _tell(run: _Run, loss: float) -> None:
         1e-9,
     )
     left = (time.monotonic() - run.began) / taken * (total - step) if self_batch else 0.0
+    left = max(min(left, run.limit - run.spent), 0.0)
     run.on_step(
         "train",
         step,
@@ -440,6 +479,7 @@ def _save(run: _Run) -> None:
         "best": state.best,
         "scaler": state.scaler.state_dict(),
         "history": state.history,
+        **({} if run.limit == math.inf else {"seconds": run.spent, "ended": run.ended}),
         **_facts(run),
     }
     save_state(
@@ -462,6 +502,8 @@ def _resume(run: _Run) -> None:
     check_same(facts, _facts(run), run.folder / STATE)
     from_tensors(run.state, tensors)
     run.state.scaler.load_state_dict(facts["scaler"])
+    run.ended = facts.get("ended", 0.0)
+    run.before = facts.get("seconds", 0.0)  # not in checkpoints of before there was a limit
     run.state.epoch, run.state.done, run.state.best, run.state.history = (
         facts["epoch"],
         facts["done"],
@@ -480,12 +522,14 @@ def _finish(run: _Run) -> Trained:
             or "val/loss" not in run.state.history[-1]
         ):
             _note(run, _validation_entry(scores, loss))
+    run.ended = run.limit
     _save(run)
     seconds = time.monotonic() - run.began
     pace = run.images / max(run.training_seconds, 1e-9)
     return Trained(
-        weights, run.state.history, scores, seconds, _waited(run), pace, str(run.engine), run.leads
-    )
+        weights, run.state.history, scores, seconds, _waited(run), pace, str(run.engine), run.leads,
+        run.step,
+    )  # fmt: skip
 
 
 def _kept(
