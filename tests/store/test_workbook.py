@@ -2,7 +2,7 @@
 
 import zipfile
 from datetime import date
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pyogrio
 import pytest
@@ -34,7 +34,7 @@ def cells(path, sheet):
     name = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
     with zipfile.ZipFile(path) as archive:
         root, styles, texts = (
-            ElementTree.fromstring(archive.read(f"xl/{part}.xml"))
+            ET.fromstring(archive.read(f"xl/{part}.xml"))
             for part in (f"worksheets/{sheet}", "styles", "sharedStrings")
         )
     formats = {one.get("numFmtId"): one.get("formatCode") for one in styles.iter(f"{name}numFmt")}
