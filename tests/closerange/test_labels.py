@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from shapely.geometry import box
 
 from selion.cli.main import cli
-from selion.closerange import LabelOptions, write_labels
+from selion.closerange import CodeSheetOptions, write_labels
 from selion.closerange.codes import find_codes
 from selion.closerange.labels import draw_pages, make_labels
 from selion.data.plots import list_plots
@@ -58,7 +58,7 @@ def photographed(page, width=760, light=0.35, blur=1.2, noise=4.0):
 
 
 def test_a_sheet_is_read_back_from_a_photograph_of_it(tmp_path):
-    sheet = write_labels(PLOTS, tmp_path / "l.pdf", LabelOptions("T7-{plot}"))
+    sheet = write_labels(PLOTS, tmp_path / "l.pdf", CodeSheetOptions("T7-{plot}"))
     pages = pages_of(sheet.path)
     assert (sheet.labels, sheet.pages, len(pages)) == (14, 2, 2)
     assert pages[0].size == (2480, 3508)  # A4 at 300 an inch
@@ -69,7 +69,7 @@ def test_a_sheet_is_read_back_from_a_photograph_of_it(tmp_path):
 
 def test_codes_are_as_fine_as_said_and_read_at_three_pixels_a_module():
     """A label of 25 mm, photographed at a third of its module a pixel."""
-    options = LabelOptions(size=25.0, paper="letter")
+    options = CodeSheetOptions(size=25.0, paper="letter")
     labels = make_labels(PLOTS, options)
     (page,) = draw_pages(labels, options)
     module = 25 / len(labels[0].modules)
@@ -81,7 +81,7 @@ def test_codes_are_as_fine_as_said_and_read_at_three_pixels_a_module():
 def test_equal_plots_give_equal_bytes_and_text_stands_beside_the_code(tmp_path):
     one = write_labels(["7", "Süd 8"], tmp_path / "a.pdf").path.read_bytes()
     assert write_labels(["7", "Süd 8"], tmp_path / "b.pdf").path.read_bytes() == one
-    options = LabelOptions()
+    options = CodeSheetOptions()
     named, bare = (np.asarray(next(draw_pages(make_labels([n], options), options))) for n in "7.")
     beside = (slice(130, 560), slice(600, 1100))  # right of the code: a 7 is taller than a dot
     assert (~named[beside]).sum() > 4 * (~bare[beside]).sum() > 0
@@ -126,7 +126,7 @@ def test_plots_come_from_polygons_and_tables_in_their_order(tmp_path):
 )
 def test_what_could_not_be_read_back_is_not_printed(tmp_path, plots, options, why):
     with pytest.raises(BadInput, match=why):
-        write_labels(plots, tmp_path / "l.pdf", LabelOptions(**options))
+        write_labels(plots, tmp_path / "l.pdf", CodeSheetOptions(**options))
     assert not list(tmp_path.iterdir())
 
 

@@ -70,10 +70,10 @@ class CodesChoice(opt.VerbChoice):
 def codes_command(plots: Path, out: Path, **values: Any) -> None:
     """Write the labels."""
     given = opt.taken(CodesChoice, values)
-    from selion.closerange import LabelOptions, write_labels
+    from selion.closerange import CodeSheetOptions, write_labels
     from selion.data.plots import list_plots
 
-    options = LabelOptions(given.codes, given.size, given.paper)
+    options = CodeSheetOptions(given.codes, given.size, given.paper)
     sheet = write_labels(list_plots(plots, given.names), out, options, force=given.force)
     if sheet.unreadable and not given.quiet:
         click.echo(

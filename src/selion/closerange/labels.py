@@ -41,7 +41,7 @@ EPOCH = time.gmtime(0)
 
 
 @dataclass(frozen=True, slots=True)
-class LabelOptions:
+class CodeSheetOptions:
     """How labels are made."""
 
     codes: str = "{plot}"
@@ -90,7 +90,7 @@ class Sheet:
 def write_labels(
     plots: Sequence[str],
     path: Path,
-    options: LabelOptions | None = None,
+    options: CodeSheetOptions | None = None,
     *,
     force: bool = False,
 ) -> Sheet:
@@ -102,7 +102,7 @@ def write_labels(
         Their names, in the order of the sheet; see :func:`selion.data.plots.list_plots`.
     path : path
         A name that ends in ``.pdf``.
-    options : LabelOptions, optional
+    options : CodeSheetOptions, optional
     force : bool
         Whether what is there is replaced.
 
@@ -120,7 +120,7 @@ def write_labels(
     OutputExists, OutputFailed
         See :func:`selion.store.atomic_write`.
     """
-    options = options or LabelOptions()
+    options = options or CodeSheetOptions()
     if path.suffix.lower() != ".pdf":
         raise BadInput(f"{path} was given for the labels; wanted is a name that ends in .pdf.")
     labels = make_labels(plots, options)
@@ -140,7 +140,7 @@ def write_labels(
     return Sheet(path, len(labels), pages, finest, bad)
 
 
-def make_labels(plots: Sequence[str], options: LabelOptions) -> list[Label]:
+def make_labels(plots: Sequence[str], options: CodeSheetOptions) -> list[Label]:
     """Make the code of each plot; parameters and errors as :func:`write_labels`."""
     if not plots:
         raise BadInput("There are no plots to make labels of: wanted is at least one.")
@@ -175,7 +175,7 @@ def _label(plot: str, pattern: Pattern) -> Label:
     return Label(plot, text, np.pad(bare, QUIET))
 
 
-def draw_pages(labels: Sequence[Label], options: LabelOptions) -> Iterator[Image.Image]:
+def draw_pages(labels: Sequence[Label], options: CodeSheetOptions) -> Iterator[Image.Image]:
     """Draw one page after the other, black and white, :data:`DPI` pixels an inch."""
     across, down, width, height = _layout(options)
     for first in range(0, len(labels), across * down):
@@ -187,7 +187,7 @@ def draw_pages(labels: Sequence[Label], options: LabelOptions) -> Iterator[Image
         yield page.convert("1", dither=Image.Dither.NONE)
 
 
-def _layout(options: LabelOptions) -> tuple[int, int, float, float]:
+def _layout(options: CodeSheetOptions) -> tuple[int, int, float, float]:
     """Return labels across and down a page, and the width and height of one in mm."""
     width, height = (edge - 2 * MARGIN for edge in PAPERS[options.paper])
     across = max(1, math.floor((width + GAP) / (2 * options.size + GAP)))
@@ -199,14 +199,14 @@ def _px(millimetres: float) -> int:
     return round(millimetres / 25.4 * DPI)
 
 
-def _module(label: Label, options: LabelOptions) -> int:
+def _module(label: Label, options: CodeSheetOptions) -> int:
     return max(1, _px(options.size) // len(label.modules))
 
 
 def _draw(
     page: Image.Image,
     label: Label,
-    options: LabelOptions,
+    options: CodeSheetOptions,
     corner: tuple[int, int],
     room: tuple[int, int],
 ) -> None:
