@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from selion.training.loader import Feed, Place, Waiting, read_ahead
 from selion.training.log import TrainingLog
 from selion.training.reading import recipe_table
 from selion.training.recipe import Recipe
-from selion.training.schedule import learning_rate
+from selion.training.schedule import is_stale, learning_rate, said_span
 from selion.training.scoring import Scores, chosen, score_ways
 from selion.training.state import (
     TrainingState,
@@ -246,14 +246,6 @@ def _is_late(run: _Run) -> bool:
     return run.step > 0 and (run.limit <= run.ended or run.spent + usual > run.limit)
 
 
-def is_stale(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> bool:
-    """Say whether the last ``schedule.patience`` validations of a log found nothing better."""
-    patience = recipe.schedule.patience
-    judged = f"val/{recipe.validate.resolved(recipe.classes).metric}"
-    looks = [entry.get(judged, -1.0) for entry in history if "val/loss" in entry]
-    return 0 < patience < len(looks) and max(looks[-patience:]) <= max(looks[:-patience])
-
-
 def _turns(run: _Run) -> Iterator[list[Place]]:
     """Yield, for each step from where the state is, the batches that this process takes."""
     schedule, world = run.recipe.schedule, run.engine.world
@@ -365,7 +357,7 @@ def _tell(run: _Run, loss: float) -> None:
         total,
         (
             f"epoch {min(run.state.epoch + 1, run.recipe.schedule.epochs)}, loss {loss:.4g}, "
-            f"{pace:.1f} images/s, {_span(left)} left"
+            f"{pace:.1f} images/s, {said_span(left)} left"
         ),
     )
     if step % LOG_EVERY == 0 or run.state.done == 0:
@@ -379,18 +371,6 @@ def _tell(run: _Run, loss: float) -> None:
                 "waited": round(_waited(run), 4),
             },
         )
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02} min"
-        if hours
-        else f"{minutes} min {rest:02} s"
-        if minutes
-        else f"{rest} s"
-    )
 
 
 def _waited(run: _Run) -> float:

@@ -456,7 +456,7 @@ def train_plan(
         )
     found = settle(plan, network, trained, on_step, _uncut(plan))
     card = write_model(found, network, folder / MODEL)
-    ended = _ended(plan, trained) if limit == math.inf else ()
+    ended = () if limit < math.inf else _ended(plan, trained)
     return Result(plan, found.trained, card, found.beside, (*ended, *found.notes))
 
 
@@ -540,9 +540,9 @@ def is_finished(plan: TrainingPlan, folder: Path, limit: float = math.inf) -> bo
         {"recipe": recipe_table(plan.recipe), "data": fingerprint(plan.samples)},
         folder / STATE,
     )
-    if int(facts["epoch"]) >= plan.recipe.schedule.epochs:
-        return True
-    return limit <= facts.get("ended", 0.0)
+    return int(facts["epoch"]) >= plan.recipe.schedule.epochs or bool(
+        limit <= facts.get("ended", 0.0)
+    )
 
 
 @contextmanager
