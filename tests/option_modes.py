@@ -459,6 +459,7 @@ MODES = {
         Mode("crops trial {measured} -o out --plots {measured}/places.gpkg", CODED),
         Mode("crops trial {measured} -o out --codes {{plot}}", CODED),
     ],
+    "crops codes": [Mode("crops codes {measured}/places.gpkg -o out.pdf")],
     "crops plots": [
         Mode("crops plots {ortho} {plots} -o out -m colour --min-pixels 1"),
         Mode(
@@ -851,6 +852,13 @@ OTHERS = {
         "plots": "{measured}/fewer.gpkg",
         "codes": "p{{plot}}",
         "names": Given("place", "--plots {measured}/places.gpkg"),
+    },
+    "crops codes": {
+        "out": "other.pdf",
+        "codes": "T7-{{plot}}",
+        "names": "place",
+        "size": "60",
+        "paper": "letter",
     },
     "crops plots": {
         "out": "other",

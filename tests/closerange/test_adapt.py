@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +44,7 @@ from selion.models import ModelCard, build_network
 from selion.models.card import write_card
 from selion.models.export import export
 from selion.segmenter import InputSpec, Scaling
+from selion.training import loop
 
 SOIL, PLANT = (60, 120, 50), (150, 40, 60)
 """Green soil and red plants: what no colour rule can know."""
@@ -284,6 +286,35 @@ def test_the_whole_road(trial, tmp_path, monkeypatch):
     assert "other seed" in str(other.exception)
     with pytest.raises(UnreadableFile, match="no photograph"):
         find_photos(tmp_path)
+
+
+def test_the_minutes_are_held_where_steps_are_slower_than_measured(trial, tmp_path, monkeypatch):
+    """Ten times as long was trained on a machine that others loaded after it was measured."""
+    monkeypatch.setattr(adapting, "probe", lambda _plan: 1000.0)
+    real, lasted, rates = loop._one_step, [], []
+
+    def slow(run, *rest):
+        began = time.monotonic()
+        lasted.append(began)
+        loss = real(run, *rest)
+        rates.append(run.state.optimizer.param_groups[-1]["lr"])
+        time.sleep(max(0.0, 0.1 - (time.monotonic() - began)))
+        lasted.append(time.monotonic())
+        return loss
+
+    monkeypatch.setattr(loop, "_one_step", slow)
+    out = tmp_path / "mine"
+    words = ["crops", "adapt", str(trial / "photos"), "-o", str(out), "--minutes", "0.03"]
+    words += ["--masks", str(trial / "masks"), "-m", str(trial / "blank")]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    assert 0.5 < lasted[-1] - lasted[0] < 2.0  # of 1.8 s, and the first steps of all
+    assert "and was ended there, as --minutes 0.03 says" in done.output
+    # the learning rate came down to where a run ends, not to where its epochs stood
+    assert rates[-1] < 0.2 * max(rates)
+    steps = len(rates)
+    assert "The training is finished." in CliRunner().invoke(cli, words).output
+    assert len(rates) == steps
 
 
 def test_what_cannot_be_adapted(trial, tmp_path):

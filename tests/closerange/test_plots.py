@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sqlite3
+from types import SimpleNamespace
 
 import geopandas
 import numpy as np
@@ -20,11 +21,13 @@ from selion.cli.main import cli
 from selion.closerange import PlotOptions, measure_plots
 from selion.closerange.calibration import Calibration
 from selion.closerange.gate import answer_of
+from selion.closerange.measure import _at_size
 from selion.closerange.model import PhotoModel
+from selion.closerange.plot_answers import Enlarged
 from selion.data.plots import read_plots
 from selion.errors import BadInput, OutputExists
 from selion.grid import photo_grid
-from selion.prediction import predict
+from selion.prediction import PredictOptions, predict
 from selion.raster import Raster
 from selion.segmenter import InputSpec
 from selion.store import open_raster
@@ -422,6 +425,86 @@ def test_an_orthomosaic_is_answered_as_a_photograph_is(
         assert float(row["cover_low"]) == pytest.approx(max(wanted, 0), abs=1e-5)
         wanted = cover + 0.25 * (0.02 + max(high, cover) - cover)
         assert float(row["cover_high"]) == pytest.approx(min(wanted, 1), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "first", "second", "asks", "said"),
+    [
+        (LEAF, None, greener(80, 0.97), 0, "outlined by excess green"),
+        (PALE, greener(-20, 0.8), greener(-24, 0.9), 1, "by crops-rgb and crops-wide together"),
+        (PALE, greener(-20, 0.8), greener(90, 0.9), 1, "as crops-rgb takes other things for"),
+    ],
+)
+def test_of_a_large_orthomosaic_the_other_model_is_asked_first_at_half_the_size(
+    trial, tmp_path, monkeypatch, leaf, first, second, asks, said
+):
+    """By hand on the whole image, enlarged by Pillow as large photographs are."""
+    folder, _, painted, _ = trial
+    noise = np.random.default_rng(3).normal(0, 2, (3, *painted.shape))
+    colours = np.where(painted, np.array(leaf)[:, None, None], np.array(SOIL)[:, None, None])
+    image = np.clip(colours + noise, 1, 255).astype(np.uint8)
+    write(tmp_path / "ortho.tif", image)
+    calls = []
+
+    def toy(seen):
+        calls.append(seen.shape)
+        return greener(-20, 0.8).plants(seen) if first is None else first.plants(seen)
+
+    pair = PhotoModel(
+        "auto", "toys", {}, lambda _: Toy(toy), None, PhotoModel("other", "o", {}, lambda _: second)
+    )
+    monkeypatch.setattr("selion.closerange.plot_answers.open_model", lambda *_, **__: pair)
+    monkeypatch.setattr("selion.closerange.plot_answers.LARGE", painted.size - 1)
+    monkeypatch.setattr("selion.closerange.gate.LEARNT", {})
+    out = tmp_path / "out"
+    run = measure_plots(
+        tmp_path / "ortho.tif", folder / "plots.gpkg", out, options=PlotOptions(pictures=False)
+    )
+    assert any(said in note for note in run.notes)
+    assert bool(calls) == bool(asks)
+    photo = Raster(image, photo_grid(painted.shape), ("red", "green", "blue"))
+    half = predict(photo, second, options=PredictOptions(scale=0.5)).values
+    answer, note = answer_of(
+        image,
+        _at_size(half, painted.shape),
+        second=lambda: predict(photo, first).values,
+        first_stands=True,
+    )
+    assert said in note
+    with rasterio.open(out / "mask.tif") as written:
+        seen = written.read(1)
+    assert seen.shape == painted.shape
+    # scores of blocks are stored as bytes: a pixel at exactly a half may fall to either side
+    assert (seen != (answer[1] > answer[0])).mean() < 1e-3
+
+
+def test_coarse_pixels_are_read_between_as_pillow_enlarges_and_unknown_ones_have_no_part():
+    random = np.random.default_rng(4)
+    values = random.random((2, 21, 35), np.float32)
+    values[0] = 1 - values[1]
+    fine = photo_grid((41, 70))
+    valid = np.ones((21, 35), bool)
+    ground = SimpleNamespace(grid=None)
+
+    class Stored:
+        grid = photo_grid((21, 35))
+
+        def read(self, roi):
+            return Raster(values[:, *roi], self.grid[roi], ("a", "b"), valid[roi])
+
+    source = Enlarged(Stored(), ground, fine)
+    whole = np.asarray(Image.fromarray(values[1]).resize((70, 41), Image.Resampling.BILINEAR))
+    for roi in (np.s_[0:41, 0:70], np.s_[3:17, 33:70], np.s_[40:41, 0:1]):
+        read = source.read(roi)
+        assert read.values[1] == pytest.approx(whole[roi], abs=1e-5)
+        assert read.values.sum(0) == pytest.approx(1, abs=1e-5)
+        assert read.valid.all()
+    valid[:, 10:] = False
+    values[:, :, 10:] = 77.0
+    read = source.read(np.s_[0:41, 0:70])
+    assert read.values[:, read.valid].max() <= 1
+    assert read.valid[:, :20].all()
+    assert not read.valid[:, 22:].any()
 
 
 SURE = greener(20, 0.99)

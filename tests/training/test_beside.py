@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -163,6 +165,32 @@ def test_a_run_ends_when_validations_find_nothing_better(found, patience, stale)
     spec = recipe(schedule=Schedule(patience=patience))
     log = [{"step": 1, "epoch": 1, "loss": 1.0}, *map(look, found)]
     assert loop.is_stale(log, spec) is stale
+
+
+def test_a_run_that_is_stopped_goes_on_for_the_time_that_is_left(tmp_path, monkeypatch):
+    """Of 1.2 s half is used when it is stopped; steps of 0.1 s."""
+    real, steps = loop._one_step, []
+
+    def slow(run, *rest):
+        if len(steps) == 6:
+            steps.append("stopped")
+            raise KeyboardInterrupt
+        steps.append(run.step)
+        time.sleep(0.1)
+        return real(run, *rest)
+
+    monkeypatch.setattr(loop, "_one_step", slow)
+    spec = recipe(
+        schedule=Schedule(epochs=500, batch=2), hardware=Hardware("cpu", "float32", threads=1)
+    )
+    begin = partial(loop.fit, samples=[sample(k) for k in range(2)], recipe=spec, card=card(spec))
+    with pytest.raises(KeyboardInterrupt):
+        begin(network(), folder=tmp_path, limit=1.2)
+    made = begin(network(1), folder=tmp_path, limit=1.2, resume=True)
+    assert made.seconds < 1.2 - 0.5 + 0.1
+    assert 7 <= made.steps <= 12
+    again = begin(network(1), folder=tmp_path, limit=1.2, resume=True)
+    assert again.steps == made.steps
 
 
 @pytest.mark.parametrize("workers", [0, 1])

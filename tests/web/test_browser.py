@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from screening_scenes import Process, write_scene
@@ -436,6 +437,109 @@ class MasksServer:
         self.done.set()
         self.thread.join(20)
         self.socket.close()
+
+
+class Fingers:
+    """Fingers on the screen of a phone, by Chromium's own touch events."""
+
+    def __init__(self, tab):
+        self.session = tab.context.new_cdp_session(tab.page)
+        self.tab = tab
+
+    def touch(self, kind, *places):
+        points = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(places)]
+        self.session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def pinch(self, begins, ends, steps=6):
+        """Put one finger down, then the other, move both, and lift them."""
+        self.touch("touchStart", begins[0])
+        self.touch("touchMove", (begins[0][0] + 3, begins[0][1]))  # it has begun to draw
+        begins = [(begins[0][0] + 3, begins[0][1]), begins[1]]
+        self.touch("touchStart", *begins)
+        for k in range(1, steps + 1):
+            part = k / steps
+            self.touch(
+                "touchMove",
+                *(
+                    (a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1]))
+                    for a, b in zip(begins, ends, strict=True)
+                ),
+            )
+        self.touch("touchEnd", ends[1])
+        self.touch("touchMove", (ends[1][0] + 20, ends[1][1]))  # the last one lifted draws nothing
+        self.touch("touchEnd")
+
+    def photo(self):
+        box = self.tab.page.locator("#photo").bounding_box()
+        return box["x"], box["y"], box["width"] / SHAPE[1]
+
+
+def test_two_fingers_move_and_enlarge_a_mask_and_one_draws(browser, tmp_path):
+    """On a screen of 390 px: what lay under the fingers lies under them, and nothing was drawn."""
+    served = MasksServer(tmp_path)
+    phone = {"has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+    with Tab(browser, served.url, **phone) as tab:
+        tab.page.set_viewport_size({"width": 390, "height": 780})
+        one = tab.ready()
+        fingers = Fingers(tab)
+        tab.page.locator("#size").fill("2")
+        view = tab.page.locator("#view").bounding_box()
+        middle = (view["x"] + view["width"] / 2, view["y"] + view["height"] / 2)
+
+        def beside(by, dx=0, dy=0):
+            return [(middle[0] + sign * by + dx, middle[1] + dy) for sign in (-1, 1)]
+
+        left, top, each = fingers.photo()
+        held = [((x - left) / each, (y - top) / each) for x, y in beside(30)]
+        held[0] = (held[0][0] + 3 / each, held[0][1])  # where the first was as the second came
+        fingers.pinch(beside(30), beside(84))
+        left, top, larger = fingers.photo()
+        assert larger / each == pytest.approx(168 / 57, rel=0.02)
+        for (x, y), seen in zip(held, beside(84), strict=True):
+            assert left + larger * x == pytest.approx(seen[0], abs=4)
+            assert top + larger * y == pytest.approx(seen[1], abs=4)
+        before = fingers.photo()
+        fingers.pinch(beside(50), [(x + 60, y + 40) for x, y in beside(50)])
+        left, top, same = fingers.photo()
+        assert same == pytest.approx(larger * 100 / 97, rel=0.02)
+        assert left - before[0] > 40
+        assert top - before[1] > 25
+        tab.saved()
+        assert served.editor.mask(one).sum() == 0
+        assert tab.page.locator("#undo").is_disabled()
+        # one finger draws where it is, on the enlarged photograph
+        left, top, each = fingers.photo()
+        fingers.touch("touchStart", middle)
+        fingers.touch("touchMove", (middle[0] + 10 * each, middle[1]))
+        fingers.touch("touchEnd")
+        tab.saved()
+        x, y = (middle[0] - left) / each, (middle[1] - top) / each
+        drawn = np.argwhere(served.editor.mask(one))
+        assert drawn.mean(0) == pytest.approx([y - 0.5, x + 4.5], abs=0.6)
+        assert len(drawn) == pytest.approx(10 * 4 + 12.6, abs=6)
+        # a fill that becomes a pinch fills nothing, a tap does; corners survive a pinch
+        tab.page.locator("[data-tool=fill]").tap()
+        fingers.pinch(beside(30), beside(25))
+        tab.saved()
+        assert len(np.argwhere(served.editor.mask(one))) == len(drawn)
+        tab.page.locator("[data-tool=polygon]").tap()
+        left, top, each = fingers.photo()
+        corners = [(left + each * a, top + each * b) for a, b in ((24, 16), (34, 16), (34, 22))]
+        for corner in corners[:2]:
+            fingers.touch("touchStart", corner)
+            fingers.touch("touchEnd")
+        fingers.pinch(beside(30), beside(33))
+        left, top, each = fingers.photo()
+        for _ in range(2):  # a double tap closes the outline
+            fingers.touch("touchStart", (left + each * 34, top + each * 22))
+            fingers.touch("touchEnd")
+        tab.page.wait_for_selector("#undo:enabled")
+        tab.saved()
+        more = served.editor.mask(one)
+        assert more[17, 27:33].all()
+        tab.page.screenshot(path=tmp_path / "phone.png")
+        assert tab.said == []
+        served.stop()
 
 
 def test_a_mask_is_corrected_and_the_screening_goes_on(browser, tmp_path):

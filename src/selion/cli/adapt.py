@@ -78,7 +78,7 @@ class AdaptChoice(opt.VerbChoice):
     type=click.FloatRange(0, 10_000, min_open=True),
     default=5.0,
     show_default=True,
-    help="Minutes of training.",
+    help="Minutes of training, by the clock; choosing and comparing come on top.",
 )
 @click.option(
     "--kept-aside",

@@ -11,6 +11,7 @@ import click
 
 from selion.cli import options as opt
 from selion.cli.adapt import adapt_command
+from selion.cli.codes import codes_command
 from selion.cli.default_verb import DefaultVerb
 from selion.cli.plots import plots_command
 from selion.cli.progress import reporter
@@ -48,7 +49,7 @@ class CropsChoice(opt.VerbChoice):
 
 
 class FolderOrVerb(DefaultVerb):
-    """``selion crops FOLDER`` measures photographs; ``adapt``, ``plots``, ``trial`` are verbs."""
+    """``selion crops FOLDER`` measures photographs; ``adapt``, ``codes`` ... are verbs."""
 
     default = NAMESAKE
 
@@ -67,6 +68,7 @@ def crops_group() -> None:
 
 
 crops_group.add_command(adapt_command)
+crops_group.add_command(codes_command)
 crops_group.add_command(plots_command)
 crops_group.add_command(trial_command)
 

@@ -8,6 +8,8 @@ from .colours import make_correction as make_correction
 from .drawing import finished as finished
 from .drawing import mask_editor as mask_editor
 from .drawing import prepare_drawn as prepare_drawn
+from .labels import CodeSheetOptions as CodeSheetOptions
+from .labels import write_labels as write_labels
 from .marker import draw_marker as draw_marker
 from .marker import find_markers as find_markers
 from .marker import write_marker as write_marker

@@ -231,7 +231,7 @@ def adapt_model(
     labels = data.load_dataset(adaptation.labels)
     plan, adaptation = _planned(adaptation, card, classes, labels, on_note)
     folder = adaptation.folder / TRAINING
-    _train(plan, folder, on_step, on_note)
+    _train(plan, folder, 60 * adaptation.options.minutes, on_step, on_note)
     contest = _compare(adaptation, card, classes, labels.select("val"), folder, on_step)
     kept = _publish(adaptation, card, contest, folder)
     return Adapted(adaptation, contest, kept, (*plan.notes, contest.sentence))
@@ -309,16 +309,34 @@ def recipe_of(adaptation: Adaptation, card: ModelCard, classes: ClassScheme) -> 
     )
 
 
-def _train(plan: TrainingPlan, folder: Path, on_step: OnStep, on_note: OnNote) -> None:
+def _train(
+    plan: TrainingPlan, folder: Path, seconds: float, on_step: OnStep, on_note: OnNote
+) -> None:
     """Train, go on with it, or leave it as it is when it is done."""
-    if is_finished(plan, folder):
+    if is_finished(plan, folder, seconds):
         on_note("The training is finished.")
         return
     begun = (folder / STATE).is_file()
     if begun:
         epoch = load_facts(folder / STATE)["epoch"]
         on_note(f"Training goes on after epoch {epoch} of {plan.recipe.schedule.epochs}.")
-    training.train_plan(plan, folder, resume=begun, force=not begun, on_step=on_step)
+    made = training.train_plan(
+        plan, folder, resume=begun, force=not begun, limit=seconds, on_step=on_step
+    )
+    on_note(_spent(plan, made.trained, seconds))
+
+
+def _spent(plan: TrainingPlan, trained: training.Trained, seconds: float) -> str:
+    """Say how much was learnt in which time, and whether time ran out."""
+    epochs, per = plan.recipe.schedule.epochs, plan.recipe.crops.per_epoch
+    done, planned = trained.steps * plan.recipe.schedule.batch, epochs * per
+    took = f"The training took {trained.seconds / 60:.1f} minutes"
+    if done >= planned:
+        return f"{took}: all {planned:,} windows that were planned."
+    return (
+        f"{took} and was ended there, as --minutes {seconds / 60:g} says: {done:,} of the "
+        f"{planned:,} windows that were planned."
+    )
 
 
 def _compare(

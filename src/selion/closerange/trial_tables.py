@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ CURVE_COLUMNS = (
     "plot", "dates", "first", "last", "top", "rate_per_day", "fastest", "reached", "rmse", "note",
 )  # fmt: skip
 WHERE_COLUMNS = ("file", "plot", "date", "from", "counts", "why", "trust", "cover")
+DAYS = ("date", "first", "last", "fastest", "reached")
+"""Columns that hold a day."""
 CODE_COLUMNS = ("file", "code", "kind", "x", "y", "plot", "why")
 
 
@@ -33,7 +37,27 @@ def write_trial(trial: Trial, folder: Path) -> None:
         tables[CODES] = (CODE_COLUMNS, code_rows(trial.coded))
     for name, (columns, rows) in tables.items():
         write_table(folder / name, columns, rows)
-    write_workbook(folder / BOOK, {Path(name).stem: sheet for name, sheet in tables.items()})
+    write_workbook(
+        folder / BOOK,
+        {
+            Path(name).stem: (columns, [_typed(row) for row in rows])
+            for name, (columns, rows) in tables.items()
+        },
+    )
+
+
+def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row whose days are days and whose cover, a text in ``crops.csv``, is a number."""
+    typed = {name: date.fromisoformat(row[name]) for name in DAYS if row.get(name)}
+    numbers = {"cover": _number(row["cover"])} if isinstance(row.get("cover"), str) else {}
+    return {name: None if name in DAYS else cell for name, cell in row.items()} | typed | numbers
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def mean_columns(trial: Trial) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion import store
+from selion.data.splits import read_table
 from selion.errors import BadInput
 from selion.grid import LONLAT, pixel_metres
 
@@ -87,12 +88,50 @@ def read_plots(
 
 def plot_names(path: Path | str, name: str | None = None) -> frozenset[str]:
     """Return what the plots of a file are called; parameters and errors as :func:`read_plots`."""
+    return frozenset(_polygon_names(path, name))
+
+
+def list_plots(path: Path | str, name: str | None = None) -> list[str]:
+    """Return what plots are called, in the order of their file.
+
+    Parameters
+    ----------
+    path : path
+        Polygons, as for :func:`read_plots`, or a ``.csv`` with a column of names.
+    name : str, optional
+        Column of the names; None: the first of :data:`NAMES`.
+
+    Raises
+    ------
+    UnreadableFile, BadInput
+        As :func:`read_plots`; BadInput also if a table has no column of names, or an empty name.
+    """
+    if Path(path).suffix.lower() != ".csv":
+        return _polygon_names(path, name)
+    rows = read_table(Path(path))
+    if not rows:
+        raise BadInput(f"{path} holds no plots: wanted is a line of columns and one for each plot.")
+    columns = list(rows[0])
+    column = _column(columns, name, path)
+    if column is None:
+        raise BadInput(
+            f"{path} has no column of names (it has {', '.join(columns) or 'none'}): say which one "
+            "it is by --name-column."
+        )
+    names = [row.get(column, "").strip() for row in rows]
+    if "" in names:
+        raise BadInput(f"Row {names.index('') + 2} of {path} names no plot in the column {column}.")
+    _check_names(names, column, path)
+    return names
+
+
+def _polygon_names(path: Path | str, name: str | None) -> list[str]:
     frame = store.read_polygons(path)
     _check(frame, path)
     column = _name_column(frame, name, path)
     names = [str(k + 1) for k in range(len(frame))] if column is None else _texts(frame[column])
     _check_names(names, column, path)
-    return frozenset(names)
+    return names
 
 
 def _check(frame: geopandas.GeoDataFrame, path: Path | str) -> None:
@@ -123,6 +162,10 @@ def _check(frame: geopandas.GeoDataFrame, path: Path | str) -> None:
 
 def _name_column(frame: geopandas.GeoDataFrame, name: str | None, path: Path | str) -> str | None:
     columns = [str(column) for column in frame.columns if column != frame.geometry.name]
+    return _column(columns, name, path)
+
+
+def _column(columns: Sequence[str], name: str | None, path: Path | str) -> str | None:
     if name is not None:
         if name not in columns:
             raise BadInput(

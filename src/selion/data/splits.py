@@ -146,7 +146,7 @@ def read_table(path: Path, separator: str = "") -> list[dict[str, str]]:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableFile(
-            f"{path} cannot be read as a table of splits ({error}): check the file."
+            f"{path} cannot be read as a table ({error}): check the file."
         ) from error
     head = text.partition("\n")[0]
     mark = separator or max(",;\t", key=head.count)

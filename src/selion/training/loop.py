@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from selion.training.loader import Feed, Place, Waiting, read_ahead
 from selion.training.log import TrainingLog
 from selion.training.reading import recipe_table
 from selion.training.recipe import Recipe
-from selion.training.schedule import learning_rate
+from selion.training.schedule import is_stale, learning_rate, said_span
 from selion.training.scoring import Scores, chosen, score_ways
 from selion.training.state import (
     TrainingState,
@@ -71,6 +71,8 @@ class Trained:
     """What computed it."""
     leads: bool = True
     """Whether this process is the one that writes."""
+    steps: int = 0
+    """Done since the very beginning."""
 
 
 @dataclass(eq=False)
@@ -94,6 +96,19 @@ class _Run:
     loader: Waiting | None = None
     began: float = 0.0
     saved: float = 0.0
+    limit: float = math.inf
+    """Seconds of training after which it ends."""
+    before: float = 0.0
+    """Of them, those before it was resumed."""
+    taken: int = 0
+    """Steps of this call."""
+    ended: float = 0.0
+    """Limit of which all steps that there was time for are done."""
+
+    @property
+    def spent(self) -> float:
+        """Seconds by the clock since the very beginning, breaks left out."""
+        return self.before + time.monotonic() - self.began
 
     @property
     def steps(self) -> int:
@@ -122,6 +137,7 @@ def fit(
     score: NodeScore | None = None,
     resume: bool = False,
     data: str = "",
+    limit: float = math.inf,
     on_step: OnStep = silent,
 ) -> Trained:
     """Train a network on samples.
@@ -146,6 +162,10 @@ def fit(
         Go on from the folder's checkpoint.
     data : str
         Fingerprint of the samples: a run does not go on with others.
+    limit : float
+        Seconds by the clock after which it ends, what was trained before it was resumed included,
+        the learning rate where it ends: no step is begun that would not be done by then.  Several
+        processes that share a run do all their epochs.
     on_step : callable
         Told how far the run is.
 
@@ -180,6 +200,7 @@ def fit(
         data,
         on_step,
         score=score,
+        limit=math.inf if engine.accelerator else limit,
     )
     if resume:
         _resume(run)
@@ -203,8 +224,11 @@ def _train(run: _Run) -> Trained:
     for turn in turns:
         if state.done == 0 and is_stale(state.history, run.recipe) and not run.engine.accelerator:
             break
+        if _is_late(run):
+            break
         loss = _one_step(run, [next(batches) for _ in turn], turn)
         state.done += 1
+        run.taken += 1
         if state.done == run.steps:
             state.epoch, state.done = state.epoch + 1, 0
         run.training_seconds += time.perf_counter() - started
@@ -218,12 +242,10 @@ def _train(run: _Run) -> Trained:
     return _finish(run)
 
 
-def is_stale(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> bool:
-    """Say whether the last ``schedule.patience`` validations of a log found nothing better."""
-    patience = recipe.schedule.patience
-    judged = f"val/{recipe.validate.resolved(recipe.classes).metric}"
-    looks = [entry.get(judged, -1.0) for entry in history if "val/loss" in entry]
-    return 0 < patience < len(looks) and max(looks[-patience:]) <= max(looks[:-patience])
+def _is_late(run: _Run) -> bool:
+    """Say whether a step as long as those of this call so far would end beyond the limit."""
+    usual = run.training_seconds / run.taken if run.taken else 0.0
+    return run.step > 0 and (run.limit <= run.ended or run.spent + usual > run.limit)
 
 
 def _turns(run: _Run) -> Iterator[list[Place]]:
@@ -253,7 +275,7 @@ def _one_step(run: _Run, batches: list[Any], turn: list[Place]) -> float:
     state, schedule, engine = run.state, run.recipe.schedule, run.engine
     _seed(run)
     learn(state.network, run.recipe)
-    rate = learning_rate(schedule, run.step, run.steps)
+    rate = learning_rate(schedule, _scheduled(run), run.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["share"]
     total = 0.0
@@ -268,6 +290,14 @@ def _one_step(run: _Run, batches: list[Any], turn: list[Place]) -> float:
     _descend(run)
     update_average(_bare(run), schedule.average, run.step)
     return total
+
+
+def _scheduled(run: _Run) -> int:
+    """Return the step whose learning rate counts: a later one than its own where time runs out."""
+    if run.limit == math.inf:
+        return run.step
+    total = run.steps * run.recipe.schedule.epochs
+    return min(max(run.step, int(run.spent / run.limit * total)), total - 1)
 
 
 def learn(network: torch.nn.Module, recipe: Recipe) -> None:
@@ -322,13 +352,14 @@ def _tell(run: _Run, loss: float) -> None:
         1e-9,
     )
     left = (time.monotonic() - run.began) / taken * (total - step) if self_batch else 0.0
+    left = max(min(left, run.limit - run.spent), 0.0)
     run.on_step(
         "train",
         step,
         total,
         (
             f"epoch {min(run.state.epoch + 1, run.recipe.schedule.epochs)}, loss {loss:.4g}, "
-            f"{pace:.1f} images/s, {_span(left)} left"
+            f"{pace:.1f} images/s, {said_span(left)} left"
         ),
     )
     if step % LOG_EVERY == 0 or run.state.done == 0:
@@ -342,18 +373,6 @@ def _tell(run: _Run, loss: float) -> None:
                 "waited": round(_waited(run), 4),
             },
         )
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02} min"
-        if hours
-        else f"{minutes} min {rest:02} s"
-        if minutes
-        else f"{rest} s"
-    )
 
 
 def _waited(run: _Run) -> float:
@@ -442,6 +461,7 @@ def _save(run: _Run) -> None:
         "best": state.best,
         "scaler": state.scaler.state_dict(),
         "history": state.history,
+        **({} if run.limit == math.inf else {"seconds": run.spent, "ended": run.ended}),
         **_facts(run),
     }
     save_state(
@@ -464,6 +484,8 @@ def _resume(run: _Run) -> None:
     check_same(facts, _facts(run), run.folder / STATE)
     from_tensors(run.state, tensors)
     run.state.scaler.load_state_dict(facts["scaler"])
+    run.ended = facts.get("ended", 0.0)
+    run.before = facts.get("seconds", 0.0)  # not in checkpoints of before there was a limit
     run.state.epoch, run.state.done, run.state.best, run.state.history = (
         facts["epoch"],
         facts["done"],
@@ -482,12 +504,14 @@ def _finish(run: _Run) -> Trained:
             or "val/loss" not in run.state.history[-1]
         ):
             _note(run, _validation_entry(scores, loss))
+    run.ended = run.limit
     _save(run)
     seconds = time.monotonic() - run.began
     pace = run.images / max(run.training_seconds, 1e-9)
     return Trained(
-        weights, run.state.history, scores, seconds, _waited(run), pace, str(run.engine), run.leads
-    )
+        weights, run.state.history, scores, seconds, _waited(run), pace, str(run.engine), run.leads,
+        run.step,
+    )  # fmt: skip
 
 
 def _kept(

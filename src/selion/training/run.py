@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -391,6 +392,7 @@ def train_plan(
     *,
     resume: bool = False,
     force: bool = False,
+    limit: float = math.inf,
     on_step: OnStep = silent,
 ) -> Result:
     """Train, and export the model into ``folder/model``.
@@ -406,6 +408,8 @@ def train_plan(
         Go on from the folder's checkpoint.
     force : bool
         Begin anew in a folder that holds a run.
+    limit : float
+        Seconds after which it ends, see :func:`selion.training.loop.fit`; folds have none.
     on_step : callable, optional
         (stage, done, total, detail).
 
@@ -450,11 +454,13 @@ def train_plan(
             score=score_of_start(plan),
             resume=resume,
             data=stamp,
+            limit=limit,
             on_step=on_step,
         )
     found = settle(plan, network, trained, on_step, _uncut(plan))
     card = write_model(found, network, folder / MODEL)
-    return Result(plan, found.trained, card, found.beside, (*_ended(plan, trained), *found.notes))
+    ended = () if limit < math.inf else _ended(plan, trained)
+    return Result(plan, found.trained, card, found.beside, (*ended, *found.notes))
 
 
 def _uncut(plan: TrainingPlan) -> Sequence[Sample]:
@@ -523,8 +529,8 @@ def check_folder(folder: Path, *, resume: bool, force: bool) -> bool:
     return False
 
 
-def is_finished(plan: TrainingPlan, folder: Path) -> bool:
-    """Say whether a folder holds the model of this very plan, all its epochs done.
+def is_finished(plan: TrainingPlan, folder: Path, limit: float = math.inf) -> bool:
+    """Say whether a folder holds the model of this very plan, its epochs or its seconds over.
 
     Raises
     ------
@@ -539,7 +545,9 @@ def is_finished(plan: TrainingPlan, folder: Path) -> bool:
         {"recipe": recipe_table(plan.recipe), "data": fingerprint(plan.samples)},
         folder / STATE,
     )
-    return int(facts["epoch"]) >= plan.recipe.schedule.epochs
+    return int(facts["epoch"]) >= plan.recipe.schedule.epochs or bool(
+        limit <= facts.get("ended", 0.0)
+    )
 
 
 @contextmanager

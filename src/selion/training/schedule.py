@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from selion.training.recipe import Schedule
+from selion.training.recipe import Recipe, Schedule
 
 FIRST, LAST = 25.0, 1e4
 """One cycle begins at lr / 25 and ends 10,000 times lower (Smith and Topin, "Super-convergence",
@@ -54,4 +56,25 @@ def _one_cycle(schedule: Schedule, done: float) -> float:
         return _between(schedule.lr / FIRST, schedule.lr, done / schedule.warmup)
     return _between(
         schedule.lr, schedule.lr / FIRST / LAST, (done - schedule.warmup) / (1 - schedule.warmup)
+    )
+
+
+def is_stale(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> bool:
+    """Say whether the last ``schedule.patience`` validations of a log found nothing better."""
+    patience = recipe.schedule.patience
+    judged = f"val/{recipe.validate.resolved(recipe.classes).metric}"
+    looks = [entry.get(judged, -1.0) for entry in history if "val/loss" in entry]
+    return 0 < patience < len(looks) and max(looks[-patience:]) <= max(looks[:-patience])
+
+
+def said_span(seconds: float) -> str:
+    """Say how long something takes, in words."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes:02} min"
+        if hours
+        else f"{minutes} min {rest:02} s"
+        if minutes
+        else f"{rest} s"
     )

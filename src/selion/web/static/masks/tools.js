@@ -8,7 +8,7 @@ const LONGEST = 1500; // points of one line, after which it is sent and goes on 
 
 export class Tools {
   constructor(canvas, act) {
-    Object.assign(this, { canvas, act, tool: "brush", value: 1, size: 14, line: [], corners: [], held: false, drag: null });
+    Object.assign(this, { canvas, act, tool: "brush", value: 1, size: 14, line: [], corners: [], tapped: null, held: false, drag: null, fingers: new Map(), pinching: false });
     const view = canvas.view;
     view.addEventListener("pointerdown", (event) => this.down(event));
     view.addEventListener("pointermove", (event) => this.moved(event));
@@ -44,6 +44,7 @@ export class Tools {
   down(event) {
     this.canvas.view.setPointerCapture(event.pointerId);
     this.canvas.view.focus({ preventScroll: true });
+    if (event.pointerType === "touch" && this.finger(event)) return;
     if (event.button !== 0 || this.held) {
       this.drag = [event.clientX, event.clientY];
       this.canvas.view.classList.add("moving");
@@ -51,6 +52,7 @@ export class Tools {
     }
     if (!this.canvas.ids) return;
     const at = this.canvas.at(event);
+    this.tapped = null;
     if (["brush", "erase"].includes(this.tool)) {
       this.line = [at];
       this.canvas.stroke(this.line, this.size, tintOf(this.drawn));
@@ -58,8 +60,41 @@ export class Tools {
       this.corners.push(at);
       this.canvas.outline(this.corners, tintOf(this.value));
     } else if (this.inside(at)) {
-      this.act(this.tool, { value: this.value, points: [rounded(at)] });
+      this.tapped = { tool: this.tool, value: this.value, at }; // once it is let go: a second finger may follow
+      if (event.pointerType !== "touch") this.tap();
     }
+  }
+
+  tap() {
+    const { tool, value, at } = this.tapped;
+    this.tapped = null;
+    this.act(tool, { value, points: [rounded(at)] });
+  }
+
+  // A second finger makes a pinch of what the first one began to draw, until all are lifted.
+  finger(event) {
+    this.fingers.set(event.pointerId, [event.clientX, event.clientY]);
+    if (this.fingers.size < 2) return false;
+    if (!this.pinching) {
+      this.pinching = true;
+      this.line = [];
+      this.tapped = null;
+      if (this.tool === "polygon") this.corners.pop(); // which the first one has just set
+      if (this.canvas.ids) this.canvas.outline(this.corners, tintOf(this.value));
+    }
+    $("ring").hidden = true;
+    return true;
+  }
+
+  // Move and enlarge with two fingers: what lay between them stays there.
+  pinch(event) {
+    const before = [...this.fingers.values()];
+    this.fingers.set(event.pointerId, [event.clientX, event.clientY]);
+    const after = [...this.fingers.values()];
+    if (after.length !== 2) return;
+    const [was, is] = [before, after].map(([[ax, ay], [bx, by]]) => ({ x: (ax + bx) / 2, y: (ay + by) / 2, far: Math.hypot(ax - bx, ay - by) }));
+    if (was.far > 1 && is.far > 1) this.canvas.zoom(is.far / was.far, was.x, was.y); // first, as a fitted photograph cannot be moved
+    this.canvas.move(is.x - was.x, is.y - was.y);
   }
 
   inside([x, y]) {
@@ -67,6 +102,11 @@ export class Tools {
   }
 
   moved(event) {
+    if (this.pinching) {
+      if (this.fingers.has(event.pointerId)) this.pinch(event);
+      return;
+    }
+    if (this.fingers.has(event.pointerId)) this.fingers.set(event.pointerId, [event.clientX, event.clientY]);
     this.ring(event);
     if (this.drag) {
       this.canvas.move(event.clientX - this.drag[0], event.clientY - this.drag[1]);
@@ -88,6 +128,13 @@ export class Tools {
   }
 
   up(event) {
+    this.fingers.delete(event.pointerId);
+    if (this.pinching) {
+      this.pinching = this.fingers.size > 0;
+      return;
+    }
+    if (this.tapped && event.type === "pointerup") this.tap();
+    this.tapped = null;
     this.drag = null;
     this.canvas.view.classList.remove("moving");
     if (this.line.length && event.type === "pointerup") {
