@@ -6,7 +6,8 @@ Stages keep what they have finished in a work folder beside the output.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import selion
 from selion import fields, prediction, store
 from selion.classes import ClassScheme
-from selion.cores import check_memory
+from selion.cores import check_memory, usable_cores
 from selion.errors import BadInput
 from selion.labels import default_min_area, least_areas
 from selion.models.refine.segmenter import load_exact, load_refined
+from selion.pipeline.ahead import CutAhead
 from selion.pipeline.choosing import chosen_model
 from selion.pipeline.consistency import score_passes, with_consistency, write_consistency
 from selion.pipeline.land_cover import LandCover, keep_cropland
@@ -363,7 +365,8 @@ def _scores_to_table(
     """Probabilities, which may be written too, then objects and outlines."""
     with open_runner(options.runner) as runner:
         work = _work(job, folder, options, runner)
-        probabilities = score_blocks(work, runner, report, _progress(on_step))
+        with _ahead(work, folder, options, runner, report) as begun:
+            probabilities = score_blocks(work, runner, report, _progress(on_step))
         check_unchanged(job.states, probabilities.journal)
         consistency = None
         if options.consistency is not None:
@@ -388,8 +391,43 @@ def _scores_to_table(
             on_step,
             runner,
             report,
+            begun,
         )
         return frame if consistency is None else with_consistency(frame, consistency)
+
+
+@contextmanager
+def _ahead(
+    work: prediction.StripWork, folder: Path, options: MapOptions, runner: Runner, report: RunReport
+) -> Iterator[fields.BlockCutter | None]:
+    """Have objects begun beside the network, if there is more than one core for both.
+
+    Other processes tell of their blocks only in strips, and blocks on an object store would be read
+    twice.
+    """
+    plan = work.plan
+    cores = options.threads or runner.threads or usable_cores()
+    if runner.place != "here" or cores < 2 or not work.journal.local:
+        yield None
+        return
+    probabilities = prediction.JournalSource(work.journal, plan)
+    instances, _ = _sized(options, image_gsd(probabilities), plan.classes)
+    cutter = fields.begin_instances(
+        probabilities,
+        plan.classes,
+        folder / "objects",
+        options.method,
+        instances,
+        block=OBJECT_BLOCK,
+    )
+    if cutter is None:
+        yield None
+        return
+    there = work.journal.finished(lambda roi: prediction.shape_of(plan, roi), plan.blocks)
+    known = [number for number, done in enumerate(there) if done]
+    with CutAhead(cutter, plan, known, report.stages).working() as ahead:
+        work.sink = ahead
+        yield cutter
 
 
 def _objects_to_table(
@@ -596,6 +634,7 @@ def _to_table(
     on_step: OnStep,
     runner: Runner,
     report: RunReport,
+    begun: fields.BlockCutter | None = None,
 ) -> GeoDataFrame:
     """Objects, outlines, measures.  A photograph has them too, in pixels."""
     instances, outlines = _sized(options, image_gsd(probabilities), classes)
@@ -611,6 +650,7 @@ def _to_table(
                 cover=options.cover,
                 block=OBJECT_BLOCK,
                 run=run,
+                begun=begun,
             )
         on_step("objects", 1, 1, f"{len(found.table):,}")
         return _outlined(found, outlines, run, on_step, report)
