@@ -410,7 +410,7 @@ def _ahead(
     if runner.place != "here" or cores < 2 or not work.journal.local:
         yield None
         return
-    probabilities = prediction.JournalSource(work.journal, plan)
+    probabilities = prediction.JournalSource(work.journal, plan, most=4)  # what a corner touches
     instances, _ = _sized(options, image_gsd(probabilities), plan.classes)
     cutter = fields.begin_instances(
         probabilities,
