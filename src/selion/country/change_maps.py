@@ -39,6 +39,7 @@ from selion.country.neighbourhoods import (
     MapSide,
     Neighbourhood,
     cell_of,
+    check_piles,
     judge_cell,
 )
 from selion.country.partitions import Maps, make_maps_native, open_maps
@@ -271,6 +272,11 @@ def open_change(folder: Path | str) -> MapChange:
         ) from error
 
 
+PILED, PILES = 5.0, 4
+"""Times that the boxes of both maps hold the ground of a cell, above which it is looked at before
+any is compared, and how many such cells are; boxes of slanted fields hold theirs twice or more."""
+
+
 @dataclass(frozen=True, eq=False)
 class _ChangeRun:
     """A comparison that is going on."""
@@ -376,12 +382,16 @@ def _cells(run: _ChangeRun, on_step: OnStep) -> dict[int, Box]:
     note = run.folder / "cells.json"
     if not note.is_file():
         found: dict[int, list[float]] = {}
-        parts = [part for side in run.sides for part in side.maps.parts]
-        for number, part in enumerate(parts):
-            on_step("look", number, len(parts), "")
+        ground: dict[int, np.ndarray] = {}
+        parts = [(number, part) for number in (0, 1) for part in run.sides[number].maps.parts]
+        for done, (side, part) in enumerate(parts):
+            on_step("look", done, len(parts), "")
             with opened(part) as file:
                 for group in range(file.num_row_groups):
-                    _gather(found, boxes_of(file.read_row_group(group, ["bbox"])))
+                    boxes = boxes_of(file.read_row_group(group, ["bbox"]))
+                    _gather(found, boxes)
+                    _count_ground(ground, boxes, side)
+        _refuse_piles(run, found, ground)
         write_note(note, {str(cell): found[cell] for cell in sorted(found)})
     return {int(cell): tuple(box) for cell, box in read_note(note).items()}
 
@@ -393,6 +403,32 @@ def _gather(found: dict[int, list[float]], boxes: np.ndarray) -> None:
         low, high = here[:, :2].min(axis=0).tolist(), here[:, 2:].max(axis=0).tolist()
         held = found.get(cell, [*low, *high])
         found[cell] = [*map(min, held[:2], low), *map(max, held[2:], high)]
+
+
+def _count_ground(ground: dict[int, np.ndarray], boxes: np.ndarray, side: int) -> None:
+    """Add up, cell by cell, how large the boxes of a side are together, in square degrees."""
+    cells = cell_of(boxes)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    for cell in np.unique(cells).tolist():
+        ground.setdefault(cell, np.zeros(2))[side] += areas[cells == cell].sum()
+
+
+def _refuse_piles(
+    run: _ChangeRun, found: dict[int, list[float]], ground: dict[int, np.ndarray]
+) -> None:
+    """Look first where both maps hold more ground than there is, several times over.
+
+    Outlines that are there over and over are refused in each cell before its fields are compared;
+    here they are before the first one is, and not after hours of good ones.
+    """
+    times: dict[int, float] = {}
+    for cell, (west, south, east, north) in found.items():
+        there = max((east - west) * (north - south), 1e-12)
+        times[cell] = float(ground[cell].min()) / there
+    deepest = sorted(times, key=lambda cell: (-times[cell], cell))[:PILES]
+    for cell in deepest:
+        if times[cell] > PILED:
+            check_piles(run.sides, (*found[cell],))
 
 
 def _compare_cell(run: _ChangeRun, cell: int, box: Box) -> None:

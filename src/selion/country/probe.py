@@ -22,7 +22,7 @@ import numpy as np
 import selion
 from selion import imagery, prediction, store
 from selion.cores import usable_cores
-from selion.errors import BadInput, NoScenes, UnreadableFile, counted
+from selion.errors import BadInput, FetchFailed, NoScenes, SearchFailed, UnreadableFile, counted
 from selion.grid import overlap, tiles, whole
 from selion.pipeline import areas, cost, maps, run
 from selion.store.former import former, is_ours
@@ -208,7 +208,7 @@ def probe_pipeline(
         began = time.perf_counter()
         # what is measured is composing, so nothing is taken from a mosaic
         alone = replace(area_options, mosaic=None, mosaic_zarr=False)
-        survey = areas.survey_area(window, year, alone)
+        survey = _searched(window, year, alone, area_options)
         choosing = time.perf_counter() - began
         sizes, reading, rate = _read(survey)
         clock, seen = _Clock(), _ProbedWindow()
@@ -268,6 +268,23 @@ def probe_pipeline(
         ),
         sensor=areas.sensor_of(area_options).name,
     )
+
+
+def _searched(window: Area, year: int, alone: AreaOptions, given: AreaOptions) -> Survey:
+    """Search for the window; an archive that is not there is told to whoever has a mosaic."""
+    try:
+        return areas.survey_area(window, year, alone)
+    except NoScenes:
+        raise
+    except (SearchFailed, FetchFailed, BadInput) as error:
+        if given.mosaic is None:
+            raise
+        raise BadInput(
+            f"A probe times how scenes are read and composed, which the mosaic {given.mosaic} "
+            f"cannot tell, and the archive cannot be asked ({str(error).rstrip('.')}): take "
+            "--probe-file with the probe.json of an earlier plan, and the jobs read the mosaic; or "
+            "probe where the archive answers."
+        ) from error
 
 
 def _relative(times: list[float]) -> np.ndarray:
