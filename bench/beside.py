@@ -47,7 +47,10 @@ def main() -> None:
     told = json.loads(out.with_name(f"{out.name}.profile.json").read_text("utf-8"))
     stages = told["stages"]
     after = sum(stages.get(name, 0.0) for name in AFTER)
-    print(f"wall {done.wall:.1f} s, peak {done.peak_mb:.0f} MB, run {told['seconds']:.1f} s")
+    print(
+        f"wall {done.wall:.1f} s, {done.processor:.1f} s of processor, peak {done.peak_mb:.0f} MB, "
+        f"run {told['seconds']:.1f} s"
+    )
     print(", ".join(f"{name} {spent:.2f}" for name, spent in stages.items()))
     print(
         f"after the scores {told.get('after_scores', float('nan')):.2f} s passed; objects, "

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import selion
 from selion import fields, prediction, store
 from selion.cli.main import cli
+from selion.errors import OutputFailed
 from selion.fields import instancemap
 from selion.grid import whole
 from selion.pipeline import maps
@@ -135,3 +136,24 @@ def test_profile_says_what_nothing_hides(image, tmp_path):
     told = json.loads((tmp_path / "f.parquet.profile.json").read_text())
     assert 0 < told["after_scores"] < told["seconds"]
     assert "when all scores were there" in done.output
+
+
+def test_scores_that_are_written_beside_the_objects_are_the_same_and_tell_what_fails(
+    image, tmp_path, monkeypatch
+):
+    """Two threads write them while objects are found; a full disk is told, and no table is left."""
+    sums = []
+    for name, threads in (("one", 1), ("two", 2)):
+        out, scores = tmp_path / name / "f.parquet", tmp_path / name / "s.tif"
+        mapped(image, out, threads=threads, scores=scores)
+        sums.append(hashlib.sha256(scores.read_bytes()).hexdigest())
+    assert sums[0] == sums[1]
+
+    def full(*_, **__):
+        raise OutputFailed("s.tif was not written (disk full): free some disk space.")
+
+    monkeypatch.setattr(maps, "write_scores", full)
+    out = tmp_path / "full" / "f.parquet"
+    with pytest.raises(OutputFailed, match="disk full"):
+        mapped(image, out, threads=2, scores=tmp_path / "full" / "s.tif")
+    assert not out.exists()

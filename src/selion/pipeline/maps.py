@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -374,25 +375,17 @@ def _scores_to_table(
             check_unchanged(job.states, probabilities.journal)
             write_consistency(consistency, options.consistency, report, force=force)
         job.model.rest()
-        if options.scores is not None:
-            write_scores(
+        with _scores_beside(probabilities, job, options, report, on_step, force=force):
+            frame = _to_table(
                 probabilities,
-                options.scores,
-                _score_tags(job),
+                job.plan.classes,
+                folder,
+                options,
+                on_step,
+                runner,
                 report,
-                force=force,
-                on_step=on_step,
+                begun,
             )
-        frame = _to_table(
-            probabilities,
-            job.plan.classes,
-            folder,
-            options,
-            on_step,
-            runner,
-            report,
-            begun,
-        )
         return frame if consistency is None else with_consistency(frame, consistency)
 
 
@@ -428,6 +421,36 @@ def _ahead(
     with CutAhead(cutter, plan, known, report.stages).working() as ahead:
         work.sink = ahead
         yield cutter
+
+
+@contextmanager
+def _scores_beside(
+    probabilities: prediction.JournalSource,
+    job: MapJob,
+    options: MapOptions,
+    report: RunReport,
+    on_step: OnStep,
+    *,
+    force: bool,
+) -> Iterator[None]:
+    """Write probabilities that are wanted while objects are found, if there are cores for both.
+
+    They are whole when the block ends, and what went wrong with them is raised then.
+    """
+    if options.scores is None:
+        yield
+        return
+    alone = replace(probabilities, most=1)  # block by block; what others read stays theirs
+    write = partial(write_scores, alone, options.scores, _score_tags(job), report, force=force)
+    if (options.threads or usable_cores()) < 2:
+        write(on_step=on_step)
+        yield
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="selion-scores") as worker:
+        written = worker.submit(write, on_step=silent)
+        yield
+        written.result()
+    on_step("scores", 1, 1, "")
 
 
 def _objects_to_table(
