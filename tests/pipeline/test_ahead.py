@@ -15,6 +15,7 @@ from selion.errors import OutputFailed
 from selion.fields import instancemap
 from selion.grid import whole
 from selion.pipeline import maps
+from selion.segmenter import on_gpu
 from selion.simulation.landscape import simulate
 
 EDGE, BLOCK = 192, 128
@@ -33,6 +34,7 @@ def image(tmp_path_factory):
 def cuts(monkeypatch):
     """Small blocks of objects, and how often each was cut, ahead and altogether."""
     monkeypatch.setattr(maps, "OBJECT_BLOCK", 64)
+    monkeypatch.setattr(maps, "usable_cores", lambda: 3)
     seen = {"ahead": Counter(), "all": Counter()}
     before = instancemap.BlockCutter.ahead
     cut = instancemap.BlockCutter._cut
@@ -58,8 +60,11 @@ def mapped(image, out, **chosen):
 
 @pytest.mark.parametrize("method", ["cut", "watershed", "components"])
 def test_same_bytes_with_and_without(image, tmp_path, cuts, method):
-    """One thread has nothing to overlap, so it finds objects when all is scored."""
-    after = mapped(image, tmp_path / "one" / "f.parquet", method=method, threads=1)
+    """A network that fills all cores leaves none to overlap: objects are found when all is scored.
+
+    A network on a GPU leaves them all.
+    """
+    after = mapped(image, tmp_path / "one" / "f.parquet", method=method, threads=3)
     assert not cuts["ahead"]
     assert len(cuts["all"]) == 36
     beside = mapped(image, tmp_path / "two" / "f.parquet", method=method, threads=2)
@@ -67,6 +72,24 @@ def test_same_bytes_with_and_without(image, tmp_path, cuts, method):
     assert after == beside
     # each block was cut once by each run
     assert set(cuts["all"].values()) == {2}
+    ahead = cuts["ahead"].total()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maps, "on_gpu", lambda engine: "OpenVINO" in engine)
+        assert mapped(image, tmp_path / "gpu" / "f.parquet", method=method, threads=3) == after
+    assert cuts["ahead"].total() > ahead
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpu"),
+    [
+        ("OpenVINO 2026.4.1 on AMD EPYC, 2 threads, float32", False),
+        ("torch 2.9 on cuda:0, bfloat16", True),
+        ("torch 2.9 on mps", True),
+        ("torch 2.9 on cpu; CUDA is not there", False),
+    ],
+)
+def test_engines_that_leave_the_processor_alone(engine, gpu):
+    assert on_gpu(engine) is gpu
 
 
 def test_only_blocks_whose_surroundings_are_scored_are_cut(image, tmp_path, cuts, monkeypatch):
@@ -114,7 +137,7 @@ def test_an_error_ahead_is_told_when_objects_are_found(image, tmp_path, cuts, mo
         failed.append(roi)
         raise OSError("beside the network")
 
-    usual = mapped(image, tmp_path / "usual" / "f.parquet", threads=1)
+    usual = mapped(image, tmp_path / "usual" / "f.parquet", threads=3)
     monkeypatch.setattr(instancemap.BlockCutter, "ahead", fails)
     assert mapped(image, tmp_path / "f.parquet", threads=2) == usual
     assert failed

@@ -25,6 +25,7 @@ from selion.cores import usable_cores
 from selion.errors import BadInput, FetchFailed, NoScenes, SearchFailed, UnreadableFile, counted
 from selion.grid import overlap, tiles, whole
 from selion.pipeline import areas, cost, maps, run
+from selion.segmenter import on_gpu
 from selion.store.former import former, is_ours
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def probe_pipeline(
         cores=map_options.threads or usable_cores(),
         engine=seen.engine.partition(";")[0],
         model=seen.model,
-        gpu=any(name in seen.engine.partition(";")[0].lower() for name in ("cuda", "mps")),
+        gpu=on_gpu(seen.engine),
         provider=str(area_options.provider),
         place=(round(window.centre[0], 5), round(window.centre[1], 5)),
         km2=window.km2,

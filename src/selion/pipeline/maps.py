@@ -42,7 +42,7 @@ from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
 from selion.raster import Source, image_gsd
 from selion.runners import Runner, RunnerOptions, Serial, open_runner
-from selion.segmenter import Card, LoadedModel
+from selion.segmenter import Card, LoadedModel, on_gpu
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -393,14 +393,14 @@ def _scores_to_table(
 def _ahead(
     work: prediction.StripWork, folder: Path, options: MapOptions, runner: Runner, report: RunReport
 ) -> Iterator[fields.BlockCutter | None]:
-    """Have objects begun beside the network, if there is more than one core for both.
+    """Have objects begun beside the network, if it leaves a core idle.
 
-    Other processes tell of their blocks only in strips, and blocks on an object store would be read
-    twice.
+    Where it fills all of them nothing would be sooner, and memory is spared.  Other processes tell
+    of their blocks only in strips, and blocks on an object store would be read twice.
     """
     plan = work.plan
-    cores = options.threads or runner.threads or usable_cores()
-    if runner.place != "here" or cores < 2 or not work.journal.local:
+    idle = on_gpu(work.loaded().engine) or (options.threads or usable_cores()) < usable_cores()
+    if runner.place != "here" or not idle or not work.journal.local:
         yield None
         return
     probabilities = prediction.JournalSource(work.journal, plan, most=4)  # what a corner touches
