@@ -428,7 +428,8 @@ def _refuse_piles(
     deepest = sorted(times, key=lambda cell: (-times[cell], cell))[:PILES]
     for cell in deepest:
         if times[cell] > PILED:
-            check_piles(run.sides, (*found[cell],))
+            west, south, east, north = found[cell]
+            check_piles(run.sides, (west, south, east, north))
 
 
 def _compare_cell(run: _ChangeRun, cell: int, box: Box) -> None:
