@@ -9,7 +9,7 @@ import shapely
 
 from selion import country
 from selion.cli.main import main
-from selion.country import change_maps
+from selion.country import change_maps, piles
 from selion.errors import BadInput
 from selion.evaluation.vectors import score_fields
 from selion.fields.crossing import DEPTH, check_crossing, crossing_depth
@@ -112,14 +112,14 @@ def test_scores_of_honest_copies_are_those_of_all_pairs():
 def test_copies_in_the_last_cell_are_refused_before_the_first_is_compared(tmp_path, monkeypatch):
     """Three good cells, and one further along the curve whose fields are there 150 times."""
     compared, looked = [], []
-    cell, pile = change_maps._compare_cell, change_maps.check_piles
+    cell, pile = change_maps._compare_cell, piles.check_piles
     monkeypatch.setattr(
         change_maps,
         "_compare_cell",
         lambda run, *cells: compared.append(cells) or cell(run, *cells),
     )
     monkeypatch.setattr(
-        change_maps, "check_piles", lambda sides, box: looked.append(box) or pile(sides, box)
+        piles, "check_piles", lambda sides, box: looked.append(box) or pile(sides, box)
     )
     for year in ("2023", "2024"):
         good = [

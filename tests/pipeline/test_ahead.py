@@ -14,7 +14,7 @@ from selion.cli.main import cli
 from selion.errors import OutputFailed
 from selion.fields import instancemap
 from selion.grid import whole
-from selion.pipeline import maps
+from selion.pipeline import ahead, maps
 from selion.segmenter import on_gpu
 from selion.simulation.landscape import simulate
 
@@ -34,12 +34,12 @@ def image(tmp_path_factory):
 def cuts(monkeypatch):
     """Small blocks of objects, and how often each was cut, ahead and altogether."""
     monkeypatch.setattr(maps, "OBJECT_BLOCK", 64)
-    monkeypatch.setattr(maps, "usable_cores", lambda: 3)
+    monkeypatch.setattr(ahead, "usable_cores", lambda: 3)
     seen = {"ahead": Counter(), "all": Counter()}
     before = instancemap.BlockCutter.ahead
     cut = instancemap.BlockCutter._cut
 
-    def ahead(self, roi):
+    def cut_ahead(self, roi):
         seen["ahead"][roi[0].start, roi[1].start] += 1
         before(self, roi)
 
@@ -47,7 +47,7 @@ def cuts(monkeypatch):
         seen["all"][roi[0].start, roi[1].start] += 1
         return cut(self, roi)
 
-    monkeypatch.setattr(instancemap.BlockCutter, "ahead", ahead)
+    monkeypatch.setattr(instancemap.BlockCutter, "ahead", cut_ahead)
     monkeypatch.setattr(instancemap.BlockCutter, "_cut", every)
     return seen
 
@@ -72,11 +72,11 @@ def test_same_bytes_with_and_without(image, tmp_path, cuts, method):
     assert after == beside
     # each block was cut once by each run
     assert set(cuts["all"].values()) == {2}
-    ahead = cuts["ahead"].total()
+    before = cuts["ahead"].total()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maps, "on_gpu", lambda engine: "OpenVINO" in engine)
+        patch.setattr(ahead, "on_gpu", lambda engine: "OpenVINO" in engine)
         assert mapped(image, tmp_path / "gpu" / "f.parquet", method=method, threads=3) == after
-    assert cuts["ahead"].total() > ahead
+    assert cuts["ahead"].total() > before
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_scores_that_are_written_beside_the_objects_are_the_same_and_tell_what_f
     def full(*_, **__):
         raise OutputFailed("s.tif was not written (disk full): free some disk space.")
 
-    monkeypatch.setattr(maps, "write_scores", full)
+    monkeypatch.setattr(ahead, "write_scores", full)
     out = tmp_path / "full" / "f.parquet"
     with pytest.raises(OutputFailed, match="disk full"):
         mapped(image, out, threads=2, scores=tmp_path / "full" / "s.tif")

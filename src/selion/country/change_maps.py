@@ -39,10 +39,10 @@ from selion.country.neighbourhoods import (
     MapSide,
     Neighbourhood,
     cell_of,
-    check_piles,
     judge_cell,
 )
 from selion.country.partitions import Maps, make_maps_native, open_maps
+from selion.country.piles import count_ground, refuse_piles
 from selion.country.sorted_runs import RunWriter, boxes_of, open_runs
 from selion.country.statistics import Units, read_units
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile, counted
@@ -272,11 +272,6 @@ def open_change(folder: Path | str) -> MapChange:
         ) from error
 
 
-PILED, PILES = 5.0, 4
-"""Times that the boxes of both maps hold the ground of a cell, above which it is looked at before
-any is compared, and how many such cells are; boxes of slanted fields hold theirs twice or more."""
-
-
 @dataclass(frozen=True, eq=False)
 class _ChangeRun:
     """A comparison that is going on."""
@@ -390,8 +385,8 @@ def _cells(run: _ChangeRun, on_step: OnStep) -> dict[int, Box]:
                 for group in range(file.num_row_groups):
                     boxes = boxes_of(file.read_row_group(group, ["bbox"]))
                     _gather(found, boxes)
-                    _count_ground(ground, boxes, side)
-        _refuse_piles(run, found, ground)
+                    count_ground(ground, boxes, side)
+        refuse_piles(run.sides, found, ground)
         write_note(note, {str(cell): found[cell] for cell in sorted(found)})
     return {int(cell): tuple(box) for cell, box in read_note(note).items()}
 
@@ -403,33 +398,6 @@ def _gather(found: dict[int, list[float]], boxes: np.ndarray) -> None:
         low, high = here[:, :2].min(axis=0).tolist(), here[:, 2:].max(axis=0).tolist()
         held = found.get(cell, [*low, *high])
         found[cell] = [*map(min, held[:2], low), *map(max, held[2:], high)]
-
-
-def _count_ground(ground: dict[int, np.ndarray], boxes: np.ndarray, side: int) -> None:
-    """Add up, cell by cell, how large the boxes of a side are together, in square degrees."""
-    cells = cell_of(boxes)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    for cell in np.unique(cells).tolist():
-        ground.setdefault(cell, np.zeros(2))[side] += areas[cells == cell].sum()
-
-
-def _refuse_piles(
-    run: _ChangeRun, found: dict[int, list[float]], ground: dict[int, np.ndarray]
-) -> None:
-    """Look first where both maps hold more ground than there is, several times over.
-
-    Outlines that are there over and over are refused in each cell before its fields are compared;
-    here they are before the first one is, and not after hours of good ones.
-    """
-    times: dict[int, float] = {}
-    for cell, (west, south, east, north) in found.items():
-        there = max((east - west) * (north - south), 1e-12)
-        times[cell] = float(ground[cell].min()) / there
-    deepest = sorted(times, key=lambda cell: (-times[cell], cell))[:PILES]
-    for cell in deepest:
-        if times[cell] > PILED:
-            west, south, east, north = found[cell]
-            check_piles(run.sides, (west, south, east, north))
 
 
 def _compare_cell(run: _ChangeRun, cell: int, box: Box) -> None:

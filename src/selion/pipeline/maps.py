@@ -6,9 +6,7 @@ Stages keep what they have finished in a work folder beside the output.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import selion
 from selion import fields, prediction, store
 from selion.classes import ClassScheme
-from selion.cores import check_memory, usable_cores
+from selion.cores import check_memory
 from selion.errors import BadInput
 from selion.labels import default_min_area, least_areas
 from selion.models.refine.segmenter import load_exact, load_refined
-from selion.pipeline.ahead import CutAhead
+from selion.pipeline.ahead import BegunObjects, ScoreFile, cut_beside, scores_beside
 from selion.pipeline.choosing import chosen_model
 from selion.pipeline.consistency import score_passes, with_consistency, write_consistency
 from selion.pipeline.land_cover import LandCover, keep_cropland
@@ -42,7 +40,7 @@ from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
 from selion.raster import Source, image_gsd
 from selion.runners import Runner, RunnerOptions, Serial, open_runner
-from selion.segmenter import Card, LoadedModel, on_gpu
+from selion.segmenter import Card, LoadedModel
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -366,7 +364,9 @@ def _scores_to_table(
     """Probabilities, which may be written too, then objects and outlines."""
     with open_runner(options.runner) as runner:
         work = _work(job, folder, options, runner)
-        with _ahead(work, folder, options, runner, report) as begun:
+        instances, _ = _sized(options, job.plan.image_gsd, job.plan.classes)
+        cut = BegunObjects(folder / "objects", options.method, instances, OBJECT_BLOCK)
+        with cut_beside(work, cut, options.threads, runner, report) as begun:
             probabilities = score_blocks(work, runner, report, _progress(on_step))
         check_unchanged(job.states, probabilities.journal)
         consistency = None
@@ -375,7 +375,8 @@ def _scores_to_table(
             check_unchanged(job.states, probabilities.journal)
             write_consistency(consistency, options.consistency, report, force=force)
         job.model.rest()
-        with _scores_beside(probabilities, job, options, report, on_step, force=force):
+        write = ScoreFile(options.scores, _score_tags(job), force)
+        with scores_beside(probabilities, write, options.threads, report, on_step):
             frame = _to_table(
                 probabilities,
                 job.plan.classes,
@@ -387,70 +388,6 @@ def _scores_to_table(
                 begun,
             )
         return frame if consistency is None else with_consistency(frame, consistency)
-
-
-@contextmanager
-def _ahead(
-    work: prediction.StripWork, folder: Path, options: MapOptions, runner: Runner, report: RunReport
-) -> Iterator[fields.BlockCutter | None]:
-    """Have objects begun beside the network, if it leaves a core idle.
-
-    Where it fills all of them nothing would be sooner, and memory is spared.  Other processes tell
-    of their blocks only in strips, and blocks on an object store would be read twice.
-    """
-    plan = work.plan
-    idle = on_gpu(work.loaded().engine) or (options.threads or usable_cores()) < usable_cores()
-    if runner.place != "here" or not idle or not work.journal.local:
-        yield None
-        return
-    probabilities = prediction.JournalSource(work.journal, plan, most=4)  # what a corner touches
-    instances, _ = _sized(options, image_gsd(probabilities), plan.classes)
-    cutter = fields.begin_instances(
-        probabilities,
-        plan.classes,
-        folder / "objects",
-        options.method,
-        instances,
-        block=OBJECT_BLOCK,
-    )
-    if cutter is None:
-        yield None
-        return
-    there = work.journal.finished(lambda roi: prediction.shape_of(plan, roi), plan.blocks)
-    known = [number for number, done in enumerate(there) if done]
-    with CutAhead(cutter, plan, known, report.stages).working() as ahead:
-        work.sink = ahead
-        yield cutter
-
-
-@contextmanager
-def _scores_beside(
-    probabilities: prediction.JournalSource,
-    job: MapJob,
-    options: MapOptions,
-    report: RunReport,
-    on_step: OnStep,
-    *,
-    force: bool,
-) -> Iterator[None]:
-    """Write probabilities that are wanted while objects are found, if there are cores for both.
-
-    They are whole when the block ends, and what went wrong with them is raised then.
-    """
-    if options.scores is None:
-        yield
-        return
-    alone = replace(probabilities, most=1)  # block by block; what others read stays theirs
-    write = partial(write_scores, alone, options.scores, _score_tags(job), report, force=force)
-    if (options.threads or usable_cores()) < 2:
-        write(on_step=on_step)
-        yield
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="selion-scores") as worker:
-        written = worker.submit(write, on_step=silent)
-        yield
-        written.result()
-    on_step("scores", 1, 1, "")
 
 
 def _objects_to_table(
