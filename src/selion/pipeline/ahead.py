@@ -22,6 +22,9 @@ from selion.progress import OnStep, silent
 from selion.runners import Runner
 from selion.segmenter import on_gpu
 
+OBJECT_BLOCK = 1024
+"""Edge in pixels of the blocks in which objects are found: several threads have some at once."""
+
 
 class CutAhead:
     """A sink that keeps nothing: with each block that is finished it has those cut that are whole.

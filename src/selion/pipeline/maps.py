@@ -19,7 +19,7 @@ from selion.cores import check_memory
 from selion.errors import BadInput
 from selion.labels import default_min_area, least_areas
 from selion.models.refine.segmenter import load_exact, load_refined
-from selion.pipeline.ahead import BegunObjects, ScoreFile, cut_beside, scores_beside
+from selion.pipeline.ahead import OBJECT_BLOCK, BegunObjects, ScoreFile, cut_beside, scores_beside
 from selion.pipeline.choosing import chosen_model
 from selion.pipeline.consistency import score_passes, with_consistency, write_consistency
 from selion.pipeline.land_cover import LandCover, keep_cropland
@@ -365,8 +365,13 @@ def _scores_to_table(
     with open_runner(options.runner) as runner:
         work = _work(job, folder, options, runner)
         instances, _ = _sized(options, job.plan.image_gsd, job.plan.classes)
-        cut = BegunObjects(folder / "objects", options.method, instances, OBJECT_BLOCK)
-        with cut_beside(work, cut, options.threads, runner, report) as begun:
+        with cut_beside(
+            work,
+            BegunObjects(folder / "objects", options.method, instances, OBJECT_BLOCK),
+            options.threads,
+            runner,
+            report,
+        ) as begun:
             probabilities = score_blocks(work, runner, report, _progress(on_step))
         check_unchanged(job.states, probabilities.journal)
         consistency = None
@@ -375,8 +380,13 @@ def _scores_to_table(
             check_unchanged(job.states, probabilities.journal)
             write_consistency(consistency, options.consistency, report, force=force)
         job.model.rest()
-        write = ScoreFile(options.scores, _score_tags(job), force)
-        with scores_beside(probabilities, write, options.threads, report, on_step):
+        with scores_beside(
+            probabilities,
+            ScoreFile(options.scores, _score_tags(job), force),
+            options.threads,
+            report,
+            on_step,
+        ):
             frame = _to_table(
                 probabilities,
                 job.plan.classes,
@@ -656,8 +666,6 @@ def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
 OUTLINE = 1000
 """Bytes of memory that a field takes in a table and its file, beside the 0.6 GB of a run: measured
 on simple outlines, those of many points take more."""
-OBJECT_BLOCK = 1024
-"""Edge in pixels of the blocks in which objects are found: several threads have some at once."""
 
 
 def compare_precision(job: MapJob) -> str:
