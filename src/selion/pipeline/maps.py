@@ -364,10 +364,14 @@ def _scores_to_table(
     """Probabilities, which may be written too, then objects and outlines."""
     with open_runner(options.runner) as runner:
         work = _work(job, folder, options, runner)
-        instances, _ = _sized(options, job.plan.image_gsd, job.plan.classes)
         with cut_beside(
             work,
-            BegunObjects(folder / "objects", options.method, instances, OBJECT_BLOCK),
+            BegunObjects(
+                folder / "objects",
+                options.method,
+                _sized(options, job.plan.image_gsd, job.plan.classes)[0],
+                OBJECT_BLOCK,
+            ),
             options.threads,
             runner,
             report,
