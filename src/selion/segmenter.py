@@ -426,6 +426,11 @@ class PlainModel(Generic[Answer_co]):
         return answer
 
 
+def on_gpu(engine: str) -> bool:
+    """Say whether an engine, as a loaded model names it, leaves the processor's cores alone."""
+    return any(name in engine.partition(";")[0].lower() for name in ("cuda", "mps"))
+
+
 @overload
 def as_model(
     model: Segmenter, gives: Literal["probabilities"] = ...

@@ -543,3 +543,18 @@ def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
         assert done.exit_code == 2 or isinstance(done.exception, SelionError), (bad, done.output)
         assert sentence in " ".join(done.output.split())
         assert not (tmp_path / "p2").exists()
+
+
+def test_a_probe_without_its_archive_says_so_in_one_sentence(tmp_path, capsys, monkeypatch):
+    """With a mosaic the archive may be gone; a probe times what only it can tell."""
+    monkeypatch.chdir(tmp_path)
+    command = ["plan", "12.0,50.0,12.1,50.1", "--year", 2024, "-o", "plan", "--probe"]
+    command += ["--provider", tmp_path / "gone" / "catalog.json", "--season-rule", "latitude"]
+    done = run_here(*command, "--mosaic", tmp_path / "mosaic", "--quiet")
+    assert done.returncode == 2
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert "cannot tell, and the archive cannot be asked (" in said
+    assert "take --probe-file with the probe.json of an earlier plan" in said
+    done = run_here(*command, "--quiet")
+    assert done.returncode == 2
+    assert "does not exist: give the path of a catalog.json" in done.stderr

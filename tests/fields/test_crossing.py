@@ -9,6 +9,7 @@ import shapely
 
 from selion import country
 from selion.cli.main import main
+from selion.country import change_maps, piles
 from selion.errors import BadInput
 from selion.evaluation.vectors import score_fields
 from selion.fields.crossing import DEPTH, check_crossing, crossing_depth
@@ -106,3 +107,37 @@ def test_scores_of_honest_copies_are_those_of_all_pairs():
     frame = geopandas.GeoDataFrame(geometry=shapes)
     table = score_fields(frame, frame).scores.table
     assert len(table.shared) == every_pair(shapes, shapes) * len(shapes)
+
+
+def test_copies_in_the_last_cell_are_refused_before_the_first_is_compared(tmp_path, monkeypatch):
+    """Three good cells, and one further along the curve whose fields are there 150 times."""
+    compared, looked = [], []
+    cell, pile = change_maps._compare_cell, piles.check_piles
+    monkeypatch.setattr(
+        change_maps,
+        "_compare_cell",
+        lambda run, *cells: compared.append(cells) or cell(run, *cells),
+    )
+    monkeypatch.setattr(
+        piles, "check_piles", lambda sides, box: looked.append(box) or pile(sides, box)
+    )
+    for year in ("2023", "2024"):
+        good = [
+            shapely.transform(squares(60), lambda xy, east=east: xy * 0.002 + [east, 45])
+            for east in (10.0, 10.4, 10.8)
+        ]
+        bad = shapely.transform(squares(60, 150), lambda xy: xy * 0.002 + [11.2, 45])
+        for name, shapes in (("good", np.concatenate(good)), ("bad", np.concatenate([*good, bad]))):
+            frame = geopandas.GeoDataFrame(
+                {"id": np.arange(len(shapes)).astype(str)}, geometry=shapes, crs="OGC:CRS84"
+            )
+            frame.to_parquet(tmp_path / f"{name}-{year}.parquet")
+            country.merge_maps([tmp_path / f"{name}-{year}.parquet"], tmp_path / f"{name}-{year}")
+    with pytest.raises(BadInput, match="at most 25 are compared"):
+        country.compare_maps(tmp_path / "bad-2023", tmp_path / "bad-2024", tmp_path / "out")
+    assert not compared
+    assert len(looked) == 1
+    assert not (tmp_path / "out").exists()
+    country.compare_maps(tmp_path / "good-2023", tmp_path / "good-2024", tmp_path / "out")
+    assert len(compared) == 3
+    assert len(looked) == 1  # a map that holds its ground once costs no look

@@ -290,8 +290,6 @@ def test_calendar_from_0_to_360_degrees(tmp_path, box):
 
 
 def test_calendar_that_is_missing_or_wrong(tmp_path):
-    with pytest.raises(BadInput, match=r"no crop calendar was given: .*--calendar FOLDER"):
-        find_seasons(at(50), 2024, "calendar")
     with pytest.raises(BadInput, match="none does not exist"):
         find_seasons(at(50), 2024, "calendar", calendar=tmp_path / "none")
     folder = write_calendar(tmp_path / "c", sc_sos=layer(121), sc_eos=layer(274))

@@ -17,7 +17,7 @@ from selion.cli.survey import estimate_command, sample_command
 from selion.country.statistics import Units
 from selion.errors import BadInput, OutputExists, UnreadableFile
 from selion.fields import read_fields, write_fields
-from selion.grid import whole
+from selion.grid import tiles, whole
 from selion.imagery import read_area
 from selion.metrics.area_estimation import StratifiedSample, area_adjusted
 from selion.pipeline.land_cover import LandCover
@@ -456,3 +456,44 @@ def test_districts_that_are_there_over_and_over_are_refused_at_the_first_pair() 
     with pytest.raises(BadInput, match="d0 and d1 of districts overlap"):
         population._check_districts(units, Path("districts"))
     assert time.process_time() - begun < 5
+
+
+def two_squares(folder: Path) -> Path:
+    """The country, and as much ground 4 degrees east of it and 3 north, in one file."""
+    home = geopandas.GeoSeries([square(0, 0, EDGE)], crs=UTM).to_crs(4326)
+    far = home.translate(4, 3)
+    path = folder / "two.geojson"
+    geopandas.GeoSeries([*home, *far], crs=4326).to_file(path)
+    return path
+
+
+def test_what_lies_between_far_parts_is_not_gone_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two squares of 2 km, 440 km apart, have 40,000 by 40,000 units around them.
+
+    The parts alone took a minute and more; the sample is that of all blocks.
+    """
+    area, map_ = read_area(two_squares(tmp_path)), country_of(tmp_path)
+    options = survey.SampleOptions(size=300)
+    began = time.process_time()
+    seen = []
+    found = drawing.draw_units(
+        open_population(map_, area, options), lambda *told: seen.append(told[2])
+    )
+    assert time.process_time() - began < 4
+    assert set(seen) == {seen[0]}
+    assert seen[0] <= 8
+    # 4 km2 and, as a degree is shorter there, about 3.7 km2 of the other
+    assert sum(one.units for one in found.strata) == pytest.approx(40_000 + 37_300, rel=0.02)
+    # the same as when every block is gone through, with units that leave few blocks
+    coarse = survey.SampleOptions(size=300, unit=200)
+    some = drawing.draw_units(open_population(map_, area, coarse))
+    whole_grid = open_population(map_, area, coarse)
+    monkeypatch.setattr(
+        population.Population, "touched", lambda self, block: tiles(tuple(self.grid.shape), block)
+    )
+    every = drawing.draw_units(whole_grid)
+    assert some.strata == every.strata
+    np.testing.assert_array_equal(some.place, every.place)
+    assert list(some.ids) == list(every.ids)

@@ -54,14 +54,15 @@ calendar = click.option(
     type=click.Path(path_type=Path),
     default=None,
     help="For --season-rule calendar: a GeoJSON of regions with planting and harvest "
-    "(03-15/05-31), or a folder of crop calendar rasters.",
+    "(03-15/05-31), or a folder of crop calendar rasters [default: selion's own coarse one].",
 )
 crop = click.option(
     "--crop",
-    type=click.Choice(["summer", "winter"]),
-    default="summer",
+    type=click.Choice(["main", "summer", "winter"]),
+    default="main",
     show_default=True,
-    help="Cereals of the crop calendar.",
+    help="Crops of the crop calendar; main: those that cover more land, of a given calendar the "
+    "summer crops.",
 )
 cloud = click.option(
     "--max-cloud",

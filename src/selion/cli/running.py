@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -311,6 +312,9 @@ def tell(report: RunReport, place: OutputPlace, seconds: float, given: RunChoice
     stages = {name: round(spent, 3) for name, spent in report.stages.seconds.items()}
     path = place.out.with_name(f"{place.out.name}.profile.json")
     told = {"seconds": round(seconds, 3), "stages": stages, "cores": usable_cores()}
+    scored = report.stages.ended.get("network")
+    if scored is not None:
+        told["after_scores"] = round(time.perf_counter() - scored, 3)
     write_text(path, json.dumps(told, indent=1) + "\n", force=True)
     if not (given.as_json or given.quiet):
         click.echo(
@@ -322,6 +326,8 @@ def tell(report: RunReport, place: OutputPlace, seconds: float, given: RunChoice
         )
         for name, spent in stages.items():
             click.echo(f"  {name:<16} {spent:10.2f} s  {spent / max(seconds, 1e-9):6.1%}", err=True)
+        if "after_scores" in told:
+            click.echo(f"{told['after_scores']} s of them when all scores were there", err=True)
     return {"profile": str(path)} if not given.as_json else {"stages": stages, "profile": str(path)}
 
 

@@ -42,6 +42,7 @@ from selion.country.neighbourhoods import (
     judge_cell,
 )
 from selion.country.partitions import Maps, make_maps_native, open_maps
+from selion.country.piles import count_ground, refuse_piles
 from selion.country.sorted_runs import RunWriter, boxes_of, open_runs
 from selion.country.statistics import Units, read_units
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile, counted
@@ -376,12 +377,16 @@ def _cells(run: _ChangeRun, on_step: OnStep) -> dict[int, Box]:
     note = run.folder / "cells.json"
     if not note.is_file():
         found: dict[int, list[float]] = {}
-        parts = [part for side in run.sides for part in side.maps.parts]
-        for number, part in enumerate(parts):
-            on_step("look", number, len(parts), "")
+        ground: dict[int, np.ndarray] = {}
+        parts = [(number, part) for number in (0, 1) for part in run.sides[number].maps.parts]
+        for done, (side, part) in enumerate(parts):
+            on_step("look", done, len(parts), "")
             with opened(part) as file:
                 for group in range(file.num_row_groups):
-                    _gather(found, boxes_of(file.read_row_group(group, ["bbox"])))
+                    boxes = boxes_of(file.read_row_group(group, ["bbox"]))
+                    _gather(found, boxes)
+                    count_ground(ground, boxes, side)
+        refuse_piles(run.sides, found, ground)
         write_note(note, {str(cell): found[cell] for cell in sorted(found)})
     return {int(cell): tuple(box) for cell, box in read_note(note).items()}
 

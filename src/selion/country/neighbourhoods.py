@@ -153,8 +153,7 @@ def judge_cell(
             seen = known(_around(np.concatenate([before.boxes, after.boxes]), wanted))
         if seen is not None:
             before, after = (_seen_alone(one, seen) for one in (before, after))
-        where = f"{sides[0].maps.folder} and {sides[1].maps.folder}"
-        check_crossing(before.shapes, after.shapes, where)
+        _refuse_over_and_over(sides, before, after)
         judged, parts = _judged(before, after, options, pixel, seen)
         mine = cell_of(before.boxes) == cell, cell_of(after.boxes) == cell
         needed = np.isin(parts, np.unique(parts[np.concatenate(mine)]))
@@ -165,6 +164,19 @@ def judge_cell(
             names = _unlike(after.ids, set(before.names.tolist()) | used)
             return Neighbourhood(before, after, judged, mine, names, _shift(before, after, judged))
         wanted = _wider(_around(np.array([reach]), wanted), RIM)
+
+
+def check_piles(sides: tuple[MapSide, MapSide], around: Box) -> None:
+    """Refuse (BadInput) maps that hold the same outlines over and over, by a cell of theirs."""
+    before, after = (_load(side, _wider(around, RIM)) for side in sides)
+    _refuse_over_and_over(sides, before, after)
+
+
+def _refuse_over_and_over(
+    sides: tuple[MapSide, MapSide], before: LoadedFields, after: LoadedFields
+) -> None:
+    where = f"{sides[0].maps.folder} and {sides[1].maps.folder}"
+    check_crossing(before.shapes, after.shapes, where)
 
 
 def _wider(box: Box, by: float) -> Box:

@@ -22,9 +22,10 @@ import numpy as np
 import selion
 from selion import imagery, prediction, store
 from selion.cores import usable_cores
-from selion.errors import BadInput, NoScenes, UnreadableFile, counted
+from selion.errors import BadInput, FetchFailed, NoScenes, SearchFailed, UnreadableFile, counted
 from selion.grid import overlap, tiles, whole
 from selion.pipeline import areas, cost, maps, run
+from selion.segmenter import on_gpu
 from selion.store.former import former, is_ours
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def probe_pipeline(
         began = time.perf_counter()
         # what is measured is composing, so nothing is taken from a mosaic
         alone = replace(area_options, mosaic=None, mosaic_zarr=False)
-        survey = areas.survey_area(window, year, alone)
+        survey = _searched(window, year, alone, area_options)
         choosing = time.perf_counter() - began
         sizes, reading, rate = _read(survey)
         clock, seen = _Clock(), _ProbedWindow()
@@ -250,7 +251,7 @@ def probe_pipeline(
         cores=map_options.threads or usable_cores(),
         engine=seen.engine.partition(";")[0],
         model=seen.model,
-        gpu=any(name in seen.engine.partition(";")[0].lower() for name in ("cuda", "mps")),
+        gpu=on_gpu(seen.engine),
         provider=str(area_options.provider),
         place=(round(window.centre[0], 5), round(window.centre[1], 5)),
         km2=window.km2,
@@ -268,6 +269,23 @@ def probe_pipeline(
         ),
         sensor=areas.sensor_of(area_options).name,
     )
+
+
+def _searched(window: Area, year: int, alone: AreaOptions, given: AreaOptions) -> Survey:
+    """Search for the window; an archive that is not there is told to whoever has a mosaic."""
+    try:
+        return areas.survey_area(window, year, alone)
+    except NoScenes:
+        raise
+    except (SearchFailed, FetchFailed, BadInput) as error:
+        if given.mosaic is None:
+            raise
+        raise BadInput(
+            f"A probe times how scenes are read and composed, which the mosaic {given.mosaic} "
+            f"cannot tell, and the archive cannot be asked ({str(error).rstrip('.')}): take "
+            "--probe-file with the probe.json of an earlier plan, and the jobs read the mosaic; or "
+            "probe where the archive answers."
+        ) from error
 
 
 def _relative(times: list[float]) -> np.ndarray:

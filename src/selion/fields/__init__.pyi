@@ -2,6 +2,7 @@ from .check import check_fiboa as check_fiboa
 from .extension import extension_schema as extension_schema
 from .fiboa import collection_metadata as collection_metadata
 from .fiboa import read_origin as read_origin
+from .finding import begin_instances as begin_instances
 from .finding import choose_method as choose_method
 from .finding import find_by_settings as find_by_settings
 from .finding import find_instances as find_instances
@@ -10,6 +11,7 @@ from .formats import FORMATS as FORMATS
 from .formats import format_of as format_of
 from .formats import read_fields as read_fields
 from .formats import write_fields as write_fields
+from .instancemap import BlockCutter as BlockCutter
 from .instances import METHODS as METHODS
 from .instances import InstanceOptions as InstanceOptions
 from .majority import find_basins as find_basins

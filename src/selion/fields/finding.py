@@ -11,7 +11,7 @@ import numpy as np
 
 from selion.classes import ClassScheme
 from selion.errors import BadInput
-from selion.fields.instancemap import map_by_class
+from selion.fields.instancemap import BlockCutter, begin_by_class, map_by_class
 from selion.fields.instances import InstanceOptions, conclude, cut, find_by_class, prepare
 from selion.fields.majority import find_basins, is_refined, map_basins
 from selion.fields.node_score import CUT, CutSettings, NodeScore, score_of
@@ -193,6 +193,7 @@ def map_instances(
     cover: str = "mask",
     block: int = 2048,
     run: Run = map,
+    begun: BlockCutter | None = None,
 ) -> InstanceMap:
     """Find the objects in a probability map of any size.
 
@@ -209,6 +210,9 @@ def map_instances(
         Edge of a block in pixels.  It decides about memory and speed, never about the result.
     run : callable
         ``map`` or an executor's ``map``: blocks are independent.
+    begun : BlockCutter, optional
+        From :func:`selion.fields.begin_instances` with the same arguments; blocks that it has cut
+        are not cut again.
 
     Returns
     -------
@@ -229,7 +233,35 @@ def map_instances(
         return map_basins(
             probs, scheme, workspace, method, options, cover=cover, block=block, run=run
         )
-    return map_by_class(probs, scheme, workspace, method, options, block=block, run=run)
+    return map_by_class(
+        probs, scheme, workspace, method, options, block=block, run=run, begun=begun
+    )
+
+
+def begin_instances(
+    probs: Source,
+    classes: ClassScheme | LoadedModel[Any],
+    workspace: str | os.PathLike[str],
+    method: str = "auto",
+    options: InstanceOptions | None = None,
+    *,
+    block: int = 2048,
+) -> BlockCutter | None:
+    """Begin :func:`map_instances` before all probabilities are known.
+
+    Parameters and errors as there.
+
+    Returns
+    -------
+    BlockCutter or None
+        Its ``ahead(region)`` is called for the ``regions`` whose ``frame`` is known, from whichever
+        thread; then it is given to :func:`map_instances`.  None where the objects of this method
+        and these classes are not found block by block in this way.
+    """
+    scheme, method, options = _settled(classes, method, options)
+    if method == "vote" or _by_majority(scheme, method):
+        return None
+    return begin_by_class(probs, scheme, workspace, method, options, block=block)
 
 
 def find_by_settings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,61 @@ from selion.raster import CachingSource, Source
 from selion.store.instancemap import InstanceMap, make_ids, renumber_blocks, save_table
 
 
+@dataclass(frozen=True, eq=False)
+class BlockCutter:
+    """Cuts the blocks of a raster into basins; any of them may be cut before the others are known.
+
+    Calls for different blocks may be made from different threads.
+    """
+
+    probs: Source
+    scene: InstanceInput
+    path: Path
+    """The ids, of which each block gets its own numbers."""
+    block: int
+    done: dict[tuple[int, int], BasinBlock] = field(default_factory=dict)
+    """First row and column -> what was cut by :meth:`ahead`."""
+
+    @property
+    def regions(self) -> list[Roi]:
+        """The blocks, row by row."""
+        return tiles(self.scene.shape, self.block)
+
+    def frame(self, roi: Roi) -> Roi:
+        """Return the region whose probabilities decide about a block."""
+        return pad_roi(roi, self.scene.halo, self.scene.shape)
+
+    def ahead(self, roi: Roi) -> None:
+        """Cut a block whose frame is known, and keep what came of it."""
+        self.done[_corner(roi)] = self._cut(roi)
+
+    def __call__(self, roi: Roi) -> BasinBlock:
+        """Return a block's basins, cut now unless that was done ahead."""
+        return self.done.pop(_corner(roi), None) or self._cut(roi)
+
+    def _cut(self, roi: Roi) -> BasinBlock:
+        frame = self.frame(roi)
+        labels, block = cut(self.probs.read(frame), roi, self.scene, frame)
+        np.load(self.path, mmap_mode="r+")[roi] = labels
+        return block
+
+
+def begin_by_class(
+    probs: Source,
+    classes: ClassScheme,
+    workspace: str | os.PathLike[str],
+    method: str = "watershed",
+    options: InstanceOptions | None = None,
+    *,
+    block: int = 2048,
+) -> BlockCutter:
+    """Prepare :func:`map_by_class` of a raster of which only parts are known yet."""
+    if block < 64:
+        raise BadInput(f"Blocks of {block} px were asked for; wanted are 64 px or more.")
+    scene = prepare(probs, classes, method, options or InstanceOptions())
+    return BlockCutter(in_shares(probs), scene, make_ids(Path(workspace), scene.shape), block)
+
+
 def map_by_class(
     probs: Source,
     classes: ClassScheme,
@@ -29,6 +84,7 @@ def map_by_class(
     *,
     block: int = 2048,
     run: Run = map,
+    begun: BlockCutter | None = None,
 ) -> InstanceMap:
     """Do what :func:`selion.fields.instances.find_by_class` does for a raster of any size.
 
@@ -41,19 +97,20 @@ def map_by_class(
     two.
     """
     options = options or InstanceOptions()
-    if block < 64:
-        raise BadInput(f"Blocks of {block} px were asked for; wanted are 64 px or more.")
     if method == "vote":
+        if block < 64:
+            raise BadInput(f"Blocks of {block} px were asked for; wanted are 64 px or more.")
         from selion.fields.votemap import map_by_vote
 
         vote, least = options.vote, options.min_area
         return map_by_vote(probs, classes, workspace, vote, least, block=block, run=run)
     give_back()  # what the network left
-    counted = in_shares(probs)
-    scene = prepare(probs, classes, method, options)
-    folder = Path(workspace)
-    path = make_ids(folder, scene.shape)
-    blocks = list(run(partial(_cut_block, counted, scene, path), tiles(scene.shape, block)))
+    if begun is None:
+        cutter = begin_by_class(probs, classes, workspace, method, options, block=block)
+    else:
+        cutter = replace(begun, probs=in_shares(probs))
+    scene, path = cutter.scene, cutter.path
+    blocks = list(run(cutter, cutter.regions))
     if isinstance(probs, CachingSource):
         probs.rest()
     give_back()
@@ -73,8 +130,5 @@ def map_by_class(
     return found
 
 
-def _cut_block(probs: Source, scene: InstanceInput, path: Path, roi: Roi) -> BasinBlock:
-    frame = pad_roi(roi, scene.halo, scene.shape)
-    labels, block = cut(probs.read(frame), roi, scene, frame)
-    np.load(path, mmap_mode="r+")[roi] = labels
-    return block
+def _corner(roi: Roi) -> tuple[int, int]:
+    return roi[0].start, roi[1].start

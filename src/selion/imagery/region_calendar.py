@@ -103,9 +103,19 @@ def seasons_in(
     share = most / float(shapely.area(area.geometry))
     if best.middles is not None:
         return best, share, _around(best.middles, year)
-    first = year - 1 if best.planting[0] > best.harvest[0] else year
-    days = (_dates(best.planting, first), _dates(best.harvest, year))
-    return best, share, days
+    return best, share, dates_of(best.planting, best.harvest, year)
+
+
+def dates_of(planting: Span, harvest: Span, year: int) -> tuple[tuple[date, date], ...]:
+    """Return first and last day of planting and of a harvest that begins in a year.
+
+    Examples
+    --------
+    >>> [str(day) for day in dates_of(((11, 1), (12, 31)), ((4, 1), (6, 15)), 2024)[0]]
+    ['2023-11-01', '2023-12-31']
+    """
+    first = year - 1 if planting[0] > harvest[0] else year
+    return _dates(planting, first), _dates(harvest, year)
 
 
 def _around(middles: tuple[int, int], year: int) -> tuple[tuple[date, date], tuple[date, date]]:
@@ -200,13 +210,20 @@ def _region(feature: Any, number: int, crs: Any, path: Path) -> Region:
     return Region(
         name,
         read_area(shape, name=where),
-        _span(said.get("planting"), "planting", where),
-        _span(said.get("harvest"), "harvest", where),
+        span_of(said.get("planting"), "planting", where),
+        span_of(said.get("harvest"), "harvest", where),
         crop,
     )
 
 
-def _span(text: object, what: str, where: str) -> Span:
+def span_of(text: object, what: str, where: str) -> Span:
+    """Read two days of the year, such as ``03-15/05-31``.
+
+    Raises
+    ------
+    BadInput
+        If they are none.
+    """
     found = DAYS.fullmatch(str(text).strip())
     numbers = [int(one) for one in found.groups()] if found else []
     try:

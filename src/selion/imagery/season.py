@@ -26,8 +26,9 @@ Days = tuple[int, int]
 """First and last day of the year, from 1, both included."""
 PLANTING, HARVEST = "window_a", "window_b"
 RULES = ("latitude", "calendar")
-CROPS: Mapping[str, str] = {"summer": "sc", "winter": "wc"}
-"""Kind of crop -> how the calendar's files begin."""
+CROPS = ("main", "summer", "winter")
+RASTERS: Mapping[str, str] = {"summer": "sc", "winter": "wc"}
+"""Kind of crop -> how the files of a calendar of rasters begin."""
 MARGIN = 14
 """Days before and after the calendar's day, as in ftw-tools."""
 YEAR = 365
@@ -89,7 +90,7 @@ def find_seasons(
     area: Area,
     year: int,
     rule: str = "latitude",
-    crop: str = "summer",
+    crop: str = "main",
     calendar: str | os.PathLike[str] | None = None,
     sensor: Sensor | None = None,
 ) -> tuple[Season, Season]:
@@ -102,15 +103,18 @@ def find_seasons(
         The year of the harvest.
     rule : str
         ``latitude``: PRUE's Algorithms 1 and 2 at the middle of the area.  ``calendar``: the days
-        of a crop calendar, 14 before and after.
+        of a crop calendar.
     crop : str
-        ``summer`` or ``winter`` cereals; for ``calendar`` only.
+        For ``calendar`` only: ``summer`` or ``winter`` crops, or ``main``, the one that covers more
+        land by selion's own calendar; of a given one, ``main`` are the summer crops.
     calendar : path, optional
-        A file of regions with the days of their seasons
+        By default selion's own coarse one (:mod:`selion.imagery.world_calendar`; where it is
+        silent, the latitude decides).  A file of regions with the days of their seasons
         (:func:`selion.imagery.region_calendar.seasons_in`; where none lies, the latitude decides),
         or a folder with the calendar's rasters ``sc_sos*.tif``, ``sc_eos*``, ``wc_sos*``,
         ``wc_eos*`` (``-`` is as good as ``_``): day of the year of the start and the end of the
-        season of summer and winter cereals in longitude and latitude, 0 where there is none.
+        season of summer and winter cereals in longitude and latitude, 0 where there is none; 14
+        days before and after are taken.
     sensor : Sensor, optional
         Whose first year is the first that can be asked for; by default Sentinel-2's.
 
@@ -122,7 +126,7 @@ def find_seasons(
     Raises
     ------
     BadInput
-        If the year is before the satellites, or the calendar is missing.
+        If the year is before the satellites, or the given calendar is missing.
     UnknownName
         If the rule or the crop is not known.
 
@@ -146,11 +150,8 @@ def find_seasons(
     if rule == "latitude":
         return latitude_seasons(area, year)
     if calendar is None:
-        raise BadInput(
-            "The season rule is calendar, but no crop calendar was given: give one (--calendar "
-            "FOLDER_OR_REGIONS.geojson), or take --season-rule latitude."
-        )
-    path = Path(calendar).expanduser()
+        return _belt_seasons(area, year, crop)
+    path, crop = Path(calendar).expanduser(), given_crop(crop)
     if path.is_file():
         return _region_seasons(area, year, crop, path)
     return _calendar_seasons(area, year, crop, path)
@@ -206,6 +207,28 @@ def day_of(year: int, number: int) -> date:
 # the crop calendar
 
 
+def given_crop(crop: str) -> str:
+    """Return the crop that a given calendar is asked for."""
+    return "summer" if crop == "main" else crop
+
+
+def _belt_seasons(area: Area, year: int, crop: str) -> tuple[Season, Season]:
+    """Return the seasons by the calendar that comes with selion."""
+    from selion.imagery.world_calendar import find_belt
+
+    found = find_belt(area, year, crop)
+    if found is None:
+        return latitude_seasons(area, year, "selion's crop calendar is silent here: ")
+    belt = found.belt
+    if found.days is None:
+        return latitude_seasons(area, year, f"crop calendar: {belt.name} has no {crop} crop: ")
+    why = f"crop calendar: {belt.name}, {found.crop} crop"
+    if found.share < 0.995:
+        why += f"; the belt holds {found.share:.0%} of what is around"
+    planting, harvest = found.days
+    return Season(PLANTING, *planting, why), Season(HARVEST, *harvest, why)
+
+
 def _region_seasons(area: Area, year: int, crop: str, path: Path) -> tuple[Season, Season]:
     """Return the seasons of the region that holds most of an area."""
     from selion.imagery.region_calendar import seasons_in
@@ -224,7 +247,7 @@ def _calendar_seasons(area: Area, year: int, crop: str, folder: Path) -> tuple[S
     days = {}
     shares = []
     for what in ("sos", "eos"):
-        values, weights = _cells(area, _calendar_file(folder, CROPS[crop], what))
+        values, weights = _cells(area, _calendar_file(folder, RASTERS[crop], what))
         seen = (values >= 1) & (values <= 366)
         shares.append(float(weights[seen].sum() / max(weights.sum(), 1e-12)))
         if not seen.any():

@@ -26,10 +26,10 @@ class AreaOptions:
     """Dates given by the user; None: by ``rule``."""
     rule: str = "latitude"
     """"latitude": PRUE's Algorithms 1 and 2; "calendar": the crop calendar that
-    ``calendar`` names, a file of regions or a folder of rasters."""
+    ``calendar`` names, a file of regions or a folder of rasters, or None: selion's own."""
     calendar: Path | None = None
-    crop: str = "summer"
-    """Of the crop calendar: "summer" or "winter"."""
+    crop: str = "main"
+    """Of the crop calendar: "summer", "winter" or "main", which of a given calendar is "summer"."""
     cloud: float = 75.0
     """Scenes with this much cloud or more, in percent, are not looked at."""
     target: int = 5
@@ -55,7 +55,7 @@ class AreaOptions:
 
     def __post_init__(self) -> None:
         if (self.seasons is not None or self.rule != "calendar") and (
-            self.calendar is not None or self.crop != "summer"
+            self.calendar is not None or self.crop != "main"
         ):
             how = (
                 "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"

@@ -19,6 +19,7 @@ from selion.cores import check_memory
 from selion.errors import BadInput
 from selion.labels import default_min_area, least_areas
 from selion.models.refine.segmenter import load_exact, load_refined
+from selion.pipeline.ahead import OBJECT_BLOCK, BegunObjects, ScoreFile, cut_beside, scores_beside
 from selion.pipeline.choosing import chosen_model
 from selion.pipeline.consistency import score_passes, with_consistency, write_consistency
 from selion.pipeline.land_cover import LandCover, keep_cropland
@@ -363,7 +364,19 @@ def _scores_to_table(
     """Probabilities, which may be written too, then objects and outlines."""
     with open_runner(options.runner) as runner:
         work = _work(job, folder, options, runner)
-        probabilities = score_blocks(work, runner, report, _progress(on_step))
+        with cut_beside(
+            work,
+            BegunObjects(
+                folder / "objects",
+                options.method,
+                _sized(options, job.plan.image_gsd, job.plan.classes)[0],
+                OBJECT_BLOCK,
+            ),
+            options.threads,
+            runner,
+            report,
+        ) as begun:
+            probabilities = score_blocks(work, runner, report, _progress(on_step))
         check_unchanged(job.states, probabilities.journal)
         consistency = None
         if options.consistency is not None:
@@ -371,24 +384,23 @@ def _scores_to_table(
             check_unchanged(job.states, probabilities.journal)
             write_consistency(consistency, options.consistency, report, force=force)
         job.model.rest()
-        if options.scores is not None:
-            write_scores(
-                probabilities,
-                options.scores,
-                _score_tags(job),
-                report,
-                force=force,
-                on_step=on_step,
-            )
-        frame = _to_table(
+        with scores_beside(
             probabilities,
-            job.plan.classes,
-            folder,
-            options,
-            on_step,
-            runner,
+            ScoreFile(options.scores, _score_tags(job), force),
+            options.threads,
             report,
-        )
+            on_step,
+        ):
+            frame = _to_table(
+                probabilities,
+                job.plan.classes,
+                folder,
+                options,
+                on_step,
+                runner,
+                report,
+                begun,
+            )
         return frame if consistency is None else with_consistency(frame, consistency)
 
 
@@ -596,6 +608,7 @@ def _to_table(
     on_step: OnStep,
     runner: Runner,
     report: RunReport,
+    begun: fields.BlockCutter | None = None,
 ) -> GeoDataFrame:
     """Objects, outlines, measures.  A photograph has them too, in pixels."""
     instances, outlines = _sized(options, image_gsd(probabilities), classes)
@@ -611,6 +624,7 @@ def _to_table(
                 cover=options.cover,
                 block=OBJECT_BLOCK,
                 run=run,
+                begun=begun,
             )
         on_step("objects", 1, 1, f"{len(found.table):,}")
         return _outlined(found, outlines, run, on_step, report)
@@ -656,8 +670,6 @@ def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
 OUTLINE = 1000
 """Bytes of memory that a field takes in a table and its file, beside the 0.6 GB of a run: measured
 on simple outlines, those of many points take more."""
-OBJECT_BLOCK = 1024
-"""Edge in pixels of the blocks in which objects are found: several threads have some at once."""
 
 
 def compare_precision(job: MapJob) -> str:

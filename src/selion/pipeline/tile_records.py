@@ -14,6 +14,8 @@ import selion
 from selion import imagery
 from selion.errors import UnreadableFile
 from selion.imagery.composite import METHOD
+from selion.imagery.season import given_crop
+from selion.imagery.world_calendar import calendar_file
 from selion.pipeline import searching
 from selion.pipeline.area_options import AreaOptions, sensor_of
 
@@ -78,7 +80,7 @@ def recipe_of(year: int, options: AreaOptions) -> dict[str, Any]:
     else:
         seasons = {"year": year, "rule": options.rule}
         if options.rule == "calendar":
-            seasons |= {"crop": options.crop, "calendar": _calendar(options.calendar)}
+            seasons |= _calendar(options.crop, options.calendar)
     return {
         "provider": str(Path(provider).resolve()) if _is_place(provider) else provider,
         "sensor": sensor.name,
@@ -113,17 +115,22 @@ def edition_name(recipe: Mapping[str, Any]) -> str:
     return f"{begun}-{digest}"
 
 
-def _calendar(folder: Path | None) -> list[list[str]]:
-    """Return the files of a crop calendar with what they hold, wherever they lie."""
-    if folder is None:
-        return []
-    place = folder.expanduser()
+def _calendar(crop: str, given: Path | None) -> dict[str, Any]:
+    """Return the crop, and the files of its calendar with what they hold, wherever they lie."""
+    if given is None:
+        own = calendar_file()
+        return {
+            "crop": crop,
+            "calendar": [[own.name, hashlib.sha256(own.read_bytes()).hexdigest()]],
+        }
+    place = given.expanduser()
     files = (
         [place]
         if place.is_file()
         else sorted(path for form in CALENDARS for path in place.glob(form))
     )
-    return [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
+    sums = [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
+    return {"crop": given_crop(crop), "calendar": sums}
 
 
 def grid_to_plain(grid: GeoBox) -> list[Any]:

@@ -20,6 +20,7 @@ from .objects import predict_objects as predict_objects
 from .parallel import FailedBlock as FailedBlock
 from .parallel import StripWork as StripWork
 from .parallel import run_blocks as run_blocks
+from .parallel import shape_of as shape_of
 from .planning import PredictionPlan as PredictionPlan
 from .planning import PredictOptions as PredictOptions
 from .planning import plan as plan

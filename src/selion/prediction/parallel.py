@@ -23,7 +23,7 @@ from selion.prediction.scores import NODATA
 from selion.prediction.timing import Stages
 from selion.prediction.value_range import check_numbers
 from selion.progress import OnNote
-from selion.raster import Source
+from selion.raster import Sink, Source
 from selion.runners import Done, Runner
 from selion.segmenter import LoadedModel, Segmenter, as_model
 
@@ -72,9 +72,11 @@ class StripWork:
     listener: OnProgress = unwatched
     judge: bool = False
     """Whether the image's numbers are compared with the model's scaling."""
+    sink: Sink = NOWHERE
+    """Gets each block when the journal has it; only in this process."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"model": None, "listener": unwatched}
+        return self.__dict__ | {"model": None, "listener": unwatched, "sink": NOWHERE}
 
     def loaded(self) -> LoadedModel[np.ndarray]:
         """Return the model, loaded now if it is not yet."""
@@ -94,7 +96,7 @@ class StripWork:
             self.source,
             model,
             self.plan,
-            NOWHERE,
+            self.sink,
             self.journal,
             self.listener,
             rois=rois,

@@ -40,6 +40,8 @@ class JournalSource:
     plan: PredictionPlan
     holes: frozenset[tuple[int, int]] = field(default_factory=frozenset)
     """First row and column of the blocks that failed: they are read as no data."""
+    most: int = 8
+    """Blocks that are kept in memory at most: a row of them and two, where that is less."""
 
     @property
     def grid(self) -> GeoBox:
@@ -92,13 +94,13 @@ class JournalSource:
 
 @lru_cache(maxsize=2)
 def _block_reader(source: JournalSource) -> Callable[[int], np.ndarray]:
-    """Keep as many blocks as a row of them and two, eight at most.
+    """Keep as many blocks as a row of them and two, and no more than the source says.
 
     One that a later region's halo needs is loaded again, which takes milliseconds.
     """
     across = -(-source.plan.lattice.shape[1] // source.plan.block)
 
-    @lru_cache(maxsize=min(across + 2, 8))
+    @lru_cache(maxsize=min(across + 2, source.most))
     def load(number: int) -> np.ndarray:
         roi = source.plan.blocks[number]
         if (roi[0].start, roi[1].start) in source.holes:

@@ -32,6 +32,8 @@ class Stages:
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    ended: dict[str, float] = field(default_factory=dict)
+    """When a stage was last left in this process, by the clock of :func:`time.perf_counter`."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _busy: dict[str, tuple[int, float]] = field(default_factory=dict, repr=False)
     """How many threads are in a stage, and since when somebody is."""
@@ -67,6 +69,7 @@ class Stages:
         """Count seconds of a stage."""
         with self._lock:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+            self.ended[stage] = time.perf_counter()
 
     def merge(self, others: Mapping[str, float]) -> None:
         """Count what somebody else measured."""
@@ -78,6 +81,7 @@ class Stages:
 
     def __setstate__(self, state: dict[str, dict[str, float]]) -> None:
         self.seconds, self._lock, self._busy = state["seconds"], threading.Lock(), {}
+        self.ended = {}
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ import numpy as np
 from selion import store
 from selion.errors import BadInput, OutputExists
 from selion.fields.table import geohash
-from selion.grid import LONLAT, tiles
+from selion.grid import LONLAT
 from selion.metrics.area_estimation import allocate
 from selion.progress import OnStep, silent
 from selion.review.verdicts import SAMPLE
@@ -194,8 +194,7 @@ def _draw(
     """Count the units of each stratum and keep those with the smallest numbers."""
     counts: dict[int, int] = {}
     drawn: dict[int, _Smallest] = {}
-    shape = (int(population.grid.shape[0]), int(population.grid.shape[1]))
-    blocks = tiles(shape, BLOCK)
+    blocks = population.touched(BLOCK)
     for number, roi in enumerate(blocks, 1):
         for code, values, places in _of_block(population, roi, seed, drawn):
             counts[code] = counts.get(code, 0) + places[1]
@@ -208,8 +207,12 @@ def _of_block(
     population: Population, roi: Roi, seed: int, drawn: dict[int, _Smallest]
 ) -> Iterator[tuple[int, np.ndarray, tuple[np.ndarray, int]]]:
     """Give, by stratum of a block, numbers and places of candidates, and how many units it has."""
-    codes, numbers = population.codes(roi), unit_numbers(roi, seed, population.corner)
-    for code in np.unique(codes[codes >= 0]).tolist():
+    codes = population.codes(roi)
+    found = np.unique(codes[codes >= 0]).tolist()
+    if not found:
+        return
+    numbers = unit_numbers(roi, seed, population.corner)
+    for code in found:
         here = codes == code
         count = int(here.sum())
         if code in drawn:

@@ -213,6 +213,32 @@ class Population:
         parts = (self.places[place], name, self.grounds[ground])
         return Stratum("; ".join(filter(None, parts)), mapped, self.places[place], units, drawn)
 
+    def touched(self, block: int) -> list[Roi]:
+        """Return the blocks of units that the area touches, row by row.
+
+        Parts far from each other have little in the square around them all.
+        """
+        import shapely
+
+        shape = (int(self.grid.shape[0]), int(self.grid.shape[1]))
+        down, across = (-(-length // block) for length in shape)
+        to_unit, near = ~self.grid.transform, set[tuple[int, int]]()
+        for west, south, east, north in shapely.bounds(self.outline).tolist():
+            (left, top), (right, bottom) = to_unit * (west, north), to_unit * (east, south)
+            rows = range(max(int(top // block), 0), min(int(bottom // block) + 1, down))
+            columns = range(max(int(left // block), 0), min(int(right // block) + 1, across))
+            near.update((row, column) for row in rows for column in columns)
+        rois = [
+            (
+                slice(row * block, min((row + 1) * block, shape[0])),
+                slice(column * block, min((column + 1) * block, shape[1])),
+            )
+            for row, column in sorted(near)
+        ]
+        boxes = shapely.box(*np.transpose([self.grid[roi].boundingbox.bbox for roi in rois]))
+        hit = shapely.STRtree(self.outline).query(boxes, "intersects")[0]
+        return [rois[k] for k in np.unique(hit).tolist()]
+
     def codes(self, roi: Roi) -> np.ndarray:
         """Return the (y, x) int64 stratum of each unit of a block; -1 is not of the population."""
         grid = self.grid[roi]
