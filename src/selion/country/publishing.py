@@ -16,15 +16,14 @@ import numpy as np
 import selion
 from selion import store
 from selion.country.job_tables import JobTable
+from selion.country.merge_sources import MergeSources, open_sources
 from selion.country.merging import (
     WHEN,
     MergeOptions,
     MergeRun,
-    MergeSources,
     bring_together,
     in_order,
     open_run,
-    open_sources,
     read_note,
     sorted_rows,
     write_note,

@@ -40,6 +40,7 @@ from selion.training.encoders import credit, published_encoder
 from selion.training.log import LOG
 from selion.training.mixture import Mixture, epoch_length
 from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
+from selion.training.pooling import check_batch, check_epoch
 from selion.training.reading import read_recipe, recipe_table
 from selion.training.recipe import Recipe
 from selion.training.start import (
@@ -95,7 +96,7 @@ def plan_training(recipe: Recipe) -> TrainingPlan:
     BadInput, UnknownName, UnreadableFile, BandMismatch, GridMismatch
         If recipe and data do not fit; see :mod:`selion.training.datasets`.
     """
-    _check_batch(recipe)
+    check_batch(recipe)
     given, recipe = recipe, like_start(at_scale_of_start(recipe))
     training, validation = open_samples(recipe)
     plan = plan_samples(recipe, training, validation, origin_of(training))
@@ -121,7 +122,7 @@ def plan_samples(
     BadInput
         As :func:`plan_training`.
     """
-    _check_batch(recipe)
+    check_batch(recipe)
     folds, held = recipe.validate.folds, len(validation)
     if folds:
         from selion.training.folds import all_judge
@@ -129,7 +130,7 @@ def plan_samples(
         (recipe, samples), validation = all_judge(recipe, samples, validation), ()
     samples, validation, told = converted(samples, validation, recipe)
     shares = check_samples(samples, recipe)
-    _check_epoch(recipe, samples)
+    check_epoch(recipe, samples)
     seen = ", ".join(
         f"{name} {share:.0%}" for name, share in zip(recipe.classes.names, shares, strict=True)
     )
@@ -267,35 +268,6 @@ def starts_of(recipe: Recipe) -> tuple[StartingPoint, ...]:
         return find_start(model.start_from, model.architecture, model.pretrained)
     except SelionError:
         return ()
-
-
-def _check_batch(recipe: Recipe) -> None:
-    """Refuse batches of one where the network has statistics of one number a window.
-
-    The convolutional head of frozen encoders pools a window to one pixel and normalises it.
-    """
-    if _pools(recipe) and recipe.schedule.batch == 1:
-        raise BadInput(
-            "schedule.batch = 1 was given, and the convolutional head of the family 'frozen' "
-            "normalises over the windows of a batch: set schedule.batch to at least 2 "
-            '(schedule.accumulate does not help), or model.architecture.head = "linear".'
-        )
-
-
-def _check_epoch(recipe: Recipe, samples: Sequence[Sample]) -> None:
-    """Refuse an epoch of one window, which is a batch of one, where that cannot be learnt from."""
-    if _pools(recipe) and epoch_length(samples, recipe) == 1:
-        raise BadInput(
-            "The data give one window an epoch, and the convolutional head of the family 'frozen' "
-            "normalises over the windows of a batch: give more samples, set crops.mode = "
-            '"random" and crops.per_epoch to at least 2, or model.architecture.head = "linear".'
-        )
-
-
-def _pools(recipe: Recipe) -> bool:
-    """Say whether a network has a layer that pools a window to one pixel and normalises it."""
-    said = recipe.model.architecture
-    return said.get("family") == "frozen" and said.get("head", "convolutional") != "linear"
 
 
 def make_network(recipe: Recipe) -> tuple[torch.nn.Module, str]:
