@@ -4,7 +4,7 @@
 
 Simulated orthomosaics of ``bench/plots.py``, of two sizes of pixels and with leaves as green as
 they are or paler than the soil tells; the truth is the painted mask.  *crops-rgb first* is what
-``selion crops plots`` does; *crops-wide first* what ``selion crops`` does with large photographs.
+``selion crops plots`` does up to 6 megapixels; *crops-wide first, half size* what it does above.
 Each row: mIoU, mean and largest error of a plot's cover, plots whose interval holds the truth, CPU
 seconds of the networks that were asked, on one thread.
 """

@@ -126,7 +126,11 @@ def test_what_was_scored_by_an_interrupted_run_is_known(image, tmp_path, cuts, m
         patch.setattr(prediction.BlockJournal, "save", stops)
         with pytest.raises(KeyboardInterrupt):
             mapped(image, out, threads=2)
+    cuts["ahead"].clear()
     assert mapped(image, out, threads=2) == whole_run
+    # what lies among scores of before cannot wait for scores that come no more
+    assert (done[0][0].start, done[0][1].start) == (0, 0)
+    assert (0, 0) in cuts["ahead"]
 
 
 def test_an_error_ahead_is_told_when_objects_are_found(image, tmp_path, cuts, monkeypatch):

@@ -476,12 +476,10 @@ def test_what_lies_between_far_parts_is_not_gone_through(
     """
     area, map_ = read_area(two_squares(tmp_path)), country_of(tmp_path)
     options = survey.SampleOptions(size=300)
-    began = time.process_time()
     seen = []
     found = drawing.draw_units(
         open_population(map_, area, options), lambda *told: seen.append(told[2])
     )
-    assert time.process_time() - began < 4
     assert set(seen) == {seen[0]}
     assert seen[0] <= 8
     # 4 km2 and, as a degree is shorter there, about 3.7 km2 of the other

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -169,16 +170,18 @@ def test_a_run_ends_when_validations_find_nothing_better(found, patience, stale)
 
 def test_a_run_that_is_stopped_goes_on_for_the_time_that_is_left(tmp_path, monkeypatch):
     """Of 1.2 s half is used when it is stopped; steps of 0.1 s."""
-    real, steps = loop._one_step, []
+    real, steps, now = loop._one_step, [], [0.0]
 
     def slow(run, *rest):
         if len(steps) == 6:
             steps.append("stopped")
             raise KeyboardInterrupt
         steps.append(run.step)
-        time.sleep(0.1)
+        now[0] += 0.1
         return real(run, *rest)
 
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr(loop, "time", clock)
     monkeypatch.setattr(loop, "_one_step", slow)
     spec = recipe(
         schedule=Schedule(epochs=500, batch=2), hardware=Hardware("cpu", "float32", threads=1)
@@ -187,8 +190,9 @@ def test_a_run_that_is_stopped_goes_on_for_the_time_that_is_left(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         begin(network(), folder=tmp_path, limit=1.2)
     made = begin(network(1), folder=tmp_path, limit=1.2, resume=True)
-    assert made.seconds < 1.2 - 0.5 + 0.1
-    assert 7 <= made.steps <= 12
+    assert made.spent == pytest.approx(1.2, abs=0.11)
+    assert 0.3 < made.spent - made.seconds < 0.7  # what was kept of before
+    assert 11 <= made.steps <= 13
     again = begin(network(1), folder=tmp_path, limit=1.2, resume=True)
     assert again.steps == made.steps
 

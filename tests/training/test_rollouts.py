@@ -55,7 +55,11 @@ def test_numbers_follow_from_question_and_answer_alone():
 
 def test_what_tells_the_trainer_that_vllm_draws(monkeypatch):
     """And what it cannot do is said before anything is computed."""
-    made = recipe(grpo=Grpo(steps=1, vllm="server", vllm_url="http://there:1", grammar=True))
+    tiny = recipe(grpo=Grpo(steps=1, vllm="server", vllm_url="http://there:1", grammar=True))
+    with pytest.raises(BadInput, match="this one is made here; leave it out"):
+        drawn_by(tiny)
+    folder = replace(tiny.language, tiny="", base="folder/of-a-model")
+    made = replace(tiny, language=folder)
     assert drawn_by(recipe(grpo=Grpo(steps=1))) == {}
     with pytest.raises(MissingExtra, match="wants vllm, which is not installed"):
         plan_talks(made, [sample(0)])
@@ -68,12 +72,12 @@ def test_what_tells_the_trainer_that_vllm_draws(monkeypatch):
         "vllm_mode": "server",
         "vllm_server_base_url": "http://there:1",
     }
-    here = drawn_by(recipe(grpo=Grpo(steps=1, vllm="colocate", vllm_memory=0.2)))
+    here = drawn_by(replace(made, grpo=Grpo(steps=1, vllm="colocate", vllm_memory=0.2)))
     assert here == {
         "use_vllm": True,
         "vllm_mode": "colocate",
         "vllm_gpu_memory_utilization": 0.2,
     }
-    wheel = replace(made, language=replace(made.language, tiny="", base=WHEEL))
+    wheel = replace(made, language=replace(folder, base=WHEEL))
     with pytest.raises(BadInput, match="read from a wheel; leave it out"):
         drawn_by(wheel)

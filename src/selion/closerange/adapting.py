@@ -330,7 +330,7 @@ def _spent(plan: TrainingPlan, trained: training.Trained, seconds: float) -> str
     """Say how much was learnt in which time, and whether time ran out."""
     epochs, per = plan.recipe.schedule.epochs, plan.recipe.crops.per_epoch
     done, planned = trained.steps * plan.recipe.schedule.batch, epochs * per
-    took = f"The training took {trained.seconds / 60:.1f} minutes"
+    took = f"The training took {trained.spent / 60:.1f} minutes"
     if done >= planned:
         return f"{took}: all {planned:,} windows that were planned."
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -30,7 +30,7 @@ class Belt:
 
     name: str
     shape: Any
-    """Of boxes in longitude and latitude."""
+    """Of boxes in longitude and latitude, less what belongs to belts before it."""
     main: str
     days: Mapping[str, tuple[Span, Span]]
     """"summer", "winter" or both -> planting and harvest, first and last day each."""
@@ -61,9 +61,16 @@ def calendar_file() -> Traversable:
 
 @cache
 def belts() -> tuple[Belt, ...]:
-    """Return all belts, in the order in which they count."""
+    """Return all belts: of ground that two of them name, the one that stands first has it."""
+    import shapely
+
     told = tomllib.loads(calendar_file().read_text("utf-8"))
-    return tuple(_belt(one, told["sources"]) for one in told["belt"])
+    found, taken = [], shapely.Polygon()
+    for one in told["belt"]:
+        belt = _belt(one, told["sources"])
+        found.append(replace(belt, shape=shapely.difference(belt.shape, taken)))
+        taken = shapely.union(taken, belt.shape)
+    return tuple(found)
 
 
 def find_belt(area: Area, year: int, crop: str = MAIN) -> Found | None:

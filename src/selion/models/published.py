@@ -51,7 +51,9 @@ def published_weights(
     family = find_family(architecture)
     if family.kept_as:
         named = [str(architecture.get(key, "")) for key in ("vlm", "sam")]
-        return tuple(point for name in named if name[:4] != "tiny" for point in _checkpoint(name))
+        return tuple(
+            point for name in named if name and not _is_toy(name) for point in _checkpoint(name)
+        )
     encoder = str(architecture.get("encoder", ""))
     if not pretrained or family.checkpoints:
         return _checkpoint(pretrained) if pretrained else ()
@@ -63,6 +65,11 @@ def published_weights(
         name = f"encoder {encoder}, {pretrained} weights of segmentation_models_pytorch"
         return (StartingPoint(name, UNKNOWN),)
     return (_of_timm(encoder),)
+
+
+def _is_toy(name: str) -> bool:
+    """Say whether a model of a recipe is made at once, with random weights, and so is nobody's."""
+    return name == "tiny" or name.startswith("tiny:")
 
 
 def _checkpoint(name: str) -> tuple[StartingPoint, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from selion.fields import BlockCutter, InstanceOptions
 from selion.grid import Roi
 from selion.pipeline.probabilities import RunReport, write_scores
 from selion.prediction import PredictionPlan, Stages
-from selion.progress import OnStep, silent
+from selion.progress import OnStep
 from selion.runners import Runner
 from selion.segmenter import on_gpu
 
@@ -157,8 +157,19 @@ def scores_beside(
         write(on_step=on_step)
         yield
         return
+    given_up = Event()
     with ThreadPoolExecutor(1, thread_name_prefix="selion-scores") as worker:
-        written = worker.submit(write, on_step=silent)
-        yield
+        written = worker.submit(write, on_step=partial(_unless, given_up))
+        try:
+            yield
+        except BaseException:
+            given_up.set()  # its next block ends it, and no file is left
+            raise
         written.result()
     on_step("scores", 1, 1, "")
+
+
+def _unless(given_up: Event, *_: object) -> None:
+    """End what writes beside something that has failed."""
+    if given_up.is_set():
+        raise CancelledError

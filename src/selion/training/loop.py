@@ -73,6 +73,8 @@ class Trained:
     """Whether this process is the one that writes."""
     steps: int = 0
     """Done since the very beginning."""
+    spent: float = 0.0
+    """Seconds since the very beginning, breaks left out."""
 
 
 @dataclass(eq=False)
@@ -510,7 +512,7 @@ def _finish(run: _Run) -> Trained:
     pace = run.images / max(run.training_seconds, 1e-9)
     return Trained(
         weights, run.state.history, scores, seconds, _waited(run), pace, str(run.engine), run.leads,
-        run.step,
+        run.step, run.before + seconds,
     )  # fmt: skip
 
 

@@ -109,10 +109,11 @@ def drawn_by(recipe: LanguageRecipe) -> dict[str, Any]:
     spec, language = recipe.grpo, recipe.language
     if not spec.vllm:
         return {}
-    if language.quantise or WHEEL in {language.base, _base_of(language.start_from)}:
+    made_here = "made here" if language.tiny else ""
+    if language.quantise or made_here or WHEEL in {language.base, _base_of(language.start_from)}:
         raise BadInput(
             f"grpo.vllm = {spec.vllm!r} cannot be obeyed: vLLM loads a model from its folder, and "
-            f"this one is {language.quantise or 'read from a wheel'}; leave it out."
+            f"this one is {language.quantise or made_here or 'read from a wheel'}; leave it out."
         )
     if not available("vllm"):
         raise MissingExtra(
