@@ -27,7 +27,7 @@ from selion.training.language_recipe import Grpo  # noqa: E402
 from selion.training.language_run import plan_language, train_language  # noqa: E402
 
 
-@pytest.mark.slow
+@pytest.mark.long  # rewards teach a tiny one below; what it is shown: test_conversations.py
 def test_a_tiny_model_learns_to_read_patches_with_their_whole_image(tmp_path):
     """Better than any constant answer, than with the images of others, and than with another whole
     image or another patch alone.
