@@ -3,8 +3,8 @@ V := .venv
 BIN := $(V)/bin
 BARE := .venv-wheel
 SERVICES := .venv-services
-# A third worker on two cores: a fourth of the tests' time is waiting, for servers, browsers and children.
-WORKERS ?= 3
+# Four workers on two cores: a fourth of the tests' time is waiting, for servers, browsers and children.
+WORKERS ?= 4
 COUNT ?= 10000
 SEED ?= 0
 # Many short processes run here: each reads the compiled modules that the first one wrote.

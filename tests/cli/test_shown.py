@@ -33,6 +33,7 @@ MEANINGS = {
     "--by": "also score by the values of this column",
     "--cell": "size of a partition: characters of its geohash",
     "--classes": "the classes that ids stand for",
+    "--codes": "what a code on a label says, {plot} where the plot stands",
     "--collection": "id of the fiboa collection",
     "--consistency": "a raster of how sure windows agree",
     "--count": "how many are drawn",

@@ -133,6 +133,7 @@ def test_the_command_line(tmp_path, capsys):
 
 
 torch = pytest.importorskip("torch")
+from selion.models.embedded.network import EmbeddedAnswer  # noqa: E402
 from selion.models.mask2former.network import SetAnswer  # noqa: E402
 from selion.models.referring.network import ReferringAnswer  # noqa: E402
 from selion.training.criterion import RAW, make_loss  # noqa: E402
@@ -160,12 +161,15 @@ def answer(kind, seed, shape):
         }
     if kind == "referring":  # of two phrases, at the truth's own resolution
         return ReferringAnswer(draw(1, 2, 2, height, width), draw(1, 2, 2, 4, 4), draw(1, 2, 2))
+    if kind == "embedded":  # of three classes, in five tokens
+        said = torch.randint(0, 7, (1, 5), generator=make)
+        return EmbeddedAnswer(draw(1, 3, height, width), draw(1, 5, 7), said)
     return draw(1, 3, height, width)
 
 
 def pixel_parts(said):
     """Return the tensors of an answer that have pixels."""
-    if isinstance(said, SetAnswer | ReferringAnswer):
+    if isinstance(said, SetAnswer | ReferringAnswer | EmbeddedAnswer):
         return [said.masks]
     return list(said.values()) if isinstance(said, dict) else [said]
 

@@ -284,5 +284,5 @@ def test_other_answers_and_truths_are_refused():
     with pytest.raises(BadInput, match="has no objects"):
         set_loss(answer(), labels(), targets="instances")
     spec = Loss("sets")
-    with pytest.raises(BadInput, match="'unet' answers classes"):
+    with pytest.raises(BadInput, match="not compare what the family 'unet' answers"):
         check_network(torch.nn.Conv2d(3, 3, 1), make_loss(spec, FTW2), spec, "unet")

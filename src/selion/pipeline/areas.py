@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import selion
 from selion import imagery, store
 from selion.errors import OutputFailed, UnreadableFile
+from selion.imagery.season import given_crop
 from selion.pipeline.area_options import AreaOptions, sensor_of
 from selion.pipeline.searching import search_archive, seasons_at, spans_of, today
 from selion.pipeline.tile_mosaic import TileMosaic
@@ -66,6 +67,8 @@ def _key(area: Area, year: int, options: AreaOptions, asked: date) -> str:
         for name, value in vars(options).items()
         if name not in ("retry", "crs", "gsd", "resampling", "mosaic", "mosaic_zarr")
     }
+    if options.rule != "calendar" or options.calendar is not None:
+        decides["crop"] = given_crop(options.crop)  # only selion's own calendar has a main one
     if options.mosaic is not None:
         decides["mosaic"] = options.mosaic
     decides["excluded"] = options.masked
