@@ -252,6 +252,30 @@ def plain_lines(node: ast.AST) -> list[str]:
     return [line.strip() for line in ast.unparse(node).splitlines() if line.strip()]
 
 
+def count_lines(node: ast.AST) -> int:
+    """Count the :func:`plain_lines` of a statement or module whose docstrings are left out.
+
+    Ten times as fast as to write them, because expressions are not looked at: each is on its
+    statement's line.
+    """
+    body = [n for n in node.body if not is_docstring(n)]  # type: ignore[attr-defined]
+    lines = len(getattr(node, "decorator_list", ())) + (not isinstance(node, ast.Module))
+    lines += sum(map(_lines_of, body)) if body or isinstance(node, ast.Module) else 1
+    rest = getattr(node, "orelse", [])
+    if rest:
+        is_elif = isinstance(node, ast.If) and len(rest) == 1 and isinstance(rest[0], ast.If)
+        lines += sum(map(_lines_of, rest)) + (not is_elif)
+    lines += sum(map(count_lines, getattr(node, "handlers", ())))
+    last = getattr(node, "finalbody", [])
+    return lines + (sum(map(_lines_of, last)) + 1 if last else 0)
+
+
+def _lines_of(node: ast.AST) -> int:
+    if isinstance(node, ast.Match):
+        return 1 + sum(map(count_lines, node.cases))
+    return count_lines(node) if hasattr(node, "body") else 1
+
+
 def line_tokens(line: str) -> list[str]:
     """Split a line into its NAME, OP, NUMBER and STRING tokens.
 
@@ -284,7 +308,7 @@ class Function:
     """A function or method, nested ones too.
 
     ``lines`` go from ``def`` to the end, docstring included; ``statements`` are lines of the code
-    written anew (:attr:`Source.statements`), decorators among them, which no formatter changes.
+    written anew (:func:`count_lines`), decorators among them, which no formatter changes.
     """
 
     name: str
@@ -304,11 +328,11 @@ def count_parameters(node: FunctionNode) -> int:
 
 def find_functions(source: Source, package: Path) -> Iterator[Function]:
     """Measure every function of a file."""
-    for node in ast.walk(source.plain):
+    for node in ast.walk(source.tree):
         if isinstance(node, FunctionNode):
             place = f"{source.path.relative_to(package)}:{node.lineno}"
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
-            statements = len(plain_lines(node))
+            statements = count_lines(node)
             yield Function(node.name, place, lines, statements, count_parameters(node))
 
 

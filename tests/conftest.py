@@ -8,6 +8,8 @@ Where pytest-xdist runs several workers, each keeps to its share of the cores. L
 the libraries start a thread per core in each worker, and those wait for one another in busy loops:
 a forward pass of a toy network then takes three times its work.
 
+What one worker makes for all, such as bytecode, is in :mod:`once_for_all`.
+
 What is imported while tests are collected stays to the end, so that the garbage collector need not
 look at it: not while it is imported, and in no later round.
 
@@ -20,10 +22,12 @@ of the processes that tests start and interrupt.
 import gc
 import os
 import signal
+import sys
 import threading
 
 from hypothesis import HealthCheck, settings
 
+from once_for_all import compile_loops_once, write_bytecode
 from selion.cores import usable_cores
 from selion.runners.worker import limit_threads
 
@@ -42,6 +46,13 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     limit_threads(max(usable_cores() // workers, 1))  # before numpy and torch are imported
 
 
+def pytest_configure(config):
+    if workers and not sys.dont_write_bytecode:
+        write_bytecode(config, int(config.workerinput["workerid"].removeprefix("gw")), workers)
+
+
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()
+    if workers and "numba" in sys.modules:
+        compile_loops_once()
