@@ -113,7 +113,7 @@ def test_every_row_is_whole_and_says_its_source():
     assert len({belt.name for belt in calendar.belts()}) == len(told["belt"]) >= 80
     for row, belt in zip(told["belt"], calendar.belts(), strict=True):
         assert row.keys() <= {
-            "name", "boxes", "main", "summer", "winter", "source", "page",
+            "name", "boxes", "main", "summer", "winter", "source", "page", "secondary",
         }, belt.name  # fmt: skip
         assert belt.main in belt.days, belt.name
         for west, south, east, north in row["boxes"]:
@@ -136,6 +136,18 @@ def test_every_row_is_whole_and_says_its_source():
                 assert 25 <= (done - sown).days <= 100, belt.name
                 assert 25 <= (ended - begun).days <= 100, belt.name
                 assert (begun - sown).days <= 366, belt.name
+
+
+def test_a_page_that_is_not_the_sources_own_is_called_secondary():
+    told = tomllib.loads(calendar.calendar_file().read_text("utf-8"))["belt"]
+    offices = (".usda.gov/", ".cropwatch.com.cn/", "fao.org/")
+    paged = [row for row in told if "page" in row]
+    assert len(paged) == 15
+    for row in paged:
+        own = any(office in f"{row['page']}/" for office in offices)
+        assert row.get("secondary", False) is not own, row["name"]
+    assert all(row.get("secondary") for row in told if row["source"] == "trade")
+    assert not [row["name"] for row in told if "secondary" in row and "page" not in row]
 
 
 def test_the_mosaic_knows_the_calendar_that_made_it():

@@ -16,16 +16,20 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import shapely
 
 from faulty_store import FaultyStore
 from selion import imagery, store
 from selion.cli.imagery import composite_command
 from selion.cli.sealed import named_inputs
+from selion.country import cut_area
+from selion.country.lattice import to_feature
 from selion.errors import BadInput, OutputFailed
 from selion.grid import whole
 from selion.pipeline import areas, composites, searching, tile_mosaic, tile_records
 from selion.pipeline.searching import seasons_at
 from selion.pipeline.tile_mosaic import TileMosaic
+from selion.progress import silent
 from selion.simulation.archive import simulate_archive
 from stac_server import StacServer
 
@@ -103,6 +107,25 @@ def test_what_is_there_is_not_asked_for_again(made, server, area, tmp_path):
     assert second.count == written.count == len(list(folder_of(options).glob("*.tif")))
     assert asked(server) == before
     assert written_in(options) == stamps, "who only reads writes nothing"
+
+
+def test_jobs_that_were_searched_for_are_known_wherever_they_meet(tmp_path):
+    """The union of what jobs of a country look at misses some of them by its rounded corners."""
+    country_ = imagery.read_area((11.97, 49.98, 12.03, 50.02))
+    jobs = [imagery.read_area(to_feature(cell)) for cell in cut_area(country_, 2000.0, 300.0)]
+    union = shapely.union_all([job.geometry for job in jobs])
+    assert sum(not union.covers(job.geometry) for job in jobs) > 3
+    gone = areas.AreaOptions(provider=str(tmp_path / "gone.json"), mosaic=tmp_path / "m")
+    edition = TileMosaic.of(2024, gone)
+    for job in jobs:
+        edition._remember(job, {})
+    assert all(edition._around(job, silent) == ({}, []) for job in jobs)
+    west, south, east, north = jobs[-1].geometry.bounds
+    for beyond in ((west, south, east + 1e-4, north), (20.0, 49.0, 20.1, 49.1)):
+        with pytest.raises(BadInput, match="does not exist"):
+            edition._around(imagery.read_area(beyond), silent)
+    with pytest.raises(BadInput, match="does not exist"):
+        TileMosaic.of(2023, gone)._around(jobs[0], silent)
 
 
 def written_in(options):

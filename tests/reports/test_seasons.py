@@ -11,7 +11,7 @@ from selion import imagery
 from selion.country.lattice import cut_area
 from selion.country.planning import _square
 from selion.pipeline import AreaOptions
-from selion.pipeline.tile_seasons import expected_seasons, grouped
+from selion.pipeline.tile_seasons import expected_seasons, grouped, reasons
 from selion.reports.seasons import coloured, seasons_figure, shades, write_seasons
 
 
@@ -49,6 +49,20 @@ def test_a_square_is_its_tile():
     (square,) = cut_area(place, 100_000.0, 100.0)
     (tile,) = expected_seasons([_square(square, 100_000.0)], 2024, AreaOptions())
     assert tile.grid.boundingbox.bbox == (300_000, 5_290_200, 409_800, 5_400_000)
+
+
+def test_a_belt_is_named_once_with_the_least_that_it_holds():
+    """Tiles on Uganda's edge and within it have the same days: one row, one reason."""
+    land = imagery.read_area((30.0, -1.5, 34.0, 3.5), name="Uganda")
+    squares = [_square(cell, 100_000.0) for cell in cut_area(land, 100_000.0, 100.0)]
+    found = expected_seasons(squares, 2023, AreaOptions(rule="calendar"))
+    belt = [one for one in found if "Uganda" in one.seasons[0].why]
+    shares = [int(part) for one in belt for part in re.findall(r"holds (\d+)%", one.seasons[0].why)]
+    assert len(set(shares)) > 1
+    assert reasons(belt) == (
+        "crop calendar: Uganda, first season, summer crop "
+        f"(at least {min(shares)}% of what is around a tile)"
+    )
 
 
 def test_the_drawing_has_every_tile_in_its_colour(tiles, tmp_path):

@@ -24,7 +24,7 @@ from selion.pipeline.land_cover import LandCover
 from selion.reports.survey import NO_BREAK
 from selion.review import Action, ReviewedMap, ReviewLog
 from selion.survey import drawing, population
-from selion.survey.drawing import unit_numbers
+from selion.survey.drawing import numbers_at
 from selion.survey.population import open_population
 
 UTM = "EPSG:32633"
@@ -183,13 +183,13 @@ def test_blocks_and_larger_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_numbers_are_as_good_as_random() -> None:
-    every = unit_numbers((slice(0, 300), slice(0, 300)), 7)
-    part = unit_numbers((slice(100, 200), slice(50, 60)), 7)
+    every = numbers_at(*np.indices((300, 300)), 7)
+    part = numbers_at(np.arange(100, 200)[:, None], np.arange(50, 60), 7)
     assert (every[100:200, 50:60] == part).all()
     assert len(np.unique(every)) == every.size
     shares = np.histogram(every.astype(float) / 2.0**64, 20, (0, 1))[0] / every.size
     assert np.abs(shares - 0.05).max() < 0.004  # five deviations
-    again = unit_numbers((slice(0, 300), slice(0, 300)), 8)
+    again = numbers_at(*np.indices((300, 300)), 8)
     assert abs(np.corrcoef(every.ravel().astype(float), again.ravel().astype(float))[0, 1]) < 0.02
     neighbours = np.corrcoef(
         every[:, :-1].ravel().astype(float), every[:, 1:].ravel().astype(float)
@@ -495,3 +495,28 @@ def test_what_lies_between_far_parts_is_not_gone_through(
     assert some.strata == every.strata
     np.testing.assert_array_equal(some.place, every.place)
     assert list(some.ids) == list(every.ids)
+
+
+def test_only_ground_of_the_area_is_numbered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A road of 40 km aslant and 20 m wide lies in blocks of which it has a five-hundredth.
+
+    All of their units were numbered, which was most of the time that such areas took.
+    """
+    line = shapely.LineString([(11.0, 47.0), (11.3, 47.3)])
+    place = tmp_path / "road.geojson"
+    geopandas.GeoSeries([line.buffer(0.0001)], crs=4326).to_file(place)
+    area, map_ = read_area(place), country_of(tmp_path)
+    numbered = []
+    usual = drawing.mixed
+
+    def counting(values: np.ndarray, seed: int) -> np.ndarray:
+        numbered.append(values.size)
+        return usual(values, seed)
+
+    monkeypatch.setattr(drawing, "mixed", counting)
+    found = drawing.draw_units(open_population(map_, area, survey.SampleOptions(size=100)))
+    units = sum(one.units for one in found.strata)
+    assert units == pytest.approx(area.km2 * 1e4, rel=0.02)
+    assert sum(numbered) == units + 100  # and the order in which the drawn ones are shown

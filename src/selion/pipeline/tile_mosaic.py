@@ -43,6 +43,7 @@ from selion.store.labelled_cube import ROOT
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
+    from shapely.geometry.base import BaseGeometry
 
     from selion.imagery import Area, Scene, TilePlan
     from selion.imagery.cut import TilePart
@@ -53,6 +54,9 @@ TILES, SEARCHED = "tiles", "searched"
 FORMER = "former"
 """Composites that were made before their season was over, by the day of their search."""
 ITEM = re.compile(r".*_window_.\.json")
+SLIVER = 1e-9
+"""Share of an area that may lie beyond what was searched: a union of outlines has rounded corners,
+so that it misses its own parts by 1e-14 of them."""
 WAIT = 0.5
 """Seconds between two looks at a tile that another run is making."""
 
@@ -196,11 +200,9 @@ class TileMosaic:
 
     def _around(self, area: Area, on_step: OnStep) -> tuple[dict[str, GeoBox], list[str]]:
         """Return the grids of the tiles around an area, and what a search for them had to say."""
-        import shapely
-
         regions = self._regions()
         known = {tile: grid for _, tiles in regions for tile, grid in tiles.items()}
-        if regions and shapely.union_all([region for region, _ in regions]).covers(area.geometry):
+        if _cover([region for region, _ in regions], area.geometry):
             return known, []
         answer = search_archive(
             area, spans_of(area, self.year, self.options), self.options, on_step
@@ -457,6 +459,17 @@ class TileMosaic:
                 imagery.write_index(of_season, desk / index, grid, force=True)
             named = [desk / name for name in items]
             imagery.write_collection(desk, self.name, named, recipe, title)
+
+
+def _cover(regions: Sequence[BaseGeometry], geometry: BaseGeometry) -> bool:
+    """Say whether some regions together cover a geometry."""
+    import shapely
+
+    near = [region for region in regions if region.intersects(geometry)]
+    if any(region.covers(geometry) for region in near):
+        return True
+    left = shapely.difference(geometry, shapely.union_all(near))
+    return bool(left.area <= SLIVER * geometry.area)
 
 
 def stem_of(plan: TilePlan) -> str:

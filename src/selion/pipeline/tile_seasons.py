@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from selion.imagery import Area
     from selion.pipeline.areas import Survey
 
+HELD = re.compile(r"(; the belt|, which) holds (?P<share>\d+)% of what is around")
+"""How much of what is around a tile the belt or the region of its seasons holds."""
 BLOCK = 100.0
 """Metres of the pixels of the grids that are drawn of squares."""
 
@@ -97,6 +100,19 @@ def grouped(tiles: Sequence[TileSeasons]) -> list[tuple[tuple[str, str], list[Ti
 
 
 def reasons(tiles: Iterable[TileSeasons]) -> str:
-    """Return why some tiles have their seasons, the most frequent clause first, without places."""
-    said = Counter(tile.seasons[0].why.partition(" at ")[0] for tile in tiles)
-    return "; ".join(why for why, _ in said.most_common(3))
+    """Return why some tiles have their seasons, the most frequent clause first, without places.
+
+    What a belt or a region holds of what is around is told once, of the tile where it is least.
+    """
+    said, least = Counter[str](), dict[str, int]()
+    for tile in tiles:
+        why = tile.seasons[0].why.partition(" at ")[0]
+        held = HELD.search(why)
+        why = HELD.sub("", why)
+        said[why] += 1
+        if held is not None:
+            least[why] = min(least.get(why, 100), int(held["share"]))
+    return "; ".join(
+        why if why not in least else f"{why} (at least {least[why]}% of what is around a tile)"
+        for why, _ in said.most_common(3)
+    )

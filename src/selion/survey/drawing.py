@@ -208,22 +208,25 @@ def _of_block(
 ) -> Iterator[tuple[int, np.ndarray, tuple[np.ndarray, int]]]:
     """Give, by stratum of a block, numbers and places of candidates, and how many units it has."""
     codes = population.codes(roi)
-    found = np.unique(codes[codes >= 0]).tolist()
-    if not found:
+    rows, columns = np.nonzero(codes >= 0)
+    if not len(rows):
         return
-    numbers = unit_numbers(roi, seed, population.corner)
-    for code in found:
+    codes = codes[rows, columns]
+    rows, columns = rows + roi[0].start, columns + roi[1].start
+    numbers = numbers_at(rows, columns, seed, population.corner)
+    for code in np.unique(codes).tolist():
         here = codes == code
         count = int(here.sum())
         if code in drawn:
             here &= numbers <= drawn[code].limit
-        rows, columns = np.nonzero(here)
-        place = np.column_stack([rows + roi[0].start, columns + roi[1].start])
+        place = np.column_stack([rows[here], columns[here]])
         yield int(code), numbers[here], (place, count)
 
 
-def unit_numbers(roi: Roi, seed: int, corner: tuple[int, int] = (0, 0)) -> np.ndarray:
-    """Return the (y, x) uint64 random number of each unit of a block.
+def numbers_at(
+    rows: np.ndarray, columns: np.ndarray, seed: int, corner: tuple[int, int] = (0, 0)
+) -> np.ndarray:
+    """Return the uint64 random numbers of units, of the common shape of ``rows`` and ``columns``.
 
     ``corner`` is the row and column of the grid's first unit, counted from the projection's own
     origin, so that the same ground has the same number in a larger area.
@@ -231,10 +234,9 @@ def unit_numbers(roi: Roi, seed: int, corner: tuple[int, int] = (0, 0)) -> np.nd
     The finaliser of SplitMix64 (Steele, Lea and Flood 2014) over row, column and seed: a bijection,
     so that no two units share one.
     """
-    top, left = (first + MIDDLE for first in corner)
-    rows = np.arange(top + roi[0].start, top + roi[0].stop, dtype=np.uint64)[:, None]
-    columns = np.arange(left + roi[1].start, left + roi[1].stop, dtype=np.uint64)[None, :]
-    return mixed((rows << np.uint64(32)) | columns, seed)
+    down = (rows + (corner[0] + MIDDLE)).astype(np.uint64)
+    across = (columns + (corner[1] + MIDDLE)).astype(np.uint64)
+    return mixed((down << np.uint64(32)) | across, seed)
 
 
 def mixed(values: np.ndarray, seed: int) -> np.ndarray:
