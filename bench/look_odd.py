@@ -351,14 +351,6 @@ def of_dates(pair: Image) -> Iterator[Brought]:
         _some(("20230420.tif", first), ("20230803.tif", last.with_(last.values, crs=None))),
         "",
     )
-    cut = last.with_(
-        last.values[:, 100:, 100:].copy(), transform=last.transform * Affine.translation(100, 100)
-    )
-    yield Brought(
-        "second file smaller, pixels alike",
-        _some(("20230420.tif", first), ("20230803.tif", cut)),
-        "",
-    )
     yield Brought(
         "the same path twice", lambda folder: [first.write(folder / "20230420.tif")] * 2, "pair"
     )
@@ -477,9 +469,8 @@ def of_chip(chip: Image, four: Image) -> Iterator[Brought]:
         "chip",
         NEAR,
     )
-    feet = Affine.scale(1 / FOOT) * chip.transform
-    zone = f"+proj=utm +zone={str(chip.crs.to_epsg())[-2:]} +datum=NAD83 +units=us-ft"
-    yield Brought("in US feet", _one(chip.with_(v, transform=feet, crs=zone, colours=RGB)), "chip")
+    zone = _warped(chip, "+proj=utm +zone=16 +datum=NAD83 +units=us-ft")
+    yield Brought("in US feet", _one(zone.with_(zone.values, colours=RGB)), "chip", NEAR)
     averaged = v[:, :1000, :1000].reshape(3, 100, 10, 100, 10).mean((2, 4)).astype("u1")
     yield Brought(
         "averaged to 10 m",
@@ -490,9 +481,6 @@ def of_chip(chip: Image, four: Image) -> Iterator[Brought]:
     webp = {"compress": "WEBP", "WEBP_LEVEL": 30, "interleave": "pixel"}
     yield Brought("WebP in a TIFF", _one(chip.with_(v, colours=RGB, more=webp)), "chip", 0.4)
     yield Brought("16-bit PNG with a world file", lambda folder: [_world16(chip, folder)], "")
-    yield Brought(
-        "white border of 60 pixels", _one(chip.with_(_bordered(v, 255), colours=RGB)), "", NEAR
-    )
     yield Brought(
         "five bands: blue, green, red, red edge, near infrared, no names",
         _one(four.with_(f[[2, 1, 0, 3, 3]], names=())),
@@ -512,12 +500,6 @@ def of_chip(chip: Image, four: Image) -> Iterator[Brought]:
         ),
         "chip",
     )
-
-
-def _bordered(values: np.ndarray, number: int) -> np.ndarray:
-    made = values.copy()
-    made[:, :60] = made[:, -60:] = made[:, :, :60] = made[:, :, -60:] = number
-    return made
 
 
 def _modes(image: Image, folder: Path) -> Path:

@@ -225,6 +225,13 @@ def test_colours_with_a_number_behind_them_are_dates():
     )
 
 
+def test_very_dark_bytes_are_told():
+    dark = (np.clip(PAIR[:3] / 3500, 0, 1) * 31).astype(np.uint8)
+    assert "very dark" in " ".join(look_at(raster(dark, COLOURS[:3])).warnings)
+    assert "very dark" in " ".join(look_at(raster(dark, ("b1", "b2", "b3"))).warnings)
+    assert "very dark" not in " ".join(look_at(raster(dark * 3, COLOURS[:3])).warnings)
+
+
 def test_a_part_of_a_name_says_its_colour():
     names = ("R_tci8", "G_tci8", "B_tci8", "NIR_dn")
     values = np.concatenate([PAIR[:3] // 20, PAIR[3:4]]).astype(np.uint16)

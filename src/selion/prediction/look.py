@@ -22,6 +22,7 @@ from selion.prediction.look_sample import all_are, each_to_one, sample_of, witho
 from selion.prediction.look_signs import (
     APART,
     ENLARGED,
+    dim,
     doubted_colours,
     enlargement,
     offset,
@@ -156,6 +157,9 @@ def look_at(source: Source) -> Look:
     height, width = source.grid.shape
     colours = _colour_warnings(sample, meant, dates)
     doubts = _order_warnings(sample, meant, dates, kinds) + colours
+    if is_byte and len(sample) >= len(RGB):
+        shown = [k for k, name in enumerate(meant) if name.colour in RGB]
+        doubts += tuple(dim(sample[shown or range(len(RGB))]))
     doubts += _apart(places, of_date, dates)
     return replace(
         found,
