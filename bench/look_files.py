@@ -13,7 +13,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -589,9 +589,11 @@ def say(case: Brought, folder: Path) -> None:
         print(f"    {text}")
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser()
+def compared(
+    doc: str | None, cases: Callable[[Path, Image, Image, Image], Iterable[Brought]]
+) -> None:
+    """Map what ``cases`` yields of DATA, the pair, the chip and the four bands; print the table."""
+    parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", default="", help="of cases whose name has this word")
     parser.add_argument("--say", action="store_true")
@@ -599,8 +601,7 @@ def main() -> None:
     names = tuple(f"{date}:{colour}" for date in ("window_a", "window_b") for colour in COLOURS)
     pair = _read(given.data / PAIR, 300, names)
     chip, four = _read(given.data / CHIP, SIZE), _read(given.data / FOUR, SIZE, COLOURS)
-    found = [*of_pair(pair), *of_chip(chip, four), *others(given.data)]
-    found = [case for case in found if given.only in case.name]
+    found = [case for case in cases(given.data, pair, chip, four) if given.only in case.name]
     right: dict[str, tuple[int, float]] = {}
     totals: Counter[str] = Counter()
     for name, image in {} if given.say else references(pair, chip, four).items():
@@ -622,5 +623,12 @@ def main() -> None:
     print(f"\n{sum(totals.values())} inputs: {dict(totals)}", file=sys.stdout)
 
 
+def cases(data: Path, pair: Image, chip: Image, four: Image) -> Iterator[Brought]:
+    """Yield all of them."""
+    yield from of_pair(pair)
+    yield from of_chip(chip, four)
+    yield from others(data)
+
+
 if __name__ == "__main__":
-    main()
+    compared(__doc__, cases)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from selion.cli.fitted import fitted
 from terminal import Screen, seen
 
 NOTE = (
@@ -66,6 +67,29 @@ def test_the_path_alone_goes_where_standard_output_goes(tmp_path):
     assert (tmp_path / "out.txt").read_text() == "tile   season\nsomewhere/fields.parquet\n"
     assert "somewhere/fields.parquet" not in " ".join(lines)
     assert lines[-1] == "mean confidence    0.79"
+
+
+TABLE = """# Scores
+
+| measure | mine | grid of 82 px (content-free) | one object everywhere (content-free) |
+|---|---|---|---|
+| merge-and-match IoU, largest (higher is better) | 0.360 ! | 0.199 | 0.001 |
+| pixel IoU (higher is better) | 0.836 | 0.564 | 0.564 |
+
+`!` a line of text that is longer stays as it is, as the terminal breaks it by itself.
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 80, 300])
+def test_a_table_that_is_too_wide_is_laid_out_anew(columns):
+    made = fitted(TABLE, columns)
+    lines = made.splitlines()
+    assert all(len(line) <= columns for line in lines if not line.startswith("`"))
+    assert lines[0] == "# Scores"
+    assert sorted(re.findall(r"[\w.!]+", made)) == sorted(re.findall(r"[\w.!]+", TABLE))
+    assert (made == TABLE) == (columns == 300)
+    row = next(line for line in lines if "0.360" in line)
+    assert re.search(r"0\.360 ! .*0\.199 .*0\.001", row)
 
 
 def test_the_screen_of_these_tests_does_as_a_terminal_does():

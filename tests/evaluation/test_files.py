@@ -398,3 +398,14 @@ def test_outlines_are_measured_some_matches_at_a_time(monkeypatch):
     empty = vectors.outline_distances(truth, elsewhere, nothing, 5.0)
     assert list(empty.columns) == list(whole.columns)
     assert len(empty) == 0
+
+
+def test_an_image_is_no_truth_and_maps_of_elsewhere_are_refused(tmp_path):
+    with store.create_cog(tmp_path / "image.tif", GRID, tuple("rgb"), np.uint8) as sink:
+        sink.write(whole(GRID), np.zeros((3, 96, 96), np.uint8))
+    with pytest.raises(BadInput, match="has 3 bands"):
+        open_side(tmp_path / "image.tif", GRID, "truth")
+    far = squares(tmp_path / "far.gpkg", crs="EPSG:32632")
+    with pytest.raises(GridMismatch, match="lie beside the raster: their box is"):
+        open_side(far, GRID, "prediction")
+    assert len(open_side(squares(tmp_path / "near.gpkg"), GRID, "prediction").frame) == 36

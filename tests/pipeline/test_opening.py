@@ -74,3 +74,21 @@ def test_images_that_begin_some_pixels_apart_are_cut_to_what_they_share(tmp_path
         other = write_raster(tmp_path / "c.tif", LAST, "GTiff", transform=shift)
         with pytest.raises(GridMismatch, match=said):
             open_dates([first, other])
+
+
+def test_a_date_without_a_crs_is_told_how_to_get_one(tmp_path):
+    first = write_raster(tmp_path / "a.tif", FIRST, "GTiff")
+    bare = write_raster(tmp_path / "b.tif", LAST, "GTiff", crs=None)
+    with pytest.raises(GridMismatch, match="gdal_translate -a_srs EPSG:32632"):
+        open_dates([first, bare])
+
+
+@pytest.mark.parametrize("name", ["2023_{}_20", "2023.{}.20", "2023-{}-20", "2023{}20T100559"])
+def test_days_in_names_are_read_however_they_are_parted(tmp_path, name):
+    last, first = (
+        write_raster(tmp_path / f"s2_{name.format(month)}.tif", values, "GTiff")
+        for month, values in (("08", LAST), ("04", FIRST))
+    )
+    opened = open_dates([last, first])
+    assert "2023-04-20" in opened.said[0].split("2023-08-20")[0]
+    assert "when they were taken" not in " ".join(opened.doubts)

@@ -13,7 +13,7 @@ from tests.prediction.test_look import COLOURS, INPUTS, PAIR, date, raster
 
 from selion.grid import photo_grid
 from selion.prediction import judged, look_at, understood
-from selion.prediction.look_signs import doubted_colours, enlargement, offset
+from selion.prediction.look_signs import dim, doubted_colours, enlargement, offset
 from selion.raster import Raster
 from selion.segmenter import InputSpec, Scaling
 
@@ -35,6 +35,7 @@ def colours(values):
         (lambda v: v[:3] // 2000 * 2000, "drawn map"),
         (lambda v: v[[3, 0, 1]], "CIR"),
         (lambda v: v[[2, 1, 0]], "--bands 3,2,1"),
+        (lambda v: v[:3].max() - v[:3], "negative"),
     ],
 )
 def test_colours_that_are_none(made, said):
@@ -50,6 +51,8 @@ def test_real_colours_are_not_doubted():
         with rasterio.open(path) as file:
             values = file.read(window=((0, 256), (0, 256)))
         assert not doubted_colours(colours(values))
+        assert not dim(values.reshape(3, -1))
+        assert "at most" in dim(values.reshape(3, -1) // 8)[0]
         assert enlargement([values[:, :64, :64], values[:, 64:128, 64:128]]) == 1
         for times in (4, 8):
             parts = [ndimage.zoom(band[:16, :16].astype(float), times, order=1) for band in values]

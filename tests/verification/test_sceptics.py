@@ -100,6 +100,28 @@ def test_a_result_that_was_renamed_with_its_manifest_holds(kind, request):
         assert f"was called {old.name} when" in said(given)
 
 
+@pytest.mark.parametrize("beside", ["a.preview.png", "a.txt.2.preview.png"])
+def test_what_lay_beside_a_result_is_renamed_with_it(tmp_path, beside):
+    (tmp_path / "a.txt").write_text("one\n")
+    (tmp_path / beside).write_bytes(b"picture")
+    names = ["a.txt", beside]
+    sums = sum_files([tmp_path / name for name in names])
+    write_manifest(
+        Manifest("a.txt", ("copy",), files=dict(zip(names, sums, strict=True))),
+        manifest_of(tmp_path / "a.txt"),
+    )
+    new = tmp_path / "b.txt"
+    (tmp_path / "a.txt").rename(new)
+    manifest_of(tmp_path / "a.txt").rename(manifest_of(new))
+    assert f"{beside} is missing" not in said(new)  # it still has its old name
+    moved = (tmp_path / beside).rename(tmp_path / f"b{beside[1:]}")
+    assert states(new)["sums"] == "holds"
+    moved.write_bytes(b"another")
+    assert f"{moved.name} has 7 bytes" in said(new) or f"{moved.name} was changed" in said(new)
+    moved.unlink()
+    assert f"{beside} is missing" in said(new)
+
+
 def test_a_file_that_was_renamed_alone_is_known_by_its_bytes(file):
     other = file.rename(file.with_name("b.txt"))
     assert "a.txt.manifest.json knows these bytes" in said(other)

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from selion.cli import options as opt
+from selion.cli.fitted import for_terminal
 from selion.cli.progress import reporter
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def evaluate_command(**values: Any) -> None:
         )
         return
     if not given.quiet:
-        click.echo(report.to_markdown(), err=True)
+        click.echo(for_terminal(report.to_markdown()), err=True)
     click.echo(str(paths[-1]))
 
 
@@ -462,5 +463,5 @@ def _pixels(given: EvaluateChoice) -> None:
     for path, text in zip(paths, (report.to_json(), report.to_markdown()), strict=True):
         store.write_text(path, text, force=given.force)
     if not given.quiet:
-        click.echo(report.to_markdown(), err=True)
+        click.echo(for_terminal(report.to_markdown()), err=True)
     click.echo(str(paths[-1]))

@@ -45,6 +45,12 @@ class RasterIds:
                 f"{self.name} holds {self.source.dtype} values; wanted is a raster of object ids "
                 "(integers, 0 for none)."
             )
+        names = self.source.bands
+        if len(names) > 1:
+            raise BadInput(
+                f"{self.name} has {len(names)} bands ({', '.join(names[:4])}), as an image has; "
+                "wanted is one band of object ids (integers, 0 for none), or a table of polygons."
+            )
 
     @property
     def grid(self) -> GeoBox:
@@ -123,8 +129,8 @@ def open_side(path: Place | str, grid: GeoBox, name: str) -> RasterIds | BurntId
     Raises
     ------
     GridMismatch
-        If only one of polygons and grid has a CRS.  Rasters on other grids are refused when they
-        are compared.
+        If only one of polygons and grid has a CRS, or no polygon lies on the grid.  Rasters on
+        other grids are refused when they are compared.
     """
     path = store.locate(path)
     if not is_vector(path):
@@ -141,10 +147,27 @@ def open_side(path: Place | str, grid: GeoBox, name: str) -> RasterIds | BurntId
             f"{name}: polygons were brought from {crs_name(frame)} to the raster's {grid.crs}."
         ]
         frame = frame.to_crs(str(grid.crs))
+    if len(frame) and not _overlap(frame.total_bounds, grid.boundingbox.bbox):
+        raise GridMismatch(
+            f"All {len(frame):,} polygons of the {name} {path.name} lie beside the raster: their "
+            f"box is {_box(frame.total_bounds)} and its {_box(grid.boundingbox.bbox)} "
+            f"({grid.crs or 'pixels'}). Give two of one place."
+        )
     frame, problems = tidy(frame, name)
     return BurntIds(
         frame, grid, (*moved, *problems, *overlaps(name, frame.geometry, "the later one stands"))
     )
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two boxes (west, south, east, north) share an area; one without numbers does."""
+    west, south, east, north = one
+    beside = west > other[2] or east < other[0] or south > other[3] or north < other[1]
+    return not beside
+
+
+def _box(bounds: Sequence[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in bounds)
 
 
 def open_extent(path: Place | str, grid: GeoBox) -> Extent:

@@ -109,7 +109,7 @@ class Report:
         for pair, found in (self.comparisons or {}).items():
             parts += [f"## {pair}\n", markdown_table(*comparison_table(found))]
         if self.problems:
-            parts.append("## Left out\n\n" + "\n".join(f"- {p}" for p in self.problems) + "\n")
+            parts.append("## Notes\n\n" + "\n".join(f"- {p}" for p in self.problems) + "\n")
         return "\n".join(parts)
 
     def _unit(self, m: Measure) -> str:

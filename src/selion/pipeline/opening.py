@@ -261,7 +261,7 @@ def _on_one_grid(paths: Sequence[Path | str], opened: Sequence[Source]) -> tuple
     for path, one in zip(paths, opened, strict=True):
         corner = _steps(one.grid, first)
         if corner is None:
-            raise GridMismatch(_elsewhere(paths[0], path, opened[0]))
+            raise GridMismatch(_elsewhere(paths[0], path, opened[0], one))
         corners.append(corner)
     starts = [max(corner[axis] for corner in corners) for axis in (0, 1)]
     stops = [
@@ -303,8 +303,14 @@ def _steps(grid: GeoBox, on: GeoBox) -> tuple[int, int] | None:
     return round(row), round(column)
 
 
-def _elsewhere(first: Path | str, other: Path | str, on: Source) -> str:
+def _elsewhere(first: Path | str, other: Path | str, on: Source, one: Source) -> str:
     grid = on.grid
+    if one.grid.crs is None and grid.crs is not None:
+        return (
+            f"{other} has no CRS, and {first} has {grid.crs}: if it lies in that too, say so with "
+            f"gdal_translate -a_srs {grid.crs} {other} {Path(other).stem}.placed.tif, and give "
+            "that one."
+        )
     if not Path(other).is_file() and Path(other).exists():
         return (
             f"{other} does not lie on the grid of {first}: give two products of the same tile, or "

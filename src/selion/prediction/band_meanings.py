@@ -111,8 +111,10 @@ def named_by_meaning(names: Sequence[str], tag: str = "") -> tuple[str, ...]:
     ('red', 'nir')
     """
     said = read_names(names)
+    # "nir_1" and "green_1" have a meaning of their own, "red_1" beside them has not
+    parts = bool(not by_date(said) and by_date(read_parts(names)))
     for meant in readings(names, tag):
-        if meant == said and any(name.colour is not None for name in said):
+        if meant == said and any(name.colour is not None for name in said) and not parts:
             return tuple(names)
         known = [(name.date, name.colour) for name in meant if name.is_known]
         sure = len(set(known)) == len(known) and (

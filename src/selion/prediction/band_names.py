@@ -12,7 +12,7 @@ COLOURS = {
     "red": "red r b4 b04 redband",
     "green": "green g b3 b03",
     "blue": "blue b b2 b02",
-    "nir": "nir n b8 b08 nir08 nearinfrared infrared nir1 b8nir",
+    "nir": "nir ir n b8 b08 nir08 nearinfrared infrared nir1 b8nir",
 }
 """Colour -> how it is called: in words, by its letter, and as Sentinel-2 numbers it."""
 OTHERS = {
@@ -27,7 +27,7 @@ DATES = {
 }
 """Date -> how it is called: window a of Fields of The World is the planting season, b the
 harvest."""
-DAY = re.compile(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d{3})")
+DAY = re.compile(r"(?<!\d)(20\d\d)[-_. ]?([01]\d)[-_. ]?([0-3]\d)(?!\d{3})")
 """A day in the name of a band or a file."""
 SOON, LATE = 21, 400
 """Days from which two dates are of two seasons, and up to which they are of one year."""

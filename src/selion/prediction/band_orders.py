@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 ORDERS = {
@@ -35,6 +37,8 @@ GREEN, GREENEST = 0.01, 0.05
 """Shares of vegetation that each date, and the greenest one, has to show another near infrared."""
 SOIL = 50
 """Pixels of bare soil from which they tell red from blue."""
+WHITE, PLANTS = 3500.0, 0.7
+"""Digital numbers from which ground is white, and the normalised difference of plants."""
 REDDER = 0.9
 """Share of them that is redder than blue, where the bands are what they are called."""
 _COLOUR = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
@@ -160,6 +164,27 @@ def _greenness(bands: dict[str, np.ndarray]) -> float:
     nir, seen = bands["nir"], np.maximum(bands["red"], bands["green"])
     bright = (nir - seen) / np.maximum(np.abs(nir) + np.abs(seen), 1e-9) > 0.3
     return float(np.mean(bright & (bands["green"] > bands["red"])))
+
+
+def is_bluer(bands: Mapping[str | None, np.ndarray]) -> bool:
+    """Whether bare soil is bluer than red, so that the two are exchanged.
+
+    Parameters
+    ----------
+    bands : mapping
+        ``"red"``, ``"green"``, ``"blue"`` and ``"nir"`` -> (n,) digital numbers.  White ground
+        (clouds, snow) and plants that are bluer than green (haze) tell nothing.
+    """
+    seen = np.stack([bands[name] for name in ("red", "green", "blue")])
+    dull = seen.max(0) < WHITE
+    rest = {str(name): values[dull] for name, values in bands.items()}
+    if dull.sum() < SOIL:
+        return False
+    plants = (rest["nir"] - rest["red"]) > PLANTS * np.abs(rest["nir"] + rest["red"])
+    if plants.any() and np.median(rest["blue"][plants]) > np.median(rest["green"][plants]):
+        return False
+    redder = _redness(rest)
+    return redder is not None and redder <= 1 - REDDER
 
 
 def _redness(bands: dict[str, np.ndarray]) -> float | None:

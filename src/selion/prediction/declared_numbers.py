@@ -97,7 +97,8 @@ def as_declared(source: Source) -> Source:
         np.isclose(gain, 1) and not shift for gain, shift in zip(gains, shifts, strict=True)
     ):
         return source
-    _, sample, fillers, _ = sample_of(source)
+    seen = sample_of(source)
+    sample, fillers = seen.values, seen.fillers
     if any(shifts) and source.dtype.kind == "u":
         fillers = tuple(dict.fromkeys((*fillers, 0.0)))
         sample = sample[:, ~(sample == 0).all(0)]

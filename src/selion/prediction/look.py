@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,23 +16,30 @@ from selion.prediction.band_names import (
     read_names,
     with_dates,
 )
-from selion.prediction.band_orders import STACKS, best_order
+from selion.prediction.band_orders import STACKS, best_order, is_bluer
 from selion.prediction.bands import STATEMENT
-from selion.prediction.look_sample import all_are, sample_of, without_edges
+from selion.prediction.look_sample import all_are, each_to_one, sample_of, without_edges
 from selion.prediction.look_signs import (
     APART,
     ENLARGED,
+    dim,
     doubted_colours,
     enlargement,
     offset,
 )
-from selion.prediction.number_kinds import NumberKind, is_bytes, kind_of
+from selion.prediction.number_kinds import NumberKind, doubted_plants, is_bytes, kind_of
 from selion.raster import DOUBT, MASKED, RECOGNISED, STATED, Source
 
 UNLIKE = 10.0
 """Times that near infrared is brighter than colours where they cannot be the same numbers."""
 CLOUDY = 0.05
 """Share of a product that may be missing before it is said."""
+BY_BAND = (
+    "each band reaches from exactly 0 to exactly 1, as numbers that were stretched band by band: "
+    "they hold no reflectances; give the image as it was"
+)
+TORN = 0.08
+"""Share of pixels beside a missing one from which fields are cut to pieces by the gaps."""
 MADE_HERE = (STATEMENT, "provenance", "SELION_COMPOSITE")
 """Tags of composites and mosaics that this program made: their numbers are digital."""
 REVERSED = 0.2
@@ -96,14 +104,21 @@ def look_at(source: Source) -> Look:
     given, gsd = source.bands, ground_sampling_distance(source.grid)
     if STATEMENT in source.tags:
         return Look(given, given, (), (), (0,) * len(given), gsd)
-    places, sample, fillers, missing = sample_of(source)
+    seen = sample_of(source)
+    places, sample, fillers = seen.places, seen.values, seen.fillers
     said, warnings = (
         [plain_text(source.tags[name])] if source.tags.get(name) else []
         for name in (RECOGNISED, DOUBT)
     )
-    if source.tags.get(MASKED) and missing > CLOUDY:
+    if seen.torn > TORN:
         warnings.append(
-            f"About {missing:.0%} of the {source.tags.get('product', 'product')} of "
+            f"Gaps run through the image: {seen.torn:.0%} of its pixels lie beside a missing one, "
+            "as between the stripes of Landsat 7 or under small clouds; fields end at each gap. "
+            "Give an image without gaps, or a composite of several dates."
+        )
+    if source.tags.get(MASKED) and seen.missing > CLOUDY:
+        warnings.append(
+            f"About {seen.missing:.0%} of the {source.tags.get('product', 'product')} of "
             f"{plain_text(source.tags.get('datetime', ''))[:10]} is cloud, shadow or without data: "
             "fields there are missing."
         )
@@ -136,10 +151,15 @@ def look_at(source: Source) -> Look:
         _kind(sample, meant, date, is_byte=is_byte, stated=known)
         for date, known in zip(dates, sure, strict=True)
     )
+    if any(kind.name == "reflectance" for kind in kinds) and each_to_one(source, sample):
+        kinds = tuple(replace(kind, doubt=BY_BAND) for kind in kinds)
     found = Look(given, names, dates, kinds, of_date, gsd, fillers, tuple(said), tuple(warnings))
     height, width = source.grid.shape
     colours = _colour_warnings(sample, meant, dates)
     doubts = _order_warnings(sample, meant, dates, kinds) + colours
+    if is_byte and len(sample) >= len(RGB):
+        shown = [k for k, name in enumerate(meant) if name.colour in RGB]
+        doubts += tuple(dim(sample[shown or range(len(RGB))]))
     doubts += _apart(places, of_date, dates)
     return replace(
         found,
@@ -240,7 +260,8 @@ def _kind(
                 doubt="the colours end at 255 and the near infrared is of other numbers: a model "
                 "of all of them wants them on one scale",
             )
-    return kind_of(sample[own], red, nir, is_byte=is_byte, stated=stated)
+    kind = kind_of(sample[own], red, nir, is_byte=is_byte, stated=stated)
+    return doubted_plants(kind, {colour: sample[k] for colour, k in place.items()})
 
 
 def _order_warnings(
@@ -262,13 +283,29 @@ def _order_warnings(
         place = {
             name.colour: k for k, name in enumerate(meant) if name.is_known and name.date == date
         }
-        if not {"red", "nir"} <= place.keys() or kind.name == "bytes":
+        if "nir" not in place or kind.name == "bytes":
             continue
-        red, nir = (sample[place[c]] * kind.gain + kind.shift for c in ("red", "nir"))
-        if red.size and float(np.mean((red - nir > 1500) & (red > 1.5 * nir))) > REVERSED:
-            found.append(
-                f"The band called red{f' of {date}' if date else ''} is much brighter than the one "
-                "called near infrared, as no land is: their names seem to be exchanged; give the "
-                "right order with --bands."
-            )
+        digital = {c: sample[k] * kind.gain + kind.shift for c, k in place.items()}
+        found += _exchanged(digital, f" of {date}" if date else "")
     return tuple(found)
+
+
+def _exchanged(bands: Mapping[str | None, np.ndarray], where: str) -> list[str]:
+    """Warn of a colour (n,) that is brighter than near infrared, or bluer than soil is."""
+    nir, found = bands["nir"], []
+    for colour in RGB:
+        seen = bands.get(colour)
+        if seen is None or not seen.size:
+            continue
+        if float(np.mean((seen - nir > 1500) & (seen > 1.5 * nir))) > REVERSED:
+            found.append(
+                f"The band called {colour}{where} is much brighter than the one called near "
+                "infrared, as no land is: their names seem to be exchanged; give the right order "
+                "with --bands."
+            )
+    if not found and set(RGB) < bands.keys() and is_bluer(bands):
+        found.append(
+            f"Bare soil{where} is bluer than red, as none is: red and blue seem to be exchanged; "
+            "give the right order with --bands."
+        )
+    return found

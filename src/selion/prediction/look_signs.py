@@ -14,6 +14,11 @@ DRAWN = 32
 FALSE, OVER = 0.05, 1.3
 """Share of pixels that are so many times brighter in red than in green, and bluer than green:
 plants in false colours.  In 180 true-colour images at most 0.001, in false colours from 0.2 on."""
+MAGENTA = 0.12
+"""Share of pixels whose green is darker than red and blue: in 186 true-colour images at most 0.026,
+in 28 aerial ones inverted from 0.19 on."""
+DIM = 48.0
+"""99th percentile of bytes in colour below which an image is too dark: real ones reach 64."""
 BRIGHTEST, BLUER = 80, 0.1
 """Percentile from which ground is bright, and the share of it that is redder than blue below which
 red and blue are exchanged: in 28 aerial images 0.88 to 1, in 150 of satellites from 0.18 on."""
@@ -77,6 +82,20 @@ def doubted_colours(colours: Mapping[str, np.ndarray]) -> list[str]:
                 "true colours, or the near infrared as a fourth band."
             )
         ]
+    return _unnatural(red, green, blue)
+
+
+def _unnatural(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> list[str]:
+    """Return warnings on colours (n,) in another order, or of a negative."""
+    seen = np.stack([red, green, blue])
+    if float(np.mean(green < 0.99 * np.minimum(red, blue))) > MAGENTA:
+        return [
+            (
+                "Green is the darkest of the three colours in a part of the image as large as on no"
+                " land: it is a negative, or red, green and blue are not what they are called; give"
+                " an image in true colours."
+            )
+        ]
     bright = seen.sum(0) >= np.percentile(seen.sum(0), BRIGHTEST)
     if float(np.mean(red[bright] > blue[bright])) < BLUER and not np.array_equal(red, blue):
         return [
@@ -86,6 +105,20 @@ def doubted_colours(colours: Mapping[str, np.ndarray]) -> list[str]:
             )
         ]
     return []
+
+
+def dim(colours: np.ndarray) -> list[str]:
+    """Return a warning where (band, n) bytes in colour are so dark that little is seen."""
+    top = float(np.percentile(colours, 99)) if colours.size else DIM
+    if not 0 < top < DIM:
+        return []
+    return [
+        (
+            f"The image is very dark: 99 % of its colours are at most {top:.0f} of 255, and the "
+            "model has learnt from brighter ones; brighten it first, for example with "
+            f"gdal_translate -scale 0 {top:.0f} 0 255 IMAGE BRIGHTER.tif."
+        )
+    ]
 
 
 def enlargement(places: Sequence[np.ndarray]) -> float:

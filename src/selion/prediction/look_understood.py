@@ -220,7 +220,7 @@ def _told(look: Look, date: str, kind: NumberKind) -> str:
 def _to_bytes(
     source: Source, look: Look, taken: tuple[int | str, ...] | None
 ) -> tuple[list[float], list[float]]:
-    _, sample, *_ = sample_of(source)
+    sample = sample_of(source).values
     if sample.size == 0:
         return [1.0] * len(look.bands), [0.0] * len(look.bands)
     known = [

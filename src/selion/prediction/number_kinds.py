@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +28,14 @@ LANDSAT = (2.75e-5, -0.2)
 """Reflectance per number, and of the number 0, of Landsat's collection 2, level 2."""
 PLAUSIBLE = (1200.0, 16_000.0)
 """Between these, in digital numbers, lies the 99th percentile of land."""
+PLANTS = 0.7
+"""Normalised difference from which a pixel is dense vegetation, on whatever scale its numbers are.
+The next two were taken from ten real dates of six places."""
+BLUE = 0.9
+"""Blue over green of dense vegetation: 0.50 and 0.58 on the ground, 1.03 to 1.25 where the air
+above it scatters blue."""
+NEAR = (1200.0, 7000.0)
+"""Between these, in digital numbers, lies the near infrared of dense vegetation: 2530 to 4960."""
 NEGATIVE = 0.05
 """Share of numbers below 0 from which something was subtracted."""
 
@@ -114,6 +123,51 @@ def _plausible(
         doubt=f"the 99th percentile of the numbers is a reflectance of {top / 10_000:.3g}, which "
         f"land does not have ({PLAUSIBLE[0] / 10_000:g} to {PLAUSIBLE[1] / 10_000:g}): they may be "
         "on another scale than the model was trained on",
+    )
+
+
+def doubted_plants(kind: NumberKind, bands: Mapping[str | None, np.ndarray]) -> NumberKind:
+    """Doubt numbers by which dense vegetation has a brightness, or a blue, that it has nowhere.
+
+    Parameters
+    ----------
+    kind : NumberKind
+        What the numbers were recognised as.
+    bands : mapping
+        Colour -> (n,) numbers of the same pixels; nothing is said without red and nir, and of blue
+        nothing without green and blue.
+
+    Notes
+    -----
+    Vegetation is found by a ratio, which no scale changes: so its brightness tells the scale.
+    """
+    told = kind.name not in ("bytes", "stretched", "unknown") and not kind.doubt
+    if not told or not {"red", "nir"} <= bands.keys():
+        return kind
+    red, nir = (bands[colour] * kind.gain + kind.shift for colour in ("red", "nir"))
+    with np.errstate(all="ignore"):  # numbers that no float holds are no vegetation
+        plants = (red > 0) & ((nir - red) / (nir + red) >= PLANTS)
+    if plants.sum() < max(FEW, SHARE * red.size):
+        return kind
+    near = float(np.median(nir[plants]))
+    if not NEAR[0] <= near <= NEAR[1]:
+        return replace(
+            kind,
+            doubt=f"dense vegetation has a near infrared of {near / TENTHOUSAND:.2g} where "
+            f"{NEAR[0] / TENTHOUSAND:g} to {NEAR[1] / TENTHOUSAND:g} is usual: the numbers are on "
+            "another scale than the model was trained on, and stay as they are",
+        )
+    if not {"green", "blue"} <= bands.keys():
+        return kind
+    green, blue = (bands[colour][plants] * kind.gain + kind.shift for colour in ("green", "blue"))
+    ratio = float(np.median(blue)) / max(float(np.median(green)), 1.0)
+    if ratio <= BLUE:
+        return kind
+    return replace(
+        kind,
+        doubt=f"dense vegetation is {ratio:.2g} times as bright in blue as in green, as it is only "
+        "through haze or from above the atmosphere (L1C, TOA), where the model was trained on "
+        "reflectances at the ground: give the same image as L2A",
     )
 
 

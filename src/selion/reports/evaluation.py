@@ -123,7 +123,7 @@ def to_html(
     for pair, found in (report.comparisons or {}).items():
         sections.append(page.section(f"Difference: {pair}", page.table(*comparison_table(found))))
     if report.problems:
-        sections.append(page.section("Left out", *(page.paragraph(p) for p in report.problems)))
+        sections.append(page.section("Notes", *(page.paragraph(p) for p in report.problems)))
     beside = counted(len(report.baselines), "baseline") if report.baselines else "no baseline"
     scored = "1 map or model" if len(report.runs) == 1 else f"{len(report.runs):,} maps or models"
     lead = f"{scored} scored, beside {beside} without training."

@@ -46,6 +46,9 @@ color:var(--soft);font-size:.9rem;padding-bottom:.3rem;min-width:min(24rem,80vw)
 th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);
 vertical-align:top}td.n,th.n{text-align:right}td.n{white-space:nowrap}
 tbody th{font-weight:400}td{overflow-wrap:break-word;max-width:44rem}
+@media(max-width:40rem){td{overflow-wrap:anywhere;min-width:4rem}td.n{min-width:0}
+th,td{padding-right:.5rem}}
+details{margin:.8rem 0}summary{cursor:pointer;color:var(--accent);width:fit-content}
 .scroll{overflow-x:auto;margin:.6rem 0;background:linear-gradient(to right,var(--paper) 50%,#0000)
 local,linear-gradient(to left,var(--paper) 50%,#0000) 100% 0 local,
 linear-gradient(to right,#0004,#0000) scroll,
@@ -61,7 +64,7 @@ font-size:12px}
 vertical-align:-.1em;margin-right:.35em}
 .grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
 .card{border:1px solid var(--line);border-radius:5px;overflow:hidden;break-inside:avoid}
-.card img{width:100%;height:11rem;object-fit:contain;border:0}
+.card img{width:100%;aspect-ratio:1;object-fit:contain;border:0;background:var(--line)}
 .card p{margin:.35rem .6rem;font-size:.9rem;overflow-wrap:anywhere}
 figure p{margin:.6rem 0 .2rem}.band{display:block;width:100%;height:.5rem;background:var(--line)}
 .band .span{fill:var(--accent);opacity:.4}.band .at{fill:var(--ink)}

@@ -37,11 +37,7 @@ def to_html(run: CropRun) -> str:
     """Lay a run out as a page."""
     rows = sorted(run.rows, key=lambda row: (row["trust"] == "yes", row["file"]))
     doubted = [row for row in rows if row["trust"] != "yes"]
-    sections = [
-        page.section(
-            "What was measured", page.table(["", ""], _facts(run)), _links(run), _reading(run)
-        )
-    ]
+    sections = [*(page.paragraph(note) for note in run.notes), _folded(run)]
     if run.failed:
         sections.append(
             page.section("Could not be measured", page.table(["photograph", "why"], run.failed))
@@ -60,9 +56,28 @@ def to_html(run: CropRun) -> str:
         )
     lead = (
         f"{_count(len(rows), 'photograph')} measured with the model {run.model}. What is tinted, "
-        "with a yellow outline, was taken for plants."
+        f"with a yellow outline, was taken for plants.{_in_short(run)}"
     )
     return page.page("Cover and traits", lead, sections, f"selion {run.version}", wide=True)
+
+
+def _in_short(run: CropRun) -> str:
+    """Return the covers, and how many photographs are to be looked at, in one sentence."""
+    covers = [row["cover"] for row in run.rows if row["cover"] is not None]
+    if not covers:
+        return ""
+    doubted = sum(row["trust"] != "yes" for row in run.rows)
+    looked = f"{doubted:,} of them should be looked at." if doubted else "None looks doubtful."
+    return (
+        f" The median cover is {statistics.median(covers):.1%}, from {min(covers):.1%} to "
+        f"{max(covers):.1%}. {looked}"
+    )
+
+
+def _folded(run: CropRun) -> str:
+    """Return all numbers, the tables and how to read the bars, folded: photographs come first."""
+    inner = page.table(["", ""], _facts(run)) + _links(run) + _reading(run)
+    return page.folded("What was measured, the tables, and how to read the bars", inner)
 
 
 def _facts(run: CropRun) -> list[list[object]]:
@@ -86,7 +101,6 @@ def _facts(run: CropRun) -> list[list[object]]:
         ]
     )
     facts.append(["could not be measured", f"{len(run.failed):,}"])
-    facts += [["note", note] for note in run.notes]
     return facts
 
 

@@ -226,13 +226,26 @@ def files_below(place: Path) -> Iterator[Path]:
                 yield path
 
 
-def called(manifest: Manifest, name: str) -> Manifest:
-    """Return a manifest of a result that was renamed: its own file, or those in its folder."""
-    was = manifest.result
-    files = {
-        f"{name}{key[len(was) :]}" if key == was or key.startswith(f"{was}/") else key: one
-        for key, one in manifest.files.items()
-    }
+def called(manifest: Manifest, result: Path) -> Manifest:
+    """Return a manifest of a result that was renamed: its own file, or those in its folder.
+
+    What lay beside it (its preview, its page) is what now has the new name, where there is nothing
+    of the old one.
+    """
+    name, was = result.name, manifest.result
+
+    def now(key: str) -> str:
+        if key == was or key.startswith(f"{was}/"):
+            return f"{name}{key[len(was) :]}"
+        if os.path.lexists(result.parent / key):
+            return key
+        for old, new in ((was, name), (Path(was).stem, result.stem)):
+            moved = f"{new}{key[len(old) :]}"
+            if key.startswith(f"{old}.") and os.path.lexists(result.parent / moved):
+                return moved
+        return key
+
+    files = {now(key): one for key, one in manifest.files.items()}
     return replace(manifest, result=name, files=files)
 
 

@@ -155,7 +155,7 @@ def _read(result: Path, place: Path) -> tuple[Manifest | None, Check]:
         return None, Check("manifest", DIFFERS, (str(error),))
     said = f"{place.name} is as it was written (its digest: {read_digest(place)})."
     check = Check("manifest", HOLDS, (said, *_renamed(manifest, result)))
-    return called(manifest, result.name), check
+    return called(manifest, result), check
 
 
 def _renamed(manifest: Manifest, result: Path) -> Iterator[str]:

@@ -226,7 +226,7 @@ class Frame:
     def _range(self, layer: Layer) -> np.ndarray:
         """Return (2, 3), the 2nd and the 98th percentile of each colour over the whole image."""
         if layer not in self._ranges:
-            sample = sample_of(self._source(layer.path, 1))[1][list(layer.bands)]
+            sample = sample_of(self._source(layer.path, 1)).values[list(layer.bands)]
             self._ranges[layer] = (
                 np.percentile(sample, [2, 98], axis=1)
                 if sample.size
