@@ -540,6 +540,22 @@ def test_disk_that_fails_stops_the_run_and_not_the_photograph(folder, tmp_path, 
         measure_folder(folder, tmp_path / "out", MODEL, compute=ONE)
 
 
+def test_a_gray_photograph_is_a_row_that_is_not_trusted(tmp_path):
+    """As one of three equal colours is; a scanner's or night camera's must not end as a refusal."""
+    place = tmp_path / "in" / "a.png"
+    gray = Image.open(photo(place)).convert("L")
+    gray.save(place)
+    gray.convert("RGB").save(tmp_path / "in" / "b.png")
+    Image.fromarray(np.asarray(gray).astype("uint16") * 257).save(tmp_path / "in" / "c.png")
+    done = measure_folder(tmp_path / "in", tmp_path / "out", "crops-rgb", compute=ONE)
+    rows = read(done.folder / "crops.csv")
+    assert [row["file"] for row in rows] == ["a.png", "b.png", "c.png"]
+    assert not done.failed
+    assert {row["trust"] for row in rows} == {"no"}
+    assert all(row["reasons"].startswith("no colour") for row in rows)
+    assert len({(row["cover"], row["reasons"]) for row in rows}) == 1
+
+
 def test_nothing_could_be_measured(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(b"")

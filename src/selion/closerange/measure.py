@@ -121,7 +121,7 @@ def measure_photo(
     options = options or CropOptions()
     seconds: dict[str, float] = {}
     with _timed(seconds, "decode"):
-        picture = read_photo(photo.path)
+        picture = read_photo(photo.path, gray=True)
         if options.correction is not None:
             picture = corrected(picture, options.correction)
         exif = read_exif(photo.path)

@@ -52,7 +52,10 @@ TEXT = {
     "sft-12b": "text as mask, supervised, half as wide again",
     "grpo-12b": "text as mask, supervised and then by reward, half as wide again",
     "text4seg-c": "text as mask, one answer of 16 rows about the whole image",
+    "text4seg-boxes": "text as mask, one answer about the whole image, object by object",
 }
+WHOLE = {"text4seg-c": "rrle", "text4seg-boxes": "boxes"}
+"""Those that answer once about the whole image -> how they spell it."""
 NAMED = {
     "lavt": "a Swin transformer that reads the name of each class",
     "gres": "regions of an image that see pixels, names of classes and each other",
@@ -148,7 +151,7 @@ class _LandscapeStandIns:
 
     def recipe(self, key: str) -> LanguageRecipe:
         """Return how a tiny language model is trained."""
-        coarse, large = key == "text4seg-c", key.endswith("12b")
+        coarse, large = key in WHOLE, key.endswith("12b")
         changes = [
             f"name={key}",
             f"seed={int(large)}",
@@ -168,6 +171,8 @@ class _LandscapeStandIns:
             "grpo.over=foreground",
             "inspect.patches=4",
         ]
+        if coarse:
+            changes.append(f"language.prompt.codec={WHOLE[key]}")
         if key.startswith("grpo"):
             changes += [f"grpo.steps={REWARDED}", "grpo.prompts=4", "grpo.answers=4", "grpo.gate=0"]
         found = read_recipe("magseg-tiny", changes)
