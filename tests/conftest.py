@@ -8,6 +8,9 @@ Where pytest-xdist runs several workers, each keeps to its share of the cores. L
 the libraries start a thread per core in each worker, and those wait for one another in busy loops:
 a forward pass of a toy network then takes three times its work.
 
+Nothing that a test writes need outlive a power cut: workers do not wait for the disk.  Processes
+that tests start do, and a test that looks at ``os.fsync`` sees it called.
+
 What one worker makes for all, such as bytecode, is in :mod:`once_for_all`.
 
 What is imported while tests are collected stays to the end, so that the garbage collector need not
@@ -42,8 +45,14 @@ in_main_thread = threading.current_thread() is threading.main_thread()
 if in_main_thread and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def asked_to_sync(handle):
+    os.fstat(handle)  # raises for what is no open file, as fsync does
+
+
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     limit_threads(max(usable_cores() // workers, 1))  # before numpy and torch are imported
+    os.fsync = asked_to_sync
 
 
 def pytest_configure(config):

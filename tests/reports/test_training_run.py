@@ -270,7 +270,7 @@ def test_random_starts_follow_the_seed(chips):
 def test_own_polygons_in_one_command(tmp_path):
     from selion import fields
 
-    one = sample(4, size=256, bands=("red", "green", "blue"))
+    one = sample(4, size=128, bands=("red", "green", "blue"))
     image = tmp_path / "farm.tif"
     with store.create_cog(image, one.image.grid, one.image.bands, "uint8") as sink:
         sink.write(whole(one.image.grid), (one.image.values // 16).astype(np.uint8))

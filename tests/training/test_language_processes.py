@@ -132,20 +132,21 @@ def test_two_processes_are_one_with_twice_the_accumulation(base, undisturbed, tm
 
 
 POINTS = [
+    # either process; within a checkpoint of either stage, before its mark, in a step, at the end
     (0, Trainer, "_save_optimizer_and_scheduler", 4),
+    (1, Trainer, "_save_rng_state", 1),
+    (0, whole, "write_mark", 2),
+    (1, Trainer, "training_step", 2),
+    (0, language_run, "write_card", 2),
     *(
-        pytest.param(rank, owner, name, nth, marks=pytest.mark.slow)
+        pytest.param(rank, owner, name, nth, marks=pytest.mark.long)
         for rank, owner, name, nth in [
             (0, Trainer, "save_model", 2),
-            (1, Trainer, "_save_rng_state", 1),
             (1, Trainer, "_save_rng_state", 4),
             (0, TrainerState, "save_to_json", 2),
-            (0, whole, "write_mark", 2),
             (0, whole, "_remove", 1),
-            (1, Trainer, "training_step", 2),
             (0, Trainer, "training_step", 4),
             (0, language_run, "write_card", 1),
-            (0, language_run, "write_card", 2),
         ]
     ),
 ]

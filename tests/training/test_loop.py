@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import language_pairs
 from selion.errors import BadInput, OutputFailed, UnreadableFile
 from selion.training import loop
 from selion.training.checkpoint import BEST, STATE, load_state, save_state
@@ -147,11 +148,12 @@ def test_threads_change_nothing(workers):
 @pytest.mark.slow
 def test_processes_change_nothing():
     """In a process of its own: twice, on a busy machine, the test runner's worker had gone when
-    torch's loader was done, and left no word.
+    torch's loader was done, and left no word.  Transformers, seconds to import, is for who wants
+    its networks.
     """
     script = (
-        "from training import test_loop; test_loop.compare_workers(workers=1, kind='process'); "
-        "print('the same')"
+        "import sys; from training import test_loop; assert 'transformers' not in sys.modules; "
+        "test_loop.compare_workers(workers=1, kind='process'); print('the same')"
     )
     ended = subprocess.run(
         [sys.executable, "-c", script],
@@ -435,69 +437,34 @@ def test_waiting_is_measured():
     assert "CPU, float32, channels last" in trained.engine
 
 
-PROCESS = """
-import sys
-import torch
-from dataclasses import replace
-from train_toys import card, recipe, sample
-from selion.training import loop
-from selion.training.recipe import Hardware, Schedule
-torch.set_num_threads(1)
-torch.manual_seed(0)
-first, last = torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.Conv2d(4, 3, 1)
-model = torch.nn.Sequential(first, torch.nn.ReLU(), last)
-made = recipe(
-    schedule=Schedule(epochs=2, batch=2, lr=1e-2, per="step", average=0.5),
-    hardware=Hardware("cpu", "float32", devices=2, threads=1, workers=0),
-)
-done = loop.fit(model, [sample(k) for k in range(3)], made, card(made))
-torch.save({"weights": done.weights, "leads": done.leads, "engine": done.engine}, sys.argv[1])
-"""
+def convolutions():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1)
+    )
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
 def test_two_processes_are_one_with_twice_the_accumulation(tmp_path):
     """Without batch statistics, the mean gradient over two processes is that of two batches added
     up.
     """
-    import os
-    import socket
-    import sys
-    from pathlib import Path
-
     pytest.importorskip("accelerate")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = os.environ | {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "ACCELERATE_USE_CPU": "true",
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-    }
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(tmp_path / f"{k}.pt")],
-            env=shared | {"RANK": str(k), "LOCAL_RANK": str(k)},
-            stderr=subprocess.PIPE,
-        )
-        for k in range(2)
-    ]
-    for process in runs:
-        said = process.communicate(timeout=300)[1].decode()
-        assert process.returncode == 0, said
+    schedule = Schedule(epochs=2, batch=2, lr=1e-2, per="step", average=0.5)
+    hardware = Hardware("cpu", "float32", devices=2, threads=1, workers=0)
+    shared = recipe(schedule=schedule, hardware=hardware)
+
+    def work(rank):
+        done = loop.fit(convolutions(), SAMPLES, shared, card(shared))
+        torch.save(done.weights, tmp_path / f"{rank}.pt")
+        return done.leads, done.engine
+
+    (leads, engine), (follows, _) = language_pairs.two(work)
+    assert (leads, follows) == (True, False)
+    assert "2 processes" in engine
     found = [torch.load(tmp_path / f"{k}.pt", weights_only=True) for k in range(2)]
-    assert same(found[0]["weights"], found[1]["weights"])
-    assert [f["leads"] for f in found] == [True, False]
-    assert "2 processes" in found[0]["engine"]
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(8, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1)
-    )
-    made = recipe(
-        schedule=Schedule(epochs=2, batch=2, accumulate=2, lr=1e-2, per="step", average=0.5)
-    )
-    single = loop.fit(model, SAMPLES, made, card(made))
+    assert same(*found)
+    made = recipe(schedule=replace(schedule, accumulate=2))
+    single = loop.fit(convolutions(), SAMPLES, made, card(made))
     for name, value in single.weights.items():
-        assert found[0]["weights"][name] == pytest.approx(value, abs=1e-6)
+        assert found[0][name] == pytest.approx(value, abs=1e-6)

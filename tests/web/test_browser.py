@@ -1,4 +1,4 @@
-"""A scripted person in a real Chromium: a thousand images, and the server killed in the middle.
+"""A scripted person in a real Chromium: hundreds of images, and the server killed in the middle.
 
 How many images a second are done is `bench/screening.py`'s to say.
 """
@@ -144,8 +144,11 @@ def mark(tab, chance):
     return meant
 
 
-def test_a_thousand_images_and_a_killed_server(browser, tmp_path):
-    photos, pseudo = write_scene(tmp_path, 1000)
+@pytest.mark.parametrize(
+    ("images", "killed"), [(300, (1, 3)), pytest.param(1000, (7, 15), marks=pytest.mark.long)]
+)
+def test_hundreds_of_images_and_a_killed_server(browser, tmp_path, images, killed):
+    photos, pseudo = write_scene(tmp_path, images)
     chance, meant = random.Random(3), {}
     with (
         process(photos, pseudo, "--person", "Ada", "--repeats", "0") as served,
@@ -155,7 +158,7 @@ def test_a_thousand_images_and_a_killed_server(browser, tmp_path):
         shown, page = tab.ready(), 0
         while shown != "finished":
             meant |= mark(tab, chance)
-            if page in (7, 15):  # killed while this page is on its way, and the person goes on
+            if page in killed:  # killed while this page is on its way, and the person goes on
                 tab.page.keyboard.press("Enter")
                 served.child.kill()
                 starting = threading.Thread(target=served.again, kwargs={"pause": 0.3})
@@ -172,10 +175,11 @@ def test_a_thousand_images_and_a_killed_server(browser, tmp_path):
         ours = [line for line in tab.said if "Failed to load resource: net::ERR_" not in line]
         assert ours == []
         assert 0 < len(tab.said) - len(ours) < 250
+        assert page > max(killed)
     history = read_history(pseudo / "decisions.jsonl")
-    assert len(meant) == 1000
+    assert len(meant) == images
     assert {item_id(key): word for key, word in last_words(pseudo).items()} == meant
-    assert sum(map(len, history.batches.values())) == 1000  # what was sent twice is written once
+    assert sum(map(len, history.batches.values())) == images  # what was sent twice is written once
 
 
 def test_reload_undo_and_drafts(browser, tmp_path):

@@ -399,9 +399,7 @@ def add_up(found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
                 out[row, column] += found[k, column]
             continue
         if used == out.shape[0]:
-            longer = np.empty((min(2 * used, found.shape[0]), found.shape[1]), np.int64)
-            longer[:used] = out
-            out = longer
+            out = more_rows(out, min(2 * used, found.shape[0]))
         for column in range(2, found.shape[1]):
             out[used, column] = found[k, column]
         out[used, 0], out[used, 1], place[at] = one, other, used
@@ -412,6 +410,17 @@ def add_up(found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
             for row in range(used):
                 place[find_row(place, out, out[row, 0], out[row, 1])] = row
     return out[:used]
+
+
+# By the number: to assign a slice takes numba two seconds more to compile.
+@njit(cache=True, nogil=True)
+def more_rows(rows, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Return (count, c) int64 rows: those of a shorter (n, c) int64 ndarray, and zeros."""
+    longer = np.zeros((count, rows.shape[1]), np.int64)
+    for row in range(rows.shape[0]):
+        for column in range(rows.shape[1]):
+            longer[row, column] = rows[row, column]
+    return longer
 
 
 # Called for every pair; the table has a power of two places, at most half of which are taken.

@@ -279,7 +279,9 @@ def tally(one, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
                 continue
             if used == rows.shape[0]:
                 longer = np.empty((2 * used, 3), np.int64)
-                longer[:used] = rows
+                for k in range(used):  # to assign a slice takes numba seconds to compile
+                    for column in range(3):
+                        longer[k, column] = rows[k, column]
                 rows = longer
             rows[used, 0], rows[used, 1], rows[used, 2] = a, b, 1
             used += 1

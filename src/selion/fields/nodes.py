@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from selion.fields import hierarchy
-from selion.fields.basins import find_row, name_pass
+from selion.fields.basins import find_row, more_rows, name_pass
 from selion.fields.seams import (
     AREA,
     BINS,
@@ -176,9 +176,7 @@ def sum_borders(labels, kind, relief, line, strength, stuff, top, left, across):
                 row[6] += max(stuff[i, j], stuff[y, x])
                 row[7 + ((strong * BINS) >> 16)] += 1
                 if 2 * used > place.size:
-                    longer = np.zeros((2 * out.shape[0], out.shape[1]), np.int64)
-                    longer[:used] = out[:used]
-                    out, place = longer, np.full(2 * place.size, -1)
+                    out, place = more_rows(out, 2 * out.shape[0]), np.full(2 * place.size, -1)
                     for k in range(used):
                         place[find_row(place, out, out[k, 0], out[k, 1])] = k
     return out[:used].copy()

@@ -125,7 +125,8 @@ def find_seeds(image, lift, sides):  # type: ignore[no-untyped-def]  # noqa: ANN
                 if low[q] < level and low[q] < top[q]:
                     if count == queue.size:
                         longer = np.empty(2 * count, np.int32)
-                        longer[:count] = queue
+                        for k in range(count):  # to assign a slice takes numba seconds to compile
+                            longer[k] = queue[k]
                         queue = longer
                     queue[count] = p
                     count += 1
@@ -148,7 +149,8 @@ def find_seeds(image, lift, sides):  # type: ignore[no-untyped-def]  # noqa: ANN
             if rim and low[p] < top[p]:
                 if count == queue.size:
                     longer = np.empty(2 * count, np.int32)
-                    longer[:count] = queue
+                    for k in range(count):  # to assign a slice takes numba seconds to compile
+                        longer[k] = queue[k]
                     queue = longer
                 low[p] = top[p]
                 queue[count] = p

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from selion.classes import IGNORE
-from selion.models.referring.network import ReferringAnswer
+
+if TYPE_CHECKING:  # it brings transformers along, which other losses can do without
+    from selion.models.referring.network import ReferringAnswer
 
 UNKNOWN = -100
 """What torch's cross entropy leaves out."""

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+
+if TYPE_CHECKING:  # seconds to import, and the other losses want no more than SetAnswer of here
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
 _LEAST = 1e-6
 """Added to a class's evidence: logits are its logarithm."""
@@ -140,6 +142,8 @@ class DecoderSize:
 
     def config(self, classes: int, **more: Any) -> Mask2FormerConfig:
         """Return the configuration of transformers, with ``more`` of its values."""
+        from transformers import Mask2FormerConfig
+
         return Mask2FormerConfig(
             num_labels=classes,  # type: ignore[call-arg]  # taken by a parent
             num_queries=self.queries,
@@ -156,6 +160,8 @@ class DecoderSize:
 
 def make_mask2former(bands: int, classes: int, swin: SwinSize, decoder: DecoderSize) -> Queries:
     """Build Mask2Former over a Swin transformer from its configuration, with random weights."""
+    from transformers import Mask2FormerForUniversalSegmentation, SwinConfig
+
     backbone = SwinConfig(
         num_channels=bands,
         embed_dim=swin.embed_dim,
