@@ -94,5 +94,8 @@ def test_whoever_looks_on_is_told_where_a_call_names_nobody(monkeypatch):
 def test_what_is_no_path_is_sent_to_what_takes_it():
     with pytest.raises(BadInput, match=r"selion\.as_raster"):
         selion.open_raster(np.zeros((3, 8, 8)))
+    for what in (np.zeros((8, 64, 64)), "image.tif"):
+        with pytest.raises(BadInput, match=r"selion\.as_raster"):
+            selion.predict(what, selion.load_model("fields-s2-2season"))
     with pytest.raises(GridMismatch, match=r"selion\.as_raster"):
         selion.map_fields(np.zeros((8, 64, 64), np.uint16), model="fields-s2-2season")
