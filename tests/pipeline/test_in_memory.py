@@ -99,3 +99,11 @@ def test_what_is_no_path_is_sent_to_what_takes_it():
             selion.predict(what, selion.load_model("fields-s2-2season"))
     with pytest.raises(GridMismatch, match=r"selion\.as_raster"):
         selion.map_fields(np.zeros((8, 64, 64), np.uint16), model="fields-s2-2season")
+
+
+def test_a_map_without_fields_says_so(image, tmp_path, capsys):
+    out = str(tmp_path / "none.parquet")
+    assert main(["map", str(image), "-o", out, "--min-area", "1e7"]) in (0, None)
+    told = capsys.readouterr()
+    assert "No field was found" in told.err
+    assert told.out.splitlines()[-1] == out
