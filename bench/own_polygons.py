@@ -23,6 +23,8 @@ and all that comes of it then use:
 photographs of a simulated countryside, own ones and three others; ``--uneven`` makes fields as
 uneven and alike as real ones are (``runs/scenes.py``), of which the start knows least.
 
+``--start`` trains nothing and scores the start on all seven.
+
 Minutes are steps: those that a quiet machine of two cores does in that time (``SECONDS`` each).
 They are trained on whatever is there, a GPU too.  The loop validates every ``LOOK`` steps.  A run
 that ended by itself is the run of every longer time, too.  Rows that ``--json`` holds are not made
@@ -208,6 +210,19 @@ def start_with(cut: Path | None, folder: Path) -> str:
     return str(folder)
 
 
+def start_alone(cut: Path | None, chips: Path) -> str:
+    """Score the start on all seven chips: object F1 / pixel IoU."""
+    from selion.evaluation.folder import read_folder
+    from selion.models import load_model
+    from selion.training.recipe import Validate
+    from selion.training.scoring import learnt_score
+
+    with TemporaryDirectory() as folder:
+        start = load_model(start_with(cut, Path(folder) / "start"))
+        found = scored(start, read_folder(chips).samples[2::4], learnt_score(start, Validate()))
+    return f"{START} on the seven chips: {found.f1:.3f} / {found.iou:.3f}"
+
+
 def trained(
     fold: Fold, start_from: str, steps: int, folder: Path, changes: Sequence[str]
 ) -> tuple[dict[str, Counts], dict[str, Any]]:
@@ -361,7 +376,11 @@ def main() -> None:
     parser.add_argument("--cut", type=Path, help="A learnt score in place of the start's.")
     parser.add_argument("--chips", type=Path, default=CHIPS, help="Folder of the 28 chips.")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--start", action="store_true", help="Only score the start on all seven.")
     args = parser.parse_args()
+    if args.start:
+        print(start_alone(args.cut, args.chips))
+        return
     if not {*args.own} <= {1, 2, 3, 4, 5, 7} or not {*args.folds} <= {*range(7)}:
         sys.exit("Wanted are 1 to 5 own chips or all 7, and folds from 0 to 6.")
     print("| own | minutes | steps | start | alone | written | gain | share of start |")

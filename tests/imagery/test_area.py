@@ -522,3 +522,9 @@ def test_many_areas_are_measured_by_one_projection(monkeypatch):
         told = abs(geod.geometry_area_perimeter(shapely.segmentize(box, 0.01))[0]) / 1e6
         assert km2 == pytest.approx(told, rel=1e-6)
     assert len(made) <= 1
+
+
+def test_an_image_is_no_area_and_how_it_is_mapped_is_said(tmp_path):
+    (tmp_path / "scene.tif").write_bytes(b"II*\0")
+    with pytest.raises(BadInput, match="without --year, maps the image itself"):
+        read_area(tmp_path / "scene.tif")

@@ -11,7 +11,7 @@ import xarray as xr
 import selion
 from selion import progress
 from selion.cli.main import main
-from selion.errors import BadInput
+from selion.errors import BadInput, GridMismatch
 from selion.grid import whole
 from selion.imagery import read_area
 from selion.simulation.landscape import simulate
@@ -89,3 +89,21 @@ def test_whoever_looks_on_is_told_where_a_call_names_nobody(monkeypatch):
     assert progress.usual() is progress.silent
     progress.watch(print)
     assert progress.usual() is print
+
+
+def test_what_is_no_path_is_sent_to_what_takes_it():
+    with pytest.raises(BadInput, match=r"selion\.as_raster"):
+        selion.open_raster(np.zeros((3, 8, 8)))
+    for what in (np.zeros((8, 64, 64)), "image.tif"):
+        with pytest.raises(BadInput, match=r"selion\.as_raster"):
+            selion.predict(what, selion.load_model("fields-s2-2season"))
+    with pytest.raises(GridMismatch, match=r"selion\.as_raster"):
+        selion.map_fields(np.zeros((8, 64, 64), np.uint16), model="fields-s2-2season")
+
+
+def test_a_map_without_fields_says_so(image, tmp_path, capsys):
+    out = str(tmp_path / "none.parquet")
+    assert main(["map", str(image), "-o", out, "--min-area", "1e7"]) in (0, None)
+    told = capsys.readouterr()
+    assert "No field was found" in told.err
+    assert told.out.splitlines()[-1] == out

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from selion.reports.preview import Preview
 
 
+NOTHING = (
+    "No field was found: 'selion look IMAGE' says what the bands and numbers are taken for, the "
+    "preview shows the image, and fields smaller than --min-area are left out."
+)
+
+
 @dataclass(frozen=True)
 class MapRun:
     """One run of ``selion map``: what was asked for, and what it has to say."""
@@ -54,6 +60,8 @@ class MapRun:
         given = {"scores": self.options.scores, "consistency_file": self.options.consistency}
         rasters = {name: str(path) for name, path in given.items() if path is not None}
         facts = maps.summarise(frame) | extra | rasters
+        if not len(frame):
+            self.say.note(NOTHING)
         conclude(self.report, self.place, facts, self.began, self.given)
 
 

@@ -52,6 +52,8 @@ class PolygonTable(Protocol):
 AreaLike = str | os.PathLike[str] | Mapping[str, object] | Sequence[float] | PolygonTable
 """A file of polygons, a table of geopandas, a box in degrees, or GeoJSON: what :func:`read_area`
 reads."""
+IMAGES = (".tif", ".tiff", ".jp2", ".vrt", ".png", ".jpg", ".jpeg", ".img")
+"""Endings of files that are no polygons."""
 SMALLEST = 1e-4
 """km2: one pixel of Sentinel-2."""
 WRAPS = {"EPSG:3857": 40075016.685578488}
@@ -275,6 +277,12 @@ def _read_table(path: Place) -> _Shapes:
         raise UnreadableFile(
             f"{path} is a folder: give one file of polygons (GeoJSON, GeoPackage, GeoParquet, "
             "shapefile)."
+        )
+    if path.suffix.lower() in IMAGES:
+        raise BadInput(
+            f"{path} is an image, and wanted is an area: give polygons, or a box as west,south,"
+            f"east,north in degrees. 'selion map {path} -o fields.parquet', without --year, maps "
+            "the image itself."
         )
     frame = store.read_polygons(path)
     column = getattr(frame, "_geometry_column_name", None)

@@ -348,7 +348,8 @@ def _no_crs(inputs: InputSpec, options: PredictOptions) -> str:
     return (
         f"The image has no CRS, so the size of its pixels is not known, but {wish}: give "
         f"--scale {own} (in Python PredictOptions(scale={own})) to take its pixels as they are, or "
-        "the factor that fits."
+        "the factor that fits; an array is told where it lies by selion.as_raster(values, "
+        "transform=..., crs=...)."
     )
 
 

@@ -93,6 +93,11 @@ def predict(
     EmptyImage
         If no pixel is valid.
     """
+    if not isinstance(source, Source):
+        raise BadInput(
+            f"A {type(source).__name__} was given, and wanted is an opened image: "
+            "selion.open_raster(path), or selion.as_raster(array)."
+        )
     return run_plan(
         source,
         model,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selion.errors import UnreadableFile
+from selion.errors import BadInput, UnreadableFile
 
 if TYPE_CHECKING:
     from selion.store.cube import CubeSource
@@ -54,6 +54,11 @@ def open_raster(
     """
     from selion.store.urls import SCHEMES, plain_name, remote_scheme, shown
 
+    if not isinstance(path, str | os.PathLike):
+        raise BadInput(
+            f"A {type(path).__name__} was given, and wanted is the path of an image: arrays of "
+            "numpy and xarray are taken by selion.as_raster, or by selion.map_fields as they are."
+        )
     path = plain_name(os.fspath(path))
     scheme = remote_scheme(path)
     if path.startswith("/vsi"):
