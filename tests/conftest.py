@@ -56,7 +56,8 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 
 
 def pytest_configure(config):
-    if workers and not sys.dont_write_bytecode:
+    rewritten = config.getoption("assertmode") == "rewrite"
+    if workers and rewritten and not sys.dont_write_bytecode:
         write_bytecode(config, int(config.workerinput["workerid"].removeprefix("gw")), workers)
 
 
