@@ -128,6 +128,27 @@ def test_jobs_that_were_searched_for_are_known_wherever_they_meet(tmp_path):
         TileMosaic.of(2023, gone)._around(jobs[0], silent)
 
 
+def test_what_is_there_is_known_before_it_is_taken(made, server, area, tmp_path):
+    """Of each area whether it has to be searched, read and composed: no request, no file."""
+    options, survey, _ = made
+    before, stamps = asked(server), written_in(options)
+    west, south, east, north = area.geometry.bounds
+    beyond = imagery.read_area((west, south, east + 0.01, north))
+    edition = TileMosaic.of(2024, options, keep=False)
+    assert edition.ready([area, part_of(area), beyond]) == [True, True, False]
+    assert TileMosaic.of(2023, options, keep=False).ready([area]) == [False]
+    assert (asked(server), written_in(options)) == (before, stamps)
+    shutil.copytree(options.mosaic, tmp_path / "m")
+    other = replace(options, mosaic=tmp_path / "m")
+    edition = TileMosaic.of(2024, other, keep=False)
+    assert edition.ready([area, part_of(area)]) == [True, True]
+    part = areas.survey_area(part_of(area), 2024, options, work=tmp_path / "w")
+    outside = [plan for plan in survey.plans if plan.tile not in {one.tile for one in part.plans}]
+    taken = outside or survey.plans
+    (edition.folder / f"{taken[0].tile}_{taken[0].season.name}.tif").unlink()
+    assert edition.ready([area, part_of(area)]) == [False, bool(outside)]
+
+
 def written_in(options):
     files = sorted(folder_of(options).rglob("*"))
     return {path: path.stat().st_mtime_ns for path in files}

@@ -43,6 +43,7 @@ from selion.store.labelled_cube import ROOT
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
+    from shapely import STRtree
     from shapely.geometry.base import BaseGeometry
 
     from selion.imagery import Area, Scene, TilePlan
@@ -200,9 +201,8 @@ class TileMosaic:
 
     def _around(self, area: Area, on_step: OnStep) -> tuple[dict[str, GeoBox], list[str]]:
         """Return the grids of the tiles around an area, and what a search for them had to say."""
-        regions = self._regions()
-        known = {tile: grid for _, tiles in regions for tile, grid in tiles.items()}
-        if _cover([region for region, _ in regions], area.geometry):
+        searched, known = self._searched()
+        if _cover(searched, area.geometry):
             return known, []
         answer = search_archive(
             area, spans_of(area, self.year, self.options), self.options, on_step
@@ -211,19 +211,45 @@ class TileMosaic:
         self._remember(area, found)
         return known | found, list(answer.notes)
 
-    def _regions(self) -> list[tuple[Any, dict[str, GeoBox]]]:
+    def _searched(self) -> tuple[STRtree, dict[str, GeoBox]]:
         """Return where the archive was searched, and the grids of the tiles that it has there."""
         import shapely
 
         told = [read_plain(self.shelf, name) for name in self.shelf.names(SEARCHED)]
-        return [
-            (
-                shapely.from_wkb(one["region"]),
-                {tile: grid_from_plain(grid) for tile, grid in one["tiles"].items()},
+        there = [one for one in told if one is not None]
+        return (
+            shapely.STRtree([shapely.from_wkb(one["region"]) for one in there]),
+            {tile: grid_from_plain(grid) for one in there for tile, grid in one["tiles"].items()},
+        )
+
+    def ready(self, areas: Sequence[Area]) -> list[bool]:
+        """Say of each area whether all that it needs is there already.
+
+        Then a map of it searches, reads and composes nothing.  The archive is not asked, and
+        nothing is written.
+        """
+        import shapely
+
+        searched, grids = self._searched()
+        names = sorted(grids)
+        outlines = shapely.STRtree([imagery.read_area(outline(grids[n])).geometry for n in names])
+        known = {name: read_record(self.shelf, f"{TILES}/{name}.json") for name in names}
+        made = {name: one for name, one in known.items() if one is not None and not one.early}
+        there = {
+            name: [not plan.scenes or self.has(plan) for plan in record.plans]
+            for name, record in made.items()
+        }
+        wishes, found = self.options.wishes, []
+        for area in areas:
+            near = sorted(names[k] for k in outlines.query(area.geometry, "intersects").tolist())
+            cuts = (imagery.cut(n, grids[n], area, wishes.around, wishes.coarse) for n in near)
+            parts = [part for part in cuts if part is not None]
+            wanted = [(name, k) for k in (0, 1) for name in self._needed(parts, k, made)]
+            found.append(
+                _cover(searched, area.geometry)
+                and all(name in there and there[name][k] for name, k in wanted)
             )
-            for one in told
-            if one is not None
-        ]
+        return found
 
     def _remember(self, area: Area, tiles: Mapping[str, GeoBox]) -> None:
         if not self.keep:
@@ -461,12 +487,12 @@ class TileMosaic:
             imagery.write_collection(desk, self.name, named, recipe, title)
 
 
-def _cover(regions: Sequence[BaseGeometry], geometry: BaseGeometry) -> bool:
-    """Say whether some regions together cover a geometry."""
+def _cover(searched: STRtree, geometry: BaseGeometry) -> bool:
+    """Say whether regions together cover a geometry."""
     import shapely
 
-    near = [region for region in regions if region.intersects(geometry)]
-    if any(region.covers(geometry) for region in near):
+    near = searched.geometries[searched.query(geometry, "intersects")]
+    if shapely.covers(near, geometry).any():
         return True
     left = shapely.difference(geometry, shapely.union_all(near))
     return bool(left.area <= SLIVER * geometry.area)
