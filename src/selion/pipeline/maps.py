@@ -648,7 +648,7 @@ def _origin(
 def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
     """Return count, total and median area in hectares, and mean confidence.
 
-    Areas are None for a photograph.
+    Areas are None for a photograph.  Mean consistency, where it was measured.
     """
     facts: dict[str, float | int | None] = {
         "fields": len(frame),
@@ -658,6 +658,8 @@ def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
     }
     if len(frame):
         facts["mean_confidence"] = round(float(frame["confidence"].mean()), 4)
+    if len(frame) and "consistency" in frame:
+        facts["mean_consistency"] = round(float(frame["consistency"].mean()), 4)
     if len(frame) and frame.crs is not None:
         hectares = frame["metrics:area"].astype(float) / 10_000
         facts |= {
