@@ -22,6 +22,7 @@ from selion import country, imagery
 from selion.country import (
     cut_area,
     make_plan,
+    planning,
     read_prices,
     read_probe,
     simulate,
@@ -36,7 +37,6 @@ from selion.country.planning import table_3
 from selion.errors import BadInput, OutputExists, SelionError, UnknownName, UnreadableFile
 from selion.imagery import sensors
 from selion.pipeline import AreaOptions, areas
-from selion.pipeline.tile_mosaic import TileMosaic
 
 CALM = replace(
     read_prices().faults,
@@ -263,7 +263,7 @@ def test_what_a_mosaic_holds_already_is_not_billed_again(valley, tmp_path, monke
 
     def planned(*held):
         monkeypatch.setattr(
-            TileMosaic, "ready", lambda self, areas: [k in held for k in range(len(areas))]
+            planning, "ready_areas", lambda _, areas: [k in held for k in range(len(areas))]
         )
         return make_plan(valley, 2024, PROBE, read_prices(), options=options)
 

@@ -25,6 +25,7 @@ from selion.country.probe import Probe, write_probe
 from selion.errors import OutputExists, counted
 from selion.pipeline.area_options import AreaOptions
 from selion.pipeline.cost import BLOCK
+from selion.pipeline.mosaic_ready import ready_areas
 from selion.pipeline.probabilities import FAILED
 from selion.pipeline.tile_mosaic import TileMosaic
 from selion.pipeline.tile_seasons import TileSeasons, expected_seasons, grouped, reasons
@@ -85,8 +86,11 @@ class CountryPlan:
     def gigabytes(self) -> np.ndarray:
         """(n,) to be read by each job.
 
-        Whole blocks of all bands of the scenes taken, in both seasons.
+        Whole blocks of all bands of the scenes taken, in both seasons; or what shows it of
+        quarterly mosaics.
         """
+        if self.probe.imagery:
+            return self.looked * self.probe.gigabytes_per_km2
         sensor = imagery.find_sensor(self.probe.sensor)
         if self.shared:
             whole = self.tiles * self._per_scene(
@@ -239,7 +243,11 @@ def make_plan(
     edition = None if options.mosaic is None else TileMosaic.of(year, options, keep=False)
     step = 1000 * imagery.find_sensor(probe.sensor).tile_step
     squares = cut_area(area, step, 100.0)
-    seasons = expected_seasons([_square(one, step) for one in squares], year, options)
+    seasons = (
+        []  # each job takes the quarters of its own ground
+        if probe.imagery
+        else expected_seasons([_square(one, step) for one in squares], year, options)
+    )
     return CountryPlan(
         area,
         year,
@@ -253,7 +261,9 @@ def make_plan(
         consistency,
         tuple(seasons),
         None if edition is None else _place(edition),
-        () if edition is None else tuple(edition.ready([_looked_at(cell) for cell in cells])),
+        ()
+        if edition is None
+        else tuple(ready_areas(edition, [_looked_at(cell) for cell in cells])),
     )
 
 

@@ -657,9 +657,11 @@ def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
         "mean_confidence": None,
     }
     if len(frame):
-        facts["mean_confidence"] = round(float(frame["confidence"].mean()), 4)
-    if len(frame) and "consistency" in frame:
-        facts["mean_consistency"] = round(float(frame["consistency"].mean()), 4)
+        facts |= {
+            f"mean_{name}": round(float(frame[name].mean()), 4)
+            for name in ("confidence", "consistency")
+            if name in frame
+        }
     if len(frame) and frame.crs is not None:
         hectares = frame["metrics:area"].astype(float) / 10_000
         facts |= {
