@@ -81,7 +81,7 @@ LAYERS = (
         "workflows",
         "world survey country evaluation change pipeline review closerange papers verification",
         "survey > country pipeline review",
-        "country > change pipeline",
+        "country > change pipeline world",
         "world > pipeline change",
         "evaluation > pipeline",
         "papers > country evaluation pipeline",

@@ -7,6 +7,7 @@ path or anything else that cannot be guessed from its type.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -424,7 +425,12 @@ MODES = {
         ),
         Mode(
             f"plan {AREA} --year 2024 --probe -o out --workers 4 --edge 20",
-            {**JOBS, "selion.country.probe_pipeline": PROBE, "selion.country.make_plan": ONCE},
+            {
+                **JOBS,
+                "selion.country.probe_pipeline": PROBE,
+                "selion.country.probe_mosaics": replace(PROBE, imagery="ftw-mosaics"),
+                "selion.country.make_plan": ONCE,
+            },
         ),
     ],
     "merge": [
@@ -802,6 +808,7 @@ OTHERS = {
         "reference_year": Given("2024", "--reference {reference}"),
     },
     "plan": {
+        "imagery": Given("ftw-mosaics@copy"),
         **{name: value for name, value in SEARCH.items() if name != "crs"},
         **FIELDS,
         **WINDOWS,

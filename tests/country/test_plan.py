@@ -22,6 +22,7 @@ from selion import country, imagery
 from selion.country import (
     cut_area,
     make_plan,
+    planning,
     read_prices,
     read_probe,
     simulate,
@@ -32,9 +33,10 @@ from selion.country import (
 from selion.country.cluster_model import Work
 from selion.country.job_tables import read_job
 from selion.country.paper_table import TABLE_3
+from selion.country.planning import table_3
 from selion.errors import BadInput, OutputExists, SelionError, UnknownName, UnreadableFile
 from selion.imagery import sensors
-from selion.pipeline import areas
+from selion.pipeline import AreaOptions, areas
 
 CALM = replace(
     read_prices().faults,
@@ -253,6 +255,34 @@ def test_costs_follow_from_probe_and_prices(plan, valley):
     dear = replace(plan.prices, archive=replace(plan.prices.archive, dollars_per_gigabyte=0.09))
     extra = make_plan(valley, 2024, PROBE, dear).costs()["dollars"] - costs["dollars"]
     assert extra == pytest.approx(0.09 * costs["gigabytes"], rel=1e-2)
+
+
+def test_what_a_mosaic_holds_already_is_not_billed_again(valley, tmp_path, monkeypatch):
+    """A second model reads composites: nothing is searched or read of scenes, all is mapped."""
+    options = AreaOptions(mosaic=tmp_path / "mosaic")
+
+    def planned(*held):
+        monkeypatch.setattr(
+            planning, "ready_areas", lambda _, areas: [k in held for k in range(len(areas))]
+        )
+        return make_plan(valley, 2024, PROBE, read_prices(), options=options)
+
+    first, some, whole = planned(), planned(0, 2), planned(*range(100))
+    share = float((first.looked[[0, 2]]).sum() / first.looked.sum())
+    gigabytes = [float(str(one.costs()["gigabytes"])) for one in (first, some, whole)]
+    assert gigabytes == pytest.approx([gigabytes[0], (1 - share) * gigabytes[0], 0], rel=1e-3)
+    assert (some.gigabytes == 0).sum() == 2
+    assert whole.costs()["scenes"] == 0
+    assert "jobs_whose_composites_are_there" not in first.costs()
+    assert some.costs()["jobs_whose_composites_are_there"] == 2
+    # by hand: what is left is the network, the outlines and the start of each job
+    share_of_cores = read_prices().cpu.cores / PROBE.cores
+    left = whole.looked * (1 / PROBE.km2_per_second + PROBE.drawing) / share_of_cores
+    hours = (left.sum() + len(whole.cells) * PROBE.startup) / 3600
+    assert whole.costs()["worker_hours"] == pytest.approx(hours, rel=1e-3)
+    # the paper's countries are in no mosaic
+    assert table_3(whole) == table_3(first)
+    assert not (tmp_path / "mosaic").exists()
 
 
 def test_a_plan_on_disk_holds_jobs_that_can_be_run(plan, tmp_path):

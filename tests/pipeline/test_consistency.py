@@ -146,6 +146,8 @@ def test_fields_get_the_mean_of_their_pixels(mapped):
     table = geopandas.read_parquet(folder / "f.parquet")
     assert table["consistency"].dtype == np.float32
     assert sorted(table["consistency"]) == sorted(frame["consistency"])
+    assert maps.summarise(table)["mean_consistency"] == pytest.approx(np.mean(wanted), abs=1e-4)
+    assert "mean_consistency" not in maps.summarise(table.drop(columns="consistency"))
 
 
 def test_small_fields_and_no_data(mapped):

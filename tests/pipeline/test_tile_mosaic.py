@@ -27,6 +27,7 @@ from selion.country.lattice import to_feature
 from selion.errors import BadInput, OutputFailed
 from selion.grid import whole
 from selion.pipeline import areas, composites, searching, tile_mosaic, tile_records
+from selion.pipeline.mosaic_ready import ready_areas
 from selion.pipeline.searching import seasons_at
 from selion.pipeline.tile_mosaic import TileMosaic
 from selion.progress import silent
@@ -126,6 +127,27 @@ def test_jobs_that_were_searched_for_are_known_wherever_they_meet(tmp_path):
             edition._around(imagery.read_area(beyond), silent)
     with pytest.raises(BadInput, match="does not exist"):
         TileMosaic.of(2023, gone)._around(jobs[0], silent)
+
+
+def test_what_is_there_is_known_before_it_is_taken(made, server, area, tmp_path):
+    """Of each area whether it has to be searched, read and composed: no request, no file."""
+    options, survey, _ = made
+    before, stamps = asked(server), written_in(options)
+    west, south, east, north = area.geometry.bounds
+    beyond = imagery.read_area((west, south, east + 0.01, north))
+    edition = TileMosaic.of(2024, options, keep=False)
+    assert ready_areas(edition, [area, part_of(area), beyond]) == [True, True, False]
+    assert ready_areas(TileMosaic.of(2023, options, keep=False), [area]) == [False]
+    assert (asked(server), written_in(options)) == (before, stamps)
+    shutil.copytree(options.mosaic, tmp_path / "m")
+    other = replace(options, mosaic=tmp_path / "m")
+    edition = TileMosaic.of(2024, other, keep=False)
+    assert ready_areas(edition, [area, part_of(area)]) == [True, True]
+    part = areas.survey_area(part_of(area), 2024, options, work=tmp_path / "w")
+    outside = [plan for plan in survey.plans if plan.tile not in {one.tile for one in part.plans}]
+    taken = outside or survey.plans
+    (edition.folder / f"{taken[0].tile}_{taken[0].season.name}.tif").unlink()
+    assert ready_areas(edition, [area, part_of(area)]) == [False, bool(outside)]
 
 
 def written_in(options):

@@ -188,5 +188,10 @@ def test_pages_are_clean_for_axe_in_light_dark_and_on_a_phone(made):
                 == "rgb(255, 255, 255)"
             ), name
             tab.emulate_media(media="screen")
+        days = "2023-04-01 to 2023-05-31 and 2023-09-01 to 2023-10-31, which are long words"
+        keys = page.legend({days: "#123456", f"{days} too": "#654321"})
+        tab.set_content(page.page("A page", "Words.", page.section("Days", keys)))
+        tab.set_viewport_size({"width": 360, "height": 700})
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 360, "long keys"
         browser.close()
     assert not said

@@ -1,6 +1,7 @@
 """A sample of a drawn country: strata by arithmetic, answers from the truth, figures by hand."""
 
 import csv
+import html
 import json
 import time
 from pathlib import Path
@@ -333,7 +334,12 @@ def test_an_area_across_the_antimeridian(tmp_path: Path) -> None:
     assert design.units * 2500 == pytest.approx(1e6 * area.km2, rel=1e-2)
 
 
-def test_the_verbs(tmp_path: Path) -> None:
+def design_of(folder: Path) -> list[dict]:
+    return json.loads((folder / "design.json").read_text("utf-8"))["strata"]
+
+
+def test_the_verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selion.reports.survey.SHOWN", 2)
     path, area = country_of(tmp_path), area_of(tmp_path)
     run = CliRunner()
     words = [str(area), str(path), "-o", str(tmp_path / "s"), "-q"]
@@ -355,6 +361,11 @@ def test_the_verbs(tmp_path: Path) -> None:
     assert f"{low:,.1f} to {high:,.1f}".replace(" ", NO_BREAK) in page, "the interval, unbroken"
     assert page.count('class="band"') == 2
     assert "Sampling design" in page
+    few = [s for s in design_of(tmp_path / "s") if s["drawn"] < 30]
+    assert len(few) == 3
+    named = ", ".join(f'"{s["name"]}"' for s in few[:2])
+    told = f"Fewer than 30 answers in 3 strata ({named} and 1 more)"
+    assert told in html.unescape(page), "names have semicolons and commas themselves"
     facts = json.loads((tmp_path / "r" / "estimates.json").read_text())
     assert sum(s["answered"] for s in facts["strata"]) == 100
     for bad in (

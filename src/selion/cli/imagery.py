@@ -162,6 +162,14 @@ price = click.option(
     help="Dollars per core and hour, for the cost that --dry-run prints.",
 )
 
+imagery = click.option(
+    "--imagery",
+    default=None,
+    metavar="NAME[@ADDRESS]",
+    help="With --year: map from quarterly cloudless mosaics instead of scenes: ftw-mosaics (open), "
+    "cdse-mosaics (your keys), or a copy of them at a folder or address.",
+)
+
 NO_PRICE = "what a map costs is printed by --dry-run only"
 """Why a price has no effect."""
 AREA_ONLY = (
@@ -183,6 +191,21 @@ AREA_ONLY = (
     "price",
 )
 """Names of the options below."""
+SCENES_ONLY = (
+    "provider",
+    "cloud",
+    "target",
+    "limit",
+    "excluded",
+    "balance",
+    "mosaic",
+    "mosaic_zarr",
+    "price",
+)
+"""Names of the options that choose scenes, of which a mosaic is made already, or price them."""
+SEASONS_ONLY = ("dates", "season_rule", "calendar", "crop")
+MADE_ALREADY = "with --imagery the mosaics are made already"
+"""Why options of scenes have no effect there."""
 search_options = opt.group(
     provider, dates, rule, calendar, crop, cloud, target, limit, mask, balance
 )

@@ -34,13 +34,7 @@ are searched, chosen and composed first; with --imagery quarterly mosaics are re
 @click.option(
     "--year", type=int, default=None, help="IMAGE is an area: map it in this year (of the harvest)."
 )
-@click.option(
-    "--imagery",
-    default=None,
-    metavar="NAME[@ADDRESS]",
-    help="With --year: map from quarterly cloudless mosaics instead of scenes: ftw-mosaics (open), "
-    "cdse-mosaics (your keys), or a copy of them at a folder or address.",
-)
+@area.imagery
 @opt.scores
 @opt.save_scores
 @opt.consistency
@@ -239,21 +233,6 @@ def _map_published(
         map_run.conclude(run.report, run.place, facts, run.began, run.given)
 
 
-SCENES_ONLY = (
-    "provider",
-    "cloud",
-    "target",
-    "limit",
-    "excluded",
-    "balance",
-    "mosaic",
-    "mosaic_zarr",
-    "price",
-)
-"""Names of the options that choose scenes, of which a mosaic is made already, or price them."""
-SEASONS_ONLY = ("dates", "season_rule", "calendar", "crop")
-
-
 def _map_mosaics(
     place: str, year: int, edition: str, run: map_run.MapRun, search: area.SearchChoice
 ) -> None:
@@ -264,7 +243,7 @@ def _map_mosaics(
     from selion.world.quarters import is_quarterly
 
     given, say, out = run.given, run.say, run.place.out
-    opt.refuse_given(SCENES_ONLY, "with --imagery the mosaics are made already")
+    opt.refuse_given(area.SCENES_ONLY, area.MADE_ALREADY)
     if not given.dry_run:
         probabilities.check_output(out, given.force)
         fields.format_of(out)
@@ -272,7 +251,7 @@ def _map_mosaics(
         edition, place, year, run.model, run.options, search.mosaic_options()
     )
     if is_quarterly(job.model.inputs):
-        opt.refuse_given(SEASONS_ONLY, f"{job.model.card.name} looks at all quarters")
+        opt.refuse_given(area.SEASONS_ONLY, f"{job.model.card.name} looks at all quarters")
     if given.dry_run:
         for note in found.notes:
             say.note(note)

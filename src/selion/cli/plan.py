@@ -16,8 +16,10 @@ from selion.cli.map_choices import map_options
 from selion.cli.progress import Reporter, reporter
 
 if TYPE_CHECKING:
+    from selion.country import Probe
     from selion.pipeline.choosing import ChosenModel
     from selion.pipeline.maps import MapOptions
+    from selion.world import Edition
 
 folder = click.Path(path_type=Path)
 OWN = (
@@ -40,11 +42,10 @@ OWN = (
 )
 """Options that are of the plan and not of its jobs."""
 ONE_PIECE = (
-    "a plan measures and prices scenes; mosaics and maps that are made already are read by 'selion "
-    "map' itself, which takes the whole area in one piece, block by block"
+    "a plan prices what a model takes; maps that are made already are read by 'selion map' itself, "
+    "which takes the whole area in one piece, block by block"
 )
 NOT_TAKEN = {
-    "--imagery": ONE_PIECE,
     "--from": ONE_PIECE,
     "--min-confidence": ONE_PIECE,
     "--crs": "each job has the grid of its UTM zone, in which its square has straight edges",
@@ -58,7 +59,7 @@ NOT_TAKEN = {
     "--no-preview": "jobs draw none anyhow",
 }
 """Options of ``selion map`` that a plan does not take -> why."""
-PLACES = ("model", "refiner", "land_cover", "provider")
+PLACES = ("model", "refiner", "land_cover", "provider", "imagery")
 """Options whose text may be the name of a file or a folder; that of others never is."""
 HELP = """Split AREA into jobs for 'selion map', and estimate their time and cost.
 
@@ -92,6 +93,7 @@ class PlanChoice(opt.VerbChoice):
     edge: float
     halo: float
     model: str | None
+    imagery: str | None
     scores: Path | None
     consistency: Path | None
 
@@ -148,6 +150,7 @@ class PlanChoice(opt.VerbChoice):
     help="Margin around each job's square in km.",
 )
 @opt.model
+@area_cli.imagery
 @click.option(
     "--scores",
     type=click.Path(path_type=Path),
@@ -191,29 +194,18 @@ def plan_command(
 
     search = opt.taken(area_cli.SearchChoice, values)
     mapped = map_options({**values, "runner": "serial", "workers": None, "profile": False})
-    if values["refiner"] is None:
-        opt.refuse_given(["cover"], "no --refine draws outlines")
+    edition = _edition(given.imagery, year)
     _check_jobs(given.model, area, year, search, mapped.speaking)
     scores, consistency = _raster_names(given)
-
-    if probe == (probe_file is not None):
-        raise click.UsageError(
-            "A plan needs measured times: add --probe to measure now (some minutes), or "
-            "--probe-file with the probe.json of an earlier plan; not both."
-        )
-    if not probe:
-        opt.refuse_given(["probe_km", "probe_at"], "--probe-file was measured before")
+    _check_belonging(values["refiner"], probe=probe, probe_file=probe_file)
     store.check_output(out, given.force)
     sheet, place = country.read_prices(prices), imagery.read_area(area)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
-        choice = _one_model(given.model, place, search)
+        choice = _one_model(given.model, place, search, edition)
         for note in (*place.notes, *filter(None, [choice.why])):
             say.note(note)
-        measured = (
-            country.read_probe(probe_file)
-            if probe_file is not None
-            else _probe(place, year, replace(given, model=str(choice.name)), search, mapped)
-        )
+        asked = replace(given, model=str(choice.name))
+        measured = _measured(probe_file, place, year, asked, search, mapped, edition)
         if probe_file is not None and values["refiner"] is None:
             _warn_of_another(measured.model, choice, say)
         edge, halo = 1000 * given.edge, 1000 * given.halo
@@ -231,13 +223,27 @@ def plan_command(
             options=search.area_options(),
         )
         country.write_plan(made, out, force=given.force)
-        write_seasons(made.seasons, out / "seasons.svg")
+        if made.seasons:
+            write_seasons(made.seasons, out / "seasons.svg")
     if given.as_json:
         click.echo(json.dumps({"event": "done", "path": str(out), **made.costs()}))
         return
     if not given.quiet:
         click.echo(country.shown_plan(made))
     click.echo(str(out))
+
+
+def _check_belonging(refiner: str | None, *, probe: bool, probe_file: Path | None) -> None:
+    """Refuse options without what they belong to."""
+    if refiner is None:
+        opt.refuse_given(["cover"], "no --refine draws outlines")
+    if probe == (probe_file is not None):
+        raise click.UsageError(
+            "A plan needs measured times: add --probe to measure now (some minutes), or "
+            "--probe-file with the probe.json of an earlier plan; not both."
+        )
+    if not probe:
+        opt.refuse_given(["probe_km", "probe_at"], "--probe-file was measured before")
 
 
 def _raster_names(given: PlanChoice) -> tuple[str | None, str | None]:
@@ -285,19 +291,75 @@ def _check_jobs(
         )
 
 
-def _one_model(named: str | None, place: Any, search: area_cli.SearchChoice) -> ChosenModel:
+def _edition(imagery: str | None, year: int) -> Edition | None:
+    """Return the mosaics that the jobs map from; None: they compose scenes."""
+    from selion.world.editions import wanted_edition
+
+    if imagery is None:
+        return None
+    opt.refuse_given(area_cli.SCENES_ONLY, area_cli.MADE_ALREADY)
+    edition = wanted_edition(imagery, "imagery")
+    edition.check_year(year)
+    return edition
+
+
+def _measured(
+    path: Path | None,
+    place: Any,
+    year: int,
+    given: PlanChoice,
+    search: area_cli.SearchChoice,
+    options: MapOptions,
+    edition: Edition | None,
+) -> Probe:
+    """Return the times of the jobs: those of a file, or measured now.
+
+    Times of scenes are refused for mosaics, and the other way round.
+    """
+    from selion import country
+
+    if path is None:
+        return _probe(place, year, given, search, options, edition)
+    probe, wanted = country.read_probe(path), "" if edition is None else edition.name
+    if probe.imagery != wanted:
+        raise click.UsageError(
+            f"{path} was measured on {probe.imagery or 'scenes'}, and the jobs take "
+            f"{wanted or 'scenes'} {'(--imagery)' if wanted else '(no --imagery)'}: measure again "
+            "with --probe."
+        )
+    return probe
+
+
+def _one_model(
+    named: str | None, place: Any, search: area_cli.SearchChoice, edition: Edition | None
+) -> ChosenModel:
     """Return the model of all jobs: the one that was named, or that for the whole area's size.
 
     Left to itself each job would choose by its own size, and fields of two models would meet.
     """
     from selion.pipeline import areas
-    from selion.pipeline.choosing import ChosenModel, ImageSize, choose_model, composite_bands
+    from selion.pipeline.choosing import ImageSize, choose_model, composite_bands
 
     if named:
-        return ChosenModel(named)
+        return _for_mosaics(named, edition)
+    if edition is not None:
+        from selion.world.imagery_map import usual_model
+
+        return usual_model(edition, place, search.mosaic_options())
     options = search.area_options()
     size = ImageSize.of_land(place.km2, options.pixel)
     return choose_model(composite_bands(areas.sensor_of(options).bands), size)
+
+
+def _for_mosaics(named: str, edition: Edition | None) -> ChosenModel:
+    """Return a model by its name; one of all quarters wants no seasons."""
+    from selion.models import find_card
+    from selion.pipeline.choosing import ChosenModel
+    from selion.world.quarters import is_quarterly
+
+    if edition is not None and is_quarterly(find_card(named).inputs):
+        opt.refuse_given(area_cli.SEASONS_ONLY, f"{named} looks at all quarters")
+    return ChosenModel(named)
 
 
 def _warn_of_another(measured: str, choice: ChosenModel, say: Reporter) -> None:
@@ -312,11 +374,20 @@ def _warn_of_another(measured: str, choice: ChosenModel, say: Reporter) -> None:
 
 
 def _probe(
-    place: Any, year: int, given: PlanChoice, search: area_cli.SearchChoice, options: MapOptions
-) -> Any:
+    place: Any,
+    year: int,
+    given: PlanChoice,
+    search: area_cli.SearchChoice,
+    options: MapOptions,
+    edition: Edition | None,
+) -> Probe:
     from selion import country, imagery
 
     where = place if given.probe_at is None else imagery.read_area(given.probe_at)
+    if edition is not None:
+        return country.probe_mosaics(
+            where, year, edition, options, given.model, search.mosaic_options(), km=given.probe_km
+        )
     return country.probe_pipeline(
         where, year, search.area_options(), options, given.model, km=given.probe_km
     )

@@ -25,6 +25,7 @@ from .lookup import query as query
 from .lookup import scan as scan
 from .merging import MergeOptions as MergeOptions
 from .merging import merge_maps as merge_maps
+from .mosaic_probe import probe_mosaics as probe_mosaics
 from .other_tables import is_read_whole as is_read_whole
 from .other_tables import opened_maps as opened_maps
 from .partitions import Maps as Maps

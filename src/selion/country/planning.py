@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from selion.country.probe import Probe, write_probe
 from selion.errors import OutputExists, counted
 from selion.pipeline.area_options import AreaOptions
 from selion.pipeline.cost import BLOCK
+from selion.pipeline.mosaic_ready import ready_areas
 from selion.pipeline.probabilities import FAILED
 from selion.pipeline.tile_mosaic import TileMosaic
 from selion.pipeline.tile_seasons import TileSeasons, expected_seasons, grouped, reasons
@@ -63,6 +64,8 @@ class CountryPlan:
     """The seasons of each tile that will be needed."""
     mosaic: Path | str | None = None
     """Edition of the mosaic in which the jobs keep whole tiles, and share them."""
+    held: tuple[bool, ...] = ()
+    """Whether the mosaic has all composites of a job already; empty: of none."""
 
     @property
     def shared(self) -> bool:
@@ -83,15 +86,20 @@ class CountryPlan:
     def gigabytes(self) -> np.ndarray:
         """(n,) to be read by each job.
 
-        Whole blocks of all bands of the scenes taken, in both seasons.
+        Whole blocks of all bands of the scenes taken, in both seasons; or what shows it of
+        quarterly mosaics.
         """
+        if self.probe.imagery:
+            return self.looked * self.probe.gigabytes_per_km2
         sensor = imagery.find_sensor(self.probe.sensor)
         if self.shared:
             whole = self.tiles * self._per_scene(
                 np.array([sensor.tile_edge * 1000 / sensor.gsd / BLOCK] * 2)
             )
             scenes = self.probe.scenes * SEASONS
-            return np.asarray(whole * scenes / 1e9 * self.looked / self.looked.sum())
+            return np.asarray(
+                whole * scenes / 1e9 * self.looked / self.looked.sum() * self._to_compose
+            )
         across = (
             np.array(
                 [[(x1 - x0), (y1 - y0)] for x0, y0, x1, y1 in (cell.bounds for cell in self.cells)]
@@ -101,6 +109,11 @@ class CountryPlan:
         )
         per_scene = self._per_scene(across + 1)
         return np.asarray(per_scene * self.probe.scenes * SEASONS * sensor.overlap / 1e9)
+
+    @property
+    def _to_compose(self) -> np.ndarray:
+        """(n,) 1.0, or 0.0 of a job whose composites are there."""
+        return np.ones(len(self.cells)) if not self.held else 1.0 - np.array(self.held)
 
     def _per_scene(self, blocks: np.ndarray) -> np.ndarray:
         """Return the bytes of all files of a scene under (..., 2) blocks of its bands."""
@@ -131,7 +144,11 @@ class CountryPlan:
         others = composing + self.predicted / probe.km2_per_second + self.looked * probe.drawing
         readers = max(int(self.prices.archive.megabytes_per_second / probe.megabytes_per_second), 1)
         return Work(
-            reading, probe.choosing + others / share, probe.startup, np.array(probe.spread), readers
+            reading,
+            probe.choosing * self._to_compose + others / share,
+            probe.startup,
+            np.array(probe.spread),
+            readers,
         )
 
     @cached_property
@@ -156,10 +173,12 @@ class CountryPlan:
             hours * prices.cpu.dollars_per_hour + gigabytes * prices.archive.dollars_per_gigabyte
         )
         km2 = sum(cell.km2 for cell in self.cells)
+        left = float((self.looked * self._to_compose).sum() / self.looked.sum())
         return {
             "area_km2": round(km2, 3),
             "jobs": len(self.cells),
-            "scenes": round(self.tiles * SEASONS * self.probe.scenes),
+            **({"jobs_whose_composites_are_there": sum(self.held)} if any(self.held) else {}),
+            "scenes": round(self.tiles * SEASONS * self.probe.scenes * left),
             "gigabytes": round(gigabytes, 2),
             "worker_hours": round(hours, 3),
             "core_hours": round(hours * prices.cpu.cores, 3),
@@ -220,13 +239,19 @@ def make_plan(
         Of the jobs: by them each tile has its seasons, and a mosaic is shared.
     """
     options = options or AreaOptions()
+    cells = tuple(cut_area(area, edge, halo))
+    edition = None if options.mosaic is None else TileMosaic.of(year, options, keep=False)
     step = 1000 * imagery.find_sensor(probe.sensor).tile_step
     squares = cut_area(area, step, 100.0)
-    seasons = expected_seasons([_square(one, step) for one in squares], year, options)
+    seasons = (
+        []  # each job takes the quarters of its own ground
+        if probe.imagery
+        else expected_seasons([_square(one, step) for one in squares], year, options)
+    )
     return CountryPlan(
         area,
         year,
-        tuple(cut_area(area, edge, halo)),
+        cells,
         probe,
         prices,
         len(squares),
@@ -235,13 +260,21 @@ def make_plan(
         scores,
         consistency,
         tuple(seasons),
-        None if options.mosaic is None else _edition(year, options),
+        None if edition is None else _place(edition),
+        ()
+        if edition is None
+        else tuple(ready_areas(edition, [_looked_at(cell) for cell in cells])),
     )
 
 
-def _edition(year: int, options: AreaOptions) -> Path | str:
-    folder = TileMosaic.of(year, options, keep=False).folder
+def _place(edition: TileMosaic) -> Path | str:
+    folder = edition.folder
     return folder.absolute() if isinstance(folder, Path) else folder
+
+
+def _looked_at(cell: Cell) -> Area:
+    """Return the area of a job, as its command reads it."""
+    return imagery.read_area(to_feature(cell), name=cell.name)
 
 
 def _square(cell: Cell, step: float) -> tuple[str, tuple[float, float], str]:
@@ -442,7 +475,11 @@ def _clusters(plan: CountryPlan) -> str:
 
 
 def table_3(plan: CountryPlan) -> str:
-    """Return the paper's countries at the rates of this plan, areas on the ellipsoid."""
+    """Return the paper's countries at the rates of this plan, areas on the ellipsoid.
+
+    Nothing of those is in any mosaic yet.
+    """
+    plan = replace(plan, held=())
     costs, km2 = plan.costs(), sum(cell.km2 for cell in plan.cells)
     rates = {
         name: float(str(costs[name])) / km2

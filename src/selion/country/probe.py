@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from selion.imagery import Area
     from selion.pipeline.areas import AreaOptions, Survey
     from selion.pipeline.maps import MapOptions
+    from selion.world.imagery_map import MosaicMap
 
 READERS = 12
 """Blocks that are read at once, as a composite does."""
@@ -80,6 +81,10 @@ class Probe:
     spread: tuple[float, ...] = field(default=(1.0,))
     """Each repeated timing over the mean of its kind."""
     sensor: str = "sentinel-2"
+    imagery: str = ""
+    """Quarterly mosaics that were read instead of scenes; empty: scenes."""
+    gigabytes_per_km2: float = 0.0
+    """Of these mosaics."""
 
     def facts(self) -> dict[str, object]:
         """Return what is printed."""
@@ -88,9 +93,7 @@ class Probe:
             "model": f"{self.model}, {self.engine}",
             "place": f"{self.place[0]:.4f}, {self.place[1]:.4f} ({self.km2:.2f} km2)",
             "startup_s": round(self.startup, 2),
-            "scenes_per_tile_and_season": round(self.scenes, 2),
-            "read_mb_per_s": round(self.megabytes_per_second, 2),
-            "compose_s_per_gb": round(self.composing, 1),
+            **self._read(),
             "model_km2_per_s": round(self.km2_per_second, 3),
             "outlines_s_per_km2": round(self.drawing, 4),
             "fields_per_km2": round(self.fields_per_km2, 2),
@@ -98,6 +101,21 @@ class Probe:
                 f"{min(self.spread):.2f} to {max(self.spread):.2f} of the mean over "
                 f"{counted(len(self.spread), 'timing')}"
             ),
+        }
+
+    def _read(self) -> dict[str, object]:
+        """Return what is printed of reading and composing."""
+        rate = {"read_mb_per_s": round(self.megabytes_per_second, 2)}
+        if self.imagery:
+            return {
+                "imagery": self.imagery,
+                "mb_per_km2": round(1e3 * self.gigabytes_per_km2, 3),
+                **rate,
+            }
+        return {
+            "scenes_per_tile_and_season": round(self.scenes, 2),
+            **rate,
+            "compose_s_per_gb": round(self.composing, 1),
         }
 
 
@@ -151,7 +169,7 @@ def _checked(probe: Probe) -> Probe:
     TypeError, ValueError, KeyError
         If they are not.
     """
-    names = ("when", "machine", "engine", "model", "provider", "sensor")
+    names = ("when", "machine", "engine", "model", "provider", "sensor", "imagery")
     if not all(isinstance(getattr(probe, name), str) for name in names):
         raise TypeError(f"one of {', '.join(names)} is no text")
     rates = (probe.km2, probe.megabytes_per_second, probe.km2_per_second)
@@ -159,7 +177,8 @@ def _checked(probe: Probe) -> Probe:
     each = dict(probe.bytes_per_block)
     sensor = imagery.find_sensor(probe.sensor)
     bands = [each[band] for band in {*sensor.bands, sensor.mask.band}]
-    amounts = (*rates, *others, probe.drawing, probe.fields_per_km2, *probe.spread, *bands)
+    more = (probe.drawing, probe.fields_per_km2, probe.gigabytes_per_km2)
+    amounts = (*rates, *others, *more, *probe.spread, *bands)
     for value in (*amounts, *probe.place):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{value!r} is no number")
@@ -203,7 +222,7 @@ def probe_pipeline(
         All that the pipeline raises: where it cannot be run there is nothing to measure.
     """
     map_options = map_options or maps.MapOptions()
-    window = _window(area, km)
+    window = probe_window(area, km)
     with tempfile.TemporaryDirectory(prefix="selion-probe-") as name:
         folder = Path(name)
         began = time.perf_counter()
@@ -212,7 +231,7 @@ def probe_pipeline(
         survey = _searched(window, year, alone, area_options)
         choosing = time.perf_counter() - began
         sizes, reading, rate = _read(survey)
-        clock, seen = _Clock(), _ProbedWindow()
+        clock, seen = StageClock(), ProbedWindow()
         map_options = replace(map_options, work=folder / "work")
         run.map_area(
             survey,
@@ -225,7 +244,7 @@ def probe_pipeline(
         clock("end", 0, 1, "")
         # composites and scores are taken up; the first time has compiled the loops of the outlines,
         # which no job but the first pays
-        again = _Clock()
+        again = StageClock()
         run.map_area(
             survey,
             folder / "probe.parquet",
@@ -247,7 +266,7 @@ def probe_pipeline(
     taken = [len(plan.scenes) for plan in survey.plans if plan.scenes]
     return Probe(
         when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        machine=_machine(),
+        machine=machine_name(),
         cores=map_options.threads or usable_cores(),
         engine=seen.engine.partition(";")[0],
         model=seen.model,
@@ -255,7 +274,7 @@ def probe_pipeline(
         provider=str(area_options.provider),
         place=(round(window.centre[0], 5), round(window.centre[1], 5)),
         km2=window.km2,
-        startup=_startup(),
+        startup=startup_seconds(),
         choosing=choosing,
         scenes=float(np.mean(taken)),
         bytes_per_block=sizes,
@@ -265,7 +284,7 @@ def probe_pipeline(
         drawing=drawing / window.km2,
         fields_per_km2=seen.fields / window.km2,
         spread=tuple(
-            round(float(value), 4) for value in [*_relative(reading), *_relative(seen.seconds)]
+            round(float(value), 4) for value in [*relative(reading), *relative(seen.seconds)]
         ),
         sensor=areas.sensor_of(area_options).name,
     )
@@ -288,12 +307,19 @@ def _searched(window: Area, year: int, alone: AreaOptions, given: AreaOptions) -
         ) from error
 
 
-def _relative(times: list[float]) -> np.ndarray:
+def relative(times: list[float]) -> np.ndarray:
+    """Return timings over their mean."""
     return np.array(times) / np.mean(times)
 
 
-def _window(area: Area, km: float) -> Area:
-    """Return the part of an area within a square around a point inside it."""
+def probe_window(area: Area, km: float) -> Area:
+    """Return the part of an area within a square around a point inside it.
+
+    Raises
+    ------
+    BadInput
+        If the window has no size.
+    """
     import shapely
 
     if not 0.5 <= km <= 50:
@@ -344,7 +370,7 @@ def _read(survey: Survey) -> tuple[dict[str, float], list[float], float]:
     return sizes, seconds, sum(size for *_, size in chosen) / 1e6 / (time.perf_counter() - began)
 
 
-class _Clock:
+class StageClock:
     """Adds up how long each stage takes, from its first word to the next stage's."""
 
     def __init__(self) -> None:
@@ -353,6 +379,7 @@ class _Clock:
         self.since = time.perf_counter()
 
     def __call__(self, stage: str, done: float, total: float, _detail: str = "") -> None:
+        """Take the time of a stage."""
         now = time.perf_counter()
         self.total[self.stage] = self.total.get(self.stage, 0.0) + now - self.since
         # what follows is the model being loaded
@@ -362,10 +389,11 @@ class _Clock:
         )
 
     def seconds(self, *stages: str) -> float:
+        """Return the seconds of some stages together."""
         return sum(self.total.get(stage, 0.0) for stage in stages)
 
 
-class _ProbedWindow:
+class ProbedWindow:
     """Times the network on the window's composite, while that is there."""
 
     def __init__(self) -> None:
@@ -374,7 +402,8 @@ class _ProbedWindow:
         self.fields = 0
         self.engine = self.model = ""
 
-    def __call__(self, result: run.AreaMap) -> None:
+    def __call__(self, result: run.AreaMap | MosaicMap) -> None:
+        """Time the network of a map."""
         job = result.job
         height, width = job.plan.grid.shape
         gsd = job.plan.grid.resolution
@@ -386,7 +415,7 @@ class _ProbedWindow:
         ]
 
 
-def _startup() -> float:
+def startup_seconds() -> float:
     """Time a fresh process that imports the pipeline and loads the packaged model."""
     code = (
         "from selion import models; from selion.pipeline import run; "
@@ -397,7 +426,8 @@ def _startup() -> float:
     return time.perf_counter() - began
 
 
-def _machine() -> str:
+def machine_name() -> str:
+    """Return what the processor is called."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         return next(

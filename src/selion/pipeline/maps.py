@@ -648,7 +648,7 @@ def _origin(
 def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
     """Return count, total and median area in hectares, and mean confidence.
 
-    Areas are None for a photograph.
+    Areas are None for a photograph.  Mean consistency, where it was measured.
     """
     facts: dict[str, float | int | None] = {
         "fields": len(frame),
@@ -657,7 +657,11 @@ def summarise(frame: GeoDataFrame) -> dict[str, float | int | None]:
         "mean_confidence": None,
     }
     if len(frame):
-        facts["mean_confidence"] = round(float(frame["confidence"].mean()), 4)
+        facts |= {
+            f"mean_{name}": round(float(frame[name].mean()), 4)
+            for name in ("confidence", "consistency")
+            if name in frame
+        }
     if len(frame) and frame.crs is not None:
         hectares = frame["metrics:area"].astype(float) / 10_000
         facts |= {

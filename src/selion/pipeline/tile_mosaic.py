@@ -26,11 +26,11 @@ from selion.imagery.stac_items import COLLECTION, outline
 from selion.pipeline import searching
 from selion.pipeline.area_options import AreaOptions, provider_of, sensor_of
 from selion.pipeline.mosaic_shelf import MosaicShelf, shelf_of
+from selion.pipeline.searched_ground import SEARCHED, SearchedGround
 from selion.pipeline.searching import ArchiveAnswer, Pair, search_archive, seasons_at, spans_of
 from selion.pipeline.tile_records import (
     TileRecord,
     edition_name,
-    grid_from_plain,
     grid_to_plain,
     read_plain,
     read_record,
@@ -43,20 +43,16 @@ from selion.store.labelled_cube import ROOT
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
-    from shapely.geometry.base import BaseGeometry
 
     from selion.imagery import Area, Scene, TilePlan
     from selion.imagery.cut import TilePart
     from selion.store import Place
 
 EDITION = "edition.json"
-TILES, SEARCHED = "tiles", "searched"
+TILES = "tiles"
 FORMER = "former"
 """Composites that were made before their season was over, by the day of their search."""
 ITEM = re.compile(r".*_window_.\.json")
-SLIVER = 1e-9
-"""Share of an area that may lie beyond what was searched: a union of outlines has rounded corners,
-so that it misses its own parts by 1e-14 of them."""
 WAIT = 0.5
 """Seconds between two looks at a tile that another run is making."""
 
@@ -161,7 +157,7 @@ class TileMosaic:
         parts = [part for part in cuts if part is not None]
         made: dict[str, TileRecord] = {}
         while True:
-            wanted = [self._needed(parts, number, made) for number in (0, 1)]
+            wanted = [self.needed(parts, number, made) for number in (0, 1)]
             fresh = sorted({tile for tiles in wanted for tile in tiles} - made.keys())
             if not fresh:
                 break
@@ -185,7 +181,7 @@ class TileMosaic:
             (*notes, *(note for record in used for note in record.notes)),
         )
 
-    def _needed(
+    def needed(
         self, parts: Sequence[TilePart], number: int, made: Mapping[str, TileRecord]
     ) -> list[str]:
         """Return the tiles that are needed in a season; one that is not planned yet may see."""
@@ -200,9 +196,9 @@ class TileMosaic:
 
     def _around(self, area: Area, on_step: OnStep) -> tuple[dict[str, GeoBox], list[str]]:
         """Return the grids of the tiles around an area, and what a search for them had to say."""
-        regions = self._regions()
-        known = {tile: grid for _, tiles in regions for tile, grid in tiles.items()}
-        if _cover([region for region, _ in regions], area.geometry):
+        ground = SearchedGround.of(self.shelf)
+        known = ground.grids
+        if ground.covers(area.geometry):
             return known, []
         answer = search_archive(
             area, spans_of(area, self.year, self.options), self.options, on_step
@@ -210,20 +206,6 @@ class TileMosaic:
         found = self._grids(answer.scenes.values(), known)
         self._remember(area, found)
         return known | found, list(answer.notes)
-
-    def _regions(self) -> list[tuple[Any, dict[str, GeoBox]]]:
-        """Return where the archive was searched, and the grids of the tiles that it has there."""
-        import shapely
-
-        told = [read_plain(self.shelf, name) for name in self.shelf.names(SEARCHED)]
-        return [
-            (
-                shapely.from_wkb(one["region"]),
-                {tile: grid_from_plain(grid) for tile, grid in one["tiles"].items()},
-            )
-            for one in told
-            if one is not None
-        ]
 
     def _remember(self, area: Area, tiles: Mapping[str, GeoBox]) -> None:
         if not self.keep:
@@ -459,17 +441,6 @@ class TileMosaic:
                 imagery.write_index(of_season, desk / index, grid, force=True)
             named = [desk / name for name in items]
             imagery.write_collection(desk, self.name, named, recipe, title)
-
-
-def _cover(regions: Sequence[BaseGeometry], geometry: BaseGeometry) -> bool:
-    """Say whether some regions together cover a geometry."""
-    import shapely
-
-    near = [region for region in regions if region.intersects(geometry)]
-    if any(region.covers(geometry) for region in near):
-        return True
-    left = shapely.difference(geometry, shapely.union_all(near))
-    return bool(left.area <= SLIVER * geometry.area)
 
 
 def stem_of(plan: TilePlan) -> str:

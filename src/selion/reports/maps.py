@@ -42,6 +42,7 @@ WORDS = {
     "total_ha": "hectares in all",
     "median_ha": "hectares of the median field",
     "mean_confidence": "mean confidence",
+    "mean_consistency": "mean consistency",
 }
 
 

@@ -59,7 +59,7 @@ padding-top:.6rem}
 svg{max-width:100%;font-size:11px;fill:currentColor}
 svg.chart{width:100%}svg.bar{width:100%;max-width:44rem;height:22px}svg.square{width:18rem;
 font-size:12px}
-.key{white-space:nowrap;margin-right:1em}
+.key{display:inline-block;margin-right:1em}
 .key svg{display:inline-block;width:.85em;height:.85em;border:1px solid var(--soft);
 vertical-align:-.1em;margin-right:.35em}
 .grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}

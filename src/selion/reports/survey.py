@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 """Between the words of a figure, which stands on one line."""
+SHOWN = 3
+"""Strata that a sentence names."""
 ANALYSIS = (
     "Accuracies and areas are stratified estimates: means over strata, and for accuracies of a "
     "class ratios of two such means, with standard errors that hold for a finite population "
@@ -220,6 +222,12 @@ def _strata(number: int) -> str:
     return "1 stratum" if number == 1 else f"{number:,} strata"
 
 
+def _named(strata: list[str]) -> str:
+    """Name some strata, whose names have semicolons themselves; all are in the table of strata."""
+    some = ", ".join(f'"{name}"' for name in strata[:SHOWN])
+    return some if len(strata) <= SHOWN else f"{some} and {len(strata) - SHOWN:,} more"
+
+
 def _weak(estimates: SurveyEstimates) -> list[str]:
     """Say where the interval of 95 % may be too narrow."""
     few = [
@@ -235,12 +243,12 @@ def _weak(estimates: SurveyEstimates) -> list[str]:
     said = []
     if alike:
         said.append(
-            f"All answers are the same in {_strata(len(alike))} ({'; '.join(alike)}), "
+            f"All answers are the same in {_strata(len(alike))} ({_named(alike)}), "
             "which therefore add nothing to any standard error: the true interval is wider."
         )
     if few:
         said.append(
-            f"Fewer than 30 answers in {_strata(len(few))} ({'; '.join(few)}): "
+            f"Fewer than 30 answers in {_strata(len(few))} ({_named(few)}): "
             "intervals that rest on these are rough."
         )
     return [page.paragraph(text) for text in said]

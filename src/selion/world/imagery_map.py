@@ -56,7 +56,7 @@ def prepare_mosaics(
     options, mosaics = options or MapOptions(), mosaics or MosaicOptions()
     edition = wanted_edition(edition, "imagery")
     area = area if isinstance(area, Area) else read_area(area)
-    choice = ChosenModel(model) if model else _usual_model(edition, area, mosaics)
+    choice = ChosenModel(model) if model else usual_model(edition, area, mosaics)
     load = partial(
         load_refined,
         choice.name,
@@ -73,7 +73,7 @@ def prepare_mosaics(
     return job, found
 
 
-def _usual_model(edition: Edition, area: Area, mosaics: MosaicOptions) -> ChosenModel:
+def usual_model(edition: Edition, area: Area, mosaics: MosaicOptions) -> ChosenModel:
     """Return the packaged model of two dates, for the size of an area."""
     bands = tuple(f"{season}:{band}" for season in (PLANTING, HARVEST) for band in BANDS)
     gsd = mosaics.gsd or edition.resolution or 10.0

@@ -1,0 +1,111 @@
+"""A plan over quarterly mosaics: its jobs make the map of one piece, and its bill is theirs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+import shapely
+from click.testing import CliRunner
+from pyproj import Transformer
+
+from option_inputs import PROBE
+from quarterly_toys import write_network
+from selion import country, models
+from selion.cli.main import cli
+from selion.simulation.published import simulate_published
+
+YEAR = 2023
+
+
+def told(*words):
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Four published tiles, an area over the corner where they meet, a network, and a plan."""
+    folder = tmp_path_factory.mktemp("ready")
+    copy = simulate_published(folder / "world", "seam", years=(YEAR,), tile=512, overlap_m=40)
+    models.import_checkpoint(
+        write_network(folder / "n.onnx"), folder / "m", models.find_card("ftw-2e")
+    )
+    boxes = [tile.grid.boundingbox.bbox for tile in copy.tiles]
+    x, y = (sum(box[k] + box[k + 2] for box in boxes) / 2 / len(boxes) for k in (0, 1))
+    to_degrees = Transformer.from_crs(copy.tiles[0].epsg, 4326, always_xy=True)
+    area = to_degrees.transform_bounds(x - 1200, y - 500, x + 1200, y + 500)
+    where = ",".join(map(repr, area))
+    common = (where, "--year", YEAR, "--imagery", f"ftw-mosaics@{copy.mosaics}")
+    words = ("-o", folder / "plan", "--edge", 1.3)
+    done = told("plan", *common, *words, "--halo", 0.3, "--probe", "--probe-km", 0.5)
+    assert done.exit_code == 0, done.output
+    return folder, common, done
+
+
+def test_its_jobs_are_the_map_in_one_piece(made, monkeypatch):
+    folder, common, _ = made
+    jobs = json.loads((folder / "plan" / "jobs.json").read_text())
+    assert len(jobs) > 1
+    assert all(
+        str(Path(common[-1].partition("@")[2]).resolve()) in j["command"][-1]
+        or common[-1] in j["command"]
+        for j in jobs
+    )
+    monkeypatch.chdir(folder / "plan")
+    for job in jobs:
+        one = told(*job["command"][1:], "-q")
+        assert one.exit_code == 0, one.output
+    merged = country.merge_maps([folder / "plan"], folder / "maps")
+    whole = told("map", *common, "-o", folder / "one.parquet", "-q")
+    assert whole.exit_code == 0, whole.output
+    rows = gpd.read_parquet(folder / "one.parquet")
+    parts = pd.concat([gpd.read_parquet(part.path) for part in merged.parts])
+    land = shapely.box(*map(float, common[0].split(",")))
+    ours, theirs = (
+        gpd.GeoSeries(one.geometry.to_numpy(), crs=4326).intersection(land).to_crs(32632).area.sum()
+        for one in (parts, rows.to_crs(4326))
+    )
+    assert len(rows) > 5
+    assert ours == pytest.approx(theirs, rel=0.02)
+
+
+def test_its_bill_is_of_what_is_read(made):
+    """By hand: what a job reads is its box, by the bytes of a km2 that the probe saw."""
+    folder, _, done = made
+    probe = country.read_probe(folder / "plan" / "probe.json")
+    assert (probe.imagery, probe.scenes, probe.composing) == ("ftw-mosaics", 0, 0)
+    assert 0.01 < probe.gigabytes_per_km2 * 1e3 < 50  # compressed, at most 64 bands of 10 m
+    jobs = json.loads((folder / "plan" / "jobs.json").read_text())
+    for job in jobs:
+        assert job["gigabytes"] == pytest.approx(
+            job["composed_km2"] * probe.gigabytes_per_km2, abs=1e-4
+        )
+    assert "| imagery | ftw-mosaics |" in done.output
+    assert "| scenes | 0 |" in done.output
+    assert "Seasons, of each tile" not in done.output
+    assert not (folder / "plan" / "seasons.svg").exists()
+
+
+def test_what_has_no_effect_or_was_measured_otherwise_is_refused(made, tmp_path):
+    folder, common, _ = made
+    model = ("-m", folder / "m", "-o", tmp_path / "plan")
+    scenes = country.write_probe(PROBE, tmp_path / "scenes.json")
+    here = ("--probe-file", folder / "plan" / "probe.json")
+    for words, why in (
+        ((*here, "--mosaic", tmp_path / "x"), "--mosaic"),
+        ((*here, "--max-cloud", 20), "mosaics are made already"),
+        ((*here, "--season-rule", "latitude"), "looks at all quarters"),
+        (("--probe-file", scenes), "was measured on scenes, and the jobs take ftw-mosaics"),
+    ):
+        done = told("plan", *common, *model, *words)
+        assert done.exit_code == 2, done.output
+        assert why in done.output
+    done = told("plan", *common[:3], "-m", "fields-s2-2season", "-o", tmp_path / "plan", *here)
+    assert done.exit_code == 2
+    assert "was measured on ftw-mosaics, and the jobs take scenes" in done.output
+    done = told("plan", common[0], "--year", 1999, *common[3:], *model, *here)
+    assert done.exit_code == 2 or done.exception
+    assert not (tmp_path / "plan").exists()
