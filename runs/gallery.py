@@ -106,7 +106,7 @@ PAGES = {
     "map": Page(("inn",), "inn/fields.report.html"),
     "evaluation": Page(("naip", "evaluation"), "evaluation/report.html", quality=40),
     "change": Page(("2014", "2020", "change"), "change/report.html", quality=35),
-    "crops": Page(("wheat",), "wheat/index.html"),
+    "crops": Page(("wheat",), "wheat/index.html", quality=22),
     "trial": Page(("wheat", "trial"), "trial/index.html"),
     "plots": Page(("plots",), "plots/index.html", top="section svg"),
     "training": Page(("mine",), "mine/report.html"),

@@ -25,7 +25,7 @@ SMALL = 2**21
 
 
 @dataclass(frozen=True)
-class Sample:
+class SeenPixels:
     """What was seen at some places of an image."""
 
     places: list[np.ndarray]
@@ -40,7 +40,7 @@ class Sample:
     """Share of the valid pixels beside which one is missing."""
 
 
-def sample_of(source: Source) -> Sample:
+def sample_of(source: Source) -> SeenPixels:
     """Look at places spread over an image.
 
     A place that cannot be read is left out, as its block will be: only where none can be read is
@@ -70,7 +70,7 @@ def sample_of(source: Source) -> Sample:
         sample = sample[:, ~(sample == value).all(0)]
         parts = [(values, known & ~(values == value).all(0)) for values, known in parts]
     places = [values for values, known in parts if known.all()]
-    return Sample(places, sample, fillers, missing, _torn([known for _, known in parts]))
+    return SeenPixels(places, sample, fillers, missing, _torn([known for _, known in parts]))
 
 
 def _fillers(source: Source, sample: np.ndarray) -> tuple[float, ...]:
