@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import geopandas as gpd
 import pandas as pd
@@ -16,6 +15,7 @@ from option_inputs import PROBE
 from quarterly_toys import write_network
 from selion import country, models
 from selion.cli.main import cli
+from selion.country import mosaic_probe
 from selion.simulation.published import simulate_published
 
 YEAR = 2023
@@ -40,20 +40,18 @@ def made(tmp_path_factory):
     where = ",".join(map(repr, area))
     common = (where, "--year", YEAR, "--imagery", f"ftw-mosaics@{copy.mosaics}")
     words = ("-o", folder / "plan", "--edge", 1.3)
-    done = told("plan", *common, *words, "--halo", 0.3, "--probe", "--probe-km", 0.5)
+    with pytest.MonkeyPatch.context() as patch:  # a process of its own is timed elsewhere
+        patch.setattr(mosaic_probe, "startup_seconds", lambda: 3.0)
+        done = told("plan", *common, *words, "--halo", 0.3, "--probe", "--probe-km", 0.5)
     assert done.exit_code == 0, done.output
     return folder, common, done
 
 
+@pytest.mark.long
 def test_its_jobs_are_the_map_in_one_piece(made, monkeypatch):
     folder, common, _ = made
     jobs = json.loads((folder / "plan" / "jobs.json").read_text())
     assert len(jobs) > 1
-    assert all(
-        str(Path(common[-1].partition("@")[2]).resolve()) in j["command"][-1]
-        or common[-1] in j["command"]
-        for j in jobs
-    )
     monkeypatch.chdir(folder / "plan")
     for job in jobs:
         one = told(*job["command"][1:], "-q")
@@ -79,7 +77,12 @@ def test_its_bill_is_of_what_is_read(made):
     assert (probe.imagery, probe.scenes, probe.composing) == ("ftw-mosaics", 0, 0)
     assert 0.01 < probe.gigabytes_per_km2 * 1e3 < 50  # compressed, at most 64 bands of 10 m
     jobs = json.loads((folder / "plan" / "jobs.json").read_text())
+    assert len(jobs) > 1
     for job in jobs:
+        words = job["command"]
+        assert words[words.index("--imagery") + 1] == f"ftw-mosaics@{folder / 'world'}/ftw-mosaics"
+        assert words[words.index("--model") + 1] == "fields-s2-2season"
+        assert words[words.index("--crs") + 1] == job["crs"]
         assert job["gigabytes"] == pytest.approx(
             job["composed_km2"] * probe.gigabytes_per_km2, abs=1e-4
         )
