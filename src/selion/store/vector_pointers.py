@@ -36,6 +36,8 @@ _MAGIC = (b"SQLite format 3\0", b"fgb\3", b"\0\0\x27\x0a", b"PMTiles")
 _ZIP = b"PK\3\4"
 _MEMBERS, _UNPACKED = 1000, 2 * 2**30
 """Files within an archive, and their bytes."""
+_MANIFEST = ".manifest.json"
+"""As manifests of results end, which read tables themselves."""
 _SMALL, _DENSEST = 2**24, 200
 """Bytes to which a file may grow however small it is packed, and how many times one beyond that."""
 _BLANK = 1024
@@ -184,3 +186,15 @@ def with_its_rows(rows: Any, about: Mapping[str, Any], given: bytes | Path, name
                 "copy it again."
             )
     return rows
+
+
+def unread(path: str, error: str) -> str:
+    """Say why a file is no table of fields; GDAL's advice on drivers helps nobody here."""
+    if "not recognized as being in a supported" not in error:
+        return f"{path} cannot be read as fields ({error}): check that the file is whole."
+    if path.endswith(_MANIFEST):
+        return f"{path} cannot be read as fields: it is the manifest of a result, give the result."
+    return (
+        f"{path} cannot be read as fields: it is no table of them, or not whole; give .parquet, "
+        ".gpkg, .geojson, .fgb, .shp, .gml or .kml."
+    )

@@ -15,7 +15,6 @@ import numpy as np
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
-from selion.store.manifest import ENDING as MANIFEST
 from selion.store.parquet import (
     SIDES,
     find_parts,
@@ -29,6 +28,7 @@ from selion.store.vector_pointers import (
     check_driver,
     check_table,
     check_table_file,
+    unread,
     with_its_rows,
 )
 
@@ -126,19 +126,7 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         UnboundLocalError,  # of pyogrio, where a layer has no geometry
         MemoryError,  # a billion rows are announced
     ) as error:
-        raise UnreadableFile(_unread(str(path), str(error))) from error
-
-
-def _unread(path: str, error: str) -> str:
-    """Say why a file is no table of fields; GDAL's advice on drivers helps nobody here."""
-    if "not recognized as being in a supported" not in error:
-        return f"{path} cannot be read as fields ({error}): check that the file is whole."
-    if path.endswith(MANIFEST):
-        return f"{path} cannot be read as fields: it is the manifest of a result, give the result."
-    return (
-        f"{path} cannot be read as fields: it is no table of them, or not whole; give .parquet, "
-        ".gpkg, .geojson, .fgb, .shp, .gml or .kml."
-    )
+        raise UnreadableFile(unread(str(path), str(error))) from error
 
 
 def _gdal_failures() -> tuple[type[Exception], ...]:
