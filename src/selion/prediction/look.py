@@ -297,7 +297,8 @@ def _exchanged(bands: Mapping[str | None, np.ndarray], where: str) -> list[str]:
         seen = bands.get(colour)
         if seen is None or not seen.size:
             continue
-        if float(np.mean((seen - nir > 1500) & (seen > 1.5 * nir))) > REVERSED:
+        rest = np.max([bands[name] for name in bands if name != colour], axis=0)  # turbid water
+        if float(np.mean((seen - nir > 1500) & (seen > 1.5 * rest))) > REVERSED:
             found.append(
                 f"The band called {colour}{where} is much brighter than the one called near "
                 "infrared, as no land is: their names seem to be exchanged; give the right order "

@@ -165,7 +165,7 @@ def doubted_plants(kind: NumberKind, bands: Mapping[str | None, np.ndarray]) -> 
         return kind
     return replace(
         kind,
-        doubt=f"dense vegetation is {ratio:.2g} times as bright in blue as in green, as it is only "
+        doubt=f"dense vegetation is {ratio:.2f} times as bright in blue as in green, as it is only "
         "through haze or from above the atmosphere (L1C, TOA), where the model was trained on "
         "reflectances at the ground: give the same image as L2A",
     )
