@@ -92,6 +92,14 @@ def test_a_table_that_is_too_wide_is_laid_out_anew(columns):
     assert re.search(r"0\.360 ! .*0\.199 .*0\.001", row)
 
 
+def test_a_row_without_words_stays_in_a_table_that_is_laid_out_anew():
+    """A rule is the second line, whatever stands in others."""
+    assert fitted("| | |\n|---|---|\n| a word too long | 1 |\n| - | - |", 14) == (
+        "\n-----------  -\na word too   1\nlong\n-            -"
+    )
+    assert fitted("| | |\n|---|---|", 1) == "\n-  -"
+
+
 def test_the_screen_of_these_tests_does_as_a_terminal_does():
     screen = Screen(10)
     screen.feed("0123456789ab\r\nx\x1b[31my\x1b[0m\r\x1b[1A\x1b[2Knew\x1b[1B\rz")

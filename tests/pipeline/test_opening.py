@@ -83,6 +83,16 @@ def test_a_date_without_a_crs_is_told_how_to_get_one(tmp_path):
         open_dates([first, bare])
 
 
+@pytest.mark.parametrize("name", ["tile_2048_{}_34", "2023_{}_00", "plots_2020{}31"])
+def test_numbers_in_names_that_are_no_days_are_none(tmp_path, name):
+    paths = [
+        write_raster(tmp_path / f"{name.format(part)}.tif", values, "GTiff")
+        for part, values in (("06", FIRST), ("09", LAST))
+    ]
+    opened = open_dates(paths)
+    assert "when they were taken" in " ".join(opened.doubts)
+
+
 @pytest.mark.parametrize("name", ["2023_{}_20", "2023.{}.20", "2023-{}-20", "2023{}20T100559"])
 def test_days_in_names_are_read_however_they_are_parted(tmp_path, name):
     last, first = (

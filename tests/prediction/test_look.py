@@ -218,6 +218,28 @@ def test_gaps_that_run_through_an_image_are_told():
     assert not look_at(raster(half)).warnings
 
 
+@pytest.mark.parametrize("edge", [32, 40, 96])
+def test_an_image_that_was_cut_along_a_farm_has_no_gaps(edge):
+    """However small: most of the pixels of a small farm are near its border."""
+    rows, columns = np.indices((edge, edge)) - (edge - 1) / 2
+    cut = np.where(np.hypot(rows, columns) <= edge / 2 - 1, PAIR[:, :edge, :edge], np.nan)
+    assert not look_at(raster(cut.astype(np.float32))).warnings
+
+
+def test_a_turbid_lake_is_no_exchange_of_bands():
+    """The Inn's, in a real pair of June: bright in all colours, and black in near infrared."""
+    lake = PAIR.copy()
+    lake[:4, :, :40] = np.array([1434, 1682, 1406, 160])[:, None, None]
+    assert not look_at(raster(lake)).warnings
+
+
+def test_reflectances_that_were_clipped_are_not_stretched_band_by_band():
+    """Nothing is 0 in all bands, and a cloud 1 in all: so each band reaches from 0 to 1."""
+    clipped = (PAIR / 10_000).astype(np.float32)
+    clipped[:, 0, 0], clipped[:, 5:7, 5:7] = 0, 1
+    assert not shown(raster(clipped))[2].warnings
+
+
 def test_colours_with_a_number_behind_them_are_dates():
     names = tuple(f"{colour}_{k}" for k in (1, 2) for colour in COLOURS)
     assert look_at(raster(PAIR, names)).bands == tuple(

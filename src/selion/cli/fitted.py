@@ -46,7 +46,7 @@ def for_terminal(text: str) -> str:
 
 def _laid_out(lines: list[str], columns: int) -> list[str]:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    body = [row for row in rows if not set("".join(row)) <= set("-:")]
+    body = [*rows[:1], *rows[2:]]  # the second line is Markdown's rule
     widths = _widths(body, columns)
     shown = [line for row in body for line in _row(row, widths)]
     head = len(_row(body[0], widths))
@@ -57,8 +57,8 @@ def _laid_out(lines: list[str], columns: int) -> list[str]:
 def _widths(rows: list[list[str]], columns: int) -> list[int]:
     """Return the letters of each column: headers are broken first, then what is widest."""
     sides = list(itertools.zip_longest(*rows, fillvalue=""))
-    widths = [max(map(len, side)) for side in sides]
-    words = [max(LEAST, *(len(word) for cell in side for word in cell.split())) for side in sides]
+    widths = [max(1, *map(len, side)) for side in sides]
+    words = [max([LEAST, *map(len, " ".join(side).split())]) for side in sides]
     below = [max(word, *map(len, side[1:]), 0) for word, side in zip(words, sides, strict=True)]
     for least in (below, words):
         while sum(widths) + GAP * (len(widths) - 1) > columns:

@@ -334,7 +334,10 @@ def _day(path: Path | str, source: Source) -> str:
         except ValueError:
             continue
     found = DAY.search(Path(path).name)
-    return "-".join(found.groups()) if found else ""
+    try:
+        return date(*map(int, found.groups())).isoformat() if found else ""
+    except ValueError:  # numbers of another kind
+        return ""
 
 
 def planned(

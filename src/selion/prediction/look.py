@@ -39,7 +39,7 @@ BY_BAND = (
     "they hold no reflectances; give the image as it was"
 )
 TORN = 0.08
-"""Share of pixels beside a missing one from which fields are cut to pieces by the gaps."""
+"""Share of pixels beside a gap from which fields are cut to pieces by the gaps."""
 MADE_HERE = (STATEMENT, "provenance", "SELION_COMPOSITE")
 """Tags of composites and mosaics that this program made: their numbers are digital."""
 REVERSED = 0.2
@@ -112,7 +112,7 @@ def look_at(source: Source) -> Look:
     )
     if seen.torn > TORN:
         warnings.append(
-            f"Gaps run through the image: {seen.torn:.0%} of its pixels lie beside a missing one, "
+            f"Gaps run through the image: {seen.torn:.0%} of its pixels lie beside one, "
             "as between the stripes of Landsat 7 or under small clouds; fields end at each gap. "
             "Give an image without gaps, or a composite of several dates."
         )
@@ -297,7 +297,8 @@ def _exchanged(bands: Mapping[str | None, np.ndarray], where: str) -> list[str]:
         seen = bands.get(colour)
         if seen is None or not seen.size:
             continue
-        if float(np.mean((seen - nir > 1500) & (seen > 1.5 * nir))) > REVERSED:
+        rest = np.max([bands[name] for name in bands if name != colour], axis=0)  # turbid water
+        if float(np.mean((seen - nir > 1500) & (seen > 1.5 * rest))) > REVERSED:
             found.append(
                 f"The band called {colour}{where} is much brighter than the one called near "
                 "infrared, as no land is: their names seem to be exchanged; give the right order "

@@ -37,7 +37,7 @@ class SeenPixels:
     missing: float
     """Share of pixels that the file itself says are not valid."""
     torn: float
-    """Share of the valid pixels beside which one is missing."""
+    """Share of the valid pixels beside which there is a gap: missing ones between valid ones."""
 
 
 def sample_of(source: Source) -> SeenPixels:
@@ -89,16 +89,23 @@ def _fillers(source: Source, sample: np.ndarray) -> tuple[float, ...]:
 
 
 def _torn(parts: list[np.ndarray]) -> float:
-    """Return the share of the valid pixels of (y, x) masks beside which one is missing."""
+    """Return the share of the valid pixels of (y, x) masks beside which there is a gap."""
     beside = 0
     for known in parts:
+        gap = ~known & (_is_between(known) | _is_between(known.T).T)
         gaps = np.zeros_like(known)
-        gaps[1:] |= ~known[:-1]
-        gaps[:-1] |= ~known[1:]
-        gaps[:, 1:] |= ~known[:, :-1]
-        gaps[:, :-1] |= ~known[:, 1:]
+        gaps[1:] |= gap[:-1]
+        gaps[:-1] |= gap[1:]
+        gaps[:, 1:] |= gap[:, :-1]
+        gaps[:, :-1] |= gap[:, 1:]
         beside += int((known & gaps).sum())
     return beside / max(sum(int(known.sum()) for known in parts), 1)
+
+
+def _is_between(known: np.ndarray) -> np.ndarray:
+    """Return where a (y, x) mask is true above and below: what was cut along a farm ends once."""
+    above = np.logical_or.accumulate(known, axis=0)
+    return np.asarray(above & np.logical_or.accumulate(known[::-1], axis=0)[::-1])
 
 
 def without_edges(
@@ -135,6 +142,7 @@ def each_to_one(source: Source, sample: np.ndarray) -> bool:
         return False
     known = np.isfinite(part.values).all(0)
     known &= True if part.valid is None else part.valid
+    known &= (part.values != 0).any(0)  # nothing, where reflectances were clipped
     values = part.values[:, known]
     return bool(values.size and (values.min(1) == 0).all() and (values.max(1) == 1).all())
 

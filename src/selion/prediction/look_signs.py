@@ -109,7 +109,7 @@ def _unnatural(red: np.ndarray, green: np.ndarray, blue: np.ndarray) -> list[str
 
 def dim(colours: np.ndarray) -> list[str]:
     """Return a warning where (band, n) bytes in colour are so dark that little is seen."""
-    top = float(np.percentile(colours, 99)) if colours.size else DIM
+    top = float(np.ceil(np.percentile(colours, 99))) if colours.size else DIM
     if not 0 < top < DIM:
         return []
     return [

@@ -32,7 +32,7 @@ PLANTS = 0.7
 """Normalised difference from which a pixel is dense vegetation, on whatever scale its numbers are.
 The next two were taken from ten real dates of six places."""
 BLUE = 0.9
-"""Blue over green of dense vegetation: 0.50 and 0.58 on the ground, 1.03 to 1.25 where the air
+"""Blue over green of dense vegetation: 0.50 and 0.58 on the ground, 1.03 to 1.26 where the air
 above it scatters blue."""
 NEAR = (1200.0, 7000.0)
 """Between these, in digital numbers, lies the near infrared of dense vegetation: 2530 to 4960."""
@@ -165,7 +165,7 @@ def doubted_plants(kind: NumberKind, bands: Mapping[str | None, np.ndarray]) -> 
         return kind
     return replace(
         kind,
-        doubt=f"dense vegetation is {ratio:.2g} times as bright in blue as in green, as it is only "
+        doubt=f"dense vegetation is {ratio:.2f} times as bright in blue as in green, as it is only "
         "through haze or from above the atmosphere (L1C, TOA), where the model was trained on "
         "reflectances at the ground: give the same image as L2A",
     )
