@@ -316,18 +316,25 @@ def _measured(
 
     Times of scenes are refused for mosaics, and the other way round.
     """
-    from selion import country
+    from selion import country, imagery
 
-    if path is None:
-        return _probe(place, year, given, search, options, edition)
-    probe, wanted = country.read_probe(path), "" if edition is None else edition.name
-    if probe.imagery != wanted:
-        raise click.UsageError(
-            f"{path} was measured on {probe.imagery or 'scenes'}, and the jobs take "
-            f"{wanted or 'scenes'} {'(--imagery)' if wanted else '(no --imagery)'}: measure again "
-            "with --probe."
+    if path is not None:
+        probe, wanted = country.read_probe(path), "" if edition is None else edition.name
+        if probe.imagery != wanted:
+            raise click.UsageError(
+                f"{path} was measured on {probe.imagery or 'scenes'}, and the jobs take "
+                f"{wanted or 'scenes'} {'(--imagery)' if wanted else '(no --imagery)'}: measure "
+                "again with --probe."
+            )
+        return probe
+    where = place if given.probe_at is None else imagery.read_area(given.probe_at)
+    if edition is not None:
+        return country.probe_mosaics(
+            where, year, edition, options, given.model, search.mosaic_options(), km=given.probe_km
         )
-    return probe
+    return country.probe_pipeline(
+        where, year, search.area_options(), options, given.model, km=given.probe_km
+    )
 
 
 def _one_model(
@@ -371,26 +378,6 @@ def _warn_of_another(measured: str, choice: ChosenModel, say: Reporter) -> None:
             f"The times were measured with {measured}, and the jobs take {taken}: measure again "
             f"with --probe, or take --model {measured}."
         )
-
-
-def _probe(
-    place: Any,
-    year: int,
-    given: PlanChoice,
-    search: area_cli.SearchChoice,
-    options: MapOptions,
-    edition: Edition | None,
-) -> Probe:
-    from selion import country, imagery
-
-    where = place if given.probe_at is None else imagery.read_area(given.probe_at)
-    if edition is not None:
-        return country.probe_mosaics(
-            where, year, edition, options, given.model, search.mosaic_options(), km=given.probe_km
-        )
-    return country.probe_pipeline(
-        where, year, search.area_options(), options, given.model, km=given.probe_km
-    )
 
 
 def _words() -> list[str]:

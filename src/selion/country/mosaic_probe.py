@@ -5,28 +5,21 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from selion import imagery
-from selion.cores import usable_cores
 from selion.country.probe import (
     Probe,
     ProbedWindow,
     StageClock,
-    machine_name,
+    mapped_rates,
     probe_window,
-    relative,
-    startup_seconds,
 )
 from selion.grid import tiles
 from selion.models import find_card
 from selion.pipeline.maps import MapOptions
-from selion.segmenter import on_gpu
 from selion.world.editions import wanted_edition
 from selion.world.imagery_map import map_prepared, prepare_mosaics, usual_model
 from selion.world.mosaics import MosaicOptions, QuarterlyMosaics, open_mosaics
@@ -96,27 +89,13 @@ def probe_mosaics(
     km2 = prod(found.grid.shape) * abs(gsd.x * gsd.y) / 1e6
     sensor = imagery.find_sensor("sentinel-2")
     return Probe(
-        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        machine=machine_name(),
-        cores=given.threads or usable_cores(),
-        engine=seen.engine.partition(";")[0],
-        model=seen.model,
-        gpu=on_gpu(seen.engine),
+        **mapped_rates(window, seen, clock, reading, given.threads),
         provider=edition.name,
-        place=(round(window.centre[0], 5), round(window.centre[1], 5)),
-        km2=window.km2,
-        startup=startup_seconds(),
         choosing=choosing,
         scenes=0.0,
         bytes_per_block=dict.fromkeys({*sensor.bands, sensor.mask.band}, 0.0),
         megabytes_per_second=size / 1e6 / sum(reading),
         composing=0.0,
-        km2_per_second=seen.km2 / float(np.mean(seen.seconds)),
-        drawing=clock.seconds("objects", "outlines", "land cover") / window.km2,
-        fields_per_km2=seen.fields / window.km2,
-        spread=tuple(
-            round(float(value), 4) for value in [*relative(reading), *relative(seen.seconds)]
-        ),
         sensor=sensor.name,
         imagery=edition.name,
         gigabytes_per_km2=size / 1e9 / km2,

@@ -259,35 +259,62 @@ def probe_pipeline(
         * sum(sizes.values())
         / 1e9
     )
-    composing, drawing = (
-        clock.seconds("compose", "mosaic"),
-        again.seconds("objects", "outlines", "land cover"),
-    )
     taken = [len(plan.scenes) for plan in survey.plans if plan.scenes]
     return Probe(
-        when=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        machine=machine_name(),
-        cores=map_options.threads or usable_cores(),
-        engine=seen.engine.partition(";")[0],
-        model=seen.model,
-        gpu=on_gpu(seen.engine),
+        **mapped_rates(window, seen, again, reading, map_options.threads),
         provider=str(area_options.provider),
-        place=(round(window.centre[0], 5), round(window.centre[1], 5)),
-        km2=window.km2,
-        startup=startup_seconds(),
         choosing=choosing,
         scenes=float(np.mean(taken)),
         bytes_per_block=sizes,
         megabytes_per_second=rate,
-        composing=composing / gigabytes,
-        km2_per_second=seen.km2 / float(np.mean(seen.seconds)),
-        drawing=drawing / window.km2,
-        fields_per_km2=seen.fields / window.km2,
-        spread=tuple(
-            round(float(value), 4) for value in [*relative(reading), *relative(seen.seconds)]
-        ),
+        composing=clock.seconds("compose", "mosaic") / gigabytes,
         sensor=areas.sensor_of(area_options).name,
     )
+
+
+def mapped_rates(
+    window: Area,
+    seen: ProbedWindow,
+    clock: StageClock,
+    reading: list[float],
+    threads: int | None,
+) -> dict[str, Any]:
+    """Return what a probe says of any imagery: the machine, the window, network and outlines.
+
+    Parameters
+    ----------
+    window : Area
+    seen : ProbedWindow
+        Of the network's blocks.
+    clock : StageClock
+        Of a run in which all loops are compiled.
+    reading : list of float
+        Seconds of reads of one size.
+    threads : int or None
+        Of the network; None: all cores.
+
+    Returns
+    -------
+    dict
+        Fields of :class:`Probe`; rates in km2 and seconds.
+    """
+    return {
+        "when": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "machine": machine_name(),
+        "cores": threads or usable_cores(),
+        "engine": seen.engine.partition(";")[0],
+        "model": seen.model,
+        "gpu": on_gpu(seen.engine),
+        "place": (round(window.centre[0], 5), round(window.centre[1], 5)),
+        "km2": window.km2,
+        "startup": startup_seconds(),
+        "km2_per_second": seen.km2 / float(np.mean(seen.seconds)),
+        "drawing": clock.seconds("objects", "outlines", "land cover") / window.km2,
+        "fields_per_km2": seen.fields / window.km2,
+        "spread": tuple(
+            round(float(value), 4) for value in [*relative(reading), *relative(seen.seconds)]
+        ),
+    }
 
 
 def _searched(window: Area, year: int, alone: AreaOptions, given: AreaOptions) -> Survey:
