@@ -89,6 +89,7 @@ def test_its_bill_is_of_what_is_read(made):
         )
     assert "| imagery | ftw-mosaics |" in done.output
     assert "| scenes | 0 |" in done.output
+    assert "the whole pipeline (mosaics that are made already, network, outlines)" in done.output
     assert "Seasons, of each tile" not in done.output
     assert not (folder / "plan" / "seasons.svg").exists()
 

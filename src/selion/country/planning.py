@@ -505,13 +505,14 @@ def table_3(plan: CountryPlan) -> str:
             f"{rates['of_which_network_core_hours'] * true:,.0f} | "
             f"{rates['core_hours'] * true:,.0f} | {rates['gigabytes'] * true / 1e3:,.1f} |"
         )
+    steps = "mosaics that are made already" if plan.probe.imagery else "scenes, composites"
     note = (
         "The paper's areas (Table 3) are Web Mercator's, too large by the factor shown: one over "
         "the cosine of the latitude squared (Rwanda's is a rounded number). Its dollars are for "
         f"inference alone, on up to {MEXICO['gpus']} A10G; Mexico's {MEXICO['gpu_hours']} "
         f"GPU-hours and {MEXICO['core_hours']} core-hours are for two years. Here dollars are for "
-        "one year and the whole pipeline (scenes, composites, network, outlines), as if every "
-        "country were like the probe's window."
+        f"one year and the whole pipeline ({steps}, network, outlines), as if every country were "
+        "like the probe's window."
     )
     return "\n".join(["Table 3 of the paper beside the rates of this plan:", "", *lines, "", note])
 
