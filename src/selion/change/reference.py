@@ -14,6 +14,7 @@ from selion.grid import Roi
 from selion.metrics.objects import match_objects
 from selion.metrics.overlap import overlap_of_blocks
 from selion.store.instancemap import make_ids
+from selion.store.npy import open_npy
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -100,7 +101,7 @@ def _beside(
     frame = frame if grid.crs is None else frame.to_crs(str(grid.crs))
     path = make_ids(work / "outlines", (int(grid.shape[0]), int(grid.shape[1])))
     burn_ids(frame, grid, path)
-    ids = np.load(path, mmap_mode="r")
+    ids = open_npy(path)
     for roi in rois_of(ground.joined):
         one, other = read(roi).astype(np.int64) + 1, np.array(ids[roi])
         yield (other, one, None) if swap else (one, other, None)

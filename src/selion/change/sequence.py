@@ -33,6 +33,7 @@ from selion.change.years import Year
 from selion.grid import Roi, roi_shape, tiles
 from selion.progress import OnNote, OnStep
 from selion.raster import DerivedSource, Raster, Source
+from selion.store.npy import open_npy
 
 NOT_SEEN, FIRST, PASSING = range(len(OUTCOMES), len(OUTCOMES) + 3)
 NOTHING = 254
@@ -61,7 +62,7 @@ class SeenMask(DerivedSource):
         """Read which pixels are valid; the values are zero."""
         shape = roi_shape(roi)
         values = np.broadcast_to(np.float32(0), (len(self.bands), *shape))
-        valid = np.array(np.load(self.mask, mmap_mode="r")[roi])
+        valid = np.array(open_npy(self.mask)[roi])
         return Raster(values, self.grid[roi], self.bands, valid)
 
 

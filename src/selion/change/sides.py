@@ -22,6 +22,7 @@ from selion.errors import BadInput, GridMismatch
 from selion.grid import Roi, check_north_up, pixel_metres, tiles
 from selion.raster import Raster, Source
 from selion.store.instancemap import make_ids
+from selion.store.npy import open_npy
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -55,7 +56,7 @@ class YearOnGrid:
 
     def read_ids(self, roi: Roi) -> np.ndarray:
         """Return the (y, x) int32 ids of a region."""
-        return np.array(np.load(self.ids, mmap_mode="r")[roi])
+        return np.array(open_npy(self.ids)[roi])
 
     def read(self, roi: Roi) -> tuple[Raster, ClassScheme]:
         """Return the probabilities of a region, and what they are of."""
@@ -187,7 +188,7 @@ def burn_ids(frame: GeoDataFrame, grid: GeoBox, path: Path) -> np.ndarray:
         near = np.sort(tree.query(part.extent.geom)) if len(frame) else np.zeros(0, np.int64)
         ids = store.burn(shapes[near], (near + 1).tolist(), part)
         pixels += np.bincount(ids.ravel(), minlength=len(pixels))
-        np.load(path, mmap_mode="r+")[roi] = ids
+        open_npy(path, "r+")[roi] = ids
     return pixels[1:].astype(np.float64)
 
 

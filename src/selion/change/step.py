@@ -32,6 +32,7 @@ from selion.change.sides import BLOCK, YearOnGrid, mean_pixel
 from selion.classes import IGNORE, ClassScheme
 from selion.grid import Roi, pixel_metres, tiles
 from selion.metrics.overlap import OverlapTable, overlap_of_blocks
+from selion.store.npy import open_npy
 
 COLOURS = ("#f2efe4", "#a9c9a0", "#e6ab02", "#7b3294", "#b35806", "#e78ac3", "#1f78b4", "#d7301f")
 FATES = ClassScheme(OUTCOMES, (), None, COLOURS)
@@ -314,7 +315,7 @@ def _hide(before: ChangeState, after: YearOnGrid, hidden: np.ndarray) -> None:
         return
     number = np.zeros(len(before.pixels) + 1, np.int32)
     number[hidden + 1] = len(after.names) + 1 + np.arange(len(hidden))
-    file = np.load(after.ids, mmap_mode="r+")
+    file = open_npy(after.ids, "r+")
     for roi in tiles((file.shape[0], file.shape[1]), BLOCK):
         kept = number[before.mapped.read_ids(roi)]
         valid = after.scores.read(roi).valid

@@ -35,6 +35,7 @@ from selion.country.plan_scores import PlanScores, ScoredJob, covered, moved_to
 from selion.grid import LONLAT, pixel_metres, tiles
 from selion.progress import OnStep
 from selion.store.address import place_state
+from selion.store.npy import open_npy
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -218,7 +219,7 @@ class SeenByBoth:
         return np.asarray(shapely.transform(shapes, back.transform, interleaved=False), object)
 
     def _unseen(self, job: ScoredJob) -> np.ndarray:
-        return np.load(self.folder / f"{job.name}.npy", mmap_mode="r")
+        return open_npy(self.folder / f"{job.name}.npy")
 
 
 def rectangles(mask: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from selion.country.partitions import INDEX, Maps, open_maps
 from selion.errors import BadInput
 from selion.store.address import Place, RemotePath, locate
 from selion.store.atomic import atomic_write
+from selion.store.npy import open_npy
 from selion.store.parquet import is_table_folder
 
 
@@ -80,7 +81,7 @@ class UsedIds:
 
     def __call__(self, ids: np.ndarray) -> set[str]:
         """Return all ids that were given to fields at the places of others."""
-        held = np.load(self.path, mmap_mode="r")
+        held = open_npy(self.path)
         stems = np.array([name.partition("-")[0].encode() for name in ids], held.dtype)
         low = np.searchsorted(held, stems)
         high = np.searchsorted(held, np.char.add(stems, b"~"))

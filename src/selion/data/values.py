@@ -20,6 +20,7 @@ from selion.classes import IGNORE, ClassScheme
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.grid import roi_shape, same_grid, whole
 from selion.raster import Source
+from selion.store.npy import HEADS
 
 UNKNOWN = "unknown"
 """What a declaration calls IGNORE."""
@@ -83,7 +84,7 @@ def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
 
 def _read_array_of_size(path: Path, grid: GeoBox | None) -> np.ndarray:
     """Read a ``.npy`` as (band, y, x), once its head says that it is a mask."""
-    with _said_as_bad_input(path):
+    with _said_as_bad_input(path), HEADS:
         head = np.lib.format.open_memmap(path, mode="r")  # mapped, and never looked at
         shape, kind = head.shape, head.dtype
         del head
@@ -146,7 +147,8 @@ def read_array(path: Path) -> np.ndarray:
         If it cannot be read so.
     """
     with _said_as_bad_input(path):
-        array = np.load(path, allow_pickle=False)
+        with HEADS:
+            array = np.load(path, allow_pickle=False)
         if not isinstance(array, np.ndarray):  # NumPy's archive of several
             array.close()
             raise BadInput(f"{path} cannot be read as an array (it holds several): give one.")

@@ -18,6 +18,7 @@ from selion.fields.shares import in_shares
 from selion.grid import Roi, pad_roi, tiles
 from selion.raster import CachingSource, Source
 from selion.store.instancemap import InstanceMap, make_ids, renumber_blocks, save_table
+from selion.store.npy import open_npy
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class BlockCutter:
     def _cut(self, roi: Roi) -> BasinBlock:
         frame = self.frame(roi)
         labels, block = cut(self.probs.read(frame), roi, self.scene, frame)
-        np.load(self.path, mmap_mode="r+")[roi] = labels
+        open_npy(self.path, "r+")[roi] = labels
         return block
 
 

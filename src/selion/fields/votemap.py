@@ -32,6 +32,7 @@ from selion.grid import CELL, Roi, roi_shape, tiles, whole
 from selion.labels import Instances
 from selion.raster import CachingSource, Raster, Source
 from selion.store.instancemap import InstanceMap, make_ids, renumber_blocks, save_table
+from selion.store.npy import open_npy
 
 Plane = Callable[[str], np.ndarray]
 """The pixels of the whole raster under a name: "ids", "second" (int32), "field" (uint8)."""
@@ -68,7 +69,7 @@ class FilePlanes:
 
     def __call__(self, name: str) -> np.ndarray:
         """Return the array, mapped."""
-        mapped: np.ndarray = np.load(self.folder / f"{name}.npy", mmap_mode="r+")
+        mapped: np.ndarray = open_npy(self.folder / f"{name}.npy", "r+")
         return mapped
 
 

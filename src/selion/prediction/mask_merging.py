@@ -17,6 +17,7 @@ from selion.labels import default_min_area
 from selion.prediction.detections import Detection, Seen, edge_distance
 from selion.prediction.planning import PredictionPlan
 from selion.store.instancemap import InstanceMap, make_ids, save_table
+from selion.store.npy import open_npy
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -126,7 +127,7 @@ def paint(
 
 
 def _write(path: Path, roi: Roi, values: np.ndarray) -> None:
-    np.load(path, mmap_mode="r+")[roi] = values
+    open_npy(path, "r+")[roi] = values
 
 
 def _paint_block(
@@ -206,7 +207,7 @@ def _settle(
     )
     cells, unit = pixel_areas(plan.grid)
     for roi in blocks:
-        ranks = np.load(path, mmap_mode="r")[roi]
+        ranks = open_npy(path)[roi]
         found, at, number = np.unique(ranks.ravel(), return_index=True, return_counts=True)
         pixels[found] += number
         rows, columns = (np.arange(side.start, side.stop) // CELL for side in roi)
@@ -221,7 +222,7 @@ def _settle(
     lut = np.zeros(count + 1, np.int32)
     lut[order] = np.arange(1, len(order) + 1)
     for roi in blocks:
-        _write(path, roi, lut[np.load(path, mmap_mode="r")[roi]])
+        _write(path, roi, lut[open_npy(path)[roi]])
     chosen = [candidates.ranked[rank - 1] for rank in order]
     return pd.DataFrame(
         {

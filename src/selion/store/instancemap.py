@@ -18,6 +18,7 @@ from selion.cores import usable_cores
 from selion.errors import OutputFailed, UnreadableFile
 from selion.grid import Roi
 from selion.labels import Instances
+from selion.store.npy import open_npy
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class InstanceMap:
 
     def read(self, roi: Roi) -> Instances:
         """Read a region; the table stays whole."""
-        ids = np.load(self.path, mmap_mode="r")
+        ids = open_npy(self.path)
         return Instances(np.array(ids[roi]), self.grid[roi], self.table, self.min_area)
 
 
@@ -77,7 +78,7 @@ def renumber_blocks(path: Path, jobs: list[tuple[Roi, np.ndarray]]) -> None:
 
 def _number_block(path: Path, job: tuple[Roi, np.ndarray]) -> None:
     roi, lut = job
-    ids = np.load(path, mmap_mode="r+")
+    ids = open_npy(path, "r+")
     ids[roi] = lut[ids[roi]]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from selion import store
 from selion.errors import SelionError
 from selion.fields.mvt import EXTENT, TileLayer, squares
+from selion.store.npy import HEADS
 from selion.store.vectors import touching
 from selion.web.view.chunks import Fields, RowGroupPlace
 from selion.web.view.place import EARTH, WebTile
@@ -264,7 +265,7 @@ def save_cells(place: Path, cells: Cells) -> None:
 def load_cells(place: Path, level: int) -> Cells | None:
     """Return cells that were kept, or None."""
     try:
-        with np.load(place, allow_pickle=False) as kept:
+        with HEADS, np.load(place, allow_pickle=False) as kept:
             names = kept["names"].tolist()
             sums = {name: (kept[f"sum{k}"], kept[f"known{k}"]) for k, name in enumerate(names)}
             return Cells(level, kept["keys"], kept["count"], sums)
