@@ -14,7 +14,8 @@ that tests start do, and a test that looks at ``os.fsync`` sees it called.
 What one worker makes for all, such as bytecode, is in :mod:`once_for_all`.
 
 What is imported while tests are collected stays to the end, so that the garbage collector need not
-look at it: not while it is imported, and in no later round.
+look at it: not while it is imported, and in no later round.  Its rounds are rarer than Python's,
+too: each looks at all that tests have imported since.
 
 A shell that starts the tests in the background has their interrupts ignored, and so would be those
 of the processes that tests start and interrupt.
@@ -35,6 +36,7 @@ from selion.cores import usable_cores
 from selion.runners.worker import limit_threads
 
 gc.disable()
+gc.set_threshold(50_000, 20, 20)
 
 NO_CLOCK = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("selion", **NO_CLOCK, derandomize=True)
