@@ -44,17 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("edition", nargs="?", default="ftw-2e")
     parser.add_argument("-o", "--out", type=Path, default=Path("example-world"))
     parser.add_argument("--tile", type=int, default=256, help="Of the copy, in pixels of 2.5 m.")
+    parser.add_argument("--scenes", nargs="+", default=SCENES[1:], help="Copies that are made.")
+    parser.add_argument("--first", type=int, default=YEARS[0], help="Year of the history.")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
+    years = tuple(year for year in YEARS if year >= given.first)
     if given.area is not None:
-        follow(given.edition, given.area, given.out)
+        follow(given.edition, given.area, given.out, years)
         return
     size = {"tile": given.tile, "overlap_m": 20.0 * max(given.tile // 256, 1)}
     seams, followed = [], pd.DataFrame()
-    for scene in SCENES[1:]:
-        years = YEARS if scene == "seam" else YEARS[-1:]
+    for scene in given.scenes:
+        made = years if scene == "seam" else years[-1:]
         folder = given.out / f"world-{scene}"
-        copy = simulate_published(folder, scene, years=years, mosaics=(), **size, force=True)
+        copy = simulate_published(folder, scene, years=made, mosaics=(), **size, force=True)
         with served(folder) as address:
             found = given.out / f"fields-{scene}.parquet"
             edition = f"ftw-2e@{address}/ftw-2e"
@@ -63,18 +66,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if scene == "seam":
                 for note in mapped.notes:
                     print(note)
-                follow(edition, copy.area, given.out, copy)
-                followed = lineage_scores(given.out / "history", copy)
+                follow(edition, copy.area, given.out, years, copy)
+                followed = lineage_scores(given.out / "history", copy, years)
     show("Wide fields across what parts tiles, 2025: fields found for each", pd.DataFrame(seams))
-    show("What became of fields, nine years: lineage beside the planted one", followed)
+    span = f"{years[0]} to {years[-1]}"
+    show(f"What became of fields, {span}: lineage beside the planted one", followed)
     show("Confidence of being a field", calibration(given.out))
 
 
 def follow(
-    edition: str, area: str | Sequence[float], out: Path, copy: PublishedCopy | None = None
+    edition: str,
+    area: str | Sequence[float],
+    out: Path,
+    years: Sequence[int],
+    copy: PublishedCopy | None = None,
 ) -> None:
     """Map every year, and join them."""
-    folders = map_years(edition, area, YEARS, out / "years", force=True)
+    folders = map_years(edition, area, years, out / "years", force=True)
     # A user gives own or reviewed fields; here the planted ones of the last year are known.
     known = () if copy is None else (copy.truth[YEARS[-1]],)
     options = WorldHistoryOptions(
@@ -138,7 +146,7 @@ def seam_row(scene: str, copy: PublishedCopy, frame: gpd.GeoDataFrame) -> dict[s
     return row
 
 
-def lineage_scores(folder: Path, copy: PublishedCopy) -> pd.DataFrame:
+def lineage_scores(folder: Path, copy: PublishedCopy, years: Sequence[int]) -> pd.DataFrame:
     """Return precision and recall of each outcome against the planted lineage.
 
     A pair counts if both its fields lie whole on tiles and area; what only looks like a field, and
@@ -149,7 +157,7 @@ def lineage_scores(folder: Path, copy: PublishedCopy) -> pd.DataFrame:
     whole: dict[int, set[int]] = {}
     missed: set[tuple[int, int]] = set()
     strays: set[tuple[int, str]] = set()
-    for year in YEARS:
+    for year in years:
         truth = planted(copy, year)
         mine = flat(long[long.year == year], copy)
         rows = partners(mine, truth)

@@ -11,10 +11,12 @@ a forward pass of a toy network then takes three times its work.
 Nothing that a test writes need outlive a power cut: workers do not wait for the disk.  Processes
 that tests start do, and a test that looks at ``os.fsync`` sees it called.
 
-What one worker makes for all, such as bytecode, is in :mod:`once_for_all`.
+What one worker makes for all, such as bytecode, is in :mod:`once_for_all`; what they take first in
+:mod:`long_first`.
 
 What is imported while tests are collected stays to the end, so that the garbage collector need not
-look at it: not while it is imported, and in no later round.
+look at it: not while it is imported, and in no later round.  Its rounds are rarer than Python's,
+too: each looks at all that tests have imported since.
 
 A shell that starts the tests in the background has their interrupts ignored, and so would be those
 of the processes that tests start and interrupt.
@@ -28,13 +30,16 @@ import signal
 import sys
 import threading
 
+import pytest
 from hypothesis import HealthCheck, settings
 
+from long_first import long_first
 from once_for_all import compile_loops_once, write_bytecode
 from selion.cores import usable_cores
 from selion.runners.worker import limit_threads
 
 gc.disable()
+gc.set_threshold(50_000, 20, 20)
 
 NO_CLOCK = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("selion", **NO_CLOCK, derandomize=True)
@@ -59,6 +64,12 @@ def pytest_configure(config):
     rewritten = config.getoption("assertmode") == "rewrite"
     if workers and rewritten and not sys.dont_write_bytecode:
         write_bytecode(config, int(config.workerinput["workerid"].removeprefix("gw")), workers)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    if workers:
+        items[:] = long_first(items, workers)
 
 
 def pytest_collection_finish():

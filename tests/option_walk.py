@@ -226,6 +226,7 @@ class Walk:
         base = self._repeated(mode, mode.words, wrong)
         if base is None:
             return verdicts, wrong
+        known = {mode.words: base}
         for option in options_of(command):
             name = str(option.name)
             given = others.get(name)
@@ -243,7 +244,7 @@ class Walk:
                 continue  # it is what makes the mode
             for more in tried:
                 words = f"{mode.words} {more}".strip()
-                before = base if not more else self.run(mode, words)
+                before = known[words] = known.get(words) or self.run(mode, words)
                 try:
                     added = _added(option, given.value if given else None, words)
                 except LookupError as unknown:

@@ -88,17 +88,29 @@ def test_country_in_two_years(tmp_path, capsys):
     assert (tmp_path / "out" / "accuracy" / "report.html").is_file()
 
 
-@pytest.mark.slow
 def test_world(tmp_path, capsys):
-    """Nothing is lost or doubled at seams, and every planted fate is told."""
+    """Two scenes and three years; each seam is held by tests/world/test_seams.py, every fate by
+    tests/world/test_history_published.py.
+    """
+    run("world", "-o", tmp_path / "out", "--scenes", "seam", "norway", "--first", 2023)
+    check_world(capsys.readouterr().out, ["seam", "norway"], ("not seen",))
+
+
+@pytest.mark.long
+def test_the_whole_world(tmp_path, capsys):
     run("world", "-o", tmp_path / "out")
-    said = capsys.readouterr().out
+    every = ("split", "merged", "appeared", "gone", "not seen")
+    check_world(capsys.readouterr().out, ["seam", "zones", "equator", "norway", "strip"], every)
+
+
+def check_world(said, scenes, outcomes):
+    """Nothing is lost or doubled at seams, and every planted fate is told."""
     assert "were not looked at" in said
     assert "2024 is under-detected as a whole" in said
     wide, fates = (part.splitlines()[1:] for part in said.split("\n\n")[1:3])
     assert wide[0].split()[:4] == ["across", "wide", "published", "others"]
     rows = [line.split() for line in wide[1:]]
-    assert [row[0] for row in rows] == ["seam", "zones", "equator", "norway", "strip"]
+    assert [row[0] for row in rows] == scenes
     assert all(row[-1] == "0" for row in rows)  # square metres of overlap
     for row in rows:
         count = int(row[1])
@@ -111,7 +123,7 @@ def test_world(tmp_path, capsys):
         table[" ".join(name)] = int(told), float(precision), float(recall)
     assert table["kept"][1] > 0.99
     assert table["kept"][2] > 0.97
-    for outcome in ("split", "merged", "appeared", "gone", "not seen"):
+    for outcome in outcomes:
         assert table[outcome][1] >= 0.85
         assert table[outcome][2] >= 0.95
 

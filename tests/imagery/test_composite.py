@@ -33,9 +33,9 @@ from selion.store import create_cog, open_raster
 
 SEASON = Season("window_a", date(2024, 4, 1), date(2024, 5, 30), "given")
 SIGNERS = {"disk": Anonymous()}
-EDGE = 348
+EDGE = 174
 """Pixels of the small tile's edge, a multiple of 6."""
-SHRUNK = 96
+SHRUNK = 48
 """Pixels of a block in these tests, so that a small tile has 16 of them."""
 
 
@@ -59,7 +59,7 @@ def coarse(grid, factor=2):
 
 
 def save(path, grid, values, dtype):
-    with create_cog(path, grid, ("b",), dtype, nodata=0, block=128, force=True) as sink:
+    with create_cog(path, grid, ("b",), dtype, nodata=0, block=64, force=True) as sink:
         sink.write(whole(grid), values[None].astype(dtype))
     return str(path)
 
@@ -215,10 +215,10 @@ def test_reproduces_the_cloud_free_ground(tmp_path):
 @pytest.mark.parametrize(
     "roi",
     [
-        (slice(0, 30), slice(0, 42)),  # smaller than a block
-        (slice(60, 300), slice(90, 348)),
-        (slice(6, 12), slice(0, 348)),
-        (slice(96, 192), slice(192, 288)),  # just one block
+        (slice(0, 18), slice(0, 24)),  # smaller than a block
+        (slice(30, 150), slice(42, 174)),
+        (slice(6, 12), slice(0, 174)),
+        (slice(48, 96), slice(96, 144)),  # just one block
     ],
 )
 def test_a_part_of_the_tile_equals_the_part_of_the_whole(archive, tmp_path, roi):
@@ -229,7 +229,7 @@ def test_a_part_of_the_tile_equals_the_part_of_the_whole(archive, tmp_path, roi)
 
 def test_any_number_of_threads_gives_the_same_bytes(archive, tmp_path):
     files = []
-    roi = (slice(0, 348), slice(0, 180))
+    roi = (slice(0, 174), slice(0, 90))
     for readers, ahead in [(1, 0), (3, 1), (12, 5)]:
         path = tmp_path / f"{readers}.tif"
         compose(
@@ -352,7 +352,7 @@ def cut(path, keep=0.5):
 
 @pytest.fixture(scope="module")
 def whole_scenes(tmp_path_factory):
-    grid = tile_grid(240)
+    grid = tile_grid(120)
     made = Archive(tmp_path_factory.mktemp("frail"), grid, ground(grid, 9))
     for number in range(5):
         made.add(cloudy(grid, 20 + number), noise=80)
@@ -394,9 +394,9 @@ def test_a_missing_asset_sets_its_scene_aside(frail, tmp_path):
 @pytest.mark.parametrize(
     "other",
     [
-        tile_grid(240, "EPSG:32634"),
-        tile_grid(240, corner=(300004.0, 5700000.0)),
-        tile_grid(120, gsd=20.0),
+        tile_grid(120, "EPSG:32634"),
+        tile_grid(120, corner=(300004.0, 5700000.0)),
+        tile_grid(60, gsd=20.0),
     ],
 )
 def test_a_band_of_another_grid_sets_its_scene_aside(frail, tmp_path, other):
@@ -615,7 +615,7 @@ def test_blocks_of_another_plan_are_not_taken(frail, tmp_path, change):
     elif change == "margin":
         options = replace(options, margin=20)
     else:
-        plan = frail.plan((slice(6, 240), slice(0, 240)))
+        plan = frail.plan((slice(6, 120), slice(0, 120)))
     steps = []
     compose(
         plan,
@@ -735,15 +735,15 @@ def test_lattice_is_the_tiles_own(roi):
             for part, frame in zip(block, roi, strict=True)
         )
     assert (cover == 1).all()
-    assert lattice(whole(tile_grid()), 96) == tiles((348, 348), 96)
+    assert lattice(whole(tile_grid(348)), 96) == tiles((348, 348), 96)
 
 
 def test_scenes_without_a_clear_pixel_are_not_read(tmp_path):
-    grid = tile_grid(192)
+    grid = tile_grid(96)
     made = Archive(tmp_path, grid, ground(grid))
-    made.add(np.full((96, 96), 4))
-    scl = np.full((96, 96), 9)
-    scl[50:, 50:] = 4  # clear in the last of four blocks
+    made.add(np.full((48, 48), 4))
+    scl = np.full((48, 48), 9)
+    scl[25:, 25:] = 4  # clear in the last of four blocks
     made.add(scl)
     asked = []
 
@@ -766,10 +766,10 @@ def test_scenes_without_a_clear_pixel_are_not_read(tmp_path):
         open_band=lambda scene, band: Watched(open_raster(scene.hrefs[band]), f"{scene.id} {band}"),
     )
     assert sorted(place for place in asked if place[0].startswith("S2_01")) == [
-        ("S2_01 blue", 96, 96),
-        ("S2_01 green", 96, 96),
-        ("S2_01 nir", 96, 96),
-        ("S2_01 red", 96, 96),
+        ("S2_01 blue", 48, 48),
+        ("S2_01 green", 48, 48),
+        ("S2_01 nir", 48, 48),
+        ("S2_01 red", 48, 48),
         ("S2_01 scl", 0, 0),  # one cell of the classification serves four blocks
     ]
     assert len([place for place in asked if place[0].startswith("S2_00")]) == 17
@@ -808,7 +808,7 @@ def stac_item(scene, grid):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("roi", [(slice(0, 348), slice(0, 348)), (slice(60, 300), slice(90, 252))])
+@pytest.mark.parametrize("roi", [(slice(0, 174), slice(0, 174)), (slice(30, 150), slice(42, 126))])
 def test_equals_odc_stac_and_xarray(archive, tmp_path, roi):
     """The same scenes, grid and mask by odc-stac, xarray and dask: the same medians and counts."""
     import odc.stac
@@ -821,7 +821,7 @@ def test_equals_odc_stac_and_xarray(archive, tmp_path, roi):
         bands=[*BANDS, "scl"],
         geobox=plan.grid,
         resampling="nearest",
-        chunks={"x": 128, "y": 128},
+        chunks={"x": 64, "y": 64},
         groupby="id",
     )
     assert dict(cube.sizes) == {"time": 7, "y": plan.grid.shape[0], "x": plan.grid.shape[1]}

@@ -52,8 +52,12 @@ def flawed(tmp_path_factory):
     )
 
 
-def test_wrong_flags_are_seen_by_the_pixels(flawed):
-    plans = planned(flawed)
+@pytest.fixture(scope="module")
+def plans(flawed):
+    return planned(flawed)
+
+
+def test_wrong_flags_are_seen_by_the_pixels(flawed, plans):
     assert {plan.grid.crs.epsg for plan in plans} == {32632, 32633}
     checked = [
         (scene, how)
@@ -68,8 +72,8 @@ def test_wrong_flags_are_seen_by_the_pixels(flawed):
     assert any("although" in note for plan in plans for note in plan.notes)
 
 
-def test_reflectance_is_the_truth_where_it_is_clear(flawed):
-    for plan in planned(flawed):
+def test_reflectance_is_the_truth_where_it_is_clear(flawed, plans):
+    for plan in plans:
         truth = open_raster(flawed.truth.tiles[plan.tile, plan.season.name]).read(plan.roi).values
         for scene, how in zip(plan.scenes[:2], plan.radiometry, strict=False):
             scl = open_band(scene, "scl", Anonymous())
@@ -85,8 +89,7 @@ def test_reflectance_is_the_truth_where_it_is_clear(flawed):
                 assert np.array_equal(found[clear], np.maximum(expected, 1)[clear])
 
 
-def test_broken_scenes_are_named_or_left_to_the_composite(flawed):
-    plans = planned(flawed)
+def test_broken_scenes_are_named_or_left_to_the_composite(flawed, plans):
     notes = " ".join(note for plan in plans for note in plan.notes)
     chosen = {scene.id for plan in plans for scene in plan.scenes}
     seen = {scene.id for plan in plans for scene in plan.candidates}

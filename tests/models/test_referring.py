@@ -14,8 +14,6 @@ from selion.errors import BadInput  # noqa: E402
 from selion.models import build_network  # noqa: E402
 from selion.models.blank import build_blank, build_meta  # noqa: E402
 from selion.models.pixel import fill  # noqa: E402
-from selion.models.referring.eyes import PixelWordAttention, ReferringSize  # noqa: E402
-from selion.models.referring.network import ABSENT, ReferringAnswer  # noqa: E402
 from selion.models.referring.words import phrase_tokens  # noqa: E402
 from selion.training import read_recipe  # noqa: E402
 from selion.training.referring import referring_loss  # noqa: E402
@@ -98,6 +96,8 @@ def test_words_decide_what_is_seen(family):
 def test_pixels_gather_words_by_hand():
     """One head: what equations 1 to 6 say, in numpy."""
     torch.manual_seed(0)
+    from selion.models.referring.eyes import PixelWordAttention
+
     part = PixelWordAttention(3, 2)
     pixels, words = torch.randn(1, 3, 4), torch.randn(1, 2, 3)
     mask = torch.tensor([[1.0, 1.0, 0.0]])
@@ -142,6 +142,8 @@ def test_gates_begin_closed_and_then_the_words_go_on():
 
 def test_the_loss_by_hand():
     """Two phrases on 2 x 2 pixels, of which one is not known."""
+    from selion.models.referring.network import ReferringAnswer
+
     truth = torch.tensor([[[1, 0], [IGNORE, 2]]])
     masks = torch.zeros(1, 2, 2, 2, 2)
     masks[0, 0, 1] = 1.0  # the first is said to be everywhere, by a margin of 1
@@ -159,6 +161,8 @@ def test_the_loss_by_hand():
 
 
 def test_what_is_not_there_is_nowhere():
+    from selion.models.referring.network import ABSENT
+
     network = made("gres")
     with torch.no_grad():
         last = network.decoder.absent[-1]
@@ -171,6 +175,8 @@ def test_what_is_not_there_is_nowhere():
 
 def test_published_weights_are_taken_from_a_folder(tmp_path):
     from transformers import BertModel, SwinModel
+
+    from selion.models.referring.eyes import ReferringSize
 
     size = ReferringSize(**REFERRING)
     torch.manual_seed(5)

@@ -146,27 +146,33 @@ def test_a_recipe_is_not_called_what_another_one_is(tmp_path):
     assert read_recipe(mine).summary == "My own"
 
 
-@pytest.mark.parametrize("name", list_recipes())
+NAMES = list(list_recipes())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_packaged_recipes_survive_toml(name):
     recipe = read_recipe(name)
     assert recipe_from(tomllib.loads(to_toml(recipe_table(recipe))), "again") == recipe
 
 
-NETWORKS = [name for name in list_recipes() if isinstance(read_recipe(name), Recipe)]
-"""Recipes of language models have tests of their own."""
+def networks():
+    """Recipes of language models have tests of their own."""
+    return [recipe for name in NAMES if isinstance(recipe := read_recipe(name), Recipe)]
 
 
 def test_losses_of_packaged_recipes_exist():
     from selion.training.criterion import make_loss
 
-    for name in NETWORKS:
-        make_loss(read_recipe(name).loss)
+    recipes = networks()
+    assert recipes
+    for recipe in recipes:
+        make_loss(recipe.loss)
 
 
 def test_networks_of_packaged_recipes_exist():
     from selion.models.architectures import FAMILIES
 
-    assert {read_recipe(name).model.architecture["family"] for name in NETWORKS} <= set(FAMILIES)
+    assert {recipe.model.architecture["family"] for recipe in networks()} <= set(FAMILIES)
 
 
 def test_extends_is_relative_to_the_file_and_values_are_laid_over(tmp_path):

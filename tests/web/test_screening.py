@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import subprocess
 import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -391,6 +392,18 @@ def test_command_line(tmp_path, scene):
         CliRunner().invoke(
             screen_command, [*map(str, scene), "--person", "\t"], catch_exceptions=False
         )
+
+
+def test_a_page_on_which_nothing_is_clicked_wants_no_network(scene):
+    """torch took two of the three seconds until the page was there."""
+    code = (
+        "import sys; from selion.cli import screen; screen.serve = lambda *_, **__: None; "
+        "screen.screen_command.main(sys.argv[1:], standalone_mode=False); "
+        "print([name for name in ('torch', 'pandas', 'openvino') if name in sys.modules])"
+    )
+    words = [sys.executable, "-c", code, *map(str, scene), "--no-browser"]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_without_the_extra(scene, monkeypatch):

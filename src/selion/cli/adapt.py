@@ -170,7 +170,6 @@ def adapt_command(photos: Path, out: Path, **values: Any) -> None:
 def _draw(begun: Adaptation, given: AdaptChoice) -> Adaptation | None:
     """Open the page on which masks are drawn; None: it was stopped before the person was ready."""
     from selion.closerange import finished, mask_editor, train_again
-    from selion.models.sam.click import ClickedObject
     from selion.web import server
     from selion.web.masks import MaskSession, masks_page
     from selion.web.screening import check_person
@@ -182,7 +181,12 @@ def _draw(begun: Adaptation, given: AdaptChoice) -> Adaptation | None:
         return begun
     if not begun.epochs:
         opt.refuse_given(["redraw"], "nothing was trained yet: the page opens anyhow")
-    editor = mask_editor(begun, None if given.sam is None else ClickedObject(given.sam))
+    clicked = None
+    if given.sam is not None:
+        from selion.models.sam.click import ClickedObject  # and torch, in seconds
+
+        clicked = ClickedObject(given.sam)
+    editor = mask_editor(begun, clicked)
     session = MaskSession(editor, begun.folder.resolve().name, person, ENDING)
     opened, address, running = server.listen(begun.folder, given.port)
     app = server.make_app([masks_page(session)], address)

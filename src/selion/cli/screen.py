@@ -57,13 +57,16 @@ def screen_command(
     threads: int | None,
 ) -> None:
     """Serve until the person stops it."""
-    from selion.models.sam.click import ClickedObject
     from selion.web import server
     from selion.web.correcting import correcting_page
     from selion.web.screening import check_person, screening_page
 
     name = check_person(person) if person else ""
-    clicked = None if sam is None else ClickedObject(sam)
+    clicked = None
+    if sam is not None:
+        from selion.models.sam.click import ClickedObject  # and torch, in seconds
+
+        clicked = ClickedObject(sam)
     page, screening = screening_page(photos, pseudo, name, repeats, threads, corrects=True)
     correcting = correcting_page(screening, name, clicked)
     opened, address, running = server.listen(pseudo, port)

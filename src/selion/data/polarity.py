@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage, special
 
 from selion.classes import IGNORE
 from selion.labels import Instances, LabelMap
@@ -137,8 +137,5 @@ def mostly_negative(values: list[float]) -> bool:
     below = sum(v < 0 for v in values)
     return bool(
         below > 0.6 * len(values)
-        and (
-            below == len(values)
-            or stats.binomtest(below, len(values), 0.5, "greater").pvalue < 0.01
-        )
+        and (below == len(values) or special.bdtrc(below - 1, len(values), 0.5) < 0.01)
     )

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from functools import cache
+
+SHARE = 0.05
+"""Of the time, at most this is spent on giving back."""
+_resting = 0.0
+"""Until when, of the monotonic clock, what a last time took is still more than that share."""
 
 
 @cache
@@ -20,8 +26,12 @@ def give_back() -> None:
 
     The allocator keeps what small objects leave behind, millions of points and rings among them,
     and the next stage would come on top of it: 200 MB for the 300,000 fields of a Sentinel-2 tile.
-    It costs milliseconds.
+    It costs milliseconds, but a tenth of a second where a process holds gigabytes, which is more
+    than a small map takes.
     """
-    trim = _trim()
-    if callable(trim):
+    global _resting  # noqa: PLW0603 - the allocator is the whole process' too
+    trim, began = _trim(), time.monotonic()
+    if callable(trim) and began >= _resting:
         trim(0)
+        ended = time.monotonic()
+        _resting = ended + (ended - began) / SHARE

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import special
 
 from selion.errors import BadInput
 from selion.metrics.pixel import divide
@@ -84,9 +84,9 @@ def group_mean(
         value = float(kept[0]) if len(kept) else float("nan")
         return Interval(value, float("nan"), float("nan"), len(kept), method)
     quantile = (
-        stats.norm.ppf((1 + level) / 2)
+        special.ndtri((1 + level) / 2)
         if method == "normal"
-        else stats.t.ppf((1 + level) / 2, len(kept) - 1)
+        else special.stdtrit(len(kept) - 1, (1 + level) / 2)
     )
     half = float(quantile * kept.std(ddof=1) / np.sqrt(len(kept)))
     mean = float(kept.mean())
@@ -268,7 +268,7 @@ def _pairs(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarra
 def _t_comparison(
     difference: float, error: float, freedom: int, level: float, n: int, method: str
 ) -> Comparison:
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
     statistic = (
         difference / error
         if error > 0
@@ -276,7 +276,7 @@ def _t_comparison(
         if difference
         else 0.0
     )
-    p_value = float(2 * stats.t.sf(abs(statistic), freedom))
+    p_value = float(2 * special.stdtr(freedom, -abs(statistic)))
     return Comparison(
         difference,
         difference - half,
@@ -307,7 +307,9 @@ def detectable_difference(
     """
     if not error > 0:
         return 0.0 if error == 0 else float("nan")
-    bound = float(stats.t.ppf(1 - alpha / 2, freedom))
+    from scipy import optimize, stats  # a second of processor, which few comparisons want
+
+    bound = float(special.stdtrit(freedom, 1 - alpha / 2))
 
     def short(shift: float) -> float:
         # the other tail is below 1e-6 wherever the power is worth having
@@ -373,7 +375,7 @@ def paired_bootstrap(
         1.0, max(2 * min(float((found <= 0).mean()), float((found >= 0).mean())), 1 / len(found))
     )
     ratio = difference / spread if spread > 0 else 0.0
-    factor = float(stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(0.8))
+    factor = float(special.ndtri((1 + level) / 2) + special.ndtri(0.8))
     return Comparison(
         difference,
         float(low),
@@ -397,6 +399,8 @@ def wilcoxon_test(
     nan = float("nan")
     if not np.any(difference):
         return Comparison(0.0, nan, nan, 0.0, 1.0, len(difference), "Wilcoxon signed rank")
+    from scipy import stats
+
     found = stats.wilcoxon(difference)
     return Comparison(
         float(np.median(difference)),

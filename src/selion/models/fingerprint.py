@@ -69,16 +69,19 @@ def synthetic_chip(card: ModelCard, low: np.ndarray, high: np.ndarray) -> View:
     edge = spec.window if family is not None and family.fixed else edge
     dates = 2 if spec.dates else 1
     low, high = np.tile(low, dates), np.tile(high, dates)
-    b, y, x = np.ogrid[: len(low), :edge, :edge]
-    parcel = ((y // 16) * 7 + (x // 16) * 13 + (y // 16) * (x // 16) * 5 + b * 3) % 17
-    texture = (y * 31 + x * 17 + (b + 1) * (x * y % 23)) % 29
-    share = (parcel * 29 + texture) / (17 * 29)
-    pixels = low[:, None, None] + share * (high - low)[:, None, None]
+    y, x = np.ogrid[:edge, :edge]
+    parcels = (y // 16) * 7 + (x // 16) * 13 + (y // 16) * (x // 16) * 5
+    rows, crossed = y * 31 + x * 17, x * y % 23
+    shares = np.arange(17 * 29) / (17 * 29)
+    pixels = np.empty((len(low), edge, edge), np.float32)
+    for b in range(len(low)):
+        parcel, texture = (parcels + b * 3) % 17, (rows + (b + 1) * crossed) % 29
+        pixels[b] = (low[b] + shares * (high[b] - low[b])).astype(np.float32)[parcel * 29 + texture]
     if spec.dates:
         second = pixels[len(spec.bands) :]
         second[:, : edge // 2, : edge // 2] = np.nan
         second[[spec.bands.index(name) for name in spec.optional]] = np.nan
-    return View(pixels.astype(np.float32), (slice(0, edge), slice(0, edge)))
+    return View(pixels, (slice(0, edge), slice(0, edge)))
 
 
 def chip_range(card: ModelCard) -> tuple[np.ndarray, np.ndarray]:

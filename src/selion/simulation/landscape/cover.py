@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numba import njit
+from scipy import special
 
 from selion.cores import usable_cores
 from selion.simulation.landscape.features import (
@@ -438,9 +439,7 @@ def wood_thresholds(world: LandscapeCover) -> np.ndarray:
 
     It follows from the style's share of wood.
     """
-    from scipy.stats import norm
-
-    return norm.ppf(1 - np.clip(world.table[:, 14], 0.01, 0.8)).astype(np.float64)
+    return special.ndtri(1 - np.clip(world.table[:, 14], 0.01, 0.8)).astype(np.float64)
 
 
 def in_strips(work: object, height: int, size: int = 64) -> None:
