@@ -8,9 +8,9 @@ Sources are those of ``sources.py``, with seeds of their own.  Each is asked wit
 named), ``colour`` (Canopeo's rule) and ``colour-otsu`` (excess green + Otsu): three runs of
 ``selion crops``.  mIoU counts all pixels of a source together.  Wanted is that ``auto`` is nowhere
 more than 0.02 below the better rule; and that the interval of cover in ``crops.csv`` holds the
-truth in 85 to 95 %.  ``--large``: a source's photographs side by side as one of seven megapixels,
-which ``auto`` answers in another order (``large.py``); then the interval is asked once and so says
-nothing.
+truth in 85 to 95 %.  ``--large``: photographs of seven megapixels, which ``auto`` answers in
+another order (``large.py``).  Those of the simulators are drawn so large; of the others each is one
+photograph side by side with its mirror images, so that it has one light, as photographs have.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import csv
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 import large
+import plant_scenes
 import sources
 from table import Row, markdown, save
 
@@ -35,8 +36,8 @@ NAME = "Close range: the law, by the command"
 SEED = 6_100_000
 """Of the first simulated photograph: nothing was chosen on any from here on."""
 MODELS = ("auto", "colour", "colour-otsu")
-ENOUGH = 20
-"""Photographs that fill one of seven megapixels with something else everywhere but mirrored."""
+FEW = 2
+"""Photographs of seven megapixels of each source."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,22 @@ def examined(source: str, photos: Sequence[sources.Photo], work: Path) -> Row:
     return row_of(source, found, len(photos))
 
 
+def enlarged(source: str, photos: Iterator[sources.Photo], seed: int) -> Iterator[sources.Photo]:
+    """Yield a source's photographs of seven megapixels."""
+    kind, _, name = source.partition(" ")
+    shape = large.EDGE, large.EDGE
+    for k in range(FEW):
+        if source == "simulate_photo":
+            image, plants = large.simulated(seed + k)
+        elif kind == "camera":
+            step = len(plant_scenes.KINDS)
+            scene = plant_scenes.draw_scene(seed + plant_scenes.KINDS.index(name) + k * step, shape)
+            image, plants = scene.image, scene.crop
+        else:
+            image, plants = large.side_by_side([next(photos)])
+        yield image, plants, np.ones(plants.shape, bool)
+
+
 def main() -> None:
     """Measure, print and save the rows."""
     parser = argparse.ArgumentParser(
@@ -136,16 +153,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     given.first = None
-    if given.large:
-        given.count = max(given.count, ENOUGH)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         work = given.work or Path(scratch)
         for source, found in sources.sources(given).items():
-            photos = list(found)
-            if given.large:
-                image, truth = large.side_by_side(photos)
-                photos = [(image, truth, np.ones(truth.shape, bool))]
+            photos = list(enlarged(source, found, given.seed) if given.large else found)
             rows.append(examined(source, photos, work))
             print(f"{rows[-1].what}: {rows[-1].value:+.3f} ({rows[-1].note})", flush=True)
     least = min(rows, key=lambda row: row.value or 0.0)
