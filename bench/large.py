@@ -67,14 +67,15 @@ def scenes(ews: Path | None, seed: int) -> Iterator[tuple[str, Callable[[], Scen
     for kind in plant_scenes.KINDS:
         yield f"camera {kind}", partial(_drawn, sources.camera, kind, seed)
     for k in (0, 1):
-        yield f"simulate_photo {k}", partial(_simulated, seed + k)
+        yield f"simulate_photo {k}", partial(simulated, seed + k)
 
 
 def _drawn(draw: Callable[[str, int, int], Iterator[sources.Photo]], kind: str, seed: int) -> Scene:
     return side_by_side(list(draw(kind, 16, seed)))
 
 
-def _simulated(seed: int) -> Scene:
+def simulated(seed: int) -> Scene:
+    """Draw a photograph of the package's simulator that is so large."""
     photo = simulate_photo(seed, (EDGE, EDGE))
     return photo.image.values, photo.labels.ids == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,15 +12,18 @@ from PIL import Image
 from command_line import run_here
 from selion.classes import CROP, IGNORE
 from selion.errors import BadInput
+from selion.evaluation import evaluate_files
 from selion.evaluation.pixels import (
     PixelOptions,
     constant_system,
     evaluate_pixels,
+    photo_systems,
     rule_system,
     segmenter_system,
 )
 from selion.grid import photo_grid
 from selion.labels import LabelMap
+from selion.models import find_card
 from selion.raster import Raster
 from selion.sample import Sample
 from selion.segmenter import InputSpec
@@ -242,3 +246,17 @@ def test_the_verb_compares_colour_rules(tmp_path):
     again = run_here(*command)
     assert again.returncode == 2
     assert "pixels.json" in again.stderr
+
+
+def test_a_model_is_not_compared_with_itself(tmp_path):
+    """Under its name twice, or as a copy of its folder under another name."""
+    copied = shutil.copytree(find_card("crops-rgb").folder, tmp_path / "mine")
+    for names in (("crops-rgb", "crops-rgb"), ("crops-rgb", "crops-wide", str(copied))):
+        with pytest.raises(BadInput, match=r"crops-rgb .*not with itself"):
+            photo_systems(names, CROP)
+    assert "crops-wide" in photo_systems(("crops-rgb", "crops-wide"), CROP)
+
+
+def test_a_map_is_not_compared_with_itself(tmp_path):
+    with pytest.raises(BadInput, match=r"map .*a\.tif is named twice"):
+        evaluate_files([tmp_path / "a.tif", str(tmp_path / "a.tif")], tmp_path / "truth.tif")

@@ -24,7 +24,7 @@ from selion.papers.photo_tables import (
     compare_runs,
     write_photo_tables,
 )
-from selion.papers.photographs import PhotoRequest, as_crop, score_photographs
+from selion.papers.photographs import PhotoRequest, as_crop, runs_of, score_photographs
 from selion.sample import Sample
 from selion.simulation.landscape import PhotoOptions, simulate_photo
 from selion.simulation.photographs import PhotographOptions
@@ -191,6 +191,18 @@ def test_too_few_runs_and_the_same_weights_twice_are_refused(quick):
     assert found["missing"].startswith("1 of the runs depthcropseg-plus-plus, ")
     twins = replace(scores, same={"supervised-2": "supervised"}, report=both_runs(scores.report))
     assert "the very same weights" in compare_runs(twins, scores.tables[1])[1]
+
+
+def test_two_systems_of_the_same_weights_are_refused(quick):
+    """A run of one system that is a run of the other, and two that are a third's."""
+    scores = quick[2]
+    one, other = (list(runs_of(scores.tables[1], group)) for group in ("one", "other"))
+    system = scores.report.systems[0]
+    runs = tuple(replace(system, name=name) for name in (one[0], other[0], other[1]))
+    report = replace(scores.report, systems=runs)
+    for same in ({other[0]: one[0]}, {other[0]: "supervised", other[1]: "supervised"}):
+        said = compare_runs(replace(scores, same=same, report=report), scores.tables[1])[1]
+        assert "the very same weights" in said, same
 
 
 def both_runs(report):

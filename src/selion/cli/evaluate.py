@@ -326,8 +326,8 @@ def _of_files(given: EvaluateChoice, truth: Place) -> tuple[Any, Any]:
 def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, list[Any]]:
     from selion.evaluation import EvaluateOptions, deployment_scores, evaluate
     from selion.evaluation.answers import answer, truth_ids
+    from selion.evaluation.twins import load_apart
     from selion.metrics import ImageOptions, ScoreOptions
-    from selion.models import load_model
     from selion.reports.evaluation import case_figures
 
     if not given.models:
@@ -336,10 +336,9 @@ def _of_models(given: EvaluateChoice, dataset: Path, say: Any) -> tuple[Any, lis
     for problem in chosen.problems:
         say.note(problem)
     samples = chosen.samples
-    loaded: dict[str, Any] = {
-        name: load_model(name, given.engine, threads=given.threads, speaking=given.speaking)
-        for name in given.models
-    }
+    loaded: dict[str, Any] = dict(
+        load_apart(given.models, given.engine, threads=given.threads, speaking=given.speaking)
+    )
     score = ScoreOptions(iou=given.iou, cap=given.cap, draws=given.draws)
     options = EvaluateOptions(
         score,

@@ -24,6 +24,7 @@ from selion.evaluation.sides import (
     squares_of,
     unseen,
 )
+from selion.evaluation.twins import refuse_twice
 from selion.evaluation.vectors import score_fields
 from selion.grid import same_grid
 from selion.metrics.image import ImageOptions, ImageScores
@@ -117,6 +118,7 @@ def compare_files(
     if not predictions:
         raise BadInput("No map was given to compare with the truth: name one at least.")
     options, image = options or ScoreOptions(), image or ImageOptions()
+    refuse_twice([str(store.locate(path)) for path in predictions], "map")
     names = _names(predictions)
     found = [
         _one(path, truth, image, extent, by, reproject=reproject, step=step) for path in predictions

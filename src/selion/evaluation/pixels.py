@@ -297,14 +297,17 @@ def photo_systems(
     oracles : sequence of path
         Checkpoint folders of SAM, SAM 2 or SAM-HQ: asked with 1 to 10 random points on the true
         crop and beside it, the best answer kept (DepthCropSeg++, III.A).
-    """
-    from selion.models import load_model
 
+    Raises
+    ------
+    BadInput
+        If a model is named twice, or two are the very same.
+    """
+    from selion.evaluation.twins import load_apart
+
+    loaded = load_apart(names, engine, threads=threads, speaking=speaking)
     found: dict[str, System] = {
-        name: segmenter_system(
-            load_model(name, engine, threads=threads, speaking=speaking), classes
-        )
-        for name in names
+        name: segmenter_system(model, classes) for name, model in loaded.items()
     }
     found |= {f"{path.name} (points from the truth)": oracle_system(path) for path in oracles}
     if classes.names == CROP.names:

@@ -186,15 +186,15 @@ def compare_runs(
     """
     by_key = {system.name: system for system in scores.report.systems}
     values, systems = [], []
-    for group in ("one", "other"):
-        keys = list(runs_of(table, group))
+    groups = [list(runs_of(table, group)) for group in ("one", "other")]
+    twins = _twins([key for keys in groups for key in keys if key in by_key], scores.same)
+    if twins:
+        return {}, (
+            f"{twins[0]} and {twins[1]} are the very same weights: runs are "
+            "compared by a t-test only where each was trained from its own seed."
+        )
+    for keys in groups:
         there = [key for key in keys if key in by_key]
-        twins = [key for key in there if scores.same.get(key) in there]
-        if twins:
-            return {}, (
-                f"{twins[0]} and {scores.same[twins[0]]} are the very same weights: runs are "
-                "compared by a t-test only where each was trained from its own seed."
-            )
         if len(there) < 2:
             return {}, (
                 f"{len(there)} of the runs {', '.join(keys)} have weights here; a t-test wants "
@@ -208,6 +208,16 @@ def compare_runs(
     found |= {(name, "mean"): 100 * paired.difference}
     found |= {(name, "low"): 100 * paired.low, (name, "high"): 100 * paired.high}
     return found, ""
+
+
+def _twins(runs: Sequence[str], same: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return two runs, of whichever system, with the very same weights; None: each has its own."""
+    first: dict[str, str] = {}
+    for run in runs:
+        earlier = first.setdefault(same.get(run, run), run)
+        if earlier != run:
+            return run, earlier
+    return None
 
 
 def _statistics(one: Sequence[float], other: Sequence[float]) -> dict[tuple[str, str], float]:

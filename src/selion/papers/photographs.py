@@ -137,7 +137,8 @@ def score_photographs(request: PhotoRequest, *, on_step: OnStep = silent) -> Pho
         except SelionError as problem:
             missing[key] = str(problem)
             continue
-        sums = identity.get("sha256") or identity
+        # a card's own name, and when its folder was made, make no other weights
+        sums = identity.get("sha256") or identity.get("files") or identity
         twin = next((k for k, other in known.items() if other == sums), None)
         same |= {} if twin is None else {key: twin}
         known[key] = sums
