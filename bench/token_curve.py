@@ -43,7 +43,7 @@ from selion.models.language.chat import coarsen, refine
 from selion.models.language.gguf import GgufFile
 from selion.models.language.guess import RowGuess
 from selion.models.language.rrle import CODECS, decode, encode
-from selion.models.language.writing import OpenAnswer, Writer
+from selion.models.language.writing import OpenAnswer, Writer, next_reach
 from selion.raster import Raster
 
 NAMES = ("background", "field")
@@ -261,7 +261,7 @@ def passes(words: Any, codec: str, cells: list[np.ndarray]) -> tuple[float, floa
                 (k for k, token in enumerate(draft) if left[k : k + 1] != [token]), len(draft)
             )
             answer.tokens += [*left[: right + 1], *([-1] if right >= len(left) else [])]
-            answer.reach, quick = max(8, 2 * right + 8), quick + 1
+            answer.reach, quick = next_reach(right), quick + 1
     return slow / len(cells), quick / len(cells)
 
 
@@ -358,7 +358,7 @@ def main() -> None:
     if given.svg:
         given.svg.write_text(draw(points, best), "utf-8")
     touching(words, truths)
-    for patch in (64, 256):
+    for patch in (64, 128, 256):
         cells = [c for ids in truths for c in spoken((ids > 0).astype(np.uint8), patch, 64)[1]]
         some = [
             cells[k]

@@ -19,6 +19,7 @@ from transformers import Trainer, TrainerState  # noqa: E402
 from language_pairs import adapter_of, made_for, two  # noqa: E402
 from language_toys import pair, recipe, sample, still  # noqa: E402
 from selion.errors import BadInput, OutputExists  # noqa: E402
+from selion.models.language.smol import WHEEL  # noqa: E402
 from selion.training import language_run, peers, whole  # noqa: E402
 from selion.training.language_recipe import Grpo  # noqa: E402
 from selion.training.language_run import (  # noqa: E402
@@ -30,6 +31,7 @@ from selion.training.language_run import (  # noqa: E402
 )
 from selion.training.processes import Team, check_same_count, join_processes  # noqa: E402
 from selion.training.reward import Standing  # noqa: E402
+from selion.training.split import check_same_split, split_arguments  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
 SAMPLES, HELD = [sample(k) for k in range(2)], [sample(9)]
@@ -197,8 +199,76 @@ def test_how_much_several_processes_read(monkeypatch):
     assert "2 steps of 4 conversations by 2 processes, 8 in all" in forecast(plan)[0]
 
 
-def test_a_model_is_not_split_among_processes(monkeypatch):
+def split(base, folder, held, resume=False, kill=None):
+    """A run that splits; ``held``: of all numbers of the model, those that this process has."""
+
+    def run(rank):
+        if kill and kill[0] == rank:
+            _die_before(*kill[1:])
+        real = language_run.whole_weights
+
+        def weighed(model):
+            parts = [p.to_local() if hasattr(p, "to_local") else p for p in model.parameters()]
+            found.append(sum(map(torch.numel, parts)) / sum(map(torch.numel, model.parameters())))
+            return real(model)
+
+        found, language_run.whole_weights = [], weighed
+        made = taught(base)
+        made = replace(made, hardware=replace(made.hardware, split=True))
+        train_language(plan_talks(made, SAMPLES, HELD), folder, resume=resume)
+        return held(found)
+
+    return run
+
+
+def same_adapters(one, other):
+    for stage in ("supervised", "model"):
+        expected, found = (adapter_of(folder, stage) for folder in (one, other))
+        assert expected.keys() == found.keys()
+        assert all(torch.allclose(value, found[n], atol=1e-6) for n, value in expected.items())
+
+
+def test_a_model_that_is_split_learns_the_same(base, undisturbed, tmp_path):
+    """Each process holds half of it, and they write the adapter that whole copies do."""
+    assert (
+        two(split(base, tmp_path / "run", lambda parts: [0.4 < p < 0.6 for p in parts]))
+        == [[True, True]] * 2
+    )
+    same_adapters(undisturbed[0], tmp_path / "run")
+    last = tmp_path / "run" / "grpo-checkpoints" / "checkpoint-2"
+    check_same_split(last, split=True)
+    with pytest.raises(BadInput, match=r"written with hardware.split = true, and this run has fal"):
+        check_same_split(last, split=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("rank", "name", "nth"), [(0, "training_step", 2), (1, "training_step", 4)]
+)
+def test_a_split_run_that_was_killed_goes_on(base, undisturbed, tmp_path, rank, name, nth):
+    ends = two(split(base, tmp_path / "run", len, kill=(rank, Trainer, name, nth)))
+    assert ends[rank] == -signal.SIGKILL
+    assert all(isinstance(end, int) for end in two(split(base, tmp_path / "run", len, resume=True)))
+    same_adapters(undisturbed[0], tmp_path / "run")
+
+
+def test_where_a_model_is_not_split(base, monkeypatch):
+    made = taught(base)
+    alone = replace(made, hardware=replace(made.hardware, split=True))
+    with pytest.raises(BadInput, match=r"wants a run of several processes"):
+        plan_talks(alone, SAMPLES, HELD)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert plan_talks(alone, SAMPLES, HELD)
+    whole = replace(made.language, lora=replace(made.language.lora, r=0))
+    with pytest.raises(BadInput, match=r"hardware.split"):
+        replace(alone, language=whole)
+    from_a_wheel = replace(alone, language=replace(alone.language, base=WHEEL))
+    with pytest.raises(BadInput, match=r"read from a wheel"):
+        plan_talks(from_a_wheel, SAMPLES, HELD)
+    with pytest.raises(BadInput, match=r"does not say which layers"):
+        split_arguments(torch.nn.Linear(2, 2))
+    monkeypatch.delenv("WORLD_SIZE")
     assert join_processes("cpu") == Team(0, 1)
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(BadInput, match="split the model by FSDP"):
-        join_processes("cpu")
+    with pytest.raises(BadInput, match=r"split the model by FSDP: .* hardware.split = true"):
+        plan_talks(made, SAMPLES, HELD)

@@ -29,6 +29,7 @@ from selion.training.sft import (
     listener,
     run,
     shared_arguments,
+    split_if_wished,
     training_device,
 )
 
@@ -107,7 +108,7 @@ def reinforce(
     ]
     weights = [1.0, spec.validity]
     arguments = trl.GRPOConfig(
-        **shared_arguments(recipe, folder, spec.steps, spec.save_every)
+        **shared_arguments(recipe, folder, spec.steps, spec.save_every, model)
         # what was measured since it was last said is in no checkpoint
         | {"logging_steps": gcd(5, spec.save_every)},
         **batches(spec),
@@ -128,7 +129,8 @@ def reinforce(
     watch = make_watch(spec.alarm)
     team = join_processes(training_device(recipe.hardware))
     own = not spec.vllm  # vLLM draws by numbers of its own
-    with quiet(), placed(model, processor, recipe, team) if own else nullcontext() as clock:
+    drawing = placed(model, processor, recipe, team) if own else nullcontext()
+    with quiet(), split_if_wished(recipe.hardware), drawing as clock:
         trainer = trl.GRPOTrainer(
             model=model,
             args=arguments,

@@ -227,6 +227,10 @@ class Machine:
     """Seconds after which a process of a run of several that does not answer counts as lost, and
     the others end."""
 
+    split: bool = False
+    """Split the weights among the processes of a run (FSDP2) instead of holding all in each: for a
+    base that does not fit on one GPU.  What learns is the same."""
+
     def __post_init__(self) -> None:
         check(
             0 < self.patience <= 604_800,
@@ -274,6 +278,12 @@ class LanguageRecipe(RecipeHead):
             self.language.quantise,
             "'' where all parameters learn: a base in 4 bits wants an adapter (language.lora.r) "
             "and a model that is there (language.base)",
+        )
+        check(
+            not self.hardware.split or (self.language.lora.r > 0 and not self.language.quantise),
+            "hardware.split",
+            "true",
+            "false where all parameters learn (language.lora.r = 0) or the base is held in 4 bits",
         )
         per_band("divide", self.divide, self.bands)
         per_band("subtract", self.subtract, self.bands)

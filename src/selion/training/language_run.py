@@ -9,7 +9,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from selion.training.inspect_language import inspect
 from selion.training.language_recipe import LanguageRecipe
 from selion.training.peers import watched
 from selion.training.plan import UNNAMED, Plan, SampleOrigin, origin_of
-from selion.training.processes import Team, count_processes, join_processes
+from selion.training.processes import Team, check_launcher, count_processes, join_processes
 from selion.training.reading import changed_keys, recipe_from, recipe_table
 from selion.training.reward import Standing
 from selion.training.rollouts import drawn_by
@@ -47,6 +47,7 @@ from selion.training.sft import (
     make_pair,
     training_device,
 )
+from selion.training.split import whole_weights
 from selion.training.start import find_language_start, keep_start, start_notes, with_kept_start
 from selion.training.whole import check_count, note_count
 
@@ -149,7 +150,9 @@ def plan_talks(
             "There are no samples to train on: check data.dataset, data.train_split and "
             "data.groups, or give simulate.scenes."
         )
+    check_launcher()
     check_quantised(recipe.language.quantise, recipe.name)
+    _check_split(recipe)
     if recipe.grpo.steps:
         drawn_by(recipe)  # refuses what vLLM cannot draw
     prompt = recipe.language.prompt
@@ -333,12 +336,16 @@ class _SharedRun:
         self, model: Any, processor: Any, name: str, standing: Standing | None
     ) -> ModelCard:
         """Write the model into the run's folder; one process does."""
-        place = self.folder / name
-        return self.team.led(lambda: _export(self.plan, model, processor, place, standing))
+        place, weights = self.folder / name, whole_weights(model)
+        return self.team.led(lambda: _export(self.plan, model, processor, place, standing, weights))
 
     def _inspected(self, model: Any, processor: Any) -> Standing:
         """Look how a model stands; one process does, and all go by what it found."""
         talks, recipe = self.plan.talks(VALIDATION), self.plan.recipe
+        if recipe.hardware.split:
+            # no process can ask it alone, so all ask the same at once
+            found = inspect(model, processor, talks, recipe)
+            return self.team.led(lambda: found)
         return self.team.led(lambda: inspect(model, processor, talks, recipe))
 
     def _again(self) -> tuple[Any, Any]:
@@ -393,16 +400,41 @@ def _check_same(path: Path, recipe: LanguageRecipe) -> None:
         )
 
 
+def _check_split(recipe: LanguageRecipe) -> None:
+    """Refuse to split a model that one process holds, or that is read from a wheel."""
+    if not recipe.hardware.split:
+        return
+    if count_processes() == 1:
+        raise BadInput(
+            "hardware.split = true wants a run of several processes: begin it by accelerate launch "
+            "--num_processes N -m selion train ..., or leave it out."
+        )
+    if base_of(recipe) == WHEEL:
+        raise BadInput(
+            "hardware.split = true cannot be obeyed: this base is read from a wheel, is small, and "
+            "is written in parts of its own; leave it out."
+        )
+
+
 def _export(
-    plan: LanguagePlan, model: Any, processor: Any, folder: Path, standing: Standing | None
+    plan: LanguagePlan,
+    model: Any,
+    processor: Any,
+    folder: Path,
+    standing: Standing | None,
+    weights: Mapping[str, Any],
 ) -> ModelCard:
-    """Write model, processor and card; the card last, so that a folder with one is whole."""
+    """Write model, processor and card; the card last, so that a folder with one is whole.
+
+    ``weights``: what learnt, where the model is split and this process has a part of it only.
+    """
     import torch
 
     recipe = plan.recipe
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    model.save_pretrained(part, safe_serialization=True)
+    whole = {"state_dict": dict(weights), "selected_adapters": ["default"]} if weights else {}
+    model.save_pretrained(part, safe_serialization=True, **whole)
     processor.save_pretrained(part)
     if base_of(recipe) == WHEEL:
         from selion.models.language.joined import write_joined

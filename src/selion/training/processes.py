@@ -15,11 +15,11 @@ from selion.extras import require
 T = TypeVar("T")
 PATIENCE = timedelta(hours=6)
 """How long the others wait while one inspects or writes."""
-SPLIT = {
+LAUNCHED = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
 }
-"""What accelerate says in the environment where a model is split among processes."""
+"""What accelerate says in the environment where its launcher is to split a model."""
 
 
 def count_processes() -> int:
@@ -82,6 +82,22 @@ class Team:
             wait_for_everyone()
 
 
+def check_launcher() -> None:
+    """Refuse a launcher that was told to split the model: the recipe says whether and how.
+
+    Raises
+    ------
+    BadInput
+    """
+    for name, title in LAUNCHED.items():
+        if os.environ.get(name, "").lower() in {"1", "true", "yes"}:
+            raise BadInput(
+                f"The launcher was told to split the model by {title}: launch without that, and "
+                "set hardware.split = true instead, which splits by FSDP2; or hold the base in "
+                "4 bits (language.quantise = 'nf4')."
+            )
+
+
 def join_processes(device: str) -> Team:
     """Find the other processes of a run that ``accelerate launch`` or ``torchrun`` began.
 
@@ -89,21 +105,8 @@ def join_processes(device: str) -> Team:
     ----------
     device : str
         "cpu", "cuda" or "mps".
-
-    Raises
-    ------
-    BadInput
-        If the launcher was told to split the model among processes: each holds all of it.
     """
     world = count_processes()
-    for name, title in SPLIT.items():
-        if os.environ.get(name, "").lower() in {"1", "true", "yes"}:
-            raise BadInput(
-                f"The launcher was told to split the model by {title}, and each process of a "
-                "language model's run holds all of it: launch without that, and for a model that "
-                "does not fit set language.quantise = 'nf4', or take a smaller base, sft.batch or "
-                "grpo.micro."
-            )
     if world == 1:
         return Team()
     accelerate = require("accelerate", "train")

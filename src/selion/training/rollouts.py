@@ -22,6 +22,7 @@ from selion.models.language.grammar import Grammar
 from selion.models.language.smol import WHEEL
 from selion.training.language_recipe import LanguageRecipe
 from selion.training.processes import Team
+from selion.training.split import gather_to_generate
 
 ANSWERS = 3
 """Seed of these draws, beside those of the conversations."""
@@ -191,6 +192,7 @@ def placed(model: Any, processor: Any, recipe: LanguageRecipe, team: Team) -> It
         yield clock
     finally:
         del model.generate
+        gather_to_generate(model)  # what the trainer had laid around it went with it
 
 
 def _grammar(model: Any, processor: Any, recipe: LanguageRecipe) -> Any:

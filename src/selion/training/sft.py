@@ -6,6 +6,7 @@ The library's trainer, our conversations.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from selion.progress import OnStep, silent
 from selion.training.conversations import Talks
 from selion.training.language_recipe import LanguageRecipe, Lora, Machine
 from selion.training.processes import check_same_count, join_processes
+from selion.training.split import check_same_split, split_arguments, splitting
 from selion.training.whole import keeper, last_whole
 
 
@@ -234,7 +236,7 @@ def finetune(
     spec = recipe.sft
     adapter = None if _has_adapter(model) else lora_config(model, recipe.language.lora)
     arguments = trl.SFTConfig(
-        **shared_arguments(recipe, folder, spec.steps, spec.save_every),
+        **shared_arguments(recipe, folder, spec.steps, spec.save_every, model),
         per_device_train_batch_size=spec.batch,
         gradient_accumulation_steps=spec.accumulate,
         learning_rate=spec.lr,
@@ -245,7 +247,7 @@ def finetune(
         max_length=None,  # else the tokens of images are cut
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    with quiet():
+    with quiet(), split_if_wished(recipe.hardware):
         trainer = trl.SFTTrainer(
             model=model,
             args=arguments,
@@ -262,9 +264,9 @@ _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with
 
 
 def shared_arguments(
-    recipe: LanguageRecipe, folder: Path, steps: int, save_every: int
+    recipe: LanguageRecipe, folder: Path, steps: int, save_every: int, model: Any
 ) -> dict[str, Any]:
-    """Return what both trainers are told: device, precision, checkpoints, silence."""
+    """Return what both trainers are told: device, precision, checkpoints, split, silence."""
     device = training_device(recipe.hardware)
     half = device == "cuda" and recipe.hardware.precision != "float32"
     return {
@@ -283,7 +285,13 @@ def shared_arguments(
         "remove_unused_columns": False,
         "dataloader_num_workers": count_workers(recipe.hardware.workers, device),
         "dataloader_pin_memory": device == "cuda",
+        **(split_arguments(model) if recipe.hardware.split else {}),
     }
+
+
+def split_if_wished(machine: Machine) -> AbstractContextManager[None]:
+    """Return what a trainer is made and run in: one that splits the model, or nothing."""
+    return splitting() if machine.split else nullcontext()
 
 
 def count_workers(asked: int, device: str) -> int:
@@ -306,6 +314,7 @@ def run(trainer: Any, folder: Path, machine: Machine, *, resume: bool) -> None:
     last = team.led(lambda: last_whole(folder)) if resume else None
     if last is not None:
         check_same_count(last)
+        check_same_split(last, split=machine.split)
         if not _has_adapter(trainer.model):
             _take_weights(trainer.model, str(last))
     trainer.train(resume_from_checkpoint=None if last is None else str(last))

@@ -8,25 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
 from selion.errors import BadInput
+from selion.models.language.box_guess import guess_boxes
+from selion.models.language.edges import Row, Run, changed, completed, further
 from selion.models.language.rrle import OPEN, Codec, encode
 
-HISTORY = 32
-"""Rows from which it is seen whether an edge leans."""
-
-
-class Run(NamedTuple):
-    """A run of a row: its class, and where it ends."""
-
-    label: int
-    end: int
-
-
-Row = tuple[Run, ...]
+_NUMBER = re.compile(r"[0-9]{0,6}")
+_REPEAT = re.compile(r"=([0-9]{1,6})")
 
 
 class RowGuess:
@@ -46,16 +37,18 @@ class RowGuess:
         self._ids = {label: k for k, label in enumerate(labels)}
         either = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
         mark = "" if codec.places else re.escape(codec.mark)
-        self._run = re.compile(rf"({either}){mark}([0-9]*)")
+        self._run = re.compile(rf"({either}){mark}([0-9]{{0,6}})")
 
     def __call__(self, text: str) -> str:
         """Return what may follow a text; empty where nothing can be guessed."""
         if OPEN.startswith(text):
             return OPEN[len(text) :]
         opened = text.find(OPEN)
-        if opened < 0 or self.codec.boxes:
+        if opened < 0:
             return ""
         lines = text[opened + len(OPEN) :].split("\n")
+        if self.codec.boxes:
+            return guess_boxes(lines, self.codec.labels(self.names), self.shape)
         rows = self._rows(lines[:-1])
         if rows is None or len(rows) > self.shape[0]:
             return ""
@@ -76,8 +69,10 @@ class RowGuess:
                 rows += [rows[-1]] * int(line[1:])
                 continue
             if self.codec.places:
-                number = re.match(r"[0-9]*", line)[0]  # type: ignore[index]  # it always matches
+                number = _NUMBER.match(line)[0]  # type: ignore[index]  # it always matches
                 if not number or int(number) < len(rows) or (not rows and int(number)):
+                    return None
+                if int(number) >= self.shape[0]:
                     return None
                 rows += rows[-1:] * (int(number) - len(rows))
                 line = line[len(number) :]  # noqa: PLW2901
@@ -107,84 +102,47 @@ class RowGuess:
 
     def _present(self, rows: Sequence[Row], line: str) -> list[list[Row]]:
         """Return what the row that is being written may become; the likeliest first."""
-        above = self._further(rows)[:1] or list(rows[-1:])
-        if not line:
+        if not line or (self.codec.repeat and line.startswith("=")):
             return [[]]
-        if self.codec.repeat and line.startswith("="):
-            return [[]]
+        between: list[Row] = []
         if self.codec.places:
-            number = re.match(r"[0-9]*", line)[0]  # type: ignore[index]  # it always matches
+            number = _NUMBER.match(line)[0]  # type: ignore[index]  # it always matches
             line = line[len(number) :]
-            if not line or not number or int(number) < len(rows):
+            row = self._numbered(rows, number, whole=bool(line))
+            if row is None:
                 return [[]]
-            between = list(rows[-1:]) * (int(number) - len(rows))
+            between = list(rows[-1:]) * (row - len(rows))
+        if self.codec.places or self.codec.repeat:
+            above = changed([*rows, *between], self.shape[1])
         else:
-            between = []
+            above = next(iter(further(rows, 1, self.shape[1])), ())
         known, _ = self._read(line)
         typed = self._typed(line, known)
         tries = []
         # the last run may be whole, or lack digits
         for count in dict.fromkeys((len(known), max(len(known) - 1, 0))):
             begun = known[:count]
-            tries.append(self._completed(begun, above[0] if above else (), typed[count:]))
+            tries.append(completed(begun, above, typed[count:], self.shape[1]))
         return [[*between, row] for row in tries if row] or [[]]
+
+    def _numbered(self, rows: Sequence[Row], number: str, *, whole: bool) -> int | None:
+        """Return which row a number says that may lack digits; None if it can be none."""
+        if whole or not rows:
+            row = int(number) if number else -1
+            return row if len(rows) <= row < self.shape[0] else None
+        fitting = [k for k in range(len(rows), self.shape[0]) if str(k).startswith(number)]
+        ahead = further(rows, self.shape[0] - len(rows), self.shape[1])
+        steps = [k for k in fitting if ahead[k - len(rows)] != rows[-1]]
+        return next(iter([*steps, *fitting]), None)
 
     def _typed(self, line: str, known: Row) -> list[int]:
         """Return the classes of a line's runs, that of one without a number too."""
         labels = [self._ids[match[1]] for match in self._run.finditer(line)]
         return labels[: len(known) + 1]
 
-    def _completed(self, begun: Row, above: Row, typed: Sequence[int]) -> Row:
-        """Go on with a row as the one above does from there."""
-        width = self.shape[1]
-        row = list(begun)
-        place = row[-1].end if row else 0
-        if place >= width:
-            return tuple(row) if place == width else ()
-        ahead = [run for run in above if run.end > place]
-        if row and ahead and ahead[0].label == row[-1].label:
-            ahead = ahead[1:]  # this run ended before the one above it
-        if typed:
-            same = [k for k, run in enumerate(ahead) if run.label == typed[0]]
-            end = ahead[same[0]].end if same else (ahead[0].end if ahead else width)
-            ahead = [Run(typed[0], end), *(run for run in ahead if run.end > end)]
-        for run in ahead:
-            if row and row[-1].label == run.label:
-                row[-1] = run
-            else:
-                row.append(run)
-        if not row:
-            return ()
-        row[-1] = row[-1]._replace(end=width)
-        return tuple(row)
-
     def _further(self, rows: Sequence[Row]) -> list[Row]:
         """Let the edges of the last rows go on as they lean."""
-        left = self.shape[0] - len(rows)
-        if not rows or left <= 0:
-            return []
-        labels = [run.label for run in rows[-1]]
-        alike = 1
-        while alike < min(HISTORY, len(rows)) and labels == [r.label for r in rows[-alike - 1]]:
-            alike += 1
-        ends = np.array([[run.end for run in row] for row in rows[len(rows) - alike :]])
-        return self._leaning(labels, ends, left)
-
-    def _leaning(self, labels: Sequence[int], ends: np.ndarray, left: int) -> list[Row]:
-        """Return ``left`` rows below (row, edge) ends."""
-        count = len(ends)
-        rows = np.arange(count) - (count - 1) / 2
-        slope = rows @ ends / max(rows @ rows, 1.0)
-        below = (count + 1) / 2 + np.arange(left)[:, None]
-        fitted = np.rint(ends.mean(0) + slope * below).astype(int)
-        fitted[:, -1] = self.shape[1]
-        found: list[Row] = []
-        last = tuple(Run(k, int(end)) for k, end in zip(labels, ends[-1], strict=True))
-        for row in fitted:
-            if row[0] > 0 and (np.diff(row) > 0).all():
-                last = tuple(Run(k, int(end)) for k, end in zip(labels, row, strict=True))
-            found.append(last)
-        return found
+        return further(rows, self.shape[0] - len(rows), self.shape[1])
 
     def _text(self, rows: Sequence[Row]) -> str:
         """Spell guessed rows."""

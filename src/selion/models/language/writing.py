@@ -46,6 +46,11 @@ class OpenAnswer:
     """The same word by word, where somebody listens."""
 
 
+def next_reach(right: int) -> int:
+    """Return how many tokens are guessed next, where so many of the last guess were right."""
+    return max(16, 2 * right + 16)
+
+
 @dataclass(eq=False)
 class OpenMemory:
     """What the model remembers of answers, the newest token of each on the right."""
@@ -335,7 +340,7 @@ class Writer:
                 if len(answer.tokens) >= self._room:
                     answer.done = True
                     break
-            answer.reach = max(8, 2 * right + 8)
+            answer.reach = next_reach(right)
             kept.append(right + 1)
         return kept
 
