@@ -18,7 +18,7 @@ from selion.simulation.landscape import simulate, simulate_photo
 
 TINY = {
     "family": "unet",
-    "encoder": "mobilenet_v2",
+    "encoder": "tu-test_resnet",
     "encoder_depth": 3,
     "decoder_channels": [8, 8, 8],
 }

@@ -66,23 +66,23 @@ time.sleep(.4)
 
 def test_what_takes_too_long_is_ended(limited):
     began = time.monotonic()
-    done = run(limited, "import time; time.sleep(60)", seconds=0.5)
+    done = run(limited, "import time; time.sleep(600)", seconds=0.5)
     assert (done.code, done.ended) == (-9, "clock")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300
 
 
 def test_nothing_runs_on_when_its_caller_is_killed(limited, tmp_path):
     code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); "
     ask = f"import sys; sys.path.insert(0, {str(BENCH)!r}); import limited; limited.run({{}}, 150)"
-    words = [sys.executable, "-c", code + "time.sleep(60)"]
+    words = [sys.executable, "-c", code + "time.sleep(600)"]
     caller = subprocess.Popen([sys.executable, "-c", ask.format(words)])
     began = time.monotonic()
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         time.sleep(0.05)
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 300
     caller.kill()
     caller.wait()
     child = int((tmp_path / "pid").read_text())
     while psutil.pid_exists(child):
         time.sleep(0.05)
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 300

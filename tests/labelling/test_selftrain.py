@@ -52,7 +52,7 @@ from selion.training.recipe import (
 SIZE = (64, 96)
 TINY = {
     "family": "unet",
-    "encoder": "mobilenet_v2",
+    "encoder": "tu-test_resnet",
     "encoder_depth": 3,
     "decoder_channels": [8, 8, 8],
 }

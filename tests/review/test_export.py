@@ -24,7 +24,7 @@ from train_toys import BANDS, recipe
 
 TINY = {
     "family": "unet",
-    "encoder": "mobilenet_v2",
+    "encoder": "tu-test_resnet",
     "encoder_depth": 3,
     "decoder_channels": [8, 8, 8],
 }
@@ -253,7 +253,7 @@ def test_what_a_review_recipe_takes_from_the_model(tiny_model, tmp_path):
     assert (made.input.bands, made.classes.names, made.model.architecture["encoder"]) == (
         BANDS,
         card.classes.names,
-        "mobilenet_v2",
+        "tu-test_resnet",
     )
     assert (made.window, made.crops.gsd) == (32, None)
     packaged = fitted(

@@ -692,3 +692,26 @@ def test_memory_of_writing_is_flat(tmp_path):
     assert peak_of(write_it) < 160, "the raster has 324 MiB"
     values = open_raster(tmp_path / "a.tif").read((slice(9000, 9010), slice(1024, 2048))).values
     assert np.array_equal(values, block[:, :10])
+
+
+def test_one_thread_copies_a_few_tiles_to_the_bytes_of_many(tmp_path, monkeypatch):
+    """Beyond them all cores do, which a small file would not repay."""
+    from selion.store import cog
+
+    asked, usual = [], cog.gdal_settings
+
+    def settings(**given):
+        asked.append(given.get("GDAL_NUM_THREADS"))
+        return usual(**given)
+
+    monkeypatch.setattr(cog, "gdal_settings", settings)
+    values = np.random.default_rng(0).integers(0, 9000, (1, 64, 64)).astype(np.uint16)
+    place = GeoBox((64, 64), Affine(10, 0, 3e5, 0, -10, 5e6), "EPSG:32633")
+    for name, few in (("one.tif", 16), ("many.tif", 15)):
+        monkeypatch.setattr(cog, "FEW_TILES", few)
+        with cog.create_cog(
+            tmp_path / name, place, ("b",), "uint16", overviews="average", block=16
+        ) as sink:
+            sink.write((slice(0, 64), slice(0, 64)), values)
+    assert asked == ["1", "ALL_CPUS"]
+    assert (tmp_path / "one.tif").read_bytes() == (tmp_path / "many.tif").read_bytes()

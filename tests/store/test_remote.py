@@ -198,7 +198,7 @@ def bucket(tmp_path, monkeypatch):
     import urllib.request
 
     with urllib.request.urlopen(
-        urllib.request.Request(f"http://{endpoint}/fields", method="PUT"), timeout=10
+        urllib.request.Request(f"http://{endpoint}/fields", method="PUT"), timeout=120
     ):
         pass
     store = obstore.store.S3Store(

@@ -236,7 +236,7 @@ def test_a_mixture_trains_from_the_command_line(chips, tmp_path):
 
     tiny = {
         "family": "unet",
-        "encoder": "mobilenet_v2",
+        "encoder": "tu-test_resnet",
         "encoder_depth": 3,
         "decoder_channels": [8, 8, 8],
     }
@@ -365,7 +365,7 @@ def test_a_folder_says_that_its_truth_is_finer_and_trains_end_to_end(tmp_path):
     assert data[0].labels.ids.shape == (64, 64)
     tiny = {
         "family": "unet",
-        "encoder": "mobilenet_v2",
+        "encoder": "tu-test_resnet",
         "encoder_depth": 3,
         "decoder_channels": [8, 8, 8],
     }

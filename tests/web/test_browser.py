@@ -76,6 +76,7 @@ class Tab:
 
     def __init__(self, browser, url, **context):
         self.context = browser.new_context(viewport={"width": 1440, "height": 900}, **context)
+        self.context.set_default_timeout(120_000)
         self.page = self.context.new_page()
         self.said: list[str] = []
         self.page.on(
