@@ -11,7 +11,8 @@ patches side by side.  "boxes, a token a brick" counts as if the vocabulary had 
 A second table tells objects that touch apart: the same truth without a boundary class and with one
 (a cell of objects that holds a pixel of boundary is boundary), decoded and brought to objects as
 ``selion map`` does it, F1 against the fields themselves.  With ``--unet MODEL`` the U-Net's own
-answers are scored by the same code, which is the line in the drawing.
+answers are scored by the same code, which is the line in the drawing, and spelled in the same two
+ways: what is left of them is what a language model could reach that sees as well.
 
 Below the tables: how often a model that makes no mistake is run for an answer of 64 x 64 cells,
 with guesses of up to 64 tokens and without.
@@ -151,18 +152,19 @@ def spelled(words: Any, truth: np.ndarray, classes: ClassScheme, patch: int, gri
     return total
 
 
-def touching(words: Any, truths: list[np.ndarray]) -> None:
-    """Print what a boundary class in the text is worth."""
+def touching(words: Any, truths: list[np.ndarray], lines: list[np.ndarray]) -> None:
+    """Print what a boundary class in the text is worth.
+
+    ``lines``: for each chip the classes that are said; what is no background is a field where there
+    is no boundary.
+    """
     print("| patch px / rows | F1, no boundary | tokens | F1, boundary | tokens |")
     print("|---" * 5 + "|")
-    lines = [
-        class_labels(Instances(ids.astype(np.int32), photo_grid(ids.shape))).ids for ids in truths
-    ]
     for patch, grid in TOUCHING:
         row = []
         for classes, masks in (
-            (FTW2, [(ids > 0).astype(np.uint8) for ids in truths]),
-            (FTW3, lines),
+            (FTW2, [((mask > 0) & (mask < 255)).astype(np.uint8) for mask in lines]),
+            (FTW3, [np.where(mask < 255, mask, 0).astype(np.uint8) for mask in lines]),
         ):
             f1 = [
                 ids_f1(ids, parted(mask, classes, patch, grid))
@@ -173,12 +175,16 @@ def touching(words: Any, truths: list[np.ndarray]) -> None:
         print(f"| {patch} / {grid} | " + " | ".join(row) + " |", flush=True)
 
 
-def ceiling(name: str, folder: Path, truths: list[np.ndarray]) -> dict[str, float]:
-    """Return mean Dice, F1 of objects as mapped, and F1 of its mask's parts, of a model."""
+def answered(name: str, folder: Path) -> list[Any]:
+    """Return a model's own answers about the chips."""
     model = load_model(name)
     options = with_method(EvaluateOptions(), model)
     samples = sorted(load_dataset(folder), key=lambda sample: sample.key)
-    said = [answer(model, one, options) for k, one in enumerate(samples) if k % 4 == 2]
+    return [answer(model, one, options) for k, one in enumerate(samples) if k % 4 == 2]
+
+
+def ceiling(said: list[Any], truths: list[np.ndarray]) -> dict[str, float]:
+    """Return mean Dice, F1 of objects as mapped, and F1 of its mask's parts, of answers."""
     masks = [((one.classes > 0) & (one.classes < 255)).astype(np.uint8) for one in said]
     found = {
         "dice": [
@@ -349,15 +355,20 @@ def main() -> None:
     print("| patch px / rows | Dice | F1 | " + " | ".join(COLOURS) + " |")
     print("|---" * (3 + len(COLOURS)) + "|")
     for patch, grid in SIZES:
-        own = {p.codec: p for p in points if (p.patch, p.grid) == (patch, grid)}
-        counts = " | ".join(f"{own[codec].tokens:,.0f}" for codec in COLOURS)
-        print(f"| {patch} / {grid} | {own['rrle'].dice:.3f} | {own['rrle'].f1:.3f} | {counts} |")
-    best = ceiling(given.unet, given.folder, truths) if given.unet else {}
+        each = {p.codec: p for p in points if (p.patch, p.grid) == (patch, grid)}
+        counts = " | ".join(f"{each[codec].tokens:,.0f}" for codec in COLOURS)
+        print(f"| {patch} / {grid} | {each['rrle'].dice:.3f} | {each['rrle'].f1:.3f} | {counts} |")
+    own = answered(given.unet, given.folder) if given.unet else []
+    best = ceiling(own, truths) if own else {}
     if best:
         print(f"{given.unet}: " + ", ".join(f"{key} {value:.3f}" for key, value in best.items()))
     if given.svg:
         given.svg.write_text(draw(points, best), "utf-8")
-    touching(words, truths)
+    grids = [Instances(ids.astype(np.int32), photo_grid(ids.shape)) for ids in truths]
+    touching(words, truths, [class_labels(one).ids for one in grids])
+    if own:
+        print(f"The same of the answers of {given.unet}:")
+        touching(words, truths, [one.classes for one in own])
     for patch in (64, 128, 256):
         cells = [c for ids in truths for c in spoken((ids > 0).astype(np.uint8), patch, 64)[1]]
         some = [
