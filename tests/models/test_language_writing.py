@@ -217,3 +217,11 @@ def test_a_guess_reads_anything(name, said):
     guess = RowGuess(CODECS[name], CLASSES.names, (64, 64))
     for text in ("<seg>" + said, encode(turned(1), CLASSES.names, CODECS[name])[:80] + said):
         assert len(guess(text)) < 40_000
+
+
+@pytest.mark.parametrize("said", ["=\u00b2", "=" + "9" * 5000, "=" + "9" * 20, "=999999999999"])
+def test_a_row_is_not_said_again_more_often_than_there_are_rows(said):
+    """Without the grammar a model may write any number: nothing ends by it, or fills memory."""
+    codec = CODECS["rrle-delta"]
+    first = encode(np.zeros((64, 64), np.uint8), CLASSES.names, codec).partition("\n")[0]
+    assert RowGuess(codec, CLASSES.names, (64, 64))(f"{first}\n{said}\n") == ""

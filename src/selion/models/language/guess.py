@@ -64,9 +64,11 @@ class RowGuess:
         rows: list[Row] = []
         for line in map(str.strip, lines):
             if self.codec.repeat and line.startswith("="):
-                if not rows or not line[1:].isdigit():
+                again = _REPEAT.fullmatch(line)
+                if not rows or again is None:
                     return None
-                rows += [rows[-1]] * int(line[1:])
+                # one more than there are is as wrong as a million, and fills no memory
+                rows += rows[-1:] * min(int(again[1]), self.shape[0] + 1 - len(rows))
                 continue
             if self.codec.places:
                 number = _NUMBER.match(line)[0]  # type: ignore[index]  # it always matches
