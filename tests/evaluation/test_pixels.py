@@ -260,3 +260,14 @@ def test_a_model_is_not_compared_with_itself(tmp_path):
 def test_a_map_is_not_compared_with_itself(tmp_path):
     with pytest.raises(BadInput, match=r"map .*a\.tif is named twice"):
         evaluate_files([tmp_path / "a.tif", str(tmp_path / "a.tif")], tmp_path / "truth.tif")
+
+
+def test_oracles_of_one_name_are_two_and_one_is_not_two(tmp_path, monkeypatch):
+    monkeypatch.setattr("selion.evaluation.pixels.oracle_system", str)
+    one, other = tmp_path / "a" / "sam", tmp_path / "b" / "sam"
+    found = photo_systems((), CROP, oracles=(one, other, tmp_path / "hq"))
+    named = {name: answer for name, answer in found.items() if "points" in name}
+    assert list(named.values()) == [str(one), str(other), str(tmp_path / "hq")]
+    assert "hq (points from the truth)" in named
+    with pytest.raises(BadInput, match=r"oracle .*sam is named twice"):
+        photo_systems((), CROP, oracles=(one, tmp_path / "b" / ".." / "a" / "sam"))

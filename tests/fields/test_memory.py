@@ -17,6 +17,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(memory, "_trim", lambda: trim)
     monkeypatch.setattr(memory, "_resting", 0.0)
     monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(memory.time, "thread_time", lambda: now[0])
     return now, wants, given
 
 

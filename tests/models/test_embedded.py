@@ -149,6 +149,8 @@ def test_folder_gives_the_same_answers_through_the_socket(tmp_path):
     view = View(image.values[:, :32, :32].astype(np.float32), (slice(0, 32), slice(0, 32)))
     direct = EmbeddedSegmenter(card, network)([view])
     assert np.allclose(model([view]), direct, atol=1e-5)
+    other = replace(card, architecture={**card.architecture, "phrases": ["the farmed land"]})
+    assert EmbeddedSegmenter(other, network).identity != EmbeddedSegmenter(card, network).identity
     with (tmp_path / "model" / "sam_config.json").open("a") as file:
         file.write(" ")
     with pytest.raises(ChecksumMismatch):

@@ -301,15 +301,22 @@ def photo_systems(
     Raises
     ------
     BadInput
-        If a model is named twice, or two are the very same.
+        If a model or an oracle is named twice, or two models are the very same.
     """
-    from selion.evaluation.twins import load_apart
+    from selion.evaluation.twins import load_apart, refuse_twice
 
+    refuse_twice([str(path.resolve()) for path in oracles], "oracle")
     loaded = load_apart(names, engine, threads=threads, speaking=speaking)
     found: dict[str, System] = {
         name: segmenter_system(model, classes) for name, model in loaded.items()
     }
-    found |= {f"{path.name} (points from the truth)": oracle_system(path) for path in oracles}
+    last = [path.name for path in oracles]
+    found |= {
+        f"{path.name if last.count(path.name) == 1 else path} (points from the truth)": (
+            oracle_system(path)
+        )
+        for path in oracles
+    }
     if classes.names == CROP.names:
         found |= {
             "excess green + Otsu": rule_system(metrics.excess_green),

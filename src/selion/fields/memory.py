@@ -30,8 +30,8 @@ def give_back() -> None:
     than a small map takes.
     """
     global _resting  # noqa: PLW0603 - the allocator is the whole process' too
-    trim, began = _trim(), time.monotonic()
-    if callable(trim) and began >= _resting:
+    trim = _trim()
+    if callable(trim) and time.monotonic() >= _resting:
+        began = time.thread_time()  # of the processor: a busy machine makes it no dearer
         trim(0)
-        ended = time.monotonic()
-        _resting = ended + (ended - began) / SHARE
+        _resting = time.monotonic() + (time.thread_time() - began) / SHARE

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Literal
 
 import numpy as np
 
-HEADS = Lock()
+HEADS = RLock()
 """Held while a head is read; who opens an ``.npz`` in a server's thread holds it, too."""
 if hasattr(os, "register_at_fork"):  # a child must not inherit it locked by a thread it has not
     os.register_at_fork(

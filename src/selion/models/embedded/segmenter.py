@@ -35,7 +35,8 @@ class EmbeddedSegmenter(CardModel):
         fast: bool = False,
         reason: str = "",
     ) -> None:
-        super().__init__("EmbeddedSegmenter", card, on_torch(device, fast=fast, reason=reason))
+        execution = on_torch(device, fast=fast, reason=reason)
+        super().__init__("EmbeddedSegmenter", card, execution, _said(card) or None)
         self.network = network.to(device).eval()
         self.batch = 4 if device == "cpu" else 16
         """How many views run at once."""
@@ -105,6 +106,12 @@ def load_embedded(
             "copy it again."
         ) from error
     return EmbeddedSegmenter(card, network, device, fast=fast, reason=reason)
+
+
+def _said(card: ModelCard) -> dict[str, Any]:
+    """Return what a card says of how the network is asked; the same weights answer it otherwise."""
+    told = ("phrases", "instruction", "reject")
+    return {name: card.architecture[name] for name in told if name in card.architecture}
 
 
 def _asked(card: ModelCard) -> ClassScheme:
