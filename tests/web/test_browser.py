@@ -100,6 +100,10 @@ class Tab:
         self.page.wait_for_selector(f'{READY}:not([data-ready="{other_than}"])')
         return self.page.get_attribute("body", "data-ready")
 
+    def of_the_page(self):
+        """What was said but that a server is away: refused, reset or cut off, as it happens."""
+        return [line for line in self.said if "Failed to load resource: net::ERR_" not in line]
+
     def tiles(self):
         found = self.page.locator(".tile").evaluate_all(
             "all => all.map(t => [t.dataset.id, t.dataset.word, "
@@ -173,7 +177,7 @@ def test_hundreds_of_images_and_a_killed_server(browser, tmp_path, images, kille
         tab.saved()
         assert served.url == first  # the same port and token, so that an open page goes on
         # what Chromium says while there is no server
-        ours = [line for line in tab.said if "Failed to load resource: net::ERR_" not in line]
+        ours = tab.of_the_page()
         assert ours == []
         assert 0 < len(tab.said) - len(ours) < 250
         assert page > max(killed)
@@ -370,7 +374,7 @@ def test_masks_are_drawn_and_a_server_that_died_is_waited_for(browser, tmp_path)
         assert again.editor.counts()["done"] == 1
         tab.page.keyboard.press("k")
         tab.page.wait_for_selector("body[data-finished]")
-        assert [line for line in tab.said if "ERR_CONNECTION_REFUSED" not in line] == []
+        assert tab.of_the_page() == []
         again.stop()
 
 
@@ -599,7 +603,7 @@ def test_a_mask_is_corrected_and_the_screening_goes_on(browser, tmp_path):
         tab.page.wait_for_url("**/screen/**")
         tab.ready()
         assert len(read_decisions(pseudo)) == 1
-        assert [line for line in tab.said if "ERR_CONNECTION_REFUSED" not in line] == []
+        assert tab.of_the_page() == []
 
 
 def write_plan(folder):
