@@ -142,17 +142,14 @@ def enlarged(source: str, photos: Iterator[sources.Photo], seed: int) -> Iterato
 def main() -> None:
     """Measure, print and save the rows."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[sources.source_options(10, SEED)],
     )
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--skip", nargs="*", default=[], metavar="NAME", help="How names begin.")
-    parser.add_argument("--count", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=SEED, help="Of the first simulated one.")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--work", type=Path, help="A new folder, kept; else one that is removed.")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    given.first = None
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         work = given.work or Path(scratch)

@@ -127,8 +127,18 @@ def data_set(folder: Path, name: str, count: int, *, unseen: bool = False) -> It
         yield sample.image.read(whole(sample.image.grid)).values, ids == 1, ids != 255
 
 
-def sources(given: argparse.Namespace) -> dict[str, Iterator[Photo]]:
-    """Return what is asked, by name."""
+def source_options(count: int, seed: int) -> argparse.ArgumentParser:
+    """Return the options of :func:`sources`, a parent of a bench's own."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--skip", nargs="*", default=[], metavar="NAME", help="How names begin.")
+    parser.add_argument("--count", type=int, default=count)
+    parser.add_argument("--seed", type=int, default=seed, help="Of the first simulated one.")
+    return parser
+
+
+def sources(given: argparse.Namespace, *, unseen: bool = False) -> dict[str, Iterator[Photo]]:
+    """Return what is asked, by name; ``unseen``: all of a data set, whatever its split."""
     found: dict[str, Iterator[Photo]] = {}
     for entry in given.data:
         name, _, folder = entry.partition("=")
@@ -136,7 +146,7 @@ def sources(given: argparse.Namespace) -> dict[str, Iterator[Photo]]:
             Path(folder),
             name,
             10_000 if name.startswith("ews") else given.count,
-            unseen=given.first is not None,
+            unseen=unseen,
         )
     for style in ("rosette", "grass", "broad", "seedling", "feather"):
         found[f"style {style}"] = styles(style, given.count, given.seed)
@@ -209,13 +219,11 @@ def worst(rows: list[Row]) -> list[Row]:
 def main() -> None:
     """Measure, print and save the rows."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[source_options(24, FIRST)],
     )
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--skip", nargs="*", default=[], metavar="NAME", help="How names begin.")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--count", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=FIRST, help="Of the first simulated one.")
     parser.add_argument("--first", help="A network in place of crops-rgb, of auto.")
     parser.add_argument("--covers", type=Path, help="For runs/crops_interval.py.")
     parser.add_argument("--json", type=Path)
@@ -226,7 +234,7 @@ def main() -> None:
         models["auto"] = replace(models["auto"], fit=other.fit)
     rows: list[Row] = []
     covers: dict[str, np.ndarray] = {}
-    for source, photos in sources(given).items():
+    for source, photos in sources(given, unseen=given.first is not None).items():
         tallies = {name: Tally() for name in models}
         for photo in photos:
             for name, model in models.items():
