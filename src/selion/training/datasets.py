@@ -23,7 +23,7 @@ from selion.training.class_mapping import is_outlines, placed
 from selion.training.crops import make_view, object_classes, takes_objects
 from selion.training.draws import Draw
 from selion.training.mixture import Mixture, part_recipe, recipe_for
-from selion.training.recipe import Recipe
+from selion.training.recipe import Model, Recipe
 
 if TYPE_CHECKING:
     from selion.data.polygons import Labelled
@@ -97,12 +97,13 @@ def at_scale_of_start(recipe: Recipe) -> Recipe:
 
 
 def like_start(recipe: Recipe, native: float | None = None) -> Recipe:
-    """Return a recipe whose boundaries and batch statistics are those of its start.
+    """Return a recipe whose network, boundaries and batch statistics are those of its start.
 
-    Where ``data.boundary_width`` is "auto" it becomes the pixels of a window that are as wide as
-    the boundaries that the start was taught, so that its probabilities go on meaning the same.  It
-    is 1 where the start's card says no width, and where windows are more than :data:`TIMES` finer
-    than the start's own pixels: small plots would be boundary alone.  Where ``model.batch_norm`` is
+    Where ``model.architecture`` is empty the network is that of the start.  Where
+    ``data.boundary_width`` is "auto" it becomes the pixels of a window that are as wide as the
+    boundaries that the start was taught, so that its probabilities go on meaning the same.  It is 1
+    where the start's card says no width, and where windows are more than :data:`TIMES` finer than
+    the start's own pixels: small plots would be boundary alone.  Where ``model.batch_norm`` is
     "frozen" and the start has other bands, it becomes "live": statistics of another first layer
     fit nothing.
 
@@ -112,13 +113,36 @@ def like_start(recipe: Recipe, native: float | None = None) -> Recipe:
         As :func:`at_scale_of_start` returns it.
     native : float, optional
         Metres of a pixel of the images, where the recipe names none.
+
+    Raises
+    ------
+    BadInput, UnknownName
+        If ``model.architecture`` is empty and there is no start to take it from.
     """
-    card, data, model = _start_card(recipe), recipe.data, recipe.model
+    card, data, model = _start_card(recipe), recipe.data, _network_of_start(recipe)
     if data.boundary_width == "auto":
         data = replace(data, boundary_width=_start_width(recipe, card, native))
     if card is not None and len(card.inputs.bands) != len(recipe.input.bands):
         model = replace(model, batch_norm="live")
     return replace(recipe, data=data, model=model)
+
+
+def _network_of_start(recipe: Recipe) -> Model:
+    model = recipe.model
+    if model.architecture:
+        return model
+    if not model.start_from:
+        raise BadInput(
+            "model.architecture names no network, and model.start_from no model whose network it "
+            "could be: set one of them."
+        )
+    card = find_card(_model_of(model.start_from))
+    if not card.architecture:
+        raise BadInput(
+            f"{card.name} cannot be trained further: its card has no architecture; set "
+            "model.architecture, or another model.start_from."
+        )
+    return replace(model, architecture=dict(card.architecture))
 
 
 def _start_card(recipe: Recipe) -> ModelCard | None:
