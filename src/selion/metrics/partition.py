@@ -174,6 +174,7 @@ def size_classes(
     *,
     pixel_area: float = 1.0,
     iou: float = 0.5,
+    matches: Matches | None = None,
 ) -> pd.DataFrame:
     """Score by size.
 
@@ -192,6 +193,8 @@ def size_classes(
         m2 of a pixel.
     iou : float
         IoU of a match.
+    matches : Matches, optional
+        Taken instead of those at ``iou``: found in pixels, where an IoU of a half is exact.
 
     Returns
     -------
@@ -209,7 +212,7 @@ def size_classes(
             f"{len(edges)} edges were given for {len(names)} size classes; wanted is one more than "
             "classes."
         )
-    matches = match_objects(table, iou)
+    matches = match_objects(table, iou) if matches is None else matches
     of_truth, of_prediction = (
         np.digitize(area * pixel_area, edges) - 1
         for area in (table.truth_area, table.prediction_area)
