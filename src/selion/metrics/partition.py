@@ -178,7 +178,8 @@ def size_classes(
 ) -> pd.DataFrame:
     """Score by size.
 
-    Recall and IoU by the size of the truth, precision by the size of the prediction.
+    Recall and IoU by the size of the truth, precision by the size of the prediction.  Unmatched
+    predictions that lie for the most part where the truth is not known are not counted.
 
     Parameters
     ----------
@@ -223,8 +224,10 @@ def size_classes(
         inside = (kinds >= 0) & (kinds < size)
         return np.bincount(kinds[inside], None if weights is None else weights[inside], size)
 
+    judged = table.prediction_ignored <= table.prediction_area
+    judged[matches.prediction_index] = True
     truth, found = count(of_truth), count(of_truth[matches.truth_index])
-    prediction, right = count(of_prediction), count(of_prediction[matches.prediction_index])
+    prediction, right = count(of_prediction[judged]), count(of_prediction[matches.prediction_index])
     total_iou = count(of_truth[matches.truth_index], matches.iou)
     columns = {
         "truth": truth,
