@@ -43,6 +43,15 @@ def grid_of(ids):
     return photo_grid(ids.shape)
 
 
+def test_ids_of_any_type_have_no_boundary_along_unknown_ground():
+    known = np.arange(12) < 7
+    for kind in (np.int32, np.uint32, np.int64):
+        ids = np.zeros((9, 12), kind)
+        ids[2:7, 2:10] = 5
+        made = class_labels(Instances(ids, grid_of(ids)), ignore=~known & (ids >= 0))
+        assert made.ids[4].tolist() == [0, 0, 2, 1, 1, 1, 1, *[255] * 5]
+
+
 def test_images_labels_and_instances_are_paired_by_name(tmp_path):
     ids = plain(tmp_path)
     data = load_dataset(tmp_path)
