@@ -242,6 +242,17 @@ def test_interpolated_masks_and_bad_ids_are_refused(tmp_path):
         load_dataset(tmp_path)[0]
 
 
+def test_nodata_of_a_mask_of_objects_is_no_object(tmp_path):
+    ids = plain(tmp_path, ("a",)).astype(np.uint16)
+    (tmp_path / "labels" / "a.tif").unlink()
+    marked = ids.copy()
+    marked[:, :5] = 65535
+    tif(tmp_path / "instances" / "a.tif", marked, nodata=65535)
+    found = load_dataset(tmp_path)[0].instances.ids
+    assert (found[:, :5] == 0).all()
+    assert (found[:, 5:] == ids[:, 5:]).all()
+
+
 def test_palettes_and_single_bits_keep_their_numbers(tmp_path):
     mask = (np.arange(480).reshape(20, 24) % 3).astype("uint8")
     png(tmp_path / "images" / "a.png", photo())
