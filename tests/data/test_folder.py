@@ -253,6 +253,19 @@ def test_nodata_of_a_mask_of_objects_is_no_object(tmp_path):
     assert (found[:, 5:] == ids[:, 5:]).all()
 
 
+def test_a_sample_with_rows_of_two_splits_is_not_learnt(tmp_path):
+    """Whatever the order of the rows is: by the lists' rule the later split has it."""
+    plain(tmp_path, ("a", "b"))
+    rows = "key,split,group\na,test,x\nb,val,z\nb,val,z\na,train,y\n"
+    (tmp_path / "splits.csv").write_text(rows)
+    data = load_dataset(tmp_path)
+    assert [(entry.key, entry.split, entry.group) for entry in data.entries] == [
+        ("a", "test", "x"),
+        ("b", "val", "z"),
+    ]
+    assert data.problems == ("a stands in train and in test: it is kept in test only.",)
+
+
 def test_palettes_and_single_bits_keep_their_numbers(tmp_path):
     mask = (np.arange(480).reshape(20, 24) % 3).astype("uint8")
     png(tmp_path / "images" / "a.png", photo())
