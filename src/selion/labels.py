@@ -162,9 +162,9 @@ def class_labels(
         size = 2 * width + 1
         known = np.ones(ids.shape, bool) if ignore is None else ~ignore
         top = ndimage.maximum_filter(np.where(known, ids, 0), size, mode="nearest")
-        bottom = ndimage.minimum_filter(
-            np.where(known, ids, np.iinfo(ids.dtype).max), size, mode="nearest"
-        )
+        # not the largest int64: the filter computes in float64, where that becomes the smallest one
+        most = ids.max(initial=0)
+        bottom = ndimage.minimum_filter(np.where(known, ids, most), size, mode="nearest")
         labels[(ids > 0) & (top != bottom)] = 2
     if ignore is not None:
         labels[ignore] = IGNORE

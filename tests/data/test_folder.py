@@ -43,6 +43,15 @@ def grid_of(ids):
     return photo_grid(ids.shape)
 
 
+def test_ids_of_any_type_have_no_boundary_along_unknown_ground():
+    known = np.arange(12) < 7
+    for kind in (np.int32, np.uint32, np.int64):
+        ids = np.zeros((9, 12), kind)
+        ids[2:7, 2:10] = 5
+        made = class_labels(Instances(ids, grid_of(ids)), ignore=~known & (ids >= 0))
+        assert made.ids[4].tolist() == [0, 0, 2, 1, 1, 1, 1, *[255] * 5]
+
+
 def test_images_labels_and_instances_are_paired_by_name(tmp_path):
     ids = plain(tmp_path)
     data = load_dataset(tmp_path)
@@ -231,6 +240,30 @@ def test_interpolated_masks_and_bad_ids_are_refused(tmp_path):
     tif(tmp_path / "instances" / "a.tif", np.full((24, 24), -4, np.int16))
     with pytest.raises(BadInput, match="not object ids"):
         load_dataset(tmp_path)[0]
+
+
+def test_nodata_of_a_mask_of_objects_is_no_object(tmp_path):
+    ids = plain(tmp_path, ("a",)).astype(np.uint16)
+    (tmp_path / "labels" / "a.tif").unlink()
+    marked = ids.copy()
+    marked[:, :5] = 65535
+    tif(tmp_path / "instances" / "a.tif", marked, nodata=65535)
+    found = load_dataset(tmp_path)[0].instances.ids
+    assert (found[:, :5] == 0).all()
+    assert (found[:, 5:] == ids[:, 5:]).all()
+
+
+def test_a_sample_with_rows_of_two_splits_is_not_learnt(tmp_path):
+    """Whatever the order of the rows is: by the lists' rule the later split has it."""
+    plain(tmp_path, ("a", "b"))
+    rows = "key,split,group\na,test,x\nb,val,z\nb,val,z\na,train,y\n"
+    (tmp_path / "splits.csv").write_text(rows)
+    data = load_dataset(tmp_path)
+    assert [(entry.key, entry.split, entry.group) for entry in data.entries] == [
+        ("a", "test", "x"),
+        ("b", "val", "z"),
+    ]
+    assert data.problems == ("a stands in train and in test: it is kept in test only.",)
 
 
 def test_palettes_and_single_bits_keep_their_numbers(tmp_path):

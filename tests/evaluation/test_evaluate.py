@@ -361,6 +361,14 @@ def test_folder_lists_what_has_no_partner(tmp_path):
     assert report.runs[0].values["object_f1"] > 0.95
     with pytest.raises(UnreadableFile, match="images/"):
         read_folder(tmp_path / "images")
+    ids = sample("a").instances.ids.astype(np.uint16)
+    ids[:, -9:] = 65535
+    (tmp_path / "instances" / "a.tif").unlink()
+    with store.create_cog(
+        tmp_path / "instances" / "a.tif", GRID, ("id",), np.uint16, nodata=65535
+    ) as sink:
+        sink.write(whole(GRID), ids[None])
+    assert read_folder(tmp_path).samples[0].instances.ids.max() < 65535
 
 
 def test_report_files_are_whole_and_self_contained(tmp_path):

@@ -57,6 +57,30 @@ def squares(path, step=160, keep=lambda k: True, crs="EPSG:32633", **columns):
     return path
 
 
+def test_nodata_is_no_object_and_no_mapped_area(tmp_path):
+    """Nodata as other programs write it, the largest number: no field, and outside the extent."""
+    ids = np.zeros((96, 96), np.uint16)
+    ids[:16, :16], ids[:16, 20:40] = 1, 2
+    said = np.where(np.arange(96)[:, None] < 60, ids, 0)
+    said[70:80, 70:80] = 9
+    extent = np.where(np.arange(96)[:, None] < 48, 1, 255) * np.ones((1, 96), int)
+    full = np.where(np.arange(96)[:, None] < 48, ids, 65535)
+    prediction = raster(tmp_path / "prediction.tif", said)
+    for name, values, nodata in (("truth", full, 65535), ("extent", extent, 255)):
+        with store.create_cog(
+            tmp_path / f"{name}.tif", GRID, ("id",), np.uint16, nodata=nodata
+        ) as sink:
+            sink.write(whole(GRID), values.astype(np.uint16)[None])
+    plain = evaluate_files([prediction], tmp_path / "truth.tif", QUICK).runs[0]
+    assert plain.images["truth"].tolist() == [2]
+    assert plain.values["object_recall"] == 1
+    found = evaluate_files(
+        [prediction], tmp_path / "truth.tif", QUICK, extent=tmp_path / "extent.tif"
+    ).runs[0]
+    assert found.kinds["prediction"]["ignored"] == 1
+    assert found.values["object_f1"] == found.values["pixel_iou"] == 1
+
+
 def test_what_is_found_where_nobody_mapped_is_not_false(tmp_path):
     prediction = squares(tmp_path / "prediction.gpkg")
     truth = squares(tmp_path / "truth.gpkg", keep=lambda k: k < 12)  # the upper third

@@ -136,6 +136,19 @@ def test_sizes() -> None:
         allocate([9_000, 900, 100], 50, 20)
 
 
+def test_a_stratum_of_one_unit_is_known_when_it_was_looked_at() -> None:
+    """By hand: half of ten in nine of ten parts, and the one that there is; it adds no variance."""
+    y = np.array([1, 0, 1, 0, 1], float)
+    sample = StratifiedSample(np.array([0, 0, 0, 0, 1]), np.array([9, 1]))
+    found = mean_over(y, sample)
+    assert found.value == pytest.approx(0.9 * 0.5 + 0.1)
+    assert found.standard_error == pytest.approx(0.9 * np.sqrt((1 - 4 / 9) * (1 / 3) / 4))
+    with pytest.raises(BadInput, match="fewer than two"):
+        StratifiedSample(np.array([0, 0, 1]), np.array([9, 2]))
+    with pytest.raises(BadInput, match="fewer than two"):
+        StratifiedSample(np.array([0, 0]), np.array([9, 1]))
+
+
 def test_what_cannot_be_said() -> None:
     with pytest.raises(BadInput, match="fewer than two"):
         StratifiedSample(np.array([0, 0, 1]), np.array([10, 10]))

@@ -13,6 +13,7 @@ from selion.metrics import (
     class_boundary_iou,
     match_objects,
     overlap_table,
+    score_ids,
 )
 from selion.metrics.boundary import boundary_band
 
@@ -100,6 +101,23 @@ def test_the_border_of_the_image_is_no_outline():
     table = overlap_table(truth, prediction)
     summary, _ = boundary_distances(truth, prediction, table, match_objects(table))
     assert summary.mean == 1
+
+
+def test_where_the_truth_was_cut_off_is_no_outline():
+    """A field that runs on where nobody mapped: the map that draws it whole is right."""
+    prediction = np.zeros((20, 30), int)
+    prediction[5:15, 5:25] = 7
+    known = np.zeros(prediction.shape, bool)
+    known[:, :15] = True
+    truth = np.where(known, prediction, 0)
+    found = score_ids("x", truth, prediction, ignore=~known)
+    assert found.edge == (28, 28)  # three sides: 10 px each, less two corners
+    assert found.distances["distance"].tolist() == [0]
+    grown = np.zeros_like(prediction)
+    grown[5:15, 4:27] = 7  # a column too far where it is known, two where it is not
+    off = score_ids("x", truth, grown, ignore=~known)
+    assert off.edge == (20, 38)  # the two long sides; both short ones, 8 px and 8 + 2 px
+    assert off.distances["hausdorff_95"].item() == 1
 
 
 def test_distances_equal_distance_transforms_of_each_pair():

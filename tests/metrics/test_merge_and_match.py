@@ -74,3 +74,12 @@ def test_one_blob_scores_nothing_in_either_reading():
 def test_unknown_reading_is_refused():
     with pytest.raises(UnknownName, match="largest"):
         merged_scores(overlap_table(np.ones((2, 2), int), np.ones((2, 2), int)), "largst")
+
+
+def test_what_lies_where_nothing_is_known_is_no_prediction():
+    """One found, one invented, and two on unknown ground: half of what is judged is false."""
+    truth = np.array([[1, 1, 1, 0, 0, 0, 0, 0, 0, 0]])
+    prediction = np.array([[7, 7, 7, 0, 8, 8, 9, 9, 5, 5]])
+    ignore = np.arange(10)[None] > 5
+    scores = merged_scores(overlap_table(truth, prediction, ignore))
+    assert (scores.false, scores.predictions, scores.fpr) == (1, 2, 0.5)

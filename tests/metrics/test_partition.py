@@ -69,6 +69,19 @@ def test_size_classes_count_truth_by_truth_and_guess_by_prediction():
         size_classes(overlap_table(TRUTH, PREDICTION), (0, 1), ("a", "b"))
 
 
+def test_what_lies_where_nothing_is_known_is_of_no_size():
+    """A found field of 16 px, one of 12 px beside it that is wrong, and two on unknown ground."""
+    truth, prediction, ignore = (np.zeros((8, 12), kind) for kind in (int, int, bool))
+    truth[:4, :4], prediction[:4, :4], prediction[:4, 5:8] = 1, 1, 2
+    prediction[5:, :6], prediction[5:, 7:], ignore[5:] = 3, 4, True
+    prediction[4, 7:9] = 4  # 2 of its 17 px are known
+    table = overlap_table(truth, prediction, ignore)
+    found = size_classes(table, (0, 10, 20), ("a", "b"))
+    assert found.prediction.tolist() == [0, 2]
+    assert found.loc["b", "precision"] == 0.5
+    assert np.isnan(found.loc["a", "precision"])
+
+
 def test_area_bias():
     truth, prediction = np.zeros((10, 20), int), np.zeros((10, 20), int)
     truth[:8, :5], prediction[:10, :5] = 1, 1

@@ -113,6 +113,19 @@ def test_summary_pools_counts_and_averages_groups():
     )
 
 
+@pytest.mark.parametrize("edge", [10.0, 0.6, 0.3, 9.98, 1 / 3])
+def test_half_of_a_union_is_half_whatever_the_pixel_measures(edge):
+    """m2 are rounded; whether an object of half a union is a match must not hang on that."""
+    ids, said = np.zeros((20, 20), int), np.zeros((20, 20), int)
+    for k, (real, found) in enumerate([(2, 1), (4, 2), (10, 5), (14, 7), (1, 2), (5, 10)]):
+        ids[3 * k, :real], said[3 * k, :found] = k + 1, k + 1
+    made = [score_ids(name, ids, said, pixel=(edge, edge)) for name in "ab"]
+    run = summarise("halves", made, QUICK)
+    assert run.values["object_f1"] == run.intervals["object_f1"].value == 1
+    assert run.values["panoptic_quality"] == 0  # it wants more than a half
+    assert run.kinds["truth"]["matched"] == run.sizes["found"].sum() == 12
+
+
 def test_photographs_are_scored_in_pixels_by_quartile():
     run = summarise("photo", images(pixel=None), QUICK)
     assert all("px" in name for name in run.sizes.index)

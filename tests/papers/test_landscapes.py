@@ -141,6 +141,16 @@ def table_of(truth, said, unit=1.0, key="x", group=""):
     return ClassTable(key, group, metrics.overlap_table(truth, said), unit)
 
 
+def test_half_of_a_union_is_no_match_of_panoptic_quality():
+    """By hand: IoUs of 1 and of exactly a half; F1 counts both, Kirillov's quality the first."""
+    truth, said = np.zeros((4, 20), np.int32), np.zeros((4, 20), np.int32)
+    truth[0], said[0] = 1, 1
+    truth[2], said[2, :10] = 2, 2
+    found = figures([table_of(truth, said)])
+    assert found["f1 at IoU 0.5", "all objects, one to one"] == 1.0
+    assert found["panoptic quality", "all objects, one to one"] == 0.5  # 1 / (1 + 1/2 + 1/2)
+
+
 def test_merge_and_match_by_acres():
     """Truths of 3000 m2 and 9000 m2 (.74 and 2.2 acres); the second is found as two halves."""
     truth, ids = np.zeros((200, 200), np.int32), np.zeros((200, 200), np.int32)

@@ -112,6 +112,27 @@ def test_a_judged_census_is_the_truth(country, tmp_path):
         assert one.standard_error == other.standard_error == 0, "all were asked"
 
 
+def test_the_only_field_of_a_stratum_is_enough_of_it(tmp_path):
+    """Nine small fields and one large: no second large one can be answered."""
+    side = np.array([0.001] * 9 + [0.006])
+    x = 11 + 0.01 * np.arange(10)
+    frame = geopandas.GeoDataFrame(
+        {"id": [f"f{k}" for k in range(10)], "metrics:area": (side * 1e5).astype(np.float32) ** 2},
+        geometry=shapely.box(x, 47, x + side, 47 + side),
+        crs=4326,
+    )
+    write_fields(frame, tmp_path / "map.parquet")
+    options = survey.SampleOptions(size=10, least=2, breaks=())
+    area = read_area([10.9, 46.9, 11.2, 47.1])
+    design = survey.draw_objects(tmp_path / "map.parquet", area, tmp_path / "s", options, (2.0,))
+    assert [(s.fields, s.drawn) for s in design.strata] == [(1, 1), (9, 9)]
+    fill(tmp_path / "s", {f"f{k}": 4 if k < 3 else 0 for k in range(10)})  # three are false
+    found = survey.estimate_objects(tmp_path / "s")
+    right = found.by_number["all"]["right"]
+    assert (right.value, right.standard_error) == (pytest.approx(0.7), 0)
+    assert found.by_area["all"]["right"].value == pytest.approx((6 + 36) / (9 + 36))
+
+
 def test_the_intervals_hold_in_90_to_99_of_100(country):
     """Over the estimator itself: 100 samples of one map, drawn as the command does, and judged."""
     _, frame = country

@@ -22,7 +22,7 @@ from selion.grid import tiles, whole
 from selion.imagery import read_area
 from selion.metrics.area_estimation import StratifiedSample, area_adjusted
 from selion.pipeline.land_cover import LandCover
-from selion.reports.survey import NO_BREAK
+from selion.reports.survey import NO_BREAK, to_html
 from selion.review import Action, ReviewedMap, ReviewLog
 from selion.survey import drawing, population
 from selion.survey.drawing import numbers_at
@@ -141,6 +141,20 @@ def test_figures_by_hand(tmp_path: Path) -> None:
         abs(found.hectares() * field.area.value - 125)
         < 3 * found.hectares() * field.area.standard_error
     )
+
+
+def test_a_census_is_not_said_to_be_weak(tmp_path: Path) -> None:
+    """Units of 100 m: some strata have fewer than 30, and all of them were looked at."""
+    design = draw(tmp_path, size=400, least=50, unit=100.0)
+    answer(tmp_path / "sample")
+    found = survey.estimate_sample(tmp_path / "sample")
+    few = [s for s in design.strata if s.units < 30]
+    assert few
+    assert all(s.drawn == s.units for s in design.strata)
+    assert found.whole.overall.standard_error == 0
+    text = to_html(found)
+    assert "Fewer than 30" not in text
+    assert "All answers are the same" not in text
 
 
 def test_ninety_five_of_a_hundred(tmp_path: Path) -> None:

@@ -68,8 +68,11 @@ def truth_of(ids, known, three=True):
     return labels
 
 
-def test_targets_come_from_classes_or_from_objects():
+@pytest.mark.parametrize("block", [False, True])
+def test_targets_come_from_classes_or_from_objects(block):
     ids, known = fields(1)
+    if block:  # wider than what a pixel sees
+        known[2:8, 3:8] = False
     labels = truth_of(ids, known)
     both = [torch.from_numpy(v)[None] for v in (labels, ids)]
     edge, deep = boundary_targets(both[0], both[1], (1,), 2)

@@ -21,6 +21,7 @@ from selion.training.checkpoint import BEST, STATE, load_state, save_state
 from selion.training.draws import Draw
 from selion.training.loader import Feed, read_ahead
 from selion.training.recipe import Crops, Hardware, Schedule, Validate
+from selion.training.scoring import Scores
 from train_toys import card, network, recipe, sample
 
 SAMPLES = [sample(k) for k in range(3)]
@@ -390,6 +391,27 @@ def test_validation_scores_and_the_best_weights_are_kept(tmp_path):
         <= trained.scores.pixel_iou
         <= trained.scores.interval("pixel_iou").high
     )
+
+
+def test_the_best_of_a_few_samples_are_compared_on_all(tmp_path, monkeypatch):
+    """The first epoch scores 0.9 on the few that each is judged on, 0.4 on all; the last 0.5."""
+    few, whole, limits = [0.9, 0.6], [0.5, 0.4], []
+
+    def validated(_run, _weights, limit):
+        limits.append(limit)
+        hits = (few if limit else whole).pop(0)
+        counts = np.array([[0, 0, 0, hits, 1 - hits, 0]])
+        return Scores(("a",), ("",), counts, metric="pixel_iou"), 0.0
+
+    monkeypatch.setattr(loop, "_validate", validated)
+    made = recipe(
+        schedule=Schedule(epochs=3, batch=4, lr=3e-2, keep="best"),
+        validate=Validate(every=1, limit=2, metric="pixel_iou"),
+    )
+    trained = fit(made, tmp_path, validation=SAMPLES)
+    assert limits == [2, 2, 0, 0]
+    assert trained.scores.pixel_iou == 0.5
+    assert same(trained.weights, fit(made).weights)
 
 
 def test_validation_leaves_the_training_alone():

@@ -261,7 +261,10 @@ def open_change(folder: Path | str) -> MapChange:
             (facts["years"][0], facts["years"][1]),
             open_maps(folder / MAPS),
             pd.read_csv(folder / SUMMARY),
-            pd.read_csv(by, dtype={"district": str}) if by.is_file() else None,
+            # a district called NA, Namibia's code, is one
+            pd.read_csv(by, dtype={"district": str}, keep_default_na=False)
+            if by.is_file()
+            else None,
             tuple(facts["notes"]),
             facts.get("rule"),
             facts.get("pixels_ha"),

@@ -94,7 +94,7 @@ def read_truth(
         )
     objects = None
     if instances is not None:
-        ids = object_ids(read_mask(instances, grid), instances.name)
+        ids = object_ids(read_mask(instances, grid, nodata=0), instances.name)
         if labels is not None and recipe.kinds:
             kinds = to_classes(read_mask(labels, grid), recipe.kinds, CROP_WEED, labels.name)
             weeds = (ids > 0) & (kinds == CROP_WEED.index("weed"))

@@ -81,7 +81,9 @@ def read_masks(masks: Masks, grid: GeoBox) -> Truth:
     objects = (
         None
         if masks.instance is None
-        else Instances(object_ids(read_mask(masks.instance, grid), masks.instance.name), grid)
+        else Instances(
+            object_ids(read_mask(masks.instance, grid, nodata=0), masks.instance.name), grid
+        )
     )
     return LabelMap(ids, grid, masks.classes), objects
 

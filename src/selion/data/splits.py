@@ -5,7 +5,7 @@ A rule is a table of the declaration:
 * ``{}``: the part ``{split}`` of the image's pattern, translated (``validation`` is ``val``), else
   "".
 * ``{csv = "table.csv", key = "Name", split = "TVT-split1", separator = ";"}``: a table; ``group``
-  may name a column too.
+  may name a column too.  A sample with rows of two splits stays in the later one, as below.
 * ``{lists = "train_test_split.yaml"}``: a file of named lists of numbers or keys.  A sample that
   stands in two lists stays in the later of train, val, test: what was to be tested on must not be
   learnt.
@@ -125,12 +125,19 @@ def _from_csv(
     if missing:
         raise BadInput(f"{path} has no column {missing[0]!r}; it has {', '.join(rows[0])}.")
     group = str(rule.get("group", "group"))
-    known = {
-        _stem(row[columns[0]]): (split_name(row[columns[1]]), row.get(group, "") or "")
-        for row in rows
-    }
-    found = [known.get(_stem(key)) or known.get(_stem(key.rpartition("/")[2])) for key in keys]
-    problems = _unknown(keys, [f is not None for f in found], path.name)
+    known: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        words = split_name(row[columns[1]]), row.get(group, "") or ""
+        known.setdefault(_stem(row[columns[0]]), []).append(words)
+    listed = [known.get(_stem(key)) or known.get(_stem(key.rpartition("/")[2])) for key in keys]
+    found, problems = [], []
+    for key, said in zip(keys, listed, strict=True):
+        mine = _in_splits({split for split, _ in said or ()})
+        if len(mine) > 1:
+            problems.append(_stands_twice(key, mine))
+        kept = [one for one in said or () if not mine or one[0] == mine[-1]]
+        found.append(kept[-1] if kept else None)
+    problems += _unknown(keys, [f is not None for f in found], path.name)
     return [f[0] if f else "" for f in found], [f[1] if f else "" for f in found], problems
 
 
@@ -202,17 +209,24 @@ def _from_lists(
     found, problems = [], []
     for key in keys:
         names = {_stem(key), _stem(key.rpartition("/")[2])}
-        mine = [split for split in SPLITS if names & lists.get(split, set())]
+        mine = _in_splits({split for split, listed in lists.items() if names & listed})
         if len(mine) > 1:
-            problems.append(
-                f"{key} stands in {' and in '.join(mine)}: it is kept in {mine[-1]} only."
-            )
+            problems.append(_stands_twice(key, mine))
         found.append(mine[-1] if mine else "")
     return (
         found,
         [""] * len(keys),
         [*problems, *_unknown(keys, [bool(f) for f in found], "the lists of splits")],
     )
+
+
+def _in_splits(names: set[str]) -> list[str]:
+    """Return those of some names that are splits: the last is that in which a sample stays."""
+    return [split for split in SPLITS if split in names]
+
+
+def _stands_twice(key: str, splits: Sequence[str]) -> str:
+    return f"{key} stands in {' and in '.join(splits)}: it is kept in {splits[-1]} only."
 
 
 def _unknown(keys: Sequence[str], known: Sequence[bool], where: str) -> list[str]:

@@ -44,7 +44,7 @@ REFUSED = 254
 masks of one byte."""
 
 
-def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
+def read_mask(path: Path, grid: GeoBox | None = None, nodata: int | None = None) -> np.ndarray:
     """Read a mask as its numbers stand in the file.
 
     Palettes are not turned into colours, one bit is 0 or 1.
@@ -55,6 +55,8 @@ def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
         GeoTIFF, PNG, JPEG, a ``.zarr`` folder or a ``.npy`` of (y, x) or (band, y, x).
     grid : GeoBox, optional
         That of the image, which the mask must share.
+    nodata : int, optional
+        What stands where the file says that it knows nothing; None: the number that is there.
 
     Returns
     -------
@@ -76,7 +78,10 @@ def read_mask(path: Path, grid: GeoBox | None = None) -> np.ndarray:
         _check_size(path, (len(source.bands), *roi_shape(whole(source.grid))), grid)
         if grid is not None and grid.crs is not None and source.grid.crs is not None:
             same_grid(grid, source.grid, ("the image", f"its mask {path.name}"))
-        values = source.read(whole(source.grid)).values
+        part = source.read(whole(source.grid))
+        values = part.values
+        if nodata is not None and part.valid is not None:
+            values = np.where(part.valid, values, values.dtype.type(nodata))
     if len(values) > 1 and all((band == values[0]).all() for band in values[1:]):
         values = values[:1]  # grey that was saved as colours
     return values if len(values) == 1 else _colours_of(path, values)

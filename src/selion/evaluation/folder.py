@@ -15,7 +15,7 @@ from selion.classes import FTW3, IGNORE, ClassScheme
 from selion.errors import UnreadableFile
 from selion.grid import same_grid, whole
 from selion.labels import Instances, LabelMap
-from selion.raster import Source
+from selion.raster import Raster, Source
 from selion.sample import Sample
 
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr", ".vrt")
@@ -115,14 +115,10 @@ def _sample(
     classes: ClassScheme,
 ) -> Sample:
     source = store.open_raster(image)
-    objects = (
-        None
-        if instances is None
-        else Instances(_band(instances, source, "instances").astype(np.int32), source.grid)
-    )
+    objects = None if instances is None else Instances(_objects(instances, source), source.grid)
     said = None
     if labels is not None:
-        ids = _band(labels, source, "labels")
+        ids = _truth(labels, source, "labels").values[0]
         said = LabelMap(
             np.where((ids < 0) | (ids >= len(classes)), IGNORE, ids).astype(np.uint8),
             source.grid,
@@ -131,8 +127,14 @@ def _sample(
     return Sample(key, source, said, objects, group)
 
 
-def _band(path: Path, image: Source, what: str) -> np.ndarray:
+def _objects(path: Path, image: Source) -> np.ndarray:
+    """Return (y, x) int32 ids; nodata, which may be the largest number of the type, is none."""
+    part = _truth(path, image, "instances")
+    ids = part.values[0] if part.valid is None else np.where(part.valid, part.values[0], 0)
+    return ids.astype(np.int32)
+
+
+def _truth(path: Path, image: Source, what: str) -> Raster:
     truth = store.open_raster(path)
     same_grid(image.grid, truth.grid, ("the image", f"the {what} of {path.name}"))
-    values: np.ndarray = truth.read(whole(truth.grid)).values[0]
-    return values
+    return truth.read(whole(truth.grid))

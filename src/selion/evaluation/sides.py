@@ -34,7 +34,7 @@ def is_vector(path: Place | str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class RasterIds:
-    """Band 1 of a raster as object ids; what is below 0 is no object."""
+    """Band 1 of a raster as object ids; nodata, and what is below 0, is no object."""
 
     source: Source
     name: str
@@ -60,7 +60,9 @@ class RasterIds:
     def read(self, roi: Roi) -> Instances:
         """Read the ids of a region."""
         part = self.source.read(roi)
-        return Instances(np.maximum(part.values[0], 0).astype(np.int64), part.grid)
+        ids = np.maximum(part.values[0], 0).astype(np.int64)
+        # nodata may be the largest number of the type, as one huge object
+        return Instances(ids if part.valid is None else ids * part.valid, part.grid)
 
 
 @dataclass(frozen=True, eq=False)

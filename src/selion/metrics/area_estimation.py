@@ -64,8 +64,8 @@ class StratifiedSample:
                 f"Samples of {drawn.tolist()} units were given for strata of "
                 f"{self.sizes.tolist()}: wanted are samples that are not larger than their strata."
             )
-        if (drawn < 2).any():
-            few = np.flatnonzero(drawn < 2).tolist()
+        if (lacking := too_few(drawn, self.sizes)).any():
+            few = np.flatnonzero(lacking).tolist()
             raise BadInput(
                 f"Strata {few} have fewer than two units with an answer, so nothing can be said of "
                 "their spread: answer more of them, or draw with fewer strata."
@@ -80,6 +80,15 @@ class StratifiedSample:
     def weights(self) -> np.ndarray:
         """(stratum,) float: shares of the population."""
         return np.asarray(self.sizes / self.sizes.sum())
+
+
+def too_few(drawn: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Mark (stratum,) strata of whose spread nothing can be said.
+
+    Fewer than two units were drawn, and not the only one that there is: a stratum that was looked
+    at as a whole adds nothing to the variance.
+    """
+    return np.asarray(drawn < np.minimum(sizes, 2))
 
 
 def required_size(expected: float, standard_error: float) -> int:
@@ -207,7 +216,7 @@ def ratio_over(
     left = y - value * x
     centred = left - _stratum_means(left, sample)[sample.stratum]
     drawn = sample.drawn
-    spread = np.bincount(sample.stratum, centred**2, len(drawn)) / (drawn - 1)
+    spread = np.bincount(sample.stratum, centred**2, len(drawn)) / np.maximum(drawn - 1, 1)
     unseen = 1 - drawn / sample.sizes
     variance = float(np.sum(sample.weights**2 * unseen * spread / drawn)) / below**2
     return SampleEstimate(value, float(np.sqrt(max(variance, 0.0))), counted)

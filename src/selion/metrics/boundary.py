@@ -122,12 +122,14 @@ def boundary_distances(
     table: OverlapTable,
     matches: Matches,
     pixel: tuple[float, float] = (1.0, 1.0),
+    known: np.ndarray | None = None,
 ) -> tuple[BoundaryDistance, pd.DataFrame]:
     """Measure how far apart the outlines of matched objects lie.
 
     For each matched pair the outline is the object's pixels that touch (4-neighbours) another id,
     and distances run from every outline pixel of the one to the nearest outline pixel of the other,
-    in both directions.  Outlines along the image's border do not count.
+    in both directions.  Outlines along the image's border do not count, nor do those on ground
+    whose truth is not known, or along it: there the truth was cut off, and not the object.
 
     Parameters
     ----------
@@ -137,6 +139,8 @@ def boundary_distances(
         From :func:`selion.metrics.overlap_table` and :func:`selion.metrics.match_objects`.
     pixel : (dy, dx)
         Pixel size on the ground in metres; (1, 1) gives pixels.
+    known : (y, x) bool ndarray, optional
+        True where the truth is known, as for the table.
 
     Returns
     -------
@@ -154,7 +158,8 @@ def boundary_distances(
         table.prediction_ids[matches.prediction_index],
     )
     points = [
-        _outline_points(ids, keys, pixel) for ids, keys in ((truth, one), (prediction, other))
+        _outline_points(ids, keys, pixel, known)
+        for ids, keys in ((truth, one), (prediction, other))
     ]
     found = pd.concat([_nearest(points[0], points[1]), _nearest(points[1], points[0])]).groupby(
         "match"
@@ -182,7 +187,9 @@ def _summary(each: pd.DataFrame) -> BoundaryDistance:
     )
 
 
-def _outline_points(ids: np.ndarray, keys: np.ndarray, pixel: tuple[float, float]) -> np.ndarray:
+def _outline_points(
+    ids: np.ndarray, keys: np.ndarray, pixel: tuple[float, float], known: np.ndarray | None
+) -> np.ndarray:
     """Return (point, 3): y, x and match, of the outline pixels of the objects named by ``keys``.
 
     The third coordinate sets the objects of each match so far apart that the nearest point is
@@ -196,21 +203,23 @@ def _outline_points(ids: np.ndarray, keys: np.ndarray, pixel: tuple[float, float
             if axis == 0
             else ((slice(None), slice(None, -1)), (slice(None), slice(1, None)))
         )
+        if known is not None:
+            change &= known[first] & known[second]
         differs[first] |= change
         differs[second] |= change
     rows, columns = np.nonzero(differs & (ids > 0))
     order = np.argsort(keys, kind="stable")
     here = ids[rows, columns]
     place = np.minimum(np.searchsorted(keys[order], here), max(len(keys) - 1, 0))
-    known = keys[order][place] == here if len(keys) else np.zeros(len(here), bool)
+    matched = keys[order][place] == here if len(keys) else np.zeros(len(here), bool)
     # a third axis puts objects so far apart that the nearest point is of the same object
     apart = 4.0 * (ids.shape[0] * pixel[0] + ids.shape[1] * pixel[1])
     return np.column_stack(
         [
-            rows[known] * pixel[0],
-            columns[known] * pixel[1],
-            order[place[known]] * apart,
-            order[place[known]],
+            rows[matched] * pixel[0],
+            columns[matched] * pixel[1],
+            order[place[matched]] * apart,
+            order[place[matched]],
         ]
     ).astype(float)
 

@@ -100,12 +100,13 @@ def score_ids(
     known = np.ones(truth.shape, bool) if ignore is None else ~ignore
     real, said = (truth > 0) & known, (prediction > 0) & known
     area = (float((real & said).sum()), float((said & ~real).sum()), float((real & ~said).sum()))
-    bands = [outline_band(ids, options.edge_width) & known for ids in (truth, prediction)]
+    seen = None if ignore is None else known
+    bands = [outline_band(ids, options.edge_width, seen) for ids in (truth, prediction)]
     edge = (float((bands[0] & bands[1]).sum()), float((bands[0] | bands[1]).sum()))
     distances = None
     if options.distances:
         distances = boundary_distances(
-            truth, prediction, table, match_objects(table, options.iou), pixel or (1.0, 1.0)
+            truth, prediction, table, match_objects(table, options.iou), pixel or (1.0, 1.0), seen
         )[1]
     unit = None if pixel is None else pixel[0] * pixel[1]
     return ImageScores(
@@ -113,19 +114,27 @@ def score_ids(
     )
 
 
-def outline_band(ids: np.ndarray, width: int) -> np.ndarray:
+def outline_band(ids: np.ndarray, width: int, known: np.ndarray | None = None) -> np.ndarray:
     """Mark pixels of objects at most ``width`` steps from another id.
 
-    The image's border is no outline.
+    The image's border is no outline, nor is that of what is not ``known`` ((y, x) bool), where
+    nothing is marked.
     """
     from scipy import ndimage
 
     size = 2 * width + 1
-    differs = ndimage.maximum_filter(ids, size, mode="nearest") != ndimage.minimum_filter(
-        ids, size, mode="nearest"
+    # unknown pixels are neither the largest nor the smallest id of their neighbours; ids.max, as
+    # the filter computes in float64, where the largest int64 becomes the smallest one
+    highest, lowest = (
+        (ids, ids)
+        if known is None
+        else (np.where(known, ids, 0), np.where(known, ids, ids.max(initial=0)))
+    )
+    differs = ndimage.maximum_filter(highest, size, mode="nearest") != ndimage.minimum_filter(
+        lowest, size, mode="nearest"
     )
     line: np.ndarray = differs & (ids > 0)
-    return line
+    return line if known is None else line & known
 
 
 def mask_scores(

@@ -27,6 +27,7 @@ class MergedScores:
     false: int
     """Predictions that belong to no truth object."""
     predictions: int
+    """Without those that lie for the most part where the truth is not known and belong to none."""
     reading: Reading
 
     @property
@@ -101,14 +102,12 @@ def merged_scores(
     common = np.bincount(rows, shared, size)
     merged = np.bincount(rows, table.prediction_area[columns], size)
     found = np.bincount(rows, minlength=size) > 0
-    false = (
-        len(table.prediction_ids) - len(np.unique(columns)) - int(_elsewhere(table, columns).sum())
-    )
+    judged = len(table.prediction_ids) - int(_elsewhere(table, columns).sum())
     return MergedScores(
         common / (table.truth_area + merged - common),
         int((~found).sum()),
-        false,
-        len(table.prediction_ids),
+        judged - len(np.unique(columns)),
+        judged,
         reading,
     )
 

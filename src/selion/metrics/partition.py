@@ -174,10 +174,12 @@ def size_classes(
     *,
     pixel_area: float = 1.0,
     iou: float = 0.5,
+    matches: Matches | None = None,
 ) -> pd.DataFrame:
     """Score by size.
 
-    Recall and IoU by the size of the truth, precision by the size of the prediction.
+    Recall and IoU by the size of the truth, precision by the size of the prediction.  Unmatched
+    predictions that lie for the most part where the truth is not known are not counted.
 
     Parameters
     ----------
@@ -192,6 +194,8 @@ def size_classes(
         m2 of a pixel.
     iou : float
         IoU of a match.
+    matches : Matches, optional
+        Taken instead of those at ``iou``: found in pixels, where an IoU of a half is exact.
 
     Returns
     -------
@@ -209,7 +213,7 @@ def size_classes(
             f"{len(edges)} edges were given for {len(names)} size classes; wanted is one more than "
             "classes."
         )
-    matches = match_objects(table, iou)
+    matches = match_objects(table, iou) if matches is None else matches
     of_truth, of_prediction = (
         np.digitize(area * pixel_area, edges) - 1
         for area in (table.truth_area, table.prediction_area)
@@ -220,8 +224,10 @@ def size_classes(
         inside = (kinds >= 0) & (kinds < size)
         return np.bincount(kinds[inside], None if weights is None else weights[inside], size)
 
+    judged = table.prediction_ignored <= table.prediction_area
+    judged[matches.prediction_index] = True
     truth, found = count(of_truth), count(of_truth[matches.truth_index])
-    prediction, right = count(of_prediction), count(of_prediction[matches.prediction_index])
+    prediction, right = count(of_prediction[judged]), count(of_prediction[matches.prediction_index])
     total_iou = count(of_truth[matches.truth_index], matches.iou)
     columns = {
         "truth": truth,

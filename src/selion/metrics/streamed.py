@@ -151,6 +151,7 @@ def score_sources(
             table,
             matches,
             pixel or (1.0, 1.0),
+            None if known is None else known.known(everything),
         )[1],
     )
 
@@ -166,9 +167,11 @@ def _edges(
     for roi in tiles(truth.grid.shape.yx, block):
         frame = pad_roi(roi, width, truth.grid.shape.yx)
         core = inside(roi, frame)
-        one, other = (outline_band(_ids(side, frame), width)[core] for side in (truth, prediction))
-        mask = np.ones(one.shape, bool) if known is None else known.known(roi)
-        shared += int(np.count_nonzero(one & other & mask))
-        either += int(np.count_nonzero((one | other) & mask))
-        ignored += int(np.count_nonzero(~mask))
+        seen = None if known is None else known.known(frame)
+        one, other = (
+            outline_band(_ids(side, frame), width, seen)[core] for side in (truth, prediction)
+        )
+        shared += int(np.count_nonzero(one & other))
+        either += int(np.count_nonzero(one | other))
+        ignored += 0 if seen is None else int(np.count_nonzero(~seen[core]))
     return (float(shared), float(either)), float(ignored)

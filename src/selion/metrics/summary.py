@@ -25,7 +25,7 @@ from selion.metrics.calibration import (
 )
 from selion.metrics.image import ImageScores
 from selion.metrics.merge_and_match import merged_scores
-from selion.metrics.objects import object_scores
+from selion.metrics.objects import match_objects, object_scores
 from selion.metrics.overlap import OverlapTable, join_tables
 from selion.metrics.partition import (
     FIELD_SIZE_NAMES,
@@ -184,7 +184,7 @@ class RunScores:
 def measure(images: Sequence[ImageScores], options: ScoreOptions | None = None) -> dict[str, float]:
     """Compute every measure over images: counts are pooled, not averaged by image."""
     options = options or ScoreOptions()
-    table = _in_metres(images)
+    table = join_tables(i.table for i in images)
     objects, panoptic = object_scores(table, options.iou), object_scores(table, 0.5, strict=True)
     parts, merged, largest = (
         segmentation_errors(table),
@@ -205,7 +205,7 @@ def measure(images: Sequence[ImageScores], options: ScoreOptions | None = None) 
         "boundary_distance": float(np.median(distances)) if len(distances) else float("nan"),
         "over_segmentation": parts.over,
         "under_segmentation": parts.under,
-        "area_bias": area_bias(table).total,
+        "area_bias": area_bias(_in_metres(images)).total,
         "merged_iou_any": merged.mean_iou,
         "merged_iou_largest": largest.mean_iou,
         "merged_median_any": merged.median_iou,
@@ -222,7 +222,11 @@ def measure(images: Sequence[ImageScores], options: ScoreOptions | None = None) 
 
 
 def _in_metres(images: Sequence[ImageScores]) -> OverlapTable:
-    """Join tables, areas in m2 where every image has metres."""
+    """Join tables, areas in m2 where every image has metres.
+
+    For areas alone: m2 are rounded, and half of the pairs whose IoU is exactly a half are no match
+    by them, or one that wants more than a half.
+    """
     if any(i.unit is None for i in images):
         return join_tables(i.table for i in images)
     return join_tables(_times(i.table, i.unit or 1.0) for i in images)
@@ -266,7 +270,7 @@ def summarise(
             f"{name}: no image was scored; check that images and truth have the same names."
         )
     rows = image_rows(images, options)
-    table = _in_metres(images)
+    table = join_tables(i.table for i in images)
     groups = _by_group(images, options)
     means = {
         m: group_mean({g: row[m] for g, row in groups.items()})
@@ -286,7 +290,12 @@ def summarise(
     )
     metric = all(i.unit is not None for i in images)
     sizes = (
-        size_classes(table, options.size_edges, options.size_names, iou=options.iou)
+        size_classes(
+            _in_metres(images),
+            options.size_edges,
+            options.size_names,
+            matches=match_objects(table, options.iou),
+        )
         if metric
         else _quartiles(table, options.iou)
     )

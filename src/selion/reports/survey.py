@@ -229,17 +229,11 @@ def _named(strata: list[str]) -> str:
 
 
 def _weak(estimates: SurveyEstimates) -> list[str]:
-    """Say where the interval of 95 % may be too narrow."""
-    few = [
-        stratum.name
-        for stratum, answered in zip(estimates.design.strata, estimates.answered, strict=True)
-        if answered < 30
-    ]
-    alike = [
-        stratum.name
-        for stratum, same in zip(estimates.design.strata, estimates.alike, strict=True)
-        if same
-    ]
+    """Say where the interval of 95 % may be too narrow: not where all units were answered."""
+    rows = zip(estimates.design.strata, estimates.answered, estimates.alike, strict=True)
+    partly = [(stratum.name, n, same) for stratum, n, same in rows if n < stratum.units]
+    few = [name for name, answered, _ in partly if answered < 30]
+    alike = [name for name, _, same in partly if same]
     said = []
     if alike:
         said.append(

@@ -17,6 +17,7 @@ from selion.metrics.area_estimation import (
     SampleEstimate,
     StratifiedSample,
     area_adjusted,
+    too_few,
 )
 from selion.survey.answers import Answers, read_answers
 from selion.survey.design import CLASSES, KEY, Design, read_design
@@ -65,7 +66,8 @@ def estimate_sample(folder: Path, files: tuple[Path, ...] = ()) -> SurveyEstimat
     Raises
     ------
     UnreadableFile, BadInput
-        If sample or answers cannot be read, or a stratum has fewer than two answers.
+        If sample or answers cannot be read, or a stratum has fewer than two answers, and more
+        units than one.
     """
     design = read_design(folder)
     answers = read_answers(folder, files)
@@ -111,8 +113,8 @@ def _key(path: Path) -> list[tuple[str, str]]:
 
 
 def _check(design: Design, answered: np.ndarray, folder: Path) -> None:
-    few = [s.name for s, n in zip(design.strata, answered, strict=True) if n < 2]
-    if few:
+    lacking = too_few(answered, np.array([s.units for s in design.strata]))
+    if few := [s.name for s, bad in zip(design.strata, lacking, strict=True) if bad]:
         raise BadInput(
             f"{folder} has fewer than two answers in {counted(len(few), 'stratum')} "
             f"({'; '.join(few[:3])}{' ...' if len(few) > 3 else ''}): answer more units; any "

@@ -28,6 +28,7 @@ from selion.metrics.area_estimation import (
     allocate,
     mean_over,
     ratio_over,
+    too_few,
 )
 from selion.review.verdicts import SAMPLE
 from selion.survey.answers import OBJECT_CLASSES, OBJECTS, Answers, has_answers, read_answers
@@ -283,7 +284,8 @@ def estimate_objects(folder: Path, files: tuple[Path, ...] = ()) -> ObjectEstima
     Raises
     ------
     UnreadableFile, BadInput
-        If sample or answers cannot be read, or a stratum has fewer than two answers.
+        If sample or answers cannot be read, or a stratum has fewer than two answers, and more
+        fields than one.
     """
     design = _read_design(folder)
     answers = read_answers(folder, files, OBJECTS)
@@ -303,7 +305,8 @@ def estimate_objects(folder: Path, files: tuple[Path, ...] = ()) -> ObjectEstima
     hectares = np.array([rows[name][1] for name in known], np.float64)
     said = np.array([OBJECT_CLASSES.index(answers.labels[name]) for name in known], np.int64)
     answered = np.bincount(stratum, minlength=len(names))
-    if few := [name for name, n in zip(names, answered, strict=True) if n < 2]:
+    lacking = too_few(answered, np.array([s.fields for s in design.strata]))
+    if few := [name for name, bad in zip(names, lacking, strict=True) if bad]:
         raise BadInput(
             f"{folder} has fewer than two answers in {counted(len(few), 'stratum')} "
             f"({'; '.join(few[:3])}): answer more fields; any number in the order of the list "

@@ -127,7 +127,8 @@ def _of_view(
 def _outermost(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Mark pixels of objects that have a known neighbour, of eight, that is not of the object."""
     top = ndimage.maximum_filter(np.where(known, ids, -1), 3, mode="nearest")
-    bottom = ndimage.minimum_filter(np.where(known, ids, np.iinfo(np.int64).max), 3, mode="nearest")
+    # not the largest int64: the filter computes in float64, where that becomes the smallest one
+    bottom = ndimage.minimum_filter(np.where(known, ids, ids.max(initial=0)), 3, mode="nearest")
     marked: np.ndarray = (ids > 0) & ((top > ids) | (bottom < ids))
     return marked
 

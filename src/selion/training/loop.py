@@ -519,15 +519,24 @@ def _finish(run: _Run) -> Trained:
 def _kept(
     run: _Run, last: dict[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], Scores, float]:
-    """Return the weights that the recipe keeps, with their scores and their loss."""
+    """Return the weights that the recipe keeps, with their scores and their loss.
+
+    What epochs were judged on may be a part of the split, whose scores are not those of the whole:
+    then the best of them is scored on the whole as well before it is compared with the last.
+    """
     scores, loss = _validate(run, last, 0)
     best = run.folder / BEST if run.folder else None
+    limit = run.recipe.validate.limit
+    in_part = len(chosen(run.validation, limit)) < len(run.validation)
     if (
         run.recipe.schedule.keep == "last"
         or best is None
         or not best.exists()
-        or not run.state.best > scores.judged
+        or not run.state.best > (-1.0 if in_part else scores.judged)
     ):
         return last, scores, loss
     weights, _ = load_state(best)
-    return weights, *_validate(run, weights, 0)
+    kept_scores, kept_loss = _validate(run, weights, 0)
+    if in_part and not kept_scores.judged > scores.judged:
+        return last, scores, loss
+    return weights, kept_scores, kept_loss
