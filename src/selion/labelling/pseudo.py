@@ -42,9 +42,11 @@ from selion.labelling.manifest import (
     begin,
     beside,
     check_there,
-    digest,
+    digest_made,
     finished,
     is_as_made,
+    is_corrected,
+    made_again,
     row_from,
     write_rows,
 )
@@ -158,13 +160,15 @@ def _one(
         same = before is not None and before["stamp"] == stamp
         if before is not None and same and is_as_made(out, photo.key, before):
             return replace(row_from(before["row"]), image=blank.image)
-        row = _label(photo, blank, out, depths, options)
+        with made_again(out, photo.key) as place:
+            row = _label(photo, blank, out, place, depths, options)
     except (OutputFailed, OutputExists):
         raise
     except SelionError as problem:
-        target.unlink(missing_ok=True)
+        if not is_corrected(out, photo.key):
+            target.unlink(missing_ok=True)
         return replace(blank, routed=BAD, why=str(problem))
-    append(out / DONE, {"row": asdict(row), "stamp": stamp, "mask": digest(target)})
+    append(out / DONE, {"row": asdict(row), "stamp": stamp, "mask": digest_made(out, photo.key)})
     return row
 
 
@@ -174,9 +178,15 @@ def _stamp(photo: PhotoFile, depths: Depths) -> str:
 
 
 def _label(
-    photo: PhotoFile, blank: ManifestRow, out: Path, depths: Depths, options: DepthOptions
+    photo: PhotoFile,
+    blank: ManifestRow,
+    out: Path,
+    target: Path,
+    depths: Depths,
+    options: DepthOptions,
 ) -> ManifestRow:
-    seen, target = read_photo(photo.path, gray=True).image, out / MASKS / f"{photo.key}.png"
+    """Write the mask of a photograph to a path, and say how good it may be."""
+    seen = read_photo(photo.path, gray=True).image
     image, valid = seen.values, seen.valid
     why = _full(photo, image, options)
     if why:
