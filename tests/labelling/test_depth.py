@@ -248,6 +248,21 @@ def test_depth_maps_of_photographs_that_share_a_name(tmp_path):
     } == {"x.png": 0, "x.jpg": 1, "y.jpg.jpg": 2}
 
 
+def test_a_depth_map_is_that_of_one_photograph(tmp_path):
+    """Two cameras count from one: the second one's photograph took the map of the first one's."""
+    photo = simulate_photo(0, (96, 128))
+    for name in ("a/IMG_1.png", "b/IMG_1.png", "b/IMG_2.png"):
+        save(photo.image.values, tmp_path / "photos" / name)
+    for name in ("a/IMG_1", "IMG_2"):  # the last is the only one of its name: it may lie elsewhere
+        (tmp_path / "depth" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "depth" / f"{name}.npy", photo.depth)
+    rows = run(tmp_path, tmp_path / "out")
+    assert [row.routed for row in rows.values()] == ["", "bad", ""]
+    assert "b/IMG_1.png has no depth map of its own" in rows["b/IMG_1"].why
+    (tmp_path / "depth" / "a" / "IMG_1.npy").rename(tmp_path / "depth" / "IMG_1.npy")
+    assert [row.routed for row in run(tmp_path, tmp_path / "new").values()] == ["bad", "bad", ""]
+
+
 def test_depth_of_another_size_is_resampled_and_of_another_frame_refused():
     ramp = np.linspace(0, 1, 40)[None].repeat(20, 0).astype(np.float32)
     found = fit_shape(ramp, (40, 80), "x")

@@ -26,10 +26,10 @@ import selion
 from selion import store
 from selion.classes import CROP, IGNORE
 from selion.data.photos import PhotoFile, find_photos, read_photo
-from selion.errors import OutputExists, OutputFailed, SelionError
+from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
 from selion.grid import photo_grid
 from selion.labelling.choosing import choose_mask
-from selion.labelling.depths import Depths, write_depth
+from selion.labelling.depths import Depths, shared_maps, write_depth
 from selion.labelling.manifest import (
     BAD,
     DONE,
@@ -118,10 +118,11 @@ def label_photos(
     settings = _settings(depths, options)
     begin(out, settings, force=force)
     known = finished(out / DONE)
+    shared = shared_maps(found, depths)
     rows = []
     for done, photo in enumerate(found):
         on_step("label", done, len(found), photo.key)
-        rows.append(_one(photo, out, depths, options, known))
+        rows.append(_one(photo, out, depths, options, known, shared.get(photo.key, "")))
     check_there(out, settings, rows)
     write_rows(rows, out / QUALITY)
     on_step("label", len(found), len(found), "")
@@ -147,14 +148,17 @@ def _one(
     depths: Depths,
     options: DepthOptions,
     known: Mapping[str, dict[str, Any]],
+    why_not: str,
 ) -> ManifestRow:
-    """Label one photograph, or take what is finished.
+    """Label one photograph, or take what is finished, unless something speaks against it.
 
     Whatever is wrong with it becomes a row, save that the output cannot be written.
     """
     blank = ManifestRow(photo.key, beside(photo.path, out))
     target = out / MASKS / f"{photo.key}.png"
     try:
+        if why_not:
+            raise BadInput(why_not)
         stamp = _stamp(photo, depths)
         before = known.get(photo.key)
         same = before is not None and before["stamp"] == stamp
