@@ -199,6 +199,12 @@ def test_printing_colours_palette_alpha(tmp_path):
     )
     Image.fromarray(colours() // 128 * 200).quantize(8).save(tmp_path / "b.png")
     same(tmp_path / "b.png", colours() // 128 * 200)
+    # GDAL reads a TIFF, and gives the numbers of its colours: they were taken for shades of gray
+    few = Image.fromarray(colours() // 128 * 200).quantize(8)
+    few.save(tmp_path / "b.tif")
+    for gray in (False, True):
+        found = read_photo(tmp_path / "b.tif", gray=gray).image.values
+        assert np.array_equal(found, np.moveaxis(np.asarray(few.convert("RGB")), -1, 0))
     alpha = np.full((40, 56, 1), 255, "uint8")
     alpha[:10] = 0
     picture = same(save(tmp_path / "c.png", np.dstack([colours(), alpha])))

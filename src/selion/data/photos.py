@@ -19,6 +19,7 @@ from selion.data.values import MOST_PIXELS
 from selion.errors import BandMismatch, UnreadableFile
 from selion.grid import ground_sampling_distance, photo_grid, roi_shape, whole
 from selion.raster import Raster, Source
+from selion.store.painted import painted
 from selion.store.photo import AVIF, HEIF, WHOLE_ENDINGS
 
 ENDINGS = (
@@ -268,7 +269,7 @@ def read_photo(path: Path, *, gray: bool = False) -> Picture:
         If it has no colours.
     """
     check_readable(path)
-    source = store.open_raster(path)
+    source = painted(store.open_raster(path))
     height, width = roi_shape(whole(source.grid))
     if height * width > MOST_PIXELS:
         size = f"{width:,} x {height:,} pixels, {height * width / 1e6:,.0f} megapixels"
