@@ -15,8 +15,10 @@ from selion import store
 from selion.data.photos import PhotoFile
 from selion.data.values import read_mask
 from selion.errors import BadInput, GridMismatch, SelionError, UnreadableFile
+from selion.grid import whole
 
-ENDINGS = (".npy", ".png", ".tif", ".tiff")
+TIFF = (".tif", ".tiff")
+ENDINGS = (".npy", ".png", *TIFF)
 """Of depth maps."""
 ASPECT = 0.01
 """Depth maps of another size are resampled if their aspect differs by at most this share."""
@@ -151,6 +153,7 @@ def read_depth(path: Path) -> np.ndarray:
     Returns
     -------
     (y, x) float32 ndarray
+        NaN where a TIFF says that it has no data.
 
     Raises
     ------
@@ -163,7 +166,31 @@ def read_depth(path: Path) -> np.ndarray:
             f"{path.name} has {len(values)} bands; wanted is one of depths: a coloured picture of "
             "depth has lost its numbers."
         )
-    return values[0].astype(np.float32)
+    depth = values[0].astype(np.float32)
+    if path.suffix.lower() in TIFF:
+        source = store.GeoTiffSource.open(path)
+        valid = source.read(whole(source.grid)).valid
+        depth = depth if valid is None else np.where(valid, depth, np.float32(np.nan))
+    return depth
+
+
+def fill_unseen(depth: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Give what a photograph leaves transparent the depth of the nearest pixel that it shows.
+
+    A map has 0, or whatever it calls no data, there, and the edge of that would be the largest step
+    of all: the one that soil and plants are parted by.
+
+    Parameters
+    ----------
+    depth : (y, x) ndarray
+    valid : (y, x) bool ndarray or None
+        What is shown; None: everything.
+    """
+    if valid is None or not valid.any():
+        return depth
+    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    found: np.ndarray = depth[tuple(nearest)]
+    return found
 
 
 def fit_shape(depth: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:

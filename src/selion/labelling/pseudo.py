@@ -29,7 +29,7 @@ from selion.data.photos import PhotoFile, find_photos, read_photo
 from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
 from selion.grid import photo_grid
 from selion.labelling.choosing import choose_mask
-from selion.labelling.depths import Depths, shared_maps, write_depth
+from selion.labelling.depths import Depths, fill_unseen, shared_maps, write_depth
 from selion.labelling.manifest import (
     BAD,
     DONE,
@@ -196,7 +196,8 @@ def _label(
     if why:
         _save(np.ones(image.shape[1:], np.uint8), valid, target)
         return replace(blank, cover=1.0, quality=1.0, routed=FULL, why=why)
-    found = choose_mask(depths(photo, image), image, options.threshold)
+    depth = fill_unseen(depths(photo, image), valid)
+    found = choose_mask(depth, image, options.threshold)
     if options.keep_depth and found.depth is not None:
         write_depth(found.depth, out / DEPTH / f"{photo.key}.png", force=True)
     if found.mask is None or found.depth is None:
