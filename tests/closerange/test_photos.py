@@ -205,6 +205,10 @@ def test_printing_colours_palette_alpha(tmp_path):
     for gray in (False, True):
         found = read_photo(tmp_path / "b.tif", gray=gray).image.values
         assert np.array_equal(found, np.moveaxis(np.asarray(few.convert("RGB")), -1, 0))
+    exif = Image.Exif()
+    exif[274] = 6
+    few.save(tmp_path / "b.tif", exif=exif)
+    same(tmp_path / "b.tif", np.rot90(np.asarray(few.convert("RGB")), -1))
     alpha = np.full((40, 56, 1), 255, "uint8")
     alpha[:10] = 0
     picture = same(save(tmp_path / "c.png", np.dstack([colours(), alpha])))
