@@ -386,12 +386,23 @@ def test_exif(tmp_path):
     )
 
 
-@pytest.mark.parametrize("clock", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""])
+@pytest.mark.parametrize(
+    "clock",
+    [
+        *("0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""),
+        *("2000:00:00 00:00:00", "2021:13:05 10:11:12", "2021:02:30 10:11:12"),  # no days
+        "2021:06:05 24:61:00",
+    ],
+)
 def test_odd_exif_is_left_out(tmp_path, clock):
     exif = Image.Exif()
     exif[306] = clock
     exif.get_ifd(0x8825).update({1: "N", 2: (510.0, 0.0, 0.0), 3: "E", 4: (7.0, 0.0, 0.0)})
     assert read_exif(save(tmp_path / "a.jpg", exif=exif)) == Exif()
     assert read_exif(save(tmp_path / "b.png")) == Exif()
+    told = Image.Exif()
+    told[306] = "2021:06:05 10:11:12"  # what is no time does not hide one
+    told.get_ifd(0x8769)[36867] = clock
+    assert read_exif(save(tmp_path / "d.jpg", exif=told)).time == "2021-06-05T10:11:12"
     (tmp_path / "c.jpg").write_bytes(b"junk")
     assert read_exif(tmp_path / "c.jpg") == Exif()
