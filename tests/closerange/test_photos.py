@@ -186,6 +186,11 @@ def test_numbers_of_every_kind_become_bytes(tmp_path):
         tiff(tmp_path / "d.tif", image.astype("float32") / 255, photometric="RGB"),
         note="numbers from 0 to 1",
     )
+    glint = image.astype("float32") / 255  # a mirror reflects more than white paper does
+    glint[:, -1, -1] = 1.3
+    white = colours()
+    white[-1, -1] = 255
+    same(tiff(tmp_path / "f.tif", glint, photometric="RGB"), white, note="numbers from 0 to 1")
     same(tiff(tmp_path / "e.tif", image.astype("uint16"), photometric="RGB"), note="8-bit numbers")
 
 

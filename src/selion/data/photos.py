@@ -50,6 +50,9 @@ RESULTS = {
 into, as their masks are no photographs."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras give; 10 to 14 come stored as 16."""
+GLINT = 4.0
+"""Up to here numbers with a point are shares of light all the same: what mirrors the sun has more
+than white paper, and of 255 they would be black."""
 COLOURS = ("red", "green", "blue")
 
 
@@ -331,7 +334,7 @@ def _eight_bits(values: np.ndarray, valid: np.ndarray | None, path: Path) -> tup
             f"{path} holds {values.dtype} numbers from {low:.4g} to {top:.4g}, which are not "
             "colours: export it with 8 or 16 bits."
         )
-    if values.dtype.kind == "f" and top <= 1:
+    if values.dtype.kind == "f" and top <= GLINT:
         white, said = 1.0, "numbers from 0 to 1"
     else:
         bits = next(bits for bits in DEPTHS if top < 2**bits)
