@@ -39,6 +39,7 @@ from selion.closerange.measure import CropOptions, measure_photo
 from selion.closerange.model import open_model
 from selion.closerange.rule import ColourRule
 from selion.data.photos import distinct, find_photos
+from selion.data.values import read_mask
 from selion.errors import BadInput, OutputExists, UnreadableFile
 from selion.metrics import confusion
 from selion.models import ModelCard, build_network
@@ -173,6 +174,24 @@ def test_one_photograph_under_two_names_is_learnt_from_or_compared_on(tmp_path):
     copies = find_photos(tmp_path / "photos")
     assert [one.key for one in distinct(copies)[0]] == [*(f"a{k}" for k in range(6)), "b"]
     again = adapting.prepare_given(*where, AdaptOptions(kept=0.5))  # goes on, nothing "came since"
+    assert again.windows == begun.windows
+
+
+def test_what_a_photograph_leaves_transparent_is_not_learnt(tmp_path):
+    """The black under it was taught as soil, as masks have 0 there."""
+    for k in range(2):
+        ids, photo = draw(k)
+        alpha = np.full((48, 48, 1), 255)
+        alpha[:6] = 0
+        save(tmp_path / "photos" / f"{k}.png", np.dstack([photo, alpha]))
+        save(tmp_path / "masks" / f"{k}.png", ids)
+    where = tmp_path / "photos", tmp_path / "out", tmp_path / "masks"
+    begun = adapting.prepare_given(*where, AdaptOptions(kept=0.5))
+    for window in begun.windows:
+        cut = read_mask(mask_path(begun, window))[0]
+        assert (cut[:6] == 255).all()
+        assert (cut[6:] == draw(int(window.key))[0][6:]).all()
+    again = adapting.prepare_given(*where, AdaptOptions(kept=0.5))  # goes on, nothing "changed"
     assert again.windows == begun.windows
 
 

@@ -127,6 +127,8 @@ def test_what_does_not_fit_is_refused(tmp_path, photos):
         ('{"images": [{}], "annotations": []}', "export it again"),
         ("[", "no JSON"),
         (json.dumps([{"annotations": [{"result": []}]}]), "export it again"),
+        (json.dumps([{"annotations": [{"result": []}], "data": {"id": 5}}]), "no photograph"),
+        (json.dumps([{"annotations": [{"result": []}], "data": {"image": ""}}]), "one of yours"),
     ):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(BadInput, match=said):

@@ -129,6 +129,9 @@ def test_what_is_not_even_is_refused(scene, tmp_path):
     Image.fromarray(picture).save(tmp_path / "lamp.png")
     with pytest.raises(BadInput, match="no lens"):
         make_correction(flat=tmp_path / "lamp.png")
+    Image.fromarray(np.zeros_like(picture)).save(tmp_path / "cap.png")  # the lens cap was on
+    with pytest.raises(BadInput, match="is black in its middle"):
+        make_correction(flat=tmp_path / "cap.png")
     Image.fromarray(np.full((*SHAPE, 3), 255, np.uint8)).save(tmp_path / "white.png")
     with pytest.raises(BadInput, match="too dark or too bright"):
         make_correction(tmp_path / "white.png", CORNERS)

@@ -132,6 +132,8 @@ def test_counts_and_cover_of_each_class_in_a_photograph(name, tmp_path):
         assert len(pieces) == count
         whole = (drawn_letters == SCHEMES[name][1][kind]).sum() * SQUARE**2
         assert sum(piece["area"] for piece in pieces) == whole
+    assert found.row["specks"] == 0  # all of it was counted; what parts the pieces is none of them
+    assert "speckled" not in found.row["reasons"]
     numbers = [piece["component"] for piece in found.components]
     assert numbers == list(range(1, sum(counts.values()) + 1))
 

@@ -186,6 +186,11 @@ def test_numbers_of_every_kind_become_bytes(tmp_path):
         tiff(tmp_path / "d.tif", image.astype("float32") / 255, photometric="RGB"),
         note="numbers from 0 to 1",
     )
+    glint = image.astype("float32") / 255  # a mirror reflects more than white paper does
+    glint[:, -1, -1] = 1.3
+    white = colours()
+    white[-1, -1] = 255
+    same(tiff(tmp_path / "f.tif", glint, photometric="RGB"), white, note="numbers from 0 to 1")
     same(tiff(tmp_path / "e.tif", image.astype("uint16"), photometric="RGB"), note="8-bit numbers")
 
 
@@ -199,6 +204,16 @@ def test_printing_colours_palette_alpha(tmp_path):
     )
     Image.fromarray(colours() // 128 * 200).quantize(8).save(tmp_path / "b.png")
     same(tmp_path / "b.png", colours() // 128 * 200)
+    # GDAL reads a TIFF, and gives the numbers of its colours: they were taken for shades of gray
+    few = Image.fromarray(colours() // 128 * 200).quantize(8)
+    few.save(tmp_path / "b.tif")
+    for gray in (False, True):
+        found = read_photo(tmp_path / "b.tif", gray=gray).image.values
+        assert np.array_equal(found, np.moveaxis(np.asarray(few.convert("RGB")), -1, 0))
+    exif = Image.Exif()
+    exif[274] = 6
+    few.save(tmp_path / "b.tif", exif=exif)
+    same(tmp_path / "b.tif", np.rot90(np.asarray(few.convert("RGB")), -1))
     alpha = np.full((40, 56, 1), 255, "uint8")
     alpha[:10] = 0
     picture = same(save(tmp_path / "c.png", np.dstack([colours(), alpha])))
@@ -376,12 +391,23 @@ def test_exif(tmp_path):
     )
 
 
-@pytest.mark.parametrize("clock", ["0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""])
+@pytest.mark.parametrize(
+    "clock",
+    [
+        *("0000:00:00 00:00:00", "    :  :     :  :  ", "yesterday", ""),
+        *("2000:00:00 00:00:00", "2021:13:05 10:11:12", "2021:02:30 10:11:12"),  # no days
+        "2021:06:05 24:61:00",
+    ],
+)
 def test_odd_exif_is_left_out(tmp_path, clock):
     exif = Image.Exif()
     exif[306] = clock
     exif.get_ifd(0x8825).update({1: "N", 2: (510.0, 0.0, 0.0), 3: "E", 4: (7.0, 0.0, 0.0)})
     assert read_exif(save(tmp_path / "a.jpg", exif=exif)) == Exif()
     assert read_exif(save(tmp_path / "b.png")) == Exif()
+    told = Image.Exif()
+    told[306] = "2021:06:05 10:11:12"  # what is no time does not hide one
+    told.get_ifd(0x8769)[36867] = clock
+    assert read_exif(save(tmp_path / "d.jpg", exif=told)).time == "2021-06-05T10:11:12"
     (tmp_path / "c.jpg").write_bytes(b"junk")
     assert read_exif(tmp_path / "c.jpg") == Exif()

@@ -277,6 +277,33 @@ def test_nothing_fits(tmp_path):
         read_trial(run, TrialOptions(table=table))
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        # as spreadsheets write it where they are set to another country
+        (["T0031_20180301_0.jpg,1,16/04/2018"], "date '16/04/2018' of T0031_20180301_0.jpg"),
+        (["T0031_20180301_0.jpg,1,", "T0031_20180301_1.jpg,1,2018-13-01"], "'2018-13-01'"),
+        (["T0031_20180301_0.jpg,1,", "T0031_20180301_0.jpg,2,"], "T0031_20180301_0.jpg twice"),
+        (["a.jpg,1,2018-04-16", "a.jpg,1,2018-04-17"], "a.jpg twice"),
+    ],
+)
+def test_a_table_that_cannot_be_obeyed_is_told(tmp_path, lines, said):
+    """The photograph's own date stood in for one that could not be read, and the last row won."""
+    run, table = write_run(tmp_path / "run"), tmp_path / "t.csv"
+    head = "file,plot,date\nT0032_20180301_0.jpg,9,2018-04-01\n"
+    table.write_text(head + "".join(f"{line}\n" for line in lines), "utf-8")
+    with pytest.raises(BadInput, match=said):
+        read_trial(run, TrialOptions(table, "T{plot}_{date}_*"))
+
+
+def test_a_table_may_say_a_thing_twice_and_leave_dates_to_others(tmp_path):
+    run, table = write_run(tmp_path / "run"), tmp_path / "t.csv"
+    row = "T0031_20180301_0.jpg,north,\n"
+    table.write_text(f"file,plot,date\n{row}{row}", "utf-8")
+    first = read_trial(run, TrialOptions(table, "T{plot}_{date}_*")).photos[0]
+    assert (first.plot, first.day) == ("north", date(2018, 3, 1))
+
+
 def test_writing_needs_no_curve(tmp_path):
     run = write_run(tmp_path / "run")
     trial = read_trial(run, TrialOptions(pattern="T{plot}_{date}_2"))

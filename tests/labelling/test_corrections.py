@@ -1,6 +1,8 @@
 """Masks that are corrected while they are screened: what is kept, what later steps read, kills."""
 
 import json
+import os
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -8,10 +10,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from screening_scenes import write_mask, write_scene
-from selion.classes import CROP
+from selion.classes import CROP, ClassScheme
 from selion.data.values import read_mask
 from selion.errors import UnknownName, UnreadableFile
-from selion.labelling import manifest
+from selion.labelling import DepthFolder, label_photos, label_scenes, manifest
 from selion.labelling.corrections import Corrections
 from selion.labelling.decisions import content_hash, read_decisions
 from selion.labelling.manifest import original_of
@@ -20,6 +22,7 @@ from selion.labelling.masks import read_labels
 from selion.labelling.screen import Page, Screening, Word, version
 from selion.labelling.selection import keep_pseudo
 from selion.reports.screening import summarise, to_html, to_text
+from selion.segmenter import InputSpec
 from selion.web import server
 from selion.web.correcting import correcting_page
 from selion.web.screening import screening_page
@@ -188,6 +191,69 @@ def test_the_same_command_keeps_a_corrected_mask(scene):
     assert not manifest.is_as_made(pseudo, KEY, {"mask": "another"})
     write_mask(pseudo / "masks" / f"{KEY}.png", np.ones((40, 40), np.uint8))
     assert not manifest.is_as_made(pseudo, KEY, own)
+
+
+SPEC = InputSpec(("red", "green", "blue"), window=64, multiple=8)
+
+
+@dataclass(frozen=True)
+class Greener:
+    """A model that says crop where green is more than red."""
+
+    classes: ClassScheme = CROP
+    engine: str = "by hand"
+    inputs: InputSpec = SPEC
+
+    def __call__(self, views):
+        crop = np.stack([view.pixels[1] > view.pixels[0] for view in views]).astype(np.float32)
+        return np.stack([1 - crop, crop], 1)
+
+
+def by_depth(photos, pseudo):
+    label_photos(photos, pseudo, DepthFolder(photos.parent / "depth"))
+
+
+def by_model(photos, pseudo):
+    label_scenes(photos, pseudo, Greener())
+
+
+@pytest.mark.parametrize("label", [by_depth, by_model])
+def test_a_person_s_work_outlives_the_command_that_made_the_mask(label, tmp_path):
+    """A square of 30 pixels and a stroke on it stay, whatever becomes of the photograph's date."""
+    photos, pseudo, square = tmp_path / "photos", tmp_path / "pseudo", np.zeros((80, 80), bool)
+    square[20:50, 20:50] = True
+    for folder in (photos, tmp_path / "depth"):
+        folder.mkdir()
+    for name in ("one", "two"):
+        colours = np.where(square[..., None], (30, 160, 40), (150, 110, 80)).astype(np.uint8)
+        Image.fromarray(colours).save(photos / f"{name}.png")
+        np.save(tmp_path / "depth" / f"{name}.npy", square + np.linspace(0, 0.1, 80, dtype="f4"))
+    label(photos, pseudo)
+    assert (read_mask(pseudo / "masks" / "one.png")[0] == square).all()
+    screening, corrections = opened(photos, pseudo)
+    draw(corrections, item_of(screening, "one"), "done")
+    wanted = square.astype(np.uint8)
+    wanted[2, 2:5] = wanted[[1, 3], 3] = 255
+
+    def stays():
+        label(photos, pseudo)
+        assert (read_mask(pseudo / "masks" / "one.png")[0] == wanted).all()
+        assert read_decisions(pseudo)["one"].decision == "keep"
+        assert {path.name for path in (pseudo / "masks").iterdir()} == {"one.png", "two.png"}
+
+    stays()
+    for path in photos.iterdir():  # copied without its times
+        os.utime(path)
+    stays()
+    whole = (photos / "one.png").read_bytes()
+    (photos / "one.png").write_bytes(b"")  # a share that is not there for a moment
+    label(photos, pseudo)
+    (photos / "one.png").write_bytes(whole)
+    stays()
+    Image.fromarray(colours[::-1].copy()).save(photos / "one.png")  # another photograph
+    np.save(tmp_path / "depth" / "one.npy", square[::-1] + np.linspace(0, 0.1, 80, dtype="f4"))
+    label(photos, pseudo)
+    assert (read_mask(pseudo / "masks" / "one.png")[0] == square[::-1]).all()
 
 
 def test_over_the_wire(scene, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from selion.classes import CROP
@@ -234,6 +235,45 @@ def test_what_a_photograph_leaves_transparent_is_not_known(tmp_path):
     assert full.cover == 1
 
 
+def height_map(values, path):
+    """A TIFF of heights as surveys write it: -9999 is where there is none."""
+    with rasterio.open(
+        path, "w", driver="GTiff", width=values.shape[1], height=values.shape[0], count=1,
+        dtype="float32", nodata=-9999,
+    ) as file:  # fmt: skip
+        file.write(values.astype("float32"), 1)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("ending", [".npy", ".tif"])
+def test_the_edge_of_what_is_seen_is_no_step_of_depth(tmp_path, ending):
+    """The mask of what is seen is the one of the same photograph without transparent corners."""
+    photo = simulate_photo(0, (96, 128))
+    y, x = np.indices(photo.depth.shape)
+    seen = (y + x >= 50) & (y - x <= 60)
+    whole = (photo.image.values, photo.depth)
+    cut = (photo.image.values * seen, np.where(seen, photo.depth, -9999))
+    for name, (colours, depth) in (("whole", whole), ("cut", cut)):
+        alpha = 255 * (seen | (name == "whole"))
+        save(
+            np.concatenate([colours, alpha[None]]).astype("uint8"),
+            tmp_path / "photos" / f"{name}.png",
+        )
+        (tmp_path / "depth").mkdir(exist_ok=True)
+        place = tmp_path / "depth" / f"{name}{ending}"
+        np.save(place, depth) if ending == ".npy" else height_map(depth, place)
+    run(tmp_path, tmp_path / "out")
+    first, second = (
+        read_mask(tmp_path / "out" / "masks" / f"{name}.png")[0] for name in ("whole", "cut")
+    )
+    assert (second[~seen] == 255).all()
+    assert (first == second)[seen].mean() > 0.99
+    if ending == ".tif":  # a hole in what the photograph shows
+        save(photo.image.values, tmp_path / "photos" / "cut.png")
+        row = run(tmp_path, tmp_path / "new")["cut"]
+        assert (row.routed, "not finite" in row.why) == ("bad", True)
+
+
 def test_depth_maps_of_photographs_that_share_a_name(tmp_path):
     for k, name in enumerate(("x.png", "x.jpg", "y.jpg.jpg")):
         save(np.zeros((3, 8, 8), np.uint8), tmp_path / "photos" / name)
@@ -246,6 +286,21 @@ def test_depth_maps_of_photographs_that_share_a_name(tmp_path):
         photo.path.name: int(depths(photo, image).max())
         for photo in find_photos(tmp_path / "photos")
     } == {"x.png": 0, "x.jpg": 1, "y.jpg.jpg": 2}
+
+
+def test_a_depth_map_is_that_of_one_photograph(tmp_path):
+    """Two cameras count from one: the second one's photograph took the map of the first one's."""
+    photo = simulate_photo(0, (96, 128))
+    for name in ("a/IMG_1.png", "b/IMG_1.png", "b/IMG_2.png"):
+        save(photo.image.values, tmp_path / "photos" / name)
+    for name in ("a/IMG_1", "IMG_2"):  # the last is the only one of its name: it may lie elsewhere
+        (tmp_path / "depth" / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "depth" / f"{name}.npy", photo.depth)
+    rows = run(tmp_path, tmp_path / "out")
+    assert [row.routed for row in rows.values()] == ["", "bad", ""]
+    assert "b/IMG_1.png has no depth map of its own" in rows["b/IMG_1"].why
+    (tmp_path / "depth" / "a" / "IMG_1.npy").rename(tmp_path / "depth" / "IMG_1.npy")
+    assert [row.routed for row in run(tmp_path, tmp_path / "new").values()] == ["bad", "bad", ""]
 
 
 def test_depth_of_another_size_is_resampled_and_of_another_frame_refused():

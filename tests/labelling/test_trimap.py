@@ -21,7 +21,8 @@ from selion.cli.main import main
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.grid import photo_grid
 from selion.labelling import agree, measure_agreement, read_labels, write_mask
-from selion.labelling.trimap import pair_masks, total
+from selion.labelling.compare import write_trimaps
+from selion.labelling.trimap import masks_of, pair_masks, total
 from selion.labels import LabelMap
 
 GEO = GeoBox((12, 14), Affine(10, 0, 3e5, 0, -10, 5e6), "EPSG:32633")
@@ -93,6 +94,25 @@ def test_folders_are_paired_by_name(tmp_path):
     ):
         with pytest.raises(error):
             pair_masks(tmp_path / one, tmp_path / other)
+
+
+def test_what_is_replaced_leaves_no_mask_of_before(tmp_path):
+    """A mask that only the comparison before had was taken for one of this."""
+    one, other, out = (tmp_path / name for name in ("a", "b", "out"))
+    for folder in (one, other):
+        (folder / "sub").mkdir(parents=True)
+        for key in ("x", "sub/y"):
+            write_mask(labels(1, classes=CROP), folder / f"{key}.png")
+    write_trimaps(one, other, out, CROP)
+    own = out / "masks" / "own.png"  # somebody else's
+    write_mask(labels(2, classes=CROP), own)
+    (one / "sub" / "y.png").unlink()
+    write_trimaps(one, other, out, CROP, force=True)
+    assert set(masks_of(out)) == {"x", "own"}
+    # masks that are compared are no results to be replaced, wherever they lie
+    write_mask(labels(3, classes=CROP), out / "masks" / "sub" / "y.png")
+    write_trimaps(one, out, out, CROP, force=True)
+    assert set(masks_of(out)) == {"x", "own", "sub/y"}
 
 
 def test_the_command_line(tmp_path, capsys):

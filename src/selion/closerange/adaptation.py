@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from selion import models, store
-from selion.classes import ClassScheme
+from selion.classes import IGNORE, ClassScheme
 from selion.closerange.given_masks import Read
 from selion.closerange.informative import roi_of, some_windows
 from selion.closerange.model import RULES
@@ -387,9 +387,17 @@ def write_windows(
         for window in windows:
             roi = roi_of(window.box)
             if ids is not None:
-                write_mask(ids[roi], classes, mask_path(adaptation, window))
+                write_mask(seen_ids(ids, image.valid)[roi], classes, mask_path(adaptation, window))
             _write_image(image.values[:, *roi], image_path(adaptation, window))
     on_step("cut", len(by_photo), len(by_photo), "")
+
+
+def seen_ids(ids: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Return (y, x) class ids, 255 where a photograph is transparent, whatever was drawn there.
+
+    The black under it is no soil to be learnt.
+    """
+    return ids if valid is None else np.where(valid, ids, np.uint8(IGNORE))
 
 
 def image_path(adaptation: Adaptation, window: LabelWindow) -> Path:

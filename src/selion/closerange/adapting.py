@@ -17,12 +17,14 @@ from selion.closerange.adaptation import (
     TRAINING,
     Adaptation,
     AdaptOptions,
+    LabelWindow,
     all_windows,
     begin_adaptation,
     classes_of,
     declare_labels,
     has_mask,
     mask_path,
+    seen_ids,
     set_aside,
     starting_card,
     write_windows,
@@ -30,7 +32,7 @@ from selion.closerange.adaptation import (
 from selion.closerange.calibration import FILE as PHOTOGRAPHS
 from selion.closerange.calibration import Calibration, write_calibration
 from selion.closerange.contest import AFTER, BEFORE, Contest, hold_contest
-from selion.closerange.given_masks import GivenMasks, find_masks
+from selion.closerange.given_masks import GivenMasks, Read, find_masks
 from selion.closerange.informative import (
     PhotoLook,
     PhotoSurvey,
@@ -39,7 +41,7 @@ from selion.closerange.informative import (
     survey_photos,
 )
 from selion.closerange.model import open_model
-from selion.data.photos import PhotoFile, distinct, find_photos, said_of_copies
+from selion.data.photos import PhotoFile, distinct, find_photos, read_photo, said_of_copies
 from selion.data.values import read_mask
 from selion.errors import BadInput, OutputExists, counted
 from selion.models import ModelCard
@@ -139,19 +141,26 @@ def _refuse_changed(begun: Adaptation, masked: Sequence[PhotoFile], given: Given
     for photo in masked:
         if photo.key not in known and begun.options.count is None:
             changed.append(photo.key)
-        if photo.key in cut:
-            ids = given.reads[photo.key](store.open_raster(photo.path).grid)
-            if any(
-                not np.array_equal(ids[roi_of(one.box)], read_mask(mask_path(begun, one))[0])
-                for one in cut[photo.key]
-            ):
-                changed.append(photo.key)
+        if photo.key in cut and _differs(begun, photo, given.reads[photo.key], cut[photo.key]):
+            changed.append(photo.key)
     if changed:
         more = "" if len(changed) == 1 else f" and {len(changed) - 1:,} more"
         raise OutputExists(
             f"{begun.folder} was begun with other masks: {changed[0]}{more} changed or came since. "
             "Start over with --force, or choose another folder."
         )
+
+
+def _differs(
+    begun: Adaptation, photo: PhotoFile, read: Read, windows: Sequence[LabelWindow]
+) -> bool:
+    """Say whether the mask of a photograph is no longer the one that windows were cut of."""
+    ids = read(store.open_raster(photo.path).grid)
+    cut = [(roi_of(one.box), read_mask(mask_path(begun, one))[0]) for one in windows]
+    if all(np.array_equal(ids[roi], mask) for roi, mask in cut):
+        return False
+    ids = seen_ids(ids, read_photo(photo.path).image.valid)
+    return not all(np.array_equal(ids[roi], mask) for roi, mask in cut)
 
 
 def _chosen(

@@ -161,7 +161,12 @@ def _label_studio(tasks: Sequence[Mapping[str, Any]], left: Counter[str]) -> Ite
         data = task["data"]
         image = next((data[name] for name in ("image", "img", "photo") if name in data), None)
         if image is None:
-            image = next(str(value) for value in data.values() if "." in str(value))
+            image = next((str(value) for value in data.values() if "." in str(value)), None)
+        if image is None:
+            raise BadInput(
+                f"A task of Label Studio has no photograph among its data ({', '.join(data)}): "
+                "export tasks of pictures."
+            )
         yield DrawnPhoto(_addressed(str(image)), size, tuple(things))
 
 

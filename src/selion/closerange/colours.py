@@ -213,9 +213,14 @@ def _even(flat: Path) -> ColourCorrection:
     radius = _radius((shape[1], shape[2]), _step(shape))
     terms = np.stack([np.ones(total.size), *(radius.ravel() ** power for power in POWERS)], 1)
     middle, *others = np.linalg.lstsq(terms, total.ravel(), rcond=None)[0].tolist()
+    if not middle > 0:
+        raise BadInput(
+            f"{flat} is black in its middle, so that it does not tell how light falls off: give a "
+            "photograph of something even and bright, or many photographs."
+        )
     falloff = tuple(one / middle for one in others)
     along = _light(np.linspace(0, 1, 50, dtype=np.float32), falloff)
-    if not middle > 0 or along.min() < LEAST or along.max() > 1.5:
+    if along.min() < LEAST or along.max() > 1.5:
         raise BadInput(
             f"The light in {flat} falls to {along.min():.0%} and rises to {along.max():.0%} of "
             "that in the middle, which no lens does: give a photograph of something even, or many "

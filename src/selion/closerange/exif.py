@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,25 @@ def _text(value: object) -> str:
 def _time(exif: Mapping[int, Any], taken: Mapping[int, Any]) -> str:
     """Return when the photograph was taken, else when the file was written."""
     written = (
-        taken.get(ExifTags.Base.DateTimeOriginal)
-        or taken.get(ExifTags.Base.DateTimeDigitized)
-        or exif.get(ExifTags.Base.DateTime)
+        taken.get(ExifTags.Base.DateTimeOriginal),
+        taken.get(ExifTags.Base.DateTimeDigitized),
+        exif.get(ExifTags.Base.DateTime),
     )
-    match = CLOCK.match(_text(written))
-    if match is None or match[1] == "0000":
+    time = next((said for one in written if (said := _moment(_text(one)))), "")
+    if not time:
         return ""
     zone = _text(taken.get(ExifTags.Base.OffsetTimeOriginal) or taken.get(ExifTags.Base.OffsetTime))
-    year, month, day, hour, minute, second = match.groups()
-    return f"{year}-{month}-{day}T{hour}:{minute}:{second}{zone if ZONE.fullmatch(zone) else ''}"
+    return f"{time}{zone if ZONE.fullmatch(zone) else ''}"
+
+
+def _moment(text: str) -> str:
+    """Return a time of EXIF as ISO 8601; "" where it is none, as of a clock that was never set."""
+    match = CLOCK.match(text)
+    if match is None:
+        return ""
+    with suppress(ValueError):
+        return datetime(*map(int, match.groups())).isoformat()  # type: ignore[arg-type]  # noqa: DTZ001  # the camera's own
+    return ""
 
 
 def _degrees(place: Mapping[int, Any], tag: int, negative: str, limit: int) -> float | None:

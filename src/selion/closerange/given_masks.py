@@ -213,6 +213,8 @@ class _Names:
 
     def find(self, mask: PurePosixPath) -> str | None:
         """Return the key of the photograph that a mask belongs to; None: none, or several."""
+        if not mask.name:
+            return None
         whole = mask.with_suffix("").as_posix()
         if whole in self.paths:
             return self.paths[whole]

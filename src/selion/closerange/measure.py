@@ -401,7 +401,8 @@ def _traits(
     judged = quality.measure_quality(image, found.valid, sigma=max(1.0, 1 / factor))
     window = found.options.window or found.segmenter.inputs.window
     plants = int(np.count_nonzero(mask))
-    specks = 1 - sum(piece["area"] for piece in pieces) / plants if plants else 0.0
+    counted = _counted_pixels(found, mask)
+    specks = 1 - sum(piece["area"] for piece in pieces) / counted if counted else 0.0
     reasons = quality.reasons(
         judged,
         # the limits of doubt were set on a model's own interval but for those of known looks
@@ -463,6 +464,18 @@ def _pieces(
             for row in rows
         ]
     return pieces, counts if len(kinds) > 1 else {}
+
+
+def _counted_pixels(found: _Found, mask: np.ndarray) -> int:
+    """Return the pixels of plants whose components are counted.
+
+    What only parts objects is of no component, and no speck for that.
+    """
+    scheme = found.segmenter.classes
+    if scheme.boundary is None:
+        return int(np.count_nonzero(mask))
+    kinds = np.isin(found.ids, components.counted_classes(scheme))
+    return int(np.count_nonzero(mask & kinds))
 
 
 def _cover_row(cover: Cover, found: _Found) -> dict[str, Any]:

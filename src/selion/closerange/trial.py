@@ -29,6 +29,8 @@ from selion.progress import OnNote, OnStep, silent, unsaid
 
 TRAITS = ("cover", "cover_expected", "components", "vegetation_cm2", *NAMES)
 """Columns of ``crops.csv`` that are averaged, and the covers and counts of classes."""
+TOLD = ("plot", "date")
+"""What a table of photographs says of each."""
 SHOWN = 3
 
 
@@ -256,7 +258,28 @@ def _given(table: Path | None, rows: Sequence[Mapping[str, str]]) -> dict[str, d
             f"No file of {table} (the first: {listed[0]['file']}) is among the photographs (the "
             f"first: {rows[0]['file']}): files are named as in {PHOTOS}."
         )
-    return {row["file"]: row for row in listed}
+    return _agreeing(table, listed)
+
+
+def _agreeing(table: Path, listed: Sequence[dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Return the rows of a table by file; what it says must be readable, and said once.
+
+    Nothing else may stand in for a date that somebody gave: the camera's would be taken for it.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for row in listed:
+        file, said = row["file"], row.get("date", "").strip()
+        if said and to_date(said) is None:
+            raise BadInput(
+                f"{table} has the date {said!r} of {file}; wanted is year, month, day, for example "
+                "2018-01-16 or 20180116."
+            )
+        before = found.setdefault(file, row)
+        if any(before.get(name, "").strip() != row.get(name, "").strip() for name in TOLD):
+            raise BadInput(
+                f"{table} has {file} twice, with another plot or date: keep one of the rows."
+            )
+    return found
 
 
 def _place(
@@ -272,7 +295,7 @@ def _place(
         ("table", given.get("plot")), ("code", told), ("name", named.get("plot")), ("GPS", gps),
     )  # fmt: skip
     source, plot = next(((kind, plot) for kind, plot in plots if plot), ("", ""))
-    dates = (given.get("date"), named.get("date"), row.get("time"))
+    dates = (given.get("date", "").strip(), named.get("date"), row.get("time"))
     known = (to_date(text) for text in dates if text)
     day = next((one for one in known if one is not None), None) or find_date(row["file"])
     others = [f"{kind} says {other}" for kind, other in plots if other and other != plot]

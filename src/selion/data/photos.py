@@ -19,6 +19,7 @@ from selion.data.values import MOST_PIXELS
 from selion.errors import BandMismatch, UnreadableFile
 from selion.grid import ground_sampling_distance, photo_grid, roi_shape, whole
 from selion.raster import Raster, Source
+from selion.store.painted import painted
 from selion.store.photo import AVIF, HEIF, WHOLE_ENDINGS
 
 ENDINGS = (
@@ -49,6 +50,9 @@ RESULTS = {
 into, as their masks are no photographs."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras give; 10 to 14 come stored as 16."""
+GLINT = 4.0
+"""Up to here numbers with a point are shares of light all the same: what mirrors the sun has more
+than white paper, and of 255 they would be black."""
 COLOURS = ("red", "green", "blue")
 
 
@@ -268,7 +272,7 @@ def read_photo(path: Path, *, gray: bool = False) -> Picture:
         If it has no colours.
     """
     check_readable(path)
-    source = store.open_raster(path)
+    source = painted(store.open_raster(path))
     height, width = roi_shape(whole(source.grid))
     if height * width > MOST_PIXELS:
         size = f"{width:,} x {height:,} pixels, {height * width / 1e6:,.0f} megapixels"
@@ -330,7 +334,7 @@ def _eight_bits(values: np.ndarray, valid: np.ndarray | None, path: Path) -> tup
             f"{path} holds {values.dtype} numbers from {low:.4g} to {top:.4g}, which are not "
             "colours: export it with 8 or 16 bits."
         )
-    if values.dtype.kind == "f" and top <= 1:
+    if values.dtype.kind == "f" and top <= GLINT:
         white, said = 1.0, "numbers from 0 to 1"
     else:
         bits = next(bits for bits in DEPTHS if top < 2**bits)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from selion import store
 from selion.classes import ClassScheme
 from selion.errors import OutputExists
-from selion.labelling.masks import ending, read_labels, write_mask
+from selion.labelling.manifest import MASKS
+from selion.labelling.masks import ENDINGS, ending, read_labels, write_mask
 from selion.labelling.trimap import (
     AGREEMENT,
     TrimapAgreement,
@@ -15,6 +17,7 @@ from selion.labelling.trimap import (
     masks_of,
     measure_agreement,
     pair_masks,
+    read_agreement,
     total,
     write_agreement,
 )
@@ -61,19 +64,38 @@ def write_trimaps(
     """
     pairs = pair_masks(one, other)
     store.check_output(out / AGREEMENT, force)
-    if any(store.files_below(out / "masks")) and not force:
+    if any(store.files_below(out / MASKS)) and not force:
         raise OutputExists(
             f"{out} holds masks already: choose another folder, or replace them with --force."
         )
+    _clear(out, keep={*pairs, *(key for path in (one, other) for key in _inside(path, out))})
     found: dict[str, TrimapAgreement] = {}
     for done, (key, (first, second)) in enumerate(pairs.items()):
         on_step("compare", done, len(pairs), key)
         labels, others = read_labels(first, classes), read_labels(second, classes)
         kept = agree(labels, others)
-        write_mask(kept, out / "masks" / f"{key}{ending(kept)}", force=True)
+        write_mask(kept, out / MASKS / f"{key}{ending(kept)}", force=True)
         found[key] = measure_agreement(labels, others)
     write_agreement(found, classes.names, out / AGREEMENT)
     return total(found, classes), _alone(one, other, len(pairs))
+
+
+def _inside(given: Path, out: Path) -> Collection[str]:
+    """Return the masks among those that are compared which lie where the results go."""
+    same = given.is_dir() and given.resolve() in (out.resolve(), (out / MASKS).resolve())
+    return masks_of(given) if same else ()
+
+
+def _clear(out: Path, keep: Collection[str]) -> None:
+    """Remove the masks of an earlier comparison, as its table lists them, and nothing else."""
+    if not (out / AGREEMENT).is_file():
+        return
+    for row in read_agreement(out / AGREEMENT):
+        key = row.get("key") or ""
+        for suffix in ENDINGS:
+            path = out / MASKS / f"{key}{suffix}"
+            if key not in keep and path.resolve().is_relative_to((out / MASKS).resolve()):
+                path.unlink(missing_ok=True)
 
 
 def _alone(one: Path, other: Path, paired: int) -> tuple[str, ...]:

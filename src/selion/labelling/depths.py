@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,9 +14,11 @@ from scipy import ndimage
 from selion import store
 from selion.data.photos import PhotoFile
 from selion.data.values import read_mask
-from selion.errors import BadInput, GridMismatch, UnreadableFile
+from selion.errors import BadInput, GridMismatch, SelionError, UnreadableFile
+from selion.grid import whole
 
-ENDINGS = (".npy", ".png", ".tif", ".tiff")
+TIFF = (".tif", ".tiff")
+ENDINGS = (".npy", ".png", *TIFF)
 """Of depth maps."""
 ASPECT = 0.01
 """Depth maps of another size are resampled if their aspect differs by at most this share."""
@@ -81,7 +84,11 @@ class DepthFolder:
         """The folder's."""
         return f"{self.folder.resolve().name}{' (distances)' if self.distance else ''}"
 
-    def source(self, photo: PhotoFile) -> Path | None:
+    def is_beside(self, photo: PhotoFile, path: Path) -> bool:
+        """Say whether a map lies below this folder where the photograph lies below its own."""
+        return path.relative_to(self.folder).parent == Path(photo.key).parent
+
+    def source(self, photo: PhotoFile) -> Path:
         """Find the map of a photograph.
 
         In the same place below the folder, or the only one of its name.
@@ -95,9 +102,7 @@ class DepthFolder:
         """
         stem = photo.path.stem
         found = self._names.get(Path(photo.key).name) or self._names.get(stem, [])
-        same_place = [
-            p for p in found if p.relative_to(self.folder).parent == Path(photo.key).parent
-        ]
+        same_place = [path for path in found if self.is_beside(photo, path)]
         if len(same_place) == 1:
             return same_place[0]
         if not found:
@@ -115,11 +120,31 @@ class DepthFolder:
     def __call__(self, photo: PhotoFile, image: np.ndarray) -> np.ndarray:
         """Read it and bring it to the photograph's pixels."""
         path = self.source(photo)
-        depth = read_depth(path) if path is not None else np.zeros(image.shape[1:], np.float32)
-        fitted = fit_shape(
-            depth, (image.shape[1], image.shape[2]), path.name if path else photo.key
-        )
+        fitted = fit_shape(read_depth(path), (image.shape[1], image.shape[2]), path.name)
         return -fitted if self.distance else fitted
+
+
+def shared_maps(photos: Sequence[PhotoFile], depths: Depths) -> dict[str, str]:
+    """Say of which photographs the depth map is another one's, and why: key -> a sentence.
+
+    Cameras begin to count anew, so that photographs of two folders have one name.  A map that two
+    of them would be given is that of the one in the same place; where neither is, it is nobody's.
+    """
+    if not isinstance(depths, DepthFolder):
+        return {}
+    users: dict[Path, list[PhotoFile]] = {}
+    for photo in photos:
+        with suppress(SelionError):  # told when its turn comes
+            users.setdefault(depths.source(photo), []).append(photo)
+    return {
+        photo.key: f"{photo.file} has no depth map of its own in {depths.folder.name}: several "
+        f"photographs are called {photo.path.stem}, and {path.relative_to(depths.folder)} lies in "
+        "another place; put maps into the same subfolders as the photographs."
+        for path, those in users.items()
+        if len(those) > 1
+        for photo in those
+        if not depths.is_beside(photo, path)
+    }
 
 
 def read_depth(path: Path) -> np.ndarray:
@@ -128,6 +153,7 @@ def read_depth(path: Path) -> np.ndarray:
     Returns
     -------
     (y, x) float32 ndarray
+        NaN where a TIFF says that it has no data.
 
     Raises
     ------
@@ -140,7 +166,31 @@ def read_depth(path: Path) -> np.ndarray:
             f"{path.name} has {len(values)} bands; wanted is one of depths: a coloured picture of "
             "depth has lost its numbers."
         )
-    return values[0].astype(np.float32)
+    depth = values[0].astype(np.float32)
+    if path.suffix.lower() in TIFF:
+        source = store.GeoTiffSource.open(path)
+        valid = source.read(whole(source.grid)).valid
+        depth = depth if valid is None else np.where(valid, depth, np.float32(np.nan))
+    return depth
+
+
+def fill_unseen(depth: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Give what a photograph leaves transparent the depth of the nearest pixel that it shows.
+
+    A map has 0, or whatever it calls no data, there, and the edge of that would be the largest step
+    of all: the one that soil and plants are parted by.
+
+    Parameters
+    ----------
+    depth : (y, x) ndarray
+    valid : (y, x) bool ndarray or None
+        What is shown; None: everything.
+    """
+    if valid is None or not valid.any():
+        return depth
+    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    found: np.ndarray = depth[tuple(nearest)]
+    return found
 
 
 def fit_shape(depth: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:

@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,43 @@ def is_as_made(out: Path, key: str, entry: Mapping[str, Any]) -> bool:
         return True
     corrected = read_history(out / LOG).corrected.get(key, ()) if found else ()
     return found in corrected and digest(original_of(out, key)) == entry["mask"]
+
+
+def is_corrected(out: Path, key: str) -> bool:
+    """Say whether the mask of a photograph is the correction of a person, and its original kept."""
+    found = digest(out / MASKS / f"{key}.png")
+    corrected = read_history(out / LOG).corrected.get(key, ()) if found else ()
+    return found in corrected and original_of(out, key).is_file()
+
+
+def digest_made(out: Path, key: str) -> str:
+    """Return a hash of a mask as it was made: of what a person has corrected, the original's."""
+    kept = original_of(out, key) if is_corrected(out, key) else out / MASKS / f"{key}.png"
+    return digest(kept)
+
+
+@contextmanager
+def made_again(out: Path, key: str) -> Iterator[Path]:
+    """Give the path at which the mask of a photograph is made again.
+
+    What a person made of that very mask stays: a photograph that has another date, and gives the
+    same mask as before, costs nobody's work.  Only another mask takes its place, or none.
+    """
+    target = out / MASKS / f"{key}.png"
+    if not is_corrected(out, key):
+        yield target
+        return
+    aside = target.with_name(f".{target.name}")
+    try:
+        yield aside
+        if digest(aside) == digest(original_of(out, key)):
+            return
+        if aside.is_file():
+            aside.replace(target)
+        else:
+            target.unlink()
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def digest(path: Path) -> str:

@@ -26,10 +26,10 @@ import selion
 from selion import store
 from selion.classes import CROP, IGNORE
 from selion.data.photos import PhotoFile, find_photos, read_photo
-from selion.errors import OutputExists, OutputFailed, SelionError
+from selion.errors import BadInput, OutputExists, OutputFailed, SelionError
 from selion.grid import photo_grid
 from selion.labelling.choosing import choose_mask
-from selion.labelling.depths import Depths, write_depth
+from selion.labelling.depths import Depths, fill_unseen, shared_maps, write_depth
 from selion.labelling.manifest import (
     BAD,
     DONE,
@@ -42,9 +42,11 @@ from selion.labelling.manifest import (
     begin,
     beside,
     check_there,
-    digest,
+    digest_made,
     finished,
     is_as_made,
+    is_corrected,
+    made_again,
     row_from,
     write_rows,
 )
@@ -116,10 +118,11 @@ def label_photos(
     settings = _settings(depths, options)
     begin(out, settings, force=force)
     known = finished(out / DONE)
+    shared = shared_maps(found, depths)
     rows = []
     for done, photo in enumerate(found):
         on_step("label", done, len(found), photo.key)
-        rows.append(_one(photo, out, depths, options, known))
+        rows.append(_one(photo, out, depths, options, known, shared.get(photo.key, "")))
     check_there(out, settings, rows)
     write_rows(rows, out / QUALITY)
     on_step("label", len(found), len(found), "")
@@ -145,26 +148,31 @@ def _one(
     depths: Depths,
     options: DepthOptions,
     known: Mapping[str, dict[str, Any]],
+    why_not: str,
 ) -> ManifestRow:
-    """Label one photograph, or take what is finished.
+    """Label one photograph, or take what is finished, unless something speaks against it.
 
     Whatever is wrong with it becomes a row, save that the output cannot be written.
     """
     blank = ManifestRow(photo.key, beside(photo.path, out))
     target = out / MASKS / f"{photo.key}.png"
     try:
+        if why_not:
+            raise BadInput(why_not)
         stamp = _stamp(photo, depths)
         before = known.get(photo.key)
         same = before is not None and before["stamp"] == stamp
         if before is not None and same and is_as_made(out, photo.key, before):
             return replace(row_from(before["row"]), image=blank.image)
-        row = _label(photo, blank, out, depths, options)
+        with made_again(out, photo.key) as place:
+            row = _label(photo, blank, out, place, depths, options)
     except (OutputFailed, OutputExists):
         raise
     except SelionError as problem:
-        target.unlink(missing_ok=True)
+        if not is_corrected(out, photo.key):
+            target.unlink(missing_ok=True)
         return replace(blank, routed=BAD, why=str(problem))
-    append(out / DONE, {"row": asdict(row), "stamp": stamp, "mask": digest(target)})
+    append(out / DONE, {"row": asdict(row), "stamp": stamp, "mask": digest_made(out, photo.key)})
     return row
 
 
@@ -174,15 +182,22 @@ def _stamp(photo: PhotoFile, depths: Depths) -> str:
 
 
 def _label(
-    photo: PhotoFile, blank: ManifestRow, out: Path, depths: Depths, options: DepthOptions
+    photo: PhotoFile,
+    blank: ManifestRow,
+    out: Path,
+    target: Path,
+    depths: Depths,
+    options: DepthOptions,
 ) -> ManifestRow:
-    seen, target = read_photo(photo.path, gray=True).image, out / MASKS / f"{photo.key}.png"
+    """Write the mask of a photograph to a path, and say how good it may be."""
+    seen = read_photo(photo.path, gray=True).image
     image, valid = seen.values, seen.valid
     why = _full(photo, image, options)
     if why:
         _save(np.ones(image.shape[1:], np.uint8), valid, target)
         return replace(blank, cover=1.0, quality=1.0, routed=FULL, why=why)
-    found = choose_mask(depths(photo, image), image, options.threshold)
+    depth = fill_unseen(depths(photo, image), valid)
+    found = choose_mask(depth, image, options.threshold)
     if options.keep_depth and found.depth is not None:
         write_depth(found.depth, out / DEPTH / f"{photo.key}.png", force=True)
     if found.mask is None or found.depth is None:

@@ -37,7 +37,10 @@ from selion.labelling.manifest import (
     beside,
     check_there,
     digest,
+    digest_made,
     finished,
+    is_as_made,
+    made_again,
     row_from,
     write_rows,
 )
@@ -150,8 +153,8 @@ def _one_place(
         ]
         before = [known.get(photo.key) for photo in dates]
         if all(
-            b is not None and b["stamp"] == stamp and b["mask"] == digest(t)
-            for b, t in zip(before, targets, strict=True)
+            b is not None and b["stamp"] == stamp and _is_as_made(out, photo, t, b)
+            for b, photo, t in zip(before, dates, targets, strict=True)
         ):
             return [
                 replace(row_from(b["row"]), image=blank.image)
@@ -159,14 +162,37 @@ def _one_place(
                 if b is not None
             ]
         labels = label_dates(sources, model, options)
-        rows = [_kept(labels, blank, target) for blank, target in zip(blanks, targets, strict=True)]
+        rows = [
+            _remade(labels, blank, out, target)
+            for blank, target in zip(blanks, targets, strict=True)
+        ]
     except (OutputFailed, OutputExists):
         raise
     except SelionError as problem:
         return [replace(blank, routed=BAD, why=str(problem)) for blank in blanks]
     for row, target in zip(rows, targets, strict=True):
-        append(out / DONE, {"row": asdict(row), "stamp": stamp, "mask": digest(target)})
+        made = digest_made(out, row.key) if _is_screened(target) else digest(target)
+        append(out / DONE, {"row": asdict(row), "stamp": stamp, "mask": made})
     return rows
+
+
+def _is_screened(target: Path) -> bool:
+    """Say whether people may correct a mask: those of photographs, that is."""
+    return target.suffix == ".png"
+
+
+def _is_as_made(out: Path, photo: PhotoFile, target: Path, entry: Mapping[str, Any]) -> bool:
+    if _is_screened(target):
+        return is_as_made(out, photo.key, entry)
+    return bool(entry["mask"] == digest(target))
+
+
+def _remade(labels: LabelMap, blank: ManifestRow, out: Path, target: Path) -> ManifestRow:
+    """Write labels where they go; what a person made of the very same ones stays."""
+    if not _is_screened(target):
+        return _kept(labels, blank, target)
+    with made_again(out, blank.key) as place:
+        return _kept(labels, blank, place)
 
 
 def _target(out: Path, photo: PhotoFile, source: Source) -> Path:

@@ -27,7 +27,6 @@ from selion.imagery.item import is_item, open_item
 from selion.models import find_card
 from selion.pipeline.band_files import BandFiles, band_files
 from selion.pipeline.choosing import chosen_model
-from selion.pipeline.painted import painted
 from selion.prediction.band_meanings import TAG
 from selion.prediction.band_names import DATES, DAY, days_of, doubted_days, read_names
 from selion.prediction.look import MADE_HERE
@@ -43,6 +42,7 @@ from selion.raster import (
     Source,
 )
 from selion.segmenter import LoadedModel
+from selion.store.painted import painted
 from selion.store.urls import remote_scheme
 
 TIMES = ("datetime", "ACQUISITIONDATETIME", "TIFFTAG_DATETIME", "DATE_ACQUIRED")
