@@ -252,6 +252,21 @@ def test_a_merge_that_was_stopped_goes_on(partitions, merged, tmp_path, monkeypa
     assert not list(out.rglob(".*"))
 
 
+def test_other_tables_do_not_meet_the_borders_of_a_merge_that_was_stopped(partitions, tmp_path):
+    """Their files have the same names in one session, and were still in its memory."""
+    out = tmp_path / "maps"
+
+    def stopping(stage, done, total, _):
+        if stage == "seams" and done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge_maps(partitions.paths, out, on_step=stopping)
+    less = merge_maps(partitions.paths[1:], out)
+    alone = merge_maps(partitions.paths[1:], tmp_path / "elsewhere" / "maps")
+    assert bytes_of(less) == bytes_of(alone)
+
+
 def test_a_merge_killed_after_its_map_got_its_name_loses_nothing(
     partitions, merged, tmp_path, monkeypatch
 ):
