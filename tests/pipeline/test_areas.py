@@ -177,6 +177,30 @@ def test_a_choice_once_made_is_taken_up(survey, area, options, tmp_path):
         areas.survey_area(area, 2024, options, work=tmp_path)
 
 
+def test_a_calendar_that_was_edited_is_another_choice(tmp_path):
+    """Kept scenes of the old days were taken up, because the file had the same name."""
+
+    def write(path, planting):
+        region = {
+            "type": "Feature",
+            "properties": {"planting": planting, "harvest": "08-01/09-15"},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[10, 45], [20, 45], [20, 50], [10, 50], [10, 45]]],
+            },
+        }
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [region]}))
+        calendar = areas.AreaOptions(rule="calendar", calendar=path)
+        return areas.Survey(imagery.read_area((14.0, 47.0, 14.1, 47.1)), 2024, calendar, ()).key
+
+    path = tmp_path / "days.geojson"
+    first = write(path, "03-15/05-31")
+    assert write(path, "04-15/05-31") != first
+    assert write(path, "03-15/05-31") == first
+    (tmp_path / "moved").mkdir()
+    assert write(tmp_path / "moved" / path.name, "03-15/05-31") == first
+
+
 def test_the_mosaic_is_the_countryside_without_clouds(mosaic, archive):
     """Where a pixel was seen, tiles of two zones joined differ from the truth by resampling
     alone.
