@@ -35,20 +35,38 @@ def projected(geometry: geopandas.GeoSeries, crs: Any) -> geopandas.GeoSeries:
         Rings run as the projection leaves them.
     """
     import geopandas
-    import shapely
 
     moved = geometry.to_crs(crs)
-    around = _around(moved.crs)
+    return geopandas.GeoSeries(on_map(moved.to_numpy(), moved.crs), moved.index, crs=moved.crs)
+
+
+def on_map(shapes: np.ndarray, crs: CRS) -> np.ndarray:
+    """Cut outlines that were projected corner by corner where the map of their CRS ends.
+
+    Parameters
+    ----------
+    shapes : (n,) object ndarray
+        Polygons or multipolygons in ``crs``.
+    crs : CRS
+
+    Returns
+    -------
+    (n,) object ndarray
+    """
+    import shapely
+
+    around = _around(crs)
     if around is None:
-        return moved
-    shapes = moved.to_numpy().copy()
-    west, _, east, _ = shapely.bounds(shapes).T
+        return shapes
+    west, _, east, _ = shapely.bounds(shapes).reshape(-1, 4).T
     ends = around / 2
-    with np.errstate(invalid="ignore"):  # what is empty has no bounds
+    with np.errstate(invalid="ignore"):  # what is empty has no bounds, some corners no place
         odd = (east - west > ends) | (east > ends) | (west < -ends)
+    odd &= np.isfinite(west) & np.isfinite(east)
+    shapes = np.array(shapes, object)
     for k in np.flatnonzero(odd):
         shapes[k] = _cut(shapes[k], around)
-    return geopandas.GeoSeries(shapes, moved.index, crs=moved.crs)
+    return shapes
 
 
 def _around(crs: CRS) -> float | None:
