@@ -69,6 +69,33 @@ def on_map(shapes: np.ndarray, crs: CRS) -> np.ndarray:
     return shapes
 
 
+def centres(shapes: np.ndarray) -> np.ndarray:
+    """Return the (n, 2) longitudes and latitudes of the centroids of outlines in degrees.
+
+    That of an outline with parts on both sides of the antimeridian lies there, too, and not on the
+    other side of the globe; that of an empty one is NaN.
+    """
+    import shapely
+
+    middle = shapely.centroid(shapes)
+    found = np.stack([shapely.get_x(middle), shapely.get_y(middle)], axis=1)
+    west, _, east, _ = shapely.bounds(shapes).reshape(-1, 4).T
+    with np.errstate(invalid="ignore"):
+        apart = east - west > 180
+    for k in np.flatnonzero(apart):
+        parts = shapely.get_parts(shapes[k])
+        whole = shapely.multipolygons(
+            [
+                shapely.transform(part, lambda xy: xy + np.array([360.0, 0.0]))
+                if part.bounds[2] <= 0
+                else part
+                for part in parts
+            ]
+        )
+        found[k] = (whole.centroid.x + 180) % 360 - 180, whole.centroid.y
+    return found
+
+
 def _around(crs: CRS) -> float | None:
     """Return after how many units x is at the same place again; None: never, or nobody says."""
     if crs.is_geographic:
