@@ -78,7 +78,7 @@ def _key(area: Area, year: int, options: AreaOptions, asked: date) -> str:
         decides["sensor"] = sensor
     if Path(options.provider).exists():  # a catalogue on disk is the same one from every folder
         decides["provider"] = Path(options.provider)
-    if asked <= max(pair[1].end for pair in spans_of(area, year, options)):
+    if asked <= max(season.end for pair in spans_of(area, year, options) for season in pair):
         decides["season"] = "not over"  # parts of then are not taken for those of the whole season
     text = json.dumps([area.geometry.wkb_hex, year, decides], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
