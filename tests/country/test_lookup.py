@@ -49,6 +49,7 @@ from selion.country.statistics import mercator_km2
 from selion.errors import BadInput, OutputExists, UnknownName, UnreadableFile
 from selion.fields.schema import Origin
 from selion.fields.table import geohash
+from selion.imagery.globe import square_kilometres
 from selion.store import pmtiles
 from selion.store.vectors import read_metadata
 
@@ -405,6 +406,19 @@ def test_the_table_comes_as_csv_json_and_markdown(maps, units, tmp_path):
         write_units(rows, tmp_path / "t.txt")
     with pytest.raises(UnknownName, match="name"):
         read_units(units, "nam")
+
+
+def test_a_unit_over_the_antimeridian_in_metres_does_not_go_around_the_globe(tmp_path):
+    """100 by 50 km of Fiji in UTM 1, which begins at 180 degrees: it was all of its latitudes."""
+    around = shapely.box(130_000, 8_100_000, 230_000, 8_150_000)
+    path = tmp_path / "fiji.gpkg"
+    geopandas.GeoDataFrame({"name": ["fiji"]}, geometry=[around], crs="EPSG:32701").to_file(path)
+    (unit,) = read_units(path).shapes
+    assert [part.geom_type for part in unit.geoms] == ["Polygon", "Polygon"]
+    assert shapely.box(-180, -90, -179, 90).intersects(unit)
+    assert not shapely.box(-179, -90, 179, 90).intersects(unit)
+    # scale 1.0009 at 330 km from the middle of the zone
+    assert square_kilometres(unit) == pytest.approx(5000, rel=4e-3)
 
 
 def test_mercator_area_grows_with_latitude():

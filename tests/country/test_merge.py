@@ -20,6 +20,7 @@ from command_line import run_here
 from country_partitions import CRS84, countryside, write_partitions, write_table
 from selion import fields
 from selion.country import MergeOptions, cells, lattice, merge_maps, merging, open_maps
+from selion.country.job_tables import open_job_tables
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
 from selion.fields.schema import Origin
 from selion.fields.tidy import measure
@@ -252,6 +253,21 @@ def test_a_merge_that_was_stopped_goes_on(partitions, merged, tmp_path, monkeypa
     assert not list(out.rglob(".*"))
 
 
+def test_other_tables_do_not_meet_the_borders_of_a_merge_that_was_stopped(partitions, tmp_path):
+    """Their files have the same names in one session, and were still in its memory."""
+    out = tmp_path / "maps"
+
+    def stopping(stage, done, total, _):
+        if stage == "seams" and done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge_maps(partitions.paths, out, on_step=stopping)
+    less = merge_maps(partitions.paths[1:], out)
+    alone = merge_maps(partitions.paths[1:], tmp_path / "elsewhere" / "maps")
+    assert bytes_of(less) == bytes_of(alone)
+
+
 def test_a_merge_killed_after_its_map_got_its_name_loses_nothing(
     partitions, merged, tmp_path, monkeypatch
 ):
@@ -364,6 +380,22 @@ def test_other_names_times_and_crs_are_brought_together(land, tmp_path):
         measure(land.geometry.to_numpy(), CRS84)[0].sum(), rel=0.2
     )
     assert found["metrics:area"].notna().all()
+
+
+def test_a_table_in_metres_over_the_antimeridian_does_not_go_around_the_globe(tmp_path):
+    """A field of 4 ha in UTM 1, of which 180,210 m is 180 degrees here."""
+    frame = geopandas.GeoDataFrame(
+        {"id": ["a"], "class": ["field"]},
+        geometry=[shapely.box(180_110, 8_140_000, 180_310, 8_140_200)],
+        crs="EPSG:32701",
+    )
+    path = fields.write_fields(frame, tmp_path / "metres.parquet", crs="keep")
+    (table,) = (batch for job in open_job_tables([path]) for batch in job.batches())
+    (shape,) = shapely.from_wkb(table["geometry"].to_numpy())
+    west, _, east, _ = shapely.bounds(shapely.get_parts(shape)).T
+    assert len(west) == 2
+    assert (east - west).max() < 0.0025
+    assert measure(np.array([shape]), CRS84)[0] == pytest.approx([40_000], rel=3e-3)
 
 
 def test_what_cannot_be_merged_is_said(land, tmp_path):

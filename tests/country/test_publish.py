@@ -29,6 +29,7 @@ from selion.country import (
     publishing,
 )
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
+from selion.fields.projecting import centres
 from selion.fields.schema import Origin
 from selion.fields.table import geohash
 from selion.verification import verify
@@ -117,6 +118,21 @@ def test_each_field_lies_in_its_zone_and_norways_are_wider(published):
     }
     assert found == wanted
     assert {zone.zone for zone in published.zones} == set(wanted)
+
+
+def test_a_field_over_the_antimeridian_lies_in_the_zone_of_its_larger_part(tmp_path):
+    """The middle of its two parts, as numbers of degrees, is on the other side of the globe."""
+    parts = [
+        shapely.box(179.999, -17.0, 180, -16.999),
+        shapely.box(-180, -17.0, -179.9995, -16.999),
+    ]
+    shape = np.array([shapely.multipolygons(parts)], object)
+    assert centres(shape) == pytest.approx(np.array([[179.99975, -16.9995]]), abs=1e-9)
+    frame = squares({(179.9995, -16.9995): 60}).set_geometry(shape, crs=CRS84)
+    table = write_table(frame, tmp_path / "1.parquet", Origin("a", WHEN.to_pydatetime()))
+    made = publish_maps([table], tmp_path / "world")
+    assert [one.zone for one in made.zones] == [60]
+    assert check_publication(made.folder) == []
 
 
 def test_a_call_leaves_a_manifest_by_which_it_is_verified(published):

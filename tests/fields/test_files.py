@@ -375,3 +375,59 @@ def test_a_line_break_in_the_name_of_a_parquet_file_is_fine(frame, tmp_path):
     path = write_fields(frame, tmp_path / "b\nc.parquet")
     assert len(read_fields(path)) == len(frame)
     assert pq.read_table(path).num_rows == len(frame)
+
+
+def over_the_antimeridian():
+    """Two fields of Fiji as they come from a raster in UTM: 240 m over 180 degrees, 100 m beside.
+
+    The middle of the first lies a pixel west of the antimeridian.
+    """
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+    from pyproj import Transformer
+
+    x, y = Transformer.from_crs("OGC:CRS84", "EPSG:32701", always_xy=True).transform(180.0, -16.8)
+    corner = Affine(10, 0, round(x, -1) - 330, 0, -10, round(y, -1) + 160)
+    ids = np.zeros((32, 64), np.int32)
+    ids[4:28, 20:44], ids[4:28, 50:60] = 1, 2
+    return to_fields(Instances(ids, GeoBox(ids.shape, corner, "EPSG:32701")))
+
+
+@pytest.mark.parametrize(
+    ("ending", "crs"),
+    [(".parquet", None), (".geojson", None), (".gpkg", "EPSG:4326"), (".fgb", "EPSG:3857")],
+)
+def test_a_field_over_the_antimeridian_does_not_go_around_the_globe(ending, crs, tmp_path):
+    """GeoParquet had one of 5.8 ha as a ring of 9,291 km2 from -180 to 180 degrees."""
+    from pyproj import Geod
+
+    path = write_fields(over_the_antimeridian(), tmp_path / f"fiji{ending}", crs=crs)
+    back = read_fields(path).to_crs("OGC:CRS84").explode(ignore_index=True)
+    west, _, east, _ = back.bounds.T.to_numpy()
+    assert (east - west).max() < 0.003
+    assert (180 - np.maximum(np.abs(west), np.abs(east))).max() < 0.004
+    ground = [abs(Geod(ellps="WGS84").geometry_area_perimeter(one)[0]) for one in back.geometry]
+    sides = sorted(zip(np.sign((west + east).round(6)), ground, strict=True))
+    # 24 rows of 10 m, scale 1.00086 here: 11 columns of the first lie east of 180 degrees
+    assert [side for side, _ in sides] == [-1, -1, 1]
+    parts = np.array([sides[0][1], sides[1][1], sides[2][1]]) / 240 * 1.00086**2
+    assert parts == pytest.approx([100, 110, 130], abs=6)
+    assert parts[1:].sum() == pytest.approx(240, rel=0.004)
+    if ending == ".parquet":
+        assert check_fiboa(path) == []
+
+
+def test_what_ends_at_the_antimeridian_or_goes_around_is_left_alone(tmp_path):
+    """A box to 180 degrees, one whose grid runs on to 181, and a map of the world."""
+    import geopandas
+
+    shapes = [
+        shapely.box(179, 0, 180, 1),
+        shapely.box(180.5, 0, 181, 1),
+        shapely.box(-180, 2, 180, 3),
+    ]
+    frame = geopandas.GeoDataFrame({"id": ["a", "b", "c"]}, geometry=shapes, crs="EPSG:4326")
+    back = read_fields(write_fields(frame, tmp_path / "three.parquet")).set_index("id")
+    assert back.loc["a"].geometry.equals(shapes[0])
+    assert back.loc["b"].geometry.equals(shapely.box(-179.5, 0, -179, 1))
+    assert back.loc["c"].geometry.equals(shapes[2])

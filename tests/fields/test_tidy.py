@@ -157,6 +157,25 @@ def test_columns_and_order_of_fields():
         FieldOptions(min_area=5, max_area=2)
 
 
+def test_fields_are_as_large_as_their_own_pixels_in_degrees_and_mercator():
+    """Those of the middle of a raster decided: from 60 to 70 degrees a field at the lower edge is a
+    fifth larger than they said, and was dropped although it was large enough."""
+    ids = np.zeros((10_000, 16), np.int32)
+    ids[20:30, 3:13], ids[-30:-20, 3:13] = 1, 2
+    grid = GeoBox(ids.shape, Affine(0.001, 0, 25, 0, -0.001, 70), "EPSG:4326")
+    north, south = (
+        abs(
+            Geod(ellps="WGS84").geometry_area_perimeter(shapely.box(25.003, y, 25.013, y + 0.01))[0]
+        )
+        for y in (69.97, 60.02)
+    )
+    assert 1.4 < south / north < 1.5
+    large = to_fields(Instances(ids, grid), FieldOptions(simplify=0, min_area=0.99 * south))
+    assert large["metrics:area"].to_numpy() == pytest.approx([south], rel=1e-4)
+    small = to_fields(Instances(ids, grid), FieldOptions(simplify=0, max_area=1.01 * north))
+    assert small["metrics:area"].to_numpy() == pytest.approx([north], rel=1e-4)
+
+
 def test_parts_of_one_object_are_one_field():
     frame = to_fields(instances([[1, 0, 0, 1], [1, 2, 2, 1]]), FieldOptions(simplify=0))
     assert frame.geometry.geom_type.tolist() == ["MultiPolygon", "Polygon"]

@@ -176,6 +176,17 @@ def test_plan_of_one_tile(scenes):
     assert steps[-1][:3] == ("choose", 6, 6)
 
 
+def test_a_tile_that_is_seen_everywhere_lacks_nothing_at_its_edge(scenes):
+    """Of 600 px in coarse ones of 16 the last ones have their middle beyond the tile, where no
+    scene can show anything: they were told as ground that is not seen, 5 % of it here."""
+    area = box(grid_at(0), -2000, -2000, 8000, 8000)
+    a, _ = plan_tiles(area, (A, B), scenes, SIGNERS, replace(OPTIONS, coarse=160.0))
+    assert a.shares[0] == 0
+    assert not a.notes
+    strip = cut("33UXP", grid_at(0), box(grid_at(0), 5990, 1000, 8000, 2000), coarse=160.0)
+    assert strip.inside.any()  # it is there still, for its neighbours to be found
+
+
 def test_plan_goes_through_json(scenes):
     plans = plan_tiles(box(grid_at(0), 1000, 1000, 5000, 4000), (A, B), scenes, SIGNERS, OPTIONS)
     text = plans_to_json(plans)
@@ -465,7 +476,9 @@ def test_coarse_pixels_follow_the_size():
     everything = part("33UXP", full, read_area((13, 46, 20, 50)), coarse=None)
     assert everything.coarse == 320
     assert everything.roi == (slice(0, 10980), slice(0, 10980))
-    assert everything.inside.all()
+    # 10980 px are 343.1 coarse ones: the middles of the last row and column lie beyond the tile
+    assert everything.inside[:343, :343].all()
+    assert everything.inside.sum() == 343**2
 
 
 def test_tile_grid_of_an_overview():

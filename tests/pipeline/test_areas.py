@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,42 @@ def test_a_choice_once_made_is_taken_up(survey, area, options, tmp_path):
     kept.write_text("{}")
     with pytest.raises(UnreadableFile, match="delete it"):
         areas.survey_area(area, 2024, options, work=tmp_path)
+
+
+def test_a_calendar_that_was_edited_is_another_choice(tmp_path):
+    """Kept scenes of the old days were taken up, because the file had the same name."""
+
+    def write(path, planting):
+        region = {
+            "type": "Feature",
+            "properties": {"planting": planting, "harvest": "08-01/09-15"},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[10, 45], [20, 45], [20, 50], [10, 50], [10, 45]]],
+            },
+        }
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [region]}))
+        calendar = areas.AreaOptions(rule="calendar", calendar=path)
+        return areas.Survey(imagery.read_area((14.0, 47.0, 14.1, 47.1)), 2024, calendar, ()).key
+
+    path = tmp_path / "days.geojson"
+    first = write(path, "03-15/05-31")
+    assert write(path, "04-15/05-31") != first
+    assert write(path, "03-15/05-31") == first
+    (tmp_path / "moved").mkdir()
+    assert write(tmp_path / "moved" / path.name, "03-15/05-31") == first
+
+
+def test_a_choice_is_not_whole_before_both_seasons_are_over():
+    """Days that are given may let planting end after the harvest: its last scenes were lacking."""
+    days = imagery.given_seasons("2024-03-01/2024-09-30", "2024-05-01/2024-06-30")
+    area = imagery.read_area((14.0, 47.0, 14.1, 47.1))
+    july, september, october = (
+        areas.Survey(area, 2024, areas.AreaOptions(seasons=days), (), asked=asked).key
+        for asked in (date(2024, 7, 10), date(2024, 9, 30), date(2024, 10, 1))
+    )
+    assert july == september
+    assert september != october
 
 
 def test_the_mosaic_is_the_countryside_without_clouds(mosaic, archive):

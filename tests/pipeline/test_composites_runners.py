@@ -5,11 +5,21 @@ store.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from datetime import UTC, date, datetime
 
+import numpy as np
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from selion import imagery, store
 from selion.errors import FetchFailed
+from selion.grid import whole
+from selion.imagery.provenance import composite_tags
+from selion.imagery.reflectance import Radiometry
+from selion.imagery.scene import BANDS, Scene, Season, TilePlan
+from selion.imagery.views import ClearRule
 from selion.pipeline import areas, composites
 from selion.runners import Serial
 from selion.runners.processes import Processes
@@ -27,6 +37,35 @@ def survey(tmp_path_factory):
     )
     area = imagery.read_area(dict(archive.area), name="valley")
     return areas.survey_area(area, 2024, areas.AreaOptions(provider=str(archive.catalogue)))
+
+
+def plan_of(*names):
+    """A plan of 16 by 16 pixels of some scenes."""
+    grid = GeoBox((16, 16), Affine(10, 0, 600_000, 0, -10, 5_400_000), "EPSG:32633")
+    season = Season("window_a", date(2024, 4, 1), date(2024, 5, 31), "given")
+    taken = datetime(2024, 5, 1, 10, tzinfo=UTC)
+    scenes = tuple(Scene(name, "33UXP", taken, "simulated", {}, {}) for name in names)
+    return TilePlan(
+        "33UXP", season, grid, whole(grid), scenes, tuple(Radiometry() for _ in names), scenes
+    )
+
+
+def test_a_composite_of_other_scenes_is_not_taken_up(tmp_path):
+    """A survey that was deleted and made anew found those of the former one under their names."""
+    plan, work = plan_of("a", "b"), composites.TileWork("simulated", frozenset({0}), tmp_path)
+    path = tmp_path / work.name(plan)
+    assert not work.made(plan)
+    lost = {"b": "its server was silent"}
+    tags = composite_tags(plan, ClearRule(frozenset({0})), lost, {"a": 256}, [0, 256])
+    with store.create_cog(path, plan.grid, (*BANDS, "count"), np.uint16, tags=tags) as sink:
+        sink.write(whole(plan.grid), np.ones((5, 16, 16), np.uint16))
+    assert work.made(plan)
+    assert not work.made(plan_of("a", "c"))
+    assert not work.made(plan_of("a"))
+    later = replace(plan.season, end=date(2024, 6, 30))
+    assert not work.made(replace(plan, season=later))
+    path.write_bytes(b"cut off")
+    assert not work.made(plan)
 
 
 def contents(folder):

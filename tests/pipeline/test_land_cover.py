@@ -96,3 +96,20 @@ def test_bad_input(cover):
         LandCover((path,), frozenset())
     with pytest.raises(GridMismatch, match="no CRS"):
         crop_shares(fields((0, 0, 10, 10), crs=None), LandCover((path,), frozenset({40})))
+
+
+def test_a_field_over_the_antimeridian_has_the_cover_under_it_alone(tmp_path):
+    """Drawn around the globe, it also took the pixels of every field of its latitude."""
+    values = np.full((40, 40), 10, np.uint8)
+    values[:, 20:] = 40
+    path = write(
+        tmp_path / "east.tif",
+        values,
+        GeoBox((40, 40), Affine(0.001, 0, -180, 0, -0.001, 0.02), 4326),
+    )
+    # 0.001 degrees of the equator are 111.3 m; the first field is half west of 180 degrees
+    x = 166_021.44  # 180 degrees at the equator in UTM 1
+    shapes = [box(x - 1000, -1000, x + 1000, 1000), box(x + 3000, -1000, x + 4000, 1000)]
+    frame = geopandas.GeoDataFrame({"id": ["0", "1"]}, geometry=shapes, crs="EPSG:32601")
+    shares = crop_shares(frame, LandCover((path,), frozenset({40})))
+    np.testing.assert_allclose(shares, [0, 1])

@@ -26,6 +26,7 @@ from selion.country import cut_area
 from selion.country.lattice import to_feature
 from selion.errors import BadInput, OutputFailed
 from selion.grid import whole
+from selion.imagery.stac_items import box_of, write_collection
 from selion.pipeline import areas, composites, searching, tile_mosaic, tile_records
 from selion.pipeline.mosaic_ready import ready_areas
 from selion.pipeline.searching import seasons_at
@@ -577,3 +578,19 @@ def test_a_whole_mosaic_needs_no_catalogue_any_more(archive, area, tmp_path, giv
         areas.survey_area(area, 2023, options)
     with pytest.raises(BadInput, match="does not exist"):
         areas.survey_area(part_of(area), 2024, replace(options, mosaic=None))
+
+
+def test_the_box_of_tiles_over_the_antimeridian_is_not_that_of_the_world(tmp_path):
+    """West is larger than east then (RFC 7946, 5.2); it was -180 to 180."""
+    east, west = shapely.box(179.5, -17, 180, -16), shapely.box(-180, -17, -179.25, -16)
+    shapes = {"one": shapely.multipolygons([east, west]), "other": shapely.box(178, -18, 179, -17)}
+    times = {"start_datetime": "2024-01-01T00:00:00Z", "end_datetime": "2024-02-01T23:59:59Z"}
+    paths = []
+    for name, shape in shapes.items():
+        plain = {"properties": times, "geometry": shapely.geometry.mapping(shape)}
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(json.dumps(plain))
+    assert box_of(shapely.geometry.mapping(shapes["one"])) == [179.5, -17, -179.25, -16]
+    assert box_of(shapely.geometry.mapping(shapes["other"])) == [178, -18, 179, -17]
+    told = json.loads(write_collection(tmp_path, "fiji", paths, {}, "Fiji").read_text())
+    assert told["extent"]["spatial"]["bbox"] == [[178, -18, -179.25, -16]]

@@ -172,6 +172,18 @@ def test_overlaps_in_degrees_are_measured_on_the_ground():
     assert examine_topology(frame).largest == pytest.approx(50.0, rel=1e-3)
 
 
+def test_overlaps_in_mercator_are_measured_on_the_ground():
+    """At 60 degrees its metres are half metres: 0.5 m2 were told as 2."""
+    x, y = 1_113_194.91, 8_399_737.89  # 10 E, 60 N
+    shapes = [shapely.box(x, y, x + 200, y + 200), shapely.box(x + 199.99, y, x + 400, y + 200)]
+    frame = geopandas.GeoDataFrame({"id": ["a", "b"]}, geometry=shapes, crs="EPSG:3857")
+    found = examine_topology(frame, 0.1)
+    assert found.largest == pytest.approx(0.5, rel=5e-3)
+    assert not examine_topology(frame).overlaps
+    odd = frame.set_crs('LOCAL_CS["site", UNIT["metre", 1]]', allow_override=True)
+    assert examine_topology(odd).largest == pytest.approx(2.0, rel=1e-3)
+
+
 def test_broken_and_empty_outlines_are_named():
     bow = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
     frame = geopandas.GeoDataFrame(

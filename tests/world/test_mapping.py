@@ -302,6 +302,9 @@ def test_other_rules_hold_where_they_are_asked_for():
     assert published_options(MapOptions()).instances.smoothing == 0
     asked = MapOptions(instances=InstanceOptions(smoothing=5.0))
     assert published_options(asked) is asked
+    # to ask for larger holes said nothing about smoothing, and brought back that of 10 m images
+    holes = MapOptions(instances=InstanceOptions(max_hole=2000.0))
+    assert published_options(holes).instances == InstanceOptions(max_hole=2000.0, smoothing=0.0)
 
 
 def test_what_lies_between_far_parts_of_an_area_is_not_read(copies, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ import numpy as np
 from selion import fields
 from selion.country.partitions import INDEX, PART
 from selion.errors import BadInput, UnreadableFile, counted
+from selion.fields.projecting import on_map
 from selion.fields.schema import COLUMNS, Origin
 from selion.grid import LONLAT, is_lonlat
 from selion.pipeline.probabilities import FAILED
@@ -119,13 +120,12 @@ class JobTable:
             self._check_boxes(table["bbox"].combine_chunks())
             return table
         import shapely
-        from pyproj import Transformer
+        from pyproj import CRS, Transformer
 
         if not is_lonlat(self.crs):
             mover = Transformer.from_crs(self.crs, LONLAT, always_xy=True)
-            shapes = shapely.orient_polygons(
-                shapely.transform(shapes, mover.transform, interleaved=False)
-            )
+            moved = shapely.transform(shapes, mover.transform, interleaved=False)
+            shapes = shapely.orient_polygons(on_map(moved, CRS(LONLAT)))
         self._check_placed(table, shapes)
         return with_shapes(table, shapes)
 

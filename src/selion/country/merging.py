@@ -397,15 +397,17 @@ def _close(run: MergeRun, on_step: OnStep) -> dict[str, Any]:
         folder.mkdir(parents=True)
     borders = Borders([run.seam(job_table) for job_table in run.job_tables])
     sizes = [read_note(run.runs(job_table) / DONE)["border"] for job_table in run.job_tables]
-    groups = group_rows(run.territories, sizes, borders.load, on_step)
     tally, writer = Tally(), RunWriter(cut)
-    for number, table in enumerate(
-        join_rows(groups, sizes, borders.load, run.options.min_area, tally)
-    ):
-        writer.add(place(table))
-        on_step("seams", len(sizes) + number, 2 * len(sizes), "")
+    try:
+        groups = group_rows(run.territories, sizes, borders.load, on_step)
+        for number, table in enumerate(
+            join_rows(groups, sizes, borders.load, run.options.min_area, tally)
+        ):
+            writer.add(place(table))
+            on_step("seams", len(sizes) + number, 2 * len(sizes), "")
+    finally:  # the next merge of this process may have other borders under the same names
+        joining.forget()
     writer.flush()
-    joining.forget()
     node_runs(cut, run.joined)
     shutil.rmtree(cut)
     on_step("seams", 1, 1, f"{counted(tally.joined, 'field')} joined")

@@ -22,6 +22,7 @@ from selion.country.partitions import Maps
 from selion.country.seams import polygons_only, repaired
 from selion.country.sorted_runs import boxes_of, place
 from selion.fields.crossing import check_crossing
+from selion.fields.projecting import centres
 from selion.grid import LONLAT, metres_per_unit
 from selion.metrics.overlap import OverlapTable
 from selion.store.table_room import check_held
@@ -368,14 +369,14 @@ def shared_areas(
 
 
 def _shift(before: LoadedFields, after: LoadedFields, judged: Judged) -> np.ndarray:
-    import shapely
-
     one, other = before.shapes[judged.pairs.one - 1], after.shapes[judged.pairs.other - 1]
     if not len(one):
         return np.zeros(0)
-    middle = [shapely.get_coordinates(shapely.centroid(shapes)) for shapes in (one, other)]
+    middle = [centres(shapes) for shapes in (one, other)]
     metric = metres_per_unit(LONLAT, middle[0][:, 0], middle[0][:, 1])
-    return np.linalg.norm(np.einsum("nij,nj->ni", metric, middle[1] - middle[0]), axis=1)
+    away = middle[1] - middle[0]
+    away[:, 0] -= 360 * np.round(away[:, 0] / 360)  # the short way around
+    return np.linalg.norm(np.einsum("nij,nj->ni", metric, away), axis=1)
 
 
 def joined_ids(names: Sequence[str], owner: np.ndarray, count: int) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from selion.country.sorted_runs import boxes_of
 from selion.country.zone_files import COLUMNS, index_schema, read_index, zone_name, zone_schema
 from selion.errors import UnreadableFile
+from selion.fields.projecting import centres
 from selion.imagery.target import zone_numbers
 from selion.store.vectors import readable_shapes
 
@@ -150,8 +151,7 @@ def _values(table: pa.Table, zone: int, ids: set[str]) -> Iterator[tuple[str, in
         "boxes are not those of their outlines.",
         int((~np.isclose(boxes, shapely.bounds(shapes[~empty]), rtol=0, atol=1e-6).all(1)).sum()),
     )
-    centres = shapely.centroid(shapes[~empty])
-    numbers = zone_numbers(shapely.get_x(centres), shapely.get_y(centres))
+    numbers = zone_numbers(*centres(shapes[~empty]).T)
     yield f"centroids do not lie in zone {zone}.", int((numbers != zone).sum())
     yield "values have no collection.", table["collection"].null_count
 

@@ -39,6 +39,7 @@ from selion.country.zone_files import (
     zone_writer,
 )
 from selion.errors import BadInput, OutputExists, OutputFailed, counted
+from selion.fields.projecting import centres
 from selion.imagery.target import ODD_ZONES, zone_numbers
 from selion.progress import OnStep, silent
 from selion.store.address import Place
@@ -328,8 +329,7 @@ def _rows_of(runs: Runs, cell: int, zone: int, alone: bool) -> pa.Table:
     table = in_order(runs.read(cell))
     if alone:
         return table
-    centres = shapely.centroid(shapely.from_wkb(table["geometry"].to_numpy()))
-    numbers = zone_numbers(shapely.get_x(centres), shapely.get_y(centres))
+    numbers = zone_numbers(*centres(shapely.from_wkb(table["geometry"].to_numpy())).T)
     return table.filter(pa.array(numbers == zone))
 
 

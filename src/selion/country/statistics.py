@@ -21,7 +21,7 @@ from selion.country.other_tables import opened_maps
 from selion.country.partitions import Maps
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName
-from selion.imagery.globe import polygons_of, repaired, square_kilometres
+from selion.imagery.globe import cut, polygons_of, repaired, square_kilometres, unwrap
 from selion.store.address import RemotePath
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ def read_units(path: Path | RemotePath | str, name: str | None = None) -> Units:
         raise BadInput(
             f"{path} has no CRS: write its CRS into it, for example with ogr2ogr -a_srs."
         )
+    moved = not frame.crs.is_geographic
     frame = frame[frame.geometry.notna()].to_crs("OGC:CRS84")
-    shapes = np.array([_many(shape) for shape in frame.geometry], object)
+    shapes = np.array([_many(shape, moved=moved) for shape in frame.geometry], object)
     if shapely.is_empty(shapes).all():
         raise BadInput(f"{path} holds no polygons: give a file of administrative units.")
     if name is not None and name not in frame:
@@ -106,11 +107,15 @@ def read_units(path: Path | RemotePath | str, name: str | None = None) -> Units:
     return Units(tuple(names), shapes)
 
 
-def _many(shape: Any) -> Any:
+def _many(shape: Any, *, moved: bool) -> Any:
+    """Return a unit; one that was moved to longitude and latitude jumps at the antimeridian."""
     import shapely
 
-    parts, _ = repaired(polygons_of(np.array([shape], object)))
-    return shapely.union_all(parts) if len(parts) else shapely.Polygon()
+    parts = polygons_of(np.array([shape], object))
+    if moved:
+        parts = np.array([unwrap(part)[0] for part in parts], object)
+    parts, _ = repaired(parts)
+    return shapely.union_all(cut(parts)) if len(parts) else shapely.Polygon()
 
 
 def count_fields(

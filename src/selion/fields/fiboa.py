@@ -17,6 +17,7 @@ import numpy as np
 from selion.errors import BadInput
 from selion.fields.extension import custom_schema
 from selion.fields.memory import give_back
+from selion.fields.projecting import projected
 from selion.fields.schema import COLUMNS, Origin
 from selion.store.address import locate
 from selion.store.parquet import SIDES
@@ -120,7 +121,8 @@ class _Drawn:
 def _draw(frame: geopandas.GeoDataFrame, crs: str | None) -> _Drawn:
     """Project outlines and turn them into bytes, some at a time.
 
-    Exteriors are counter-clockwise, also where the projection mirrors.
+    Exteriors are counter-clockwise, also where the projection mirrors; what lies over the
+    antimeridian has parts on both sides of it.
     """
     import geopandas
     import pyarrow as pa
@@ -133,7 +135,7 @@ def _draw(frame: geopandas.GeoDataFrame, crs: str | None) -> _Drawn:
         part = shapes[rows]
         if crs is not None:
             part = shapely.orient_polygons(
-                geopandas.GeoSeries(part, crs=frame.crs).to_crs(crs).to_numpy()
+                projected(geopandas.GeoSeries(part, crs=frame.crs), crs).to_numpy()
             )
         outlines.append(pa.array(shapely.to_wkb(part), pa.binary()))
         bounds[rows] = shapely.bounds(part)

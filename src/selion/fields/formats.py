@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selion.errors import BadInput, GridMismatch, OutputFailed, UnknownName
+from selion.fields.projecting import projected
 from selion.fields.schema import Origin
 from selion.fields.style import field_styles
 from selion.grid import LONLAT
@@ -333,8 +334,8 @@ def _projected(frame: geopandas.GeoDataFrame, crs: str | None) -> geopandas.GeoD
 
     if crs is None:
         return frame
-    frame = frame.to_crs(crs)
-    return frame.set_geometry(shapely.orient_polygons(frame.geometry.to_numpy()), crs=frame.crs)
+    moved = projected(frame.geometry, crs)
+    return frame.set_geometry(shapely.orient_polygons(moved.to_numpy()), crs=moved.crs)
 
 
 def read_fields(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geopandas.GeoDataFrame:

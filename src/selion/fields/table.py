@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from selion.errors import BadInput
+from selion.errors import BadInput, GridMismatch
 from selion.fields.memory import give_back
 from selion.fields.polygonise import Ids, Rings, Run, outline, pixel_counts
 from selion.fields.regularise import ground_steps, regularise
-from selion.grid import Roi, ground_sampling_distance
+from selion.grid import Roi, ground_sampling_distance, pixel_areas
 from selion.labels import Instances
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def to_fields(
     crs = None if grid.crs is None else grid.crs.to_wkt()
     counts = pixel_counts(instances)
     simplify = 1.5 if options.simplify is None else options.simplify / pixel
-    chosen = _in_range(instances, counts * pixel**2, least, options.max_area)
+    chosen = _in_range(instances, counts, least, options.max_area)
     rings = outline(chosen, simplify=simplify, nodes=True, run=run, counts=counts)
     if options.regularise is not None:
         raw = outline(chosen, nodes=True, run=run)
@@ -182,17 +182,29 @@ class Chosen:
         return Instances(self.ids[found.ids], found.grid, found.table)
 
 
-def _in_range(instances: Ids, areas: np.ndarray, least: float, most: float) -> Ids:
+def _in_range(instances: Ids, counts: np.ndarray, least: float, most: float) -> Ids:
     """Leave out what is clearly too small or too large before any line is drawn.
 
-    By its ``areas`` (k,); it would only hold its neighbours' corners.
+    By its ``counts`` (k,) of pixels, and by the largest and the smallest of them: it would only
+    hold its neighbours' corners.
     """
-    keep = (areas >= 0.9 * least) & (areas <= most / 0.9)
+    small, large = _pixel_range(instances.grid)
+    keep = (counts * large >= 0.9 * least) & (counts * small <= most / 0.9)
     return (
         instances
         if keep[1:].all()
         else Chosen(instances, np.where(keep, np.arange(len(keep)), 0).astype(np.int32))
     )
+
+
+def _pixel_range(grid: GeoBox) -> tuple[float, float]:
+    """Return the areas of the smallest and of the largest pixel in m2 (px2 of a photograph)."""
+    try:
+        sizes, unit = pixel_areas(grid)
+    except GridMismatch:  # a corner of the raster lies beyond the globe, and its middle does not
+        pixel = ground_sampling_distance(grid) or 1.0
+        return pixel**2, pixel**2
+    return float(sizes.min()) * unit, float(sizes.max()) * unit
 
 
 def _one_each(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from selion.errors import GridMismatch
+from selion.grid import metres_per_unit
 
 if TYPE_CHECKING:
     import geopandas
@@ -17,6 +20,8 @@ CHUNK = 50_000
 TOLERANCE = 1.0
 """m2 (px2 of a photograph) that two fields may share: coordinates are rounded where a table is
 projected, and neighbours share their edges."""
+NEARLY = 0.01
+"""Share by which m2 of a CRS may differ from those on the ground; in UTM's zones it is 0.2 %."""
 SHOWN = 3
 """Fields that a sentence names."""
 
@@ -75,7 +80,7 @@ def examine_topology(
     sound = shapely.is_valid(shapes)
     why = shapely.is_valid_reason(shapes[~bare & ~sound])
     broken = [f"{name} ({text})" for name, text in zip(names[~bare & ~sound], why, strict=True)]
-    left, right, areas = _overlaps(shapes, bare | ~sound, _square_metres(frame), tolerance, parts)
+    left, right, areas = _overlaps(shapes, bare | ~sound, frame.crs, tolerance, parts)
     order = np.argsort(-areas, kind="stable")
     pairs = [f"{names[left[k]]} and {names[right[k]]} ({areas[k]:,.1f})" for k in order]
     return Topology(
@@ -97,7 +102,7 @@ def lonlat_outlines(table: pd.DataFrame) -> geopandas.GeoDataFrame:
 def _overlaps(
     shapes: np.ndarray,
     left_out: np.ndarray,
-    scale: np.ndarray,
+    crs: Any,
     tolerance: float,
     parts: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,7 +123,8 @@ def _overlaps(
         # most neighbours share edges only, which is seen without cutting
         inner = ~shapely.touches(shapes[one], shapes[other])
         one, other = one[inner], other[inner]
-        area = shapely.area(shapely.intersection(shapes[one], shapes[other])) * scale[one]
+        area = shapely.area(shapely.intersection(shapes[one], shapes[other]))
+        area *= _square_metres(crs, shapes[one])
         large = area > tolerance
         found.append((one[large], other[large], area[large]))
     if not found:
@@ -127,15 +133,27 @@ def _overlaps(
     return one, other, areas
 
 
-def _square_metres(frame: geopandas.GeoDataFrame) -> np.ndarray:
-    """Return how many m2 a unit of area is where each field lies; 1 in a photograph."""
-    crs = frame.crs
-    if crs is None:
-        return np.ones(len(frame))
+def _square_metres(crs: Any, shapes: np.ndarray) -> np.ndarray:
+    """Return how many m2 on the ground a unit of area is where each field lies; 1 in a photograph.
+
+    Metres of a CRS need not be metres on the ground: Web Mercator's are half metres at 60 degrees.
+    Where they nearly are (:data:`NEARLY`), and in a CRS of no place on the globe, they are taken at
+    their word.
+    """
+    import shapely
+
+    if crs is None or not len(shapes):
+        return np.ones(len(shapes))
     per_unit = float(crs.axis_info[0].unit_conversion_factor)
-    if not crs.is_geographic:
-        return np.full(len(frame), per_unit**2)
-    bounds = frame.geometry.bounds
-    latitude = np.deg2rad((bounds["miny"] + bounds["maxy"]).to_numpy() / 2)
-    scale: np.ndarray = np.nan_to_num((6_371_008.8 * per_unit) ** 2 * np.cos(latitude))
-    return scale
+    west, south, east, north = shapely.bounds(shapes).T
+    scale: np.ndarray
+    if crs.is_geographic:
+        scale = (6_371_008.8 * per_unit) ** 2 * np.cos(np.deg2rad((south + north) / 2))
+        return scale
+    word = np.full(len(shapes), per_unit**2)
+    try:
+        metric = metres_per_unit(crs.to_wkt(), (west + east) / 2, (south + north) / 2)
+    except GridMismatch:
+        return word
+    scale = np.abs(np.linalg.det(metric))
+    return np.where(np.abs(scale / word - 1) > NEARLY, scale, word)

@@ -34,7 +34,8 @@ class TilePart:
     overview: GeoBox
     """The part in the coarse pixels on which scenes are chosen."""
     inside: np.ndarray
-    """(y, x) bool: which of those the area touches."""
+    """(y, x) bool: which of those the area touches; not those of which the middle lies beyond the
+    tile, which no scene of it can show."""
 
     @property
     def grid(self) -> GeoBox:
@@ -126,18 +127,26 @@ def cut(
     )
     overview = overview_grid(full[roi], coarse or fine_enough(full[roi]))
     inside = area.mask(overview)
-    return TilePart(tile, full, roi, overview, inside)
+    shown = inside & _on_tile(full, roi, overview)
+    # of a strip along the tile's edge all may lie beyond: they say where it is, for its neighbours
+    return TilePart(tile, full, roi, overview, shown if shown.any() else inside)
 
 
 def whole_part(tile: str, full: GeoBox) -> TilePart:
     """Return all of a tile as its part."""
     overview = overview_grid(full, fine_enough(full))
+    return TilePart(tile, full, whole(full), overview, _on_tile(full, whole(full), overview))
+
+
+def _on_tile(full: GeoBox, roi: Roi, overview: GeoBox) -> np.ndarray:
+    """Say which coarse pixels of a part have their middle on its tile, (y, x) bool."""
     coarse = overview.transform.a / full.transform.a
     rows, columns = (
-        (np.arange(count) + 0.5) * coarse < size
-        for count, size in zip(overview.shape, full.shape, strict=True)
+        part.start + (np.arange(count) + 0.5) * coarse < size
+        for part, count, size in zip(roi, overview.shape, full.shape, strict=True)
     )
-    return TilePart(tile, full, whole(full), overview, rows[:, None] & columns)
+    on_tile: np.ndarray = rows[:, None] & columns
+    return on_tile
 
 
 def fine_enough(grid: GeoBox) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selion.imagery.composite import COUNT
+from selion.imagery.globe import boxes_of, polygons_of
 from selion.imagery.mosaic import MosaicLayer, read_layer
 from selion.imagery.provenance import TAG, read_provenance
 from selion.imagery.providers import Provider
@@ -107,7 +108,7 @@ def write_item(
         "id": f"{plan.tile}_{plan.season.name}_{collection}",
         "collection": collection,
         "geometry": shape,
-        "bbox": _bounds(shape),
+        "bbox": box_of(shape),
         "properties": properties,
         "links": links,
         "assets": assets,
@@ -172,15 +173,9 @@ def write_collection(
         ``collection.json``.
     """
     read = [json.loads(path.read_text("utf-8")) for path in items]
-    boxes = [item["bbox"] for item in read]
     starts = sorted(item["properties"]["start_datetime"] for item in read)
     ends = sorted(item["properties"]["end_datetime"] for item in read)
-    whole = [
-        min(box[0] for box in boxes),
-        min(box[1] for box in boxes),
-        max(box[2] for box in boxes),
-        max(box[3] for box in boxes),
-    ]
+    whole = box_of(*(item["geometry"] for item in read))
     return _written(
         folder / COLLECTION,
         {
@@ -244,10 +239,24 @@ def _code(layer: MosaicLayer) -> str | None:
     return f"EPSG:{epsg}" if epsg else None
 
 
-def _bounds(shape: Mapping[str, Any]) -> list[float]:
-    import shapely
+def box_of(*geometries: Mapping[str, Any]) -> list[float]:
+    """Return west, south, east, north of GeoJSON geometries that are cut at the antimeridian.
 
-    return [float(value) for value in shapely.geometry.shape(shape).bounds]
+    Around what lies on both sides of it west is larger than east, as RFC 7946 has it: else its box
+    would be that of the whole world.
+
+    Examples
+    --------
+    >>> west = [[179, 0], [180, 0], [180, 1], [179, 0]]
+    >>> east = [[-180, 0], [-179, 0], [-180, 1], [-180, 0]]
+    >>> box_of({"type": "MultiPolygon", "coordinates": [[west], [east]]})
+    [179.0, 0.0, -179.0, 1.0]
+    """
+    import numpy as np
+    from shapely.geometry import shape
+
+    boxes = boxes_of(polygons_of(np.array([shape(one) for one in geometries], object)))
+    return [boxes[0][0], boxes[0][1], boxes[-1][2], boxes[0][3]]
 
 
 def _written(path: Path, content: Mapping[str, Any]) -> Path:

@@ -22,6 +22,7 @@ from selion.imagery.season import given_crop
 from selion.pipeline.area_options import AreaOptions, sensor_of
 from selion.pipeline.searching import search_archive, seasons_at, spans_of, today
 from selion.pipeline.tile_mosaic import TileMosaic
+from selion.pipeline.tile_records import calendar_facts
 from selion.progress import OnStep, silent
 from selion.store.former import take_over
 
@@ -67,8 +68,9 @@ def _key(area: Area, year: int, options: AreaOptions, asked: date) -> str:
         for name, value in vars(options).items()
         if name not in ("retry", "crs", "gsd", "resampling", "mosaic", "mosaic_zarr")
     }
-    if options.rule != "calendar" or options.calendar is not None:
-        decides["crop"] = given_crop(options.crop)  # only selion's own calendar has a main one
+    decides["crop"] = given_crop(options.crop)  # only selion's own calendar has a main one
+    if options.rule == "calendar" and options.seasons is None:
+        decides |= calendar_facts(options.crop, options.calendar)  # what it says, not its name
     if options.mosaic is not None:
         decides["mosaic"] = options.mosaic
     decides["excluded"] = options.masked
@@ -76,7 +78,7 @@ def _key(area: Area, year: int, options: AreaOptions, asked: date) -> str:
         decides["sensor"] = sensor
     if Path(options.provider).exists():  # a catalogue on disk is the same one from every folder
         decides["provider"] = Path(options.provider)
-    if asked <= max(pair[1].end for pair in spans_of(area, year, options)):
+    if asked <= max(season.end for pair in spans_of(area, year, options) for season in pair):
         decides["season"] = "not over"  # parts of then are not taken for those of the whole season
     text = json.dumps([area.geometry.wkb_hex, year, decides], sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

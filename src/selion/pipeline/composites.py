@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import selion
 from selion import imagery, store
-from selion.errors import FetchFailed, NoScenes, OutputExists
+from selion.errors import FetchFailed, NoScenes, OutputExists, UnreadableFile
 from selion.pipeline.areas import Survey, make_folder, work_folder
 from selion.pipeline.tile_mosaic import TileMosaic, stem_of
 from selion.progress import OnNote, OnStep, silent, unsaid
@@ -75,7 +75,7 @@ class TileWork:
         if self.shared is not None:
             return self.shared.has(plan)
         if isinstance(self.folder, Path):
-            return (self.folder / self.name(plan)).is_file()
+            return is_of(self.folder / self.name(plan), plan)
         return store.ObjectFolder(self.folder).has(self.name(plan))
 
     def __call__(self, plan: TilePlan, on_step: OnStep = silent, on_note: OnNote = unsaid) -> str:
@@ -117,6 +117,24 @@ class TileWork:
             options=options,
             on_step=on_step,
         )
+
+
+def is_of(path: Path, plan: TilePlan) -> bool:
+    """Say whether a file is the composite of a plan.
+
+    Where a survey was deleted and made anew, as its sentence tells to, that of the former one lies
+    there still, of other scenes.
+    """
+    if not path.is_file():
+        return False
+    try:
+        told = imagery.read_provenance(path)
+    except UnreadableFile:
+        return False
+    facts, season = plan.season.facts(), told.get("season", {})
+    scenes = {one["id"] for key in ("scenes", "set_aside") for one in told.get(key, ())}
+    same = all(season.get(name) == facts[name] for name in ("start", "end"))
+    return same and scenes == {scene.id for scene in plan.scenes}
 
 
 def compose_tiles(
@@ -442,7 +460,7 @@ def write_composite(
     )
     mosaic = kept_mosaic(survey)
     made: list[Path | str] = (
-        sorted((folder / f"area-{survey.key}" / "tiles").glob("*.tif"))
+        _made_in(folder / f"area-{survey.key}" / "tiles", survey)
         if mosaic is None
         else [mosaic.place(plan) for plan in survey.plans if plan.scenes]
     )
@@ -453,6 +471,12 @@ def write_composite(
     return WrittenComposites(
         path, store.open_raster(path).grid, count, kept if work is None else tuple(made), indices
     )
+
+
+def _made_in(folder: Path, survey: Survey) -> list[Path | str]:
+    """Return the composites of a survey in a folder, in the order of their names."""
+    names = sorted(f"{plan.tile}_{plan.season.name}.tif" for plan in survey.plans if plan.scenes)
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def check_name(out: Path, *, force: bool) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, GridMismatch
+from selion.fields.projecting import projected
 from selion.grid import LONLAT, tiles
 from selion.pipeline.cover_tiles import NOTICE, covers_near, crs_text, is_worldcover
 from selion.progress import OnStep, silent
@@ -78,7 +79,7 @@ def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent)
         )
     near = covers_near(cover.rasters, _boxes(frame))
     for number, (path, source) in enumerate(near, 1):
-        counts += _count(frame.geometry.to_crs(crs_text(source)), source, cover.crops)
+        counts += _count(projected(frame.geometry, crs_text(source)), source, cover.crops)
         on_step("land cover", number, len(near), str(path))
     seen, crop = counts
     return np.where(seen > 0, crop / np.maximum(seen, 1), np.nan)
@@ -88,7 +89,7 @@ def _boxes(frame: GeoDataFrame) -> list[tuple[float, float, float, float]]:
     """Return a box in degrees around fields, two where they lie on both sides of 180 degrees."""
     if frame.empty:
         return []
-    bounds = frame.geometry.to_crs(LONLAT).bounds.to_numpy()
+    bounds = projected(frame.geometry, LONLAT).explode().bounds.to_numpy()
     sides = (
         [bounds]
         if np.ptp(bounds[:, 0]) <= 180

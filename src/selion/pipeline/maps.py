@@ -517,11 +517,11 @@ def published_options(options: MapOptions) -> MapOptions:
 
     Their network answers at 2.5 m and its lines between fields are two to four pixels wide, one at
     10 m: smoothing, which is for noisy probabilities, would close them.  Where ``options`` asks for
-    something else, that holds.
+    another smoothing than the default, that holds; all else that it asks for does in any case.
     """
-    if options.instances != fields.InstanceOptions():
+    if options.instances.smoothing != fields.InstanceOptions().smoothing:
         return options
-    return replace(options, instances=fields.InstanceOptions(smoothing=0.0))
+    return replace(options, instances=replace(options.instances, smoothing=0.0))
 
 
 def map_scores(

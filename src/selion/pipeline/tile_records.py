@@ -80,7 +80,7 @@ def recipe_of(year: int, options: AreaOptions) -> dict[str, Any]:
     else:
         seasons = {"year": year, "rule": options.rule}
         if options.rule == "calendar":
-            seasons |= _calendar(options.crop, options.calendar)
+            seasons |= calendar_facts(options.crop, options.calendar)
     return {
         "provider": str(Path(provider).resolve()) if _is_place(provider) else provider,
         "sensor": sensor.name,
@@ -115,7 +115,7 @@ def edition_name(recipe: Mapping[str, Any]) -> str:
     return f"{begun}-{digest}"
 
 
-def _calendar(crop: str, given: Path | None) -> dict[str, Any]:
+def calendar_facts(crop: str, given: Path | None) -> dict[str, Any]:
     """Return the crop, and the files of its calendar with what they hold, wherever they lie."""
     if given is None:
         own = calendar_file()
