@@ -526,17 +526,13 @@ def _kept(
     """
     scores, loss = _validate(run, last, 0)
     best = run.folder / BEST if run.folder else None
-    limit = run.recipe.validate.limit
-    in_part = len(chosen(run.validation, limit)) < len(run.validation)
     if (
         run.recipe.schedule.keep == "last"
         or best is None
         or not best.exists()
-        or not run.state.best > (-1.0 if in_part else scores.judged)
+        or not (run.recipe.validate.limit or run.state.best > scores.judged)
     ):
         return last, scores, loss
     weights, _ = load_state(best)
-    kept_scores, kept_loss = _validate(run, weights, 0)
-    if in_part and not kept_scores.judged > scores.judged:
-        return last, scores, loss
-    return weights, kept_scores, kept_loss
+    again = _validate(run, weights, 0)
+    return (weights, *again) if again[0].judged > scores.judged else (last, scores, loss)
