@@ -143,10 +143,13 @@ def test_a_recipe_without_a_network_has_that_of_its_start(name):
     assert made.model.architecture == tomllib.loads(card)["architecture"]
     asked = like_start(replace(said, model=replace(said.model, architecture={"family": "unet"})))
     assert asked.model.architecture == {"family": "unet"}
+    wider = like_start(read_recipe("own-polygons", ["model.architecture.encoder='resnet18'"]))
+    assert wider.model.architecture["encoder"] == "resnet18"
+    assert wider.model.architecture["family"] == "unet"
 
 
 def test_a_recipe_without_a_network_and_without_a_start_is_refused(tmp_path):
-    with pytest.raises(BadInput, match=r"names no network, and model.start_from no model"):
+    with pytest.raises(BadInput, match=r"names no family, and model.start_from no model"):
         like_start(read_recipe("own-polygons", ["model.start_from="]))
     with pytest.raises(UnknownName, match="fields-rgb-vhr"):
         like_start(read_recipe("own-polygons", ["model.start_from=fields-rgb-vrh"]))

@@ -21,7 +21,8 @@ def projected(geometry: geopandas.GeoSeries, crs: Any) -> geopandas.GeoSeries:
     """Bring outlines to a CRS.
 
     An outline over the antimeridian comes as parts on both sides of it, as RFC 7946 asks for:
-    projected corner by corner it would go once around the globe.
+    projected corner by corner it would go once around the globe.  One in degrees that lies between
+    -180 and 180 is taken at its word, however wide it is.
 
     Parameters
     ----------
@@ -37,10 +38,15 @@ def projected(geometry: geopandas.GeoSeries, crs: Any) -> geopandas.GeoSeries:
     import geopandas
 
     moved = geometry.to_crs(crs)
-    return geopandas.GeoSeries(on_map(moved.to_numpy(), moved.crs), moved.index, crs=moved.crs)
+    odd = None
+    if geometry.crs.is_geographic:
+        bounds = geometry.bounds
+        odd = ((bounds["minx"] < -180) | (bounds["maxx"] > 180)).to_numpy()
+    cut = on_map(moved.to_numpy(), moved.crs, odd)
+    return geopandas.GeoSeries(cut, moved.index, crs=moved.crs)
 
 
-def on_map(shapes: np.ndarray, crs: CRS) -> np.ndarray:
+def on_map(shapes: np.ndarray, crs: CRS, may_jump: np.ndarray | None = None) -> np.ndarray:
     """Cut outlines that were projected corner by corner where the map of their CRS ends.
 
     Parameters
@@ -48,6 +54,9 @@ def on_map(shapes: np.ndarray, crs: CRS) -> np.ndarray:
     shapes : (n,) object ndarray
         Polygons or multipolygons in ``crs``.
     crs : CRS
+    may_jump : (n,) bool ndarray, optional
+        Which of them may jump from one end of the map to the other, if not any: those that are
+        wider than half the map are believed to have.
 
     Returns
     -------
@@ -61,7 +70,8 @@ def on_map(shapes: np.ndarray, crs: CRS) -> np.ndarray:
     west, _, east, _ = shapely.bounds(shapes).reshape(-1, 4).T
     ends = around / 2
     with np.errstate(invalid="ignore"):  # what is empty has no bounds, some corners no place
-        odd = (east - west > ends) | (east > ends) | (west < -ends)
+        odd = (east > ends) | (west < -ends)
+        odd |= (east - west > ends) & (True if may_jump is None else may_jump)
     odd &= np.isfinite(west) & np.isfinite(east)
     shapes = np.array(shapes, object)
     for k in np.flatnonzero(odd):

@@ -99,7 +99,7 @@ def at_scale_of_start(recipe: Recipe) -> Recipe:
 def like_start(recipe: Recipe, native: float | None = None) -> Recipe:
     """Return a recipe whose network, boundaries and batch statistics are those of its start.
 
-    Where ``model.architecture`` is empty the network is that of the start.  Where
+    Where ``model.architecture`` names no family, what it does not say is as in the start.  Where
     ``data.boundary_width`` is "auto" it becomes the pixels of a window that are as wide as the
     boundaries that the start was taught, so that its probabilities go on meaning the same.  It is 1
     where the start's card says no width, and where windows are more than :data:`TIMES` finer than
@@ -117,7 +117,7 @@ def like_start(recipe: Recipe, native: float | None = None) -> Recipe:
     Raises
     ------
     BadInput, UnknownName
-        If ``model.architecture`` is empty and there is no start to take it from.
+        If ``model.architecture`` names no family and there is no start to take it from.
     """
     card, data, model = _start_card(recipe), recipe.data, _network_of_start(recipe)
     if data.boundary_width == "auto":
@@ -129,11 +129,11 @@ def like_start(recipe: Recipe, native: float | None = None) -> Recipe:
 
 def _network_of_start(recipe: Recipe) -> Model:
     model = recipe.model
-    if model.architecture:
+    if "family" in model.architecture:
         return model
     if not model.start_from:
         raise BadInput(
-            "model.architecture names no network, and model.start_from no model whose network it "
+            "model.architecture names no family, and model.start_from no model whose network it "
             "could be: set one of them."
         )
     card = find_card(_model_of(model.start_from))
@@ -142,7 +142,7 @@ def _network_of_start(recipe: Recipe) -> Model:
             f"{card.name} cannot be trained further: its card has no architecture; set "
             "model.architecture, or another model.start_from."
         )
-    return replace(model, architecture=dict(card.architecture))
+    return replace(model, architecture={**card.architecture, **model.architecture})
 
 
 def _start_card(recipe: Recipe) -> ModelCard | None:

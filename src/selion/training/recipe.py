@@ -80,8 +80,8 @@ class Model:
     architecture: Mapping[str, Any] = field(
         default_factory=lambda: {"family": "unet", "encoder": "mobilenet_v2"}
     )
-    """As in a model card: ``family``, ``encoder`` and the family's options; empty: those of
-    ``start_from``."""
+    """As in a model card: ``family``, ``encoder`` and the family's options; without a family:
+    what is missing is that of ``start_from``."""
     pretrained: str = ""
     """``"imagenet"``: the encoder starts from published ImageNet weights (downloaded once); empty:
     from random ones."""
