@@ -385,6 +385,11 @@ def fit(
     With no steps this is what becomes of the weights it starts from, for example the mean of two
     runs.
     """
+    if args.imagenet and not args.encoder.startswith("tu-tf_efficientnet_lite"):
+        raise SystemExit(
+            f"--imagenet has no weights of {args.encoder}: give --encoder "
+            "tu-tf_efficientnet_lite0, lite1 or lite2."
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

@@ -421,6 +421,24 @@ def test_a_unit_over_the_antimeridian_in_metres_does_not_go_around_the_globe(tmp
     assert square_kilometres(unit) == pytest.approx(5000, rel=4e-3)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:6933", "EPSG:3857", "EPSG:3031"])
+def test_a_unit_around_a_pole_costs_no_other_its_place(tmp_path, crs):
+    """A ring as wide as the world ends at 179.99999999999997 degrees once it was projected."""
+    south = (
+        shapely.Point(0, 0).buffer(2e6)
+        if crs == "EPSG:3031"
+        else geopandas.GeoSeries([shapely.box(-180, -80, 180, -70)], crs=4326).to_crs(crs)[0]
+    )
+    here = geopandas.GeoSeries([shapely.box(8, 46, 9, 47)], crs=4326).to_crs(crs)[0]
+    path = tmp_path / "world.gpkg"
+    shapes = [shapely.set_precision(south, 0.01), here]
+    geopandas.GeoDataFrame({"name": ["s", "h"]}, geometry=shapes, crs=crs).to_file(path)
+    found = dict(zip(read_units(path).names, read_units(path).shapes, strict=True))
+    assert found["h"].bounds == pytest.approx((8, 46, 9, 47), abs=1e-4)
+    if crs != "EPSG:3031":
+        assert found["s"].contains(shapely.Point(100, -75))
+
+
 def test_mercator_area_grows_with_latitude():
     box = shapely.box(8, 46, 9, 47)
     assert mercator_km2(box) == pytest.approx(111.32 * 111.32 / np.cos(np.radians(46.5)), rel=2e-3)

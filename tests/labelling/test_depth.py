@@ -24,7 +24,7 @@ from selion.labelling import (
     read_labels,
     read_rows,
 )
-from selion.labelling.depths import fit_shape, read_depth
+from selion.labelling.depths import fit_shape, fit_with_holes, read_depth
 from selion.simulation.landscape import simulate_photo
 
 
@@ -272,6 +272,23 @@ def test_the_edge_of_what_is_seen_is_no_step_of_depth(tmp_path, ending):
         save(photo.image.values, tmp_path / "photos" / "cut.png")
         row = run(tmp_path, tmp_path / "new")["cut"]
         assert (row.routed, "not finite" in row.why) == ("bad", True)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_coarser_map_without_data_in_the_corners_is_taken(tmp_path):
+    """Its holes end a part of a pixel beside what the photograph leaves transparent."""
+    photo = simulate_photo(0, (96, 128))
+    y, x = np.indices(photo.depth.shape)
+    seen = (y + x >= 50) & (y - x <= 60)
+    coarse = photo.depth.reshape(24, 4, 32, 4).mean((1, 3))
+    known = seen.reshape(24, 4, 32, 4).all((1, 3))
+    alpha = (255 * seen)[None]
+    save(np.concatenate([photo.image.values, alpha]).astype("uint8"), tmp_path / "photos" / "a.png")
+    (tmp_path / "depth").mkdir()
+    height_map(np.where(known, coarse, -9999), tmp_path / "depth" / "a.tif")
+    assert run(tmp_path, tmp_path / "out")["a"].routed != "bad"
+    plain = fit_with_holes(np.arange(12.0, dtype="f4").reshape(3, 4), (6, 8), "x")
+    assert np.isfinite(plain).all()
 
 
 def test_depth_maps_of_photographs_that_share_a_name(tmp_path):

@@ -55,6 +55,16 @@ def test_degrees_are_measured_on_the_ellipsoid(tmp_path):
     assert found["slope_mean"] == pytest.approx(np.degrees(np.arctan(10 / 15.5)), abs=0.05)
 
 
+@pytest.mark.parametrize("left", [170.0, 350.0])
+def test_a_raster_that_runs_on_beyond_180_degrees_has_what_lies_there(tmp_path, left):
+    """Fields whose numbers are those of the raster were cut, and half of them lay nowhere."""
+    grid = GeoBox((40, 40), Affine(0.5, 0, left, 0, -0.5, 10), "EPSG:4326")
+    x = np.mgrid[:40, :40][1]
+    path = write(tmp_path / "far.tif", np.where(x < 20, 100.0, 300.0), grid)
+    found = terrain.terrain_of(boxes(grid, (10, 10, 20, 30), (22, 22, 30, 30)), [path])
+    assert found["elev_mean"].tolist() == [200, 300]
+
+
 def test_blocks_decide_nothing_and_holes_are_left_out(tmp_path, monkeypatch):
     values = np.random.default_rng(1).normal(500, 20, (60, 80))
     values[5:9, 5:30] = -9999

@@ -155,6 +155,17 @@ def test_a_recipe_without_a_network_and_without_a_start_is_refused(tmp_path):
         like_start(read_recipe("own-polygons", ["model.start_from=fields-rgb-vrh"]))
 
 
+def test_a_run_without_a_model_lends_its_network(tmp_path):
+    """One that was interrupted holds a state and its recipe."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"")
+    (tmp_path / "run" / "recipe.toml").write_text(
+        'name = "x"\n[model.architecture]\nfamily = "unet"\nencoder = "resnet34"\n'
+    )
+    made = like_start(read_recipe("own-polygons", [f"model.start_from={tmp_path / 'run'}"]))
+    assert made.model.architecture == {"family": "unet", "encoder": "resnet34"}
+
+
 def statistics(made):
     return {name: value for name, value in made.items() if "running" in name}
 

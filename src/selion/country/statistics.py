@@ -113,9 +113,16 @@ def _many(shape: Any, *, moved: bool) -> Any:
 
     parts = polygons_of(np.array([shape], object))
     if moved:
-        parts = np.array([unwrap(part)[0] for part in parts], object)
+        parts = np.array([_running_on(part) for part in parts], object)
     parts, _ = repaired(parts)
     return shapely.union_all(cut(parts)) if len(parts) else shapely.Polygon()
+
+
+def _running_on(part: Any) -> Any:
+    try:
+        return unwrap(part)[0]
+    except BadInput:  # around a pole, where no field lies: no reason to refuse all the others
+        return part
 
 
 def count_fields(

@@ -9,12 +9,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     import geopandas
+    from odc.geo.geobox import GeoBox
     from pyproj import CRS
 
 MERCATOR = 40075016.685578488
 """Metres around the globe in EPSG:3857."""
 SLIVER = 1e-9
-"""Share of an outline that rounding alone can leave beyond the antimeridian."""
+"""Share of an outline, and of the way around the globe, that rounding alone can make."""
 
 
 def projected(geometry: geopandas.GeoSeries, crs: Any) -> geopandas.GeoSeries:
@@ -44,6 +45,19 @@ def projected(geometry: geopandas.GeoSeries, crs: Any) -> geopandas.GeoSeries:
         odd = ((bounds["minx"] < -180) | (bounds["maxx"] > 180)).to_numpy()
     cut = on_map(moved.to_numpy(), moved.crs, odd)
     return geopandas.GeoSeries(cut, moved.index, crs=moved.crs)
+
+
+def onto(geometry: geopandas.GeoSeries, grid: GeoBox) -> geopandas.GeoSeries:
+    """Bring outlines to the CRS of a grid, to be burnt into it.
+
+    As :func:`projected`; but where the grid itself goes on beyond 180 degrees, as one of 170 to 190
+    does, its numbers are those of outlines that were not cut.
+    """
+    crs = None if grid.crs is None else grid.crs.to_wkt()
+    box = grid.extent.boundingbox
+    if grid.crs is not None and grid.crs.geographic and (box.left < -180 or box.right > 180):
+        return geometry.to_crs(crs)
+    return projected(geometry, crs)
 
 
 def on_map(shapes: np.ndarray, crs: CRS, may_jump: np.ndarray | None = None) -> np.ndarray:
@@ -137,12 +151,12 @@ def _cut(shape: Any, around: float) -> Any:
 def _running(polygon: Any, around: float) -> Any:
     """Write a ring that jumps from one end of the map to the other so that it goes on.
 
-    A step of the whole map is no jump: it is an edge of the map.
+    A step of the whole map, but for rounding, is no jump: it is an edge of the map.
     """
     import shapely
 
     steps = np.abs(np.diff(shapely.get_coordinates(polygon.exterior)[:, 0]))
-    if not ((steps > around / 2) & (steps < around)).any():
+    if not ((steps > around / 2) & (steps < around * (1 - SLIVER))).any():
         return polygon
     return shapely.transform(
         polygon, lambda xy: np.stack([xy[:, 0] + around * (xy[:, 0] < 0), xy[:, 1]], axis=1)

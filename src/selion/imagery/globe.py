@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]
 """West, south, east, north in degrees, west < east."""
+ROUNDING = 1e-6
+"""Degrees that an edge of a map of the world falls short of 360 by, once it was projected."""
 LIMIT = 540.0
 """Degrees of longitude beyond which a number is no longitude, however often it went around."""
 
@@ -31,8 +33,8 @@ def polygons_of(geometries: np.ndarray) -> np.ndarray:
 def unwrap(polygon: Polygon) -> tuple[Polygon, bool]:
     """Write a ring that jumps from +180 to -180 so that its longitudes go on.
 
-    A step of more than 180 degrees is taken to go the other, shorter way around; one of exactly 360
-    is an edge of a map of the world and stays.
+    A step of more than 180 degrees is taken to go the other, shorter way around; one of 360, but
+    for rounding, is an edge of a map of the world and stays.
 
     Returns
     -------
@@ -50,7 +52,8 @@ def unwrap(polygon: Polygon) -> tuple[Polygon, bool]:
     jumped = False
     for ring in rings:
         steps = np.diff(ring[:, 0])
-        jumps = np.where((np.abs(steps) > 180) & (np.abs(steps) < 360), -360 * np.sign(steps), 0.0)
+        odd = (np.abs(steps) > 180) & (np.abs(steps) < 360 - ROUNDING)
+        jumps = np.where(odd, -360 * np.sign(steps), 0.0)
         if not jumps.any():
             continue
         jumped = True

@@ -120,7 +120,8 @@ class DepthFolder:
     def __call__(self, photo: PhotoFile, image: np.ndarray) -> np.ndarray:
         """Read it and bring it to the photograph's pixels."""
         path = self.source(photo)
-        fitted = fit_shape(read_depth(path), (image.shape[1], image.shape[2]), path.name)
+        shape = (image.shape[1], image.shape[2])
+        fitted = fit_with_holes(read_depth(path), shape, path.name)
         return -fitted if self.distance else fitted
 
 
@@ -172,6 +173,24 @@ def read_depth(path: Path) -> np.ndarray:
         valid = source.read(whole(source.grid)).valid
         depth = depth if valid is None else np.where(valid, depth, np.float32(np.nan))
     return depth
+
+
+def fit_with_holes(depth: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:
+    """Bring a depth map to the pixels of its photograph; NaN stays NaN, and does not grow.
+
+    Holes are filled from what lies nearest before anything is interpolated, and are left open
+    afterwards but for their outermost pixel: the edge of a hole and that of what a photograph
+    leaves transparent fall apart by a part of a pixel where the map is the coarser one.
+    """
+    hole = np.isnan(depth)
+    if not hole.any() or hole.all():
+        return fit_shape(depth, shape, name)
+    fitted = fit_shape(fill_unseen(depth, ~hole), shape, name)
+    inner = ndimage.binary_erosion(hole, np.ones((3, 3)), border_value=1)
+    sizes = zip(shape, hole.shape, strict=True)
+    rows, columns = (((np.arange(to) + 0.5) * of / to).astype(int) for to, of in sizes)
+    open_still = inner[np.ix_(rows, columns)]
+    return np.where(open_still, np.float32(np.nan), fitted)
 
 
 def fill_unseen(depth: np.ndarray, valid: np.ndarray | None) -> np.ndarray:

@@ -184,9 +184,10 @@ def is_as_made(out: Path, key: str, entry: Mapping[str, Any]) -> bool:
 
 def is_corrected(out: Path, key: str) -> bool:
     """Say whether the mask of a photograph is the correction of a person, and its original kept."""
+    if not original_of(out, key).is_file():  # of most; the log is read for the others alone
+        return False
     found = digest(out / MASKS / f"{key}.png")
-    corrected = read_history(out / LOG).corrected.get(key, ()) if found else ()
-    return found in corrected and original_of(out, key).is_file()
+    return bool(found) and found in read_history(out / LOG).corrected.get(key, ())
 
 
 def digest_made(out: Path, key: str) -> str:

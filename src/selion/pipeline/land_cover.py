@@ -13,9 +13,9 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, GridMismatch
-from selion.fields.projecting import projected
+from selion.fields.projecting import onto, projected
 from selion.grid import LONLAT, tiles
-from selion.pipeline.cover_tiles import NOTICE, covers_near, crs_text, is_worldcover
+from selion.pipeline.cover_tiles import NOTICE, covers_near, is_worldcover
 from selion.progress import OnStep, silent
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent)
         )
     near = covers_near(cover.rasters, _boxes(frame))
     for number, (path, source) in enumerate(near, 1):
-        counts += _count(projected(frame.geometry, crs_text(source)), source, cover.crops)
+        counts += _count(onto(frame.geometry, source.grid), source, cover.crops)
         on_step("land cover", number, len(near), str(path))
     seen, crop = counts
     return np.where(seen > 0, crop / np.maximum(seen, 1), np.nan)

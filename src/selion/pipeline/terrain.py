@@ -9,7 +9,7 @@ import numpy as np
 
 from selion import store
 from selion.errors import GridMismatch
-from selion.fields.projecting import projected
+from selion.fields.projecting import onto
 from selion.grid import Roi, metres_per_unit, pad_roi, tiles
 from selion.pipeline.land_cover import burn_fields
 from selion.progress import OnStep, silent
@@ -66,7 +66,7 @@ def terrain_of(
                 f"{path if source.grid.crs is None else 'The table of fields'} has no CRS: fields "
                 "and elevations cannot be laid over each other."
             )
-        geometry = projected(frame.geometry, source.grid.crs.to_wkt())
+        geometry = onto(frame.geometry, source.grid)
         for roi in tiles((int(source.grid.shape[0]), int(source.grid.shape[1])), BLOCK):
             near, ids = burn_fields(geometry, source.grid[roi])
             if not len(near):

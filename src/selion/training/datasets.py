@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,10 +19,12 @@ from selion.errors import BadInput, SelionError
 from selion.grid import ground_sampling_distance
 from selion.models import find_card
 from selion.sample import Sample, known_keys
+from selion.training.checkpoint import STATE
 from selion.training.class_mapping import is_outlines, placed
 from selion.training.crops import make_view, object_classes, takes_objects
 from selion.training.draws import Draw
 from selion.training.mixture import Mixture, part_recipe, recipe_for
+from selion.training.reading import read_recipe
 from selion.training.recipe import Model, Recipe
 
 if TYPE_CHECKING:
@@ -136,13 +138,21 @@ def _network_of_start(recipe: Recipe) -> Model:
             "model.architecture names no family, and model.start_from no model whose network it "
             "could be: set one of them."
         )
-    card = find_card(_model_of(model.start_from))
+    theirs = _architecture_of(model.start_from)
+    return replace(model, architecture={**theirs, **model.architecture})
+
+
+def _architecture_of(start_from: str) -> Mapping[str, Any]:
+    folder = Path(start_from).expanduser()
+    if (folder / STATE).is_file() and not (folder / "model").is_dir():
+        return read_recipe(folder / "recipe.toml").model.architecture  # no model exported yet
+    card = find_card(_model_of(start_from))
     if not card.architecture:
         raise BadInput(
             f"{card.name} cannot be trained further: its card has no architecture; set "
             "model.architecture, or another model.start_from."
         )
-    return replace(model, architecture={**card.architecture, **model.architecture})
+    return card.architecture
 
 
 def _start_card(recipe: Recipe) -> ModelCard | None:
