@@ -16,18 +16,38 @@ first convolution).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 
 from fields_rgb_vhr import read_chip, split
-from fit import Batch, boundary_labels, fit, options, random_grid, sample
-from satellite import boundary_width, draw_gsd, draw_pair, draw_pseudo, read_looks, read_pseudo
+from fit import IGNORE, Batch, boundary_labels, fit, options, random_grid, sample
+from satellite import (
+    BARE,
+    DISPLAY,
+    LEARNT,
+    Looks,
+    add_infrared,
+    boundary_width,
+    draw_bare,
+    draw_gsd,
+    draw_pair,
+    draw_pseudo,
+    read_looks,
+    read_patches,
+    read_pseudo,
+    recolour,
+    repaint,
+)
 from selion.simulation.landscape import simulate
 
-DECODER = (64, 48, 32, 24, 16)
+DECODERS = {"narrow": (64, 48, 32, 24, 16), "wide": (128, 64, 32, 24, 16)}
+"""The first is what a run of its own has, the second that of the RGB model."""
+WATER = "SeaLake"
 GSD, SIDE = 10.0, 512
 STYLES = (
     "europe",
@@ -48,6 +68,25 @@ FIRST_SEED = 50_000
 """Seeds of the training scenes; the demo and the tests stay below."""
 
 
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A real scene of one date that a teacher has labelled."""
+
+    image: torch.Tensor
+    """(3, y, x) digital numbers at 10 m."""
+    classes: torch.Tensor
+    """(2y, 2x) classes, 255 where the teacher was not sure."""
+    parts: torch.Tensor
+    """(2y, 2x) numbers of the fields, 0 between them."""
+
+
+def read_labelled(image: torch.Tensor, classes: torch.Tensor) -> Labelled:
+    """Number the fields of a scene: their insides, grown by the pixel that bounds them."""
+    parts, _ = ndimage.label(classes.numpy() == 1)
+    grown = ndimage.grey_dilation(parts, 3)
+    return Labelled(image[:3], classes, torch.from_numpy(np.where(parts, parts, grown)))
+
+
 def render(folder: Path, count: int, first: int = FIRST_SEED) -> list[Path]:
     """Simulate the scenes that are not in the folder yet, from seed ``first`` on."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,21 +104,23 @@ def render(folder: Path, count: int, first: int = FIRST_SEED) -> list[Path]:
     return paths
 
 
-def read_scene(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (8, y, x) float32 digital numbers at 10 m and (2y, 2x) ids at 5 m."""
+def read_scene(path: Path) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Read (8, y, x) float32 digital numbers, ids as fine or twice as fine, metres per pixel."""
     with np.load(path) as scene:
-        return torch.from_numpy(scene["image"].astype(np.float32)), torch.from_numpy(scene["ids"])
+        gsd = float(scene["gsd"]) if "gsd" in scene.files else GSD
+        image = torch.from_numpy(scene["image"].astype(np.float32))
+        return image, torch.from_numpy(scene["ids"]), gsd
 
 
 def draw_view(
-    scene: tuple[torch.Tensor, torch.Tensor], size: int, rng: np.random.Generator
+    scene: tuple[torch.Tensor, torch.Tensor, float], size: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A random window at 3.5 to 7 m, any angle; a third is looked at through a wider point-spread
     function.
     """
-    image, ids = scene
+    image, ids, native = scene
     gsd = draw_gsd(rng, (4.0, 6.0), (1.7, 10.0), 0.7)
-    grid = random_grid(size, gsd, 10.0, tuple(image.shape[1:]), rng, margin=2)
+    grid = random_grid(size, gsd, native, tuple(image.shape[1:]), rng, margin=2)
     pixels, found = sample(image, ids, grid)
     if rng.random() < 0.3:
         pixels = F.avg_pool2d(pixels[None], 3, 1, 1, count_include_pad=False)[0]
@@ -128,6 +169,52 @@ def jitter(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return ((pixels + noise) / divisor).clamp(0, 3)
 
 
+def misread(pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """The dates the other way round, in another light: input -> input."""
+    swapped = torch.cat([pixels[4:], pixels[:4]])
+    gain = float(np.exp(rng.uniform(np.log(0.6), np.log(1.6))))
+    return (swapped * gain + float(rng.normal(0, 0.03))).clamp(0, 3)
+
+
+def draw_once(
+    scene: Labelled, size: int, looks: Looks, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random window of a real scene of one date that the RGB model has labelled, drawn as two.
+
+    Near infrared comes by regression, the second date in the colours of another scene, and a share
+    of the fields in those of other pixels.
+    """
+    gsd = draw_gsd(rng, (4.2, 5.8), (1.5, 12.0), 0.5)
+    grid = random_grid(size, gsd, 10.0, tuple(scene.image.shape[1:]), rng, margin=2)
+    pixels, found = sample(scene.image, scene.classes, grid)
+    parts = sample(scene.image[:1], scene.parts, grid)[1]
+    dates = []
+    for again in (False, True):
+        visible = pixels / 10000
+        if again:
+            visible = recolour(visible, looks.colours[rng.integers(len(looks.colours))])
+        date = add_infrared(visible, looks, rng)
+        dates.append(repaint(date, parts, looks.spectra, rng.uniform(0.1, 0.7), rng))
+    if rng.random() < 0.5:
+        dates.reverse()
+    return torch.cat(dates) * 10000, torch.where(found < 0, IGNORE, found).long()
+
+
+def draw_no_field(
+    water: torch.Tensor, land: torch.Tensor, size: int, looks: Looks, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A random window without a field, in the light of two days; water is dark in near infrared."""
+    wet = rng.random() < 0.4
+    image, classes = draw_bare(water if wet else land, size, rng)
+    visible = image * (255 * DISPLAY / 10000)
+    dates = []
+    for _ in range(2):
+        seen = visible * float(np.exp(rng.normal(0, 0.2)))
+        dark = seen.mean(0, keepdim=True) * float(rng.uniform(0.15, 0.8))
+        dates.append(torch.cat([seen, dark]) if wet else add_infrared(seen, looks, rng))
+    return torch.cat(dates) * 10000, classes
+
+
 def draw_known(
     scene: tuple[list[torch.Tensor], torch.Tensor], size: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -164,25 +251,41 @@ def main() -> None:
         ),
     )
     parser.add_argument("--known", type=float, default=0.0, help="share of windows from those")
+    parser.add_argument(
+        "--once", type=float, default=0.0, help="share of windows from those of one date"
+    )
+    parser.add_argument(
+        "--patches", type=Path, help="folder of EuroSAT, of whose classes without fields it learns"
+    )
+    parser.add_argument("--bare", type=float, default=0.0, help="share of windows from those")
+    parser.add_argument("--decoder", choices=DECODERS, default="narrow")
     args = parser.parse_args()
     paths = render(args.data, args.scenes, args.first_seed)
     if args.render_only:
         return
     paths += sorted(args.more_scenes.glob("*.npz")) if args.more_scenes else []
-    scenes = [read_scene(path) for path in paths]
+    scenes = [scene for path in paths if (scene := read_scene(path))[2] == GSD]
     chips = [read_chip(path) for path in split(args.chips)[0]] if args.chips else []
     looks = read_looks(args.looks) if args.looks else None
-    known = [
-        scene
-        for path in (sorted(args.pseudo.glob("*.npz")) if args.pseudo else [])
-        if len((scene := read_pseudo(path))[0]) > 1
-    ]
+    labelled = (
+        [read_pseudo(path) for path in sorted(args.pseudo.glob("*.npz"))] if args.pseudo else []
+    )
+    known = [scene for scene in labelled if len(scene[0]) > 1]
+    once = [read_labelled(dates[0], classes) for dates, classes in labelled if len(dates) == 1]
+    land = [name for name in BARE if name != WATER]
+    wet = read_patches(args.patches, (WATER,), slice(LEARNT)) if args.patches else None
+    dry = read_patches(args.patches, tuple(land), slice(LEARNT)) if args.patches else None
+    shares = [args.known, args.once, args.bare, args.satellite]
 
     def view(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        kind = rng.random()
-        if known and kind < args.known:
+        kind = int(np.searchsorted(np.cumsum(shares), rng.random(), side="right"))
+        if known and kind == 0:
             return draw_known(known[rng.integers(len(known))], args.size, rng)
-        if chips and looks and kind > 1 - args.satellite:
+        if once and looks and kind == 1:
+            return draw_once(once[rng.integers(len(once))], args.size, looks, rng)
+        if wet is not None and dry is not None and looks and kind == 2:
+            return draw_no_field(wet, dry, args.size, looks, rng)
+        if chips and looks and kind == 3:
             return draw_pair(chips[rng.integers(len(chips))], args.size, looks, rng)
         return draw_view(scenes[rng.integers(len(scenes))], args.size, rng)
 
@@ -194,7 +297,7 @@ def main() -> None:
             views.append((jitter(pixels, rng), classes))
         return torch.stack([v[0] for v in views]), torch.stack([v[1] for v in views])
 
-    fit(draw, 8, DECODER, args)
+    fit(draw, 8, DECODERS[args.decoder], args, misread)
 
 
 if __name__ == "__main__":

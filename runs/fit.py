@@ -239,7 +239,8 @@ def options(description: str) -> argparse.ArgumentParser:
         nargs="+",
         help=(
             "checkpoint, or model.safetensors of what ships, whose weights are taken where the "
-            "shapes fit; of several, the mean"
+            "shapes fit (a first convolution of colour is shared out to the dates); of several, "
+            "the mean"
         ),
     )
     parser.add_argument("--encoder", default="mobilenet_v2", help="name in smp")
@@ -329,10 +330,29 @@ def take_weights(model: nn.Module, paths: list[Path], key: str) -> None:
     bare = model.network if isinstance(model, Feed) else model
     bare.load_state_dict(
         {
-            name: theirs[name] if name in theirs and theirs[name].shape == value.shape else value
+            name: fitted(theirs[name], value) if name in theirs else value
             for name, value in bare.state_dict().items()
         }
     )
+
+
+def fitted(theirs: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """Return another run's tensor in the shape of ours, or ours where it cannot be.
+
+    A first convolution of one date's visible bands becomes one of several dates with near infrared:
+    each date gets its share of the kernel, near infrared none, so the first answer is that about
+    the dates' mean.  A head with more channels keeps its own where the other has none.
+    """
+    if theirs.shape == own.shape:
+        return theirs
+    head = theirs.shape[1:] == own.shape[1:] and len(theirs) == CLASSES < len(own)
+    if head:
+        return torch.cat([theirs, own[CLASSES:]])
+    if theirs.ndim == 4 and theirs.shape[1] == 3 and own.shape[1] % 4 == 0:
+        dates = own.shape[1] // 4
+        kernel = F.pad(theirs / dates, (0, 0, 0, 0, 0, 1))
+        return kernel.repeat(1, dates, 1, 1) if kernel.shape[0] == own.shape[0] else own
+    return own
 
 
 @torch.no_grad()
