@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 import click
+import numpy as np
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from command_line import run_here
 from selion.cli import imagery, map_choices, mapping, running, world
 from selion.cli import options as opt
-from selion.fields import FieldOptions, InstanceOptions
+from selion.fields import FieldOptions, InstanceOptions, to_fields
+from selion.labels import Instances
 from selion.pipeline.areas import AreaOptions
 from selion.pipeline.maps import MapOptions
 from selion.prediction import PredictOptions
@@ -75,6 +79,20 @@ def test_excluded_classes_are_the_librarys():
     assert shown["excluded"].default is None
     usual = shown["excluded"].help.partition("SCL ")[2].split()[0]
     assert composites.parse_excluded(usual) == AreaOptions().masked == composites.EXCLUDED
+
+
+def test_outlines_are_simplified_by_what_the_help_says():
+    help_ = next(param for param in mapping.map_command.params if param.name == "simplify").help
+    pixels = float(help_.partition("default: ")[2].split()[0])
+    y, x = np.mgrid[:80, :80]
+    ids = ((y - 40) ** 2 + (x - 38) ** 2 < 30**2).astype(np.int32)
+    disc = Instances(ids, GeoBox(ids.shape, Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633"))
+    plain, *given = (
+        to_fields(disc, FieldOptions(simplify=length)).geometry[0]
+        for length in (None, 10 * pixels, 10.0)
+    )
+    assert plain.equals_exact(given[0], 0)
+    assert not plain.equals_exact(given[1], 0)
 
 
 def test_what_a_command_does_not_offer_keeps_the_default():
