@@ -112,6 +112,30 @@ def test_padding_needs_a_window():
     assert map_choices.WindowChoice(padding=32, window=256).predict_options().overlap == 0.25
 
 
+def test_of_two_options_for_one_thing_neither_is_passed_over():
+    with pytest.raises(click.UsageError, match=r"--overlap 0\.5 and --padding 32 both say"):
+        map_choices.WindowChoice(padding=32, overlap=0.5, window=256).predict_options()
+    for given, said in (
+        ({"engine": "openvino", "gpu": 0}, "--engine openvino and --gpu 0 name different"),
+        ({"gpu": 0, "mps_mode": True}, "--gpu 0 and --mps_mode name different"),
+        ({"engine": "torch", "mps_mode": True}, "--engine torch and --mps_mode name different"),
+    ):
+        with pytest.raises(click.UsageError, match=said):
+            assert map_choices.ModelChoice(**given).device
+    for given, engine in (
+        ({}, "auto"),
+        ({"gpu": -1}, "auto"),
+        ({"gpu": 1}, "cuda"),
+        ({"engine": "cuda", "gpu": 0}, "cuda"),
+        ({"engine": "onnxruntime", "gpu": -1}, "onnxruntime"),
+        ({"mps_mode": True}, "mps"),
+    ):
+        assert map_choices.ModelChoice(**given).device == engine
+    told = run_here("fields", "s.tif", "-o", "f.fgb", "--image", "a.tif", "--no-preview")
+    assert told.returncode == 2
+    assert "--image has no effect, because --no-preview" in " ".join(told.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
