@@ -161,11 +161,16 @@ def crs_name(frame: GeoDataFrame) -> str:
 
 
 def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
-    """Repair invalid polygons, and drop what is no polygon; say how many of each."""
+    """Repair invalid polygons, and drop what is no polygon; say how many of each.
+
+    What of a repaired one is a line, such as a spike, is dropped too: it has no outline.
+    """
     shapes = frame.geometry
-    broken = ~shapes.is_valid & shapes.notna() & ~shapes.is_empty
+    broken = (~shapes.is_valid & shapes.notna() & ~shapes.is_empty).to_numpy()
     if broken.any():
-        frame = frame.set_geometry(shapes.where(~broken, shapes.make_valid()))
+        whole = shapes.to_numpy().copy()
+        whole[broken] = [_polygonal(shape) for shape in shapes[broken].make_valid()]
+        frame = frame.set_geometry(whole, crs=shapes.crs)
     # areas are compared with 0 alone, so degrees will do
     wide = frame.geometry.set_crs(None, allow_override=True).area > 0
     usable = frame.geometry.notna() & ~frame.geometry.is_empty & wide
@@ -176,6 +181,18 @@ def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
     return frame[usable.to_numpy()].reset_index(drop=True), [
         f"{name}: {count:,} {what}." for what, count in counted.items() if count
     ]
+
+
+def _polygonal(shape: BaseGeometry) -> BaseGeometry:
+    """Return the polygons of a collection of shapes; anything else as it is."""
+    import shapely
+
+    if shape.geom_type != "GeometryCollection":
+        return shape
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    polygons = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    found: BaseGeometry = shapely.multipolygons(polygons)
+    return found
 
 
 def _equal_area(
