@@ -54,6 +54,21 @@ class LandCover:
             )
 
 
+def check_placed(grid: GeoBox) -> None:
+    """Refuse, before there are fields, to lay a land cover over those of a photograph.
+
+    Raises
+    ------
+    GridMismatch
+        If the grid has no CRS.
+    """
+    if grid.crs is None:
+        raise GridMismatch(
+            "The image has no CRS (a photograph?), so that no land cover can be laid over its "
+            "fields: leave --land-cover out, or give the image its CRS."
+        )
+
+
 def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent) -> np.ndarray:
     """Return the share of crop among the land cover pixels of each field.
 

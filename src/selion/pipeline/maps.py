@@ -22,7 +22,7 @@ from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.ahead import OBJECT_BLOCK, BegunObjects, ScoreFile, cut_beside, scores_beside
 from selion.pipeline.choosing import chosen_model
 from selion.pipeline.consistency import score_passes, with_consistency, write_consistency
-from selion.pipeline.land_cover import LandCover, keep_cropland
+from selion.pipeline.land_cover import LandCover, check_placed, keep_cropland
 from selion.pipeline.makers import as_made, is_like_published, made_by, maker_of
 from selion.pipeline.opening import acquired, check_unchanged, found_in, open_dates, planned
 from selion.pipeline.probabilities import (
@@ -248,6 +248,8 @@ def map_image(
     refuse_unused(job.model, options, runner=False)
     fields.format_of(out, placed=job.plan.grid.crs is not None)
     check_rasters(options, job.plan, job.model, force=force)
+    if options.land_cover is not None:
+        check_placed(job.plan.grid)
     if watcher is not None:
         watched = watcher.watch(job.source)
         job = replace(job, source=watched) if options.runner.name == "serial" else job
@@ -559,6 +561,8 @@ def map_scores(
     report, folder = report or RunReport(), options.work
     if folder is None:
         raise ValueError("map_scores needs a work folder: give MapOptions(work=...).")
+    if options.land_cover is not None:
+        check_placed(probabilities.grid)
     options = _with_method(options, classes, card)
     with open_runner(options.runner) as runner:
         frame = _to_table(probabilities, classes, folder, options, on_step, runner, report)
