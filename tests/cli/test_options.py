@@ -106,6 +106,19 @@ def test_the_time_of_the_last_image_reaches_the_map():
                                  "profile": False}).datetime == "2024-08-01"  # fmt: skip
 
 
+@pytest.mark.parametrize("verb", ["map", "plan"])
+def test_a_time_that_is_none_is_refused_before_the_work(verb, tmp_path):
+    """It was read when the table was written, and by the jobs of a plan one after the other."""
+    words = {
+        "map": ("map", "image.tif", "-o", tmp_path / "f.parquet"),
+        "plan": ("plan", "1,1,2,2", "--year", 2024, "--probe", "-o", tmp_path / "plan"),
+    }
+    told = run_here(*words[verb], "--datetime", "17.8.2024")
+    assert told.returncode == 2
+    assert "The time '17.8.2024' was given for --datetime" in told.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_padding_needs_a_window():
     with pytest.raises(click.UsageError, match="--patch_size"):
         map_choices.WindowChoice(padding=32).predict_options()

@@ -24,7 +24,14 @@ from selion.pipeline.choosing import chosen_model
 from selion.pipeline.consistency import score_passes, with_consistency, write_consistency
 from selion.pipeline.land_cover import LandCover, check_placed, keep_cropland
 from selion.pipeline.makers import as_made, is_like_published, made_by, maker_of
-from selion.pipeline.opening import acquired, check_unchanged, found_in, open_dates, planned
+from selion.pipeline.opening import (
+    acquired,
+    check_unchanged,
+    found_in,
+    given_time,
+    open_dates,
+    planned,
+)
 from selion.pipeline.probabilities import (
     RunReport,
     block_map,
@@ -92,6 +99,10 @@ class MapOptions:
     land_cover: LandCover | None = None
     """A raster as a second opinion: fields that lie on little crop are dropped, and how many is
     said."""
+
+    def __post_init__(self) -> None:
+        if self.datetime is not None:
+            given_time(self.datetime)  # it is written last, hours later
 
 
 @dataclass(frozen=True, eq=False)
