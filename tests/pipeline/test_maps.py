@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
 import selion
 from data_folders import SHARED
@@ -173,6 +174,20 @@ def test_land_cover_is_refused_for_a_photograph_before_the_work(tmp_path, monkey
         maps.map_image(job, tmp_path / "fields.parquet", options)
     with pytest.raises(GridMismatch, match="leave --land-cover out"):
         maps.map_scores(scores, FTW3, tmp_path / "x.fgb", replace(options, work=tmp_path))
+
+
+def test_lines_that_cannot_move_so_far_are_refused_before_the_work(tmp_path, monkeypatch):
+    """Pixels of 10 m allow 5 to 100 m, which was said when all objects had been drawn."""
+    monkeypatch.setattr(maps, "_to_table", None)
+    options = maps.MapOptions(outlines=fields.FieldOptions(regularise=4.0), work=tmp_path)
+    grid = GeoBox((96, 96), Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
+    source = Raster(np.zeros((3, 96, 96), np.float32), grid, FTW3.names)
+    with pytest.raises(BadInput, match="half a pixel to ten"):
+        maps.map_scores(source, FTW3, tmp_path / "x.fgb", options)
+    monkeypatch.setattr(maps, "work_folder", None)
+    job = SimpleNamespace(plan=source, model=SimpleNamespace(gives="classes"))
+    with pytest.raises(BadInput, match="half a pixel to ten"):
+        maps.map_image(job, tmp_path / "fields.parquet", options)
 
 
 def test_time_of_the_image_becomes_the_time_of_determination(image, tmp_path):

@@ -17,6 +17,7 @@ from selion import fields, prediction, store
 from selion.classes import ClassScheme
 from selion.cores import check_memory
 from selion.errors import BadInput
+from selion.fields.table import check_outlines
 from selion.labels import default_min_area, least_areas
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.ahead import OBJECT_BLOCK, BegunObjects, ScoreFile, cut_beside, scores_beside
@@ -51,6 +52,7 @@ from selion.segmenter import Card, LoadedModel
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
+    from odc.geo.geobox import GeoBox
 
 Refine = Callable[["GeoDataFrame"], "GeoDataFrame"]
 """What changes a table before it is written."""
@@ -259,8 +261,7 @@ def map_image(
     refuse_unused(job.model, options, runner=False)
     fields.format_of(out, placed=job.plan.grid.crs is not None)
     check_rasters(options, job.plan, job.model, force=force)
-    if options.land_cover is not None:
-        check_placed(job.plan.grid)
+    _check_fields(options, job.plan.grid)
     if watcher is not None:
         watched = watcher.watch(job.source)
         job = replace(job, source=watched) if options.runner.name == "serial" else job
@@ -292,6 +293,13 @@ def map_image(
         report.on_note(lacking)
     conclude(out, report, told=told)
     return out, frame
+
+
+def _check_fields(options: MapOptions, grid: GeoBox) -> None:
+    """Refuse now what the fields of a grid cannot have."""
+    check_outlines(options.outlines, grid)
+    if options.land_cover is not None:
+        check_placed(grid)
 
 
 def check_rasters(
@@ -572,8 +580,7 @@ def map_scores(
     report, folder = report or RunReport(), options.work
     if folder is None:
         raise ValueError("map_scores needs a work folder: give MapOptions(work=...).")
-    if options.land_cover is not None:
-        check_placed(probabilities.grid)
+    _check_fields(options, probabilities.grid)
     options = _with_method(options, classes, card)
     with open_runner(options.runner) as runner:
         frame = _to_table(probabilities, classes, folder, options, on_step, runner, report)
