@@ -12,6 +12,7 @@ import pandas as pd
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.fields.crossing import check_crossing
 from selion.fields.schema import confidences_of
+from selion.fields.tidy import polygonal
 from selion.grid import is_lonlat
 from selion.metrics.image import ImageScores
 from selion.metrics.objects import match_objects
@@ -169,7 +170,7 @@ def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
     broken = (~shapes.is_valid & shapes.notna() & ~shapes.is_empty).to_numpy()
     if broken.any():
         whole = shapes.to_numpy().copy()
-        whole[broken] = [_polygonal(shape) for shape in shapes[broken].make_valid()]
+        whole[broken] = [polygonal(shape) for shape in shapes[broken].make_valid()]
         frame = frame.set_geometry(whole, crs=shapes.crs)
     # areas are compared with 0 alone, so degrees will do
     wide = frame.geometry.set_crs(None, allow_override=True).area > 0
@@ -181,18 +182,6 @@ def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
     return frame[usable.to_numpy()].reset_index(drop=True), [
         f"{name}: {count:,} {what}." for what, count in counted.items() if count
     ]
-
-
-def _polygonal(shape: BaseGeometry) -> BaseGeometry:
-    """Return the polygons of a collection of shapes; anything else as it is."""
-    import shapely
-
-    if shape.geom_type != "GeometryCollection":
-        return shape
-    parts = shapely.get_parts(shapely.get_parts(shape))
-    polygons = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
-    found: BaseGeometry = shapely.multipolygons(polygons)
-    return found
 
 
 def _equal_area(
