@@ -17,13 +17,12 @@ from selion import fields, prediction, store
 from selion.classes import ClassScheme
 from selion.cores import check_memory
 from selion.errors import BadInput
-from selion.fields.table import check_outlines
 from selion.labels import default_min_area, least_areas
 from selion.models.refine.segmenter import load_exact, load_refined
 from selion.pipeline.ahead import OBJECT_BLOCK, BegunObjects, ScoreFile, cut_beside, scores_beside
 from selion.pipeline.choosing import chosen_model
 from selion.pipeline.consistency import score_passes, with_consistency, write_consistency
-from selion.pipeline.land_cover import LandCover, check_placed, keep_cropland
+from selion.pipeline.land_cover import LandCover, keep_cropland
 from selion.pipeline.makers import as_made, is_like_published, made_by, maker_of
 from selion.pipeline.opening import (
     acquired,
@@ -40,10 +39,12 @@ from selion.pipeline.probabilities import (
     check_scores_name,
     conclude,
     journal_in,
+    on_blocks,
     score_blocks,
     work_folder,
     write_scores,
 )
+from selion.pipeline.unfit import check_fields
 from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
 from selion.raster import Source, image_gsd
@@ -52,7 +53,6 @@ from selion.segmenter import Card, LoadedModel
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
-    from odc.geo.geobox import GeoBox
 
 Refine = Callable[["GeoDataFrame"], "GeoDataFrame"]
 """What changes a table before it is written."""
@@ -103,8 +103,7 @@ class MapOptions:
     said."""
 
     def __post_init__(self) -> None:
-        if self.datetime is not None:
-            given_time(self.datetime)  # it is written last, hours later
+        given_time(self.datetime)  # it is written last, hours later
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,14 +166,6 @@ def prepare(
     return MapJob(opened.name, source, segmenter, plan, load, choice.why, look, opened.states)
 
 
-def _progress(on_step: OnStep) -> prediction.OnProgress:
-    def listen(state: prediction.Progress) -> None:
-        pace = f"{state.km2_per_second:.2f} km2/s" if state.km2_per_second else ""
-        on_step("predict", state.done, state.total, pace)
-
-    return listen
-
-
 def predict_image(
     job: MapJob,
     out: Path,
@@ -197,7 +188,7 @@ def predict_image(
     _refuse_objects(job)
     with work_folder(out, options.work, report) as folder, open_runner(options.runner) as runner:
         probabilities = score_blocks(
-            _work(job, folder, options, runner), runner, report, _progress(on_step)
+            _work(job, folder, options, runner), runner, report, on_blocks(on_step)
         )
         check_unchanged(job.states, probabilities.journal)
         write_scores(probabilities, out, _score_tags(job), report, force=force, on_step=on_step)
@@ -261,7 +252,7 @@ def map_image(
     refuse_unused(job.model, options, runner=False)
     fields.format_of(out, placed=job.plan.grid.crs is not None)
     check_rasters(options, job.plan, job.model, force=force)
-    _check_fields(options, job.plan.grid)
+    check_fields(options.outlines, options.land_cover, job.plan.grid)
     if watcher is not None:
         watched = watcher.watch(job.source)
         job = replace(job, source=watched) if options.runner.name == "serial" else job
@@ -293,13 +284,6 @@ def map_image(
         report.on_note(lacking)
     conclude(out, report, told=told)
     return out, frame
-
-
-def _check_fields(options: MapOptions, grid: GeoBox) -> None:
-    """Refuse now what the fields of a grid cannot have."""
-    check_outlines(options.outlines, grid)
-    if options.land_cover is not None:
-        check_placed(grid)
 
 
 def check_rasters(
@@ -397,7 +381,7 @@ def _scores_to_table(
             runner,
             report,
         ) as begun:
-            probabilities = score_blocks(work, runner, report, _progress(on_step))
+            probabilities = score_blocks(work, runner, report, on_blocks(on_step))
         check_unchanged(job.states, probabilities.journal)
         consistency = None
         if options.consistency is not None:
@@ -442,7 +426,7 @@ def _objects_to_table(
             job.plan,
             folder / "objects",
             journal=seen,
-            progress=_progress(on_step),
+            progress=on_blocks(on_step),
         )
     check_unchanged(job.states, seen)
     job.model.rest()
@@ -580,7 +564,7 @@ def map_scores(
     report, folder = report or RunReport(), options.work
     if folder is None:
         raise ValueError("map_scores needs a work folder: give MapOptions(work=...).")
-    _check_fields(options, probabilities.grid)
+    check_fields(options.outlines, options.land_cover, probabilities.grid)
     options = _with_method(options, classes, card)
     with open_runner(options.runner) as runner:
         frame = _to_table(probabilities, classes, folder, options, on_step, runner, report)

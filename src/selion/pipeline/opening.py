@@ -398,10 +398,10 @@ def found_in(look: prediction.Look) -> dict[str, object]:
     return found
 
 
-def given_time(text: str) -> datetime:
-    """Read the time of the last image as a user gives it; BadInput if it is none."""
+def given_time(text: str | None) -> datetime | None:
+    """Read the time of the last image, if a user gives it; BadInput if it is none."""
     try:
-        return datetime.fromisoformat(text)
+        return None if text is None else datetime.fromisoformat(text)
     except ValueError:
         raise BadInput(
             f"The time {text!r} was given for --datetime; wanted is ISO 8601, for example "
