@@ -197,6 +197,30 @@ def test_a_cloud_is_no_outcome_and_hides_no_field_for_ever(tmp_path):
     assert last.set_index("id").loc[returned["to_id"], "change:since"] == "a"
 
 
+def test_what_a_cloud_hid_and_is_gone_by_now_is_in_the_table(tmp_path):
+    """The summary, the lineage and the map counted it, and the table had the others alone."""
+    one = boxes((1, 10, 10, 40, 40), (2, 10, 45, 40, 75), (3, 50, 60, 80, 90))
+    two = np.where(one == 2, 0, one)
+    three = np.where(one == 1, 1, 0)
+    given = [
+        write_year(tmp_path / "a", one),
+        write_year(tmp_path / "b", two, unseen=one == 2, year=2024),
+        write_year(tmp_path / "c", three, year=2025),
+    ]
+    result = selion.compare_years(given, tmp_path / "out")
+    told = result.steps[1].summary.set_index("outcome").loc["gone"]
+    frame = fields.read_fields(result.steps[1].fields)
+    gone = frame[frame["change:outcome"] == "gone"].sort_values("determination:datetime")
+    assert len(gone) == told["fields_before"] == 2
+    assert gone["metrics:area"].sum() / 1e4 == pytest.approx(told["ha_before"], abs=0.01)
+    assert gone["determination:datetime"].dt.year.tolist() == [2023, 2024]
+    hidden = fields.read_fields(given[0] / "fields.parquet").set_index("id").loc[gone["id"].iloc[0]]
+    assert gone.geometry.iloc[0].equals(hidden.geometry)
+    assert gone["change:since"].tolist() == ["a", "a"]
+    left = result.lineage[result.lineage["outcome"] == "gone"]
+    assert set(left["from_id"]) == set(gone["id"])
+
+
 def test_three_years_go_on(tmp_path):
     given = [
         write_year(tmp_path / name, ids, year=year)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 import click
+import numpy as np
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from command_line import run_here
 from selion.cli import imagery, map_choices, mapping, running, world
 from selion.cli import options as opt
-from selion.fields import FieldOptions, InstanceOptions
+from selion.fields import FieldOptions, InstanceOptions, to_fields
+from selion.labels import Instances
 from selion.pipeline.areas import AreaOptions
 from selion.pipeline.maps import MapOptions
 from selion.prediction import PredictOptions
@@ -77,6 +81,20 @@ def test_excluded_classes_are_the_librarys():
     assert composites.parse_excluded(usual) == AreaOptions().masked == composites.EXCLUDED
 
 
+def test_outlines_are_simplified_by_what_the_help_says():
+    help_ = next(param for param in mapping.map_command.params if param.name == "simplify").help
+    pixels = float(help_.partition("default: ")[2].split()[0])
+    y, x = np.mgrid[:80, :80]
+    ids = ((y - 40) ** 2 + (x - 38) ** 2 < 30**2).astype(np.int32)
+    disc = Instances(ids, GeoBox(ids.shape, Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633"))
+    plain, *given = (
+        to_fields(disc, FieldOptions(simplify=length)).geometry[0]
+        for length in (None, 10 * pixels, 10.0)
+    )
+    assert plain.equals_exact(given[0], 0)
+    assert not plain.equals_exact(given[1], 0)
+
+
 def test_what_a_command_does_not_offer_keeps_the_default():
     taken = opt.taken(map_choices.WindowChoice, {"flips": True, "as_json": True})
     assert taken == map_choices.WindowChoice(flips=True)
@@ -88,10 +106,47 @@ def test_the_time_of_the_last_image_reaches_the_map():
                                  "profile": False}).datetime == "2024-08-01"  # fmt: skip
 
 
+@pytest.mark.parametrize("verb", ["map", "plan"])
+def test_a_time_that_is_none_is_refused_before_the_work(verb, tmp_path):
+    """It was read when the table was written, and by the jobs of a plan one after the other."""
+    words = {
+        "map": ("map", "image.tif", "-o", tmp_path / "f.parquet"),
+        "plan": ("plan", "1,1,2,2", "--year", 2024, "--probe", "-o", tmp_path / "plan"),
+    }
+    told = run_here(*words[verb], "--datetime", "17.8.2024")
+    assert told.returncode == 2
+    assert "The time '17.8.2024' was given for --datetime" in told.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_padding_needs_a_window():
     with pytest.raises(click.UsageError, match="--patch_size"):
         map_choices.WindowChoice(padding=32).predict_options()
     assert map_choices.WindowChoice(padding=32, window=256).predict_options().overlap == 0.25
+
+
+def test_of_two_options_for_one_thing_neither_is_passed_over():
+    with pytest.raises(click.UsageError, match=r"--overlap 0\.5 and --padding 32 both say"):
+        map_choices.WindowChoice(padding=32, overlap=0.5, window=256).predict_options()
+    for given, said in (
+        ({"engine": "openvino", "gpu": 0}, "--engine openvino and --gpu 0 name different"),
+        ({"gpu": 0, "mps_mode": True}, "--gpu 0 and --mps_mode name different"),
+        ({"engine": "torch", "mps_mode": True}, "--engine torch and --mps_mode name different"),
+    ):
+        with pytest.raises(click.UsageError, match=said):
+            assert map_choices.ModelChoice(**given).device
+    for given, engine in (
+        ({}, "auto"),
+        ({"gpu": -1}, "auto"),
+        ({"gpu": 1}, "cuda"),
+        ({"engine": "cuda", "gpu": 0}, "cuda"),
+        ({"engine": "onnxruntime", "gpu": -1}, "onnxruntime"),
+        ({"mps_mode": True}, "mps"),
+    ):
+        assert map_choices.ModelChoice(**given).device == engine
+    told = run_here("fields", "s.tif", "-o", "f.fgb", "--image", "a.tif", "--no-preview")
+    assert told.returncode == 2
+    assert "--image has no effect, because --no-preview" in " ".join(told.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from pyproj import Geod
 
 import selion
 from command_line import run_here
 from option_inputs import PROBE
-from selion import country, imagery
+from selion import country, imagery, store
 from selion.country import (
     cut_area,
     make_plan,
@@ -453,6 +455,32 @@ def test_what_a_plan_does_not_take_of_map_has_a_reason_and_is_refused_with_it(tm
             assert done.returncode == 2
             assert f"A plan takes no {word}: {why}." in done.stderr
     assert not (tmp_path / "plan").exists()
+
+
+def test_what_is_said_again_and_again_is_said_so_to_each_job(tmp_path, monkeypatch):
+    """The second of two rasters of land cover was a second area, and no job ran."""
+    from click.testing import CliRunner
+
+    from selion.cli.mapping import map_command
+    from selion.cli.plan import plan_command
+
+    monkeypatch.chdir(tmp_path)
+    grid = GeoBox((4, 4), Affine(1, 0, 0, 0, -1, 4), "EPSG:32632")
+    for name in ("west.tif", "east.tif"):
+        with store.create_cog(tmp_path / name, grid, ("cover",), np.uint8) as sink:
+            sink.write((slice(0, 4), slice(0, 4)), np.zeros((1, 4, 4), np.uint8))
+    country.write_probe(PROBE, tmp_path / "probe.json")
+    dates = ("2024-03-01/2024-05-31", "2024-08-01/2024-10-15")
+    words = ["11.2,47.3,11.3,47.4", "--year", "2024", "--probe-file", "probe.json", "-o", "plan"]
+    words += ["-q", "--land-cover", "west.tif", "--land-cover", "east.tif"]
+    words += ["--land-cover-crops", "40", "--dates", *dates]
+    done = CliRunner().invoke(plan_command, words)
+    assert done.exit_code == 0, done.output
+    for job in json.loads((tmp_path / "plan" / "jobs.json").read_text()):
+        read = map_command.make_context("map", list(job["command"][2:])).params
+        assert len(read["image"]) == 1
+        assert read["land_cover"] == (str(tmp_path / "west.tif"), str(tmp_path / "east.tif"))
+        assert read["dates"] == dates
 
 
 def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):

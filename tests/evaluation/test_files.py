@@ -278,6 +278,27 @@ def test_nothing_known_at_all(tmp_path):
     assert report.runs[0].kinds["prediction"]["ignored"] == 36
 
 
+def test_an_outline_with_a_spike_has_distances_as_without_it():
+    """Repaired it was a polygon and a line together, of which nothing has an outline."""
+    spike = shapely.Polygon([(0, 0), (10, 0), (10, 5), (20, 5), (10, 5), (10, 10), (0, 10)])
+    shapes = [[spike, shapely.box(30, 0, 40, 10)], [shapely.box(2, 0, 12, 10)]]
+    there = np.array([5e5, 5e6])
+    sides = [
+        geopandas.GeoDataFrame(
+            geometry=shapely.transform(np.array(side), lambda xy: xy + there), crs=32633
+        )
+        for side in (*shapes, [shapely.box(0, 0, 10, 10), shapes[0][1]])
+    ]
+    odd = score_fields(sides[0], sides[1], step=1.0)
+    plain = score_fields(sides[2], sides[1], step=1.0)
+    found = odd.scores.distances.iloc[0], plain.scores.distances.iloc[0]
+    # one more corner, where the spike was, moves the points a little
+    assert found[0].to_dict() == pytest.approx(found[1].to_dict(), rel=0.01)
+    assert found[0]["hausdorff_95"] == pytest.approx(2, abs=0.01)
+    assert odd.sides[0].geometry.area.tolist() == pytest.approx([100, 100], rel=2e-3)
+    assert "1 invalid polygons were repaired" in odd.problems[0]
+
+
 def test_bad_polygons_are_repaired_dropped_and_counted_on_a_grid_too(tmp_path):
     bow = shapely.Polygon(
         [(600000, 5300000), (600320, 5299680), (600320, 5300000), (600000, 5299680)]

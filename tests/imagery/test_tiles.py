@@ -187,6 +187,31 @@ def test_a_tile_that_is_seen_everywhere_lacks_nothing_at_its_edge(scenes):
     assert strip.inside.any()  # it is there still, for its neighbours to be found
 
 
+def test_ground_beyond_the_swath_is_not_clear_whatever_is_masked(folder):
+    """``--mask 8,9`` does not name class 0: half an orbit was taken for all of the tile, and its
+    other half was called seen five times over."""
+    grid, dates = grid_at(0), [date(2024, 4, day) for day in (6, 11, 16)]
+    given = [scene(folder, "33UXT", grid, day, left(0)) for day in dates]
+    for one in given[:2]:  # the earlier ones end in the middle of the tile
+        for path in one.hrefs.values():
+            source = store.open_raster(path)
+            values = source.read(whole(source.grid)).values.copy()
+            values[..., values.shape[2] // 2 :] = 0
+            with store.create_cog(
+                path, source.grid, source.bands, values.dtype, nodata=0, block=128, force=True
+            ) as sink:
+                sink.write(whole(source.grid), values)
+    area = box(grid, 500, 500, 5500, 5500)
+    for excluded in (None, frozenset({8, 9}), frozenset()):
+        options = replace(OPTIONS, target=1, excluded=excluded)
+        plan, _ = plan_tiles(area, (A, B), given, SIGNERS, options)
+        assert [one.id[-8:] for one in plan.scenes] == ["20240416"]
+        assert plan.shares == (0, 1)
+        plan, _ = plan_tiles(area, (A, B), given[:2], SIGNERS, options)
+        assert plan.shares[0] == pytest.approx(0.5, abs=0.02)
+        assert any("is not seen clearly" in note for note in plan.notes)
+
+
 def test_plan_goes_through_json(scenes):
     plans = plan_tiles(box(grid_at(0), 1000, 1000, 5000, 4000), (A, B), scenes, SIGNERS, OPTIONS)
     text = plans_to_json(plans)

@@ -132,6 +132,21 @@ def test_photographs_are_scored_in_pixels_by_quartile():
     assert run.sizes.truth.sum() == run.images.truth.sum()
 
 
+def test_photographs_of_objects_that_hardly_differ_have_size_classes_of_their_own():
+    ids = np.zeros((8, 110), int)
+    for k, size in enumerate((100, 101, 101, 102)):  # quartiles 100.75, 101 and 101.25
+        ids[2 * k, :size] = k + 1
+    run = summarise("alike", [score_ids("a", ids, ids)], QUICK)
+    assert run.sizes.index.tolist() == [
+        "0.00 to 100.75 px",
+        "100.75 to 101.00 px",
+        "101.00 to 101.25 px",
+        "101.25 to inf px",
+    ]
+    assert run.sizes.truth.tolist() == [1, 0, 2, 1]
+    assert "101.25 to inf px" in Report("t", (run,)).to_markdown()
+
+
 def test_what_a_content_free_answer_wins_is_marked():
     run = summarise("model", images(loss=0.5), QUICK)
     grids = [summarise(f"grid of {s} px", baseline(s), QUICK, content_free=True) for s in (24, 6)]

@@ -58,6 +58,18 @@ def test_many_numbers_are_cut_at_quartiles_and_counts_add_up():
     assert stratify([image("a", 1, [10, 2, 2])], "crop").index.tolist() == ["2", "10"]
 
 
+def test_a_whole_number_is_one_value_whether_its_column_lacks_one_or_not():
+    # GeoPandas makes floats of a column of whole numbers in which one is missing
+    given = image("a", 3, [5, 5, 7], np.array([5.0, np.nan, 7.0]))
+    other = image("b", 1, np.array([7.0, np.nan], np.float32))
+    table = stratify([given, other], "crop")
+    assert table.index.tolist() == ["5", "7", "(none)"]
+    assert table["truth"].tolist() == [2, 2, 1]
+    assert table["prediction"].tolist() == [1, 1, 1]
+    assert table["precision"].tolist() == [1, 1, 1]
+    assert stratify([image("a", 1, [0.5, 1.0])], "crop").index.tolist() == ["0.5", "1"]
+
+
 def test_strata_are_in_the_report_and_a_missing_column_is_said():
     images = [image("a", 2, ["wheat", "maize", "wheat"])]
     run = summarise("run", images, ScoreOptions(draws=0))

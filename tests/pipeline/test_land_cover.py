@@ -80,6 +80,53 @@ def test_a_field_smaller_than_a_pixel_is_judged_by_the_pixel_under_it(cover):
     np.testing.assert_allclose(shares, [1.0, 0.0])
 
 
+def test_fields_that_share_a_pixel_each_have_it(cover):
+    """Smallholders on a coarse map: only the last of each pixel had a share, and the field whose
+    pixel it is lost it."""
+    path, _ = cover
+    frame = fields(
+        (10.1, 10.1, 10.3, 10.3),
+        (10.4, 10.1, 10.45, 10.3),
+        (10.6, 10.6, 10.8, 10.8),
+        (70.1, 10.1, 70.3, 10.3),
+        (70.4, 10.4, 71.0, 11.0),  # holds the centre of the pixel of the one before
+    )
+    shares = crop_shares(frame, LandCover((path,), frozenset({40})))
+    np.testing.assert_allclose(shares, [1, 1, 1, 0, 0])
+    kept, note = keep_cropland(frame, LandCover((path,), frozenset({40})))
+    assert list(kept["id"]) == ["0", "1", "2"]
+    assert "no data" not in note
+
+
+def test_fields_that_lie_on_one_another_each_have_all_of_their_pixels(cover):
+    """A history has fields that are gone, under those that came."""
+    path, _ = cover
+    frame = fields(
+        (30, 0, 50, 10),  # half of it crop
+        (30, 0, 40, 10),
+        (40, 0, 50, 10),
+        (38, 2, 42, 4),
+        (0, 0, 80, 50),
+    )
+    shares = crop_shares(frame, LandCover((path,), frozenset({40})))
+    np.testing.assert_allclose(shares, [0.5, 1, 0, 0.5, 0.5])
+    again = crop_shares(frame[::-1], LandCover((path,), frozenset({40})))
+    np.testing.assert_array_equal(again, shares[::-1])
+
+
+def test_blocks_decide_nothing(tmp_path, monkeypatch):
+    """A field holds the centre of a pixel of one block, and its point lies in the next one."""
+    values = np.full((60, 80), 10, np.uint8)
+    values[:, 7] = 40
+    path = write(tmp_path / "stripe.tif", values)
+    body, arm = fields((6.9, 0.55, 7.95, 0.95), (7.9, 0.45, 8.6, 0.6)).geometry
+    frame = geopandas.GeoDataFrame({"id": ["a"]}, geometry=[body.union(arm)], crs="EPSG:32633")
+    assert frame.geometry[0].representative_point().x < 500_080
+    for block in (2048, 8, 3):
+        monkeypatch.setattr("selion.pipeline.land_cover.BLOCK", block)
+        assert crop_shares(frame, LandCover((path,), frozenset({40}))) == [0]
+
+
 def test_another_crs_gives_nearly_the_same(cover):
     path, _ = cover
     frame = fields((5, 5, 35, 40), (45, 5, 75, 40))

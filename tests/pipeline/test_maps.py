@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
 import selion
 from data_folders import SHARED
 from fields_scenes import instances
 from selion import cores, fields, prediction, store
 from selion.classes import FTW3
-from selion.errors import BadInput, ImageWarning, UnreadableFile
+from selion.errors import BadInput, GridMismatch, ImageWarning, UnreadableFile
 from selion.grid import ground_sampling_distance, photo_grid, roi_shape, whole
 from selion.labels import default_min_area
 from selion.models.refine.segmenter import load_refined
 from selion.pipeline import maps
 from selion.pipeline import probabilities as scoring
 from selion.pipeline.choosing import chosen_model
+from selion.pipeline.land_cover import LandCover
 from selion.raster import Raster, image_gsd
 from selion.reports import picture
 from selion.reports.preview import Preview, write_preview
@@ -158,6 +161,33 @@ def test_more_fields_than_memory_holds_are_refused_before_they_are_drawn(
     with pytest.raises(BadInput, match=r"Drawing \d+ fields into one table takes about .*plan"):
         maps.fields_from_scores(scores, tmp_path / "fields.parquet", maps.MapOptions())
     assert not (tmp_path / "fields.parquet").exists()
+
+
+def test_land_cover_is_refused_for_a_photograph_before_the_work(tmp_path, monkeypatch):
+    """It was refused when all fields were there."""
+    monkeypatch.setattr(maps, "work_folder", None)
+    monkeypatch.setattr(maps, "_to_table", None)
+    options = maps.MapOptions(land_cover=LandCover((tmp_path / "c.tif",), frozenset({40})))
+    scores = Raster(np.zeros((3, 96, 96), np.float32), photo_grid((96, 96)), FTW3.names)
+    job = SimpleNamespace(plan=scores, model=SimpleNamespace(gives="classes"))
+    with pytest.raises(GridMismatch, match="leave --land-cover out"):
+        maps.map_image(job, tmp_path / "fields.parquet", options)
+    with pytest.raises(GridMismatch, match="leave --land-cover out"):
+        maps.map_scores(scores, FTW3, tmp_path / "x.fgb", replace(options, work=tmp_path))
+
+
+def test_lines_that_cannot_move_so_far_are_refused_before_the_work(tmp_path, monkeypatch):
+    """Pixels of 10 m allow 5 to 100 m, which was said when all objects had been drawn."""
+    monkeypatch.setattr(maps, "_to_table", None)
+    options = maps.MapOptions(outlines=fields.FieldOptions(regularise=4.0), work=tmp_path)
+    grid = GeoBox((96, 96), Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
+    source = Raster(np.zeros((3, 96, 96), np.float32), grid, FTW3.names)
+    with pytest.raises(BadInput, match="half a pixel to ten"):
+        maps.map_scores(source, FTW3, tmp_path / "x.fgb", options)
+    monkeypatch.setattr(maps, "work_folder", None)
+    job = SimpleNamespace(plan=source, model=SimpleNamespace(gives="classes"))
+    with pytest.raises(BadInput, match="half a pixel to ten"):
+        maps.map_image(job, tmp_path / "fields.parquet", options)
 
 
 def test_time_of_the_image_becomes_the_time_of_determination(image, tmp_path):

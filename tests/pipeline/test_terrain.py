@@ -46,6 +46,14 @@ def test_a_plane_has_its_slope(tmp_path):
     assert found["frac_slope_gt30"].tolist() == [1, 0]
 
 
+def test_fields_that_share_pixels_each_have_them(tmp_path):
+    path = write(tmp_path / "stairs.tif", np.mgrid[:60, :80][1] * 10.0, UTM)
+    small = ((10.1, 10.1, 10.3, 10.3), (10.1, 10.6, 10.3, 10.8))  # two in one pixel
+    under = ((20, 20, 30, 40), (20, 20, 30, 30))  # one lies on the other
+    found = terrain.terrain_of(boxes(UTM, *small, *under), [path])
+    assert found["elev_mean"].tolist() == [100, 100, 295, 245]
+
+
 def test_degrees_are_measured_on_the_ellipsoid(tmp_path):
     grid = GeoBox((40, 40), Affine(1 / 3600, 0, 10, 0, -1 / 3600, 60), "EPSG:4326")
     x = np.mgrid[:40, :40][1]

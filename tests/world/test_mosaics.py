@@ -320,6 +320,25 @@ def test_a_dry_run_and_options_without_effect(copy, network, tmp_path):
     assert "needs the year" in done.output
 
 
+def test_a_calendar_that_would_decide_no_quarter_is_refused(copy, tmp_path):
+    """The latitude decided, and the calendar that was named was not opened."""
+    calendar = tmp_path / "calendar.geojson"
+    calendar.write_text("{}")
+    where = ",".join(map(repr, box_in(copy.tiles[0], 0.2, 0.3, 0.4, 0.5)))
+    common = ("map", where, "--year", YEAR, "--imagery", name_of(copy), "-o", tmp_path / "x.fgb")
+    dates = ("--dates", f"{YEAR}-03-01/{YEAR}-05-31", f"{YEAR}-08-01/{YEAR}-10-15")
+    for words, why in (
+        (("--calendar", calendar), "the season rule is latitude"),
+        (("--crop", "winter"), "the season rule is latitude"),
+        ((*dates, "--season-rule", "calendar", "--calendar", calendar), "dates are given"),
+    ):
+        refused = told(*common, *words).exception
+        assert isinstance(refused, BadInput), words
+        assert f"{why}, so it has no effect" in str(refused)
+    read = told(*common, "--season-rule", "calendar", "--calendar", calendar).exception
+    assert "holds no regions" in str(read)
+
+
 def test_given_dates_choose_the_quarters(copy, inputs):
     from datetime import date
 

@@ -6,7 +6,7 @@ The table of overlaps, the outcomes, the maps, and what is remembered of fields 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from selion.change.outcomes import (
 )
 from selion.change.pixels import CHANGES, EMPTY, PixelRule, Scale, classify, compare_pixels
 from selion.change.sides import BLOCK, YearOnGrid, mean_pixel
+from selion.change.years import Year
 from selion.classes import IGNORE, ClassScheme
 from selion.grid import Roi, pixel_metres, tiles
 from selion.metrics.overlap import OverlapTable, overlap_of_blocks
@@ -54,6 +55,10 @@ class ChangeState:
     """Of all fields, hidden ones last."""
     seen_in: np.ndarray
     """(n,) object: the label of the year that saw each field last."""
+    rows: np.ndarray
+    """(n,) int64: its row in that year's table."""
+    years: Mapping[str, Year]
+    """Label -> year, of all so far."""
     pixels: np.ndarray
     area: np.ndarray
     perimeter: np.ndarray
@@ -75,7 +80,15 @@ def first_state(mapped: YearOnGrid) -> ChangeState:
     names = first_names(mapped.names, mapped.year.label)
     labels = np.full(len(mapped.names), mapped.year.label, object)
     return ChangeState(
-        mapped, names, labels, mapped.pixels, mapped.area, mapped.perimeter, mapped.centroid
+        mapped,
+        names,
+        labels,
+        np.arange(len(mapped.names)),
+        {mapped.year.label: mapped.year},
+        mapped.pixels,
+        mapped.area,
+        mapped.perimeter,
+        mapped.centroid,
     )
 
 
@@ -306,7 +319,9 @@ def next_state(step: Step) -> ChangeState:
         with_hidden(getattr(after, name), getattr(before, name))
         for name in ("pixels", "area", "perimeter", "centroid")
     ]
-    return ChangeState(after, names, labels, *arrays)
+    rows = with_hidden(np.arange(len(after.names)), before.rows)
+    years = {**before.years, after.year.label: after.year}
+    return ChangeState(after, names, labels, rows, years, *arrays)
 
 
 def _hide(before: ChangeState, after: YearOnGrid, hidden: np.ndarray) -> None:

@@ -16,8 +16,9 @@ import selion
 from selion import fields
 from selion.change.lineage import outcome_names
 from selion.change.outcomes import GONE
-from selion.change.sides import read_year
+from selion.change.sides import origin_of, read_year
 from selion.change.step import Step
+from selion.change.years import Year
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -42,6 +43,8 @@ MEANING = {
 def change_table(step: Step) -> GeoDataFrame:
     """Return a row for each field of the later year and, after them, for each that is gone.
 
+    Among these are such as the year before did not see, and an earlier one did.
+
     Returns
     -------
     GeoDataFrame
@@ -51,18 +54,15 @@ def change_table(step: Step) -> GeoDataFrame:
     """
     after, _ = read_year(step.after.year)
     frame = after.assign(**{"change:map_id": after["id"], "id": step.names.ids}, **_columns(step))
-    gone = _gone_table(step, frame)
-    dates = [step.before.mapped.origin.determined, step.after.origin.determined]
-    if all(dates):
-        frame[WHEN], gone[WHEN] = (
-            _moments(part, date)
-            for part, date in zip((frame, gone), (dates[1], dates[0]), strict=True)
-        )
-    if not len(gone):
+    gone = _gone_tables(step, frame)
+    if step.before.mapped.origin.determined and step.after.origin.determined:
+        frame[WHEN] = _moments(frame, step.after.origin.determined)
+        for part, year in gone:
+            part[WHEN] = _moments(part, origin_of(year).determined)
+    if not gone:
         return frame
-    joined = pd.concat(
-        [frame, gone[[name for name in frame.columns if name in gone]]], ignore_index=True
-    )
+    parts = [part[[name for name in frame.columns if name in part]] for part, _ in gone]
+    joined = pd.concat([frame, *parts], ignore_index=True)
     return joined.astype(
         {
             name: kind
@@ -79,6 +79,8 @@ def _moments(frame: GeoDataFrame, date: object) -> pd.Series:
         if WHEN in frame
         else pd.Series(pd.NaT, frame.index, dtype="datetime64[ms, UTC]")
     )
+    if date is None:
+        return own
     moment = pd.Timestamp(date)  # type: ignore[arg-type]
     return own.fillna(
         moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
@@ -121,12 +123,26 @@ def _joined(names: np.ndarray, owner: np.ndarray, count: int) -> list[str]:
     return [" ".join(names[start:end]) for start, end in zip(starts, ends, strict=True)]
 
 
-def _gone_table(step: Step, frame: GeoDataFrame) -> GeoDataFrame:
-    """Return the fields that are gone, with the outlines they had."""
-    before, state = read_year(step.before.mapped.year)[0], step.before
-    gone = np.flatnonzero(step.judged.before[: state.own] == GONE)
-    count = len(gone)
-    part = before.iloc[gone].reset_index(drop=True)
+def _gone_tables(step: Step, frame: GeoDataFrame) -> list[tuple[GeoDataFrame, Year]]:
+    """Return the fields that are gone, with the outlines they had, by the year that has these.
+
+    That is the year before, and for what it did not see an earlier one.
+    """
+    state = step.before
+    gone = np.flatnonzero(step.judged.before == GONE)
+    found = []
+    for label in dict.fromkeys(state.seen_in[gone]):
+        year = state.years[label]
+        part = _gone_part(step, gone[state.seen_in[gone] == label], year)
+        same = part.crs == frame.crs or frame.crs is None
+        found.append((part if same else part.to_crs(frame.crs), year))
+    return found
+
+
+def _gone_part(step: Step, gone: np.ndarray, year: Year) -> GeoDataFrame:
+    """Return rows of a year's table as fields that are gone."""
+    state, count = step.before, len(gone)
+    part = read_year(year)[0].iloc[state.rows[gone]].reset_index(drop=True)
     columns = {
         "change:map_id": part["id"],
         "id": state.names.ids[gone],
@@ -137,8 +153,7 @@ def _gone_table(step: Step, frame: GeoDataFrame) -> GeoDataFrame:
         "change:known": np.minimum(step.known_before[gone], 1).astype(np.float32),
     }
     missing = {name: np.full(count, np.nan, np.float32) for name in MEANING if name not in columns}
-    part = part.assign(**columns, **missing)
-    return part if part.crs == frame.crs or frame.crs is None else part.to_crs(frame.crs)
+    return part.assign(**columns, **missing)
 
 
 def write_table(step: Step, path: Path, rule: str, *, force: bool) -> Path:

@@ -85,6 +85,8 @@ def fields_command(scores: str, out: Path | str, image: str | None, **values: An
     from selion.reports.preview import write_preview
 
     began, given = time.monotonic(), opt.taken(running.RunChoice, values)
+    if not given.preview:
+        opt.refuse_given(["image"], "--no-preview draws nothing over it")
     with (
         reporter(quiet=given.quiet, as_json=given.as_json) as say,
         running.placed(out, None, force=given.force) as place,

@@ -265,11 +265,14 @@ class SearchChoice:
         from functools import partial
 
         from selion import imagery
+        from selion.pipeline.area_options import check_season_wishes
         from selion.world.mosaics import MosaicOptions
 
         usual = MosaicOptions()
+        seasons = imagery.given_seasons(*self.dates) if self.dates else None
+        check_season_wishes(seasons, self.season_rule, self.calendar, self.crop)
         return MosaicOptions(
-            seasons=imagery.given_seasons(*self.dates) if self.dates else None,
+            seasons=seasons,
             find=partial(
                 imagery.find_seasons,
                 rule=self.season_rule,

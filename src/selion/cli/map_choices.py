@@ -40,9 +40,17 @@ class ModelChoice:
     @property
     def device(self) -> str:
         """The engine; ftw's ``--gpu`` and ``--mps_mode`` say the same in other words."""
-        if self.mps_mode:
-            return "mps"
-        return "cuda" if self.gpu is not None and self.gpu >= 0 else self.engine
+        said = {
+            f"--engine {self.engine}": "" if self.engine == "auto" else self.engine,
+            f"--gpu {self.gpu}": "cuda" if self.gpu is not None and self.gpu >= 0 else "",
+            "--mps_mode": "mps" if self.mps_mode else "",
+        }
+        named = {option: engine for option, engine in said.items() if engine}
+        if len(set(named.values())) > 1:
+            raise click.UsageError(
+                f"{' and '.join(named)} name different engines: leave all but one out."
+            )
+        return next(iter(named.values()), "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +86,11 @@ class WindowChoice:
         """Return the overlap; ftw's ``--padding`` is half of it, in pixels of a window."""
         if self.padding is None:
             return self.overlap
+        if self.overlap is not None:
+            raise click.UsageError(
+                f"--overlap {self.overlap:g} and --padding {self.padding} both say what windows "
+                "have in common: leave one out."
+            )
         if self.window is None:
             raise click.UsageError(
                 "--padding is a number of pixels and needs --patch_size; or give --overlap as a "

@@ -325,7 +325,7 @@ simplify = click.option(
     "-s",
     type=click.FloatRange(0),
     default=None,
-    help="Simplify outlines by this many metres [default: 1 pixel].",
+    help="Simplify outlines by this many metres [default: 1.5 pixels].",
 )
 
 

@@ -395,14 +395,14 @@ def _words() -> list[str]:
         if isinstance(value, bool):
             words.append(option.opts[0] if value else option.secondary_opts[0])
         else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [
-                option.opts[0],
-                *(
-                    str(one.resolve()) if isinstance(one, Path) else _found(str(one), name)
-                    for one in values
-                ),
+            values = [
+                str(one.resolve()) if isinstance(one, Path) else _found(str(one), name)
+                for one in (value if isinstance(value, tuple) else (value,))
             ]
+            # a second value behind a name that takes one would be a second area
+            again = isinstance(option, click.Option) and option.multiple
+            for given in [[one] for one in values] if again else [values]:
+                words += [option.opts[0], *given]
     return words
 
 

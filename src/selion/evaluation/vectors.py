@@ -12,6 +12,7 @@ import pandas as pd
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.fields.crossing import check_crossing
 from selion.fields.schema import confidences_of
+from selion.fields.tidy import polygonal
 from selion.grid import is_lonlat
 from selion.metrics.image import ImageScores
 from selion.metrics.objects import match_objects
@@ -161,11 +162,16 @@ def crs_name(frame: GeoDataFrame) -> str:
 
 
 def tidy(frame: GeoDataFrame, name: str) -> tuple[GeoDataFrame, list[str]]:
-    """Repair invalid polygons, and drop what is no polygon; say how many of each."""
+    """Repair invalid polygons, and drop what is no polygon; say how many of each.
+
+    What of a repaired one is a line, such as a spike, is dropped too: it has no outline.
+    """
     shapes = frame.geometry
-    broken = ~shapes.is_valid & shapes.notna() & ~shapes.is_empty
+    broken = (~shapes.is_valid & shapes.notna() & ~shapes.is_empty).to_numpy()
     if broken.any():
-        frame = frame.set_geometry(shapes.where(~broken, shapes.make_valid()))
+        whole = shapes.to_numpy().copy()
+        whole[broken] = [polygonal(shape) for shape in shapes[broken].make_valid()]
+        frame = frame.set_geometry(whole, crs=shapes.crs)
     # areas are compared with 0 alone, so degrees will do
     wide = frame.geometry.set_crs(None, allow_override=True).area > 0
     usable = frame.geometry.notna() & ~frame.geometry.is_empty & wide

@@ -63,6 +63,12 @@ class FieldOptions:
             )
 
 
+def check_outlines(options: FieldOptions, grid: GeoBox) -> None:
+    """Refuse (BadInput), before there are objects, lengths that do not fit a grid's pixels."""
+    if options.regularise is not None:
+        _tolerance(options.regularise, ground_sampling_distance(grid) or 1.0)
+
+
 def to_fields(
     instances: Ids, options: FieldOptions | None = None, *, run: Run = map
 ) -> geopandas.GeoDataFrame:

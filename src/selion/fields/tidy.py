@@ -15,6 +15,7 @@ from selion.grid import metres_per_unit
 
 if TYPE_CHECKING:
     import geopandas
+    from shapely.geometry.base import BaseGeometry
 
 WIDE = 0.003
 """Radians: what is wider (about 20 km) is measured along geodesics."""
@@ -113,6 +114,18 @@ def _cut(ring: np.ndarray, pieces: int = 16) -> np.ndarray:
     """Put points on the edges of an (n, 2) closed ring."""
     steps = np.linspace(0, 1, pieces, endpoint=False)
     return (ring[:-1, None] + steps[None, :, None] * np.diff(ring, axis=0)[:, None]).reshape(-1, 2)
+
+
+def polygonal(shape: BaseGeometry) -> BaseGeometry:
+    """Return the polygons of a collection of shapes; anything else as it is."""
+    import shapely
+
+    if shape.geom_type != "GeometryCollection":
+        return shape
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    polygons = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    found: BaseGeometry = shapely.multipolygons(polygons)
+    return found
 
 
 def simplify_coverage(frame: geopandas.GeoDataFrame, tolerance: float) -> geopandas.GeoDataFrame:

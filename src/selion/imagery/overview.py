@@ -74,7 +74,8 @@ def find_clear(
     Returns
     -------
     (y, x) bool ndarray
-        On ``part.overview``.
+        On ``part.overview``; not where nothing was delivered (beyond the swath), also where
+        ``excluded`` does not name it.
 
     Raises
     ------
@@ -84,13 +85,12 @@ def find_clear(
     mask = find_sensor(scene.sensor).mask
     source = archive.open(scene, mask.band, part.coarse)
     _check_place(scene, source, part.full)
-    return clear(
-        _on(source, part.overview, fill=mask.fill),
-        parse_excluded(excluded, mask),
-        margin,
-        part.coarse,
-        mask,
-    )
+    values = _on(source, part.overview, fill=mask.fill)
+    seen = clear(values, parse_excluded(excluded, mask), margin, part.coarse, mask)
+    if mask.kind == "bits" and not mask.fill:  # of bits 0 is what has none of them
+        return seen
+    # nothing was delivered there, whatever classes are masked
+    return np.asarray(seen & (values != mask.fill))
 
 
 def check_scene(

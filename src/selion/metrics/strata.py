@@ -114,7 +114,11 @@ def _binning(values: pd.Series) -> Callable[[pd.Series], pd.Series]:
 
 
 def _text(value: object) -> str:
-    return NONE if pd.isna(value) or value == "" else str(value)  # type: ignore[call-overload]
+    if pd.isna(value) or value == "":  # type: ignore[call-overload]
+        return NONE
+    # a column of whole numbers in which one is missing comes as floats: 5.0 is the 5 of others
+    whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value)) if whole else str(value)  # type: ignore[call-overload]
 
 
 def _sort_key(value: str) -> tuple[float, str]:

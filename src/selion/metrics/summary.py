@@ -386,9 +386,10 @@ def _quartiles(table: OverlapTable, iou: float) -> pd.DataFrame:
         else np.zeros(0)
     )
     bounds = (0.0, *edges.tolist(), np.inf)
-    return size_classes(
-        table, bounds, [f"{low:,.0f} to {high:,.0f} px" for low, high in pairwise(bounds)], iou=iou
-    )
+    # of objects that hardly differ whole pixels would name two classes alike
+    digits = 0 if len({round(edge) for edge in edges}) == len(edges) else 2
+    names = [f"{low:,.{digits}f} to {high:,.{digits}f} px" for low, high in pairwise(bounds)]
+    return size_classes(table, bounds, names, iou=iou)
 
 
 def _remarks(images: Sequence[ImageScores]) -> tuple[str, ...]:

@@ -54,16 +54,7 @@ class AreaOptions:
     retry: store.RetryPolicy = field(default_factory=store.RetryPolicy)
 
     def __post_init__(self) -> None:
-        if (self.seasons is not None or self.rule != "calendar") and (
-            self.calendar is not None or self.crop != "main"
-        ):
-            how = (
-                "dates are given" if self.seasons is not None else f"the season rule is {self.rule}"
-            )
-            raise BadInput(
-                f"A --calendar or its --crop was given, but {how}, so it has no effect: "
-                "add --season-rule calendar, or leave it out."
-            )
+        check_season_wishes(self.seasons, self.rule, self.calendar, self.crop)
         if self.mosaic_zarr and self.mosaic is None:
             raise BadInput(
                 "The composites were asked for as Zarr without a mosaic to keep them in: add "
@@ -98,6 +89,21 @@ class AreaOptions:
         if self.excluded is not None:
             return self.excluded
         return sensor_of(self).mask.excluded
+
+
+def check_season_wishes(
+    seasons: tuple[Season, Season] | None, rule: str, calendar: Path | None, crop: str
+) -> None:
+    """Refuse (BadInput) a calendar, or a crop of it, that would decide no season."""
+    if seasons is None and rule == "calendar":
+        return
+    if calendar is None and crop == "main":
+        return
+    how = "dates are given" if seasons is not None else f"the season rule is {rule}"
+    raise BadInput(
+        f"A --calendar or its --crop was given, but {how}, so it has no effect: "
+        "add --season-rule calendar, or leave it out."
+    )
 
 
 def sensor_of(options: AreaOptions) -> Sensor:

@@ -6,6 +6,7 @@ Share of crop under each, and which fields it speaks against.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,13 @@ import numpy as np
 from selion import store
 from selion.errors import BadInput, GridMismatch
 from selion.fields.projecting import onto, projected
-from selion.grid import LONLAT, tiles
+from selion.grid import LONLAT, Roi, tiles
 from selion.pipeline.cover_tiles import NOTICE, covers_near, is_worldcover
 from selion.progress import OnStep, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from geopandas import GeoDataFrame, GeoSeries
     from odc.geo.geobox import GeoBox
 
@@ -51,6 +54,21 @@ class LandCover:
             )
 
 
+def check_placed(grid: GeoBox) -> None:
+    """Refuse, before there are fields, to lay a land cover over those of a photograph.
+
+    Raises
+    ------
+    GridMismatch
+        If the grid has no CRS.
+    """
+    if grid.crs is None:
+        raise GridMismatch(
+            "The image has no CRS (a photograph?), so that no land cover can be laid over its "
+            "fields: leave --land-cover out, or give the image its CRS."
+        )
+
+
 def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent) -> np.ndarray:
     """Return the share of crop among the land cover pixels of each field.
 
@@ -72,16 +90,18 @@ def crop_shares(frame: GeoDataFrame, cover: LandCover, on_step: OnStep = silent)
     GridMismatch
         If fields or a raster have no CRS.
     """
-    counts = np.zeros((2, len(frame)), np.int64)
+    sums = FieldSums(len(frame), 2)
     if frame.crs is None:
         raise GridMismatch(
             "The table of fields has no CRS: fields and land cover cannot be laid over each other."
         )
     near = covers_near(cover.rasters, _boxes(frame))
     for number, (path, source) in enumerate(near, 1):
-        counts += _count(onto(frame.geometry, source.grid), source, cover.crops)
+        geometry = onto(frame.geometry, source.grid)
+        for roi in tiles((int(source.grid.shape[0]), int(source.grid.shape[1])), BLOCK):
+            sums.add(geometry, source.grid[roi], partial(_seen_and_crop, source, roi, cover.crops))
         on_step("land cover", number, len(near), str(path))
-    seen, crop = counts
+    seen, crop = sums.found()
     return np.where(seen > 0, crop / np.maximum(seen, 1), np.nan)
 
 
@@ -106,60 +126,117 @@ def _boxes(frame: GeoDataFrame) -> list[tuple[float, float, float, float]]:
     ]
 
 
-def burn_fields(geometry: GeoSeries, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
-    """Burn the fields that touch a grid.
+def _seen_and_crop(source: Source, roi: Roi, crops: frozenset[int]) -> list[np.ndarray]:
+    """Return where a region has data, and where it is crop."""
+    part = source.read(roi)
+    seen = np.ones(part.values.shape[1:], bool) if part.valid is None else part.valid
+    return [seen, np.isin(part.values[0], sorted(crops)) & seen]
+
+
+class FieldSums:
+    """Sums over the pixels under each field, of rasters that are read block by block.
+
+    A pixel is under all fields that hold its centre: those of a history lie on one another.  A
+    field that holds no pixel's centre in any block has the pixel under a point of it, whoever else
+    has that pixel.
 
     Parameters
     ----------
-    geometry : GeoSeries
-        Outlines in the grid's CRS.
-    grid : GeoBox
-
-    Returns
-    -------
-    (k,) int64 ndarray
-        Which fields touch it, ascending.
-    (y, x) int32 ndarray
-        1 .. k by their order, 0 for none.  A field that holds no pixel's centre has the pixel under
-        a point of it.
+    fields : int
+    planes : int
+        Numbers of a pixel that are summed.
     """
-    near = np.sort(geometry.sindex.query(grid.extent.geom))
-    shapes = geometry.to_numpy()[near]
-    if not len(near):
-        return near, np.zeros(tuple(grid.shape), np.int32)
-    ids = store.burn(shapes, range(1, len(near) + 1), grid)
-    return near, _with_points(ids, shapes, grid)
 
+    def __init__(self, fields: int, planes: int) -> None:
+        # by centres and by points; the first plane counts the pixels
+        self._sums = np.zeros((2, planes + 1, fields))
 
-def _count(geometry: GeoSeries, source: Source, crops: frozenset[int]) -> np.ndarray:
-    """Return (2, n) counts of pixels with data and of crop pixels, block by block."""
-    counts = np.zeros((2, len(geometry)), np.int64)
-    height, width = source.grid.shape
-    for roi in tiles((height, width), BLOCK):
-        near, ids = burn_fields(geometry, source.grid[roi])
+    def add(
+        self, geometry: GeoSeries, grid: GeoBox, read: Callable[[], Sequence[np.ndarray]]
+    ) -> None:
+        """Add the pixels of a block.
+
+        Parameters
+        ----------
+        geometry : GeoSeries
+            Outlines of all fields in the grid's CRS.
+        grid : GeoBox
+            Of the block.
+        read : callable
+            Returns its planes, (y, x) each; not called where no field lies.
+        """
+        near = np.sort(geometry.sindex.query(grid.extent.geom))
         if not len(near):
-            continue
-        part = source.read(roi)
-        seen = np.ones(part.values.shape[1:], bool) if part.valid is None else part.valid
-        is_crop = np.isin(part.values[0], sorted(crops)) & seen
-        counts[0, near] += np.bincount(ids[seen], minlength=len(near) + 1)[1:]
-        counts[1, near] += np.bincount(ids[is_crop], minlength=len(near) + 1)[1:]
-    return counts
+            return
+        planes = [np.ones(tuple(grid.shape), bool), *read()]
+        shapes = geometry.to_numpy()[near]
+        for rows, ids in _layers(shapes, grid):
+            at = np.flatnonzero(ids)
+            owner = ids.ravel()[at] - 1
+            self._put(0, near[rows], owner, [plane.ravel()[at] for plane in planes])
+            lone = np.flatnonzero(np.bincount(owner, minlength=len(rows)) == 0)
+            owner, at = _points(shapes[rows], lone, grid)
+            self._put(1, near[rows], owner, [plane.ravel()[at] for plane in planes])
+
+    def found(self) -> np.ndarray:
+        """Return the (plane, field) float64 sums."""
+        centres, points = self._sums
+        return np.where(centres[0] > 0, centres[1:], points[1:])
+
+    def _put(
+        self, kind: int, fields: np.ndarray, owner: np.ndarray, planes: list[np.ndarray]
+    ) -> None:
+        for total, values in zip(self._sums[kind], planes, strict=True):
+            total[fields] += np.bincount(owner, values, len(fields))
 
 
-def _with_points(ids: np.ndarray, shapes: np.ndarray, grid: object) -> np.ndarray:
-    """Give each field that holds no pixel's centre the pixel under a point of it."""
-    missing = np.flatnonzero(np.bincount(ids.ravel(), minlength=len(shapes) + 1)[1:] == 0)
-    if not len(missing):
-        return ids
-    to_pixel = ~grid.transform  # type: ignore[attr-defined]
-    height, width = ids.shape
-    for k in missing:
-        point = shapes[k].representative_point()
-        column, row = (int(np.floor(v)) for v in to_pixel * (point.x, point.y))
-        if 0 <= row < height and 0 <= column < width:
-            ids[row, column] = k + 1
-    return ids
+def _layers(shapes: np.ndarray, grid: GeoBox) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows of outlines that share no pixel, and their (y, x) ids 1 .. k, until all are done.
+
+    Whether any share one is told by burning them the other way round: then the first stands.
+    """
+    drawn, numbers = shapes.tolist(), list(range(1, len(shapes) + 1))
+    ids = store.burn(drawn, numbers, grid)
+    if (ids == store.burn(drawn[::-1], numbers[::-1], grid)).all():
+        yield np.arange(len(shapes)), ids
+        return
+    layer = _apart(shapes)
+    for number in range(int(layer.max()) + 1):
+        rows = np.flatnonzero(layer == number)
+        yield rows, store.burn(shapes[rows].tolist(), range(1, len(rows) + 1), grid)
+
+
+def _apart(shapes: np.ndarray) -> np.ndarray:
+    """Give outlines numbers, (n,) int64, so that none of one number overlap.
+
+    Each has the least that is free; those that only touch may have one number.
+    """
+    import shapely
+
+    one, other = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    before = other < one
+    one, other = one[before], other[before]
+    inner = ~shapely.touches(shapes[one], shapes[other])
+    one, other = one[inner], other[inner]
+    layer = np.zeros(len(shapes), np.int64)
+    order = np.argsort(one, kind="stable")
+    later, starts = np.unique(one[order], return_index=True)
+    for row, earlier in zip(later, np.split(other[order], starts[1:]), strict=True):
+        taken = set(layer[earlier].tolist())
+        layer[row] = next(k for k in range(len(taken) + 1) if k not in taken)
+    return layer
+
+
+def _points(shapes: np.ndarray, rows: np.ndarray, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of some outlines have a point on a grid, and the pixels (flat) under these."""
+    import shapely
+
+    rows = rows[~shapely.is_empty(shapes[rows])]
+    place = shapely.get_coordinates(shapely.point_on_surface(shapes[rows])).reshape(-1, 2)
+    column, row = np.floor(np.stack(~grid.transform * (place[:, 0], place[:, 1]))).astype(np.int64)
+    height, width = (int(edge) for edge in grid.shape)
+    here = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return rows[here], (row * width + column)[here]
 
 
 def keep_cropland(

@@ -24,7 +24,14 @@ from selion.pipeline.choosing import chosen_model
 from selion.pipeline.consistency import score_passes, with_consistency, write_consistency
 from selion.pipeline.land_cover import LandCover, keep_cropland
 from selion.pipeline.makers import as_made, is_like_published, made_by, maker_of
-from selion.pipeline.opening import acquired, check_unchanged, found_in, open_dates, planned
+from selion.pipeline.opening import (
+    acquired,
+    check_unchanged,
+    found_in,
+    given_time,
+    open_dates,
+    planned,
+)
 from selion.pipeline.probabilities import (
     RunReport,
     block_map,
@@ -32,10 +39,12 @@ from selion.pipeline.probabilities import (
     check_scores_name,
     conclude,
     journal_in,
+    on_blocks,
     score_blocks,
     work_folder,
     write_scores,
 )
+from selion.pipeline.unfit import check_fields
 from selion.pipeline.watcher import MapWatcher
 from selion.progress import OnStep, silent
 from selion.raster import Source, image_gsd
@@ -92,6 +101,9 @@ class MapOptions:
     land_cover: LandCover | None = None
     """A raster as a second opinion: fields that lie on little crop are dropped, and how many is
     said."""
+
+    def __post_init__(self) -> None:
+        given_time(self.datetime)  # it is written last, hours later
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,14 +166,6 @@ def prepare(
     return MapJob(opened.name, source, segmenter, plan, load, choice.why, look, opened.states)
 
 
-def _progress(on_step: OnStep) -> prediction.OnProgress:
-    def listen(state: prediction.Progress) -> None:
-        pace = f"{state.km2_per_second:.2f} km2/s" if state.km2_per_second else ""
-        on_step("predict", state.done, state.total, pace)
-
-    return listen
-
-
 def predict_image(
     job: MapJob,
     out: Path,
@@ -184,7 +188,7 @@ def predict_image(
     _refuse_objects(job)
     with work_folder(out, options.work, report) as folder, open_runner(options.runner) as runner:
         probabilities = score_blocks(
-            _work(job, folder, options, runner), runner, report, _progress(on_step)
+            _work(job, folder, options, runner), runner, report, on_blocks(on_step)
         )
         check_unchanged(job.states, probabilities.journal)
         write_scores(probabilities, out, _score_tags(job), report, force=force, on_step=on_step)
@@ -248,6 +252,7 @@ def map_image(
     refuse_unused(job.model, options, runner=False)
     fields.format_of(out, placed=job.plan.grid.crs is not None)
     check_rasters(options, job.plan, job.model, force=force)
+    check_fields(options.outlines, options.land_cover, job.plan.grid)
     if watcher is not None:
         watched = watcher.watch(job.source)
         job = replace(job, source=watched) if options.runner.name == "serial" else job
@@ -376,7 +381,7 @@ def _scores_to_table(
             runner,
             report,
         ) as begun:
-            probabilities = score_blocks(work, runner, report, _progress(on_step))
+            probabilities = score_blocks(work, runner, report, on_blocks(on_step))
         check_unchanged(job.states, probabilities.journal)
         consistency = None
         if options.consistency is not None:
@@ -421,7 +426,7 @@ def _objects_to_table(
             job.plan,
             folder / "objects",
             journal=seen,
-            progress=_progress(on_step),
+            progress=on_blocks(on_step),
         )
     check_unchanged(job.states, seen)
     job.model.rest()
@@ -559,6 +564,7 @@ def map_scores(
     report, folder = report or RunReport(), options.work
     if folder is None:
         raise ValueError("map_scores needs a work folder: give MapOptions(work=...).")
+    check_fields(options.outlines, options.land_cover, probabilities.grid)
     options = _with_method(options, classes, card)
     with open_runner(options.runner) as runner:
         frame = _to_table(probabilities, classes, folder, options, on_step, runner, report)

@@ -398,19 +398,24 @@ def found_in(look: prediction.Look) -> dict[str, object]:
     return found
 
 
+def given_time(text: str | None) -> datetime | None:
+    """Read the time of the last image, if a user gives it; BadInput if it is none."""
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(
+            f"The time {text!r} was given for --datetime; wanted is ISO 8601, for example "
+            "2024-08-17T10:20:00Z."
+        ) from None
+
+
 def acquired(given: str | None, source: Source) -> datetime | None:
     """Return when the last image was taken: as given, or as the image's tags say.
 
     None if nobody says.
     """
     if given is not None:
-        try:
-            return datetime.fromisoformat(given)
-        except ValueError:
-            raise BadInput(
-                f"The time {given!r} was given for --datetime; wanted is ISO 8601, for example "
-                "2024-08-17T10:20:00Z."
-            ) from None
+        return given_time(given)
     tags = source.tags
     for name, form in (
         ("datetime", None),

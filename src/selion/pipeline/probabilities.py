@@ -20,7 +20,7 @@ import numpy as np
 from selion import prediction, store
 from selion.cores import usable_cores
 from selion.errors import BadInput, Incomplete, OutputFailed
-from selion.progress import OnNote, unsaid
+from selion.progress import OnNote, OnStep, unsaid
 from selion.runners import Runner, in_order
 from selion.store.former import take_over
 from selion.store.manifest import named
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 FAILED = ".aside.json"
+
+
+def on_blocks(on_step: OnStep) -> prediction.OnProgress:
+    """Tell of blocks of probabilities as of any step."""
+
+    def listen(state: prediction.Progress) -> None:
+        pace = f"{state.km2_per_second:.2f} km2/s" if state.km2_per_second else ""
+        on_step("predict", state.done, state.total, pace)
+
+    return listen
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from selion import store
 from selion.errors import GridMismatch
 from selion.fields.projecting import onto
 from selion.grid import Roi, metres_per_unit, pad_roi, tiles
-from selion.pipeline.land_cover import burn_fields
+from selion.pipeline.land_cover import FieldSums
 from selion.progress import OnStep, silent
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def terrain_of(
     on the ellipsoid at each row; at the edge of the data a missing neighbour is taken to be as high
     as the pixel itself.
     """
-    sums = np.zeros((4, len(frame)))
+    sums = FieldSums(len(frame), 4)
     for number, path in enumerate(rasters, 1):
         source = store.open_raster(path)
         if source.grid.crs is None or frame.crs is None:
@@ -68,20 +69,20 @@ def terrain_of(
             )
         geometry = onto(frame.geometry, source.grid)
         for roi in tiles((int(source.grid.shape[0]), int(source.grid.shape[1])), BLOCK):
-            near, ids = burn_fields(geometry, source.grid[roi])
-            if not len(near):
-                continue
-            height, slope = read_slope(source, roi)
-            known = np.isfinite(height)
-            for row, values in enumerate(
-                (known, np.where(known, height, 0), slope, slope > STEEP_DEGREES)
-            ):
-                sums[row, near] += np.bincount(
-                    ids[known], np.asarray(values, np.float64)[known], len(near) + 1
-                )[1:]
+            sums.add(geometry, source.grid[roi], partial(_planes, source, roi))
         on_step("elevation", number, len(rasters), str(path))
-    count = np.where(sums[0] > 0, sums[0], np.nan)
-    return {name: sums[row] / count for row, name in enumerate((ELEVATION, SLOPE, STEEP), 1)}
+    seen, *found = sums.found()
+    count = np.where(seen > 0, seen, np.nan)
+    return {
+        name: total / count for name, total in zip((ELEVATION, SLOPE, STEEP), found, strict=True)
+    }
+
+
+def _planes(source: Source, roi: Roi) -> list[np.ndarray]:
+    """Return where a region has data, its elevation, its slope, and where it is steep."""
+    height, slope = read_slope(source, roi)
+    known = np.isfinite(height)
+    return [known, np.where(known, height, 0), slope, slope > STEEP_DEGREES]
 
 
 def read_slope(source: Source, roi: Roi) -> tuple[np.ndarray, np.ndarray]:

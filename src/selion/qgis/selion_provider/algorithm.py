@@ -116,7 +116,7 @@ class Called(QgsProcessingAlgorithm):
         self.advanced(
             number(
                 SIMPLIFY,
-                "Simplify outlines by (metres; empty: one pixel)",
+                "Simplify outlines by (metres; empty: 1.5 pixels)",
                 number.Double,
                 optional=True,
                 minValue=0,
