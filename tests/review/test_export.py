@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import geopandas
 import numpy as np
 import pytest
 import shapely
@@ -103,6 +104,29 @@ def test_the_corrected_table(folder, tmp_path):
     assert done.counts == log.state.counts()
     with pytest.raises(OutputExists):
         review.export_review(review.find_map(folder), tmp_path / "out")
+
+
+def test_whole_numbers_and_yes_or_no_stay_so_beside_a_new_field(tmp_path):
+    """A field that somebody drew has no value of the map's own columns; the others keep theirs."""
+    parcel = 2**53 + 1  # which no float holds
+    frame = geopandas.GeoDataFrame(
+        {"id": ["a", "b"], "parcel": [parcel, 7], "watered": [True, False]},
+        geometry=[shapely.box(0, 0, 0.01, 0.01), shapely.box(0.01, 0, 0.02, 0.01)],
+        crs=4326,
+    )
+    frame.to_parquet(tmp_path / "fields.parquet")
+    files = review.find_map(tmp_path / "fields.parquet")
+    hand = Hand(review.ReviewLog(files.log, review.ReviewedMap.of(files.read()), "fields"))
+    hand.act("accept", "a")
+    hand.act("add", points=[(0.03, 0), (0.04, 0), (0.04, 0.01), (0.03, 0.01)])
+    table = review.export_review(files, tmp_path / "out", labels=False).table
+    found = fields.read_fields(table)
+    rows = found.set_index("review:status")
+    assert rows.loc["accepted", "parcel"] == parcel
+    assert rows.loc["undecided", "parcel"] == 7
+    assert rows.loc["accepted", "watered"]
+    assert not rows.loc["undecided", "watered"]
+    assert rows.loc["added", ["parcel", "watered"]].isna().all()
 
 
 def test_labels_hold_nothing_that_nobody_decided(folder, tmp_path):

@@ -18,6 +18,7 @@ from selion.review.verdicts import asked_of
 
 if TYPE_CHECKING:
     import geopandas
+    import pandas as pd
 
     from selion.review.labels import LabelOptions, WrittenLabels
     from selion.review.opened import MapFiles
@@ -76,7 +77,7 @@ def corrected(frame: geopandas.GeoDataFrame, state: ReviewState) -> geopandas.Ge
     both = both.set_geometry(_noded(both, state, changed), crs=frame.crs)
     for column in frame.columns:
         if column != frame.geometry.name:
-            both[column] = both[column].astype(frame[column].dtype)
+            both[column] = both[column].astype(_kept(frame[column].dtype, both[column]))
     for column in (STATUS, PERSON):
         both[column] = both[column].astype("string")
     both[TIME] = pd.to_datetime(both[TIME], utc=True, format="ISO8601").astype(
@@ -85,11 +86,21 @@ def corrected(frame: geopandas.GeoDataFrame, state: ReviewState) -> geopandas.Ge
     return both
 
 
+def _kept(dtype: Any, values: pd.Series) -> Any:
+    """Return the type of a column; one that can lack values, where a new field has none of it."""
+    import pandas as pd
+
+    if getattr(dtype, "kind", "") not in "iub" or not values.isna().any():
+        return dtype
+    return pd.array(np.empty(0, dtype)).dtype if isinstance(dtype, np.dtype) else dtype
+
+
 def _rows(
     frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Field]
 ) -> geopandas.GeoDataFrame:
     """Return the rows of fields that people have touched."""
     import geopandas
+    import pandas as pd
 
     shapes = np.array([f.shape for f in changed], dtype=object)
     made = geopandas.GeoDataFrame(
@@ -100,7 +111,8 @@ def _rows(
     ]
     for column in frame.columns:
         if column not in ("id", frame.geometry.name):
-            made[column] = [frame[column].iloc[rows[0]] if rows else None for rows in sources]
+            told = [frame[column].iloc[rows[0]] if rows else None for rows in sources]
+            made[column] = pd.Series(told, dtype=object)  # of numbers None would make floats
     if "confidence" in frame:
         made["confidence"] = [_mean(frame, state, rows) for rows in sources]
     area, length = fields.measure(shapes, None if frame.crs is None else frame.crs.to_wkt())
