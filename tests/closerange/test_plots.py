@@ -266,6 +266,19 @@ def layer_of(path):
         return [dict(row) for row in book.execute("select * from plots")]
 
 
+def test_of_a_file_with_several_layers_it_is_said_which_is_read(trial, tmp_path):
+    """A project's GeoPackage holds blocks and plots, and the blocks were measured."""
+    folder, *_ = trial
+    for name in ("blocks", "plots"):
+        frame = geopandas.GeoDataFrame({"name": [name]}, geometry=outlines()[:1], crs=CRS)
+        frame.to_file(tmp_path / "p.gpkg", layer=name)
+    grid = open_raster(folder / "ortho.tif").grid
+    with pytest.warns(UserWarning, match="2 layers, of which blocks is read and not plots"):
+        assert [plot.name for plot in read_plots(tmp_path / "p.gpkg", grid)] == ["blocks"]
+    frame.to_file(tmp_path / "p.gpkg", layer="fields")  # as selion calls its own
+    assert [plot.name for plot in read_plots(tmp_path / "p.gpkg", grid)] == ["plots"]
+
+
 def test_plants_on_a_shared_edge_are_counted_once(trial, tmp_path):
     """Plots that touch cut discs in two: those of all plots together are all there are."""
     folder, _, _, counts = trial
