@@ -103,8 +103,9 @@ def measure_plots(
     Notes
     -----
     A plant belongs to the plot that holds its centre, whole or cut by the edge, so no plant is
-    counted twice where plots touch; cover is of the pixels inside.  An interrupted run goes on from
-    its finished blocks.
+    counted twice where plots touch; of one that reaches farther than :data:`MARGIN` beyond a plot
+    only what lies within is seen, so that a closed canopy may count in several.  Cover is of the
+    pixels inside.  An interrupted run goes on from its finished blocks.
     """
     began = time.perf_counter()
     options, compute = options or PlotOptions(), compute or ComputeOptions()
