@@ -208,6 +208,21 @@ def test_what_does_not_go_together_is_refused(country, tmp_path):
         survey.estimate_objects(tmp_path / "o")
 
 
+def test_polygons_of_ones_own_are_sampled_by_their_ids(tmp_path):
+    """Which are often numbers; without any the command ended in a traceback."""
+    squares = [shapely.box(11 + 0.01 * k, 47, 11.005 + 0.01 * k, 47.005) for k in range(6)]
+    own = geopandas.GeoDataFrame({"name": list("abcdef")}, geometry=squares, crs=4326)
+    area, options = read_area([10.9, 46.9, 11.2, 47.1]), survey.SampleOptions(size=6, least=2)
+    own.to_file(tmp_path / "own.gpkg")
+    with pytest.raises(BadInput, match="has no column 'id'"):
+        survey.draw_objects(tmp_path / "own.gpkg", area, tmp_path / "s", options)
+    own.assign(id=range(100, 106)).to_file(tmp_path / "own.gpkg")
+    survey.draw_objects(tmp_path / "own.gpkg", area, tmp_path / "s", options)
+    drawn = {row["id"] for row in rows_of(tmp_path / "s" / "points.csv")}
+    assert drawn == {str(number) for number in range(100, 106)}
+    assert set(read_fields(tmp_path / "s" / "queue.parquet")["id"]) == drawn
+
+
 def test_districts_that_cannot_be_told_apart_are_refused(country, tmp_path):
     """Two of one name had one figure, and one called "all" stood in the place of the whole."""
     folder, _ = country

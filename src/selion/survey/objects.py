@@ -185,6 +185,12 @@ def _population(path: Place, area: Area) -> GeoDataFrame:
         frame = read_fields(path)
     if frame.crs is None:
         raise GridMismatch(f"{path} has no CRS, so that it covers no area: give one that has.")
+    if "id" not in frame:
+        raise BadInput(
+            f"{path} has no column 'id': write it with 'selion map', or give its polygons unique "
+            "ids."
+        )
+    frame = frame.assign(id=frame["id"].astype(str))  # numbers are ids too
     if "metrics:area" not in frame:
         area_m2, _ = measure(frame.geometry.to_numpy(), frame.crs.to_wkt())
         frame = frame.assign(**{"metrics:area": area_m2})
