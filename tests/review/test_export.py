@@ -129,6 +129,25 @@ def test_whole_numbers_and_yes_or_no_stay_so_beside_a_new_field(tmp_path):
     assert rows.loc["added", ["parcel", "watered"]].isna().all()
 
 
+def test_ids_that_are_numbers_come_back_beside_new_ones(tmp_path):
+    """Of polygons of one's own; the page took every decision, and none could be written."""
+    squares = [shapely.box(0.01 * k, 0, 0.01 * (k + 1), 0.01) for k in range(3)]
+    frame = geopandas.GeoDataFrame({"id": [5, 7, 9]}, geometry=squares, crs=4326)
+    frame.to_file(tmp_path / "own.gpkg")
+    files = review.find_map(tmp_path / "own.gpkg")
+    log = review.ReviewLog(files.log, review.ReviewedMap.of(files.read()), "own")
+    hand = Hand(log)
+    hand.act("accept", "5")
+    hand.act("split", "7", across(log.state.get("7").shape))
+    hand.act("reject", "9")
+    done = review.export_review(files, tmp_path / "out", labels=False)
+    statuses = fields.read_fields(done.table).set_index("id")["review:status"]
+    assert len(statuses) == 3
+    assert statuses["5"] == "accepted"
+    assert statuses["7"] == "corrected"
+    assert fields.read_fields(done.rejected)["id"].tolist() == ["9"]
+
+
 def test_labels_hold_nothing_that_nobody_decided(folder, tmp_path):
     _, _ids = worked(folder)
     done = review.export_review(

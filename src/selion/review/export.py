@@ -61,6 +61,7 @@ def corrected(frame: geopandas.GeoDataFrame, state: ReviewState) -> geopandas.Ge
     import geopandas
     import pandas as pd
 
+    frame = frame.assign(id=frame["id"].astype(str))  # as the log has them: numbers are ids too
     known = state.mapped
     untouched = np.ones(len(frame), bool)
     untouched[[row for name in state.changed if (row := known.row(name)) is not None]] = False
