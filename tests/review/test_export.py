@@ -148,6 +148,41 @@ def test_ids_that_are_numbers_come_back_beside_new_ones(tmp_path):
     assert fields.read_fields(done.rejected)["id"].tolist() == ["9"]
 
 
+def test_what_was_decided_stays_when_the_corrected_map_is_reviewed_again(tmp_path):
+    squares = [shapely.box(0.01 * k, 0, 0.01 * (k + 1), 0.01) for k in range(4)]
+    frame = geopandas.GeoDataFrame({"id": list("abcd")}, geometry=squares, crs=4326)
+    frame.to_parquet(tmp_path / "fields.parquet")
+    place = tmp_path / "fields.parquet"
+    for person, acts in (
+        ("Ada", {"a": "accept", "b": "accept"}),
+        ("Ben", {"b": "unsure", "c": "accept"}),
+    ):
+        files = review.find_map(place)
+        log = review.ReviewLog(files.log, review.ReviewedMap.of(files.read()), "fields")
+        hand = Hand(log, person)
+        for name, word in acts.items():
+            hand.act(word, name)
+        done = review.export_review(files, tmp_path / person, labels=False)
+        place = done.table
+    hand.act("accept", "a")
+    hand.act("undo", undo="Ben-0003")
+    place = review.export_review(files, tmp_path / "last", labels=False).table
+    said = fields.read_fields(place).set_index("id")
+    assert said["review:status"].to_dict() == {
+        "a": "accepted", "b": "unsure", "c": "accepted", "d": "undecided",
+    }  # fmt: skip
+    assert said["review:person"].to_dict() | {"d": ""} == {
+        "a": "Ada",
+        "b": "Ben",
+        "c": "Ben",
+        "d": "",
+    }
+    assert said["review:time"].notna().tolist() == [True, True, True, False]
+    assert said.loc["a", "review:time"] < said.loc["c", "review:time"]
+    told = fields.read_origin(place).provenance["review"]
+    assert (told["people"], told["decided"], told["undecided"]) == (["Ada", "Ben"], 2, 1)
+
+
 def test_labels_hold_nothing_that_nobody_decided(folder, tmp_path):
     _, _ids = worked(folder)
     done = review.export_review(
