@@ -37,6 +37,26 @@ def reach_of(geographic: bool) -> float:
     return 1e-7 if geographic else 0.01
 
 
+def sound(outlines: np.ndarray) -> np.ndarray:
+    """Return outlines as land: as they were mapped, some may cross themselves."""
+    import shapely
+
+    broken = ~shapely.is_valid(outlines)
+    if not broken.any():
+        return outlines
+    made = outlines.copy()
+    made[broken] = shapely.make_valid(outlines[broken])
+    return made
+
+
+def common(one: Any, other: Any) -> float:
+    """Return the area that two outlines share."""
+    import shapely
+
+    first, second = sound(np.array([one, other], object))
+    return float(shapely.intersection(first, second).area)
+
+
 def split(shape: Any, line: np.ndarray, reach: float) -> list[Any]:
     """Cut a polygon along a line.
 
