@@ -440,6 +440,29 @@ def test_style_lies_beside_a_file(tmp_path, scene):
     assert not (scene / "image.qml").exists()
 
 
+@pytest.mark.parametrize("ending", [".gpkg", ".geojson", ".parquet"])
+def test_a_style_by_what_a_table_lacks_is_refused_and_units_are_its_own(tmp_path, ending):
+    """QGIS draws nothing of what is coloured by a column that is not there."""
+
+    def styled(columns, name, crs="EPSG:32633"):
+        frame = geopandas.GeoDataFrame(columns, geometry=[shapely.box(0, 0, 90, 90)], crs=crs)
+        path = tmp_path / f"t{ending}"
+        frame.to_parquet(path) if ending == ".parquet" else frame.to_file(path)
+        return qgis.write_style(path, name, force=True).read_text()
+
+    for name, column in (("confidence", "confidence"), ("size", "metrics:area")):
+        with pytest.raises(BadInput, match=f"no column '{column}'"):
+            styled({"id": ["a"]}, name)
+    assert "<renderer" in styled({"id": ["a"]}, "fields")
+    assert 'attr="confidence"' in styled({"confidence": [0.5]}, "confidence")
+    assert "attr='\"score\" / 100'" in styled({"score": [50]}, "confidence")  # of 0 to 100
+    assert "2 to 5 ha" in styled({"metrics:area": [8100.0]}, "size")
+    if ending == ".parquet":  # GeoJSON is always in degrees, and GDAL warns of the other
+        told = styled({"metrics:area": [8100.0]}, "size", None)
+        assert "1,000 to 10,000 px" in told
+        assert " ha" not in told
+
+
 def test_style_of_the_plugin_is_that_of_the_package():
     from selion.classes import FTW3
     from selion.prediction import NODATA
