@@ -251,7 +251,7 @@ class ReviewState:
         stale = tuple(name for name, version in action.on.items() if self._version(name) != version)
         if stale:
             return ReviewOutcome(stale=stale, why=self._stale(stale)), {}
-        after = self._worked_out(action)
+        after = shapes.worked_out(lambda: self._made(action))
         if any(one.status == REJECTED for name in action.on if (one := self.get(name))):
             self._refuse_covered(after)
         missing = tuple(
@@ -277,18 +277,6 @@ class ReviewState:
             f"{' and '.join(who) or 'Somebody'} changed "
             f"{'this field' if len(names) == 1 else 'these fields'} meanwhile: load it again."
         )
-
-    def _worked_out(self, action: Action) -> dict[str, Field | None]:
-        """Return what :meth:`_made` does; an outline as it was mapped may be none."""
-        from shapely.errors import GEOSException
-
-        try:
-            return self._made(action)
-        except GEOSException as error:
-            raise BadInput(
-                "An outline here crosses itself, so that this cannot be worked out: draw that "
-                "field's outline anew (o) first."
-            ) from error
 
     def _made(self, action: Action) -> dict[str, Field | None]:
         """Return the fields that an action makes, with the new version."""

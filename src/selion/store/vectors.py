@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
+from selion.store.layers import choose_layer
 from selion.store.parquet import (
     SIDES,
     find_parts,
@@ -54,8 +54,6 @@ WHOLE_FILES = (".gpkg", ".fgb", ".geojson", ".json", ".gml", ".kml")
 """Endings of files that are fetched whole from an address, because GDAL reads them from memory."""
 LARGEST = 300 * 2**20
 """Bytes of such a file at most."""
-FIELDS = "fields"
-"""The layer that is read of a file with several; the first, where none is called so."""
 
 
 def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geopandas.GeoDataFrame:
@@ -103,9 +101,7 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
     try:
         # GML: else GDAL leaves what it found out about it in a file beside it
         how = {"WRITE_GFS": "NO"} if path.suffix.lower() in (".gml", ".xml") else {}
-        layers = {} if how else dict(pyogrio.list_layers(given).tolist())
-        layer = FIELDS if FIELDS in layers else 0  # of bytes a layer has no lasting name
-        _tell_of_others(path, layers)
+        layer = choose_layer(path, {} if how else dict(pyogrio.list_layers(given).tolist()))
         about = pyogrio.read_info(given, layer=layer, **how)
         check_driver(about["driver"], str(path))
         check_rows(path, about["features"] if bbox is None else 0)
@@ -131,21 +127,6 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
         MemoryError,  # a billion rows are announced
     ) as error:
         raise UnreadableFile(unread(str(path), str(error))) from error
-
-
-def _tell_of_others(path: Place, layers: Mapping[str, str | None]) -> None:
-    """Say which layer is read of a file with several that have outlines, if none is ours.
-
-    ``layers`` are the geometries of each, None where it has none.
-    """
-    placed = [name for name, geometry in layers.items() if geometry is not None]
-    if len(placed) > 1 and FIELDS not in layers and next(iter(layers)) == placed[0]:
-        others = ", ".join(placed[1:4]) + (" ..." if len(placed) > 4 else "")
-        warnings.warn(
-            f"{path} has {len(placed)} layers, of which {placed[0]} is read and not {others}: save "
-            "the one that is meant as a file of its own.",
-            stacklevel=3,
-        )
 
 
 def _gdal_failures() -> tuple[type[Exception], ...]:
