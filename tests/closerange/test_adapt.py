@@ -158,6 +158,19 @@ def test_masks_find_their_photographs(tmp_path, trial):
         find_masks(tmp_path / "nothing", photos, CROP)
 
 
+def test_a_mask_of_another_folder_is_not_taken(tmp_path):
+    """Cameras begin to count anew: ``day2/IMG_2`` is another photograph than ``day1/IMG_2``."""
+    for name in ("day1/IMG_1", "day1/IMG_2", "day2/IMG_1"):
+        save(tmp_path / "photos" / f"{name}.png", draw(0)[1])
+    photos = find_photos(tmp_path / "photos")
+    for name in ("day1/IMG_1", "day2/IMG_2", "day2/IMG_2_mask"):
+        save(tmp_path / "m" / f"{name}.png", draw(0)[0])
+    assert list(find_masks(tmp_path / "m", photos, CROP).reads) == ["day1/IMG_1"]
+    save(tmp_path / "m" / "by_ada" / "IMG_2.png", draw(0)[0])  # a folder of no photographs
+    found = find_masks(tmp_path / "m", photos, CROP)
+    assert set(found.reads) == {"day1/IMG_1", "day1/IMG_2"}
+
+
 def test_one_photograph_under_two_names_is_learnt_from_or_compared_on(tmp_path):
     for k in range(6):
         ids, pixels = draw(k)

@@ -231,6 +231,54 @@ def test_plots_beside_the_image_are_rows(trial, tmp_path):
     assert rows[1]["nodata"] == pytest.approx(0.5, abs=0.01)
 
 
+def test_measures_of_another_flight_are_not_told_of_this_one(trial, tmp_path):
+    """The layer of one flight may be the plots of the next, and tell its own measures of them."""
+    folder, *_ = trial
+    far = box(WEST - 50, NORTH, WEST - 49, NORTH + 1)
+    before = {"plot": ["far", "here"], "cover": [0.75, 0.75], "vegetation_m2": [9.0, 9.0]}
+    frame = geopandas.GeoDataFrame(before, geometry=[far, outlines()[0]], crs=CRS)
+    frame.to_file(tmp_path / "p.gpkg", driver="GPKG")
+    out = tmp_path / "o"
+    run = measure_plots(folder / "ortho.tif", tmp_path / "p.gpkg", out, "colour")
+    assert run.rows[0].get("cover") is None
+    for row in (rows_of(out / "plots.csv")[0], layer_of(out / "plots.gpkg")[0]):
+        assert row["reasons"] == "outside the orthomosaic"
+        assert not row["cover"]
+        assert not row["vegetation_m2"]
+
+
+def test_columns_that_differ_in_case_alone_are_both_written(trial, tmp_path):
+    """A GeoPackage takes Cover, as somebody has judged it by eye, and cover for one column."""
+    folder, *_ = trial
+    given = {"Plot_ID": ["a"], "Cover": [0.5], "Trust": ["mine"], "Site": ["x"], "site": ["y"]}
+    frame = geopandas.GeoDataFrame(given, geometry=outlines()[:1], crs=CRS)
+    frame.to_file(tmp_path / "p.geojson", driver="GeoJSON")
+    out = tmp_path / "o"
+    row = measure_plots(folder / "ortho.tif", tmp_path / "p.geojson", out, "colour").rows[0]
+    for told in (rows_of(out / "plots.csv")[0], layer_of(out / "plots.gpkg")[0]):
+        assert float(told["cover"]) == pytest.approx(row["cover"], rel=1e-5)
+        assert {"0.5", "mine", "x", "y", "yes"} <= {str(value) for value in told.values()}
+
+
+def layer_of(path):
+    with sqlite3.connect(path) as book:
+        book.row_factory = sqlite3.Row
+        return [dict(row) for row in book.execute("select * from plots")]
+
+
+def test_of_a_file_with_several_layers_it_is_said_which_is_read(trial, tmp_path):
+    """A project's GeoPackage holds blocks and plots, and the blocks were measured."""
+    folder, *_ = trial
+    for name in ("blocks", "plots"):
+        frame = geopandas.GeoDataFrame({"name": [name]}, geometry=outlines()[:1], crs=CRS)
+        frame.to_file(tmp_path / "p.gpkg", layer=name)
+    grid = open_raster(folder / "ortho.tif").grid
+    with pytest.warns(UserWarning, match="2 layers, of which blocks is read and not plots"):
+        assert [plot.name for plot in read_plots(tmp_path / "p.gpkg", grid)] == ["blocks"]
+    frame.to_file(tmp_path / "p.gpkg", layer="fields")  # as selion calls its own
+    assert [plot.name for plot in read_plots(tmp_path / "p.gpkg", grid)] == ["plots"]
+
+
 def test_plants_on_a_shared_edge_are_counted_once(trial, tmp_path):
     """Plots that touch cut discs in two: those of all plots together are all there are."""
     folder, _, _, counts = trial

@@ -268,10 +268,9 @@ def test_the_edge_of_what_is_seen_is_no_step_of_depth(tmp_path, ending):
     )
     assert (second[~seen] == 255).all()
     assert (first == second)[seen].mean() > 0.99
-    if ending == ".tif":  # a hole in what the photograph shows
-        save(photo.image.values, tmp_path / "photos" / "cut.png")
-        row = run(tmp_path, tmp_path / "new")["cut"]
-        assert (row.routed, "not finite" in row.why) == ("bad", True)
+    save(photo.image.values, tmp_path / "photos" / "cut.png")  # a hole in what it shows
+    row = run(tmp_path, tmp_path / "new")["cut"]
+    assert (row.routed, "not finite" in row.why) == ("bad", True)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -287,6 +286,11 @@ def test_a_coarser_map_without_data_in_the_corners_is_taken(tmp_path):
     (tmp_path / "depth").mkdir()
     height_map(np.where(known, coarse, -9999), tmp_path / "depth" / "a.tif")
     assert run(tmp_path, tmp_path / "out")["a"].routed != "bad"
+    told = read_mask(tmp_path / "out" / "masks" / "a.png")
+    (tmp_path / "depth" / "a.tif").unlink()  # a file that does not say what it calls no data
+    np.save(tmp_path / "depth" / "a.npy", np.where(known, coarse, -9999))
+    assert run(tmp_path, tmp_path / "again")["a"].routed != "bad"
+    assert (read_mask(tmp_path / "again" / "masks" / "a.png") == told).all()
     plain = fit_with_holes(np.arange(12.0, dtype="f4").reshape(3, 4), (6, 8), "x")
     assert np.isfinite(plain).all()
 

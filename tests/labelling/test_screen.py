@@ -29,6 +29,7 @@ from selion.labelling.decisions import (
     read_history,
 )
 from selion.labelling.screen import Page, Screening, Word, is_conflict, version
+from selion.labelling.selection import keep_pseudo
 
 
 def decision(
@@ -252,6 +253,18 @@ def test_read_decisions_follows_the_mask(tmp_path):
     again = Screening(photos, pseudo, repeats=0)
     assert again.counts()["total"] == 5
     assert again.counts()["decided"] == 4
+
+
+def test_words_on_masks_whose_ending_is_in_capitals_count(tmp_path):
+    photos, pseudo = write_scene(tmp_path, 2)
+    for path in sorted((pseudo / "masks").rglob("*.png")):
+        path.rename(path.with_suffix(".PNG"))
+    work = Screening(photos, pseudo, repeats=0)
+    sheet = work.sheet("Ada", 24)
+    work.commit(page_of(sheet, "batch-1", img_00000="keep", img_00001="reject"))
+    assert read_decisions(pseudo).keys() == {"plot0/img_00000", "plot1/img_00001"}
+    chosen = keep_pseudo(pseudo, pseudo / LOG)
+    assert [entry.files[1].name for entry in chosen.entries] == ["img_00000.PNG"]
 
 
 def test_a_log_without_a_folder_of_masks(tmp_path):

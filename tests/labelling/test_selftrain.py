@@ -30,7 +30,7 @@ from selion.labelling import (
     plan_selftraining,
     write_mask,
 )
-from selion.labelling.selftrain import make_trimaps, self_train, stage_plan, trimapped
+from selion.labelling.selftrain import begin, make_trimaps, self_train, stage_plan, trimapped
 from selion.labels import LabelMap
 from selion.prediction import PredictOptions
 from selion.reports.self_training import triptych
@@ -148,6 +148,25 @@ def test_only_what_people_kept_is_used_and_full_is_all_ones(made, tmp_path):
     log.write_text("")
     with pytest.raises(BadInput, match="None of the 4 pseudo-labels"):
         keep_pseudo(made / "pseudo", log)
+
+
+def test_a_run_is_not_gone_on_with_after_another_word_on_a_mask(made, tmp_path):
+    """That a mask is all crop is said of it and not written into it."""
+    log, folder = tmp_path / "decisions.jsonl", tmp_path / "run"
+    plans = [
+        plan_selftraining(
+            recipe(), keep_pseudo(made / "pseudo", decide(log, said, made / "pseudo"))
+        )
+        for said in ({"p5": "keep", "p8": "keep"}, {"p5": "keep", "p8": "full"})
+    ]
+    begin(plans[0], folder)
+    begin(plans[0], folder)
+    with pytest.raises(OutputExists, match="another recipe, labels or decisions"):
+        begin(plans[1], folder)
+    about = json.loads((folder / "selftrain.json").read_text())
+    del about["said"]  # as of a run that was begun before it was told
+    (folder / "selftrain.json").write_text(json.dumps(about))
+    begin(plans[1], folder)
 
 
 class Half:

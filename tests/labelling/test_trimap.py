@@ -115,6 +115,21 @@ def test_what_is_replaced_leaves_no_mask_of_before(tmp_path):
     assert set(masks_of(out)) == {"x", "own", "sub/y"}
 
 
+@pytest.mark.parametrize(("before", "now"), [(".tif", ".png"), (".png", ".tif")])
+def test_a_mask_that_has_another_ending_now_is_there_once(before, now, tmp_path):
+    """One of a scene with a place lay beside that of a photograph, and was read in its stead."""
+    one, other, out = (tmp_path / name for name in ("a", "b", "out"))
+    for seed, suffix in ((1, before), (2, now)):
+        made = labels(seed, classes=CROP, grid=GEO if suffix == ".tif" else None)
+        for folder in (one, other):
+            write_mask(made, folder / f"x{suffix}")
+        write_trimaps(one, other, out, CROP, force=True)
+        for folder in (one, other):
+            (folder / f"x{suffix}").unlink()
+    assert [path.name for path in (out / "masks").iterdir()] == [f"x{now}"]
+    assert (read_labels(masks_of(out)["x"], CROP).ids == made.ids).all()
+
+
 def test_the_command_line(tmp_path, capsys):
     for name, seed in (("a", 1), ("b", 2)):
         (tmp_path / name).mkdir()

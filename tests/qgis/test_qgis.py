@@ -17,7 +17,10 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import geopandas
+import pyogrio
 import pytest
+import shapely
 from click.testing import CliRunner
 
 from selion import fields, qgis, store
@@ -108,6 +111,37 @@ def test_command_comes_from_setting_then_installation_then_path(tmp_path, monkey
 
 
 # --- progress ---
+
+
+def test_a_layer_that_selion_would_not_read_is_refused(tmp_path):
+    """Map and truth in one file were both read as its first layer, and agreed wholly."""
+    path, square = tmp_path / "a.gpkg", shapely.box(0, 0, 1, 1)
+    for name in ("map", "truth"):
+        frame = geopandas.GeoDataFrame({"n": [1]}, geometry=[square], crs="EPSG:32633")
+        frame.to_file(path, layer=name)
+
+    def layers_of(file):
+        return [str(name) for name in pyogrio.list_layers(file)[:, 0]]
+
+    def read(source, filtered=""):
+        return command.file_of(source.replace("a.gpkg", str(path)), "It", layers_of, filtered)
+
+    for source in ("a.gpkg", "a.gpkg|layername=map", "a.gpkg|layerid=0"):
+        assert read(source) == str(path)
+    for source in ("a.gpkg|layername=truth", "a.gpkg|layerid=1"):
+        with pytest.raises(
+            command.NoFile, match=r"layer truth of a.gpkg, of which selion reads map"
+        ):
+            read(source)
+    for source, filtered in (("a.gpkg|layername=map|subset=n = 2", ""), ("a.gpkg", "n = 2")):
+        with pytest.raises(command.NoFile, match="is filtered"):
+            read(source, filtered)
+    with pytest.raises(command.NoFile, match="is not a file"):
+        read("memory?geometry=Polygon")
+    frame.to_file(path, layer="fields")
+    assert read("a.gpkg|layername=fields") == str(path)
+    with pytest.raises(command.NoFile, match="reads fields"):
+        read("a.gpkg|layername=map")
 
 
 def test_bar_only_moves_forward_and_ends_at_100():
@@ -404,6 +438,29 @@ def test_style_lies_beside_a_file(tmp_path, scene):
     with pytest.raises(BadInput, match="no probabilities"):
         qgis.write_style(scene / "image.tif")
     assert not (scene / "image.qml").exists()
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".geojson", ".parquet"])
+def test_a_style_by_what_a_table_lacks_is_refused_and_units_are_its_own(tmp_path, ending):
+    """QGIS draws nothing of what is coloured by a column that is not there."""
+
+    def styled(columns, name, crs="EPSG:32633"):
+        frame = geopandas.GeoDataFrame(columns, geometry=[shapely.box(0, 0, 90, 90)], crs=crs)
+        path = tmp_path / f"t{ending}"
+        frame.to_parquet(path) if ending == ".parquet" else frame.to_file(path)
+        return qgis.write_style(path, name, force=True).read_text()
+
+    for name, column in (("confidence", "confidence"), ("size", "metrics:area")):
+        with pytest.raises(BadInput, match=f"no column '{column}'"):
+            styled({"id": ["a"]}, name)
+    assert "<renderer" in styled({"id": ["a"]}, "fields")
+    assert 'attr="confidence"' in styled({"confidence": [0.5]}, "confidence")
+    assert "attr='\"score\" / 100'" in styled({"score": [50]}, "confidence")  # of 0 to 100
+    assert "2 to 5 ha" in styled({"metrics:area": [8100.0]}, "size")
+    if ending == ".parquet":  # GeoJSON is always in degrees, and GDAL warns of the other
+        told = styled({"metrics:area": [8100.0]}, "size", None)
+        assert "1,000 to 10,000 px" in told
+        assert " ha" not in told
 
 
 def test_style_of_the_plugin_is_that_of_the_package():

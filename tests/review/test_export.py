@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import geopandas
 import numpy as np
 import pytest
 import shapely
@@ -103,6 +104,83 @@ def test_the_corrected_table(folder, tmp_path):
     assert done.counts == log.state.counts()
     with pytest.raises(OutputExists):
         review.export_review(review.find_map(folder), tmp_path / "out")
+
+
+def test_whole_numbers_and_yes_or_no_stay_so_beside_a_new_field(tmp_path):
+    """A field that somebody drew has no value of the map's own columns; the others keep theirs."""
+    parcel = 2**53 + 1  # which no float holds
+    frame = geopandas.GeoDataFrame(
+        {"id": ["a", "b"], "parcel": [parcel, 7], "watered": [True, False]},
+        geometry=[shapely.box(0, 0, 0.01, 0.01), shapely.box(0.01, 0, 0.02, 0.01)],
+        crs=4326,
+    )
+    frame.to_parquet(tmp_path / "fields.parquet")
+    files = review.find_map(tmp_path / "fields.parquet")
+    hand = Hand(review.ReviewLog(files.log, review.ReviewedMap.of(files.read()), "fields"))
+    hand.act("accept", "a")
+    hand.act("add", points=[(0.03, 0), (0.04, 0), (0.04, 0.01), (0.03, 0.01)])
+    table = review.export_review(files, tmp_path / "out", labels=False).table
+    found = fields.read_fields(table)
+    rows = found.set_index("review:status")
+    assert rows.loc["accepted", "parcel"] == parcel
+    assert rows.loc["undecided", "parcel"] == 7
+    assert rows.loc["accepted", "watered"]
+    assert not rows.loc["undecided", "watered"]
+    assert rows.loc["added", ["parcel", "watered"]].isna().all()
+
+
+def test_ids_that_are_numbers_come_back_beside_new_ones(tmp_path):
+    """Of polygons of one's own; the page took every decision, and none could be written."""
+    squares = [shapely.box(0.01 * k, 0, 0.01 * (k + 1), 0.01) for k in range(3)]
+    frame = geopandas.GeoDataFrame({"id": [5, 7, 9]}, geometry=squares, crs=4326)
+    frame.to_file(tmp_path / "own.gpkg")
+    files = review.find_map(tmp_path / "own.gpkg")
+    log = review.ReviewLog(files.log, review.ReviewedMap.of(files.read()), "own")
+    hand = Hand(log)
+    hand.act("accept", "5")
+    hand.act("split", "7", across(log.state.get("7").shape))
+    hand.act("reject", "9")
+    done = review.export_review(files, tmp_path / "out", labels=False)
+    statuses = fields.read_fields(done.table).set_index("id")["review:status"]
+    assert len(statuses) == 3
+    assert statuses["5"] == "accepted"
+    assert statuses["7"] == "corrected"
+    assert fields.read_fields(done.rejected)["id"].tolist() == ["9"]
+
+
+def test_what_was_decided_stays_when_the_corrected_map_is_reviewed_again(tmp_path):
+    squares = [shapely.box(0.01 * k, 0, 0.01 * (k + 1), 0.01) for k in range(4)]
+    frame = geopandas.GeoDataFrame({"id": list("abcd")}, geometry=squares, crs=4326)
+    frame.to_parquet(tmp_path / "fields.parquet")
+    place = tmp_path / "fields.parquet"
+    for person, acts in (
+        ("Ada", {"a": "accept", "b": "accept"}),
+        ("Ben", {"b": "unsure", "c": "accept"}),
+    ):
+        files = review.find_map(place)
+        log = review.ReviewLog(files.log, review.ReviewedMap.of(files.read()), "fields")
+        hand = Hand(log, person)
+        for name, word in acts.items():
+            hand.act(word, name)
+        done = review.export_review(files, tmp_path / person, labels=False)
+        place = done.table
+    hand.act("accept", "a")
+    hand.act("undo", undo="Ben-0003")
+    place = review.export_review(files, tmp_path / "last", labels=False).table
+    said = fields.read_fields(place).set_index("id")
+    assert said["review:status"].to_dict() == {
+        "a": "accepted", "b": "unsure", "c": "accepted", "d": "undecided",
+    }  # fmt: skip
+    assert said["review:person"].to_dict() | {"d": ""} == {
+        "a": "Ada",
+        "b": "Ben",
+        "c": "Ben",
+        "d": "",
+    }
+    assert said["review:time"].notna().tolist() == [True, True, True, False]
+    assert said.loc["a", "review:time"] < said.loc["c", "review:time"]
+    told = fields.read_origin(place).provenance["review"]
+    assert (told["people"], told["decided"], told["undecided"]) == (["Ada", "Ben"], 2, 1)
 
 
 def test_labels_hold_nothing_that_nobody_decided(folder, tmp_path):

@@ -9,8 +9,10 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,7 @@ from selion import review
 from selion.errors import BadInput, OutputFailed, UnreadableFile
 from selion.review.actions import Action, parse_line, read_action
 from selion.review.log import people
+from selion.review.order import rank
 from selion.store.append_log import now
 
 
@@ -211,6 +214,28 @@ def test_land_that_was_given_away_does_not_come_back(folder):
         hand.act("accept", name)
     hand.act("undo")
     assert hand.act("accept", name).done
+
+
+def test_an_outline_that_crosses_itself_stops_nobody(tmp_path):
+    """Of polygons of one's own: an action near it failed in the server and was sent for ever."""
+    bow = shapely.Polygon([(2, 0), (3, 1), (3, 0), (2, 1)])
+    shapes = [shapely.box(0, 0, 2, 1), bow]
+    frame = geopandas.GeoDataFrame({"id": ["a", "b"]}, geometry=shapes, crs="EPSG:32633")
+    frame.to_file(tmp_path / "own.gpkg")
+    files = review.find_map(tmp_path / "own.gpkg")
+    hand = Hand(review.ReviewLog(files.log, review.ReviewedMap.of(files.read()), "own"))
+    stroke = {"points": [(1.9, 0.5), (2.6, 0.5)], "width": (0.2, 0.2)}
+    with pytest.raises(BadInput, match="crosses itself"):
+        hand.act("paint", "a", **stroke)
+    assert hand.act("reject", "b").done
+    assert hand.act("accept", "b").done
+    assert hand.act("reshape", "b", [(2.5, 0), (3, 0), (3, 1), (2.5, 1)]).done
+    assert hand.act("paint", "a", **stroke).done
+    state = review.replay(files.read(), files.log)
+    assert (state.count, state.skipped) == (4, 0)
+    assert state.get("a").shape.intersection(state.get("b").shape).area == pytest.approx(0)
+    ranking = rank(frame, against=frame.iloc[::-1].reset_index(drop=True))
+    assert ranking.signs["other"].tolist() == pytest.approx([0, 0])
 
 
 def test_another_map_or_no_log(folder, tmp_path):

@@ -208,6 +208,54 @@ def test_what_does_not_go_together_is_refused(country, tmp_path):
         survey.estimate_objects(tmp_path / "o")
 
 
+def test_polygons_of_ones_own_are_sampled_by_their_ids(tmp_path):
+    """Which are often numbers; without any the command ended in a traceback."""
+    squares = [shapely.box(11 + 0.01 * k, 47, 11.005 + 0.01 * k, 47.005) for k in range(6)]
+    own = geopandas.GeoDataFrame({"name": list("abcdef")}, geometry=squares, crs=4326)
+    area, options = read_area([10.9, 46.9, 11.2, 47.1]), survey.SampleOptions(size=6, least=2)
+    own.to_file(tmp_path / "own.gpkg")
+    with pytest.raises(BadInput, match="has no column 'id'"):
+        survey.draw_objects(tmp_path / "own.gpkg", area, tmp_path / "s", options)
+    own.assign(id=range(100, 106)).to_file(tmp_path / "own.gpkg")
+    survey.draw_objects(tmp_path / "own.gpkg", area, tmp_path / "s", options)
+    drawn = {row["id"] for row in rows_of(tmp_path / "s" / "points.csv")}
+    assert drawn == {str(number) for number in range(100, 106)}
+    assert set(read_fields(tmp_path / "s" / "queue.parquet")["id"]) == drawn
+
+
+def test_districts_that_cannot_be_told_apart_are_refused(country, tmp_path):
+    """Two of one name had one figure, and one called "all" stood in the place of the whole."""
+    folder, _ = country
+    area = read_area([10.9, 46.9, 11.5, 47.5])
+    west, east = shapely.box(10, 46, 11.2, 48), shapely.box(11.2, 46, 12, 48)
+    for names in (["Santa Rosa", "Santa Rosa"], ["all", "east"]):
+        frame = geopandas.GeoDataFrame({"name": names}, geometry=[west, east], crs=4326)
+        frame.to_file(tmp_path / "d.geojson")
+        options = survey.SampleOptions(size=60, least=2, districts=tmp_path / "d.geojson")
+        with pytest.raises(BadInput, match="share a name, or have none"):
+            survey.draw_objects(folder / "map.parquet", area, tmp_path / "o", options)
+
+
+@pytest.mark.parametrize("draw", [survey.draw_objects, survey.draw_sample])
+def test_what_people_disagree_on_is_said_to_be_so(draw, country, tmp_path):
+    """Two disagree on a unit of the sample and on one of another, and answer all others but one."""
+    folder, _ = country
+    area = read_area([10.9, 46.9, 11.1, 47.1])
+    options = survey.SampleOptions(size=60, least=2, breaks=())
+    draw(folder / "map.parquet", area, tmp_path / "o", options)
+    first, _, *others = [row["id"] for row in rows_of(tmp_path / "o" / "points.csv")]
+    files = tmp_path / "ada.csv", tmp_path / "ben.csv"
+    for file, word in zip(files, "10", strict=True):
+        said = {first: word, "elsewhere": word} | dict.fromkeys(others, "1")
+        file.write_text("id,reference\n" + "".join(f"{k},{v}\n" for k, v in said.items()))
+    estimate = survey.estimate_objects if draw is survey.draw_objects else survey.estimate_sample
+    missed, torn, strange = estimate(tmp_path / "o", files).notes
+    assert missed.startswith("1 of 60 ")
+    assert torn.startswith("1 ")
+    assert "on which people disagree" in torn
+    assert "1 answers are of no " in strange
+
+
 SAID = {"accept": 4, "several": 2, "part": 2, "shifted": 1, "reject": 1}
 """Answers of the page to ten of twenty fields of one size."""
 SHARES = {"right": 0.4, "merged": 0.2, "split": 0.2, "shifted": 0.1, "false": 0.1}

@@ -479,7 +479,7 @@ def test_districts_that_are_there_over_and_over_are_refused_at_the_first_pair() 
     units = Units(tuple(f"d{k}" for k in range(count)), shapes)
     begun = time.process_time()
     with pytest.raises(BadInput, match="d0 and d1 of districts overlap"):
-        population._check_districts(units, Path("districts"))
+        population.check_districts(units, Path("districts"))
     assert time.process_time() - begun < 5
 
 

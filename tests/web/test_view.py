@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from selion import fields
+from selion.closerange.run import SOURCE
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.fields import mvt
 from selion.store import pmtiles
@@ -710,6 +712,27 @@ def test_photographs_in_an_order_and_two_runs_side_by_side(tmp_path):
             one.listed(0, order=wrong)
     assert [album["label"] for album in describe(found)["albums"]] == ["one", "two"]
     assert drawn(one.photos[0], "tile")[1] == "image/jpeg"
+
+
+def test_photographs_of_one_name_are_those_that_were_measured(tmp_path):
+    """Of two days whose cameras counted alike, and of one that lies in a folder of the run."""
+    given = []
+    for day in ("one", "two"):
+        crops, photos = write_crops(tmp_path / day, tmp_path / f"{day}-photos", 1)
+        (crops / "run.json").write_text(json.dumps({SOURCE: str(photos.resolve())}))
+        given += [crops, photos]
+    both = find([given[0], given[2], given[1], given[3]]).albums.values()
+    assert [album.photos[0].picture for album in both] == [
+        (photos / "leaf0.jpg").resolve() for photos in given[1::2]
+    ]
+    for kind in ("overlays", "thumbs"):
+        for name in ("leaf0.jpg", "late/leaf0.jpg"):
+            (crops / kind / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(photos / "leaf0.jpg", crops / kind / name)
+    table = crops / "crops.csv"
+    table.write_text(table.read_text().replace("leaf0", "late/leaf0"))
+    (album,) = find([crops]).albums.values()
+    assert album.photos[0].tile == (crops / "thumbs" / "late" / "leaf0.jpg").resolve()
 
 
 def test_photographs_beside_a_map_and_beside_their_own_crops(tmp_path):

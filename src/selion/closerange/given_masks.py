@@ -45,7 +45,8 @@ def find_masks(folder: Path, photos: Sequence[PhotoFile], classes: ClassScheme) 
     ----------
     folder : path
         Masks that are called as the photographs are (``a/b.png`` for ``a/b.jpg``; endings such as
-        ``_mask`` do not matter), searched with all that is in it, or a data set in any layout that
+        ``_mask`` do not matter, nor do folders that are called as none of the photographs'),
+        searched with all that is in it, or a data set in any layout that
         :func:`selion.data.load_dataset` opens; or a file of JSON of COCO or Label Studio.
     photos : sequence of PhotoFile
     classes : ClassScheme
@@ -206,13 +207,18 @@ class _Names:
             PurePosixPath(photo.file).with_suffix("").as_posix(): photo.key for photo in photos
         }
         self.names: dict[str, list[str]] = defaultdict(list)
+        self.folders = {photo.key: PurePosixPath(photo.file).parent.name for photo in photos}
         for photo in photos:
             name = PurePosixPath(photo.file)
             for alias in {name.name, name.stem, _bare(name.stem)}:
                 self.names[alias].append(photo.key)
 
     def find(self, mask: PurePosixPath) -> str | None:
-        """Return the key of the photograph that a mask belongs to; None: none, or several."""
+        """Return the key of the photograph that a mask belongs to; None: none, or several.
+
+        Cameras begin to count anew, so that photographs of two folders have one name: a mask in a
+        folder that is called as one of these is of none in the others.
+        """
         if not mask.name:
             return None
         whole = mask.with_suffix("").as_posix()
@@ -220,7 +226,9 @@ class _Names:
             return self.paths[whole]
         for name in (mask.stem, _bare(mask.stem)):
             if len(self.names.get(name, ())) == 1:
-                return self.names[name][0]
+                key, folder = self.names[name][0], mask.parent.name
+                other = folder in self.folders.values() and folder != self.folders[key]
+                return None if folder and other else key
         return None
 
 

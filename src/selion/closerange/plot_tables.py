@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from selion.classes import ClassScheme
 from selion.closerange.components import LEAST, counted_classes
 from selion.closerange.indices import NAMES
 from selion.closerange.tables import write_table as write_rows
-from selion.data.plots import TAKEN, Plot
+from selion.data.plots import GIVEN, TAKEN, Plot
 from selion.errors import BadInput
 from selion.fields.formats import write_layer
 from selion.fields.style import graded_style
@@ -81,17 +82,42 @@ class PlotRun:
         return sum(row["trust"] != "yes" for row in self.rows)
 
 
-def columns(run: PlotRun) -> list[str]:
-    """Return the columns of the table: name, measures, then what the plots brought themselves."""
-    own = dict.fromkeys(key for plot in run.plots for key in plot.attributes)
-    several = len(run.classes.names) > 2
-    classes = [f"cover_{name}" for name in run.classes.names[1:] if several]
-    kinds = [f"components_{run.classes.names[k]}" for k in counted_classes(run.classes)]
-    measured = [*FIRST, *classes, *LAST]
+def measured_columns(classes: ClassScheme) -> list[str]:
+    """Return the columns that a run writes of every plot, after its name."""
+    several = len(classes.names) > 2
+    covers = [f"cover_{name}" for name in classes.names[1:] if several]
+    kinds = [f"components_{classes.names[k]}" for k in counted_classes(classes)]
+    measured = [*FIRST, *covers, *LAST]
     if len(kinds) > 1:
         after = measured.index("components") + 1
         measured[after:after] = kinds
-    return [TAKEN, *measured, *(key for key in own if key not in measured)]
+    return measured
+
+
+def with_own_names(plots: Sequence[Plot], classes: ClassScheme) -> list[Plot]:
+    """Give columns of the plots that are called as a measure is another name: ``cover_given``.
+
+    The layer of one flight may be the plots of the next: what was measured then would be told of a
+    plot that has nothing now.  Names differ whatever the case, as those of a GeoPackage must.
+    """
+    taken = {name.casefold() for name in (TAKEN, *measured_columns(classes))}
+    names: dict[str, str] = {}
+    for key in dict.fromkeys(key for plot in plots for key in plot.attributes):
+        name = key
+        while name.casefold() in taken:
+            name = f"{name}{GIVEN}"
+        names[key] = name
+        taken.add(name.casefold())
+    return [
+        replace(plot, attributes={names[key]: value for key, value in plot.attributes.items()})
+        for plot in plots
+    ]
+
+
+def columns(run: PlotRun) -> list[str]:
+    """Return the columns of the table: name, measures, then what the plots brought themselves."""
+    own = dict.fromkeys(key for plot in run.plots for key in plot.attributes)
+    return [TAKEN, *measured_columns(run.classes), *own]
 
 
 def write_table(run: PlotRun, path: Path) -> None:

@@ -33,6 +33,7 @@ from selion.closerange.plot_tables import (
     PICTURES,
     PlotOptions,
     PlotRun,
+    with_own_names,
     write_all,
     write_table,
 )
@@ -102,8 +103,9 @@ def measure_plots(
     Notes
     -----
     A plant belongs to the plot that holds its centre, whole or cut by the edge, so no plant is
-    counted twice where plots touch; cover is of the pixels inside.  An interrupted run goes on from
-    its finished blocks.
+    counted twice where plots touch; of one that reaches farther than :data:`MARGIN` beyond a plot
+    only what lies within is seen, so that a closed canopy may count in several.  Cover is of the
+    pixels inside.  An interrupted run goes on from its finished blocks.
     """
     began = time.perf_counter()
     options, compute = options or PlotOptions(), compute or ComputeOptions()
@@ -113,12 +115,9 @@ def measure_plots(
     found = read_plots(plots, ground.grid, options.name, options.buffer)
     work = out.with_name(f".{out.name}.selion")
     try:
-        return _run(
-            _Job(ground, found, options, out, force, on_step, on_note),
-            answer_plots(ground, model, options, compute, work, on_step, on_note),
-            use,
-            began,
-        )
+        said = answer_plots(ground, model, options, compute, work, on_step, on_note)
+        named = with_own_names(found, said.scores.plan.classes)
+        return _run(_Job(ground, named, options, out, force, on_step, on_note), said, use, began)
     except BaseException:
         if not any(work.glob("*/*")):
             shutil.rmtree(work, ignore_errors=True)

@@ -22,6 +22,8 @@ NAMES = ("plot_id", "plot", "plotid", "plot_no", "name", "id", "fid")
 """Columns that plots are named by, the first that is there."""
 TAKEN = "plot"
 """The column of names in every table that is written."""
+GIVEN = "_given"
+"""After the name of a column that the plots brought, where a written one is called so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ def read_plots(
     _check_names(names, column, path)
     placed = frame.to_crs(str(grid.crs))
     rest = frame.drop(columns=[frame.geometry.name, *([column] if column else [])])
-    rows = rest.rename(columns={TAKEN: f"{TAKEN}_given"}).to_dict("records")
+    rows = rest.rename(columns={TAKEN: f"{TAKEN}{GIVEN}"}).to_dict("records")
     found = [
         Plot(text, shape, _shrunk(shape, grid, buffer), {str(k): _plain(v) for k, v in row.items()})
         for text, shape, row in zip(names, placed.geometry, rows, strict=True)

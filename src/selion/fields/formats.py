@@ -93,7 +93,7 @@ def _geometry_type(frame: geopandas.GeoDataFrame) -> str:
 
 def _write_gpkg(frame: geopandas.GeoDataFrame, path: Path, origin: Origin, crs: str | None) -> None:
     _write_gdal(_projected(frame, crs), path, origin, "GPKG", {})
-    embed_styles(path, "fields", field_styles())
+    embed_styles(path, "fields", field_styles(placed=frame.crs is not None))
 
 
 def write_layer(

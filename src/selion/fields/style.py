@@ -55,17 +55,36 @@ def graded_style(
     )
 
 
-def field_styles() -> dict[str, str]:
-    """Return name -> QML: outlines first, which is the default, then by confidence and by size."""
+def field_styles(*, placed: bool = True, sure: str = "confidence") -> dict[str, str]:
+    """Return name -> QML: outlines first, which is the default, then by confidence and by size.
+
+    Parameters
+    ----------
+    placed : bool
+        Whether areas are m2 on the ground; else they are pixels of a photograph.
+    sure : str
+        Column, or an expression of QGIS, of the confidence, 0 to 1.
+    """
     tenths = (0.0, 0.5, 0.7, 0.8, 0.9, 1.0)
-    hectares = (0.0, 0.5, 2.0, 5.0, 20.0, 1e9)
-    sizes = ("below 0.5 ha", "0.5 to 2 ha", "2 to 5 ha", "5 to 20 ha", "20 ha and more")
-    sure = [f"{low:g} to {high:g}" for low, high in pairwise(tenths)]
+    words = [f"{low:g} to {high:g}" for low, high in pairwise(tenths)]
     return {
         "fields": outline_style(),
-        "confidence": graded_style("confidence", tenths, sure),
-        "size": graded_style('"metrics:area" / 10000', hectares, sizes),
+        "confidence": graded_style(sure, tenths, words),
+        "size": graded_style(*(HECTARES if placed else PIXELS)),
     }
+
+
+HECTARES = (
+    '"metrics:area" / 10000',
+    (0.0, 0.5, 2.0, 5.0, 20.0, 1e9),
+    ("below 0.5 ha", "0.5 to 2 ha", "2 to 5 ha", "5 to 20 ha", "20 ha and more"),
+)
+PIXELS = (
+    '"metrics:area"',
+    (0.0, 1e3, 1e4, 1e5, 1e6, 1e15),
+    ("below 1,000 px", "1,000 to 10,000 px", "10,000 to 100,000 px", "100,000 to 1 million px",
+     "1 million px and more"),
+)  # fmt: skip
 
 
 def _symbols(looks: Sequence[tuple[str, str]]) -> str:

@@ -68,13 +68,18 @@ def write_trimaps(
         raise OutputExists(
             f"{out} holds masks already: choose another folder, or replace them with --force."
         )
-    _clear(out, keep={*pairs, *(key for path in (one, other) for key in _inside(path, out))})
+    before = _listed(out)
+    _clear(
+        out, before, keep={*pairs, *(key for path in (one, other) for key in _inside(path, out))}
+    )
     found: dict[str, TrimapAgreement] = {}
     for done, (key, (first, second)) in enumerate(pairs.items()):
         on_step("compare", done, len(pairs), key)
         labels, others = read_labels(first, classes), read_labels(second, classes)
         kept = agree(labels, others)
-        write_mask(kept, out / MASKS / f"{key}{ending(kept)}", force=True)
+        written = write_mask(kept, out / MASKS / f"{key}{ending(kept)}", force=True)
+        if key in before:
+            _remove(out, key, but={path.resolve() for path in (first, second, written)})
         found[key] = measure_agreement(labels, others)
     write_agreement(found, classes.names, out / AGREEMENT)
     return total(found, classes), _alone(one, other, len(pairs))
@@ -86,16 +91,27 @@ def _inside(given: Path, out: Path) -> Collection[str]:
     return masks_of(given) if same else ()
 
 
-def _clear(out: Path, keep: Collection[str]) -> None:
-    """Remove the masks of an earlier comparison, as its table lists them, and nothing else."""
+def _listed(out: Path) -> Collection[str]:
+    """Return the masks of an earlier comparison, as its table lists them."""
     if not (out / AGREEMENT).is_file():
-        return
-    for row in read_agreement(out / AGREEMENT):
-        key = row.get("key") or ""
-        for suffix in ENDINGS:
-            path = out / MASKS / f"{key}{suffix}"
-            if key not in keep and path.resolve().is_relative_to((out / MASKS).resolve()):
-                path.unlink(missing_ok=True)
+        return ()
+    return {row.get("key") or "" for row in read_agreement(out / AGREEMENT)}
+
+
+def _clear(out: Path, before: Collection[str], keep: Collection[str]) -> None:
+    """Remove the masks of an earlier comparison that this one has not, and nothing else."""
+    for key in before:
+        if key not in keep:
+            _remove(out, key)
+
+
+def _remove(out: Path, key: str, but: Collection[Path] = ()) -> None:
+    """Remove a mask, also where it had a place and has none now, or the other way round."""
+    for suffix in ENDINGS:
+        path = out / MASKS / f"{key}{suffix}"
+        place = path.resolve()
+        if place not in but and place.is_relative_to((out / MASKS).resolve()):
+            path.unlink(missing_ok=True)
 
 
 def _alone(one: Path, other: Path, paired: int) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ class Decision:
     batch: str
     """Decisions that were made, and are undone, together."""
     key: str
-    """Path of the mask below its folder, without ``.png``."""
+    """Path of the mask below its folder, without its ending."""
     decision: str
     """One of ``keep``, ``reject``, ``full``, ``unsure``."""
     person: str
@@ -264,8 +264,14 @@ def read_decisions(
     return {
         key: decision
         for key, decision in last.items()
-        if is_current(decision, folder / f"{key}.png")
+        if is_current(decision, mask_file(folder, key))
     }
+
+
+def mask_file(folder: Path, key: str) -> Path:
+    """Return the mask of a key; some programs write its ending in capitals."""
+    named = [folder / f"{key}{ending}" for ending in (".png", ".PNG")]
+    return next((path for path in named if path.is_file()), named[0])
 
 
 def mask_folder(pseudo: Path) -> Path:

@@ -20,6 +20,8 @@ from selion.grid import whole
 TIFF = (".tif", ".tiff")
 ENDINGS = (".npy", ".png", *TIFF)
 """Of depth maps."""
+FILLERS = (-9999, -99999, -32768, -32767, float(np.finfo(np.float32).min))
+"""Numbers that stand for no depth, whether the file says so or not."""
 ASPECT = 0.01
 """Depth maps of another size are resampled if their aspect differs by at most this share."""
 
@@ -154,7 +156,7 @@ def read_depth(path: Path) -> np.ndarray:
     Returns
     -------
     (y, x) float32 ndarray
-        NaN where a TIFF says that it has no data.
+        NaN where a TIFF says that it has no data, and where any file has one of :data:`FILLERS`.
 
     Raises
     ------
@@ -172,7 +174,7 @@ def read_depth(path: Path) -> np.ndarray:
         source = store.GeoTiffSource.open(path)
         valid = source.read(whole(source.grid)).valid
         depth = depth if valid is None else np.where(valid, depth, np.float32(np.nan))
-    return depth
+    return np.where(np.isin(depth, np.array(FILLERS, np.float32)), np.float32(np.nan), depth)
 
 
 def fit_with_holes(depth: np.ndarray, shape: tuple[int, int], name: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from selion.data.stacked import stack
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import same_grid
 from selion.labelling.decisions import FULL as SAID_FULL
-from selion.labelling.decisions import KEEP, Decision, mask_folder, read_decisions
+from selion.labelling.decisions import KEEP, Decision, mask_file, mask_folder, read_decisions
 from selion.labelling.manifest import (
     BANDS,
     FULL,
@@ -181,9 +181,9 @@ def _entry(
     fill: bool,
 ) -> Entry:
     image = Path(row.image) if Path(row.image).is_absolute() else pseudo / row.image
-    masks = mask_folder(pseudo)
-    found = (masks / f"{row.key}{ending}" for ending in (".png", ".tif"))
-    mask = next((path for path in found if path.is_file()), masks / f"{row.key}.png")
+    mask = mask_file(mask_folder(pseudo), row.key)
+    if not mask.is_file() and (placed := mask.with_suffix(".tif")).is_file():
+        mask = placed
     return Entry(
         PREFIX + row.key,
         partial(read, image),

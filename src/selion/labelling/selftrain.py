@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 
 STAGE_1, TRIMAP, STAGE_2, MODEL = "stage-1", "trimap", "stage-2", "model"
 ABOUT = "selftrain.json"
+SAID = "said"
+"""In it: which masks are all crop, and which people corrected; their files do not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,9 +282,10 @@ def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
     }
     about |= {"fine_tune": True} if plan.fine_tune else {}
     about |= {"drawn": asdict(plan.drawn)} if plan.drawn != DrawOptions() else {}
+    about[SAID] = {"all crop": sorted(plan.kept.full), "corrected": sorted(plan.kept.drawn)}
     path, about = folder / ABOUT, json.loads(json.dumps(about))
     store.check_output(path, force=True)
-    if path.is_file() and json.loads(path.read_text("utf-8")) == about and not force:
+    if path.is_file() and _is_of(json.loads(path.read_text("utf-8")), about) and not force:
         return
     if folder.is_dir() and not is_bare(folder):
         if not force:
@@ -293,6 +296,11 @@ def begin(plan: SelfTraining, folder: Path, *, force: bool = False) -> None:
         for name in (STAGE_1, TRIMAP, STAGE_2, MODEL):
             shutil.rmtree(folder / name, ignore_errors=True)
     store.write_text(path, json.dumps(about, indent=1) + "\n", force=True)
+
+
+def _is_of(before: dict[str, Any], about: dict[str, Any]) -> bool:
+    """Say whether a run is the one that is asked for; older ones do not tell what people said."""
+    return before in (about, {name: told for name, told in about.items() if name != SAID})
 
 
 def stamp(samples: Dataset) -> str:

@@ -13,11 +13,12 @@ from selion.errors import SelionError
 from selion.fields.table import geohash
 from selion.review import rings
 from selion.review.log import replay
-from selion.review.state import REJECTED, UNDECIDED, Field, ReviewState
+from selion.review.state import DECIDED, REJECTED, STATUSES, UNDECIDED, Field, ReviewState
 from selion.review.verdicts import asked_of
 
 if TYPE_CHECKING:
     import geopandas
+    import pandas as pd
 
     from selion.review.labels import LabelOptions, WrittenLabels
     from selion.review.opened import MapFiles
@@ -53,21 +54,24 @@ def corrected(frame: geopandas.GeoDataFrame, state: ReviewState) -> geopandas.Ge
     Returns
     -------
     GeoDataFrame
-        The columns of ``frame`` and ``review:status``, ``review:person``, ``review:time``.  Areas
-        and perimeters of changed outlines are measured anew; their confidence is the mean of the
-        fields that they were made from, by area.  New fields have ids that say where they are.
+        The columns of ``frame`` and ``review:status``, ``review:person``, ``review:time``; what a
+        review before this one said stays where nobody has said anything since.  Areas and
+        perimeters of changed outlines are measured anew; their confidence is the mean of the fields
+        that they were made from, by area.  New fields have ids that say where they are.
     """
     import geopandas
     import pandas as pd
 
+    before = _said_before(frame)
+    frame = frame.drop(columns=[name for name in before if name in frame])
+    frame = frame.assign(id=frame["id"].astype(str))  # as the log has them: numbers are ids too
     known = state.mapped
     untouched = np.ones(len(frame), bool)
     untouched[[row for name in state.changed if (row := known.row(name)) is not None]] = False
     one = frame[untouched].copy()
-    for column, value in ((STATUS, UNDECIDED), (PERSON, pd.NA), (TIME, pd.NaT)):
-        one[column] = value
+    one[list(before)] = before[untouched]
     changed = [f for f in state.changed.values() if f.status != "merged"]
-    made = _rows(frame, state, changed)
+    made = _rows(frame, state, changed, before)
     both = geopandas.GeoDataFrame(
         pd.concat([one.astype(object), made.astype(object)], ignore_index=True),
         geometry="geometry",
@@ -76,7 +80,7 @@ def corrected(frame: geopandas.GeoDataFrame, state: ReviewState) -> geopandas.Ge
     both = both.set_geometry(_noded(both, state, changed), crs=frame.crs)
     for column in frame.columns:
         if column != frame.geometry.name:
-            both[column] = both[column].astype(frame[column].dtype)
+            both[column] = both[column].astype(_kept(frame[column].dtype, both[column]))
     for column in (STATUS, PERSON):
         both[column] = both[column].astype("string")
     both[TIME] = pd.to_datetime(both[TIME], utc=True, format="ISO8601").astype(
@@ -85,11 +89,36 @@ def corrected(frame: geopandas.GeoDataFrame, state: ReviewState) -> geopandas.Ge
     return both
 
 
+def _said_before(frame: geopandas.GeoDataFrame) -> pd.DataFrame:
+    """Return status, person and time of each field of a map as an earlier review left them."""
+    import pandas as pd
+
+    blank = {STATUS: UNDECIDED, PERSON: None, TIME: None}
+    said = pd.DataFrame(blank, index=frame.index, dtype=object)
+    if STATUS in frame:
+        known = frame[STATUS].notna()
+        said.loc[known, STATUS] = frame[STATUS][known].astype(str)
+        for name in (PERSON, TIME):
+            said.loc[known, name] = frame[name][known].astype(object) if name in frame else None
+        said[TIME] = pd.to_datetime(said[TIME], utc=True, errors="coerce").astype(object)
+    return said
+
+
+def _kept(dtype: Any, values: pd.Series) -> Any:
+    """Return the type of a column; one that can lack values, where a new field has none of it."""
+    import pandas as pd
+
+    if getattr(dtype, "kind", "") not in "iub" or not values.isna().any():
+        return dtype
+    return pd.array(np.empty(0, dtype)).dtype if isinstance(dtype, np.dtype) else dtype
+
+
 def _rows(
-    frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Field]
+    frame: geopandas.GeoDataFrame, state: ReviewState, changed: list[Field], before: pd.DataFrame
 ) -> geopandas.GeoDataFrame:
     """Return the rows of fields that people have touched."""
     import geopandas
+    import pandas as pd
 
     shapes = np.array([f.shape for f in changed], dtype=object)
     made = geopandas.GeoDataFrame(
@@ -100,18 +129,21 @@ def _rows(
     ]
     for column in frame.columns:
         if column not in ("id", frame.geometry.name):
-            made[column] = [frame[column].iloc[rows[0]] if rows else None for rows in sources]
+            told = [frame[column].iloc[rows[0]] if rows else None for rows in sources]
+            made[column] = pd.Series(told, dtype=object)  # of numbers None would make floats
     if "confidence" in frame:
         made["confidence"] = [_mean(frame, state, rows) for rows in sources]
     area, length = fields.measure(shapes, None if frame.crs is None else frame.crs.to_wkt())
     for column, values in (("metrics:area", area), ("metrics:perimeter", length)):
         if column in frame:
             made[column] = values.astype(np.float32)
-    made[STATUS], made[PERSON], made[TIME] = (
-        [f.status for f in changed],
-        [f.person or None for f in changed],
-        [f.time or None for f in changed],
-    )
+    said = [(f.status, f.person or None, f.time or None) for f in changed]
+    for k, one in enumerate(changed):
+        row = state.mapped.row(one.id)
+        if one.status == UNDECIDED and row is not None:  # taken back, or bent with a neighbour
+            said[k] = tuple(before.iloc[row])
+    for k, column in enumerate((STATUS, PERSON, TIME)):
+        made[column] = pd.Series([one[k] for one in said], dtype=object)
     return made[[*frame.columns, STATUS, PERSON, TIME]]
 
 
@@ -212,7 +244,7 @@ def export_review(
     state = replay(before, files.log)
     frame = corrected(before, state)
     refused = frame[STATUS] == REJECTED
-    origin = _origin(files, state)
+    origin = _origin(files, frame)
     answers = {one.status: one.answer for one in asked_of(files)}
     told = frame.assign(**{STATUS: frame[STATUS].replace(answers)})
     table = fields.write_fields(told[~refused], out / TABLE, origin, force=force)
@@ -238,10 +270,18 @@ def export_review(
         )
     elif labels and files.image is not None:
         written = write_labels(files.image, frame, out / LABELS, options, force=force)
-    return Exported(table, rejected, state.counts(), written, tuple(notes))
+    return Exported(table, rejected, _counts(frame), written, tuple(notes))
 
 
-def _origin(files: MapFiles, state: ReviewState) -> fields.Origin:
+def _counts(frame: geopandas.GeoDataFrame) -> dict[str, int]:
+    """Count the fields of a corrected map as :meth:`ReviewState.counts` does."""
+    said = frame[STATUS]
+    found = {str(name): int(count) for name, count in said.value_counts().items()}
+    decided = int(said.isin(DECIDED).sum())
+    return {"total": len(frame), "decided": decided, **dict.fromkeys(STATUSES, 0), **found}
+
+
+def _origin(files: MapFiles, frame: geopandas.GeoDataFrame) -> fields.Origin:
     try:
         origin = (
             fields.read_origin(files.table)
@@ -250,8 +290,7 @@ def _origin(files: MapFiles, state: ReviewState) -> fields.Origin:
         )
     except SelionError:
         origin = fields.Origin(files.table.stem)
-    people = sorted({one.person for one in state.changed.values() if one.person})
-    said = {"people": people, **state.counts()}
+    said = {"people": sorted(set(frame[PERSON].dropna())), **_counts(frame)}
     details = f"{origin.details}, reviewed" if origin.details else "reviewed"
     return replace(
         origin, details=details, provenance={**(origin.provenance or {}), "review": said}

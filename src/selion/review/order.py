@@ -18,6 +18,7 @@ import numpy as np
 from selion.fields.schema import confidences_of
 from selion.grid import Roi, pad_roi, tiles
 from selion.progress import OnStep, silent
+from selion.review.shapes import sound
 
 if TYPE_CHECKING:
     import geopandas
@@ -173,10 +174,12 @@ def compare(
     """
     import shapely
 
-    mine = frame.geometry.to_numpy()
-    theirs = (
-        against if frame.crs is None or against.crs is None else against.to_crs(frame.crs)
-    ).geometry.to_numpy()
+    mine = sound(frame.geometry.to_numpy())
+    theirs = sound(
+        (
+            against if frame.crs is None or against.crs is None else against.to_crs(frame.crs)
+        ).geometry.to_numpy()
+    )
     if not len(theirs):
         return np.ones(len(mine), np.float32), []
     tree = shapely.STRtree(theirs)

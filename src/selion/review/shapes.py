@@ -8,7 +8,7 @@ see :func:`reach_of`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,45 @@ def reach_of(geographic: bool) -> float:
     About a centimetre, in degrees or in metres (a hundredth of a pixel in a photograph).
     """
     return 1e-7 if geographic else 0.01
+
+
+def worked_out(make: Callable[[], Any]) -> Any:
+    """Return what a function makes of outlines; as they were mapped, some may cross themselves.
+
+    Raises
+    ------
+    BadInput
+        If GEOS cannot tell what such an outline holds.
+    """
+    from shapely.errors import GEOSException
+
+    try:
+        return make()
+    except GEOSException as error:
+        raise BadInput(
+            "An outline here crosses itself, so that this cannot be worked out: draw that field's "
+            "outline anew (o) first."
+        ) from error
+
+
+def sound(outlines: np.ndarray) -> np.ndarray:
+    """Return outlines as land: as they were mapped, some may cross themselves."""
+    import shapely
+
+    broken = ~shapely.is_valid(outlines)
+    if not broken.any():
+        return outlines
+    made = outlines.copy()
+    made[broken] = shapely.make_valid(outlines[broken])
+    return made
+
+
+def common(one: Any, other: Any) -> float:
+    """Return the area that two outlines share."""
+    import shapely
+
+    first, second = sound(np.array([one, other], object))
+    return float(shapely.intersection(first, second).area)
 
 
 def split(shape: Any, line: np.ndarray, reach: float) -> list[Any]:

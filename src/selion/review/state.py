@@ -251,7 +251,7 @@ class ReviewState:
         stale = tuple(name for name, version in action.on.items() if self._version(name) != version)
         if stale:
             return ReviewOutcome(stale=stale, why=self._stale(stale)), {}
-        after = self._made(action)
+        after = shapes.worked_out(lambda: self._made(action))
         if any(one.status == REJECTED for name in action.on if (one := self.get(name))):
             self._refuse_covered(after)
         missing = tuple(
@@ -431,7 +431,7 @@ class ReviewState:
                     and other.id != name
                     and not self._as_mapped(other)
                 )
-                if given and other.shape.intersection(made.shape).area > 0.01 * min(
+                if given and shapes.common(other.shape, made.shape) > 0.01 * min(
                     other.shape.area, made.shape.area
                 ):
                     raise BadInput(

@@ -15,6 +15,7 @@ import numpy as np
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
+from selion.store.layers import choose_layer
 from selion.store.parquet import (
     SIDES,
     find_parts,
@@ -100,8 +101,7 @@ def read_polygons(path: str | os.PathLike[str], bbox: Bbox | None = None) -> geo
     try:
         # GML: else GDAL leaves what it found out about it in a file beside it
         how = {"WRITE_GFS": "NO"} if path.suffix.lower() in (".gml", ".xml") else {}
-        layers = [] if how else [str(name) for name in pyogrio.list_layers(given)[:, 0]]
-        layer = "fields" if "fields" in layers else 0  # of bytes a layer has no lasting name
+        layer = choose_layer(path, {} if how else dict(pyogrio.list_layers(given).tolist()))
         about = pyogrio.read_info(given, layer=layer, **how)
         check_driver(about["driver"], str(path))
         check_rows(path, about["features"] if bbox is None else 0)

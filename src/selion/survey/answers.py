@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +95,38 @@ def read_answers(folder: Path, files: Sequence[Path] = (), kind: AnswerKind = GR
             f"({', '.join(f'{one.key}: {one.answer}' for one in kind.verdicts)})."
         )
     return _settled(said)
+
+
+def not_counted(answers: Answers, drawn: Collection[str], what: str) -> list[str]:
+    """Say which units of a sample have no answer that counts, and which answers no unit of it.
+
+    Parameters
+    ----------
+    answers : Answers
+    drawn : collection of str
+        Ids of the sample.
+    what : str
+        A unit of it, in one word.
+    """
+    unsettled = sum(name in drawn for name in answers.unsettled)
+    known = sum(name in drawn for name in answers.labels)
+    said = []
+    if left := len(drawn) - known - unsettled:
+        said.append(
+            f"{left:,} of {len(drawn):,} {what}s have no answer and count as left out by chance. "
+            "If they are the difficult ones, the figures are too good."
+        )
+    if unsettled:
+        said.append(
+            f"{unsettled:,} {what}s, on which people disagree, are left out until somebody settles "
+            "them."
+        )
+    if extra := len(answers.labels) - known + len(answers.unsettled) - unsettled:
+        said.append(
+            f"{extra:,} answers are of no {what} of this sample and were not used: were they given "
+            "to another one?"
+        )
+    return said
 
 
 def has_answers(folder: Path, kind: AnswerKind = GROUND) -> bool:

@@ -19,7 +19,7 @@ from selion.metrics.area_estimation import (
     area_adjusted,
     too_few,
 )
-from selion.survey.answers import Answers, read_answers
+from selion.survey.answers import Answers, not_counted, read_answers
 from selion.survey.design import CLASSES, KEY, Design, read_design
 
 ACCURACIES = ("users", "producers", "f1", "iou")
@@ -101,7 +101,7 @@ def estimate_sample(folder: Path, files: tuple[Path, ...] = ()) -> SurveyEstimat
             for name in design.districts
         },
         answers,
-        (*design.notes, *_notes(design, answers, len(known), int(answered.sum()))),
+        (*design.notes, *not_counted(answers, key, "unit")),
     )
 
 
@@ -134,26 +134,6 @@ def _estimate(
     sizes = np.array([design.strata[k].units for k in within])
     sample = StratifiedSample(np.searchsorted(within, stratum[here]), sizes)
     return area_adjusted(mapped[stratum[here]], said[here], CLASSES, sample)
-
-
-def _notes(design: Design, answers: Answers, known: int, answered: int) -> list[str]:
-    notes = []
-    if left := design.drawn - answered - len(answers.unsettled):
-        notes.append(
-            f"{left:,} of {design.drawn:,} units have no answer and count as left out by chance. "
-            "If they are the difficult ones, the figures are too good."
-        )
-    if answers.unsettled:
-        notes.append(
-            f"{len(answers.unsettled):,} units, on which people disagree, are left out until "
-            "somebody settles them."
-        )
-    if extra := len(answers.labels) - known:
-        notes.append(
-            f"{extra:,} answers are of no unit of this sample and were not used: were they given "
-            "to another one?"
-        )
-    return notes
 
 
 def rows_of(estimates: SurveyEstimates) -> list[dict[str, Any]]:

@@ -31,10 +31,18 @@ from selion.metrics.area_estimation import (
     too_few,
 )
 from selion.review.verdicts import SAMPLE
-from selion.survey.answers import OBJECT_CLASSES, OBJECTS, Answers, has_answers, read_answers
+from selion.survey.answers import (
+    OBJECT_CLASSES,
+    OBJECTS,
+    Answers,
+    has_answers,
+    not_counted,
+    read_answers,
+)
 from selion.survey.design import DESIGN, KEY, POINTS, QUEUE, SampleOptions
 from selion.survey.drawing import mixed
 from selion.survey.estimates import FACTS, TABLE, row_of
+from selion.survey.population import check_districts
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -177,6 +185,12 @@ def _population(path: Place, area: Area) -> GeoDataFrame:
         frame = read_fields(path)
     if frame.crs is None:
         raise GridMismatch(f"{path} has no CRS, so that it covers no area: give one that has.")
+    if "id" not in frame:
+        raise BadInput(
+            f"{path} has no column 'id': write it with 'selion map', or give its polygons unique "
+            "ids."
+        )
+    frame = frame.assign(id=frame["id"].astype(str))  # numbers are ids too
     if "metrics:area" not in frame:
         area_m2, _ = measure(frame.geometry.to_numpy(), frame.crs.to_wkt())
         frame = frame.assign(**{"metrics:area": area_m2})
@@ -199,10 +213,11 @@ def _strata(
     districts = np.full(len(frame), "", object)
     if options.districts is not None:
         units = country.read_units(options.districts, options.district_column)
+        check_districts(units, options.districts)
         points = shapely.point_on_surface(frame.geometry.to_numpy())
         row, unit = shapely.STRtree(units.shapes).query(points, predicate="intersects")
         districts[:] = "outside all districts"
-        districts[row[::-1]] = np.array(units.names, object)[unit[::-1]]
+        districts[row[::-1]] = np.array(units.names, object)[unit[::-1]]  # on a border: the first
         parts.append(districts)
     if options.breaks and sure is not None:
         named = np.array(_ranges("confidence", options.breaks), object)
@@ -328,13 +343,8 @@ def estimate_objects(folder: Path, files: tuple[Path, ...] = ()) -> ObjectEstima
             name: ratio_over(one * hectares[here], hectares[here], sample)
             for name, one in is_class.items()
         }
-    notes = list(design.notes)
-    if left := design.drawn - len(known):
-        notes.append(
-            f"{left:,} of {design.drawn:,} fields have no answer and count as left out by chance. "
-            "If they are the difficult ones, the figures are too good."
-        )
-    return ObjectEstimates(design, answers, tuple(answered.tolist()), number, area, tuple(notes))
+    notes = (*design.notes, *not_counted(answers, rows, "field"))
+    return ObjectEstimates(design, answers, tuple(answered.tolist()), number, area, notes)
 
 
 def _read_design(folder: Path) -> ObjectDesign:

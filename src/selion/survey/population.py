@@ -349,14 +349,20 @@ def open_population(path: Place, area: Area, options: SampleOptions) -> Populati
     units = None
     if options.districts is not None:
         units = country.read_units(options.districts, options.district_column)
-        _check_districts(units, options.districts)
+        check_districts(units, options.districts)
     cover: LandCover | None = options.land_cover
     covers = () if cover is None else tuple(s for _, s in covers_near(cover.rasters, area.boxes))
     return Population(area, fields_of(path), options, units, covers)
 
 
-def _check_districts(units: Units, path: Place) -> None:
-    """Refuse districts that could not be told apart, or that share ground."""
+def check_districts(units: Units, path: Place) -> None:
+    """Refuse districts that could not be told apart, or that share ground.
+
+    Raises
+    ------
+    BadInput
+        If two share a name, one has none or that of the whole, or two overlap.
+    """
     import shapely
 
     unnamed = [name for name in units.names if name.strip().lower() in NAMELESS]

@@ -25,6 +25,7 @@ from selion.review import actions as a
 from selion.review import rings
 from selion.review.log import ReviewLog
 from selion.review.order import by_chance, rank
+from selion.review.shapes import common
 from selion.review.state import DOUBTED, UNDECIDED, ReviewedMap, ReviewOutcome
 from selion.review.verdicts import VERDICTS, sample_of
 from selion.store.append_log import now
@@ -244,7 +245,7 @@ def _due(session: ReviewSession, name: str, show: str) -> bool:
     current = session.log.state
     if name.startswith(OTHER):
         outline = session.ranking.missing[int(name.removeprefix(OTHER))]
-        covered = sum(one.shape.intersection(outline).area for one in current.near(outline))
+        covered = sum(common(one.shape, outline) for one in current.near(outline))
         return show != "unsure" and covered < 0.1 * outline.area
     status = current.status(name)
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,59 @@ MAPPING = (("predict", 0, 80), ("scores", 80, 84), ("objects", 84, 92), ("outlin
 """Stage, and from where to where it moves the bar; of an area, mapping has the second half."""
 
 
+READ = "fields"
+"""The layer that selion reads of a file with several; the first, where none is called so."""
+
+
+class NoFile(Exception):
+    """What a layer shows is not what selion would read of its file."""
+
+
 class NoSelion(Exception):
     """There is no command to call."""
+
+
+def file_of(
+    source: str, what: str, layers_of: Callable[[str], Sequence[str]], filtered: str = ""
+) -> str:
+    """Return the file of a vector layer.
+
+    Parameters
+    ----------
+    source : str
+        As QGIS writes it: ``a.gpkg|layername=b``.
+    what : str
+        The layer, for messages.
+    layers_of : callable
+        From a file to the names of its layers.
+    filtered : str
+        The layer's filter.
+
+    Raises
+    ------
+    NoFile
+        If it is none, or selion would read another layer of it, or more than the filter shows.
+    """
+    path, *parts = source.split("|")
+    if not Path(path).is_file():
+        raise NoFile(f"{what} is not a file: save the layer first.")
+    given = dict(part.split("=", 1) for part in parts if "=" in part)
+    if filtered or "subset" in given:
+        raise NoFile(
+            f"{what} is filtered, and selion reads all of {Path(path).name}: save what it shows as "
+            "a file of its own."
+        )
+    layers = list(layers_of(path))
+    if len(layers) < 2:
+        return path
+    read = READ if READ in layers else layers[0]
+    shown = given.get("layername") or layers[int(given.get("layerid", 0))]
+    if shown != read:
+        raise NoFile(
+            f"{what} is the layer {shown} of {Path(path).name}, of which selion reads {read}: save "
+            "it as a file of its own."
+        )
+    return path
 
 
 def read_command(setting: str = "", folder: Path | None = None) -> list[str]:

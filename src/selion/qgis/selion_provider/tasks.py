@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from osgeo import ogr
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsFeatureRequest,
@@ -219,11 +220,18 @@ class FieldsFromScores(Called):
 
 
 def _vector_path(layer: Any, what: str) -> str:
-    """Return the file of a vector layer without QGIS' ``|layername=``; raises where it is none."""
-    path = "" if layer is None else str(layer.source()).split("|")[0]
-    if not Path(path).is_file():
-        raise QgsProcessingException(f"{what} is not a file: save the layer first.")
-    return path
+    """Return the file of a vector layer; raises where it is none, or holds other layers as well."""
+    source, filtered = ("", "") if layer is None else (layer.source(), layer.subsetString())
+    try:
+        return command.file_of(str(source), what, _layers_of, str(filtered))
+    except command.NoFile as problem:
+        raise QgsProcessingException(str(problem)) from problem
+
+
+def _layers_of(path: str) -> list[str]:
+    opened = ogr.Open(path)
+    count = 0 if opened is None else opened.GetLayerCount()
+    return [opened.GetLayer(number).GetName() for number in range(count)]
 
 
 class Evaluate(Called):

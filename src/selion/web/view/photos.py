@@ -6,6 +6,7 @@ The folder of ``selion crops`` with its masks and traits, or any photographs.
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from selion.web.view.paint import encode
 from selion.web.view.place import PIXEL, Box
 from selion.web.view.truths import PhotoTruths
 
-TABLE, THUMBS = "crops.csv", "thumbs"
+TABLE, THUMBS, RUN = "crops.csv", "thumbs", "run.json"
+SOURCE = "photographs from"
+"""In the last: the folder that was measured."""
 MOST = 200_000
 """Rows of a table that are read."""
 EDGE, THUMB, TILE = 2400, 160, 360
@@ -210,9 +213,22 @@ def open_album(folder: Path, roots: Sequence[Path]) -> Album:
         raise UnreadableFile(
             f"{folder / TABLE} cannot be read ({error}): run selion crops again."
         ) from error
+    near = measured_first(folder, roots)
     return Album(
-        folder, tuple(found for row in rows if (found := photo_of(row, folder, roots)) is not None)
+        folder, tuple(found for row in rows if (found := photo_of(row, folder, near)) is not None)
     )
+
+
+def measured_first(folder: Path, roots: Sequence[Path]) -> list[Path]:
+    """Return the given folders, first that whose photographs a run has measured.
+
+    Cameras begin to count anew, so that those of other folders have the same names.
+    """
+    try:
+        told = Path(json.loads((folder / RUN).read_text("utf-8"))[SOURCE])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return list(roots)
+    return sorted(roots, key=lambda root: (root != told, root != told.parent))
 
 
 def photo_of(
@@ -233,7 +249,8 @@ def photo_of(
         within(folder / traits[key], (folder,)) if key in traits else None
         for key in ("overlay", "mask")
     )
-    tile = within(folder / THUMBS / overlay.name, (folder,)) if overlay else None
+    below = Path(*Path(traits.get("overlay", "")).parts[1:])  # of its own folder there
+    tile = within(folder / THUMBS / below, (folder,)) if overlay else None
     return ViewedPhoto(
         traits["file"],
         (width, height),
