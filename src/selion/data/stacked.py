@@ -37,7 +37,7 @@ class Stacked:
         Where one says a scale, the bands of another that says none are digital numbers (10000 is a
         reflectance of 1).
         """
-        told = {}
+        told: dict[str, str] = {}
         if any(SCALES in source.tags for source in self.sources):
             for tag, usual in ((SCALES, "0.0001"), (OFFSETS, "0")):
                 none = [",".join(usual for _ in one.bands) for one in self.sources]
