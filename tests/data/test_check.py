@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_folders import SHARED, ftw, png, tif
+from selion.classes import FTW2
 from selion.cli.data import data_group
 from selion.data import CheckOptions, check_dataset, load_dataset, load_polygons
+from selion.data.dataset import Dataset, Entry
 from selion.data.likeness import digest_image, same_pictures, small
 from selion.data.place import Land
 from selion.data.polarity import excess_green, mostly_negative
@@ -21,6 +23,7 @@ from selion.data.polygons import Chips, Labelled
 from selion.data.shift import label_edges, shift_of, surface
 from selion.grid import photo_grid
 from selion.labels import Instances, LabelMap
+from selion.raster import Raster
 from selion.simulation.landscape import simulate
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
@@ -66,6 +69,41 @@ def test_clean_data_has_no_faults(tmp_path, scenes):
     every = np.stack([s[1] for s in scenes])
     assert report.shares["all"]["boundary"] == pytest.approx((every == 2).mean())
     assert "Nothing wrong" in report.to_text() or not report.faults
+
+
+def chips_of_truth(fold, shape=(72, 64)):
+    """Three images of bright fields, and their truth on pixels that are so many times smaller."""
+
+    def opened(number):
+        rng = np.random.default_rng(number)
+        ids = np.zeros(shape, np.int32)
+        for k, (row, column) in enumerate(np.ndindex(5, 5), 1):
+            top, left = 4 + 13 * row, 3 + 12 * column
+            ids[top : top + int(rng.integers(6, 11)), left : left + int(rng.integers(5, 10))] = k
+        bright = rng.integers(900, 3000, 26)[ids] * (ids > 0) + 300
+        return bright[None].astype(np.uint16), np.kron(ids, np.ones((fold, fold), ids.dtype))
+
+    def image(number):
+        return Raster(opened(number)[0], photo_grid(shape), ("red",))
+
+    def truth(number, grid):
+        ids = opened(number)[1]
+        place = photo_grid(ids.shape)
+        return LabelMap((ids > 0).astype(np.uint8), place, FTW2), Instances(ids, place)
+
+    entries = (Entry(str(k), partial(image, k), partial(truth, k)) for k in range(3))
+    return Dataset("chips", FTW2, tuple(entries))
+
+
+@pytest.mark.parametrize("window", [2048, 48])
+@pytest.mark.parametrize("fold", [2, 3])
+def test_a_finer_truth_is_laid_on_the_image_that_it_is_of(fold, window):
+    """Its upper left part, as many pixels as the image has, is the truth of other land."""
+    options = CheckOptions(window=window)
+    plain, finer = (check_dataset(chips_of_truth(k), options) for k in (1, fold))
+    assert plain.faults == ()
+    assert finer == plain
+    assert plain.shift.pixels < 0.5
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 2), (-3, 0), (2, -4)])

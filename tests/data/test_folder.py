@@ -253,6 +253,24 @@ def test_nodata_of_a_mask_of_objects_is_no_object(tmp_path):
     assert (found[:, 5:] == ids[:, 5:]).all()
 
 
+@pytest.mark.parametrize(("number", "known"), [(65535, False), (0, True)])
+def test_nodata_of_a_mask_of_objects_is_not_background(tmp_path, number, known):
+    """Labels that are made of objects: what the file knows nothing of must not be learnt.
+
+    A nodata of 0 is how many programs write their background, and stays that.
+    """
+    ids = plain(tmp_path, ("a",)).astype(np.uint16)
+    (tmp_path / "labels" / "a.tif").unlink()
+    marked = ids.copy()
+    marked[:, :5] = number
+    tif(tmp_path / "instances" / "a.tif", marked, nodata=number)
+    for classes in (FTW3, FTW2):
+        sample = load_dataset(tmp_path, classes=classes)[0]
+        assert (sample.labels.ids[:, :5] == (0 if known else IGNORE)).all()
+        assert (sample.labels.ids[:, 5:] != IGNORE).all()
+    assert (sample.labels.ids[:, 5:] == (ids[:, 5:] > 0)).all()
+
+
 def test_a_sample_with_rows_of_two_splits_is_not_learnt(tmp_path):
     """Whatever the order of the rows is: by the lists' rule the later split has it."""
     plain(tmp_path, ("a", "b"))

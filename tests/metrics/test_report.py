@@ -15,7 +15,7 @@ from selion.metrics import (
     score_ids,
     summarise,
 )
-from selion.metrics.report import MARK, markdown_table
+from selion.metrics.report import MARK, group_table, markdown_table
 
 QUICK = ScoreOptions(draws=200)
 
@@ -111,6 +111,16 @@ def test_summary_pools_counts_and_averages_groups():
     assert (
         run.intervals["object_f1"].low < run.values["object_f1"] < run.intervals["object_f1"].high
     )
+
+
+def test_a_mean_of_one_group_has_no_interval():
+    """Group b shows nothing and says nothing: it has no F1, and no spread can be told of one."""
+    nothing = np.zeros((96, 96), int)
+    b = score_ids("b", nothing, nothing, group="b", confidence=np.zeros(0), pixel=(10.0, 10.0))
+    heads, rows = group_table(summarise("model", [*images(seeds=[0]), b], QUICK))
+    assert not any("nan" in cell for row in rows for cell in row)
+    place = heads.index("object_f1")
+    assert (rows[1][place], rows[2][place]) == ("-", rows[0][place])
 
 
 @pytest.mark.parametrize("edge", [10.0, 0.6, 0.3, 9.98, 1 / 3])

@@ -20,6 +20,7 @@ from selion.papers import speed as speeds
 from selion.papers.finding import find_weights
 from selion.papers.keeping import model_identity
 from selion.papers.results import holds
+from selion.papers.robustness import CountryChanges
 from selion.segmenter import InputSpec, PlainCard, as_model
 
 PAPER = papers.read_paper("prue")
@@ -247,6 +248,18 @@ def test_countries_that_cannot_be_averaged_are_refused(sample):
     data = papers.open_chips(PAPER, sample, ["austria"])
     assert data.chips.groups == ("austria",)
     assert not any("kenya" in text for text in data.problems)
+
+
+def test_a_chip_without_fields_does_not_dilute_a_change():
+    """One chip loses half of its field, IoU 1 to 0.5; on the other there is nothing at all."""
+    counts = np.zeros((2, 2, 6), int)
+    counts[0] = [[100, 0, 0, 1, 0, 0], [50, 0, 50, 0, 1, 1]]
+    changes = CountryChanges(("a", "b"), {"scale": ("twice",)}, counts, np.ones(2))
+    own = changes.values(published=False)
+    assert (own["scale_iou"], own["scale_f1"]) == (0.5, 1.0)
+    assert changes.values(published=True)["scale_iou"] == 0.5
+    empty = CountryChanges(("b",), {"scale": ("twice",)}, counts[1:], np.ones(1))
+    assert np.isnan(empty.values(published=False)["scale_iou"])
 
 
 def test_an_interval_holds_what_rounds_into_it():

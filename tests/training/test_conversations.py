@@ -11,7 +11,7 @@ pytest.importorskip("PIL")
 
 from language_toys import PROMPT, recipe, sample
 from selion.classes import FTW3
-from selion.errors import BadInput
+from selion.errors import BadInput, BandMismatch
 from selion.labels import LabelMap
 from selion.models.language import chat
 from selion.raster import Raster
@@ -50,6 +50,36 @@ def test_pictures_are_those_of_the_scaled_and_turned_image(shown, monkeypatch):
             for one, other in zip(talk.images, wanted, strict=True)
         )
     assert len(seen) > 5
+
+
+def named(bands):
+    """A sample whose bands hold 10, 20, 30 ... everywhere."""
+    source = sample(0)
+    shape = source.image.values.shape[1:]
+    values = np.full((len(bands), *shape), 0, np.uint8)
+    values += np.arange(10, 10 * len(bands) + 1, 10, dtype=np.uint8)[:, None, None]
+    return replace(source, image=Raster(values, source.image.grid, bands))
+
+
+@pytest.mark.parametrize(
+    ("bands", "shown"),
+    [
+        (("B02", "B03", "B04", "B08"), [30, 20, 10]),  # as Sentinel-2 counts: blue comes first
+        (("b2", "b3", "b4"), [30, 20, 10]),
+        (("x:red", "x:green", "x:blue", "x:nir"), [10, 20, 30]),
+        (("window_a:blue", "window_a:green", "window_a:red", "window_b:blue"), [30, 20, 10]),
+        (("1", "2", "3", "4"), [10, 20, 30]),  # names that say nothing
+    ],
+)
+def test_bands_are_learnt_by_what_their_names_mean(bands, shown):
+    """As maps feed them: a model that learnt blue for red would be asked about red."""
+    seen = conversations.read_known(named(bands), recipe()).pixels
+    assert seen[:, 0, 0].tolist() == shown
+
+
+def test_bands_that_are_not_there_are_refused():
+    with pytest.raises(BandMismatch, match=r"has the bands B02, B03, B08; the recipe wants red"):
+        conversations.read_known(named(("B02", "B03", "B08")), recipe())
 
 
 def test_an_image_is_scaled_once_for_all_its_patches(monkeypatch):

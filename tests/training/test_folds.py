@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 
 from selion.data.dataset import Dataset
 from selion.errors import BadInput
@@ -60,6 +61,46 @@ def test_by_strips_each_place_is_in_all_folds():
     assert [len(fold) for fold in found] == [4, 4, 4]
     thin = [at(10 * k, 0) for k in range(6)]  # places of one chip each fill all folds
     assert sorted(map(len, in_folds(thin, 3, "strip"))) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("by", ["place", "strip"])
+@pytest.mark.parametrize("folds", [2, 3, 4])
+def test_two_dates_of_one_chip_judge_together(folds, by):
+    """Five chips in a row, twice: what was learnt of a chip in spring must not judge it in June."""
+    chips = [at(x, 0.01 * (date == "june"), f"{date}-{x}") for date in ("may", "june")
+             for x in range(5)]  # fmt: skip
+    found = [{chips[k].key for k in fold} for fold in in_folds(chips, folds, by)]
+    assert len(found) == folds
+    for fold in found:
+        assert {key.split("-")[1] for key in fold if key[:3] == "may"} == {
+            key.split("-")[1] for key in fold if key[:4] == "june"
+        }
+    assert max(map(len, found)) - min(map(len, found)) <= 2
+
+
+def zone_32(one):
+    """The same chip as it lies on the grid of the zone to the west."""
+    (west, south), (east, north) = np.reshape(one.image.grid.boundingbox.bbox, (2, 2))
+    over = Transformer.from_crs("EPSG:32633", "EPSG:32632", always_xy=True)
+    x, y = over.transform((west + east) / 2, (south + north) / 2)
+    grid = GeoBox((SIDE, SIDE), Affine(10, 0, x - 320, 0, -10, y + 320), "EPSG:32632")
+    return replace(one, key=f"west-{one.key}", image=replace(one.image, grid=grid))
+
+
+@pytest.mark.parametrize(("folds", "by"), [(3, "place"), (2, "place"), (3, "strip")])
+def test_two_zones_of_one_chip_judge_together(folds, by):
+    """Three places of two chips, each in both of the UTM zones that overlap there."""
+    chips = [at(x + k, 0) for x in (0, 100, 200) for k in (0, 1)]
+    both = [*chips, *map(zone_32, chips)]
+    found = [{both[k].key for k in fold} for fold in in_folds(both, folds, by)]
+    assert len(found) == folds
+    for fold in found:
+        assert {k for k in fold if k[0] != "w"} == {k[5:] for k in fold if k[0] == "w"}
+
+
+def test_one_chip_on_two_dates_cannot_be_parted():
+    with pytest.raises(BadInput, match=r"All 2 chips show one piece of land.*another place"):
+        in_folds([at(0, 0, "may"), at(0, 0, "june")], 2)
 
 
 def test_every_chip_judges_once_also_those_without_a_place():

@@ -21,6 +21,7 @@ from selion.data.polarity import Polarity, mostly_negative, polarity
 from selion.data.shift import Shift, Surface, common_shift, label_edges, shift_of, surface
 from selion.errors import BadInput, SelionError
 from selion.grid import Roi, whole
+from selion.labels import Instances, LabelMap
 from selion.progress import OnStep, silent
 from selion.sample import Sample
 
@@ -221,13 +222,29 @@ def _look(
         return
     seen.digests.append((entry, digest_image(values, image.grid)))
     _count(sample, dataset, entry.split, seen)
-    labels = None if sample.labels is None else sample.labels.read(roi)
-    instances = None if sample.instances is None else sample.instances.read(roi)
+    labels, instances = _truth_at(sample, roi)
     seen.polarities.append((entry.key, polarity(labels, instances, values, image.bands)))
     if shifts and (labels is not None or instances is not None):
         found = surface(values, label_edges(labels, instances), valid)
         if found is not None:
             seen.surfaces.append((entry.key, found))
+
+
+def _truth_at(sample: Sample, roi: Roi) -> tuple[LabelMap | None, Instances | None]:
+    """Cut the truth of a region of the image; a finer one is taken at the middles of its pixels."""
+    grid, labels, instances = sample.image.grid, sample.labels, sample.instances
+    truth = labels if labels is not None else instances
+    fold = 1 if truth is None else truth.ids.shape[0] // max(int(grid.shape[0]), 1)
+    if fold > 1:
+        middles = np.s_[fold // 2 :: fold, fold // 2 :: fold]
+        if labels is not None:
+            labels = LabelMap(labels.ids[middles], grid, labels.classes)
+        if instances is not None:
+            instances = Instances(instances.ids[middles], grid)
+    return (
+        None if labels is None else labels.read(roi),
+        None if instances is None else instances.read(roi),
+    )
 
 
 def _middle(roi: Roi, size: int) -> Roi:

@@ -15,14 +15,14 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from selion import store
-from selion.classes import CROP_WEED, ClassScheme
+from selion.classes import CROP_WEED, IGNORE, ClassScheme
 from selion.data.dataset import SPLIT_NAMES, Dataset, Entry, Truth
 from selion.data.declare import Declaration, Files
 from selion.data.patterns import FoundFile, fill, find, partner
 from selion.data.splits import assign, split_name
 from selion.data.stacked import stack
 from selion.data.truths import can_become, truth_in
-from selion.data.values import colour_codes, read_mask, to_classes
+from selion.data.values import colour_codes, read_marked, read_mask, to_classes
 from selion.errors import BadInput, UnreadableFile
 from selion.labels import Instances, LabelMap
 from selion.raster import Source
@@ -92,16 +92,19 @@ def read_truth(
             grid,
             recipe.classes,
         )
-    objects = None
+    objects = unknown = None
     if instances is not None:
-        ids = object_ids(read_mask(instances, grid, nodata=0), instances.name)
+        mask, unknown = read_marked(instances, grid, nodata=0)
+        ids = object_ids(mask, instances.name)
+        if unknown is not None and said is not None and labels is None:  # a fill knows no more
+            said.ids[unknown] = IGNORE
         if labels is not None and recipe.kinds:
             kinds = to_classes(read_mask(labels, grid), recipe.kinds, CROP_WEED, labels.name)
             weeds = (ids > 0) & (kinds == CROP_WEED.index("weed"))
             shared = weeds & np.isin(ids, ids[~weeds])  # others keep theirs
             ids = np.where(shared, ids + ids.max(initial=0), ids)
         objects = Instances(ids, grid)
-    return truth_in(recipe.wanted, said, objects, recipe.boundary)
+    return truth_in(recipe.wanted, said, objects, recipe.boundary, unknown)
 
 
 def object_ids(mask: np.ndarray, name: str) -> np.ndarray:

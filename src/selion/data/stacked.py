@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import BandMismatch
 from selion.grid import Roi, same_grid
-from selion.raster import DerivedSource, Raster, Source
+from selion.raster import OFFSETS, SCALES, STATED, DerivedSource, Raster, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,24 @@ class Stacked:
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """None."""
-        return {}
+        """What the sources say of their numbers, band by band, as maps of the same files have it.
+
+        Where one says a scale, the bands of another that says none are digital numbers (10000 is a
+        reflectance of 1).
+        """
+        told: dict[str, str] = {}
+        if any(SCALES in source.tags for source in self.sources):
+            for tag, usual in ((SCALES, "0.0001"), (OFFSETS, "0")):
+                none = [",".join(usual for _ in one.bands) for one in self.sources]
+                pairs = zip(self.sources, none, strict=True)
+                told[tag] = ",".join(one.tags.get(tag) or said for one, said in pairs)
+        before = (
+            band in source.tags.get(STATED, "").split(",")
+            for source in self.sources
+            for band in source.bands
+        )
+        stated = [name for name, known in zip(self.bands, before, strict=True) if known]
+        return told | ({STATED: ",".join(stated)} if stated else {})
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of all bands; a pixel is valid where it is in every source."""
@@ -83,6 +99,20 @@ class BandSubset(DerivedSource):
     def bands(self) -> tuple[str, ...]:
         """The names given."""
         return self.names
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """The source's tags, those of its numbers as the chosen bands have them."""
+        told = dict(self.source.tags)
+        for tag in (SCALES, OFFSETS):
+            if tag in told:
+                each = told[tag].split(",")
+                told[tag] = ",".join(each[k] for k in self.indexes)
+        if STATED in told:
+            stated, before = told[STATED].split(","), self.source.bands
+            pairs = zip(self.names, self.indexes, strict=True)
+            told[STATED] = ",".join(name for name, k in pairs if before[k] in stated)
+        return told
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of the chosen bands."""

@@ -23,7 +23,11 @@ def _is_fields(scheme: ClassScheme) -> bool:
 
 
 def truth_in(
-    classes: ClassScheme, labels: LabelMap | None, instances: Instances | None, boundary: int = 1
+    classes: ClassScheme,
+    labels: LabelMap | None,
+    instances: Instances | None,
+    boundary: int = 1,
+    unmarked: np.ndarray | None = None,
 ) -> Truth:
     """Give labels in the classes that are wanted.
 
@@ -36,6 +40,8 @@ def truth_in(
     boundary : int
         Width in pixels of the boundary that is drawn inside objects
         (:func:`selion.labels.class_labels`), where labels are made from objects.
+    unmarked : (y, x) bool ndarray, optional
+        Where the objects are not known; labels that are made from them are not either.
 
     Returns
     -------
@@ -57,7 +63,9 @@ def truth_in(
     if labels is not None and labels.classes.names == classes.names:
         return labels, instances
     if instances is not None and _is_fields(classes):
-        unknown = None if labels is None else labels.ids == 255
+        unknown = unmarked if labels is None else labels.ids == 255
+        if unmarked is not None and labels is not None:
+            unknown = unknown | unmarked
         made = class_labels(instances, boundary if classes.names == FTW3.names else 0, unknown)
         return LabelMap(made.ids, instances.grid, classes), instances
     if labels is not None and labels.classes.names == FTW3.names and classes.names == FTW2.names:

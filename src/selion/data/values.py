@@ -71,6 +71,22 @@ def read_mask(path: Path, grid: GeoBox | None = None, nodata: int | None = None)
         If it cannot be read, or without a ``grid`` has more pixels than :data:`MOST_PIXELS`; sizes
         are looked at before a pixel is decoded.
     """
+    return read_marked(path, grid, nodata)[0]
+
+
+def read_marked(
+    path: Path, grid: GeoBox | None = None, nodata: int | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a mask as :func:`read_mask` does, and where its file says that it knows nothing.
+
+    Returns
+    -------
+    mask : (band, y, x) ndarray
+    unknown : (y, x) bool ndarray or None
+        What a mask of one band marks by a number that is not ``nodata``: a mask whose nodata is 0
+        calls its background so.  None for any other mask.
+    """
+    unknown = None
     if path.suffix == ".npy":
         values = _read_array_of_size(path, grid)
     else:
@@ -81,10 +97,11 @@ def read_mask(path: Path, grid: GeoBox | None = None, nodata: int | None = None)
         part = source.read(whole(source.grid))
         values = part.values
         if nodata is not None and part.valid is not None:
+            unknown = ~part.valid & (values[0] != nodata) if len(values) == 1 else None
             values = np.where(part.valid, values, values.dtype.type(nodata))
     if len(values) > 1 and all((band == values[0]).all() for band in values[1:]):
         values = values[:1]  # grey that was saved as colours
-    return values if len(values) == 1 else _colours_of(path, values)
+    return (values if len(values) == 1 else _colours_of(path, values)), unknown
 
 
 def _read_array_of_size(path: Path, grid: GeoBox | None) -> np.ndarray:

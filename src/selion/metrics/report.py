@@ -17,7 +17,7 @@ import pandas as pd
 from selion.errors import counted
 from selion.metrics.calibration import Fitted
 from selion.metrics.pixel import Confusion, pixel_scores
-from selion.metrics.statistics import Comparison
+from selion.metrics.statistics import Comparison, Interval
 from selion.metrics.summary import MEASURES, Measure, RunScores
 
 MARK = "!"
@@ -209,8 +209,13 @@ def group_table(run: RunScores) -> tuple[list[str], list[list[str]]]:
         [group or "(none)", str(counts[group]), *(number(row[m]) for m in names)]
         for group, row in run.groups.items()
     ]
-    means = [f"{run.group_means[m].value:.3f} ± {run.group_means[m].half_width:.3f}" for m in names]
+    means = [_mean_text(run.group_means[m]) for m in names]
     return ["group", "images", *names], [*rows, ["mean of groups", str(len(run.images)), *means]]
+
+
+def _mean_text(found: Interval) -> str:
+    """Write a mean with its half width; one group, or none that has the score, has no interval."""
+    return f"{found.value:.3f} ± {found.half_width:.3f}" if found.n > 1 else number(found.value)
 
 
 def kind_table(run: RunScores) -> tuple[list[str], list[list[str]]]:

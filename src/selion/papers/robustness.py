@@ -43,7 +43,8 @@ class CountryChanges:
         """Return ``<family>_f1``, ``<family>_iou`` and ``agreement`` of the country.
 
         Published: the absolute change of the country's pooled score, mean over conditions.  Else
-        the mean over chips of the mean absolute change over conditions.
+        the mean over chips of the mean absolute change over conditions; a chip that neither shows
+        nor is said to show a field says nothing.
         """
         found: dict[str, float] = {}
         taken = 1
@@ -59,6 +60,8 @@ class CountryChanges:
         chips, columns = counts.shape[:2]
         flat = scores_of(counts.reshape(-1, len(COUNTS)), published=False)[measure]
         scores = flat.reshape(chips, columns)
+        if measure == "pixel_iou" and not published:  # 0 of nothing would be one that stays
+            scores = np.where(counts[:, :, :3].any(2), scores, np.nan)
         moved = np.abs(scores[:, :1] - scores[:, conditions])
         return _finite_mean(moved)
 

@@ -25,6 +25,8 @@ from selion.models.language.chat import (
     messages,
     picture,
 )
+from selion.prediction.band_names import read_names
+from selion.prediction.bands import choose_bands
 from selion.raster import Raster
 from selion.sample import Sample
 from selion.training.language_recipe import COUNTRYSIDE, LanguageRecipe, Simulated
@@ -233,21 +235,31 @@ def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
     BadInput
         If it has no truth of these classes.
     """
-    have = sample.image.bands
-    missing = [band for band in recipe.bands if band not in have]
-    if missing and len(have) < len(recipe.bands):
-        raise BandMismatch(
-            f"{sample.key} has the bands {', '.join(have)}; the recipe wants "
-            f"{', '.join(recipe.bands)}: correct 'bands'."
-        )
-    chosen = range(len(recipe.bands)) if missing else [have.index(band) for band in recipe.bands]
+    chosen = _bands(sample, recipe)
     height, width = sample.image.grid.shape
     read = sample.image.read((slice(0, height), slice(0, width)))
     ids = true_classes(sample, recipe)
     if read.valid is not None:
         ids = np.where(read.valid, ids, IGNORE).astype(np.uint8)
-    seen = picture(read.values[list(chosen)], recipe.spec().scaling)
+    seen = picture(read.values[chosen], recipe.spec().scaling)
     return KnownClasses(sample.key, np.moveaxis(np.asarray(seen), -1, 0), ids)
+
+
+def _bands(sample: Sample, recipe: LanguageRecipe) -> list[int]:
+    """Return the places of the recipe's bands: by name, by what names mean, else the first ones."""
+    have, wanted = sample.image.bands, recipe.bands
+    if set(wanted) <= set(have):
+        return [have.index(band) for band in wanted]
+    told = f"{sample.key} has the bands {', '.join(have)}; the recipe wants {', '.join(wanted)}: "
+    meant = all(name.is_known for name in read_names(wanted))
+    if meant and any(name.is_known for name in read_names(have)):
+        try:  # as on maps: B02, B03, B04 are no red, green, blue
+            return list(choose_bands(have, wanted)[0])
+        except BandMismatch as error:
+            raise BandMismatch(f"{told}correct 'bands', or take other images.") from error
+    if len(have) < len(wanted):
+        raise BandMismatch(f"{told}correct 'bands'.")
+    return list(range(len(wanted)))
 
 
 def _image(values: np.ndarray) -> Image:

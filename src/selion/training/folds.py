@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.data.dataset import Dataset
+from selion.data.place import footprint
 from selion.errors import BadInput, counted
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -52,6 +53,9 @@ FOLDER = "folds"
 NEAR = 1.5
 """Chips whose centres are within so many of their sides lie in one place: what is outlined there
 looks alike."""
+SAME = 0.25
+"""Chips whose centres are closer than so much of their sides show one piece of land, on two dates:
+no fold may learn it that is judged by it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,18 +111,22 @@ def in_folds(samples: Sequence[Sample], folds: int, by: str = "place") -> list[l
     list of list of int
         Which samples each fold holds.
     """
-    grids = [_grid(samples, k) for k in range(len(samples))]
-    places = _places(grids)
+    boxes = _boxes([_grid(samples, k) for k in range(len(samples))])
+    places = _groups(boxes, NEAR)
     found: list[list[int]] = [[] for _ in range(folds)]
     if by == "place" and len(places) < folds:
-        places, by = [list(range(len(grids)))], "strip"
+        places, by = [list(range(len(boxes)))], "strip"
     for number, place in enumerate(sorted(places, key=len, reverse=True)):
         if by == "place":
             min(found, key=len).extend(place)
             continue
-        order = np.array(place)[_along([grids[k] for k in place])]
-        for k, part in enumerate(np.array_split(order, folds), number):
-            found[k % folds].extend(part.tolist())
+        for k, part in enumerate(_strips([boxes[k] for k in place], folds), number):
+            found[k % folds] += [place[one] for one in part]
+    if folds > 1 and len(found) - found.count([]) < 2:
+        raise BadInput(
+            f"All {counted(len(boxes), 'chip')} show one piece of land, which cannot both be "
+            "learnt and judge: give polygons of another place, or no validate.folds."
+        )
     return [sorted(one) for one in found if one]
 
 
@@ -128,34 +136,55 @@ def _grid(samples: Sequence[Sample], k: int) -> GeoBox:
     )
 
 
-def _places(grids: Sequence[GeoBox]) -> list[list[int]]:
-    """Group grids that lie side by side; one without a place on Earth is by itself."""
+def _boxes(grids: Sequence[GeoBox]) -> list[np.ndarray | None]:
+    """Return (2, 2) lower and upper corner of each grid, in one CRS; None without a place on Earth.
+
+    Degrees where they lie in several: images of two zones may show one place.
+    """
+    placed = {str(grid.crs) for grid in grids if grid.crs is not None}
+    return [
+        None
+        if grid.crs is None
+        else np.reshape(grid.boundingbox.bbox if len(placed) == 1 else footprint(grid, 0), (2, 2))
+        for grid in grids
+    ]
+
+
+def _groups(boxes: Sequence[np.ndarray | None], share: float) -> list[list[int]]:
+    """Group boxes whose centres lie within a share of their sides; one without is by itself."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     near = [
         (j, k)
-        for k, one in enumerate(grids)
-        for j, other in enumerate(grids[:k])
-        if one.crs is not None and one.crs == other.crs and _beside(one, other)
+        for k, one in enumerate(boxes)
+        for j, other in enumerate(boxes[:k])
+        if one is not None and other is not None and _beside(one, other, share)
     ]
     rows = np.array(near, int).reshape(-1, 2)
-    links = coo_array((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), shape=2 * (len(grids),))
+    links = coo_array((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), shape=2 * (len(boxes),))
     count, labels = connected_components(links, directed=False)
     return [np.flatnonzero(labels == place).tolist() for place in range(count)]
 
 
-def _beside(one: GeoBox, other: GeoBox) -> bool:
-    a, b = (np.array(grid.boundingbox.bbox).reshape(2, 2) for grid in (one, other))
+def _beside(a: np.ndarray, b: np.ndarray, share: float) -> bool:
     side = np.maximum(np.ptp(a, axis=0), np.ptp(b, axis=0))
-    return bool((np.abs(a.mean(0) - b.mean(0)) <= NEAR * side).all())
+    return bool((np.abs(a.mean(0) - b.mean(0)) <= share * side).all())
 
 
-def _along(grids: Sequence[GeoBox]) -> np.ndarray:
-    """Order grids along the longer side of what they cover; without places as they come."""
-    if any(grid.crs is None or grid.crs != grids[0].crs for grid in grids):
-        return np.arange(len(grids))
-    centres = np.array([np.reshape(grid.boundingbox.bbox, (2, 2)).mean(0) for grid in grids])
+def _strips(boxes: Sequence[np.ndarray | None], folds: int) -> list[list[int]]:
+    """Part boxes along the longer side of what they cover; one piece of land is not parted."""
+    lands = _groups(boxes, SAME)
+    order = _along([boxes[land[0]] for land in lands])
+    return [[k for land in part for k in lands[int(land)]] for part in np.array_split(order, folds)]
+
+
+def _along(boxes: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Order boxes along the longer side of what they cover; without places as they come."""
+    placed = [box for box in boxes if box is not None]
+    if len(placed) < len(boxes):
+        return np.arange(len(boxes))
+    centres = np.array([box.mean(0) for box in placed])
     axis = int(np.argmax(np.ptp(centres, axis=0)))
     return np.lexsort((centres[:, 1 - axis], centres[:, axis]))
 
