@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import BandMismatch
 from selion.grid import Roi, same_grid
-from selion.raster import DerivedSource, Raster, Source
+from selion.raster import DerivedSource, Raster, Source, nodatas_of, nodatas_of_all
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,11 @@ class Stacked:
     def tags(self) -> Mapping[str, str]:
         """None."""
         return {}
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """Those of all sources."""
+        return nodatas_of_all(self.sources)
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of all bands; a pixel is valid where it is in every source."""
@@ -84,6 +89,12 @@ class BandSubset(DerivedSource):
         """The names given."""
         return self.names
 
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """Those of the chosen bands."""
+        held = nodatas_of(self.source)
+        return tuple(held[index] for index in self.indexes)
+
     def read(self, roi: Roi) -> Raster:
         """Read a region of the chosen bands."""
         raster = self.source.read(roi)
@@ -100,6 +111,11 @@ class Cut(DerivedSource):
     def grid(self) -> GeoBox:
         """The piece's grid."""
         return self.source.grid[self.roi]
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """The source's."""
+        return nodatas_of(self.source)
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of the piece."""

@@ -29,7 +29,7 @@ from selion.prediction.bands import choose_bands, stated_bands
 from selion.prediction.bands_of_dates import choose_dates
 from selion.prediction.blend import spread
 from selion.prediction.date_stack import Dates, DateStack, decide_dates
-from selion.prediction.filling import QuarterFilled, nodatas_of, quarters_of
+from selion.prediction.filling import QuarterFilled, quarters_of
 from selion.prediction.resample import (
     Magnified,
     Resampled,
@@ -39,7 +39,7 @@ from selion.prediction.resample import (
     working_grid,
 )
 from selion.prediction.stretch import Stretched, is_stretched
-from selion.raster import Source, image_gsd
+from selion.raster import Source, image_gsd, nodatas_of
 from selion.segmenter import InputSpec, InstanceSegmenter, LoadedModel, Segmenter, as_model
 from selion.store.former import former_decision
 
