@@ -28,6 +28,7 @@ from selion.grid import (
 from selion.prediction.bands import choose_bands, stated_bands
 from selion.prediction.bands_of_dates import choose_dates
 from selion.prediction.blend import spread
+from selion.prediction.chosen import ChosenOnly
 from selion.prediction.date_stack import Dates, DateStack, decide_dates
 from selion.prediction.filling import QuarterFilled, quarters_of
 from selion.prediction.resample import (
@@ -181,6 +182,8 @@ class PredictionPlan:
         """Return the source as it looks on the working grid."""
         if self.dates is not None:
             return DateStack(source, self.dates, self.scale)
+        if len(set(self.bands)) < len(source.bands) and self.nodatas is None:
+            source = ChosenOnly(source, self.bands)
         if self.stretch is not None:
             source = Stretched(source, self.stretch, self.bands)
         if self.nodatas is not None:
