@@ -5,7 +5,7 @@ Sink: anything that one can be written to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -156,6 +156,39 @@ class DerivedSource:
     def tags(self) -> Mapping[str, str]:
         """The source's tags."""
         return self.source.tags
+
+
+@runtime_checkable
+class NodataSource(Protocol):
+    """A source that says which number of each band means that nothing was seen."""
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """One per band."""
+        ...
+
+
+def nodatas_of(source: Source) -> tuple[float | None, ...]:
+    """Return the number that stands for nothing, band by band; None where there is none."""
+    return source.nodatas if isinstance(source, NodataSource) else (None,) * len(source.bands)
+
+
+def nodatas_of_all(sources: Sequence[Source]) -> tuple[float | None, ...]:
+    """Return those of sources whose bands stand one after the other."""
+    return tuple(one for source in sources for one in nodatas_of(source))
+
+
+def converted_nodatas(
+    nodatas: Sequence[float | None], gains: Sequence[float], shifts: Sequence[float]
+) -> tuple[float | None, ...]:
+    """Return what numbers that stand for nothing become where pixels become float32.
+
+    Pixels become ``number * gain + shift``; the same arithmetic gives the same number.
+    """
+    return tuple(
+        None if one is None else float(np.float32(one) * np.float32(gain) + np.float32(shift))
+        for one, gain, shift in zip(nodatas, gains, shifts, strict=True)
+    )
 
 
 @runtime_checkable

@@ -22,7 +22,13 @@ from selion.models import (
     write_card,
 )
 from selion.models.card import ModelCard, sha256_of
-from selion.models.fingerprint import chip_range, fingerprint_of, synthetic_chip
+from selion.models.feed import feed, probabilities
+from selion.models.fingerprint import (
+    chip_range,
+    compare_answers,
+    fingerprint_of,
+    synthetic_chip,
+)
 from selion.segmenter import InputSpec, Scaling
 
 CARD = ModelCard(
@@ -85,6 +91,24 @@ def test_answers_are_the_means_of_sixteen_cells():
     ]
     assert [float(value) for value in found["field"].split()] == pytest.approx(want, abs=6e-5)
     assert fingerprint_of(CARD, lambda fed: np.full((1, 2, *fed.shape[2:]), np.nan, "f4")) == {}
+
+
+def test_bands_whose_names_have_spaces_are_the_same_bands():
+    card = replace(CARD, inputs=replace(CARD.inputs, bands=("B04 (665 nm)", "near infrared")))
+
+    def answer(fed):
+        return np.stack([np.zeros_like(fed[:, 0]), fed[:, 0]], axis=1)
+
+    def run(views):
+        return np.stack(
+            [probabilities(answer(feed(v, card))[0], v.pixels.shape[1:]) for v in views]
+        )
+
+    told = replace(card, fingerprint=fingerprint_of(card, answer))
+    assert compare_answers(told, run, "by hand").difference < 1e-4
+    turned = replace(told, inputs=replace(told.inputs, bands=told.inputs.bands[::-1]))
+    with pytest.raises(BadInput, match="it was changed since"):
+        compare_answers(turned, run, "by hand")
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])

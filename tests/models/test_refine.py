@@ -20,7 +20,7 @@ from selion.grid import photo_grid
 from selion.labels import Instances, class_labels
 from selion.models.refine.segmenter import Refined, merge_boundary, refined_classes
 from selion.raster import Raster
-from selion.segmenter import InputSpec, PlainModel, as_model
+from selion.segmenter import InputSpec, PlainCard, PlainModel, Scaling, View, as_model
 from selion.simulation.landscape import simulate
 
 EDGES = ClassScheme(("background", "boundary"), boundary="boundary")
@@ -281,6 +281,72 @@ def test_points_of_a_coarse_mask_prompt_segment_anything(tmp_path):
     assert isinstance(pair, PointRefined)
     with pytest.raises(BadInput, match="take another refiner"):
         PointRefined(as_model(replace(base, bands=("nir",))), sam)
+
+
+@dataclass
+class Speaking:
+    """A model of colours with a scaling of its own, and how it is asked."""
+
+    inputs: InputSpec
+    options: str = ""
+    classes = FTW2
+    gives = "probabilities"
+    engine = ""
+    card = PlainCard("speaking")
+
+    @property
+    def identity(self):
+        return {"type": "Speaking", "engine": ""} | (
+            {"options": self.options} if self.options else {}
+        )
+
+    def __call__(self, views):
+        return np.stack([np.zeros((2, *view.pixels.shape[1:]), np.float32) for view in views])
+
+
+COLOURS = ("red", "green", "blue")
+CHECKPOINT = Speaking(InputSpec(COLOURS, Scaling((255.0,), (0.0,), (0.0, 1.0)), stretch=(1, 99)))
+
+
+@pytest.mark.parametrize(
+    ("scaling", "pixels"),
+    [
+        (Scaling((3000.0,), (0.0,), (0.0, 1.0)), [600.0, 1500.0, 9000.0]),  # digital numbers
+        (Scaling((3000.0,), (1000.0,), (0.0, 1.0)), [1600.0, 2500.0, 9000.0]),
+        (Scaling((3000.0,)), [600.0, 1500.0, 9000.0]),
+        (Scaling((1.0,), (0.0,), (0.0, 1.0)), [0.2, 0.5, 3.0]),  # reflectances
+        (Scaling((255.0,)), [51.0, 127.5, 255.0]),
+        (Scaling((58.0,), (123.0,)), [51.0, 127.5, 255.0]),  # bytes, around their mean
+    ],
+)
+def test_segment_anything_is_shown_the_picture_that_the_model_sees(monkeypatch, scaling, pixels):
+    """Its checkpoint takes bytes: digital numbers divided by 255 would all be white."""
+    from selion.models.refine import segmenter
+
+    seen = []
+
+    def look(_, image, labels, classes, **__):
+        seen.append(image)
+        return np.zeros((len(classes), *labels.shape), np.float32)
+
+    monkeypatch.setattr(segmenter, "refine_with_points", look)
+    checkpoint = replace(CHECKPOINT)
+    checkpoint.network = None
+    pair = segmenter.PointRefined(Speaking(InputSpec(COLOURS, scaling)), checkpoint)
+    values = np.broadcast_to(np.array(pixels, np.float32), (3, 4, 3))
+    pair([View(values, (slice(0, 4), slice(0, 3)))])
+    np.testing.assert_allclose(seen[0][0, 0], [0.2, 0.5, 1.0], rtol=1e-5)
+
+
+def test_how_a_model_behind_points_is_asked_names_its_run():
+    from selion.models.refine.segmenter import PointRefined
+
+    spec = InputSpec(COLOURS, Scaling((255.0,)))
+    one, other, again = (
+        PointRefined(Speaking(spec, said), CHECKPOINT).identity
+        for said in ("samples=1", "samples=5", "samples=1")
+    )
+    assert one == again != other
 
 
 def test_what_does_not_fit_is_refused():

@@ -7,8 +7,12 @@ import pytest
 
 from predict_toys import utm_grid
 from selion.classes import FTW3
+from selion.data.stacked import BandSubset, Cut, stack
 from selion.errors import BadInput
+from selion.pipeline.opening import JoinedDates
 from selion.prediction import PredictOptions, WindowCache, plan, predict, predict_block
+from selion.prediction.declared_numbers import Declared, LeftAside
+from selion.prediction.look_understood import Understood
 from selion.prediction.windows import cut_window
 from selion.raster import Raster
 from selion.segmenter import InputSpec, Scaling
@@ -242,3 +246,77 @@ def test_flips_turn_what_is_missing_too():
     predict(holed, turned, options=PredictOptions(flips=True))
     assert {int(np.isnan(one).sum()) for one in turned.seen} == {400}
     assert len(turned.seen) == 8 * len(plain.seen)
+
+
+def two_dates(dtype="uint16", nothing=0, **numbers):
+    """An image of two dates of which each lacks what the other has, and both lack a corner."""
+    source = image(TWO, dtype=dtype, **numbers)
+    source.values[4:, 3:9, 5:8] = nothing
+    source.values[:4, 12:15, 20:30] = nothing
+    source.values[:, 20:, 30:] = nothing
+    return Holed(source, (nothing,) * 8)
+
+
+def parts_of(source):
+    """The same as an image for each date."""
+    return [
+        Holed(
+            Raster(source.raster.values[k : k + 4], source.grid, COLOURS), source.nodatas[k : k + 4]
+        )
+        for k in (0, 4)
+    ]
+
+
+def joined(source):
+    first, *others = parts_of(source)
+    return JoinedDates(first, tuple(others), TWO)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        joined,
+        lambda source: stack(parts_of(source), TWO),
+        lambda source: BandSubset(source, tuple(range(8)), TWO),
+        lambda source: Cut(source, np.s_[0:40, 0:50]),
+        lambda source: LeftAside(source, "a doubt"),
+        lambda source: Understood(source, TWO, (1.0,) * 8, (0.0,) * 8),
+        # dates that no name tells: colours that come again
+        lambda source: BandSubset(source, tuple(range(8)), COLOURS * 2),
+    ],
+)
+@pytest.mark.parametrize(("dtype", "nothing"), [("uint16", 0), ("int16", -9999)])
+def test_a_date_is_missing_alone_whatever_the_image_was_made_of(made, dtype, nothing):
+    source = two_dates(dtype, nothing)
+    wanted, known, _ = shown(source)
+    assert np.isnan(wanted).any()
+    assert (~known).sum() == 20 * 20
+    found, valid, _ = shown(made(source))
+    np.testing.assert_array_equal(valid, known)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("kind", [Understood, Declared])
+def test_a_date_is_missing_alone_where_numbers_are_converted(kind):
+    """Landsat's numbers, of which 0 stands for nothing and becomes -2000."""
+    source = two_dates(low=9000, high=30_000)
+    gains, shifts = (0.275,) * 8, (-2000.0,) * 8
+    given = {"names": TWO} if kind is Understood else {}
+    wanted, known, _ = shown(source)
+    found, valid, _ = shown(kind(source, gains=gains, shifts=shifts, **given))
+    np.testing.assert_array_equal(valid, known)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+    there = np.isfinite(wanted) & known
+    np.testing.assert_allclose(found[there], wanted[there] * 0.275 - 2000, rtol=1e-5, atol=1e-3)
+
+
+def test_a_filler_is_missing_from_its_date_alone():
+    """What stands for nothing though the file does not say so."""
+    source = two_dates()
+    wanted, known, _ = shown(source)
+    made = Understood(
+        source.raster, TWO, (1.0,) * 8, (0.0,) * 8, (0.0,), of_date=(0,) * 4 + (1,) * 4
+    )
+    found, valid, _ = shown(made)
+    np.testing.assert_array_equal(valid, known)
+    np.testing.assert_array_equal(found, wanted)

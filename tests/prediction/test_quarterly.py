@@ -192,6 +192,17 @@ def test_holes_are_filled_from_around_and_from_other_quarters(tmp_path):
     np.testing.assert_array_equal(part.valid, whole.valid[7:31, 22:61])
 
 
+def test_holes_of_bands_that_only_a_tag_names_are_filled_from_other_quarters(tmp_path, model):
+    values = reflectance((64, 64), seed=10)
+    values[4:8] = NODATA  # one quarter saw nothing: only the others can stand for it
+    named, _, _ = predicted(tmp_path, model, write_stack(tmp_path / "named.tif", values))
+    image = write_stack(tmp_path / "tagged.tif", values, described=None, stated=STATED)
+    (tmp_path / "scores.tif").unlink()
+    tagged, _, _ = predicted(tmp_path, model, image)
+    assert (named != 255).all()
+    np.testing.assert_array_equal(named, tagged)
+
+
 def test_floats_are_filled_too():
     values = reflectance((40, 40), seed=9).astype(np.float32)
     values[0:4, 10:12, 5:30] = np.nan

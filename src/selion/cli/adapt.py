@@ -183,9 +183,10 @@ def _draw(begun: Adaptation, given: AdaptChoice) -> Adaptation | None:
         opt.refuse_given(["redraw"], "nothing was trained yet: the page opens anyhow")
     clicked = None
     if given.sam is not None:
+        from selion.data.photos import read_colours
         from selion.models.sam.click import ClickedObject  # and torch, in seconds
 
-        clicked = ClickedObject(given.sam)
+        clicked = ClickedObject(given.sam, read_colours)
     editor = mask_editor(begun, clicked)
     session = MaskSession(editor, begun.folder.resolve().name, person, ENDING)
     opened, address, running = server.listen(begun.folder, given.port)

@@ -64,9 +64,10 @@ def screen_command(
     name = check_person(person) if person else ""
     clicked = None
     if sam is not None:
+        from selion.data.photos import read_colours
         from selion.models.sam.click import ClickedObject  # and torch, in seconds
 
-        clicked = ClickedObject(sam)
+        clicked = ClickedObject(sam, read_colours)
     page, screening = screening_page(photos, pseudo, name, repeats, threads, corrects=True)
     correcting = correcting_page(screening, name, clicked)
     opened, address, running = server.listen(pseudo, port)

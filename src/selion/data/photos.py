@@ -289,6 +289,14 @@ def read_photo(path: Path, *, gray: bool = False) -> Picture:
     return Picture(image, None if gsd is None else 1000 * gsd, (note,) if note else ())
 
 
+def read_colours(path: Path) -> np.ndarray:
+    """Return the (3, y, x) uint8 colours of a photograph, three equal ones of a gray one.
+
+    Errors as :func:`read_photo`.
+    """
+    return read_photo(path, gray=True).image.values
+
+
 def check_readable(path: Path) -> None:
     """Tell in one sentence what no decoder has to be asked about.
 

@@ -10,7 +10,16 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import BandMismatch
 from selion.grid import Roi, same_grid
-from selion.raster import OFFSETS, SCALES, STATED, DerivedSource, Raster, Source
+from selion.raster import (
+    OFFSETS,
+    SCALES,
+    STATED,
+    DerivedSource,
+    Raster,
+    Source,
+    nodatas_of,
+    nodatas_of_all,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +59,11 @@ class Stacked:
         )
         stated = [name for name, known in zip(self.bands, before, strict=True) if known]
         return told | ({STATED: ",".join(stated)} if stated else {})
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """Those of all sources."""
+        return nodatas_of_all(self.sources)
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of all bands; a pixel is valid where it is in every source."""
@@ -114,6 +128,12 @@ class BandSubset(DerivedSource):
             told[STATED] = ",".join(name for name, k in pairs if before[k] in stated)
         return told
 
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """Those of the chosen bands."""
+        held = nodatas_of(self.source)
+        return tuple(held[index] for index in self.indexes)
+
     def read(self, roi: Roi) -> Raster:
         """Read a region of the chosen bands."""
         raster = self.source.read(roi)
@@ -130,6 +150,11 @@ class Cut(DerivedSource):
     def grid(self) -> GeoBox:
         """The piece's grid."""
         return self.source.grid[self.roi]
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """The source's."""
+        return nodatas_of(self.source)
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of the piece."""

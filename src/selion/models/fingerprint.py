@@ -118,8 +118,13 @@ def fingerprint_of(card: ModelCard, answer: Callable[[np.ndarray], np.ndarray]) 
         return {}
     rows = [" ".join(f"{value:.{_DIGITS}f}" for value in row) for row in _means(found)]
     ends = [" ".join(f"{value:.9g}" for value in end) for end in spanned]
-    names = " ".join(card.inputs.bands)
-    return dict(zip((*_ENDS, _BANDS, *card.classes.names), (*ends, names, *rows), strict=True))
+    told = (*ends, _bands_of(card), *rows)
+    return dict(zip((*_ENDS, _BANDS, *card.classes.names), told, strict=True))
+
+
+def _bands_of(card: ModelCard) -> str:
+    """Return the names of a card's bands in their order, as a text."""
+    return " ".join(card.inputs.bands)
 
 
 def _means(found: np.ndarray) -> np.ndarray:
@@ -147,7 +152,8 @@ def compare_answers(card: ModelCard, run: Callable[[Any], np.ndarray], engine: s
     """
     wanted, (low, high) = known_answers(card)
     bands = card.fingerprint.get(_BANDS)
-    if bands is not None and bands.split() != list(card.inputs.bands):
+    # names of bands may have spaces: they are compared as they were written
+    if bands is not None and bands != _bands_of(card):
         raise BadInput(
             f"The card of {card.name} says bands {', '.join(card.inputs.bands)}, and its answers "
             f"were written with {', '.join(bands.split())}: it was changed since; fetch, import or "

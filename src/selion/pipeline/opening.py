@@ -40,6 +40,7 @@ from selion.raster import (
     FileSource,
     Raster,
     Source,
+    nodatas_of_all,
 )
 from selion.segmenter import LoadedModel
 from selion.store.painted import painted
@@ -102,6 +103,11 @@ class JoinedDates(DerivedSource):
         stated = ",".join(name for name, digital in zip(self.names, each, strict=True) if digital)
         told |= {STATED: stated} if stated else {}
         return {k: v for k, v in told.items() if k not in TIMES} | last
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """Those of all of them: what one date lacks is no hole of another."""
+        return nodatas_of_all((self.source, *self.others))
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of all of them."""

@@ -123,8 +123,13 @@ class DateStack(DerivedSource):
         """Return the pixels that a mask hides though no band says so: they are of no date."""
         if part.valid is None:
             return None
-        said = valid_pixels(part.values, part.bands, self.dates.nodatas)
-        hidden: np.ndarray = ~part.valid if said is None else ~part.valid & said
+        hidden: np.ndarray = ~part.valid
+        told = [valid_pixels(part.values, part.bands, self.dates.nodatas)]
+        # not all names say of which date a band is
+        told += [self._known(part, [k for k in one if k != MISSING]) for one in self.dates.indexes]
+        for said in told:
+            if said is not None:
+                hidden &= said
         return hidden if hidden.any() else None
 
 

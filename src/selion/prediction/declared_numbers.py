@@ -10,7 +10,18 @@ import numpy as np
 from selion.grid import Roi
 from selion.prediction.look_sample import sample_of
 from selion.prediction.number_kinds import TENTHOUSAND
-from selion.raster import DOUBT, OFFSETS, RECOGNISED, SCALES, STATED, DerivedSource, Raster, Source
+from selion.raster import (
+    DOUBT,
+    OFFSETS,
+    RECOGNISED,
+    SCALES,
+    STATED,
+    DerivedSource,
+    Raster,
+    Source,
+    converted_nodatas,
+    nodatas_of,
+)
 
 LAND = (100.0, 16_000.0)
 """Between these, in digital numbers, lies the 99th percentile of a band, or of all, of land."""
@@ -41,6 +52,11 @@ class Declared(DerivedSource):
         told = {STATED: ",".join(self.bands)} if any(self.shifts) else {}
         return _without(self.source.tags) | {RECOGNISED: self.sentence} | told
 
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """The source's, as they are here."""
+        return converted_nodatas(nodatas_of(self.source), self.gains, self.shifts)
+
     def read(self, roi: Roi) -> Raster:
         """Read a region."""
         part = self.source.read(roi)
@@ -66,6 +82,11 @@ class LeftAside(DerivedSource):
     def tags(self) -> Mapping[str, str]:
         """Those of the source without these two, and a doubt."""
         return _without(self.source.tags) | {DOUBT: self.doubt}
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """The source's."""
+        return nodatas_of(self.source)
 
     def read(self, roi: Roi) -> Raster:
         """Read a region."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,21 +14,6 @@ REACH = 15
 """Pixels to each side whose mean may stand for a missing one."""
 ENOUGH = 0.30
 """Share of that square that must have been seen, what lies beyond the image counted as not seen."""
-
-
-@runtime_checkable
-class NodataSource(Protocol):
-    """A source that says which number of each band means that nothing was seen."""
-
-    @property
-    def nodatas(self) -> tuple[float | None, ...]:
-        """One per band."""
-        ...
-
-
-def nodatas_of(source: Source) -> tuple[float | None, ...]:
-    """Return the number that stands for nothing, band by band; None where there is none."""
-    return source.nodatas if isinstance(source, NodataSource) else (None,) * len(source.bands)
 
 
 def quarters_of(bands: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:

@@ -11,7 +11,7 @@ from selion.prediction.band_names import read_names
 from selion.prediction.look import Look, renamed
 from selion.prediction.look_sample import all_are, sample_of
 from selion.prediction.number_kinds import BYTE, NumberKind, is_bytes, wanted_numbers
-from selion.raster import DerivedSource, Raster, Source
+from selion.raster import DerivedSource, Raster, Source, converted_nodatas, nodatas_of
 from selion.segmenter import InputSpec
 
 WORD = 257.0
@@ -83,6 +83,19 @@ class Understood(DerivedSource):
     def is_plain(self) -> bool:
         """Whether numbers stay as they are."""
         return not any(self.shifts) and set(self.gains) <= {1.0} and self.top is None
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """The source's, as they are here; where it says none, what was found to be a filler."""
+        found = self.fillers[0] if self.fillers else None
+        held = tuple(found if one is None else one for one in nodatas_of(self.source))
+        if self.is_plain:
+            return held
+        numbers = converted_nodatas(held, self.gains, self.shifts)
+        if self.top is None:
+            return numbers
+        top = self.top
+        return tuple(None if one is None else min(max(one, 0.0), top) for one in numbers)
 
     def read(self, roi: Roi) -> Raster:
         """Read a region."""

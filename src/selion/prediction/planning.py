@@ -28,8 +28,9 @@ from selion.grid import (
 from selion.prediction.bands import choose_bands, stated_bands
 from selion.prediction.bands_of_dates import choose_dates
 from selion.prediction.blend import spread
+from selion.prediction.chosen import ChosenOnly
 from selion.prediction.date_stack import Dates, DateStack, decide_dates
-from selion.prediction.filling import QuarterFilled, nodatas_of, quarters_of
+from selion.prediction.filling import QuarterFilled, quarters_of
 from selion.prediction.resample import (
     Magnified,
     Resampled,
@@ -39,7 +40,7 @@ from selion.prediction.resample import (
     working_grid,
 )
 from selion.prediction.stretch import Stretched, is_stretched
-from selion.raster import Source, image_gsd
+from selion.raster import Source, image_gsd, nodatas_of
 from selion.segmenter import InputSpec, InstanceSegmenter, LoadedModel, Segmenter, as_model
 from selion.store.former import former_decision
 
@@ -127,6 +128,8 @@ class PredictionPlan:
     nodatas: tuple[float | None, ...] | None = None
     """The number that stands for nothing, band by band, where holes are filled from other quarters;
     None: they are not."""
+    quarters: tuple[tuple[int, ...], ...] = ()
+    """Bands that show the same at other times, where holes are filled from other quarters."""
     dates: Dates | None = None
     """The dates of the image, for a model that takes any number of them: ``bands`` are then all
     bands of its :class:`selion.prediction.date_stack.DateStack`."""
@@ -179,10 +182,12 @@ class PredictionPlan:
         """Return the source as it looks on the working grid."""
         if self.dates is not None:
             return DateStack(source, self.dates, self.scale)
+        if len(set(self.bands)) < len(source.bands) and self.nodatas is None:
+            source = ChosenOnly(source, self.bands)
         if self.stretch is not None:
             source = Stretched(source, self.stretch, self.bands)
         if self.nodatas is not None:
-            source = QuarterFilled(source, self.nodatas, quarters_of(source.bands))
+            source = QuarterFilled(source, self.nodatas, self.quarters)
         if self.upsampling == 1:
             return source if self.scale is None else Resampled(source, self.scale)
         base = _base(self.scale, self.upsampling)
@@ -240,6 +245,7 @@ def plan(
     overlap = inputs.overlap if options.overlap is None else options.overlap
     lattice = Lattice((height, width), _window(inputs, options), overlap, inputs.upsampling)
     stretch = inputs.stretch if is_stretched(source, inputs.stretch) else None
+    by_quarters = inputs.fill == "quarters"
     notes = [
         *band_notes,
         scale_note,
@@ -265,7 +271,9 @@ def plan(
         upsampling=inputs.upsampling,
         blend=inputs.blend,
         stretch=stretch,
-        nodatas=nodatas_of(source) if inputs.fill == "quarters" else None,
+        nodatas=nodatas_of(source) if by_quarters else None,
+        # by the tag where bands have no names: so they were chosen, too
+        quarters=quarters_of(stated_bands(source, inputs.bands)) if by_quarters else (),
         dates=dates,
     )
 

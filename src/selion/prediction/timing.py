@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from selion.grid import Roi
-from selion.raster import DerivedSource, Raster, Source
+from selion.raster import DerivedSource, Raster, Source, nodatas_of
 
 READ, RESAMPLE, WAIT, NETWORK, BLEND, WRITE = (
     "read",
@@ -89,6 +89,11 @@ class Timed(DerivedSource):
     """A source that counts how long it is read."""
 
     stages: Stages
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """The source's."""
+        return nodatas_of(self.source)
 
     def read(self, roi: Roi) -> Raster:
         """Read a region."""

@@ -15,8 +15,7 @@ from selion.errors import BadInput
 from selion.models.dates.absent import ABSENT
 from selion.prediction.bands_of_dates import choose_dates
 from selion.prediction.date_stack import DateStack, decide_dates
-from selion.prediction.filling import nodatas_of
-from selion.raster import Raster, Source
+from selion.raster import Raster, Source, nodatas_of
 from selion.sample import Sample
 from selion.segmenter import InputSpec
 from selion.training.draws import Draw

@@ -22,7 +22,15 @@ from selion.models.execution import identity_of
 from selion.models.language.speaking import exact_speaking
 from selion.models.loading import load_model
 from selion.raster import Raster
-from selion.segmenter import Answers, InputSpec, LoadedModel, Segmenter, View, as_model
+from selion.segmenter import (
+    Answers,
+    InputSpec,
+    LoadedModel,
+    Scaling,
+    Segmenter,
+    View,
+    as_model,
+)
 
 if TYPE_CHECKING:
     from selion.models.sam.network import EncodedImage, Prompted
@@ -264,9 +272,11 @@ class PointRefined:
         self.engine = f"{base.engine}; refined by {prompted.engine}"
         self.card = pair_card(base, prompted, prompted.card.name)
         deciding = f"{base.identity['engine']}; refined by {prompted.identity['engine']}"
-        self.identity = identity_of(
-            "PointRefined", self.card, deciding, (dict(self.card.files), POINTS)
-        )
+        # how a base that speaks is asked decides, too
+        said = (base.identity["options"],) if "options" in base.identity else ()
+        parts = (dict(self.card.files), POINTS, *said)
+        self.identity = identity_of("PointRefined", self.card, deciding, parts)
+        self._shown = _picture_scaling(base.inputs.scaling, prompted.inputs.scaling)
 
     def rest(self) -> None:
         """Let go of what was compiled or kept."""
@@ -282,11 +292,10 @@ class PointRefined:
     def __call__(self, views: Sequence[View]) -> np.ndarray:
         """Return (view, class, y, x) float32 probabilities."""
         said = self.base(views).argmax(1)
-        scaling = self.prompted.inputs.scaling
         found = [
             refine_with_points(
                 self.prompted.network,
-                scaling(view.pixels),
+                self._shown(view.pixels),
                 labels,
                 self.classes,
                 seed=view.roi[0].start * 100_003 + view.roi[1].start,
@@ -294,6 +303,17 @@ class PointRefined:
             for view, labels in zip(views, said, strict=True)
         ]
         return np.stack(found)
+
+
+def _picture_scaling(base: Scaling, prompted: Scaling) -> Scaling:
+    """Return what makes a picture of 0 to 1 of the numbers that the base is fed.
+
+    A checkpoint of Segment Anything takes bytes, and the numbers are the base's.  Where the base
+    makes a picture of them itself it is shown that one.
+    """
+    if base.clip == (0.0, 1.0) or not any(base.subtract):
+        return replace(base, clip=(0.0, 1.0))
+    return prompted
 
 
 _: tuple[type[LoadedModel[np.ndarray]], ...] = (Refined, PointRefined)
