@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 from pyproj import Geod
 
 import selion
 from command_line import run_here
 from option_inputs import PROBE
-from selion import country, imagery
+from selion import country, imagery, store
 from selion.country import (
     cut_area,
     make_plan,
@@ -573,6 +575,39 @@ def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
         assert done.exit_code == 2 or isinstance(done.exception, SelionError), (bad, done.output)
         assert sentence in " ".join(done.output.split())
         assert not (tmp_path / "p2").exists()
+
+
+def test_jobs_get_options_as_often_as_the_plan_and_names_stay_names(tmp_path, monkeypatch):
+    """Of two land covers the second was an image to map for each job, and the name of the published
+    one, or of an archive, a folder of the same name: 'selion map' takes the name.
+    """
+    from click.testing import CliRunner
+
+    from selion.cli.mapping import map_command
+    from selion.cli.plan import plan_command
+
+    monkeypatch.chdir(tmp_path)
+    with store.create_cog("b.tif", whole_globe(), ("code",), np.uint8):
+        pass
+    for name in ("worldcover", "earth-search"):
+        (tmp_path / name).mkdir()
+    country.write_probe(PROBE, tmp_path / "probe.json")
+    words = ["11.2,47.3,11.3,47.4", "--year", "2024", "--probe-file", "probe.json", "-o", "plan"]
+    words += ["--land-cover", "worldcover", "--land-cover", "b.tif", "--land-cover-crops", "40"]
+    words += ["--provider", "earth-search", "--dates", "2024-03-01/2024-05-31"]
+    words += ["2024-08-01/2024-10-15", "-q"]
+    done = CliRunner().invoke(plan_command, words)
+    assert done.exit_code == 0, done.output
+    job = json.loads((tmp_path / "plan" / "jobs.json").read_text())[0]
+    read = map_command.make_context("map", list(job["command"][2:])).params
+    assert read["land_cover"] == ("worldcover", str(tmp_path / "b.tif"))
+    assert read["provider"] == "earth-search"
+    assert read["dates"] == ("2024-03-01/2024-05-31", "2024-08-01/2024-10-15")
+
+
+def whole_globe():
+    """A grid of degrees."""
+    return GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326")
 
 
 def test_a_probe_without_its_archive_says_so_in_one_sentence(tmp_path, capsys, monkeypatch):
