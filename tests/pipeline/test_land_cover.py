@@ -80,6 +80,22 @@ def test_a_field_smaller_than_a_pixel_is_judged_by_the_pixel_under_it(cover):
     np.testing.assert_allclose(shares, [1.0, 0.0])
 
 
+def test_fields_that_share_a_pixel_all_have_it(cover):
+    """On coarse land cover the last of them had it alone: the others, also one that holds the
+    pixel's centre, were said to lie where there is no data, and stayed.
+    """
+    path, _ = cover
+    boxes = [(0.1, 0.1, 0.3, 0.3), (0.4, 0.4, 0.55, 0.55), (0.6, 0.6, 0.8, 0.8)]
+    here = [tuple(at + side for side in one) for at in (10, 70) for one in boxes]
+    frame = fields(*here)
+    cover_40 = LandCover((path,), frozenset({40}))
+    np.testing.assert_array_equal(crop_shares(frame, cover_40), [1, 1, 1, 0, 0, 0])
+    kept, note = keep_cropland(frame, cover_40)
+    assert list(kept["id"]) == ["0", "1", "2"]
+    assert "3 of 6" in note
+    assert "no data" not in note
+
+
 def test_another_crs_gives_nearly_the_same(cover):
     path, _ = cover
     frame = fields((5, 5, 35, 40), (45, 5, 75, 40))

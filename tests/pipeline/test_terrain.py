@@ -46,6 +46,12 @@ def test_a_plane_has_its_slope(tmp_path):
     assert found["frac_slope_gt30"].tolist() == [1, 0]
 
 
+def test_fields_that_share_a_pixel_all_have_its_height(tmp_path):
+    path = write(tmp_path / "plane.tif", np.full((60, 80), 250.0), UTM)
+    frame = boxes(UTM, (10.1, 10.1, 10.3, 10.3), (10.4, 10.4, 10.6, 10.6), (10.7, 10.7, 10.9, 10.9))
+    assert terrain.terrain_of(frame, [path])["elev_mean"].tolist() == [250, 250, 250]
+
+
 def test_degrees_are_measured_on_the_ellipsoid(tmp_path):
     grid = GeoBox((40, 40), Affine(1 / 3600, 0, 10, 0, -1 / 3600, 60), "EPSG:4326")
     x = np.mgrid[:40, :40][1]

@@ -106,7 +106,29 @@ def _boxes(frame: GeoDataFrame) -> list[tuple[float, float, float, float]]:
     ]
 
 
-def burn_fields(geometry: GeoSeries, grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class BurntFields:
+    """Fields on a grid."""
+
+    near: np.ndarray
+    """(k,) int64: which fields touch it, ascending."""
+    ids: np.ndarray
+    """(y, x) int32: 1 .. k by their order at the centres of pixels, 0 for none."""
+    small: np.ndarray
+    """(m,) int64: which of the k hold no pixel's centre, and have the pixel under a point of them;
+    many may have the same."""
+    under: np.ndarray
+    """(m,) int64: the number of that pixel, row after row."""
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of (y, x) values over the pixels of each of the (k,) fields."""
+        flat = np.asarray(values, np.float64).ravel()
+        found = np.bincount(self.ids.ravel(), flat, len(self.near) + 1)[1:]
+        found[self.small] += flat[self.under]
+        return found
+
+
+def burn_fields(geometry: GeoSeries, grid: GeoBox) -> BurntFields:
     """Burn the fields that touch a grid.
 
     Parameters
@@ -117,18 +139,16 @@ def burn_fields(geometry: GeoSeries, grid: GeoBox) -> tuple[np.ndarray, np.ndarr
 
     Returns
     -------
-    (k,) int64 ndarray
-        Which fields touch it, ascending.
-    (y, x) int32 ndarray
-        1 .. k by their order, 0 for none.  A field that holds no pixel's centre has the pixel under
-        a point of it.
+    BurntFields
     """
     near = np.sort(geometry.sindex.query(grid.extent.geom))
     shapes = geometry.to_numpy()[near]
-    if not len(near):
-        return near, np.zeros(tuple(grid.shape), np.int32)
-    ids = store.burn(shapes, range(1, len(near) + 1), grid)
-    return near, _with_points(ids, shapes, grid)
+    ids = (
+        store.burn(shapes, range(1, len(near) + 1), grid)
+        if len(near)
+        else np.zeros(tuple(grid.shape), np.int32)
+    )
+    return BurntFields(near, ids, *_under_points(ids, shapes, grid))
 
 
 def _count(geometry: GeoSeries, source: Source, crops: frozenset[int]) -> np.ndarray:
@@ -136,30 +156,32 @@ def _count(geometry: GeoSeries, source: Source, crops: frozenset[int]) -> np.nda
     counts = np.zeros((2, len(geometry)), np.int64)
     height, width = source.grid.shape
     for roi in tiles((height, width), BLOCK):
-        near, ids = burn_fields(geometry, source.grid[roi])
-        if not len(near):
+        burnt = burn_fields(geometry, source.grid[roi])
+        if not len(burnt.near):
             continue
         part = source.read(roi)
         seen = np.ones(part.values.shape[1:], bool) if part.valid is None else part.valid
         is_crop = np.isin(part.values[0], sorted(crops)) & seen
-        counts[0, near] += np.bincount(ids[seen], minlength=len(near) + 1)[1:]
-        counts[1, near] += np.bincount(ids[is_crop], minlength=len(near) + 1)[1:]
+        for row, values in enumerate((seen, is_crop)):
+            counts[row, burnt.near] += burnt.sums(values).astype(np.int64)
     return counts
 
 
-def _with_points(ids: np.ndarray, shapes: np.ndarray, grid: object) -> np.ndarray:
-    """Give each field that holds no pixel's centre the pixel under a point of it."""
+def _under_points(
+    ids: np.ndarray, shapes: np.ndarray, grid: GeoBox
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fields that hold no pixel's centre, and the pixel under a point of each."""
     missing = np.flatnonzero(np.bincount(ids.ravel(), minlength=len(shapes) + 1)[1:] == 0)
-    if not len(missing):
-        return ids
-    to_pixel = ~grid.transform  # type: ignore[attr-defined]
+    to_pixel = ~grid.transform
     height, width = ids.shape
-    for k in missing:
+    found = []
+    for k in missing.tolist():
         point = shapes[k].representative_point()
         column, row = (int(np.floor(v)) for v in to_pixel * (point.x, point.y))
         if 0 <= row < height and 0 <= column < width:
-            ids[row, column] = k + 1
-    return ids
+            found.append((k, row * width + column))
+    small, under = np.array(found, np.int64).reshape(-1, 2).T
+    return small, under
 
 
 def keep_cropland(

@@ -68,17 +68,13 @@ def terrain_of(
             )
         geometry = onto(frame.geometry, source.grid)
         for roi in tiles((int(source.grid.shape[0]), int(source.grid.shape[1])), BLOCK):
-            near, ids = burn_fields(geometry, source.grid[roi])
-            if not len(near):
+            burnt = burn_fields(geometry, source.grid[roi])
+            if not len(burnt.near):
                 continue
             height, slope = read_slope(source, roi)
             known = np.isfinite(height)
-            for row, values in enumerate(
-                (known, np.where(known, height, 0), slope, slope > STEEP_DEGREES)
-            ):
-                sums[row, near] += np.bincount(
-                    ids[known], np.asarray(values, np.float64)[known], len(near) + 1
-                )[1:]
+            for row, values in enumerate((known, height, slope, slope > STEEP_DEGREES)):
+                sums[row, burnt.near] += burnt.sums(np.where(known, values, 0))
         on_step("elevation", number, len(rasters), str(path))
     count = np.where(sums[0] > 0, sums[0], np.nan)
     return {name: sums[row] / count for row, name in enumerate((ELEVATION, SLOPE, STEEP), 1)}
