@@ -86,8 +86,7 @@ def test_fields_that_share_a_pixel_all_have_it(cover):
     """
     path, _ = cover
     boxes = [(0.1, 0.1, 0.3, 0.3), (0.4, 0.4, 0.55, 0.55), (0.6, 0.6, 0.8, 0.8)]
-    here = [tuple(at + side for side in one) for at in (10, 70) for one in boxes]
-    frame = fields(*here)
+    frame = fields(*((at + a, 10 + b, at + c, 10 + d) for at in (10, 70) for a, b, c, d in boxes))
     cover_40 = LandCover((path,), frozenset({40}))
     np.testing.assert_array_equal(crop_shares(frame, cover_40), [1, 1, 1, 0, 0, 0])
     kept, note = keep_cropland(frame, cover_40)
