@@ -124,8 +124,6 @@ def is_of(place: Path | str, plan: TilePlan) -> bool:
     Where a survey was deleted and made anew, as its sentence tells to, or on another machine, that
     of the former one lies there still, of other scenes.
     """
-    from selion.store.gdal import forget
-
     if not _is_there(place):
         return False
     try:
@@ -133,8 +131,17 @@ def is_of(place: Path | str, plan: TilePlan) -> bool:
     except UnreadableFile:
         same = False
     if not same and not isinstance(place, Path):
-        forget(place)  # another one is about to lie there, and GDAL would show this one
+        _forget(place)
     return same
+
+
+def _forget(address: str) -> None:
+    """Have GDAL ask anew for what lies at an address: another one is about to lie there."""
+    from selion.store.gdal import forget, gdal_settings
+    from selion.store.urls import gdal_name
+
+    with gdal_settings(remote=True, reach=gdal_name(address)):
+        forget(address)
 
 
 def _is_made_of(told: Mapping[str, Any], plan: TilePlan) -> bool:
