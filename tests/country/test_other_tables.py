@@ -11,8 +11,10 @@ import pandas as pd
 import pyogrio
 import pytest
 import shapely
+from pyproj import Geod
 
 from command_line import run_here as selion
+from selion.country import count_fields
 from selion.fields.table import geohash
 
 FORMATS = (".gpkg", ".geojson", ".fgb")
@@ -207,3 +209,15 @@ def test_merge_refuses_a_table_by_its_own_name(frame, tmp_path, spoilt, said):
         assert f"{table} " in done.stderr
         assert words in done.stderr
     assert sorted(one.name for one in tmp_path.iterdir()) == ["own.csv", "own.gpkg"]
+
+
+def test_a_field_that_nobody_measured_is_counted_with_its_area(frame, tmp_path):
+    """Drawn by hand in QGIS it has an id and no area: it was neither counted nor summed."""
+    own = frame.head(3).copy()
+    own.loc[own.index[1], ["metrics:area", "metrics:perimeter"]] = np.nan
+    path = written(own, ".gpkg", tmp_path)
+    (whole,) = count_fields(path)
+    areas = [abs(Geod(ellps="WGS84").geometry_area_perimeter(one)[0]) for one in own.geometry]
+    assert whole.fields == 3
+    assert whole.total_ha == pytest.approx(sum(areas) / 1e4, rel=1e-3)
+    assert whole.median_ha == pytest.approx(np.median(areas) / 1e4, rel=1e-2)

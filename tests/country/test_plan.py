@@ -457,32 +457,6 @@ def test_what_a_plan_does_not_take_of_map_has_a_reason_and_is_refused_with_it(tm
     assert not (tmp_path / "plan").exists()
 
 
-def test_what_is_said_again_and_again_is_said_so_to_each_job(tmp_path, monkeypatch):
-    """The second of two rasters of land cover was a second area, and no job ran."""
-    from click.testing import CliRunner
-
-    from selion.cli.mapping import map_command
-    from selion.cli.plan import plan_command
-
-    monkeypatch.chdir(tmp_path)
-    grid = GeoBox((4, 4), Affine(1, 0, 0, 0, -1, 4), "EPSG:32632")
-    for name in ("west.tif", "east.tif"):
-        with store.create_cog(tmp_path / name, grid, ("cover",), np.uint8) as sink:
-            sink.write((slice(0, 4), slice(0, 4)), np.zeros((1, 4, 4), np.uint8))
-    country.write_probe(PROBE, tmp_path / "probe.json")
-    dates = ("2024-03-01/2024-05-31", "2024-08-01/2024-10-15")
-    words = ["11.2,47.3,11.3,47.4", "--year", "2024", "--probe-file", "probe.json", "-o", "plan"]
-    words += ["-q", "--land-cover", "west.tif", "--land-cover", "east.tif"]
-    words += ["--land-cover-crops", "40", "--dates", *dates]
-    done = CliRunner().invoke(plan_command, words)
-    assert done.exit_code == 0, done.output
-    for job in json.loads((tmp_path / "plan" / "jobs.json").read_text()):
-        read = map_command.make_context("map", list(job["command"][2:])).params
-        assert len(read["image"]) == 1
-        assert read["land_cover"] == (str(tmp_path / "west.tif"), str(tmp_path / "east.tif"))
-        assert read["dates"] == dates
-
-
 def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
     """Each job's words are read again by 'selion map', and mean what was said of the plan."""
     from click.testing import CliRunner
@@ -601,6 +575,39 @@ def test_a_plan_takes_what_map_takes(tmp_path, monkeypatch):
         assert done.exit_code == 2 or isinstance(done.exception, SelionError), (bad, done.output)
         assert sentence in " ".join(done.output.split())
         assert not (tmp_path / "p2").exists()
+
+
+def test_jobs_get_options_as_often_as_the_plan_and_names_stay_names(tmp_path, monkeypatch):
+    """Of two land covers the second was an image to map for each job, and the name of the published
+    one, or of an archive, a folder of the same name: 'selion map' takes the name.
+    """
+    from click.testing import CliRunner
+
+    from selion.cli.mapping import map_command
+    from selion.cli.plan import plan_command
+
+    monkeypatch.chdir(tmp_path)
+    with store.create_cog("b.tif", whole_globe(), ("code",), np.uint8):
+        pass
+    for name in ("worldcover", "earth-search"):
+        (tmp_path / name).mkdir()
+    country.write_probe(PROBE, tmp_path / "probe.json")
+    words = ["11.2,47.3,11.3,47.4", "--year", "2024", "--probe-file", "probe.json", "-o", "plan"]
+    words += ["--land-cover", "worldcover", "--land-cover", "b.tif", "--land-cover-crops", "40"]
+    words += ["--provider", "earth-search", "--dates", "2024-03-01/2024-05-31"]
+    words += ["2024-08-01/2024-10-15", "-q"]
+    done = CliRunner().invoke(plan_command, words)
+    assert done.exit_code == 0, done.output
+    job = json.loads((tmp_path / "plan" / "jobs.json").read_text())[0]
+    read = map_command.make_context("map", list(job["command"][2:])).params
+    assert read["land_cover"] == ("worldcover", str(tmp_path / "b.tif"))
+    assert read["provider"] == "earth-search"
+    assert read["dates"] == ("2024-03-01/2024-05-31", "2024-08-01/2024-10-15")
+
+
+def whole_globe():
+    """A grid of degrees."""
+    return GeoBox((180, 360), Affine(1, 0, -180, 0, -1, 90), "EPSG:4326")
 
 
 def test_a_probe_without_its_archive_says_so_in_one_sentence(tmp_path, capsys, monkeypatch):

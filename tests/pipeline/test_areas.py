@@ -596,3 +596,43 @@ def test_a_calendar_is_asked_from_west_to_east():
     part = wide.within(imagery.read_area((9.0, 45.0, 10.5, 47.0)))
     assert part.boxes[0] == pytest.approx((10.0, 45.5, 10.5, 46.0))
     assert wide.within(imagery.read_area((0.0, 0.0, 1.0, 1.0))) is None
+
+
+def test_seasons_of_a_region_that_no_other_place_has_are_searched(tmp_path, monkeypatch):
+    """Of what is within half a degree of a tile's middle, 12.5, a strip 0.4 degrees wide holds 40
+    percent and its neighbours 30 each; at 12.64, 12.22 and 13.05, where was asked, one of these
+    holds the most, and nothing of the days of the strip was searched.
+    """
+    days = {
+        (5.0, 12.3): ("03-01/03-31", "07-01/07-31"),
+        (12.3, 12.7): ("05-01/05-31", "10-01/10-31"),
+        (12.7, 20.0): ("03-01/03-31", "07-01/07-31"),
+    }
+    regions = [
+        {
+            "type": "Feature",
+            "properties": {"planting": planting, "harvest": harvest},
+            "geometry": shapely.geometry.mapping(shapely.box(west, 40, east, 60)),
+        }
+        for (west, east), (planting, harvest) in days.items()
+    ]
+    path = tmp_path / "calendar.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": regions}))
+    searched, chosen = [], []
+
+    def search(_area, spans, _options, _on_step):
+        searched.append(searching._hull(spans))
+        return searching.ArchiveAnswer({}, (), ())
+
+    def choose(_area, seasons, *_, **__):
+        chosen.append(seasons(12.5, 50.0))
+        return []
+
+    monkeypatch.setattr(areas, "search_archive", search)
+    monkeypatch.setattr(imagery, "plan_tiles", choose)
+    options = areas.AreaOptions(rule="calendar", calendar=path)
+    areas.survey_area((13.0, 49.95, 13.1, 50.05), 2024, options)
+    planting, harvest = searched[-1]
+    assert [(one.start.month, one.end.month) for one in chosen[-1]] == [(5, 5), (10, 10)]
+    assert (planting.start, planting.end) == (date(2024, 3, 1), date(2024, 5, 31))
+    assert (harvest.start, harvest.end) == (date(2024, 7, 1), date(2024, 10, 31))

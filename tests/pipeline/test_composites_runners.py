@@ -68,6 +68,35 @@ def test_a_composite_of_other_scenes_is_not_taken_up(tmp_path):
     assert not work.made(plan)
 
 
+def test_a_composite_of_other_scenes_on_an_object_store_is_not_taken_up(monkeypatch):
+    """A prefix that outlives its survey, as one of another machine: its composites were taken by
+    their names, whatever scenes they were of.
+    """
+    pytest.importorskip("moto.server", reason="moto[server] stands in for an object store")
+    from faulty_store import FaultyStore
+
+    made = []
+
+    def compose(_work, plan, path, _on_step):
+        made.append([scene.id for scene in plan.scenes])
+        tags = composite_tags(plan, ClearRule(frozenset({0})), {}, {}, [0, 256])
+        with store.create_cog(path, plan.grid, (*BANDS, "count"), np.uint16, tags=tags) as sink:
+            sink.write(whole(plan.grid), np.ones((5, 16, 16), np.uint16))
+
+    monkeypatch.setattr(composites.TileWork, "_compose", compose)
+    with FaultyStore() as faulty:
+        for name, value in faulty.environment.items():
+            monkeypatch.setenv(name, value)
+        work = composites.TileWork("simulated", frozenset({0}), "s3://bucket/other-scenes")
+        for names in (("a", "b"), ("a", "b"), ("a", "c")):
+            plan = plan_of(*names)
+            if not work.made(plan):
+                work(plan)
+            told = imagery.read_provenance(work.place(plan))["scenes"]
+            assert tuple(scene["id"] for scene in told) == names
+    assert made == [["a", "b"], ["a", "c"]]
+
+
 def contents(folder):
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()

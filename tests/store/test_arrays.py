@@ -10,6 +10,7 @@ from affine import Affine
 
 from selion import SelionError, as_raster, open_raster, to_dict
 from selion.grid import whole
+from selion.raster import OFFSETS, SCALES
 
 PLACE = {"crs": "EPSG:32633", "transform": (10, 0, 3e5, 0, -10, 5.4e6)}
 VALUES = np.arange(2 * 4 * 6, dtype=np.uint16).reshape(2, 4, 6)
@@ -52,6 +53,28 @@ def test_numpy_and_xarray_are_the_file_that_they_were_read_from(tmp_path):
         same(raster, read)
         np.testing.assert_array_equal(raster.valid, read.valid)
         assert not raster.valid[0, 5]
+
+
+def test_scale_and_offset_of_an_array_are_those_of_its_file(tmp_path):
+    """rioxarray says them as attributes; they were lost, so that the array's map was another than
+    the file's.
+    """
+    path, scale = tmp_path / "a.tif", {"scale_factor": 1e-4, "add_offset": -0.1}
+    with rasterio.open(
+        path, "w", "GTiff", 6, 4, 2, PLACE["crs"], Affine(*PLACE["transform"]), "uint16"
+    ) as file:
+        file.write(VALUES)
+        file.scales, file.offsets = (1e-4, 1e-4), (-0.1, -0.1)
+    tags = {key: open_raster(path).tags[key] for key in (SCALES, OFFSETS)}
+    assert tags == {SCALES: "0.0001,0.0001", OFFSETS: "-0.1,-0.1"}
+    masked = np.where(VALUES == 5, np.nan, VALUES.astype(np.float32))
+    for values in (VALUES, masked):
+        assert as_raster(labelled(values, **scale)).tags == tags
+    each = {"scales": (1e-4, 2e-4), "offsets": (0.0, -0.1)}
+    assert as_raster(labelled(**each)).tags == {SCALES: "0.0001,0.0002", OFFSETS: "0,-0.1"}
+    # what was scaled by hand may have kept its attributes
+    assert not as_raster(labelled(VALUES * 1e-4 - 0.1, **scale)).tags
+    assert not as_raster(labelled(scale_factor=1.0, add_offset=0.0)).tags
 
 
 def test_axes_are_found_by_name_and_rows_run_southwards():

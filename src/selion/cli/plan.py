@@ -387,7 +387,8 @@ def _words() -> list[str]:
     for option in context.command.params:
         name = str(option.name)
         if (
-            name in OWN
+            not isinstance(option, click.Option)
+            or name in OWN
             or context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE
         ):
             continue
@@ -395,28 +396,40 @@ def _words() -> list[str]:
         if isinstance(value, bool):
             words.append(option.opts[0] if value else option.secondary_opts[0])
         else:
-            values = [
-                str(one.resolve()) if isinstance(one, Path) else _found(str(one), name)
-                for one in (value if isinstance(value, tuple) else (value,))
-            ]
-            # a second value behind a name that takes one would be a second area
-            again = isinstance(option, click.Option) and option.multiple
-            for given in [[one] for one in values] if again else [values]:
-                words += [option.opts[0], *given]
+            for one in value if option.multiple else (value,):
+                words += [option.opts[0], *_said(one, name)]
     return words
 
 
-def _is_model(text: str) -> bool:
-    """Tell whether a word is a model's name, which it means before any folder of that name."""
+def _said(value: Any, option: str) -> list[str]:
+    """Return what was said once of an option, which may be two words."""
+    words = value if isinstance(value, tuple) else (value,)
+    return [
+        str(word.resolve()) if isinstance(word, Path) else _found(str(word), option)
+        for word in words
+    ]
+
+
+def _is_name(text: str, option: str) -> bool:
+    """Tell whether a word is a name, which it means before any folder of that name."""
+    from selion.imagery.providers import find_provider, known_providers
     from selion.models import list_models
     from selion.models.registry import aliases
+    from selion.pipeline.cover_tiles import WORLDCOVER
+    from selion.world.editions import EDITIONS
 
+    if option == "land_cover":
+        return text == WORLDCOVER
+    if option == "provider":
+        return find_provider(text, perhaps_gone=True).name in known_providers()
+    if option == "imagery":
+        return text in EDITIONS
     return text == "own" or text in {card.name for card in list_models()} | set(aliases())
 
 
 def _found(text: str, option: str) -> str:
     """Make the name of something on disk hold in every folder; NAME@FOLDER, too."""
-    if option not in PLACES or (option in ("model", "refiner") and _is_model(text)):
+    if option not in PLACES or _is_name(text, option):
         return text
     name, at, place = text.rpartition("@")
     if at and Path(place).exists():

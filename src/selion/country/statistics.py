@@ -21,6 +21,7 @@ from selion.country.other_tables import opened_maps
 from selion.country.partitions import Maps
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName
+from selion.fields import measure
 from selion.imagery.globe import cut, polygons_of, repaired, square_kilometres, unwrap
 from selion.store.address import RemotePath
 
@@ -157,7 +158,7 @@ def count_fields(
     boxes = None if units is None else [tuple(box) for box in shapely.bounds(units.shapes).tolist()]
     tree = None if units is None else shapely.STRtree(units.shapes)
     for table in scan(maps, boxes, COLUMNS, reading):
-        area = table["metrics:area"].to_numpy().astype(np.float32)
+        area = _areas(table)
         if tree is None:
             sizes[0].append(area)
             continue
@@ -168,6 +169,20 @@ def count_fields(
         _unit(units, k, np.concatenate([np.empty(0, np.float32), *found]))
         for k, found in enumerate(sizes)
     ]
+
+
+def _areas(table: pa.Table) -> np.ndarray:
+    """Return the (n,) float32 m2 of fields; those that nobody measured, drawn by hand, are now."""
+    import shapely
+
+    area = table["metrics:area"].to_numpy().astype(np.float32)
+    missing = ~np.isfinite(area)
+    if missing.any():
+        area = area.copy()
+        area[missing] = measure(
+            shapely.from_wkb(table["geometry"].to_numpy()[missing]), "OGC:CRS84"
+        )[0]
+    return area
 
 
 def _owners(tree: Any, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,16 @@ from selion import imagery, store
 from selion.errors import OutputFailed, UnreadableFile
 from selion.imagery.season import given_crop
 from selion.pipeline.area_options import AreaOptions, sensor_of
-from selion.pipeline.searching import search_archive, seasons_at, spans_of, today
+from selion.pipeline.searching import (
+    ArchiveAnswer,
+    BeyondSearch,
+    Pair,
+    check_searched,
+    search_archive,
+    seasons_at,
+    spans_of,
+    today,
+)
 from selion.pipeline.tile_mosaic import TileMosaic
 from selion.pipeline.tile_records import calendar_facts
 from selion.progress import OnStep, silent
@@ -167,19 +176,42 @@ def survey_area(
 
 
 def _survey(area: Area, year: int, options: AreaOptions, on_step: OnStep) -> Survey:
+    spans = spans_of(area, year, options)
+    while True:
+        answer = search_archive(area, spans, options, on_step)
+        try:
+            plans = _planned(area, year, options, answer, spans, on_step)
+        except BeyondSearch as beyond:
+            spans = [*spans, beyond.seasons]
+        else:
+            notes = _notes(area, answer.notes, plans)
+            return Survey(area, year, options, tuple(plans), answer.refused, notes)
+
+
+def _planned(
+    area: Area,
+    year: int,
+    options: AreaOptions,
+    answer: ArchiveAnswer,
+    spans: Sequence[Pair],
+    on_step: OnStep,
+) -> list[TilePlan]:
+    """Choose scenes of what was found; BeyondSearch if a tile has other days than were searched."""
+
+    def seasons(longitude: float, latitude: float) -> Pair:
+        found = seasons_at((longitude, latitude), year, options)
+        check_searched(found, spans)
+        return found
+
     provider = imagery.find_provider(options.provider)
-    answer = search_archive(area, spans_of(area, year, options), options, on_step)
-    plans = imagery.plan_tiles(
+    return imagery.plan_tiles(
         area,
-        lambda longitude, latitude: seasons_at((longitude, latitude), year, options),
+        seasons,
         answer.scenes.values(),
         {provider.name: imagery.make_signer(provider)},
         options.wishes,
         providers={provider.name: provider},
         on_step=on_step,
-    )
-    return Survey(
-        area, year, options, tuple(plans), answer.refused, _notes(area, answer.notes, plans)
     )
 
 

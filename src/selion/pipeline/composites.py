@@ -9,10 +9,10 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import selion
 from selion import imagery, store
@@ -74,9 +74,7 @@ class TileWork:
         """Say whether it is there."""
         if self.shared is not None:
             return self.shared.has(plan)
-        if isinstance(self.folder, Path):
-            return is_of(self.folder / self.name(plan), plan)
-        return store.ObjectFolder(self.folder).has(self.name(plan))
+        return is_of(self.place(plan), plan)
 
     def __call__(self, plan: TilePlan, on_step: OnStep = silent, on_note: OnNote = unsaid) -> str:
         """Make it, if it is not there; return why there is none, if so."""
@@ -86,17 +84,18 @@ class TileWork:
             elif isinstance(self.folder, Path):
                 self._compose(plan, self.folder / self.name(plan), on_step)
             else:
-                # somebody else was quicker: it is the same
-                with (
-                    tempfile.TemporaryDirectory(prefix="selion-") as passing,
-                    contextlib.suppress(OutputExists),
-                ):
-                    here = Path(passing) / self.name(plan)
-                    self._compose(plan, here, on_step)
-                    store.ObjectFolder(self.folder).upload(here, here.name)
+                self._send(store.ObjectFolder(self.folder), plan, on_step)
         except NoScenes as error:
             return str(error)
         return ""
+
+    def _send(self, far: store.ObjectFolder, plan: TilePlan, on_step: OnStep) -> None:
+        """Make it here and send it, in the place of one of other scenes that lies there."""
+        with tempfile.TemporaryDirectory(prefix="selion-") as passing:
+            here = Path(passing) / self.name(plan)
+            self._compose(plan, here, on_step)
+            with contextlib.suppress(OutputExists):  # somebody else was quicker: it is the same
+                far.upload(here, here.name, force=not self.made(plan))
 
     def _share(self, mosaic: TileMosaic, plan: TilePlan, on_step: OnStep, on_note: OnNote) -> None:
         """Make it while no other run does; what another has made meanwhile is taken."""
@@ -119,22 +118,44 @@ class TileWork:
         )
 
 
-def is_of(path: Path, plan: TilePlan) -> bool:
-    """Say whether a file is the composite of a plan.
+def is_of(place: Path | str, plan: TilePlan) -> bool:
+    """Say whether a file, or what lies at an address, is the composite of a plan.
 
-    Where a survey was deleted and made anew, as its sentence tells to, that of the former one lies
-    there still, of other scenes.
+    Where a survey was deleted and made anew, as its sentence tells to, or on another machine, that
+    of the former one lies there still, of other scenes.
     """
-    if not path.is_file():
+    if not _is_there(place):
         return False
     try:
-        told = imagery.read_provenance(path)
+        same = _is_made_of(imagery.read_provenance(place), plan)
     except UnreadableFile:
-        return False
+        same = False
+    if not same and not isinstance(place, Path):
+        _forget(place)
+    return same
+
+
+def _forget(address: str) -> None:
+    """Have GDAL ask anew for what lies at an address: another one is about to lie there."""
+    from selion.store.gdal import forget, gdal_settings
+    from selion.store.urls import gdal_name
+
+    with gdal_settings(remote=True, reach=gdal_name(address)):
+        forget(address)
+
+
+def _is_made_of(told: Mapping[str, Any], plan: TilePlan) -> bool:
     facts, season = plan.season.facts(), told.get("season", {})
     scenes = {one["id"] for key in ("scenes", "set_aside") for one in told.get(key, ())}
     same = all(season.get(name) == facts[name] for name in ("start", "end"))
     return same and scenes == {scene.id for scene in plan.scenes}
+
+
+def _is_there(place: Path | str) -> bool:
+    if isinstance(place, Path):
+        return place.is_file()
+    folder, _, name = place.rpartition("/")
+    return store.ObjectFolder(folder).has(name)
 
 
 def compose_tiles(

@@ -39,6 +39,25 @@ class ArchiveAnswer:
     """One sentence for a season that has nothing."""
 
 
+class BeyondSearch(Exception):
+    """A tile has seasons that were not searched, as all places that were looked at have others.
+
+    A region of a calendar that holds most of what is around a tile may hold most of it nowhere
+    else.
+    """
+
+    def __init__(self, seasons: Pair) -> None:
+        super().__init__("the seasons of a tile were not searched")
+        self.seasons = seasons
+
+
+def check_searched(seasons: Pair, spans: Sequence[Pair]) -> None:
+    """Raise BeyondSearch where a search of some seasons does not hold those of a tile."""
+    for own, hull in zip(seasons, _hull(spans), strict=True):
+        if own.start < hull.start or own.end > hull.end:
+            raise BeyondSearch(seasons)
+
+
 def today() -> date:
     """Return the day that it is, UTC: seasons that end on it or later are not over."""
     return datetime.now(UTC).date()

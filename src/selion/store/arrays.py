@@ -19,7 +19,7 @@ from pyproj.exceptions import CRSError
 
 from selion.errors import BadInput
 from selion.grid import photo_grid, whole
-from selion.raster import FileSource, Raster, Source
+from selion.raster import OFFSETS, SCALES, FileSource, Raster, Source
 from selion.store.gdal import turned_north_up
 from selion.store.identity import fingerprint
 from selion.store.open import open_raster
@@ -34,6 +34,8 @@ MOST_BANDS = 64
 """An edge of an array that is as short as this may be its bands."""
 ROWS = ("y", "lat", "latitude", "northing", "row")
 COLUMNS = ("x", "lon", "longitude", "easting", "column")
+SAMPLE = 256
+"""Pixels along an edge that are looked at, at least."""
 EVEN = 1e-3
 """Share of a pixel by which coordinates may stray from an even grid."""
 
@@ -82,8 +84,8 @@ def as_raster(
     image : ndarray or xarray.DataArray
         (y, x) or (band, y, x) of any number type; a photograph may be (y, x, band), where that is
         plain from the sizes.  Of a DataArray the axes' names tell, and their coordinates,
-        ``spatial_ref`` (as rioxarray and odc-geo write it), ``long_name`` and ``_FillValue`` say
-        the rest.
+        ``spatial_ref`` (as rioxarray and odc-geo write it), ``long_name``, ``_FillValue``,
+        ``scale_factor`` and ``add_offset`` say the rest.
     bands : sequence of str, optional
         One name per band; None: what the array says, else red, green, blue for three bands of
         bytes, else ``band1`` ...
@@ -136,7 +138,7 @@ def as_raster(
     valid = (
         valid_pixels(values, names, [missing] * len(values)) if len(names) == len(values) else None
     )
-    return Raster(values, grid, names, valid)
+    return Raster(values, grid, names, valid, said.get("tags", {}))
 
 
 def known_image(image: Path | str | Source) -> tuple[Path | str, Source, str]:
@@ -278,10 +280,40 @@ def _labelled(image: LabelledArray) -> tuple[np.ndarray, dict[str, Any]]:
         "transform": _from_coordinates(image, image.dims[rows], image.dims[columns]),
         "bands": _band_names(image, image.dims[rest[0]] if rest else None, len(values)),
         "nodata": image.attrs.get("_FillValue", image.attrs.get("nodata")),
+        "tags": _scales(image.attrs, len(values)) if _is_stored(values) else {},
     }
     if said["crs"] is None:
         said["transform"] = None  # numbers of pixels
     return values, said
+
+
+def _is_stored(values: np.ndarray) -> bool:
+    """Say whether numbers are as a file stores them: whole.
+
+    Those that somebody has scaled may say the scale still.
+    """
+    steps = [max(size // SAMPLE, 1) for size in values.shape[1:]]
+    sample = values[:, :: steps[0], :: steps[1]]
+    sample = sample[np.isfinite(sample)]
+    return bool((sample == np.rint(sample)).all())
+
+
+def _scales(attrs: Mapping[Any, Any], count: int) -> dict[str, str]:
+    """Return the tags of scale and offset, as a file that says the same has them."""
+    said = [
+        attrs.get(names, [attrs.get(name, usual)] * count)
+        for name, names, usual in (("scale_factor", "scales", 1.0), ("add_offset", "offsets", 0.0))
+    ]
+    try:
+        scales, offsets = (np.asarray(one, np.float64).reshape(count) for one in said)
+    except (TypeError, ValueError):
+        return {}
+    if not np.isfinite([scales, offsets]).all() or (scales == 0).any():
+        return {}
+    if (scales == 1).all() and (offsets == 0).all():
+        return {}
+    told = (",".join(f"{number:.12g}" for number in one) for one in (scales, offsets))
+    return dict(zip((SCALES, OFFSETS), told, strict=True))
 
 
 def _spatial(image: LabelledArray) -> Mapping[str, Any]:
