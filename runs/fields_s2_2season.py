@@ -25,7 +25,17 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from fields_rgb_vhr import read_chip, split
-from fit import IGNORE, Batch, boundary_labels, fit, options, random_grid, sample
+from fit import (
+    IGNORE,
+    Batch,
+    boundary_labels,
+    fit,
+    network,
+    options,
+    random_grid,
+    read_state,
+    sample,
+)
 from satellite import (
     BARE,
     DISPLAY,
@@ -48,6 +58,10 @@ from selion.simulation.landscape import simulate
 DECODERS = {"narrow": (64, 48, 32, 24, 16), "wide": (128, 64, 32, 24, 16)}
 """The first is what a run of its own has, the second that of the RGB model."""
 WATER = "SeaLake"
+FIELDS = ("AnnualCrop", "PermanentCrop", "Pasture", "HerbaceousVegetation", "River", "Highway")
+"""EuroSAT's classes with fields."""
+SURE = 0.6
+"""Probability from which a teacher's class of a pixel counts."""
 GSD, SIDE = 10.0, 512
 STYLES = (
     "europe",
@@ -85,6 +99,23 @@ def read_labelled(image: torch.Tensor, classes: torch.Tensor) -> Labelled:
     parts, _ = ndimage.label(classes.numpy() == 1)
     grown = ndimage.grey_dilation(parts, 3)
     return Labelled(image[:3], classes, torch.from_numpy(np.where(parts, parts, grown)))
+
+
+@torch.no_grad()
+def label_patches(folder: Path, teacher: Path) -> list[Labelled]:
+    """Read EuroSAT's patches with fields, and label them by a model of colour at 5 m.
+
+    Without them a network tells by the look of EuroSAT that there are none.
+    """
+    model = network(3, DECODERS["wide"]).eval()
+    model.load_state_dict(read_state(teacher, "mean"))
+    found = []
+    for patch in read_patches(folder, FIELDS, slice(LEARNT)):
+        fine = F.interpolate(patch[None], scale_factor=2, mode="bilinear", align_corners=False)
+        sure, classes = model(fine)[0].softmax(0).max(0)
+        classes[sure < SURE] = IGNORE
+        found.append(read_labelled(patch * (255 * DISPLAY), classes.to(torch.int32)))
+    return found
 
 
 def render(folder: Path, count: int, first: int = FIRST_SEED) -> list[Path]:
@@ -210,6 +241,8 @@ def draw_no_field(
     dates = []
     for _ in range(2):
         seen = visible * float(np.exp(rng.normal(0, 0.2)))
+        if rng.random() < 0.4:
+            seen = recolour(visible, looks.colours[rng.integers(len(looks.colours))])
         dark = seen.mean(0, keepdim=True) * float(rng.uniform(0.15, 0.8))
         dates.append(torch.cat([seen, dark]) if wet else add_infrared(seen, looks, rng))
     return torch.cat(dates) * 10000, classes
@@ -258,6 +291,10 @@ def main() -> None:
         "--patches", type=Path, help="folder of EuroSAT, of whose classes without fields it learns"
     )
     parser.add_argument("--bare", type=float, default=0.0, help="share of windows from those")
+    parser.add_argument(
+        "--teacher", type=Path, help="model of colour that labels EuroSAT's classes with fields"
+    )
+    parser.add_argument("--taught", type=float, default=0.0, help="share of windows from those")
     parser.add_argument("--decoder", choices=DECODERS, default="narrow")
     args = parser.parse_args()
     paths = render(args.data, args.scenes, args.first_seed)
@@ -275,7 +312,8 @@ def main() -> None:
     land = [name for name in BARE if name != WATER]
     wet = read_patches(args.patches, (WATER,), slice(LEARNT)) if args.patches else None
     dry = read_patches(args.patches, tuple(land), slice(LEARNT)) if args.patches else None
-    shares = [args.known, args.once, args.bare, args.satellite]
+    taught = label_patches(args.patches, args.teacher) if args.patches and args.teacher else []
+    shares = [args.known, args.once, args.bare, args.satellite, args.taught]
 
     def view(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         kind = int(np.searchsorted(np.cumsum(shares), rng.random(), side="right"))
@@ -287,6 +325,8 @@ def main() -> None:
             return draw_no_field(wet, dry, args.size, looks, rng)
         if chips and looks and kind == 3:
             return draw_pair(chips[rng.integers(len(chips))], args.size, looks, rng)
+        if taught and looks and kind == 4:
+            return draw_once(taught[rng.integers(len(taught))], args.size, looks, rng)
         return draw_view(scenes[rng.integers(len(scenes))], args.size, rng)
 
     def draw(step: int) -> Batch:

@@ -24,7 +24,7 @@ from selion.errors import BadInput, OutputExists, UnknownName, counted
 from selion.fields import Origin, to_fields, write_fields
 from selion.grid import whole
 from selion.labels import Instances
-from selion.models import load_model
+from selion.models import find_card, load_model
 from selion.papers.answering import chip_answer
 from selion.papers.printed import PaperModel
 from selion.papers.results import FoundModel
@@ -176,14 +176,14 @@ def stand_in_recipe(model: PaperModel, options: StandInOptions) -> tuple[Recipe,
 
     Rows that differ in their network alone have one and the same stand-in, and its name says so.
     """
-    own = _own_recipe(model.recipe)
+    own, network = _own_recipe(model.recipe), find_card(START).architecture
     base = read_recipe(
         BASE,
         (
             "model.pretrained=",
             f"model.start_from={START}",
-            "model.architecture.encoder=mobilenet_v2",
-            "model.architecture.decoder_channels=[64, 48, 32, 24, 16]",
+            f"model.architecture.encoder={network['encoder']}",
+            f"model.architecture.decoder_channels={list(network['decoder_channels'])}",
             "crops.mode=random",
             f"crops.size={options.edge}",
             f"crops.per_epoch={options.steps * options.batch}",
