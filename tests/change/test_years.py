@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -219,6 +220,29 @@ def test_what_a_cloud_hid_and_is_gone_by_now_is_in_the_table(tmp_path):
     assert gone["change:since"].tolist() == ["a", "a"]
     left = result.lineage[result.lineage["outcome"] == "gone"]
     assert set(left["from_id"]) == set(gone["id"])
+
+
+def test_columns_that_an_earlier_year_has_not_or_otherwise(tmp_path):
+    """Whole numbers and yes or no ended in a traceback, and of what is gone it was said: yes."""
+    one = boxes((1, 10, 10, 40, 40), (2, 50, 50, 80, 80))
+    given = [
+        write_year(tmp_path / "a", one),
+        write_year(tmp_path / "b", np.where(one == 1, 1, 0), year=2024),
+    ]
+    big = 2**53 + 1  # which no float holds
+    for place, own in (
+        (given[0], {"crop": ["wheat", "maize"], "height": [1.5, 2.5]}),
+        (given[1], {"parcel": [big], "watered": [False], "crop": [7], "height": [3]}),
+    ):
+        table = place / "fields.parquet"
+        frame = fields.read_fields(table).assign(**own)
+        fields.write_fields(frame, table, fields.read_origin(table), force=True)
+    table = selion.compare_years(given, tmp_path / "out").steps[0].fields
+    here, gone = pyarrow.parquet.read_table(table).drop_columns("geometry").to_pylist()
+    assert (here["parcel"], here["watered"]) == (big, False)
+    assert (gone["parcel"], gone["watered"]) == (None, None)
+    assert (here["crop"], gone["crop"]) == ("7", "maize")
+    assert (here["height"], gone["height"]) == (3, 2.5)
 
 
 def test_three_years_go_on(tmp_path):

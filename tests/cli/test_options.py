@@ -132,6 +132,8 @@ def test_of_two_options_for_one_thing_neither_is_passed_over():
         ({"engine": "openvino", "gpu": 0}, "--engine openvino and --gpu 0 name different"),
         ({"gpu": 0, "mps_mode": True}, "--gpu 0 and --mps_mode name different"),
         ({"engine": "torch", "mps_mode": True}, "--engine torch and --mps_mode name different"),
+        ({"engine": "cuda", "gpu": -1}, "--engine cuda and --gpu -1 name different"),
+        ({"mps_mode": True, "gpu": -1}, "--mps_mode and --gpu -1 name different"),
     ):
         with pytest.raises(click.UsageError, match=said):
             assert map_choices.ModelChoice(**given).device

@@ -163,7 +163,7 @@ def test_a_mask_of_another_folder_is_not_taken(tmp_path):
     for name in ("day1/IMG_1", "day1/IMG_2", "day2/IMG_1"):
         save(tmp_path / "photos" / f"{name}.png", draw(0)[1])
     photos = find_photos(tmp_path / "photos")
-    for name in ("day1/IMG_1", "day2/IMG_2", "day2/IMG_2_mask"):
+    for name in ("day1/IMG_1", "day2/IMG_2", "day2/IMG_2_mask", "day2/masks/IMG_2"):
         save(tmp_path / "m" / f"{name}.png", draw(0)[0])
     assert list(find_masks(tmp_path / "m", photos, CROP).reads) == ["day1/IMG_1"]
     save(tmp_path / "m" / "by_ada" / "IMG_2.png", draw(0)[0])  # a folder of no photographs

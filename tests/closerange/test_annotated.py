@@ -113,6 +113,20 @@ def test_label_studio(tmp_path, photos, image):
     assert "1 photograph that nobody has finished" in " ".join(found.notes)
 
 
+def test_what_label_studio_has_of_another_folder_is_not_taken(tmp_path):
+    """The file's bare name was tried as well; the numbers of projects are no folders of ours."""
+    for name in ("3/IMG_1", "4/IMG_2"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True)
+        Image.new("RGB", SHAPE[::-1]).save(tmp_path / "photos" / f"{name}.jpg")
+    photos = find_photos(tmp_path / "photos")
+    region = {"points": [[0, 0], [50, 0], [50, 50]], "polygonlabels": ["crop"]}
+    other = label_studio(tmp_path, "/data/local-files/?d=photos%2F4%2FIMG_1.jpg", [region])
+    with pytest.raises(BadInput, match="called as one of yours"):
+        find_masks(other, photos, CROP)
+    sent = label_studio(tmp_path, "/data/upload/4/0123abcd-IMG_1.jpg", [region])
+    assert list(find_masks(sent, photos, CROP).reads) == ["3/IMG_1"]
+
+
 def test_what_does_not_fit_is_refused(tmp_path, photos):
     with pytest.raises(BadInput, match="label 'wheat'; the model has soil, crop, weed"):
         find_masks(coco(tmp_path, [drawn(0, [BOX])]), photos, CROP_WEED)

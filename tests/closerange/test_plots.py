@@ -272,7 +272,10 @@ def test_of_a_file_with_several_layers_it_is_said_which_is_read(trial, tmp_path)
     for name in ("blocks", "plots"):
         frame = geopandas.GeoDataFrame({"name": [name]}, geometry=outlines()[:1], crs=CRS)
         frame.to_file(tmp_path / "p.gpkg", layer=name)
-    grid = open_raster(folder / "ortho.tif").grid
+        if name == "blocks":  # the targets that a drone's images were placed by are no plots
+            frame.set_geometry(frame.centroid).to_file(tmp_path / "p.gpkg", layer="targets")
+            grid = open_raster(folder / "ortho.tif").grid
+            assert [plot.name for plot in read_plots(tmp_path / "p.gpkg", grid)] == ["blocks"]
     with pytest.warns(UserWarning, match="2 layers, of which blocks is read and not plots"):
         assert [plot.name for plot in read_plots(tmp_path / "p.gpkg", grid)] == ["blocks"]
     frame.to_file(tmp_path / "p.gpkg", layer="fields")  # as selion calls its own

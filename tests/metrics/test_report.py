@@ -1,9 +1,12 @@
 import json
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 
 from selion.errors import BadInput
+from selion.evaluation.vectors import score_fields
 from selion.metrics import (
     MEASURES,
     ImageOptions,
@@ -155,6 +158,26 @@ def test_photographs_of_objects_that_hardly_differ_have_size_classes_of_their_ow
     ]
     assert run.sizes.truth.tolist() == [1, 0, 2, 1]
     assert "101.25 to inf px" in Report("t", (run,)).to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("widths", "said"),
+    [
+        ((10, 10 + 1e-12, 10 + 2e-12, 10 + 3e-12), ["0 to 100 px", "100 to inf px"]),
+        (
+            (1e-4, 2e-4, 3e-4, 4e-4, 5e-4),  # of an image whose edge is 1
+            ["0.0000 to 0.0020 px", "0.0020 to 0.0030 px", "0.0030 to 0.0040 px",
+             "0.0040 to inf px"],
+        ),
+    ],
+)  # fmt: skip
+def test_polygons_without_a_place_have_size_classes_of_their_own(widths, said):
+    shapes = [shapely.box(20 * k, 0, 20 * k + width, 10) for k, width in enumerate(widths)]
+    frame = geopandas.GeoDataFrame(geometry=shapes)
+    run = summarise("alike", [score_fields(frame, frame, step=1.0).scores], QUICK)
+    assert run.sizes.index.tolist() == said
+    assert run.sizes.truth.sum() == len(widths)
+    assert said[-1] in Report("t", (run,)).to_markdown()
 
 
 def test_what_a_content_free_answer_wins_is_marked():

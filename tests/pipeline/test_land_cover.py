@@ -127,6 +127,17 @@ def test_blocks_decide_nothing(tmp_path, monkeypatch):
         assert crop_shares(frame, LandCover((path,), frozenset({40}))) == [0]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_one_raster_does_not_know_another_one_does(tmp_path, order):
+    """A fine map holds nothing but the pixel's centre, and a coarse one has only a point there."""
+    fine = write(tmp_path / "fine.tif", np.zeros((60, 80), np.uint8))
+    grid = GeoBox((20, 26), Affine(30, 0, 500_000, 0, -30, 5_000_000), "EPSG:32633")
+    coarse = write(tmp_path / "coarse.tif", np.full((20, 26), 40, np.uint8), grid)
+    frame = fields((9.2, 9.2, 9.8, 9.8), (10, 10, 16, 16))
+    shares = crop_shares(frame, LandCover((fine, coarse)[::order], frozenset({40})))
+    np.testing.assert_array_equal(shares, [1, 1])
+
+
 def test_another_crs_gives_nearly_the_same(cover):
     path, _ = cover
     frame = fields((5, 5, 35, 40), (45, 5, 75, 40))

@@ -9,6 +9,7 @@ import shutil
 
 import geopandas
 import numpy as np
+import pyarrow.parquet
 import pytest
 import shapely
 
@@ -120,13 +121,11 @@ def test_whole_numbers_and_yes_or_no_stay_so_beside_a_new_field(tmp_path):
     hand.act("accept", "a")
     hand.act("add", points=[(0.03, 0), (0.04, 0), (0.04, 0.01), (0.03, 0.01)])
     table = review.export_review(files, tmp_path / "out", labels=False).table
-    found = fields.read_fields(table)
-    rows = found.set_index("review:status")
-    assert rows.loc["accepted", "parcel"] == parcel
-    assert rows.loc["undecided", "parcel"] == 7
-    assert rows.loc["accepted", "watered"]
-    assert not rows.loc["undecided", "watered"]
-    assert rows.loc["added", ["parcel", "watered"]].isna().all()
+    # pandas would read numbers of which one is missing as floats
+    rows = pyarrow.parquet.read_table(table).drop_columns("geometry").to_pylist()
+    assert {row["review:status"]: (row["parcel"], row["watered"]) for row in rows} == {
+        "accepted": (parcel, True), "undecided": (7, False), "added": (None, None)
+    }  # fmt: skip
 
 
 def test_ids_that_are_numbers_come_back_beside_new_ones(tmp_path):

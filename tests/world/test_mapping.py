@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -13,18 +14,21 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from click.testing import CliRunner
+from odc.geo.geobox import GeoBox
 
 from published_server import PublishedServer
 from selion.cli.main import cli
 from selion.errors import BadInput, Incomplete
+from selion.fields import FieldOptions
 from selion.grid import whole
 from selion.pipeline import MapOptions
 from selion.pipeline.maps import published_options
 from selion.runners import RunnerOptions
 from selion.simulation.published import simulate_published
 from selion.store import open_raster
-from selion.world import map_published, map_published_fields, open_probabilities
+from selion.world import map_published, map_published_fields, mapping, open_probabilities
 from selion.world.gathering import BlockReading, blocks_at
 from selion.world.years import map_years
 from world_maps import TILE, Copies, area, matched, name
@@ -54,6 +58,14 @@ def test_the_table_says_where_it_comes_from(copies, tmp_path):
     assert made.facts()["not_looked_at_share"] == pytest.approx(
         source["not_looked_at_share"], abs=1e-4
     )
+
+
+def test_lines_that_cannot_move_so_far_are_refused_before_a_pixel_is_read(tmp_path, monkeypatch):
+    grid = GeoBox((96, 96), Affine(10, 0, 5e5, 0, -10, 5e6), "EPSG:32633")
+    monkeypatch.setattr(mapping, "open_probabilities", lambda *_, **__: SimpleNamespace(grid=grid))
+    options = MapOptions(outlines=FieldOptions(regularise=200.0))
+    with pytest.raises(BadInput, match="half a pixel to ten"):
+        map_published("ftw-2e", [14, 45, 15, 46], 2025, tmp_path / "f.fgb", options)
 
 
 def test_no_file_holds_the_password_of_an_address(copies, tmp_path):

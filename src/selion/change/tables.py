@@ -6,8 +6,9 @@ gone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from selion.change.outcomes import GONE
 from selion.change.sides import origin_of, read_year
 from selion.change.step import Step
 from selion.change.years import Year
+from selion.fields.schema import lacking_dtype
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -61,15 +63,42 @@ def change_table(step: Step) -> GeoDataFrame:
             part[WHEN] = _moments(part, origin_of(year).determined)
     if not gone:
         return frame
-    parts = [part[[name for name in frame.columns if name in part]] for part, _ in gone]
-    joined = pd.concat([frame, *parts], ignore_index=True)
-    return joined.astype(
-        {
-            name: kind
-            for name, kind in frame.dtypes.items()
-            if name != joined.geometry.name and name in joined
+    return _joined_tables([frame, *(part for part, _ in gone)])
+
+
+def _joined_tables(parts: Sequence[GeoDataFrame]) -> GeoDataFrame:
+    """Return tables as one with the columns of the first, in its types where all values fit."""
+    first = parts[0]
+    lacking = {
+        name: lacking_dtype(kind)
+        for name, kind in first.dtypes.items()
+        if any(name not in part for part in parts)
+    }
+    whole = []
+    for part in parts:
+        blank = {
+            name: pd.Series([None] * len(part), part.index, dtype=kind)
+            for name, kind in lacking.items()
+            if name not in part
         }
-    )
+        told = part.assign(**blank)[list(first.columns)]
+        whole.append(told.astype(lacking))
+    joined = pd.concat(whole, ignore_index=True)
+    kinds = {
+        name: fit
+        for name, kind in whole[0].dtypes.items()
+        if name != joined.geometry.name and (fit := _fitting(joined[name].dtype, kind)) is not None
+    }
+    return joined.astype(kinds)
+
+
+def _fitting(found: Any, wanted: Any) -> Any:
+    """Return the type of a column that has another one in an earlier year; None: as it is."""
+    if found == wanted:
+        return None
+    if wanted.kind in "iubf" and found.kind == "O":  # numbers now, and words then
+        return "string"
+    return None if wanted.kind in "iub" else wanted
 
 
 def _moments(frame: GeoDataFrame, date: object) -> pd.Series:

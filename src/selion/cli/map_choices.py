@@ -46,6 +46,8 @@ class ModelChoice:
             "--mps_mode": "mps" if self.mps_mode else "",
         }
         named = {option: engine for option, engine in said.items() if engine}
+        if self.gpu is not None and self.gpu < 0 and {"cuda", "mps"}.intersection(named.values()):
+            named[f"--gpu {self.gpu}"] = "a processor"
         if len(set(named.values())) > 1:
             raise click.UsageError(
                 f"{' and '.join(named)} name different engines: leave all but one out."

@@ -187,7 +187,8 @@ def _addressed(address: str) -> tuple[str, ...]:
     path = unquote(parse_qs(parts.query).get("d", [parts.path])[0])
     name = PurePosixPath(path).name
     bare = UPLOADED.sub("", name)
-    return (path, name) if bare == name else (path, name, bare)
+    # the folders of what was sent to it are its own
+    return (path,) if bare == name else (path, bare)
 
 
 def _ring(points: Any) -> np.ndarray:

@@ -207,7 +207,10 @@ class _Names:
             PurePosixPath(photo.file).with_suffix("").as_posix(): photo.key for photo in photos
         }
         self.names: dict[str, list[str]] = defaultdict(list)
-        self.folders = {photo.key: PurePosixPath(photo.file).parent.name for photo in photos}
+        self.folders = {
+            photo.key: frozenset(PurePosixPath(photo.file).parent.parts) for photo in photos
+        }
+        self.known = frozenset[str]().union(*self.folders.values())
         for photo in photos:
             name = PurePosixPath(photo.file)
             for alias in {name.name, name.stem, _bare(name.stem)}:
@@ -216,8 +219,8 @@ class _Names:
     def find(self, mask: PurePosixPath) -> str | None:
         """Return the key of the photograph that a mask belongs to; None: none, or several.
 
-        Cameras begin to count anew, so that photographs of two folders have one name: a mask in a
-        folder that is called as one of these is of none in the others.
+        Cameras begin to count anew, so that photographs of two folders have one name: a mask below
+        a folder that is called as one of these is of none in the others.
         """
         if not mask.name:
             return None
@@ -226,9 +229,9 @@ class _Names:
             return self.paths[whole]
         for name in (mask.stem, _bare(mask.stem)):
             if len(self.names.get(name, ())) == 1:
-                key, folder = self.names[name][0], mask.parent.name
-                other = folder in self.folders.values() and folder != self.folders[key]
-                return None if folder and other else key
+                key = self.names[name][0]
+                elsewhere = self.known.intersection(mask.parent.parts) - self.folders[key]
+                return None if elsewhere else key
         return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -165,6 +165,14 @@ def check_columns(schema: pa.Schema, name: str) -> None:
                 f"Column {column.name} of {name} is {schema.field(at).type}; wanted is "
                 f"{column.kind}: write it so first."
             )
+
+
+def lacking_dtype(dtype: Any) -> Any:
+    """Return the type of a column that may lack values: of whole numbers, of yes and no too."""
+    import pandas as pd
+
+    plain = isinstance(dtype, np.dtype) and dtype.kind in "iub"
+    return pd.array(np.empty(0, dtype)).dtype if plain else dtype
 
 
 def confidences_of(frame: pd.DataFrame) -> np.ndarray | None:

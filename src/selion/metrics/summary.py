@@ -385,9 +385,10 @@ def _quartiles(table: OverlapTable, iou: float) -> pd.DataFrame:
         if len(table.truth_area)
         else np.zeros(0)
     )
+    edges = edges[np.diff(edges, prepend=-1) > 1e-6 * edges]  # polygons of one size, but for noise
     bounds = (0.0, *edges.tolist(), np.inf)
     # of objects that hardly differ whole pixels would name two classes alike
-    digits = 0 if len({round(edge) for edge in edges}) == len(edges) else 2
+    digits = next(k for k in range(0, 320, 2) if len(set(edges.round(k))) == len(edges))
     names = [f"{low:,.{digits}f} to {high:,.{digits}f} px" for low, high in pairwise(bounds)]
     return size_classes(table, bounds, names, iou=iou)
 

@@ -137,19 +137,18 @@ class FieldSums:
     """Sums over the pixels under each field, of rasters that are read block by block.
 
     A pixel is under all fields that hold its centre: those of a history lie on one another.  A
-    field that holds no pixel's centre in any block has the pixel under a point of it, whoever else
-    has that pixel.
+    field that holds the centre of no pixel with data, in any block of any raster, has the pixel
+    under a point of it, whoever else has that pixel.
 
     Parameters
     ----------
     fields : int
     planes : int
-        Numbers of a pixel that are summed.
+        Numbers of a pixel that are summed; the first is 1 where it has data, else 0.
     """
 
     def __init__(self, fields: int, planes: int) -> None:
-        # by centres and by points; the first plane counts the pixels
-        self._sums = np.zeros((2, planes + 1, fields))
+        self._sums = np.zeros((2, planes, fields))  # by centres and by points
 
     def add(
         self, geometry: GeoSeries, grid: GeoBox, read: Callable[[], Sequence[np.ndarray]]
@@ -168,23 +167,23 @@ class FieldSums:
         near = np.sort(geometry.sindex.query(grid.extent.geom))
         if not len(near):
             return
-        planes = [np.ones(tuple(grid.shape), bool), *read()]
+        planes = read()
         shapes = geometry.to_numpy()[near]
         for rows, ids in _layers(shapes, grid):
             at = np.flatnonzero(ids)
             owner = ids.ravel()[at] - 1
             self._put(0, near[rows], owner, [plane.ravel()[at] for plane in planes])
-            lone = np.flatnonzero(np.bincount(owner, minlength=len(rows)) == 0)
-            owner, at = _points(shapes[rows], lone, grid)
+            seen = np.bincount(owner, planes[0].ravel()[at], len(rows))
+            owner, at = _points(shapes[rows], np.flatnonzero(seen == 0), grid)
             self._put(1, near[rows], owner, [plane.ravel()[at] for plane in planes])
 
     def found(self) -> np.ndarray:
         """Return the (plane, field) float64 sums."""
         centres, points = self._sums
-        return np.where(centres[0] > 0, centres[1:], points[1:])
+        return np.where(centres[0] > 0, centres, points)
 
     def _put(
-        self, kind: int, fields: np.ndarray, owner: np.ndarray, planes: list[np.ndarray]
+        self, kind: int, fields: np.ndarray, owner: np.ndarray, planes: Sequence[np.ndarray]
     ) -> None:
         for total, values in zip(self._sums[kind], planes, strict=True):
             total[fields] += np.bincount(owner, values, len(fields))

@@ -10,6 +10,7 @@ import numpy as np
 
 from selion import fields, store
 from selion.errors import SelionError
+from selion.fields.schema import lacking_dtype
 from selion.fields.table import geohash
 from selion.review import rings
 from selion.review.log import replay
@@ -106,11 +107,7 @@ def _said_before(frame: geopandas.GeoDataFrame) -> pd.DataFrame:
 
 def _kept(dtype: Any, values: pd.Series) -> Any:
     """Return the type of a column; one that can lack values, where a new field has none of it."""
-    import pandas as pd
-
-    if getattr(dtype, "kind", "") not in "iub" or not values.isna().any():
-        return dtype
-    return pd.array(np.empty(0, dtype)).dtype if isinstance(dtype, np.dtype) else dtype
+    return lacking_dtype(dtype) if values.isna().any() else dtype
 
 
 def _rows(

@@ -19,6 +19,7 @@ from selion.imagery import Area, AreaLike
 from selion.pipeline.land_cover import keep_cropland
 from selion.pipeline.maps import MapOptions, Refine, map_scores, published_options
 from selion.pipeline.probabilities import RunReport, check_output, conclude, work_folder
+from selion.pipeline.unfit import check_fields
 from selion.prediction.scores import NODATA, SCORE_BYTES, quantise
 from selion.progress import OnStep, silent
 from selion.runners import open_runner
@@ -114,6 +115,7 @@ def map_published(
     told, report = report is not None, report or RunReport()
     force = _checked(out, options, force=force)
     scores = open_probabilities(edition, area, year, gsd=options.predict.gsd, crs=crs)
+    check_fields(options.outlines, options.land_cover, scores.grid)
     for note in scores.notes:
         if scores.tiles or note != scores.missing_note:  # of one array it is counted below
             report.on_note(note)
