@@ -260,6 +260,19 @@ def test_columns_that_differ_in_case_alone_are_both_written(trial, tmp_path):
         assert {"0.5", "mine", "x", "y", "yes"} <= {str(value) for value in told.values()}
 
 
+def test_a_column_that_a_geopackage_has_itself_is_no_error_at_the_end(trial, tmp_path):
+    """QGIS hands on the fid of joined layers, in which one is there twice."""
+    folder, *_ = trial
+    given = {"plot_id": ["a", "b"], "fid": [1, 1], "geom": ["x", "y"]}
+    frame = geopandas.GeoDataFrame(given, geometry=outlines()[:2], crs=CRS)
+    frame.to_file(tmp_path / "p.geojson", driver="GeoJSON")
+    out = tmp_path / "o"
+    measure_plots(folder / "ortho.tif", tmp_path / "p.geojson", out, "colour")
+    for told in (rows_of(out / "plots.csv"), layer_of(out / "plots.gpkg")):
+        assert [str(row["fid_given"]) for row in told] == ["1", "1"]
+        assert [row["geom_given"] for row in told] == ["x", "y"]
+
+
 def layer_of(path):
     with sqlite3.connect(path) as book:
         book.row_factory = sqlite3.Row

@@ -28,6 +28,8 @@ LAST = (
     "nodata", "pixels", "ground_m2", "vegetation_m2", "components", "component_area_median_cm2",
     *NAMES, "picture",
 )  # fmt: skip
+OF_LAYERS = ("fid", "geom", "geometry")
+"""Columns that a GeoPackage has itself; QGIS hands on the first, twice where layers were joined."""
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """Of cover, in the style of the layer and on the page."""
 
@@ -95,12 +97,12 @@ def measured_columns(classes: ClassScheme) -> list[str]:
 
 
 def with_own_names(plots: Sequence[Plot], classes: ClassScheme) -> list[Plot]:
-    """Give columns of the plots that are called as a measure is another name: ``cover_given``.
+    """Give columns of the plots that are called as one of ours is another name: ``cover_given``.
 
     The layer of one flight may be the plots of the next: what was measured then would be told of a
     plot that has nothing now.  Names differ whatever the case, as those of a GeoPackage must.
     """
-    taken = {name.casefold() for name in (TAKEN, *measured_columns(classes))}
+    taken = {name.casefold() for name in (TAKEN, *OF_LAYERS, *measured_columns(classes))}
     names: dict[str, str] = {}
     for key in dict.fromkeys(key for plot in plots for key in plot.attributes):
         name = key
