@@ -19,7 +19,7 @@ DISTRIBUTIONS = {
     "zxingcpp": "zxing-cpp",
 }
 """Modules whose distribution has another name."""
-WITH_QGIS = {"qgis", "processing"}
+WITH_QGIS = {"qgis", "processing", "osgeo"}
 """Modules that come with QGIS, in whose Python the plugin runs."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
