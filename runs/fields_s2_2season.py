@@ -1,22 +1,25 @@
 """Train ``fields-s2-2season``: two Sentinel-2 dates, eight bands, upsampled to 5 m -> background,
 field, boundary.
 
-Three sources: the simulated countryside, images at 10 m and truth at 5 m from the same seeds,
-rendered once into the data folder; real fields of aerial chips drawn as two dates of Sentinel-2
-(``satellite.py``); real pairs of dates that the RGB model has labelled (``pseudo_labels.py``).  A
-killed run goes on where it was.  docs/weights.md names the runs that make what ships; the first, on
-simulation alone, is
+Sources: the simulated countryside, images at 10 m and truth at 5 m from the same seeds, rendered
+once into the data folder, or by ``scenes.py`` (``--more-scenes``); real fields of aerial chips
+drawn as two dates of Sentinel-2 (``satellite.py``); real pairs of dates that the releases before
+have labelled (``pseudo_labels.py``), and their places of one date, drawn as two; EuroSAT's patches
+without fields, and those with, as the model of colour labels them.  A killed run goes on where it
+was.  docs/weights.md names the runs that make what ships; the first, on simulation alone, was
 
     python runs/fields_s2_2season.py checkpoints/scenes checkpoints/s2 --scenes 48 \
         --start-from checkpoints/vhr/last.pt
 
-``--start-from`` takes over the weights of another run where shapes fit (of the RGB run all but the
-first convolution).
+``--start-from`` takes over the weights of another run where shapes fit; of a model of colour the
+first convolution is shared out to the dates (``fit.fitted``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +65,14 @@ FIELDS = ("AnnualCrop", "PermanentCrop", "Pasture", "HerbaceousVegetation", "Riv
 """EuroSAT's classes with fields."""
 SURE = 0.6
 """Probability from which a teacher's class of a pixel counts."""
+WANTED = (
+    ("known", "pseudo"),
+    ("once", "pseudo", "looks"),
+    ("bare", "patches", "looks"),
+    ("satellite", "chips", "looks"),
+    ("taught", "patches", "teacher", "looks"),
+)
+"""A share of windows, and what it cannot be drawn without."""
 GSD, SIDE = 10.0, 512
 STYLES = (
     "europe",
@@ -257,13 +268,24 @@ def draw_known(
     return draw_pseudo(torch.cat([dates[first], dates[second]]), classes, size, rng)
 
 
+def _one_of(
+    places: Sequence, draw: Callable[..., Batch], size: int, rng: np.random.Generator
+) -> Batch:
+    """Draw a window of one of several places."""
+    return draw(places[rng.integers(len(places))], size=size, rng=rng)
+
+
 def main() -> None:
     """Render, then train."""
     parser = options(__doc__)
     parser.add_argument("--scenes", type=int, default=48)
     parser.add_argument("--render-only", action="store_true")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--more-scenes", type=Path, help="a second folder of rendered scenes")
+    parser.add_argument(
+        "--more-scenes",
+        type=Path,
+        help="a second folder of rendered scenes, of which those of 10 m count",
+    )
     parser.add_argument(
         "--chips", type=Path, help="aerial chips with fields, drawn as two dates of Sentinel-2"
     )
@@ -297,37 +319,39 @@ def main() -> None:
     parser.add_argument("--taught", type=float, default=0.0, help="share of windows from those")
     parser.add_argument("--decoder", choices=DECODERS, default="narrow")
     args = parser.parse_args()
+    for share, *wanted in WANTED:
+        lacking = [f"--{name}" for name in wanted if not getattr(args, name)]
+        if getattr(args, share) and lacking:
+            parser.error(f"--{share} draws nothing without {' and '.join(lacking)}.")
     paths = render(args.data, args.scenes, args.first_seed)
     if args.render_only:
         return
     paths += sorted(args.more_scenes.glob("*.npz")) if args.more_scenes else []
     scenes = [scene for path in paths if (scene := read_scene(path))[2] == GSD]
-    chips = [read_chip(path) for path in split(args.chips)[0]] if args.chips else []
     looks = read_looks(args.looks) if args.looks else None
-    labelled = (
-        [read_pseudo(path) for path in sorted(args.pseudo.glob("*.npz"))] if args.pseudo else []
-    )
+    labelled = [read_pseudo(p) for p in (sorted(args.pseudo.glob("*.npz")) if args.pseudo else [])]
     known = [scene for scene in labelled if len(scene[0]) > 1]
     once = [read_labelled(dates[0], classes) for dates, classes in labelled if len(dates) == 1]
-    land = [name for name in BARE if name != WATER]
-    wet = read_patches(args.patches, (WATER,), slice(LEARNT)) if args.patches else None
-    dry = read_patches(args.patches, tuple(land), slice(LEARNT)) if args.patches else None
-    taught = label_patches(args.patches, args.teacher) if args.patches and args.teacher else []
-    shares = [args.known, args.once, args.bare, args.satellite, args.taught]
+    chips = [read_chip(path) for path in split(args.chips)[0]] if args.chips else []
+    wet, dry = (
+        read_patches(args.patches, names, slice(LEARNT)) if args.bare else torch.zeros(0)
+        for names in ((WATER,), tuple(name for name in BARE if name != WATER))
+    )
+    taught = label_patches(args.patches, args.teacher) if args.taught else []
+    # in this order: a window's kind is where one number falls among the shares
+    kinds = {
+        "known": partial(_one_of, known, draw_known),
+        "once": partial(_one_of, once, partial(draw_once, looks=looks)),
+        "bare": partial(draw_no_field, wet, dry, looks=looks),
+        "satellite": partial(_one_of, chips, partial(draw_pair, looks=looks)),
+        "taught": partial(_one_of, taught, partial(draw_once, looks=looks)),
+    }
+    ends = np.cumsum([getattr(args, kind) for kind in kinds])
+    draws = [*kinds.values(), partial(_one_of, scenes, draw_view)]
 
     def view(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        kind = int(np.searchsorted(np.cumsum(shares), rng.random(), side="right"))
-        if known and kind == 0:
-            return draw_known(known[rng.integers(len(known))], args.size, rng)
-        if once and looks and kind == 1:
-            return draw_once(once[rng.integers(len(once))], args.size, looks, rng)
-        if wet is not None and dry is not None and looks and kind == 2:
-            return draw_no_field(wet, dry, args.size, looks, rng)
-        if chips and looks and kind == 3:
-            return draw_pair(chips[rng.integers(len(chips))], args.size, looks, rng)
-        if taught and looks and kind == 4:
-            return draw_once(taught[rng.integers(len(taught))], args.size, looks, rng)
-        return draw_view(scenes[rng.integers(len(scenes))], args.size, rng)
+        kind = int(np.searchsorted(ends, rng.random(), side="right"))
+        return draws[kind](size=args.size, rng=rng)
 
     def draw(step: int) -> Batch:
         views = []

@@ -319,8 +319,8 @@ def read_state(path: Path, key: str) -> dict[str, torch.Tensor]:
 
 
 def take_weights(model: nn.Module, paths: list[Path], key: str) -> None:
-    """Start from the mean of the weights of other runs; tensors of another shape keep their random
-    start.
+    """Start from the mean of the weights of other runs; tensors that :func:`fitted` cannot bring to
+    our shape keep their random start.
     """
     runs = [read_state(path, key) for path in paths]
     theirs = {
