@@ -1,6 +1,6 @@
 """Whether a confidence of 0.8 is right eight times in ten: tables of ``selion map`` beside truth.
 
-    python bench/calibration.py ../shared/data [--scenes 3] [--json rows.json]
+    python bench/calibration.py ../shared/data [--scenes 3] [--model NAME] [--json rows.json]
 
 A field is right if it matches a true one, one to one, at an intersection over union above 0.5.
 Tables are of the NAIP chips whose labels the network of ``fields-rgb-vhr`` has not learnt from
@@ -8,7 +8,8 @@ Tables are of the NAIP chips whose labels the network of ``fields-rgb-vhr`` has 
 training has drawn, in each of their styles.  Printed are the expected calibration error (ECE, ten
 bins of equal width), the mean confidence and the share that was right, the reliability curve, and
 the ECE after a correction of two numbers that was fitted on every other image
-(:func:`selion.metrics.fit_over_images`).
+(:func:`selion.metrics.fit_over_images`); and object F1 and pixel IoU, pooled.  ``--model`` maps the
+simulated places with another model than the one that is taken by itself.
 """
 
 from __future__ import annotations
@@ -42,18 +43,25 @@ class Judged:
     """(n,) confidence."""
     right: np.ndarray
     """(n,) 1 or 0; NaN where the truth is not known."""
+    objects: metrics.ObjectScores
+    pixels: np.ndarray
+    """(2,) pixels that are field in both, and in either."""
 
 
-def judged(path: Path, drawn: np.ndarray, folder: Path, method: str) -> Judged:
+def judged(path: Path, drawn: np.ndarray, folder: Path, method: str, model: str | None) -> Judged:
     """Map an image and compare its table with the ids (y, x) that are true."""
     options = maps.MapOptions(method=method, threads=1, work=folder / path.stem)
-    job = maps.prepare(path, None, options)
+    job = maps.prepare(path, model, options)
     _, frame = maps.map_image(job, folder / "fields.parquet", options, force=True)
     grid = store.open_raster(path).grid
     ids = store.burn(frame.geometry.to_crs(grid.crs), range(1, len(frame) + 1), grid)
     table = metrics.overlap_table(drawn, ids)
     kept = table.prediction_ids - 1
-    return Judged(frame["confidence"].to_numpy(float)[kept], metrics.object_outcomes(table))
+    sure, right = frame["confidence"].to_numpy(float)[kept], metrics.object_outcomes(table)
+    known = drawn >= 0
+    said, true = (ids > 0) & known, (drawn > 0) & known
+    pixels = np.array([(said & true).sum(), (said | true).sum()])
+    return Judged(sure, right, metrics.object_scores(table, 0.5), pixels)
 
 
 def chips(data: Path) -> Iterator[tuple[Path, np.ndarray]]:
@@ -86,6 +94,8 @@ def row(what: str, found: list[Judged]) -> dict[str, object]:
         "confidence": round(float(np.nanmean(sure)), 3),
         "right": round(float(np.nanmean(right)), 3),
         "ece": round(curve.ece, 3),
+        "f1": round(sum((one.objects for one in found[1:]), found[0].objects).f1, 3),
+        "iou": round(float(np.divide(*sum(one.pixels for one in found))), 3),
         "corrected": None if fitted is None else round(fitted.ece_corrected, 3),
         "correction": None if fitted is None else fitted.correction.to_dict(),
         "curve": " ".join(
@@ -99,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--scenes", type=int, default=3, help="of each style")
+    parser.add_argument("--model", help="name or folder, for the simulated places")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     rows: list[dict[str, object]] = []
@@ -112,7 +123,8 @@ def main() -> None:
             found: dict[str, list[Judged]] = {"cut": [], "watershed": []}
             for path, drawn in places:
                 for method, mine in found.items():
-                    mine.append(judged(path, drawn, folder, method))
+                    model = None if what.startswith("NAIP") else args.model
+                    mine.append(judged(path, drawn, folder, method, model))
             for method, mine in found.items():
                 rows.append(row(f"{what}, {method}", mine))
                 print(json.dumps(rows[-1]), flush=True)
