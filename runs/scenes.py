@@ -8,6 +8,7 @@ blue, near infrared); ``ids``, int32 fields (0 none, -1 unknown) on the image's 
 fine; ``gsd``, metres of an image pixel; ``style``.  A file that is there is kept.
 
 s2       the styles of ``fields_s2_2season.py``, 5.12 km at 10 m, ids at 5 m
+small    small plots, likewise
 strips   large fields with verges, belts, gardens and meadows that are none, likewise
 vhr      1.024 km at 1 m, ids at 1 m, the countries of small plots
 parcels  real parcels (``parcels.py --pack``) painted with the scenes above: 2.56 km at 10 m with
@@ -44,15 +45,16 @@ STYLES = {
         "mixed",
         "mixed",
     ),
+    "small": ("smallholder", "hamlets", "delta", "smallholder", "bocage"),
     "strips": ("estate", "estate", "prairie", "estate"),
     "vhr": ("hamlets", "delta", "smallholder", "hamlets", "delta", "mixed", "hamlets", "europe"),
 }
 """Drawn in turn."""
-GRIDS = {"s2": (512, 10.0), "strips": (512, 10.0), "vhr": (1024, 1.0)}
+GRIDS = {"s2": (512, 10.0), "small": (512, 10.0), "strips": (512, 10.0), "vhr": (1024, 1.0)}
 """Pixels of a side and metres of each."""
 WEATHERED = 0.8
-"""Share of scenes that :func:`weather` changes."""
-FIRST_SEEDS = {"s2": 0, "strips": 20_000, "vhr": 40_000, "parcels": 60_000}
+"""Share of scenes that :func:`weather` changes, if nothing else is said (``--weathered``)."""
+FIRST_SEEDS = {"s2": 0, "strips": 20_000, "vhr": 40_000, "parcels": 60_000, "small": 80_000}
 """Added to ``--first-seed``, so that kinds share no place."""
 
 
@@ -112,7 +114,7 @@ def draw_furrows(image: np.ndarray, parts: np.ndarray, rng: np.random.Generator)
     return np.clip(np.rint(image + step), 1, 16_000).astype(np.uint16)
 
 
-def render(path: Path, kind: str, number: int, seed: int) -> float:
+def render(path: Path, kind: str, number: int, seed: int, weathered: float) -> float:
     """Render one scene unless it is there; return the core's seconds."""
     begun = time.process_time()
     if path.exists():
@@ -124,7 +126,7 @@ def render(path: Path, kind: str, number: int, seed: int) -> float:
     ids = field_ids(seed, (2 * side, 2 * side), gsd / 2, style) if coarse else scene.instances.ids
     image = scene.image.values
     rng = np.random.default_rng([seed, 7])
-    if rng.random() < WEATHERED:
+    if rng.random() < weathered:
         image = weather(image, ids, gsd, rng)
     save(path, image, ids, gsd, style)
     return time.process_time() - begun
@@ -183,6 +185,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="scenes of a kind without its own")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--first-seed", type=int, default=100_000)
+    parser.add_argument(
+        "--weathered", type=float, default=WEATHERED, help="share of scenes made uneven and alike"
+    )
     parser.add_argument("--parcels", type=Path, help="ids that parcels.py --pack wrote")
     args = parser.parse_args()
     wanted = {k: int(n or args.count) for k, _, n in (kind.partition("=") for kind in args.kinds)}
@@ -201,8 +206,8 @@ def main() -> None:
     }
     first = {kind: args.first_seed + more for kind, more in FIRST_SEEDS.items()}
     tasks = [
-        partial(render, path, kind, k, first[kind] + k)
-        for kind in ("vhr", "strips", "s2")
+        partial(render, path, kind, k, first[kind] + k, args.weathered)
+        for kind in ("vhr", "strips", "s2", "small")
         for path, k in places.get(kind, [])
     ]
     spent = run_all(tasks, args.workers)
