@@ -8,8 +8,8 @@ A network is a packaged model, a model's folder, or a checkpoint of the family "
 ``architecture.json`` beside it.  One answers for all places; of five the k-th
 answers for the k-th fold by place, which it has not seen.  Aerial chips are shown as they are, at
 2.5 and 4 m, as Sentinel-2 true colour and as two of its dates, several times in other colours;
-simulated scenes (``fields_s2_2season.py --render-only``) as they are, each date alone for a model
-of one date.  The network answers as it does in `selion map`, so samples lie on the grid that
+simulated scenes (``scenes.py``) as they are, each date alone for a model of one date, and those of
+1 m in its colours.  The network answers as it does in `selion map`, so samples lie on the grid that
 objects are found on.  Each is kept in the folder under the network's hash, and asked for once.
 """
 
@@ -47,6 +47,8 @@ from selion.segmenter import InputSpec, LoadedModel, as_model
 COARSE = (1.0, 2.5, 4.0)
 """Metres at which an aerial chip is shown."""
 SATELLITE = 10.0
+FINE = 2.0
+"""Metres up to which a simulated scene is shown stretched, as an aerial image is."""
 SCORES = 254
 """Steps of a stored probability."""
 DATE = ("red", "green", "blue", "nir")
@@ -89,9 +91,13 @@ def views(chips: Path | None, count: int, scenes: list[Path]) -> Iterator[View]:
                     name = f"{path.stem}_{kind.replace(' ', '_')}_{turn}"
                     yield View(name, kind, fold, path, SATELLITE, path in fresh, turn)
     for k, path in enumerate(scenes):
-        for turn, kind in enumerate(("simulated colour", "simulated colour", "simulated dates")):
+        with np.load(path) as scene:
+            gsd = float(scene["gsd"]) if "gsd" in scene.files else SATELLITE
+        fine = ("simulated 1 m",) * 2
+        coarse = ("simulated colour", "simulated colour", "simulated dates")
+        for turn, kind in enumerate(coarse if gsd > FINE else fine):
             name = f"{path.parent.name}_{path.stem}_{turn}"
-            yield View(name, kind, k % 5, path, SATELLITE, True, turn)
+            yield View(name, kind, k % 5, path, gsd, True, turn)
 
 
 def draw(view: View, looks: Path | None) -> tuple[np.ndarray, np.ndarray]:
@@ -152,12 +158,15 @@ def as_satellite(
 
 
 def scene_view(view: View) -> tuple[np.ndarray, np.ndarray]:
-    """A simulated scene at 10 m: the pair, or one date in 8-bit colour."""
+    """A simulated scene: the pair, or one date in 8-bit colour, that of metres stretched."""
     with np.load(view.path) as scene:
-        image, ids = scene["image"], scene["ids"][1::2, 1::2].astype(np.int32)
+        image, ids = scene["image"], scene["ids"].astype(np.int32)
+    if len(ids) > image.shape[1]:
+        ids = ids[1::2, 1::2]
     if view.dates == 1:
         image = image[4 * view.turn : 4 * view.turn + 3]
-        image = (image / DISPLAY).round().clip(0, 255).astype(np.uint8)
+        step = DISPLAY if view.gsd > FINE else float(image.mean() + 2 * image.std()) / 242
+        image = (image / step).round().clip(0, 255).astype(np.uint8)
     return image, np.maximum(ids, 0)
 
 

@@ -70,8 +70,16 @@ def soft(iou: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp((0.5 - iou) / SOFT))
 
 
-def learn(places: Sequence[Place], settings: CutSettings, trees: int, seed: int = 0) -> NodeScore:
-    """Fit the trees; every kind of imagery weighs as much as the square root of its nodes."""
+def learn(
+    places: Sequence[Place],
+    settings: CutSettings,
+    trees: int,
+    simulated: float = 1.0,
+    seed: int = 0,
+) -> NodeScore:
+    """Fit the trees; every kind of imagery weighs as much as the square root of its nodes,
+    simulated ones ``simulated`` times that.
+    """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     large = [candidates(place.tree, settings) for place in places]
@@ -80,7 +88,8 @@ def learn(places: Sequence[Place], settings: CutSettings, trees: int, seed: int 
     kinds = np.concatenate(
         [[p.kind] * int(keep.sum()) for p, keep in zip(places, large, strict=True)]
     )
-    _, place, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    names, place, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+    share = np.where(np.char.startswith(names, "simulated"), simulated, 1.0)
     model = HistGradientBoostingRegressor(
         max_iter=trees,
         learning_rate=0.06,
@@ -90,7 +99,7 @@ def learn(places: Sequence[Place], settings: CutSettings, trees: int, seed: int 
         max_features=0.3,
         early_stopping=False,
         random_state=seed,
-    ).fit(values, target, (1 / np.sqrt(counts / counts.min()))[place])
+    ).fit(values, target, (share / np.sqrt(counts / counts.min()))[place])
     return from_sklearn(model, settings)
 
 
@@ -114,17 +123,25 @@ def from_sklearn(model: object, settings: CutSettings) -> NodeScore:
     )
 
 
-def one_fold(places: Sequence[Place], settings: CutSettings, trees: int, fold: int) -> Said:
+def one_fold(
+    places: Sequence[Place], settings: CutSettings, trees: int, simulated: float, fold: int
+) -> Said:
     """Learn without a fold; say what is thought of its nodes, nothing of the others."""
-    score = learn([p for p in places if p.fold != fold], settings, trees)
+    score = learn([p for p in places if p.fold != fold], settings, trees, simulated)
     return [score.predict(p.values) if p.fold == fold else np.zeros(0) for p in places]
 
 
-def by_folds(places: Sequence[Place], settings: CutSettings, trees: int, processes: int) -> Said:
+def by_folds(
+    places: Sequence[Place],
+    settings: CutSettings,
+    trees: int,
+    processes: int,
+    simulated: float = 1.0,
+) -> Said:
     """Say of every node what a score thinks that has not learnt from its fold."""
     numbers = sorted({place.fold for place in places})
     with ProcessPoolExecutor(processes) as pool:
-        said = list(pool.map(partial(one_fold, places, settings, trees), numbers))
+        said = list(pool.map(partial(one_fold, places, settings, trees, simulated), numbers))
     return [said[numbers.index(place.fold)][k] for k, place in enumerate(places)]
 
 
@@ -306,6 +323,9 @@ def main() -> None:
         "--leave-unseen", action="store_true", help="--out: nothing of chips no release has seen"
     )
     parser.add_argument("--trees", type=int, default=160)
+    parser.add_argument(
+        "--simulated", type=float, default=1.0, help="weight of simulated kinds, beside the others"
+    )
     parser.add_argument("--pictures", type=Path, help="folder for twelve pictures")
     for name in ("smoothing", "depth"):
         parser.add_argument(f"--{name}", type=float, default=getattr(CutSettings(), name))
@@ -314,7 +334,7 @@ def main() -> None:
     paths = cut_samples.make(args, args.work / "samples")
     places = read_places(paths, settings, args.processes)
     print(len(places), "places,", sum(p.tree.count for p in places), "nodes", flush=True)
-    said = by_folds(places, settings, args.trees, args.processes)
+    said = by_folds(places, settings, args.trees, args.processes, args.simulated)
     with ProcessPoolExecutor(args.processes) as pool:
         others = list(pool.map(beside, places, chunksize=4))
     counts = [
@@ -330,7 +350,7 @@ def main() -> None:
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         taught = [place for place in places if not (args.leave_unseen and place.unseen)]
-        learn(taught, settings, args.trees).save(args.out / CUT)
+        learn(taught, settings, args.trees, args.simulated).save(args.out / CUT)
     if args.out and (args.out / CARD).exists():
         card = read_card(args.out)
         card = replace(card, files={**card.files, CUT: sha256_of(args.out / CUT)})
