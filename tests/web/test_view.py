@@ -10,6 +10,7 @@ import shutil
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -382,6 +383,21 @@ class TestRasters:
         )
         expected = shapely.Polygon(corners).area / tile.edge**2 * (1 - 1600 / 320**2)
         assert (alpha > 0).mean() == pytest.approx(expected, rel=0.15)
+
+    def test_classes_have_the_colours_of_the_files_own_table(self, tmp_path):
+        """Land cover counts in tens (WorldCover: cropland 40, water 80), crops up to 254."""
+        table = {10: (0, 100, 0), 40: (240, 150, 255), 80: (0, 100, 200), 254: (1, 2, 3)}
+        path = tmp_path / "cover.tif"
+        with rasterio.open(
+            path, "w", "GTiff", 256, 256, 1, UTM, rasterio.transform.from_origin(*CORNER, 10, 10),
+            "uint8",
+        ) as dataset:  # fmt: skip
+            dataset.write(np.repeat(np.array(list(table), np.uint8), 64)[None].repeat(256, 0), 1)
+            dataset.write_colormap(1, table)
+        raster = rasters.open_geotiff(path)
+        shown = picture(raster.tile(raster.renderings[0], tile_over(raster.box))[0])
+        seen = {tuple(colour) for colour in shown[shown[..., 3] > 0][:, :3].tolist()}
+        assert seen == set(table.values())
 
     def test_shares_are_opacities(self, scene):
         raster = rasters.open_geotiff(scene / "scores.tif")
