@@ -528,6 +528,14 @@ def test_ids_of_ones_own_that_look_like_ours_are_counted_where_the_fields_lie(tm
     assert square.contains(shapely.Point(10.005, 49.005))
 
 
+def test_a_field_on_both_sides_of_the_antimeridian_is_counted_there(tmp_path):
+    """The middle of its box lies in the Gulf of Guinea, where nobody looked for it."""
+    sides = [shapely.box(179.99, -17, 180, -16.99), shapely.box(-180, -17, -179.995, -16.99)]
+    path = drawn_tiles(tmp_path, [shapely.MultiPolygon(sides)], id=["a"])
+    (square,) = pyogrio.read_dataframe(path, layer="density", ZOOM_LEVEL=5).to_crs(CRS84).geometry
+    assert 179 < abs(square.centroid.x) < 180
+
+
 def test_what_nobody_knows_of_a_field_is_not_nought(tmp_path):
     """A field drawn by hand has neither a size nor a confidence."""
     shapes = [shapely.box(10.01, 49, 10.02, 49.01), shapely.box(10.021, 49, 10.03, 49.01)]

@@ -8,7 +8,9 @@ import json
 import re
 import shutil
 
+import geopandas
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -230,6 +232,32 @@ class TestTiles:
                 )
         assert found.record(17)["box"] is None or np.isfinite(found.record(17)["box"]).all()
 
+    @pytest.mark.parametrize("crs", ["EPSG:32701", "EPSG:32760"])
+    def test_a_field_across_the_antimeridian_does_not_go_around_the_world(self, tmp_path, crs):
+        """Of 1 km2 of Fiji each side has its half, and Africa none."""
+        x, y = pyproj.Proj(crs)(180 if crs == "EPSG:32760" else -180, -17)
+        field = shapely.box(x - 1000, y - 500, x + 1000, y + 500)
+        path = tmp_path / "fiji.parquet"
+        geopandas.GeoDataFrame({"id": ["a"]}, geometry=[field], crs=crs).to_parquet(
+            path, write_covering_bbox=True
+        )
+        found = chunks.open_parquet([path])
+        _, north = place.from_degrees(np.array([[180.0, -17.0]]))[0]
+        row = int((place.EARTH - north) / (2 * place.EARTH) * 2**11)
+        area = []
+        for column in (2**11 - 1, 2**10, 0):
+            tile = place.WebTile(11, column, row)
+            drawn = read_tile(cut.cut_tile(found, None, 0, tile) or b"").get("fields", [])
+            rings = [shapely.Polygon(ring) for feature in drawn for ring in feature["rings"]]
+            tile_box = shapely.box(0, 0, 4096, 4096)
+            area.append(
+                shapely.union_all(rings).intersection(tile_box).area * (tile.edge / 4096) ** 2
+            )
+        half = 1e6 / np.cos(np.radians(17)) ** 2
+        assert area == pytest.approx([half, 0, half], rel=0.04, abs=1)
+        many = cells.gather(found.chunk(0).boxes, {}, 5)
+        assert many.keys.tolist() == [17 << 32 | 31], "not in the Gulf of Guinea"
+
     def test_holes_and_parts_stay(self):
         shape = shapely.MultiPolygon(
             [
@@ -432,6 +460,32 @@ class TestRasters:
         centre = np.array([west, north]) + (hot.mean(0)[::-1] + 0.5) * tile.edge / 512 * [1, -1]
         corners = place.projection(UTM)(np.array([[300000 + 10 * 130, 5400000 - 10 * 128]]))[0]
         assert np.abs(centre - corners).max() < 2 * tile.edge / 512 + 15
+
+    @pytest.mark.parametrize(
+        ("crs", "middle"),
+        [("EPSG:32701", -180), ("EPSG:32760", 180)],  # Fiji, as Sentinel-2 has it
+    )
+    def test_across_the_antimeridian_it_is_as_fine_as_it_is(self, tmp_path, crs, middle):
+        """A box as wide as the world told of pixels of 100 km: all was one blur."""
+        values = np.repeat(np.array([50, 200], np.uint8), 200)[None].repeat(400, 0)
+        x, y = pyproj.Proj(crs)(middle, -17)
+        path = tmp_path / "fiji.tif"
+        with rasterio.open(
+            path, "w", "GTiff", 400, 400, 1, crs,
+            rasterio.transform.from_origin(x - 2000, y + 2000, 10, 10), "uint8",
+        ) as dataset:  # fmt: skip
+            dataset.write(values, 1)
+        raster = rasters.open_geotiff(path)
+        assert (raster.minzoom, raster.maxzoom) == (0, 14), "10 m"
+        _, y = place.from_degrees(np.array([[180.0, -17.0]]))[0]
+        row = int((place.EARTH - y) / (2 * place.EARTH) * 2**12)
+        for column, colour in ((2**12 - 1, (68, 1, 84)), (0, (253, 231, 37))):
+            body, _ = raster.tile(raster.renderings[0], place.WebTile(12, column, row))
+            shown = picture(body)
+            seen = shown[shown[..., 3] > 0][:, :3]
+            assert np.abs(np.median(seen, axis=0) - colour).max() <= 2
+            # half of it, 2.1 km of the map, in a tile of 9.8 km
+            assert len(np.unique(np.nonzero(shown[..., 3])[1])) == pytest.approx(110, abs=5)
 
     def test_without_a_place_pixels_lie_flat(self, tmp_path):
         values = np.arange(200 * 200, dtype=np.uint16).reshape(1, 200, 200)

@@ -283,6 +283,10 @@ def _read(tables: list[pa.Table]) -> _Chunk:
     # a table that was never merged may have ids of its own, and some of these look like ours
     known &= ((place >= boxes[:, :2] - NEAR) & (place <= boxes[:, 2:] + NEAR)).all(axis=1)
     place[~known] = (boxes[~known, :2] + boxes[~known, 2:]) / 2
+    # the middle of both sides of the antimeridian is half around the world
+    across = ~known & (boxes[:, 2] - boxes[:, 0] > 1 / 2)
+    points = shapely.get_coordinates(shapely.point_on_surface(geometries[across]))
+    place[across] = np.stack(_mercator(*points.T), axis=1)
     return _Chunk(outlines._replace(points=world), boxes, size, place, _columns(table, geometries))
 
 
