@@ -528,6 +528,20 @@ def test_ids_of_ones_own_that_look_like_ours_are_counted_where_the_fields_lie(tm
     assert square.contains(shapely.Point(10.005, 49.005))
 
 
+def test_a_box_that_ends_west_of_its_beginning_is_no_box_of_nothing(tmp_path):
+    """Over the antimeridian GeoParquet's metadata say 179, 0, -179, 1; a query found no fields."""
+    shapes = [shapely.box(179, -17, 179.01, -16.99), shapely.box(-179.01, -17, -179, -16.99)]
+    frame = geopandas.GeoDataFrame({"id": ["a", "b"]}, geometry=shapes, crs=CRS84)
+    frame.to_parquet(tmp_path / "fiji.parquet", write_covering_bbox=True)
+    table = pq.read_table(tmp_path / "fiji.parquet")
+    geo = json.loads(table.schema.metadata[b"geo"])
+    geo["columns"]["geometry"]["bbox"] = [179, -17, -179, -16.99]
+    about = {**table.schema.metadata, b"geo": json.dumps(geo).encode()}
+    pq.write_table(table.replace_schema_metadata(about), tmp_path / "own.parquet")
+    found = query(tmp_path / "own.parquet", (178.9, -18, 179.5, -16)).frame
+    assert found["id"].tolist() == ["a"]
+
+
 def test_a_field_on_both_sides_of_the_antimeridian_is_counted_there(tmp_path):
     """The middle of its box lies in the Gulf of Guinea, where nobody looked for it."""
     sides = [shapely.box(179.99, -17, 180, -16.99), shapely.box(-180, -17, -179.995, -16.99)]

@@ -36,7 +36,14 @@ from selion.store.parquet import (
     parquet_metadata,
     parquet_schema,
 )
-from selion.store.vectors import Bbox, box_around, crs_text, file_box, read_metadata
+from selion.store.vectors import (
+    Bbox,
+    box_around,
+    covering_column,
+    crs_text,
+    file_box,
+    read_metadata,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -292,14 +299,15 @@ def check_table(path: Place, geometry: Mapping[str, Any]) -> None:
     BadInput
         If a column of ours holds something else than it should.
     """
-    check_columns(parquet_schema(path), str(path))
+    schema = parquet_schema(path)
+    check_columns(schema, str(path))
     crs = crs_text(geometry, str(path))
     if crs is None or not is_lonlat(crs):
         raise UnreadableFile(
             f"{path} is not in longitude and latitude: write it as GeoParquet without --crs, or "
             "merge it first with 'selion merge'."
         )
-    if "covering" not in geometry:
+    if covering_column(geometry, schema) != "bbox":
         raise UnreadableFile(
             f"{path} has no bbox column to look things up by: merge it first with 'selion merge'."
         )
