@@ -5,11 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 
 import geopandas
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pyproj
 import pytest
 import rasterio
@@ -194,6 +197,18 @@ class TestTiles:
             min(size[f["id"]] for f in few)
             >= max(v for k, v in size.items() if k not in {f["id"] for f in few}) * 0.999
         )
+
+    def test_numbers_of_cells_and_words_of_a_dictionary_are_columns(self, tmp_path):
+        """H3's numbers have 60 bits, and pandas writes categories as a dictionary."""
+        frame = frame_of(2)
+        frame["h3"] = np.arange(4) + 617_700_169_958_293_503
+        frame["crop"] = pd.Categorical(["maize", "wheat", "maize", None])
+        frame.to_parquet(tmp_path / "cells.parquet", write_covering_bbox=True)
+        found = chunks.open_parquet([tmp_path / "cells.parquet"])
+        drawn = read_tile(cut.cut_tile(found, None, 0, tile_over(found.boxes[0])))["fields"]
+        crops = [one["properties"].get("crop") for one in sorted(drawn, key=lambda one: one["id"])]
+        assert crops == ["maize", "wheat", "maize", None]
+        assert [one["properties"]["h3"] for one in drawn] == pytest.approx([6.18e17] * 4)
 
     def test_giant_and_broken_coordinates_do_no_harm(self, tmp_path):
         frame = frame_of(4).to_crs("OGC:CRS84")
@@ -561,6 +576,30 @@ class TestFinding:
                 data = theirs.get(tile.z, tile.x, tile.y)
                 assert ours.tile(tile.z, tile.x, tile.y) == (gzip.decompress(data) if data else b"")
         assert ours.tile(3, 0, 0) == b""
+
+    def test_a_file_that_was_replaced_is_not_mixed_with_what_it_was(self, scene, tmp_path):
+        """A click on a field of the former map told the row of that number in the new one."""
+        path = tmp_path / "fields.parquet"
+        shutil.copy(scene / "fields.parquet", path)
+        found = chunks.open_parquet([path])
+        wanted = found.record(0)["id"]
+        table = pq.read_table(path)
+        pq.write_table(table.take(list(reversed(range(len(table))))), path)
+        for look in (lambda: found.record(0), lambda: record_search.find_row(found, wanted)):
+            with pytest.raises(UnreadableFile, match="replaced"):
+                look()
+        path = tmp_path / "one.pmtiles"
+        layers = {"vector_layers": [{"id": "fields", "fields": {}}]}
+        archives = []
+        for content in (b"one", b"two"):
+            with pmtiles.ArchiveWriter(tmp_path) as tiles:
+                tiles.add(0, 0, 0, content)
+                tiles.write(path, layers, (-180, -85, 180, 85), (0, 0))
+            os.utime(path, (len(archives),) * 2)
+            archives.append(pmtiles.open_archive(path))
+            assert archives[-1].tile(0, 0, 0) == content
+        with pytest.raises(UnreadableFile, match="replaced"):
+            archives[0].tile(0, 0, 0)
 
     def test_parts_of_a_merged_map_are_one_layer(self, scene, tmp_path):
         frame = fields.read_fields(scene / "fields.parquet")
