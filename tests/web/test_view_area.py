@@ -82,6 +82,7 @@ def test_a_piece_is_the_file_itself(scene, tmp_path):
         image.descriptions, image.scales = names, [1e-4] * 8
         image.update_tags(TIFFTAG_DATETIME="2024:05:01 10:00:00", who="us")
         image.update_tags(2, wavelength="560")
+        image.update_tags(3, ns="IMAGERY", CENTRAL_WAVELENGTH_UM="0.665")
     copy_window(path, (slice(30, 171), slice(7, 320)), out)
     with rasterio.open(path) as image, rasterio.open(out) as piece:
         assert (piece.read() == image.read(window=((30, 171), (7, 320)))).all()
@@ -89,6 +90,7 @@ def test_a_piece_is_the_file_itself(scene, tmp_path):
         assert (piece.descriptions, piece.scales) == (names, image.scales)
         assert (piece.nodata, piece.crs, piece.tags(2)) == (0, image.crs, image.tags(2))
         assert piece.tags()["who"] == "us"
+        assert piece.tags(3, ns="IMAGERY") == {"CENTRAL_WAVELENGTH_UM": "0.665"}
 
 
 def test_a_box_becomes_its_pixels(scene):
