@@ -427,6 +427,48 @@ class TestRasters:
         expected = shapely.Polygon(corners).area / tile.edge**2 * (1 - 1600 / 320**2)
         assert (alpha > 0).mean() == pytest.approx(expected, rel=0.15)
 
+    @pytest.mark.parametrize("crs", [UTM, None])
+    def test_an_infrared_that_gdal_calls_alpha_hides_nothing(self, tmp_path, crs):
+        """Of four bands of bytes GDAL calls the last one alpha: the image was not there at all."""
+        values = np.random.default_rng(0).integers(60, 200, (4, 256, 256)).astype(np.uint8)
+        values[0, :, 128:] = 250
+        path = tmp_path / "naip.tif"
+        with rasterio.open(
+            path, "w", "GTiff", 256, 256, 4, crs,
+            rasterio.transform.from_origin(*CORNER, 10, 10), "uint8",
+        ) as dataset:  # fmt: skip
+            dataset.write(values)
+        raster = rasters.open_geotiff(path)
+        colour = raster.renderings[0]
+        assert (colour.kind, colour.bands) == ("colour", (1, 2, 3))
+        shown = picture(raster.tile(colour, tile_over(raster.box))[0])
+        seen = shown[..., 3] > 0 if shown.shape[-1] == 4 else np.ones(shown.shape[:2], bool)
+        around_ = raster.box
+        tile = tile_over(around_)
+        share = (around_[2] - around_[0]) * (around_[3] - around_[1]) / tile.edge**2
+        assert seen.mean() == pytest.approx(share, rel=0.1)
+        rows, columns = np.nonzero(seen)
+        east = shown[rows, columns, 0][columns > columns.mean() + 2]
+        assert (east > 200).mean() > 0.95
+        assert shown[rows, columns, 0][columns < columns.mean() - 2].mean() < 200
+
+    def test_numbers_that_are_none_are_clear(self, tmp_path):
+        """Half of the image is beyond the swath, and nobody has said that NaN is no data."""
+        values = np.random.default_rng(0).random((3, 256, 256)).astype(np.float32)
+        values[:, :, :128] = np.nan
+        path = tmp_path / "swath.tif"
+        with rasterio.open(
+            path, "w", "GTiff", 256, 256, 3, UTM,
+            rasterio.transform.from_origin(*CORNER, 10, 10), "float32",
+        ) as dataset:  # fmt: skip
+            dataset.write(values)
+        raster = rasters.open_geotiff(path)
+        tile = tile_over(raster.box)
+        alpha = picture(raster.tile(raster.renderings[0], tile)[0])[..., 3]
+        share = (raster.box[2] - raster.box[0]) * (raster.box[3] - raster.box[1]) / tile.edge**2
+        # 18 pixels of the tile, of which one at the border is half of a number that is none
+        assert (alpha > 0).mean() == pytest.approx(share / 2, rel=0.2)
+
     def test_classes_have_the_colours_of_the_files_own_table(self, tmp_path):
         """Land cover counts in tens (WorldCover: cropland 40, water 80), crops up to 254."""
         table = {10: (0, 100, 0), 40: (240, 150, 255), 80: (0, 100, 200), 254: (1, 2, 3)}

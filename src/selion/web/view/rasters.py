@@ -20,6 +20,7 @@ import numpy as np
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.extras import require
 from selion.store.address import Place, RemotePath, open_bytes
+from selion.store.bare import is_bare, read_bare, warp_bare
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, wavelengths_of
 from selion.store.pointers import check_overviews
 from selion.store.urls import gdal_name, unsigned
@@ -288,6 +289,8 @@ def read_warped(
     from rio_tiler.errors import RioTilerError
     from rio_tiler.reader import part
 
+    if is_bare(dataset):
+        return warp_bare(dataset, bands, "EPSG:3857", box, shape, smooth=smooth)
     how: Any = "bilinear" if smooth else "nearest"
     place: dict[str, Any] = {"dst_crs": WEB_MERCATOR_CRS, "bounds_crs": WEB_MERCATOR_CRS}
     try:
@@ -302,7 +305,7 @@ def read_warped(
         )
     except RioTilerError as error:
         raise ValueError(str(error)) from error
-    return read.array.data, np.asarray(~np.ma.getmaskarray(read.array).any(0))
+    return read.array.data, known_of(read.array)
 
 
 def read_window(
@@ -311,11 +314,30 @@ def read_window(
     """Read a window, or all of it small: (band, y, x) values and (y, x) valid."""
     from rio_tiler.reader import read
 
+    if is_bare(dataset):
+        wanted = shape or shape_of(dataset, window)
+        return read_bare(dataset, bands, window, wanted), np.ones(wanted, bool)
     size: dict[str, Any] = (
         {"height": shape[0], "width": shape[1]} if shape else {} if window else {"max_size": SAMPLE}
     )
     found = read(dataset, indexes=bands, window=window, **size)
-    return found.array.data, np.asarray(~np.ma.getmaskarray(found.array).any(0))
+    return found.array.data, known_of(found.array)
+
+
+def known_of(values: np.ma.MaskedArray) -> np.ndarray:
+    """Return (y, x) bool: where no band is masked, nor a number that is none."""
+    known = ~np.ma.getmaskarray(values).any(0)
+    return np.asarray(known & np.isfinite(values.data).all(0))
+
+
+def shape_of(dataset: Any, window: Any) -> tuple[int, int]:
+    """Return the pixels that a window is read in; without one, of all, no more than a sample."""
+    if window is not None:
+        (top, bottom), (left, right) = window
+        return bottom - top, right - left
+    shrunk = max(1.0, max(dataset.shape) / SAMPLE)
+    height, width = (max(1, round(edge / shrunk)) for edge in dataset.shape)
+    return height, width
 
 
 def open_geotiff(path: Place) -> RasterFile:
