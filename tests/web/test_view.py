@@ -452,6 +452,23 @@ class TestRasters:
         assert (east > 200).mean() > 0.95
         assert shown[rows, columns, 0][columns < columns.mean() - 2].mean() < 200
 
+    @pytest.mark.parametrize(("nodata", "seen"), [(0, True), (255, True), (7, False)])
+    def test_shadow_in_one_band_of_an_image_without_a_place_is_no_hole(
+        self, tmp_path, nodata, seen
+    ):
+        """As a map has it: 0, and 255 of bytes, say nothing only where all bands hold them."""
+        values = np.random.default_rng(0).integers(60, 200, (3, 256, 256)).astype(np.uint8)
+        values[2, :, 128:] = nodata
+        values[:, :128] = nodata
+        path = write_raster(
+            tmp_path / "dark.tif", values, ("red", "green", "blue"), nodata=nodata, crs=None
+        )
+        raster = rasters.open_geotiff(path)
+        tile = tile_over(raster.box)
+        alpha = picture(raster.tile(raster.renderings[0], tile)[0])[..., 3]
+        share = (raster.box[2] - raster.box[0]) * (raster.box[3] - raster.box[1]) / tile.edge**2
+        assert (alpha > 0).mean() == pytest.approx(share / (2 if seen else 4), rel=0.25)
+
     def test_numbers_that_are_none_are_clear(self, tmp_path):
         """Half of the image is beyond the swath, and nobody has said that NaN is no data."""
         values = np.random.default_rng(0).random((3, 256, 256)).astype(np.float32)

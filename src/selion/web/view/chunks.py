@@ -160,6 +160,7 @@ class ParquetFields:
         """
         path = self.paths[file]
         if state_of(path) != self.states[file]:
+            read_footer(path)  # one that is damaged now says so
             raise UnreadableFile(
                 f"{path.name} was replaced since it was opened: stop selion view and start it "
                 "again."

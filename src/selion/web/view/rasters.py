@@ -305,7 +305,7 @@ def read_warped(
         )
     except RioTilerError as error:
         raise ValueError(str(error)) from error
-    return read.array.data, known_of(read.array)
+    return read.array.data, known_of(read.array, dataset.nodata)
 
 
 def read_window(
@@ -321,12 +321,18 @@ def read_window(
         {"height": shape[0], "width": shape[1]} if shape else {} if window else {"max_size": SAMPLE}
     )
     found = read(dataset, indexes=bands, window=window, **size)
-    return found.array.data, known_of(found.array)
+    return found.array.data, known_of(found.array, dataset.nodata)
 
 
-def known_of(values: np.ma.MaskedArray) -> np.ndarray:
-    """Return (y, x) bool: where no band is masked, nor a number that is none."""
-    known = ~np.ma.getmaskarray(values).any(0)
+def known_of(values: np.ma.MaskedArray, nodata: float | None) -> np.ndarray:
+    """Return (y, x) bool: where no band is masked, nor a number that is none.
+
+    Shadow and snow reach 0 and 255 in one band, so that of these all bands have to be masked, as
+    for a map (:mod:`selion.store.valid`).
+    """
+    masked = np.ma.getmaskarray(values)
+    reached = nodata == 0 or (nodata == 255 and values.dtype == np.uint8)
+    known = ~(masked.all(0) if reached else masked.any(0))
     return np.asarray(known & np.isfinite(values.data).all(0))
 
 
