@@ -23,6 +23,7 @@ from selion.fields.fiboa import collection_metadata
 from selion.fields.schema import Origin, check_columns
 from selion.grid import is_lonlat
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
+from selion.store.covering import covering_column
 from selion.store.former import is_ours, take_over
 from selion.store.geoparquet import make_native
 from selion.store.parquet import (
@@ -39,7 +40,6 @@ from selion.store.parquet import (
 from selion.store.vectors import (
     Bbox,
     box_around,
-    covering_column,
     crs_text,
     file_box,
     read_metadata,

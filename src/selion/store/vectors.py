@@ -15,6 +15,7 @@ import numpy as np
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
+from selion.store.covering import covering_column, group_box
 from selion.store.layers import choose_layer
 from selion.store.parquet import (
     SIDES,
@@ -254,28 +255,6 @@ def frame_of_rows(
     data = table.to_pandas(types_mapper=pandas_type)
     shapes = decoded(data.pop(geometry).to_numpy(), name)
     return geopandas.GeoDataFrame(data, geometry=shapes, crs=crs)
-
-
-def covering_column(geometry: Mapping[str, Any], schema: pa.Schema) -> str:
-    """Return the name of the column of boxes around a column of geometry; empty if it has none.
-
-    Parameters
-    ----------
-    geometry : mapping
-        What GeoParquet's metadata say of it.  GDAL calls the boxes ``geometry_bbox``.
-    schema : pa.Schema
-        Of the file.
-    """
-    import pyarrow as pa
-
-    try:
-        name = str(geometry["covering"]["bbox"]["xmin"][0])
-    except (KeyError, TypeError, IndexError):
-        return ""
-    at = schema.get_field_index(name)
-    kind: Any = schema.field(at).type if at >= 0 else None
-    held = {field.name for field in kind} if kind is not None and pa.types.is_struct(kind) else ()
-    return name if {*SIDES} <= {*held} else ""
 
 
 def _near(path: Place, file: pq.ParquetFile, bbox: Bbox, boxes: str) -> pa.Table:
@@ -526,34 +505,6 @@ def read_metadata(path: Place) -> dict[str, Any]:
             "the table again."
         )
     return {"geo": geo, "collection": collection}
-
-
-def group_box(metadata: pq.FileMetaData, group: int, covering: str | None) -> Bbox:
-    """Return the box around a row group, from the statistics of its column of bounding boxes.
-
-    Parameters
-    ----------
-    metadata : FileMetaData
-        A Parquet file's footer.
-    group : int
-    covering : str or None
-        Name of the column of bounding boxes; None: there is none.
-
-    Returns
-    -------
-    (west, south, east, north)
-        A side that the statistics do not tell is infinitely far away.
-    """
-    about = metadata.row_group(group)
-    sides = dict(zip(SIDES, (-np.inf, -np.inf, np.inf, np.inf), strict=True))
-    for k in range(about.num_columns if covering else 0):
-        column = about.column(k)
-        name, _, side = column.path_in_schema.rpartition(".")
-        statistics = column.statistics if name == covering and side in sides else None
-        if statistics is not None and statistics.has_min_max:
-            sides[side] = float(statistics.min if side.endswith("min") else statistics.max)
-    west, south, east, north = sides.values()
-    return west, south, east, north
 
 
 def file_box(path: Place) -> Bbox | None:

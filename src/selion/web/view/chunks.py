@@ -16,8 +16,9 @@ import numpy as np
 from selion.errors import UnreadableFile
 from selion.store.address import Place
 from selion.store.cache import LruCache
+from selion.store.covering import group_box
 from selion.store.parquet import SIDES
-from selion.store.vectors import group_box, readable_shapes
+from selion.store.vectors import readable_shapes
 from selion.web.view.parquet_footers import (
     columns_of,
     covering_of,
