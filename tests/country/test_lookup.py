@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pyogrio
+import pyproj
 import pytest
 import shapely
 from click.testing import CliRunner
@@ -485,6 +486,94 @@ def test_far_out_squares_hold_the_sums(frame, tiled):
         )
     ]
     assert 0.2 < middle["share"].iloc[0] < 0.7
+
+
+def drawn_tiles(folder, shapes, **columns):
+    """The tiles of a table that no verb of ours has written."""
+    frame = geopandas.GeoDataFrame(columns, geometry=shapes, crs=CRS84)
+    frame.to_parquet(folder / "own.parquet", write_covering_bbox=True)
+    return write_tiles(folder / "own.parquet", folder / "own.pmtiles", finest=9)
+
+
+@pytest.mark.parametrize("zoom", [0, 2, 6])
+def test_the_share_of_a_square_is_of_its_ground_by_geodesics(tmp_path, zoom):
+    """Rows of a tile are even in metres of the map and not in degrees: of the globe's squares at
+    64 degrees north a third of the share was told.
+    """
+
+    def ground(lon, lat):
+        step = 40_075_016.686 / 2**zoom / pyramid.GRID
+        x, y = geopandas.GeoSeries([shapely.Point(lon, lat)], crs=CRS84).to_crs(3857)[0].coords[0]
+        west, south = np.floor(np.array([x, y]) / step) * step
+        square = geopandas.GeoSeries([shapely.box(west, south, west + step, south + step)])
+        outline = square.set_crs(3857).to_crs(CRS84).segmentize(0.02)[0]
+        return abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(outline)[0])
+
+    places = [(-20.5, 64.3), (30.2, 40.1), (151.3, -31.4), (8.1, 2.3)]
+    path = drawn_tiles(
+        tmp_path,
+        [shapely.Point(place).buffer(0.01, 1) for place in places],
+        id=list("abcd"),
+        **{"metrics:area": [ground(*place) / 2 for place in places]},
+    )
+    squares = pyogrio.read_dataframe(path, layer="density", ZOOM_LEVEL=zoom)
+    assert squares["share"].to_numpy() == pytest.approx(0.5, abs=0.0101)
+    assert len(squares) == len(places)
+
+
+def test_ids_of_ones_own_that_look_like_ours_are_counted_where_the_fields_lie(tmp_path):
+    """Twelve digits of a register are a geohash in form; the map was empty from afar."""
+    path = drawn_tiles(tmp_path, [shapely.box(10, 49, 10.01, 49.01)], id=["200912345678"])
+    (square,) = pyogrio.read_dataframe(path, layer="density", ZOOM_LEVEL=5).to_crs(CRS84).geometry
+    assert square.contains(shapely.Point(10.005, 49.005))
+
+
+def test_a_box_that_ends_west_of_its_beginning_is_no_box_of_nothing(tmp_path):
+    """Over the antimeridian GeoParquet's metadata say 179, 0, -179, 1; a query found no fields."""
+    shapes = [shapely.box(179, -17, 179.01, -16.99), shapely.box(-179.01, -17, -179, -16.99)]
+    frame = geopandas.GeoDataFrame({"id": ["a", "b"]}, geometry=shapes, crs=CRS84)
+    frame.to_parquet(tmp_path / "fiji.parquet", write_covering_bbox=True)
+    table = pq.read_table(tmp_path / "fiji.parquet")
+    geo = json.loads(table.schema.metadata[b"geo"])
+    geo["columns"]["geometry"]["bbox"] = [179, -17, -179, -16.99]
+    about = {**table.schema.metadata, b"geo": json.dumps(geo).encode()}
+    pq.write_table(table.replace_schema_metadata(about), tmp_path / "own.parquet")
+    found = query(tmp_path / "own.parquet", (178.9, -18, 179.5, -16)).frame
+    assert found["id"].tolist() == ["a"]
+
+
+def test_a_field_on_both_sides_of_the_antimeridian_is_counted_there(tmp_path):
+    """The middle of its box lies in the Gulf of Guinea, where nobody looked for it."""
+    sides = [shapely.box(179.99, -17, 180, -16.99), shapely.box(-180, -17, -179.995, -16.99)]
+    path = drawn_tiles(tmp_path, [shapely.MultiPolygon(sides)], id=["a"])
+    (square,) = pyogrio.read_dataframe(path, layer="density", ZOOM_LEVEL=5).to_crs(CRS84).geometry
+    assert 179 < abs(square.centroid.x) < 180
+
+
+def test_what_nobody_knows_of_a_field_is_not_nought(tmp_path):
+    """A field drawn by hand has neither a size nor a confidence."""
+    shapes = [shapely.box(10.01, 49, 10.02, 49.01), shapely.box(10.021, 49, 10.03, 49.01)]
+    hectares = fields.measure(np.array(shapes), CRS84)[0] / 1e4
+    path = drawn_tiles(
+        tmp_path,
+        shapes,
+        id=["a", "b"],
+        confidence=[0.8, None],
+        **{"metrics:area": [hectares[0] * 1e4, None]},
+    )
+    near = pyogrio.read_dataframe(path, layer="fields", ZOOM_LEVEL=9).set_index("id").sort_index()
+    assert near["hectares"].tolist() == pytest.approx(hectares, abs=0.005)
+    assert near["confidence"]["a"] == pytest.approx(0.8)
+    assert np.isnan(near["confidence"]["b"])
+    far = pyogrio.read_dataframe(path, layer="density", ZOOM_LEVEL=5).iloc[0]
+    assert far["confidence"] == pytest.approx(0.8), "of those that say how sure they are"
+    assert far["hectares"] == pytest.approx(hectares.sum(), abs=0.06)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    path = drawn_tiles(bare, shapes, id=["a", "b"])
+    far = pyogrio.read_dataframe(path, layer="density", ZOOM_LEVEL=5).iloc[0]
+    assert far["hectares"] == pytest.approx(hectares.sum(), abs=0.06)
+    assert "confidence" not in far or np.isnan(far["confidence"])
 
 
 def test_the_archive_is_what_the_reference_reader_expects(maps, tiled, tmp_path):

@@ -221,6 +221,27 @@ def test_a_bbox_in_degrees_cuts_out(frame, ending, tmp_path):
     assert 0 < len(found) < 0.4 * len(frame)
 
 
+@pytest.mark.parametrize("boxes", ["geometry_bbox", None])
+def test_a_bbox_cuts_out_of_parquet_as_gdal_writes_it(frame, boxes, tmp_path):
+    """GDAL 3.9 and QGIS call the boxes geometry_bbox, others write none."""
+    whole = pq.read_table(write_fields(frame, tmp_path / "f.parquet"))
+    metadata = dict(whole.schema.metadata)
+    geo = json.loads(metadata[b"geo"])
+    about = geo["columns"]["geometry"]
+    sides = about.pop("covering")["bbox"]
+    table = whole.drop_columns(["bbox"])
+    if boxes:
+        about["covering"] = {"bbox": {side: [boxes, side] for side in sides}}
+        table = table.append_column(boxes, whole["bbox"])
+    metadata[b"geo"] = json.dumps(geo).encode()
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "gdal.parquet")
+    x0, y0, x1, y1 = frame.to_crs("OGC:CRS84").total_bounds
+    box = (x0, y0, x0 + 0.3 * (x1 - x0), y0 + 0.3 * (y1 - y0))
+    found = read_fields(tmp_path / "gdal.parquet", bbox=box)
+    assert list(found["id"]) == list(read_fields(tmp_path / "f.parquet", bbox=box)["id"])
+    assert boxes not in found, "a column of places is not one of fields"
+
+
 def test_a_geopackage_brings_its_style(frame, tmp_path):
     import sqlite3
     from contextlib import closing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
+import shapely.affinity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,3 +99,20 @@ def test_points_stay_within_reach_of_the_tile():
     low, high = np.min(feature["rings"][0], axis=0), np.max(feature["rings"][0], axis=0)
     assert (low == mvt.REACH[0]).all()
     assert (high == mvt.REACH[1]).all()
+
+
+@pytest.mark.parametrize(("column", "row"), [(0, 0), (3, 2), (5, 5), (7, 4), (9, 9)])
+def test_an_edge_of_many_tiles_is_straight_in_each(column, row):
+    """A field of ten tiles, as a station of 12 km at zoom 15: its edges bent where it was cut."""
+    units = np.array([(0.0, 3.4), (6.2, 0.0), (10.0, 9.1), (4.1, 10.0)]) * mvt.EXTENT
+    field = shapely.orient_polygons(shapely.Polygon(np.rint(units)))
+    hole = shapely.orient_polygons(shapely.Polygon(np.rint(units * 0.2 + 4 * mvt.EXTENT)))
+    whole = shapely.orient_polygons(field.difference(hole))
+    corner = (column * mvt.EXTENT, row * mvt.EXTENT)
+    layer = mvt.TileLayer(mvt.flatten(np.array([whole]), np.arange(1), 1), {})
+    data = mvt.encode_layer("fields", layer, corner)
+    tile = shapely.box(0, 0, mvt.EXTENT, mvt.EXTENT)
+    truth = shapely.affinity.translate(whole, -corner[0], -corner[1]).intersection(tile)
+    drawn = decoded(data)[1][0].intersection(tile) if data else shapely.Polygon()
+    assert drawn.symmetric_difference(truth).area <= 4 * mvt.EXTENT, "a unit along each side"
+    assert data or truth.is_empty

@@ -715,3 +715,14 @@ def test_one_thread_copies_a_few_tiles_to_the_bytes_of_many(tmp_path, monkeypatc
             sink.write((slice(0, 64), slice(0, 64)), values)
     assert asked == ["1", "ALL_CPUS"]
     assert (tmp_path / "one.tif").read_bytes() == (tmp_path / "many.tif").read_bytes()
+
+
+@pytest.mark.parametrize("nodata", [np.int16(-9), np.float32(-9), -9])
+def test_what_was_never_written_is_nodata_of_whatever_number_type(tmp_path, nodata):
+    """The repr of a number of numpy's is no number to GDAL: such tiles were valid zeros."""
+    grid = grid_of(64, 64)
+    with create_cog(tmp_path / "a.tif", grid, ("a",), "int16", nodata=nodata, block=32) as sink:
+        sink.write((slice(0, 32), slice(0, 32)), np.ones((1, 32, 32), np.int16))
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        assert dataset.read(1)[32:].tolist() == [[-9] * 64] * 32
+        assert dataset.read_masks(1).sum() == 32 * 32 * 255

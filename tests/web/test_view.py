@@ -5,11 +5,17 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 
+import geopandas
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pyproj
 import pytest
+import rasterio
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -192,6 +198,18 @@ class TestTiles:
             >= max(v for k, v in size.items() if k not in {f["id"] for f in few}) * 0.999
         )
 
+    def test_numbers_of_cells_and_words_of_a_dictionary_are_columns(self, tmp_path):
+        """H3's numbers have 60 bits, and pandas writes categories as a dictionary."""
+        frame = frame_of(2)
+        frame["h3"] = np.arange(4) + 617_700_169_958_293_503
+        frame["crop"] = pd.Categorical(["maize", "wheat", "maize", None])
+        frame.to_parquet(tmp_path / "cells.parquet", write_covering_bbox=True)
+        found = chunks.open_parquet([tmp_path / "cells.parquet"])
+        drawn = read_tile(cut.cut_tile(found, None, 0, tile_over(found.boxes[0])))["fields"]
+        crops = [one["properties"].get("crop") for one in sorted(drawn, key=lambda one: one["id"])]
+        assert crops == ["maize", "wheat", "maize", None]
+        assert [one["properties"]["h3"] for one in drawn] == pytest.approx([6.18e17] * 4)
+
     def test_giant_and_broken_coordinates_do_no_harm(self, tmp_path):
         frame = frame_of(4).to_crs("OGC:CRS84")
         unknown = np.zeros(
@@ -228,6 +246,32 @@ class TestTiles:
                     for value in point
                 )
         assert found.record(17)["box"] is None or np.isfinite(found.record(17)["box"]).all()
+
+    @pytest.mark.parametrize("crs", ["EPSG:32701", "EPSG:32760"])
+    def test_a_field_across_the_antimeridian_does_not_go_around_the_world(self, tmp_path, crs):
+        """Of 1 km2 of Fiji each side has its half, and Africa none."""
+        x, y = pyproj.Proj(crs)(180 if crs == "EPSG:32760" else -180, -17)
+        field = shapely.box(x - 1000, y - 500, x + 1000, y + 500)
+        path = tmp_path / "fiji.parquet"
+        geopandas.GeoDataFrame({"id": ["a"]}, geometry=[field], crs=crs).to_parquet(
+            path, write_covering_bbox=True
+        )
+        found = chunks.open_parquet([path])
+        _, north = place.from_degrees(np.array([[180.0, -17.0]]))[0]
+        row = int((place.EARTH - north) / (2 * place.EARTH) * 2**11)
+        area = []
+        for column in (2**11 - 1, 2**10, 0):
+            tile = place.WebTile(11, column, row)
+            drawn = read_tile(cut.cut_tile(found, None, 0, tile) or b"").get("fields", [])
+            rings = [shapely.Polygon(ring) for feature in drawn for ring in feature["rings"]]
+            tile_box = shapely.box(0, 0, 4096, 4096)
+            area.append(
+                shapely.union_all(rings).intersection(tile_box).area * (tile.edge / 4096) ** 2
+            )
+        half = 1e6 / np.cos(np.radians(17)) ** 2
+        assert area == pytest.approx([half, 0, half], rel=0.04, abs=1)
+        many = cells.gather(found.chunk(0).boxes, {}, 5)
+        assert many.keys.tolist() == [17 << 32 | 31], "not in the Gulf of Guinea"
 
     def test_holes_and_parts_stay(self):
         shape = shapely.MultiPolygon(
@@ -383,6 +427,80 @@ class TestRasters:
         expected = shapely.Polygon(corners).area / tile.edge**2 * (1 - 1600 / 320**2)
         assert (alpha > 0).mean() == pytest.approx(expected, rel=0.15)
 
+    @pytest.mark.parametrize("crs", [UTM, None])
+    def test_an_infrared_that_gdal_calls_alpha_hides_nothing(self, tmp_path, crs):
+        """Of four bands of bytes GDAL calls the last one alpha: the image was not there at all."""
+        values = np.random.default_rng(0).integers(60, 200, (4, 256, 256)).astype(np.uint8)
+        values[0, :, 128:] = 250
+        path = tmp_path / "naip.tif"
+        with rasterio.open(
+            path, "w", "GTiff", 256, 256, 4, crs,
+            rasterio.transform.from_origin(*CORNER, 10, 10), "uint8",
+        ) as dataset:  # fmt: skip
+            dataset.write(values)
+        raster = rasters.open_geotiff(path)
+        colour = raster.renderings[0]
+        assert (colour.kind, colour.bands) == ("colour", (1, 2, 3))
+        shown = picture(raster.tile(colour, tile_over(raster.box))[0])
+        seen = shown[..., 3] > 0 if shown.shape[-1] == 4 else np.ones(shown.shape[:2], bool)
+        around_ = raster.box
+        tile = tile_over(around_)
+        share = (around_[2] - around_[0]) * (around_[3] - around_[1]) / tile.edge**2
+        assert seen.mean() == pytest.approx(share, rel=0.1)
+        rows, columns = np.nonzero(seen)
+        east = shown[rows, columns, 0][columns > columns.mean() + 2]
+        assert (east > 200).mean() > 0.95
+        assert shown[rows, columns, 0][columns < columns.mean() - 2].mean() < 200
+
+    @pytest.mark.parametrize(("nodata", "seen"), [(0, True), (255, True), (7, False)])
+    def test_shadow_in_one_band_of_an_image_without_a_place_is_no_hole(
+        self, tmp_path, nodata, seen
+    ):
+        """As a map has it: 0, and 255 of bytes, say nothing only where all bands hold them."""
+        values = np.random.default_rng(0).integers(60, 200, (3, 256, 256)).astype(np.uint8)
+        values[2, :, 128:] = nodata
+        values[:, :128] = nodata
+        path = write_raster(
+            tmp_path / "dark.tif", values, ("red", "green", "blue"), nodata=nodata, crs=None
+        )
+        raster = rasters.open_geotiff(path)
+        tile = tile_over(raster.box)
+        alpha = picture(raster.tile(raster.renderings[0], tile)[0])[..., 3]
+        share = (raster.box[2] - raster.box[0]) * (raster.box[3] - raster.box[1]) / tile.edge**2
+        assert (alpha > 0).mean() == pytest.approx(share / (2 if seen else 4), rel=0.25)
+
+    def test_numbers_that_are_none_are_clear(self, tmp_path):
+        """Half of the image is beyond the swath, and nobody has said that NaN is no data."""
+        values = np.random.default_rng(0).random((3, 256, 256)).astype(np.float32)
+        values[:, :, :128] = np.nan
+        path = tmp_path / "swath.tif"
+        with rasterio.open(
+            path, "w", "GTiff", 256, 256, 3, UTM,
+            rasterio.transform.from_origin(*CORNER, 10, 10), "float32",
+        ) as dataset:  # fmt: skip
+            dataset.write(values)
+        raster = rasters.open_geotiff(path)
+        tile = tile_over(raster.box)
+        alpha = picture(raster.tile(raster.renderings[0], tile)[0])[..., 3]
+        share = (raster.box[2] - raster.box[0]) * (raster.box[3] - raster.box[1]) / tile.edge**2
+        # 18 pixels of the tile, of which one at the border is half of a number that is none
+        assert (alpha > 0).mean() == pytest.approx(share / 2, rel=0.2)
+
+    def test_classes_have_the_colours_of_the_files_own_table(self, tmp_path):
+        """Land cover counts in tens (WorldCover: cropland 40, water 80), crops up to 254."""
+        table = {10: (0, 100, 0), 40: (240, 150, 255), 80: (0, 100, 200), 254: (1, 2, 3)}
+        path = tmp_path / "cover.tif"
+        with rasterio.open(
+            path, "w", "GTiff", 256, 256, 1, UTM, rasterio.transform.from_origin(*CORNER, 10, 10),
+            "uint8",
+        ) as dataset:  # fmt: skip
+            dataset.write(np.repeat(np.array(list(table), np.uint8), 64)[None].repeat(256, 0), 1)
+            dataset.write_colormap(1, table)
+        raster = rasters.open_geotiff(path)
+        shown = picture(raster.tile(raster.renderings[0], tile_over(raster.box))[0])
+        seen = {tuple(colour) for colour in shown[shown[..., 3] > 0][:, :3].tolist()}
+        assert seen == set(table.values())
+
     def test_shares_are_opacities(self, scene):
         raster = rasters.open_geotiff(scene / "scores.tif")
         shown = picture(raster.tile(raster.rendering("class2"), tile_at(raster.box, 15))[0])
@@ -416,6 +534,32 @@ class TestRasters:
         centre = np.array([west, north]) + (hot.mean(0)[::-1] + 0.5) * tile.edge / 512 * [1, -1]
         corners = place.projection(UTM)(np.array([[300000 + 10 * 130, 5400000 - 10 * 128]]))[0]
         assert np.abs(centre - corners).max() < 2 * tile.edge / 512 + 15
+
+    @pytest.mark.parametrize(
+        ("crs", "middle"),
+        [("EPSG:32701", -180), ("EPSG:32760", 180)],  # Fiji, as Sentinel-2 has it
+    )
+    def test_across_the_antimeridian_it_is_as_fine_as_it_is(self, tmp_path, crs, middle):
+        """A box as wide as the world told of pixels of 100 km: all was one blur."""
+        values = np.repeat(np.array([50, 200], np.uint8), 200)[None].repeat(400, 0)
+        x, y = pyproj.Proj(crs)(middle, -17)
+        path = tmp_path / "fiji.tif"
+        with rasterio.open(
+            path, "w", "GTiff", 400, 400, 1, crs,
+            rasterio.transform.from_origin(x - 2000, y + 2000, 10, 10), "uint8",
+        ) as dataset:  # fmt: skip
+            dataset.write(values, 1)
+        raster = rasters.open_geotiff(path)
+        assert (raster.minzoom, raster.maxzoom) == (0, 14), "10 m"
+        _, y = place.from_degrees(np.array([[180.0, -17.0]]))[0]
+        row = int((place.EARTH - y) / (2 * place.EARTH) * 2**12)
+        for column, colour in ((2**12 - 1, (68, 1, 84)), (0, (253, 231, 37))):
+            body, _ = raster.tile(raster.renderings[0], place.WebTile(12, column, row))
+            shown = picture(body)
+            seen = shown[shown[..., 3] > 0][:, :3]
+            assert np.abs(np.median(seen, axis=0) - colour).max() <= 2
+            # half of it, 2.1 km of the map, in a tile of 9.8 km
+            assert len(np.unique(np.nonzero(shown[..., 3])[1])) == pytest.approx(110, abs=5)
 
     def test_without_a_place_pixels_lie_flat(self, tmp_path):
         values = np.arange(200 * 200, dtype=np.uint16).reshape(1, 200, 200)
@@ -491,6 +635,30 @@ class TestFinding:
                 data = theirs.get(tile.z, tile.x, tile.y)
                 assert ours.tile(tile.z, tile.x, tile.y) == (gzip.decompress(data) if data else b"")
         assert ours.tile(3, 0, 0) == b""
+
+    def test_a_file_that_was_replaced_is_not_mixed_with_what_it_was(self, scene, tmp_path):
+        """A click on a field of the former map told the row of that number in the new one."""
+        path = tmp_path / "fields.parquet"
+        shutil.copy(scene / "fields.parquet", path)
+        found = chunks.open_parquet([path])
+        wanted = found.record(0)["id"]
+        table = pq.read_table(path)
+        pq.write_table(table.take(list(reversed(range(len(table))))), path)
+        for look in (lambda: found.record(0), lambda: record_search.find_row(found, wanted)):
+            with pytest.raises(UnreadableFile, match="replaced"):
+                look()
+        path = tmp_path / "one.pmtiles"
+        layers = {"vector_layers": [{"id": "fields", "fields": {}}]}
+        archives = []
+        for content in (b"one", b"two"):
+            with pmtiles.ArchiveWriter(tmp_path) as tiles:
+                tiles.add(0, 0, 0, content)
+                tiles.write(path, layers, (-180, -85, 180, 85), (0, 0))
+            os.utime(path, (len(archives),) * 2)
+            archives.append(pmtiles.open_archive(path))
+            assert archives[-1].tile(0, 0, 0) == content
+        with pytest.raises(UnreadableFile, match="replaced"):
+            archives[0].tile(0, 0, 0)
 
     def test_parts_of_a_merged_map_are_one_layer(self, scene, tmp_path):
         frame = fields.read_fields(scene / "fields.parquet")

@@ -11,7 +11,9 @@ import json
 import shutil
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import geopandas
 import numpy as np
@@ -23,7 +25,7 @@ from selion.errors import BadInput, OutputFailed
 from selion.store.clip import copy_window
 from selion.store.leftovers import find_leftovers
 from selion.store.scratch import _looked
-from selion.web.view.area import AreaMapper, window_of
+from selion.web.view.area import AreaMapper, published, window_of
 from selion.web.view.discovery import find
 from selion.web.view.page import view_page
 from view_scenes import UTM, serving, write_map
@@ -82,6 +84,7 @@ def test_a_piece_is_the_file_itself(scene, tmp_path):
         image.descriptions, image.scales = names, [1e-4] * 8
         image.update_tags(TIFFTAG_DATETIME="2024:05:01 10:00:00", who="us")
         image.update_tags(2, wavelength="560")
+        image.update_tags(3, ns="IMAGERY", CENTRAL_WAVELENGTH_UM="0.665")
     copy_window(path, (slice(30, 171), slice(7, 320)), out)
     with rasterio.open(path) as image, rasterio.open(out) as piece:
         assert (piece.read() == image.read(window=((30, 171), (7, 320)))).all()
@@ -89,6 +92,18 @@ def test_a_piece_is_the_file_itself(scene, tmp_path):
         assert (piece.descriptions, piece.scales) == (names, image.scales)
         assert (piece.nodata, piece.crs, piece.tags(2)) == (0, image.crs, image.tags(2))
         assert piece.tags()["who"] == "us"
+        assert piece.tags(3, ns="IMAGERY") == {"CENTRAL_WAVELENGTH_UM": "0.665"}
+
+
+def test_two_servers_into_one_folder_give_two_numbers(tmp_path):
+    """Both had counted before either was done: the map of the second was lost."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "fields.parquet").write_text(name)
+    with patch.object(Path, "iterdir", lambda _: iter(())):
+        made = [published(tmp_path / name, tmp_path) for name in ("one", "two")]
+    assert [folder.name for folder in made] == ["area-001", "area-002"]
+    assert (made[1] / "fields.parquet").read_text() == "two"
 
 
 def test_a_box_becomes_its_pixels(scene):

@@ -18,11 +18,11 @@ from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath
+from selion.store.covering import group_box
 from selion.store.parquet import parquet_file
 from selion.store.table_room import check_held
 from selion.store.vectors import (
     decoded,
-    group_box,
     pandas_type,
     read_metadata,
     touching,

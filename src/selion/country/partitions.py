@@ -23,6 +23,7 @@ from selion.fields.fiboa import collection_metadata
 from selion.fields.schema import Origin, check_columns
 from selion.grid import is_lonlat
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
+from selion.store.covering import covering_column
 from selion.store.former import is_ours, take_over
 from selion.store.geoparquet import make_native
 from selion.store.parquet import (
@@ -36,7 +37,13 @@ from selion.store.parquet import (
     parquet_metadata,
     parquet_schema,
 )
-from selion.store.vectors import Bbox, box_around, crs_text, file_box, read_metadata
+from selion.store.vectors import (
+    Bbox,
+    box_around,
+    crs_text,
+    file_box,
+    read_metadata,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -292,14 +299,15 @@ def check_table(path: Place, geometry: Mapping[str, Any]) -> None:
     BadInput
         If a column of ours holds something else than it should.
     """
-    check_columns(parquet_schema(path), str(path))
+    schema = parquet_schema(path)
+    check_columns(schema, str(path))
     crs = crs_text(geometry, str(path))
     if crs is None or not is_lonlat(crs):
         raise UnreadableFile(
             f"{path} is not in longitude and latitude: write it as GeoParquet without --crs, or "
             "merge it first with 'selion merge'."
         )
-    if "covering" not in geometry:
+    if covering_column(geometry, schema) != "bbox":
         raise UnreadableFile(
             f"{path} has no bbox column to look things up by: merge it first with 'selion merge'."
         )

@@ -23,8 +23,10 @@ from selion.country.other_tables import opened_maps
 from selion.country.partitions import Maps, Partition
 from selion.country.sorted_runs import boxes_of
 from selion.errors import BadInput, counted
+from selion.fields import measure
 from selion.fields.mvt import EXTENT, TileLayer, TileRings, encode_layer, flatten, squares
 from selion.fields.schema import confidences_of
+from selion.grid import LONLAT
 from selion.progress import OnStep, silent
 from selion.store.address import RemotePath
 from selion.store.parquet import parquet_schema
@@ -54,6 +56,10 @@ SURE = ("confidence", "score")
 """Columns that say how sure a map is of a field."""
 EDGE = 85.0511287798
 """Degrees of latitude where Web Mercator ends."""
+NEAR = 1e-3 / 360
+"""Share of the world around a field's box in which the point that its id names may lie."""
+SPHERE = 6_371_007.181
+"""Metres: the radius of the sphere that has the area of the Earth."""
 
 
 def write_tiles(
@@ -274,22 +280,31 @@ def _read(tables: list[pa.Table]) -> _Chunk:
     size = filled * (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     x, y, known = places_of(table["id"].to_pylist())
     place = np.stack(_mercator(*degrees(x, y)), axis=1)
+    # a table that was never merged may have ids of its own, and some of these look like ours
+    known &= ((place >= boxes[:, :2] - NEAR) & (place <= boxes[:, 2:] + NEAR)).all(axis=1)
     place[~known] = (boxes[~known, :2] + boxes[~known, 2:]) / 2
-    return _Chunk(outlines._replace(points=world), boxes, size, place, _columns(table))
+    # the middle of both sides of the antimeridian is half around the world
+    across = ~known & (boxes[:, 2] - boxes[:, 0] > 1 / 2)
+    points = shapely.get_coordinates(shapely.point_on_surface(geometries[across]))
+    place[across] = np.stack(_mercator(*points.T), axis=1)
+    return _Chunk(outlines._replace(points=world), boxes, size, place, _columns(table, geometries))
 
 
-def _columns(table: pa.Table) -> dict[str, np.ndarray]:
-    """Return what each field says of itself: id, hectares, confidence to a hundredth, class."""
+def _columns(table: pa.Table, geometries: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what each field says of itself: id, hectares, confidence to a hundredth, class.
+
+    A confidence that is not known is NaN.
+    """
     count = len(table)
-    columns = {"id": np.array(table["id"].to_pylist(), str)}
-    if "metrics:area" in table.column_names:
-        area = np.nan_to_num(table["metrics:area"].to_numpy().astype(np.float64)) / 1e4
-        columns["hectares"] = np.round(area, 2).astype(np.float32)
+    columns = {
+        "id": np.array(table["id"].to_pylist(), str),
+        "hectares": np.round(_areas(table, geometries) / 1e4, 2).astype(np.float32),
+    }
     sure = confidences_of(
         table.select([name for name in SURE if name in table.column_names]).to_pandas()
     )
     if sure is not None:
-        columns["confidence"] = np.round(np.nan_to_num(sure), 2).astype(np.float32)
+        columns["confidence"] = np.round(sure, 2).astype(np.float32)
     if "class" in table.column_names and table["class"].null_count < count:
         columns["class"] = np.array(
             ["" if name is None else name for name in table["class"].to_pylist()], str
@@ -297,24 +312,36 @@ def _columns(table: pa.Table) -> dict[str, np.ndarray]:
     return columns
 
 
-def _count(chunk: _Chunk, x: int, y: int) -> np.ndarray:
-    """Return (GRID, GRID, 3) float64 of a chunk's tile.
+def _areas(table: pa.Table, geometries: np.ndarray) -> np.ndarray:
+    """Return the (n,) float64 m2 of fields; those that nobody measured, drawn by hand, are now."""
+    area = np.full(len(table), np.nan)
+    if "metrics:area" in table.column_names:
+        area = table["metrics:area"].to_numpy().astype(np.float64)
+    missing = ~np.isfinite(area)
+    if missing.any():
+        area[missing] = measure(geometries[missing], LONLAT)[0]
+    return area
 
-    Number, hectares, and hectares times confidence of the fields in each square.
+
+def _count(chunk: _Chunk, x: int, y: int) -> np.ndarray:
+    """Return (GRID, GRID, 4) float64 of a chunk's tile.
+
+    Number and hectares of the fields in each square, and of those whose confidence is known
+    hectares, and hectares times confidence.
     """
     inside = (chunk.place * 2**CHUNK - [x, y]) * GRID
     here = ((inside >= 0) & (inside < GRID)).all(axis=1)
     column, row = inside[here].astype(int).T
-    hectares = chunk.columns.get("hectares", np.zeros(len(here), np.float32))[here].astype(
-        np.float64
-    )
-    sure = chunk.columns.get("confidence", np.zeros(len(here), np.float32))[here].astype(np.float64)
+    hectares = chunk.columns["hectares"][here].astype(np.float64)
+    unknown = np.full(len(here), np.nan, np.float32)
+    sure = chunk.columns.get("confidence", unknown)[here].astype(np.float64)
+    known = np.where(np.isfinite(sure), hectares, 0)
     flat = row * GRID + column
     sums = [
         np.bincount(flat, weight, GRID * GRID)
-        for weight in (np.ones(len(flat)), hectares, hectares * sure)
+        for weight in (np.ones(len(flat)), hectares, known, known * np.nan_to_num(sure))
     ]
-    return np.stack(sums, axis=-1).reshape(GRID, GRID, 3)
+    return np.stack(sums, axis=-1).reshape(GRID, GRID, len(sums))
 
 
 def _draw_chunk(chunk: _Chunk, at: tuple[int, int], tiles: ArchiveWriter, finest: int) -> None:
@@ -380,8 +407,8 @@ def _far(density: dict[tuple[int, int], np.ndarray], tiles: ArchiveWriter) -> No
     for zoom in range(CHUNK - 1, -1, -1):
         coarser: dict[tuple[int, int], np.ndarray] = {}
         for (x, y), sums in density.items():
-            quarter = sums.reshape(GRID // 2, 2, GRID // 2, 2, 3).sum(axis=(1, 3))
-            whole = coarser.setdefault((x // 2, y // 2), np.zeros((GRID, GRID, 3)))
+            quarter = sums.reshape(GRID // 2, 2, GRID // 2, 2, -1).sum(axis=(1, 3))
+            whole = coarser.setdefault((x // 2, y // 2), np.zeros(sums.shape))
             rows, columns = (slice((v % 2) * GRID // 2, (v % 2 + 1) * GRID // 2) for v in (y, x))
             whole[rows, columns] += quarter
         density = coarser
@@ -392,29 +419,36 @@ def _far(density: dict[tuple[int, int], np.ndarray], tiles: ArchiveWriter) -> No
 def _density_tile(sums: np.ndarray, zoom: int, y: int) -> bytes:
     row, column = np.nonzero(sums[..., 0])
     corner = np.stack([column, row], axis=1) * (EXTENT // GRID)
-    number, hectares, sure = sums[row, column].T
-    box = _tile_box(zoom, 0, y)
-    middle = np.radians(box[1] + (box[3] - box[1]) * (1 - (row + 0.5) / GRID))
-    square = (40_075_016.686 / 2**zoom / GRID * np.cos(middle)) ** 2 / 1e4
+    number, hectares, known, sure = sums[row, column].T
+    square = _square_hectares(zoom, y)[row]
     columns: dict[str, Any] = {
         "fields": number.astype(np.int64),
         "share": np.round(np.minimum(hectares / square, 1), 2).astype(np.float32),
         "hectares": np.round(hectares, 1).astype(np.float32),
-        "confidence": np.round(sure / np.where(hectares > 0, hectares, 1), 2).astype(np.float32),
+        "confidence": np.round(sure / np.where(known > 0, known, np.nan), 2).astype(np.float32),
     }
     outlines = squares(np.concatenate([corner, corner + EXTENT // GRID], axis=1))
     return encode_layer("density", TileLayer(outlines, columns))
 
 
+def _square_hectares(zoom: int, y: int) -> np.ndarray:
+    """Return the (GRID,) hectares of ground of a square in each row of a tile, from the north."""
+    edges = (y + np.arange(GRID + 1) / GRID) / 2**zoom
+    sine = np.tanh(np.pi * (1 - 2 * edges))  # of the latitude
+    ground: np.ndarray = -np.diff(sine) * SPHERE**2 * (2 * np.pi / (GRID * 2**zoom)) / 1e4
+    return ground
+
+
 def _metadata(maps: Maps, finest: int) -> dict[str, Any]:
     names = parquet_schema(maps.parts[0].path).names
     kinds = {
-        "metrics:area": ("hectares", "Number"),
         "confidence": ("confidence", "Number"),
         "score": ("confidence", "Number"),
         "class": ("class", "String"),
     }
-    columns = {"id": "String"} | {kinds[name][0]: kinds[name][1] for name in names if name in kinds}
+    columns = {"id": "String", "hectares": "Number"} | {
+        kinds[name][0]: kinds[name][1] for name in names if name in kinds
+    }
     far = dict.fromkeys(("fields", "share", "hectares", "confidence"), "Number")
     layers = [
         {

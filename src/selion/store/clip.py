@@ -81,6 +81,8 @@ def _say(source: Any, copy: Any) -> None:
     copy.colorinterp = source.colorinterp
     for band in range(1, source.count + 1):
         copy.update_tags(band, **source.tags(band))
+        if imagery := source.tags(band, ns="IMAGERY"):  # wavelengths, by which bands are known
+            copy.update_tags(band, ns="IMAGERY", **imagery)
 
 
 def _masked(source: Any) -> bool:

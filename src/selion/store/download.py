@@ -20,7 +20,7 @@ from types import ModuleType
 
 from selion.errors import BadInput, ChecksumMismatch, FetchFailed
 from selion.store.former import FORMER, former
-from selion.store.lock import LOCKS, locked
+from selion.store.lock import LOCKS, in_turn
 from selion.store.redirects import open_watched
 from selion.store.remote import http_request
 from selion.store.retry import BUSY, RetryPolicy
@@ -277,12 +277,8 @@ def _alone(place: Path) -> Iterator[None]:
         # two downloads at once may spoil each other's part, and then the checksum says so
         yield
         return
-    lock = place.with_name(f".{place.name}.lock")
-    with lock.open("w") as file, locked(file.fileno()):
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+    with in_turn(place.with_name(f".{place.name}.lock")):
+        yield
 
 
 @contextmanager

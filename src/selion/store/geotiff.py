@@ -347,7 +347,7 @@ def _described(
     grid = grid_of(dataset, shown(path))
     flipped = grid.crs is not None and grid.transform.e > 0
     types, missing, texts = dataset.dtypes, dataset.nodatavals, _texts(dataset, path)
-    alpha = _alpha(dataset, texts)
+    alpha = alpha_band(dataset, texts)
     indexes = tuple(k for k in dataset.indexes if k != alpha)
     dtype = np.result_type(*{_dtype(shown(path), types[k - 1]) for k in indexes})
     nodatas = tuple(missing[k - 1] for k in indexes)
@@ -377,7 +377,7 @@ def _dtype(path: str, name: str) -> np.dtype:
     return np.dtype(name)
 
 
-def _alpha(dataset: Any, texts: Sequence[str | None]) -> int | None:
+def alpha_band(dataset: Any, texts: Sequence[str | None]) -> int | None:
     """Return the number of the alpha band, if there is one.
 
     GDAL calls the fourth of four uint8 bands alpha unless it is told otherwise, so many

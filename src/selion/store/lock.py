@@ -83,6 +83,32 @@ def leased(path: Path) -> Iterator[bool]:
             os.close(file)
 
 
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Make or open a file, and wait until its lock is held; it goes when the block ends.
+
+    Who waited for a file that went waits for the one that others have made since.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be made.
+    """
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with locked(file):
+                if not _is_named(file, path):
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(file)
+
+
 def _is_named(file: int, path: Path) -> bool:
     """Say whether an open file has its name still."""
     try:

@@ -177,8 +177,8 @@ class PMTilesFile:
     layers: tuple[str, ...]
     columns: Mapping[str, str]
     """Property -> "number" or "text", of the layer of fields."""
-    size: int
-    """Bytes of the file."""
+    state: tuple[int, str]
+    """Bytes of the file, and what changes when it does."""
 
     @property
     def fields_layer(self) -> str:
@@ -209,15 +209,16 @@ class PMTilesFile:
         Raises
         ------
         UnreadableFile
-            If the file is corrupt there.
+            If the file is corrupt there, or was replaced.
         """
+        self._check_state()
         if not self.zooms[0] <= z <= self.zooms[1]:
             return b""
         number, header = tile_number(z, x, y), self.header
         offset, length = header["root_offset"], header["root_length"]
         for _ in range(DEEPEST_DIRECTORY):
             directory = _read_directory(
-                self.path, self.size, offset, length, header["internal_compression"]
+                self.path, self.state, offset, length, header["internal_compression"]
             )
             at = bisect_right(directory.ids, number) - 1
             if at < 0 or (directory.runs[at] and number >= directory.ids[at] + directory.runs[at]):
@@ -225,10 +226,24 @@ class PMTilesFile:
             offset, length = directory.offsets[at], directory.lengths[at]
             if directory.runs[at]:
                 offset += header["tile_data_offset"]
-                data = _read_range(self.path, self.size, offset, length, LARGEST_TILE)
+                data = _read_range(self.path, self.state[0], offset, length, LARGEST_TILE)
                 return unpack(data, header["tile_compression"], self.path)
             offset += header["leaf_directory_offset"]
         return b""
+
+    def _check_state(self) -> None:
+        """Refuse another file in the place of the one that was opened, whose offsets these are."""
+        try:
+            now = place_state(self.path)
+        except OSError as error:
+            raise UnreadableFile(
+                f"{self.path.name} cannot be opened ({error.strerror}): it existed before."
+            ) from error
+        if now != self.state:
+            raise UnreadableFile(
+                f"{self.path.name} was replaced since it was opened: open it again (selion view: "
+                "stop it, and start it again)."
+            )
 
 
 def open_archive(path: Place) -> PMTilesFile:
@@ -239,7 +254,8 @@ def open_archive(path: Place) -> PMTilesFile:
     UnreadableFile
         If it is no PMTiles file of vector tiles.
     """
-    size, _ = place_state(path)
+    state = place_state(path)
+    size = state[0]
     try:
         header: dict[str, Any] = dict(
             deserialize_header(_read_range(path, size, 0, HEADER, HEADER))
@@ -262,7 +278,7 @@ def open_archive(path: Place) -> PMTilesFile:
         path, size, header["metadata_offset"], header["metadata_length"], LARGEST_DIRECTORY
     )
     layers, columns = _described(unpack(packed, header["internal_compression"], path), path)
-    return PMTilesFile(path, header, layers, columns, size)
+    return PMTilesFile(path, header, layers, columns, state)
 
 
 def _fields_layer(layers: tuple[str, ...]) -> str:
@@ -326,9 +342,9 @@ def unpack(data: bytes, compression: Compression, path: Place) -> bytes:
 
 @lru_cache(maxsize=256)
 def _read_directory(
-    path: Place, size: int, offset: int, length: int, compression: Compression
+    path: Place, state: tuple[int, str], offset: int, length: int, compression: Compression
 ) -> Directory:
-    data = unpack(_read_range(path, size, offset, length, LARGEST_DIRECTORY), compression, path)
+    data = unpack(_read_range(path, state[0], offset, length, LARGEST_DIRECTORY), compression, path)
     numbers = _read_varints(data)
     count = numbers[0] if numbers else 0
     if not 0 < count <= (len(numbers) - 1) // 4:

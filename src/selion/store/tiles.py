@@ -124,7 +124,7 @@ class TileFile:
             *([(338, SHORT, np.zeros(bands - 1))] if bands > 1 else []),
             (339, SHORT, np.full(bands, SAMPLE_FORMAT[self.dtype.kind])),
             # GDAL's nodata
-            *([] if self.fill is None else [(42113, ASCII, f"{self.fill!r}\0".encode())]),
+            *([] if self.fill is None else [(42113, ASCII, f"{float(self.fill)!r}\0".encode())]),
         ]
         return _packed(entries)
 

@@ -15,6 +15,7 @@ import numpy as np
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
+from selion.store.covering import covering_column, group_box
 from selion.store.layers import choose_layer
 from selion.store.parquet import (
     SIDES,
@@ -210,13 +211,10 @@ def read_parquet(path: Place, bbox: Bbox | None = None) -> geopandas.GeoDataFram
     import pyarrow as pa
 
     metadata = read_metadata(path)
-    covered = "covering" in metadata["geo"]["columns"]["geometry"]
     with parquet_file(path) as file:
-        near = _groups_near(file.metadata, bbox) if bbox is not None and covered else None
+        boxes = covering_column(metadata["geo"]["columns"]["geometry"], file.schema_arrow)
         table = (
-            read_whole(path, file)
-            if bbox is None or near is None
-            else _near(path, file, bbox, near)
+            read_whole(path, file) if bbox is None or not boxes else _near(path, file, bbox, boxes)
         )
     try:
         data = table.to_pandas(types_mapper=pandas_type)
@@ -234,8 +232,10 @@ def read_parquet(path: Place, bbox: Bbox | None = None) -> geopandas.GeoDataFram
             f"{path} is not a table as its metadata say ({error!r}): write it again."
         ) from error
     geometry = decoded(wkb, str(path))
-    data = data.drop(columns=["bbox"], errors="ignore")
+    data = data.drop(columns=["bbox", boxes], errors="ignore")
     frame = geopandas.GeoDataFrame(data, geometry=geometry, crs=file_crs(path))
+    if bbox is not None and not boxes:
+        frame = frame[touching(frame.geometry.bounds.to_numpy(), bbox)].reset_index(drop=True)
     frame.attrs["collection"] = metadata["collection"]
     return frame
 
@@ -257,23 +257,23 @@ def frame_of_rows(
     return geopandas.GeoDataFrame(data, geometry=shapes, crs=crs)
 
 
-def _near(path: Place, file: pq.ParquetFile, bbox: Bbox, groups: list[int]) -> pa.Table:
-    """Read the rows of some row groups whose box touches one."""
+def _near(path: Place, file: pq.ParquetFile, bbox: Bbox, boxes: str) -> pa.Table:
+    """Read the rows whose box in the column ``boxes`` touches one."""
     import pyarrow.compute as pc
 
     x0, y0, x1, y1 = bbox
-    near = {side: pc.field("bbox", side) for side in SIDES}
+    near = {side: pc.field(boxes, side) for side in SIDES}
     touch = (
         (near["xmin"] <= x1) & (near["xmax"] >= x0) & (near["ymin"] <= y1) & (near["ymax"] >= y0)
     )
-    return read_kept(path, file, groups, touch)
+    return read_kept(path, file, _groups_near(file.metadata, bbox, boxes), touch)
 
 
-def _groups_near(metadata: pq.FileMetaData, bbox: Bbox) -> list[int]:
-    boxes = np.array(
-        [group_box(metadata, group, "bbox") for group in range(metadata.num_row_groups)]
+def _groups_near(metadata: pq.FileMetaData, bbox: Bbox, boxes: str) -> list[int]:
+    around = np.array(
+        [group_box(metadata, group, boxes) for group in range(metadata.num_row_groups)]
     ).reshape(-1, 4)
-    return [int(group) for group in np.flatnonzero(touching(boxes, bbox))]
+    return [int(group) for group in np.flatnonzero(touching(around, bbox))]
 
 
 def file_crs(path: Place) -> str | None:
@@ -320,7 +320,10 @@ def _is_known(crs: str) -> bool:
 
 
 def said_box(geometry: Mapping[str, Any]) -> Bbox | None:
-    """Return the box that GeoParquet's metadata say of a column; None if they say no usable one."""
+    """Return the box that GeoParquet's metadata say of a column; None if they say no usable one.
+
+    One that begins east of its end, as GeoParquet has it over the antimeridian, is none here.
+    """
     try:
         sides = [float(side) for side in geometry["bbox"]]
     except (KeyError, TypeError, ValueError):
@@ -328,6 +331,8 @@ def said_box(geometry: Mapping[str, Any]) -> Bbox | None:
     if len(sides) not in (4, 6) or not np.isfinite(sides).all():
         return None
     half = len(sides) // 2  # may hold heights: (x, y, z) below, then (x, y, z) above
+    if sides[0] > sides[half]:
+        return None
     return sides[0], sides[1], sides[half], sides[half + 1]
 
 
@@ -502,34 +507,6 @@ def read_metadata(path: Place) -> dict[str, Any]:
     return {"geo": geo, "collection": collection}
 
 
-def group_box(metadata: pq.FileMetaData, group: int, covering: str | None) -> Bbox:
-    """Return the box around a row group, from the statistics of its column of bounding boxes.
-
-    Parameters
-    ----------
-    metadata : FileMetaData
-        A Parquet file's footer.
-    group : int
-    covering : str or None
-        Name of the column of bounding boxes; None: there is none.
-
-    Returns
-    -------
-    (west, south, east, north)
-        A side that the statistics do not tell is infinitely far away.
-    """
-    about = metadata.row_group(group)
-    sides = dict(zip(SIDES, (-np.inf, -np.inf, np.inf, np.inf), strict=True))
-    for k in range(about.num_columns if covering else 0):
-        column = about.column(k)
-        name, _, side = column.path_in_schema.rpartition(".")
-        statistics = column.statistics if name == covering and side in sides else None
-        if statistics is not None and statistics.has_min_max:
-            sides[side] = float(statistics.min if side.endswith("min") else statistics.max)
-    west, south, east, north = sides.values()
-    return west, south, east, north
-
-
 def file_box(path: Place) -> Bbox | None:
     """Return the box around a GeoParquet file's geometry, in its CRS; None if it has none.
 
@@ -540,8 +517,8 @@ def file_box(path: Place) -> Bbox | None:
     geo = read_metadata(path)["geo"]["columns"]["geometry"]
     if (said := said_box(geo)) is not None:
         return said
-    covering = "bbox" if "covering" in geo else None
     with parquet_file(path) as file:
+        covering = covering_column(geo, file.schema_arrow) or None
         groups = range(file.num_row_groups)
         boxes = np.array([group_box(file.metadata, group, covering) for group in groups])
         if not np.isfinite(boxes).all():

@@ -138,7 +138,7 @@ def fields_cost(edition: Edition | str, area: AreaLike | Area, year: int) -> tup
     (int, int)
         Compressed bytes of the row groups that touch the area, and the number of files.
     """
-    from selion.store.vectors import group_box
+    from selion.store.covering import group_box
 
     edition = wanted_edition(edition, "fields")
     edition.check_year(year)
@@ -197,7 +197,7 @@ def _first_files(edition: Edition, area: Area) -> Iterator[Place]:
 
     What a file says of itself as a whole is wrong in some.
     """
-    from selion.store.vectors import group_box
+    from selion.store.covering import group_box
 
     given = locate(edition.address)
     folder = given

@@ -8,6 +8,7 @@ that was killed has left, by the next one or by ``selion clean``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 COMMAND = (sys.executable, "-m", "selion")
 NUMBERED = re.compile(r"area-(\d{3,})")
 IMAGE, FIELDS = "image.tif", "fields.parquet"
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+"""What a system says of a name that another folder has."""
 
 
 @dataclass
@@ -248,9 +252,16 @@ def window_of(image: RasterFile, box: Sequence[float]) -> Roi:
 def published(begun: Path, folder: Path) -> Path:
     """Give a finished folder its name, the next number that is free."""
     numbers = [int(m[1]) for p in folder.iterdir() if (m := NUMBERED.fullmatch(p.name))]
-    target = folder / f"area-{max(numbers, default=0) + 1:03}"
-    begun.rename(target)
-    return target
+    for number in count(max(numbers, default=0) + 1):
+        target = folder / f"area-{number:03}"
+        try:
+            begun.rename(target)
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+            continue  # by another server, which maps into the same folder
+        return target
+    raise AssertionError
 
 
 def last_word(errors: Sequence[str], code: int) -> str:

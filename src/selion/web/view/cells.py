@@ -98,6 +98,9 @@ def gather(boxes: np.ndarray, table: Mapping[str, np.ndarray], level: int) -> Ce
     """Sum up the fields of a chunk; those without a place on the map are left out."""
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     with np.errstate(invalid="ignore"):
+        # on both sides of the antimeridian: not half around the world from it
+        wide = boxes[:, 2] - boxes[:, 0]
+        middle[(wide > EARTH) & (wide < 2.1 * EARTH), 0] = EARTH * (1 - 1e-9)
         cell = np.stack([middle[:, 0] + EARTH, EARTH - middle[:, 1]]) * ((1 << level) / (2 * EARTH))
         sound = ((cell >= 0) & (cell < 1 << level)).all(0)
     x, y = cell[:, sound].astype(np.int64)

@@ -13,7 +13,7 @@ from selion.store.vectors import readable_shapes
 from selion.web.view.chunks import Fields, place_of, row_box
 from selion.web.view.paint import encode, paint
 from selion.web.view.place import EARTH, Box
-from selion.web.view.rasters import EDGE, RasterFile, opened, read_warped
+from selion.web.view.rasters import EDGE, RasterFile, meets, opened, read_warped
 from selion.web.view.renderings import Rendering
 
 SIDE = 224
@@ -41,10 +41,7 @@ def chip(fields: Fields, row: int, raster: RasterFile, rendering: Rendering) -> 
     if box is None or raster.crs is None or fields.flat:
         raise BadInput(f"{raster.path.name} and this field have no common place on the map.")
     shown = around_field(box, raster)
-    if not (
-        shown[0] < raster.box[2] and shown[2] > raster.box[0]
-        and shown[1] < raster.box[3] and shown[3] > raster.box[1]
-    ):  # fmt: skip
+    if not any(meets(shown, side) for side in raster.sides):
         raise BadInput(f"{raster.path.name} does not cover this field.")
     if math.log2(2 * EARTH / (shown[2] - shown[0]) * SIDE / EDGE) < raster.minzoom - 1:
         raise BadInput(f"The field is too large to be cut out of {raster.path.name}.")
@@ -56,8 +53,7 @@ def chip(fields: Fields, row: int, raster: RasterFile, rendering: Rendering) -> 
 
 def around_field(box: Box, raster: RasterFile) -> Box:
     """Return the square that is shown around a field, in metres of web mercator."""
-    pixel = (raster.box[2] - raster.box[0]) / raster.shape[1]
-    half = max(MORE * max(box[2] - box[0], box[3] - box[1]), LEAST * pixel) / 2
+    half = max(MORE * max(box[2] - box[0], box[3] - box[1]), LEAST * raster.pixel) / 2
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return x - half, y - half, x + half, y + half
 

@@ -16,8 +16,9 @@ import numpy as np
 from selion.errors import UnreadableFile
 from selion.store.address import Place
 from selion.store.cache import LruCache
+from selion.store.covering import group_box
 from selion.store.parquet import SIDES
-from selion.store.vectors import group_box, readable_shapes
+from selion.store.vectors import readable_shapes
 from selion.web.view.parquet_footers import (
     columns_of,
     covering_of,
@@ -27,6 +28,7 @@ from selion.web.view.parquet_footers import (
     ranges_of,
     read_footer,
     read_groups,
+    state_of,
 )
 from selion.web.view.place import EARTH, Box, Projection, around, project_boxes, projection
 
@@ -133,6 +135,8 @@ class ParquetFields:
     """
 
     paths: tuple[Place, ...]
+    states: tuple[str, ...]
+    """What each file was when it was opened."""
     places: tuple[RowGroupPlace, ...]
     boxes: np.ndarray
     project: Projection
@@ -144,6 +148,25 @@ class ParquetFields:
     """Name of the bbox column; None where the file has none: then rows are boxed when they are
     read."""
     cache: LruCache[tuple[str, int], Chunk] = field(default_factory=lambda: ROW_GROUP_CACHE)
+
+    def opened(self, file: int) -> Place:
+        """Return where a file lies, if it is still the one that was opened.
+
+        Rows of another one, under the numbers of this one, would be other fields.
+
+        Raises
+        ------
+        UnreadableFile
+            If it was replaced, or is gone.
+        """
+        path = self.paths[file]
+        if state_of(path) != self.states[file]:
+            read_footer(path)  # one that is damaged now says so
+            raise UnreadableFile(
+                f"{path.name} was replaced since it was opened: stop selion view and start it "
+                "again."
+            )
+        return path
 
     def chunk(self, index: int) -> Chunk:
         """Read a row group.
@@ -159,7 +182,7 @@ class ParquetFields:
         )
 
     def _read(self, place: RowGroupPlace) -> Chunk:
-        path = self.paths[place.file]
+        path = self.opened(place.file)
         names = [*self.columns, self.geometry, *([self.covering] if self.covering else [])]
         table = read_groups(path, [place.group], names)
         shapes = table.column(self.geometry).combine_chunks()
@@ -188,7 +211,7 @@ class ParquetFields:
         names = [name for name, kind in self.columns.items() if kind == "number"]
         extra = self.covering or self.geometry
         table = read_groups(
-            self.paths[self.places[begin].file],
+            self.opened(self.places[begin].file),
             [place.group for place in self.places[begin:end]],
             [*names, extra],
         )
@@ -207,7 +230,7 @@ class ParquetFields:
         """
         index = place_of(self.places, row)
         place = self.places[index]
-        path = self.paths[place.file]
+        path = self.opened(place.file)
         names = [
             name
             for name in read_footer(path).schema.names
@@ -262,8 +285,11 @@ def plain_column(column: pa.ChunkedArray, kind: str) -> np.ndarray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if kind == "number":
-        return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        # not safe: the number of a cell of H3 has more digits than a float
+        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
     return (
         np.full(len(column), None, object)
         if len(pc.unique(column)) > FEW
@@ -297,6 +323,7 @@ def open_parquet(paths: Sequence[Place]) -> ParquetFields:
         If one is no GeoParquet with WKB polygons.
     """
     with ThreadPoolExecutor(OPENED) as pool:
+        states = tuple(pool.map(state_of, paths))
         footers = list(pool.map(read_footer, paths))
     geo, schema = footers[0].geo, footers[0].schema
     name = str(geo.get("primary_column", "geometry"))
@@ -336,5 +363,14 @@ def open_parquet(paths: Sequence[Place]) -> ParquetFields:
         [column for column, kind in columns.items() if kind == "number"],
     )
     return ParquetFields(
-        tuple(paths), tuple(places), known, project, columns, ranges, crs is None, name, covering
+        tuple(paths),
+        states,
+        tuple(places),
+        known,
+        project,
+        columns,
+        ranges,
+        crs is None,
+        name,
+        covering,
     )

@@ -15,7 +15,7 @@ from selion.fields.mvt import EXTENT, TileLayer, encode_layer, flatten
 from selion.store.vectors import readable_shapes, touching
 from selion.web.view.cells import MOST, Keep, Overview
 from selion.web.view.chunks import Chunk, Fields
-from selion.web.view.place import Box, Projection, WebTile
+from selion.web.view.place import EARTH, Box, Projection, WebTile, is_across
 
 BUFFER = 64
 """Units beyond the edge of a tile that outlines are drawn to, so that no seam is seen."""
@@ -126,16 +126,40 @@ def shapes_of(picked: Picked, project: Projection, tile: WebTile) -> np.ndarray:
     west, _, _, north = tile.box
 
     def to_units(points: np.ndarray) -> Any:
-        units = (project(points) - [west, north]) * np.array([1, -1]) * (EXTENT / tile.edge)
+        units = (points - [west, north]) * np.array([1, -1]) * (EXTENT / tile.edge)
         # giant fields: cut below, never overflowing
         return np.clip(np.nan_to_num(units, nan=0.0, posinf=1e9, neginf=-1e9), -1e9, 1e9)
 
-    shapes = shapely.simplify(shapely.transform(shapes, to_units), SEEN, preserve_topology=False)
+    units = shapely.transform(shapes, lambda points: to_units(project(points)))
+    if (across := is_across(picked.chunk.boxes[picked.rows])).any():
+        units[across] = shapely.transform(in_one_piece(shapes[across], project, tile), to_units)
+    shapes = shapely.simplify(units, SEEN, preserve_topology=False)
     low, high = -BUFFER, EXTENT + BUFFER
     bounds = shapely.bounds(shapes)
     out = np.flatnonzero((bounds[:, :2] < low).any(1) | (bounds[:, 2:] > high).any(1))
     shapes[out] = [clipped(shape, low, high) for shape in shapes[out]]
     return np.asarray(shapes)
+
+
+def in_one_piece(shapes: np.ndarray, project: Projection, tile: WebTile) -> np.ndarray:
+    """Project fields on both sides of the antimeridian, whole at the side of a tile.
+
+    In a CRS of metres an outline goes on there, and on the map it would go around the world.  What
+    is in two pieces, as in longitude and latitude, stays.
+    """
+    import shapely
+
+    parts, owner = shapely.get_parts(shapes, return_index=True)
+    parts = shapely.transform(parts, project)
+    end = np.array([2 * EARTH, 0.0])
+    jumping = is_across(shapely.bounds(parts).reshape(-1, 4))
+    parts[jumping] = shapely.transform(
+        parts[jumping],
+        lambda points: points + end * (points[:, :1] < 0) - end * (tile.box[0] < 0),
+    )
+    whole = np.full(len(shapes), None, object)
+    shapely.multipolygons(parts, indices=owner, out=whole)
+    return whole
 
 
 def clipped(shape: Any, low: float, high: float) -> Any:

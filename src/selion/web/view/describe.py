@@ -49,9 +49,9 @@ def describe(found: Discovery) -> dict[str, Any]:
     placed = [
         around(layer.fields.boxes) for layer in found.fields.values() if not layer.fields.flat
     ]
-    boxes = [r.box for r in found.rasters.values() if r.crs] + [
-        box for box in placed if box is not None
-    ]
+    # of one that crosses the antimeridian the larger side: both are as far apart as the map is wide
+    sides = [max(r.sides, key=lambda box: box[2] - box[0]) for r in found.rasters.values() if r.crs]
+    boxes = sides + [box for box in placed if box is not None]
     boxes = (
         boxes
         or [archive_box(a) for a in found.archives.values()]

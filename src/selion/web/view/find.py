@@ -89,7 +89,7 @@ def row_in(fields: ParquetFields, index: int, wanted: str) -> int | None:
     import pyarrow.compute as pc
 
     place = fields.places[index]
-    path = fields.paths[place.file]
+    path = fields.opened(place.file)
     if not may_hold(read_footer(path).metadata.row_group(place.group), wanted):
         return None
     column: Any = read_groups(path, [place.group], ["id"]).column("id")

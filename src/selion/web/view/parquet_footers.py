@@ -78,9 +78,10 @@ def columns_of(schema: pa.Schema, geometry: str, covering: str | None) -> dict[s
     for column in schema:
         if column.name in (geometry, covering, "id", *UNSHOWN) or len(column.name) > 80:
             continue
-        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if pa.types.is_floating(kind) or pa.types.is_integer(kind):
             found[column.name] = "number"
-        elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
             found[column.name] = "text"
     return dict(list(found.items())[:MOST_COLUMNS])
 
@@ -151,8 +152,19 @@ def read_footer(path: Place) -> Footer:
     UnreadableFile
         If it is no GeoParquet.
     """
+    return _footer(path, state_of(path))
+
+
+def state_of(path: Place) -> str:
+    """Return what changes when a file does.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is gone.
+    """
     try:
-        return _footer(path, place_state(path)[1])
+        return place_state(path)[1]
     except OSError as error:
         raise UnreadableFile(
             f"{path.name} cannot be opened ({error.strerror}): it existed when the page was opened."

@@ -142,6 +142,17 @@ def project_boxes(boxes: np.ndarray, project: Projection) -> np.ndarray:
     return np.concatenate([there.min(0), there.max(0)], axis=1)
 
 
+def is_across(boxes: np.ndarray) -> np.ndarray:
+    """Say which of (n, 4) boxes lie on both sides of the antimeridian, (n,) bool.
+
+    They reach from one end of the map to the other.  What is as wide as the map is no field.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        wide = boxes[:, 2] - boxes[:, 0]
+        across: np.ndarray = (wide > EARTH) & (wide < 2 * EARTH * (1 - 1e-9))
+    return across
+
+
 def around(boxes: np.ndarray) -> Box | None:
     """Return the box around the finite ones of (n, 4) boxes, within the map."""
     sound = boxes[np.isfinite(boxes).all(1)]

@@ -20,6 +20,7 @@ import numpy as np
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.extras import require
 from selion.store.address import Place, RemotePath, open_bytes
+from selion.store.bare import is_bare, read_bare, warp_bare
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, wavelengths_of
 from selion.store.pointers import check_overviews
 from selion.store.urls import gdal_name, unsigned
@@ -30,6 +31,7 @@ from selion.web.view.place import (
     EARTH,
     PIXEL,
     Box,
+    Projection,
     WebTile,
     around,
     project_boxes,
@@ -71,8 +73,9 @@ class RasterFile:
     path: Place
     header: RasterHeader
     renderings: tuple[Rendering, ...]
-    box: Box
-    """Metres of web mercator."""
+    sides: tuple[Box, ...]
+    """Metres of web mercator: a box, or one on either side of the antimeridian, the eastern end of
+    the map first."""
     shape: tuple[int, int]
     crs: str | None
     minzoom: int
@@ -82,6 +85,19 @@ class RasterFile:
     """How much smaller the smallest overview is."""
     _stretches: dict[str, np.ndarray] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
+
+    @property
+    def box(self) -> Box:
+        """Around all of it."""
+        box = around(np.array(self.sides))
+        if box is None:
+            raise AssertionError("a raster lies somewhere")
+        return box
+
+    @property
+    def pixel(self) -> float:
+        """Width of a pixel in metres of web mercator, about."""
+        return pixel_of(self.sides, self.shape)
 
     def rendering(self, name: str) -> Rendering:
         """Return a rendering.
@@ -147,14 +163,8 @@ class RasterFile:
         UnreadableFile
             If the file is corrupt there.
         """
-        west, south, east, north = tile.box
-        if (
-            tile.z < self.minzoom
-            or self.box[0] >= east
-            or self.box[2] <= west
-            or self.box[1] >= north
-            or self.box[3] <= south
-        ):
+        sides = [side for side in self.sides if meets(side, tile.box)]
+        if tile.z < self.minzoom or not sides:
             return empty(), "image/png"
         stretch = self.stretch(rendering)
         smooth = rendering.kind in ("colour", "number", "share") and tile.z < self.maxzoom - 1
@@ -162,14 +172,24 @@ class RasterFile:
             values, valid = (
                 self._flat(dataset, rendering, tile)
                 if self.crs is None
-                else self._placed(dataset, rendering, tile, smooth)
+                else self._placed(dataset, rendering, tile, sides, smooth=smooth)
             )
         return paint(rendering, values, valid, stretch) if valid.any() else (empty(), "image/png")
 
     def _placed(
-        self, dataset: Any, rendering: Rendering, tile: WebTile, smooth: bool
+        self, dataset: Any, rendering: Rendering, tile: WebTile, sides: list[Box], *, smooth: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read the part of a tile that the raster lies in.
+        """Read the parts of a tile that the raster lies in."""
+        values, valid = self._part(dataset, rendering, tile, sides[0], smooth=smooth)
+        for side in sides[1:]:
+            others, known = self._part(dataset, rendering, tile, side, smooth=smooth)
+            values, valid = np.where(known, others, values), valid | known
+        return values, valid
+
+    def _part(
+        self, dataset: Any, rendering: Rendering, tile: WebTile, side: Box, *, smooth: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Read the part of a tile in which one side of the raster lies.
 
         Of the whole tile GDAL would be asked for pixels far outside the raster, and rasterio's
         reading beyond the edge takes minutes where a tile is thousands of times larger than the
@@ -177,8 +197,8 @@ class RasterFile:
         """
         west, _, _, north = tile.box
         unit = tile.edge / EDGE
-        first, last = (math.floor((edge - west) / unit) for edge in (self.box[0], self.box[2]))
-        top, bottom = (math.floor((north - edge) / unit) for edge in (self.box[3], self.box[1]))
+        first, last = (math.floor((edge - west) / unit) for edge in (side[0], side[2]))
+        top, bottom = (math.floor((north - edge) / unit) for edge in (side[3], side[1]))
         columns, rows = (max(first, 0), min(last + 1, EDGE)), (max(top, 0), min(bottom + 1, EDGE))
         part = (
             west + columns[0] * unit,
@@ -269,6 +289,8 @@ def read_warped(
     from rio_tiler.errors import RioTilerError
     from rio_tiler.reader import part
 
+    if is_bare(dataset):
+        return warp_bare(dataset, bands, "EPSG:3857", box, shape, smooth=smooth)
     how: Any = "bilinear" if smooth else "nearest"
     place: dict[str, Any] = {"dst_crs": WEB_MERCATOR_CRS, "bounds_crs": WEB_MERCATOR_CRS}
     try:
@@ -283,7 +305,7 @@ def read_warped(
         )
     except RioTilerError as error:
         raise ValueError(str(error)) from error
-    return read.array.data, np.asarray(~np.ma.getmaskarray(read.array).any(0))
+    return read.array.data, known_of(read.array, dataset.nodata)
 
 
 def read_window(
@@ -292,11 +314,36 @@ def read_window(
     """Read a window, or all of it small: (band, y, x) values and (y, x) valid."""
     from rio_tiler.reader import read
 
+    if is_bare(dataset):
+        wanted = shape or shape_of(dataset, window)
+        return read_bare(dataset, bands, window, wanted), np.ones(wanted, bool)
     size: dict[str, Any] = (
         {"height": shape[0], "width": shape[1]} if shape else {} if window else {"max_size": SAMPLE}
     )
     found = read(dataset, indexes=bands, window=window, **size)
-    return found.array.data, np.asarray(~np.ma.getmaskarray(found.array).any(0))
+    return found.array.data, known_of(found.array, dataset.nodata)
+
+
+def known_of(values: np.ma.MaskedArray, nodata: float | None) -> np.ndarray:
+    """Return (y, x) bool: where no band is masked, nor a number that is none.
+
+    Shadow and snow reach 0 and 255 in one band, so that of these all bands have to be masked, as
+    for a map (:mod:`selion.store.valid`).
+    """
+    masked = np.ma.getmaskarray(values)
+    reached = nodata == 0 or (nodata == 255 and values.dtype == np.uint8)
+    known = ~(masked.all(0) if reached else masked.any(0))
+    return np.asarray(known & np.isfinite(values.data).all(0))
+
+
+def shape_of(dataset: Any, window: Any) -> tuple[int, int]:
+    """Return the pixels that a window is read in; without one, of all, no more than a sample."""
+    if window is not None:
+        (top, bottom), (left, right) = window
+        return bottom - top, right - left
+    shrunk = max(1.0, max(dataset.shape) / SAMPLE)
+    height, width = (max(1, round(edge / shrunk)) for edge in dataset.shape)
+    return height, width
 
 
 def open_geotiff(path: Place) -> RasterFile:
@@ -332,14 +379,14 @@ def open_geotiff(path: Place) -> RasterFile:
         )
         factor = max([1, *dataset.overviews(1)])
         shape, block = dataset.shape, dataset.block_shapes[0]
-    box = around(edge_boxes(bounds, projection(crs)))
-    if box is None or box[0] >= box[2] or box[1] >= box[3]:
+    sides = sides_of(bounds, projection(crs))
+    if any(west >= east or south >= north for west, south, east, north in sides) or not sides:
         raise GridMismatch(
             f"{path.name} cannot be placed on the map: its georeferencing or its CRS is wrong."
         )
-    low, high = zooms(box, shape, factor)
+    low, high = zooms(pixel_of(sides, shape), shape, factor)
     seen = renderings_of(header, lambda: glimpse(path, len(names), shape))
-    return RasterFile(path, header, seen, box, shape, crs, low, high, block, factor)
+    return RasterFile(path, header, seen, sides, shape, crs, low, high, block, factor)
 
 
 def glimpse(path: Place, count: int, shape: tuple[int, int]) -> np.ndarray:
@@ -352,10 +399,45 @@ def glimpse(path: Place, count: int, shape: tuple[int, int]) -> np.ndarray:
     return values[:, valid & np.isfinite(values).all(0)].astype(np.float64)
 
 
-def edge_boxes(bounds: Box, project: Any) -> np.ndarray:
-    """Return projected boxes that together hold a box whose edges may bend."""
+def sides_of(bounds: Box, project: Projection) -> tuple[Box, ...]:
+    """Return the boxes in which a raster lies: two where it crosses the antimeridian, none nowhere.
+
+    A box around both sides would be as wide as the world, and tell of pixels as wide.
+    """
+    strips = edge_boxes(bounds, project)
+    strips = strips[np.isfinite(strips).all(1)]
+    box = around(strips)
+    if box is None:
+        return ()
+    if not (strips[:, 2] - strips[:, 0] > EARTH).any():
+        return (box,)
+    x, y = np.meshgrid(*lattice(bounds))
+    x = project(np.column_stack([x.ravel(), y.ravel()]))[:, 0]
+    west, east = float(x[(x > 0) & np.isfinite(x)].min()), float(x[x <= 0].max())
+    if west - east < EARTH:  # it holds a pole, or all of the world
+        return (box,)
+    return (west, box[1], EARTH, box[3]), (-EARTH, box[1], east, box[3])
+
+
+def lattice(bounds: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Return columns and rows of points that tell where a box lies whose edges may bend."""
     west, south, east, north = bounds
-    x, y = np.linspace(west, east, 9), np.linspace(south, north, 9)
+    return np.linspace(west, east, 9), np.linspace(south, north, 9)
+
+
+def meets(box: Box, other: Box) -> bool:
+    """Say whether two boxes share more than an edge."""
+    return box[0] < other[2] and box[2] > other[0] and box[1] < other[3] and box[3] > other[1]
+
+
+def pixel_of(sides: tuple[Box, ...], shape: tuple[int, int]) -> float:
+    """Return the width of a pixel in metres of web mercator, about."""
+    return max(sum(east - west for west, _, east, _ in sides) / shape[1], 1e-9)
+
+
+def edge_boxes(bounds: Box, project: Projection) -> np.ndarray:
+    """Return projected boxes that together hold a box whose edges may bend."""
+    x, y = lattice(bounds)
     strips = [
         np.column_stack(np.broadcast_arrays(x[:-1], low, x[1:], high)) for low, high in pairwise(y)
     ]
@@ -408,12 +490,11 @@ def colour_table(dataset: Any) -> dict[int, tuple[int, ...]]:
         return {}
 
 
-def zooms(box: Box, shape: tuple[int, int], factor: int) -> tuple[int, int]:
+def zooms(pixel: float, shape: tuple[int, int], factor: int) -> tuple[int, int]:
     """Return the least and the largest zoom at which a raster is drawn.
 
     From the first on it can be drawn, and beyond the second there is nothing new to see.
     """
-    pixel = max((box[2] - box[0]) / shape[1], 1e-9)
     native = math.log2(2 * EARTH / EDGE / pixel)
     if shape[0] * shape[1] / factor**2 <= MOST_READ:
         return 0, int(np.clip(math.ceil(native) + 1, 1, DEEPEST))

@@ -136,7 +136,7 @@ def single(header: RasterHeader, names: Sequence[str], colours: Sequence[str]) -
             f"#{r:02x}{g:02x}{b:02x}"
             for r, g, b in (
                 tuple(header.colours.get(k, (0, 0, 0)))[:3]
-                for k in range(len(header.colours) and 24)
+                for k in range(256 if header.colours else 0)
             )
         )
         return Rendering("classes", "Classes", "classes", (1,), drawn or PALETTE, tuple(names))

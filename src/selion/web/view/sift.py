@@ -190,7 +190,7 @@ def frame_of(fields: Fields, index: int, rows: np.ndarray) -> Any:
         return fields.frame.iloc[place.first + rows]
     if not isinstance(fields, ParquetFields):
         raise BadInput("The tiles of PMTiles hold no whole fields: open the GeoParquet file.")
-    path = fields.paths[place.file]
+    path = fields.opened(place.file)
     footer = read_footer(path)
     crs = crs_of(footer.geo["columns"][fields.geometry], fields.geometry)
     names = [name for name in footer.schema.names if name != fields.covering]
