@@ -16,6 +16,7 @@ import numpy as np
 
 from selion import metrics, prediction
 from selion.classes import CROP, IGNORE, ClassScheme
+from selion.data.photos import eight_bits
 from selion.errors import BadInput, SelionError
 from selion.grid import whole
 from selion.labels import LabelMap
@@ -339,7 +340,7 @@ def oracle_system(path: Path) -> System:
 
     def system(sample: Sample) -> np.ndarray:
         truth = true_classes(sample, CROP) == 1
-        image = sample.image.read(whole(sample.image.grid)).values[:3].astype(np.float32) / 255
+        image = _colours(sample, "SAM").astype(np.float32) / 255
         return best_of_points(network, image, truth).mask.astype(np.uint8)
 
     return system
@@ -374,14 +375,19 @@ def rule_system(rule: Callable[[np.ndarray], np.ndarray]) -> System:
     """Answer with a rule of three colours, such as :func:`selion.metrics.excess_green`."""
 
     def system(sample: Sample) -> np.ndarray:
-        values = sample.image.read(whole(sample.image.grid)).values
-        if values.shape[0] < 3:
-            raise BadInput(
-                f"a colour rule wants red, green and blue; {sample.key} has {values.shape[0]} band."
-            )
-        return rule(values[:3]).astype(np.uint8)
+        return rule(_colours(sample, "a colour rule")).astype(np.uint8)
 
     return system
+
+
+def _colours(sample: Sample, who: str) -> np.ndarray:
+    """Return the (3, y, x) uint8 colours of a photograph, as ``selion crops`` sees it."""
+    found = sample.image.read(whole(sample.image.grid))
+    if len(found.bands) < 3:
+        raise BadInput(
+            f"{who} wants red, green and blue; {sample.key} has {len(found.bands)} band."
+        )
+    return eight_bits(found.values[:3], found.valid, sample.key)[0]
 
 
 def constant_system(value: int) -> System:
