@@ -97,6 +97,11 @@ def check_season_wishes(
     """Refuse (BadInput) a calendar, or a crop of it, that would decide no season."""
     if seasons is None and rule == "calendar":
         return
+    if seasons is not None and rule == "calendar" and calendar is None and crop == "main":
+        raise BadInput(
+            "The season rule calendar was asked for, but dates are given, so it has no effect: "
+            "leave out --season-rule or --dates."
+        )
     if calendar is None and crop == "main":
         return
     how = "dates are given" if seasons is not None else f"the season rule is {rule}"
