@@ -125,6 +125,13 @@ def test_padding_needs_a_window():
     assert map_choices.WindowChoice(padding=32, window=256).predict_options().overlap == 0.25
 
 
+def test_a_largest_field_of_nothing_is_refused():
+    """0 was taken for no limit, and all fields came."""
+    told = run_here("fields", "s.tif", "-o", "f.fgb", "--max-area", "0")
+    assert told.returncode == 2
+    assert "0.0 is not in the range x>0" in " ".join(told.stderr.split())
+
+
 def test_of_two_options_for_one_thing_neither_is_passed_over():
     with pytest.raises(click.UsageError, match=r"--overlap 0\.5 and --padding 32 both say"):
         map_choices.WindowChoice(padding=32, overlap=0.5, window=256).predict_options()

@@ -188,7 +188,7 @@ def map_options(values: Mapping[str, Any]) -> MapOptions:
         outlines=fields.FieldOptions(
             simplify=choice.simplify,
             regularise=choice.regularise,
-            max_area=choice.max_area or float("inf"),
+            max_area=float("inf") if choice.max_area is None else choice.max_area,
         ),
         min_area=choice.min_area,
         collection=choice.collection,
