@@ -221,6 +221,26 @@ def test_a_fitted_calibration_goes_onto_a_card_and_back(tmp_path):
     assert not (tmp_path / "no.toml").exists()
 
 
+def test_a_calibration_of_several_is_refused_before_any_is_scored(tmp_path):
+    """All was scored, a report was written, and then it was refused: the files are not opened."""
+    for name in ("one", "two", "truth"):
+        (tmp_path / f"{name}.gpkg").touch()
+    refused = run(
+        "--pred",
+        tmp_path / "one.gpkg",
+        "--pred",
+        tmp_path / "two.gpkg",
+        "--truth",
+        tmp_path / "truth.gpkg",
+        "-o",
+        tmp_path / "out",
+        "--fit-calibration",
+        tmp_path / "no.toml",
+    )
+    assert refused.exit_code == 2
+    assert "2 runs are scored" in refused.output
+
+
 def test_other_crs_is_said_and_reprojection_is_offered(tmp_path):
     truth = squares(tmp_path / "truth.gpkg")
     geopandas.read_file(truth).to_crs("EPSG:4326").to_file(tmp_path / "lonlat.gpkg")
