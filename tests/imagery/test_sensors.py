@@ -278,6 +278,16 @@ def test_keys_of_sentinel_2_are_what_they_were():
     assert _survey_key("earth-search") == "b06790c0b26361f3"
 
 
+def test_a_folder_called_as_a_provider_does_not_change_what_its_scenes_are_known_by(
+    tmp_path, monkeypatch
+):
+    """Begun work was begun anew once there was such a folder where the command was given."""
+    monkeypatch.chdir(tmp_path)
+    before = _survey_key("earth-search")
+    (tmp_path / "earth-search").mkdir()
+    assert _survey_key("earth-search") == before
+
+
 @pytest.mark.parametrize("name", ["landsat", "sentinel-2"])
 def test_an_edited_table_takes_up_nothing_that_was_kept(archive, monkeypatch, name):
     """The order of bands, the kind, the classes and the fill of the mask, and the numbers."""
