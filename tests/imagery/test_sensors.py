@@ -25,6 +25,7 @@ from selion.imagery.clouds import clear, parse_excluded
 from selion.imagery.scene import Scene, Season, TilePlan, sensor_of
 from selion.imagery.views import ClearRule
 from selion.pipeline import areas
+from selion.pipeline.tile_records import recipe_of
 
 SENSOR = r"""
 [landsat]
@@ -283,9 +284,9 @@ def test_a_folder_called_as_a_provider_does_not_change_what_its_scenes_are_known
 ):
     """Begun work was begun anew once there was such a folder where the command was given."""
     monkeypatch.chdir(tmp_path)
-    before = _survey_key("earth-search")
+    before = _survey_key("earth-search"), recipe_of(2023, areas.AreaOptions())
     (tmp_path / "earth-search").mkdir()
-    assert _survey_key("earth-search") == before
+    assert (_survey_key("earth-search"), recipe_of(2023, areas.AreaOptions())) == before
 
 
 @pytest.mark.parametrize("name", ["landsat", "sentinel-2"])
