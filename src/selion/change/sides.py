@@ -18,6 +18,7 @@ from selion.change.outcomes import Side
 from selion.change.years import Year
 from selion.classes import ClassScheme
 from selion.errors import BadInput, GridMismatch
+from selion.fields.tidy import remeasured
 from selion.grid import Roi, check_north_up, pixel_metres, tiles
 from selion.raster import Raster, Source
 from selion.store.instancemap import make_ids
@@ -170,7 +171,7 @@ def read_year(year: Year, grid: GeoBox | None = None) -> tuple[GeoDataFrame, lis
     if "id" not in frame:
         frame = frame.assign(id=[f"{year.label}-{number}" for number in range(1, len(frame) + 1)])
         notes.append(f"{year.table} has no column 'id': its fields are numbered.")
-    frame = _measured(frame.assign(id=frame["id"].astype(str)))
+    frame = remeasured(frame.assign(id=frame["id"].astype(str)))
     return (frame if grid is None or grid.crs is None else frame.to_crs(str(grid.crs))), notes
 
 
@@ -188,19 +189,6 @@ def burn_ids(frame: GeoDataFrame, grid: GeoBox, path: Path) -> np.ndarray:
         pixels += np.bincount(ids.ravel(), minlength=len(pixels))
         open_npy(path, "r+")[roi] = ids
     return pixels[1:].astype(np.float64)
-
-
-def _measured(frame: GeoDataFrame) -> GeoDataFrame:
-    """Measure the outlines as they are drawn now: who redraws one in QGIS leaves the columns."""
-    area, perimeter = fields.measure(
-        frame.geometry.to_numpy(), None if frame.crs is None else frame.crs.to_wkt()
-    )
-    return frame.assign(
-        **{
-            "metrics:area": area.astype(np.float32),
-            "metrics:perimeter": perimeter.astype(np.float32),
-        }
-    )
 
 
 def without_file(mapped: YearOnGrid) -> YearOnGrid:
