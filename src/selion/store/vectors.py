@@ -560,11 +560,11 @@ def box_around(boxes: np.ndarray) -> Bbox:
 
 
 def touching(boxes: np.ndarray, box: Bbox) -> np.ndarray:
-    """Tell which of (n, 4) boxes touch a box; NaN touches nothing."""
+    """Tell which of (n, 4) boxes touch a box; NaN touches nothing.
+
+    One whose west is greater than its east reaches over the antimeridian, as GeoParquet has it.
+    """
     west, south, east, north = box
-    return np.asarray(
-        (boxes[:, 0] <= east)
-        & (boxes[:, 2] >= west)
-        & (boxes[:, 1] <= north)
-        & (boxes[:, 3] >= south)
-    )
+    left, right = boxes[:, 0] <= east, boxes[:, 2] >= west
+    across = np.where(boxes[:, 0] > boxes[:, 2], left | right, left & right)
+    return np.asarray(across & (boxes[:, 1] <= north) & (boxes[:, 3] >= south))
