@@ -13,8 +13,10 @@ from odc.geo.geobox import GeoBox
 from command_line import run_here
 from selion.cli import imagery, map_choices, mapping, running, world
 from selion.cli import options as opt
+from selion.errors import UnknownName
 from selion.fields import FieldOptions, InstanceOptions, to_fields
 from selion.labels import Instances
+from selion.models import find_card, loading, objects
 from selion.pipeline.areas import AreaOptions
 from selion.pipeline.maps import MapOptions
 from selion.prediction import PredictOptions
@@ -146,7 +148,7 @@ def test_of_two_options_for_one_thing_neither_is_passed_over():
             assert map_choices.ModelChoice(**given).device
     for given, engine in (
         ({}, "auto"),
-        ({"gpu": -1}, "auto"),
+        ({"gpu": -1}, "cpu"),
         ({"gpu": 1}, "cuda"),
         ({"engine": "cuda", "gpu": 0}, "cuda"),
         ({"engine": "onnxruntime", "gpu": -1}, "onnxruntime"),
@@ -173,3 +175,15 @@ def test_words_in_the_wrong_place_are_answered_with_the_right_one(words, said):
     told = run_here(*words)
     assert told.returncode == 2
     assert said in " ".join(told.stderr.split())
+
+
+def test_the_processor_that_ftw_calls_minus_one_is_taken_where_there_is_a_gpu(monkeypatch):
+    """--gpu -1 alone was the same as nothing, and so the GPU."""
+    there = dataclasses.replace(loading.ENGINES["cuda"], lacks=lambda _: "")
+    monkeypatch.setitem(loading.ENGINES, "cuda", there)
+    card = find_card("crops-rgb")
+    assert loading._choose(card, "auto")[0] == "cuda"
+    assert loading._choose(card, "cpu")[0] not in ("cuda", "mps")
+    assert objects._device(card, "cpu") == ("cpu", "")
+    with pytest.raises(UnknownName, match="engine"):
+        loading._choose(card, "gpu")

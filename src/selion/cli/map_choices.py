@@ -52,7 +52,7 @@ class ModelChoice:
             raise click.UsageError(
                 f"{' and '.join(named)} name different engines: leave all but one out."
             )
-        return next(iter(named.values()), "auto")
+        return next(iter(named.values()), "cpu" if self.gpu is not None else "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
