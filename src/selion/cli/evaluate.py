@@ -230,6 +230,9 @@ def evaluate_command(**values: Any) -> None:
     if given.calibration:
         _check_calibration(len(given.maps if files else given.models), given.calibration)
         store.check_output(given.calibration, given.force)
+    from selion.reports.evaluation import check_report, write_report
+
+    check_report(given.out, force=given.force)
     figures: Any = ()
     outcomes: Any = ()
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
@@ -237,8 +240,6 @@ def evaluate_command(**values: Any) -> None:
             report, outcomes = _of_files(given, given.truth)
         else:
             report, figures = _of_models(given, given.dataset or Path(), say)
-    from selion.reports.evaluation import write_report
-
     paths = write_report(report, given.out, figures=figures, outcomes=outcomes, force=given.force)
     if given.calibration:
         _write_calibration(report, given.calibration, force=given.force)
