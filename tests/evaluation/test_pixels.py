@@ -185,6 +185,19 @@ def test_groups_stand_apart_and_what_cannot_be_answered_is_left_out():
         evaluate_pixels({"stubborn": stubborn}, [HALF], CROP)
 
 
+def test_without_draws_there_is_no_interval():
+    """One draw was made all the same: an interval of no width, which did not hold the score."""
+    said = {"a": answers(half=[[0, 1], [1, 1]], full=[[1, 1], [1, 0]]), "b": constant_system(1)}
+    report = evaluate_pixels(said, [HALF, FULL], CROP, PixelOptions(draws=0))
+    table = json.loads(report.to_json())
+    assert table["intervals"]["a"]["value"] is not None
+    assert [table["intervals"]["a"][side] for side in ("low", "high")] == [None, None]
+    assert table["differences"]["a - b"]["p_value"] is None
+    (row,) = (line for line in report.to_markdown().splitlines() if line.startswith("| a - b"))
+    assert [cell.strip() for cell in row.split("|")[-3:-1]] == ["-", "-"]
+    assert "nan" not in report.to_markdown()
+
+
 def test_a_gray_photograph_has_no_colour_rule():
     gray = Sample(
         "gray", Raster(np.zeros((1, 2, 2), np.uint8), photo_grid((2, 2)), ("gray",)), HALF.labels

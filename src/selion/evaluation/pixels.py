@@ -55,7 +55,7 @@ class PixelOptions:
     widths: tuple[int, ...] = ()
     """The same in pixels."""
     draws: int = 1000
-    """Bootstrap samples over images."""
+    """Bootstrap samples over images; 0: no interval."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,8 +174,8 @@ class PixelReport:
                 [
                     name,
                     f"{d.difference:+.4f}",
-                    d.method if d.n == 1 else f"{d.low:+.4f} to {d.high:+.4f}",
-                    "-" if d.n == 1 else f"{d.p_value:.3g}",
+                    _range_of(d),
+                    "-" if math.isnan(d.p_value) else f"{d.p_value:.3g}",
                 ]
                 for name, d in self.differences.items()
             ]
@@ -252,13 +252,12 @@ def evaluate_pixels(
     first = scored[0].name
     differences = {
         f"{first} - {s.name}": paired_bootstrap(
-            rows[first], rows[s.name], mean_from_rows, draws=max(options.draws, 1)
+            rows[first], rows[s.name], mean_from_rows, draws=options.draws
         )
         for s in scored[1:]
     }
     intervals = {
-        name: bootstrap(found, mean_from_rows, draws=max(options.draws, 1))
-        for name, found in rows.items()
+        name: bootstrap(found, mean_from_rows, draws=options.draws) for name, found in rows.items()
     }
     settings: dict[str, object] = {
         "images": len(kept),
@@ -460,6 +459,12 @@ def _table(systems: Sequence[SystemScores]) -> str:
         ["measure", *(s.name for s in systems)],
         [[name, *(number(v[name]) for v in values)] for name in values[0]],
     )
+
+
+def _range_of(found: Comparison) -> str:
+    if found.n == 1:
+        return found.method
+    return "-" if math.isnan(found.low) else f"{found.low:+.4f} to {found.high:+.4f}"
 
 
 def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
