@@ -13,11 +13,13 @@ from odc.geo.geobox import GeoBox
 from command_line import run_here
 from selion.cli import imagery, map_choices, mapping, running, world
 from selion.cli import options as opt
-from selion.errors import UnknownName
+from selion.errors import BadInput, UnknownName
 from selion.fields import FieldOptions, InstanceOptions, to_fields
+from selion.imagery import given_seasons
 from selion.labels import Instances
 from selion.models import find_card, loading, objects
-from selion.pipeline.areas import AreaOptions
+from selion.pipeline.area_options import check_year_of_dates
+from selion.pipeline.areas import AreaOptions, survey_area
 from selion.pipeline.maps import MapOptions
 from selion.prediction import PredictOptions
 
@@ -187,3 +189,15 @@ def test_the_processor_that_ftw_calls_minus_one_is_taken_where_there_is_a_gpu(mo
     assert objects._device(card, "cpu") == ("cpu", "")
     with pytest.raises(UnknownName, match="engine"):
         loading._choose(card, "gpu")
+
+
+def test_dates_of_another_year_than_the_one_asked_for_are_refused():
+    """The map was of the dates, whatever --year said of it."""
+    box = (11.0, 48.0, 11.01, 48.01)
+    winter = given_seasons("2023-10-01/2023-12-15", "2024-05-01/2024-07-15")
+    other = AreaOptions(provider="https://nowhere.invalid", seasons=winter)
+    for year in (2022, 2025):
+        with pytest.raises(BadInput, match=f"2023-10-01 to 2024-07-15 have no day in {year}"):
+            survey_area(box, year, other)
+    for year in (2023, 2024):
+        check_year_of_dates(winter, year)

@@ -111,6 +111,16 @@ def check_season_wishes(
     )
 
 
+def check_year_of_dates(seasons: tuple[Season, Season] | None, year: int) -> None:
+    """Refuse (BadInput) dates that were given for another year than the one that is asked for."""
+    if seasons is None or any(one.start.year <= year <= one.end.year for one in seasons):
+        return
+    raise BadInput(
+        f"The dates {seasons[0].start} to {seasons[1].end} have no day in {year}, the year that "
+        "was asked for: correct one of them."
+    )
+
+
 def sensor_of(options: AreaOptions) -> Sensor:
     """Return the sensor whose products the provider has."""
     return imagery.find_sensor(provider_of(options).sensor)

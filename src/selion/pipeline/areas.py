@@ -19,7 +19,7 @@ import selion
 from selion import imagery, store
 from selion.errors import OutputFailed, UnreadableFile
 from selion.imagery.season import given_crop
-from selion.pipeline.area_options import AreaOptions, provider_of, sensor_of
+from selion.pipeline.area_options import AreaOptions, check_year_of_dates, provider_of, sensor_of
 from selion.pipeline.searching import (
     ArchiveAnswer,
     BeyondSearch,
@@ -159,6 +159,7 @@ def survey_area(
         If the archive does not answer, or has nothing.
     """
     options = options or AreaOptions()
+    check_year_of_dates(options.seasons, year)
     area = area if isinstance(area, imagery.Area) else imagery.read_area(area)
     # a grid that cannot be is told before hours of work
     imagery.target_grid(area, options.crs, options.pixel)
