@@ -11,7 +11,7 @@ from selion.classes import CROP
 from selion.data.files import object_ids
 from selion.data.photos import read_photo
 from selion.data.values import ROWS, read_mask, to_classes
-from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.errors import BadInput, BandMismatch, SelionError, UnreadableFile
 
 PLAIN = (np.indices((ROWS + 40, 30)).sum(0) % 2).astype(np.uint8)
 
@@ -150,3 +150,5 @@ def test_a_negative_is_no_mask_and_a_photograph_as_other_readers_see_it(bits, tm
     with Image.open(path) as seen:
         np.testing.assert_array_equal(np.asarray(seen.convert("L")), drawn)
     assert (read_photo(path, gray=True).image.values == drawn).all()
+    with pytest.raises(BandMismatch, match="is gray"):
+        read_photo(path)
