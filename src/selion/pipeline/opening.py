@@ -44,6 +44,7 @@ from selion.raster import (
 )
 from selion.segmenter import LoadedModel
 from selion.store.painted import painted
+from selion.store.products.source import ProductSource
 from selion.store.urls import remote_scheme
 
 TIMES = ("datetime", "ACQUISITIONDATETIME", "TIFFTAG_DATETIME", "DATE_ACQUIRED")
@@ -196,9 +197,11 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
 
 
 def _is_masked(given: Source, shown: Source) -> bool:
-    """Say whether a file has a mask, and no number that stands for nothing."""
-    says = isinstance(given, store.GeoTiffSource) and given.says_what_is_valid
-    return says and all(number is None for number in nodatas_of(shown))
+    """Say whether an image has a mask, as products do, and no number that stands for nothing."""
+    file = isinstance(given, store.GeoTiffSource) and given.says_what_is_valid
+    return (file or isinstance(given, ProductSource)) and all(
+        number is None for number in nodatas_of(shown)
+    )
 
 
 def _labels(days: Sequence[str]) -> tuple[str, ...]:
