@@ -564,7 +564,9 @@ def touching(boxes: np.ndarray, box: Bbox) -> np.ndarray:
 
     One whose west is greater than its east reaches over the antimeridian, as GeoParquet has it.
     """
-    west, south, east, north = box
-    left, right = boxes[:, 0] <= east, boxes[:, 2] >= west
-    across = np.where(boxes[:, 0] > boxes[:, 2], left | right, left & right)
-    return np.asarray(across & (boxes[:, 1] <= north) & (boxes[:, 3] >= south))
+    near = np.c_[boxes[:, :2] <= box[2:], boxes[:, 2:] >= box[:2]].T  # west, south, east, north
+    return np.asarray(
+        np.where(boxes[:, 0] > boxes[:, 2], near[0] | near[2], near[0] & near[2])
+        & near[1]
+        & near[3]
+    )
