@@ -21,6 +21,8 @@ RECOGNISED, DOUBT = "recognised", "doubt"
 PALETTE = "palette"
 """A tag with the colours that the numbers of an image of one band stand for: red, green and blue
 of each number from 0 on, two hexadecimal digits each."""
+NEGATIVE = "white_is_zero"
+"""A tag of a file of bytes whose 0 is white and whose largest number is black."""
 SCALES, OFFSETS = "scales", "offsets"
 """Tags with one number for each band, with commas, where a file says that what it shows is number *
 scale + offset."""

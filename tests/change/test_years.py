@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from shapely import affinity
 
 import selion
 from change_scenes import GRID, boxes, write_year
@@ -220,6 +221,24 @@ def test_what_a_cloud_hid_and_is_gone_by_now_is_in_the_table(tmp_path):
     assert gone["change:since"].tolist() == ["a", "a"]
     left = result.lineage[result.lineage["outcome"] == "gone"]
     assert set(left["from_id"]) == set(gone["id"])
+
+
+def test_sizes_are_those_of_outlines_that_were_redrawn(tmp_path):
+    """QGIS moves a corner and leaves the columns: summary and table had the size of before."""
+    given = [write_year(tmp_path / name, ONE) for name in ("a", "b")]
+    for folder in given:
+        table = folder / "fields.parquet"
+        frame = fields.read_fields(table)
+        halves = frame.geometry.map(lambda one: affinity.scale(one, 0.5, 1.0))
+        fields.write_fields(frame.set_geometry(halves), table, force=True)
+    result = selion.compare_years(given, tmp_path / "out")
+    drawn = fields.read_fields(given[0] / "fields.parquet")
+    hectares = fields.measure(drawn.geometry.to_numpy(), drawn.crs.to_wkt())[0].sum() / 1e4
+    told = result.steps[0].summary.set_index("outcome")
+    assert told["ha_before"].sum() == pytest.approx(hectares, rel=1e-3)
+    assert told["ha_after"].sum() == pytest.approx(hectares, rel=1e-3)
+    after = fields.read_fields(result.steps[0].fields)
+    assert after["metrics:area"].sum() / 1e4 == pytest.approx(hectares, rel=1e-3)
 
 
 def test_columns_that_an_earlier_year_has_not_or_otherwise(tmp_path):

@@ -13,9 +13,13 @@ from odc.geo.geobox import GeoBox
 from command_line import run_here
 from selion.cli import imagery, map_choices, mapping, running, world
 from selion.cli import options as opt
+from selion.errors import BadInput, UnknownName
 from selion.fields import FieldOptions, InstanceOptions, to_fields
+from selion.imagery import given_seasons
 from selion.labels import Instances
-from selion.pipeline.areas import AreaOptions
+from selion.models import find_card, loading, objects
+from selion.pipeline.area_options import check_year_of_dates
+from selion.pipeline.areas import AreaOptions, survey_area
 from selion.pipeline.maps import MapOptions
 from selion.prediction import PredictOptions
 
@@ -125,6 +129,13 @@ def test_padding_needs_a_window():
     assert map_choices.WindowChoice(padding=32, window=256).predict_options().overlap == 0.25
 
 
+def test_a_largest_field_of_nothing_is_refused():
+    """0 was taken for no limit, and all fields came."""
+    told = run_here("fields", "s.tif", "-o", "f.fgb", "--max-area", "0")
+    assert told.returncode == 2
+    assert "0.0 is not in the range x>0" in " ".join(told.stderr.split())
+
+
 def test_of_two_options_for_one_thing_neither_is_passed_over():
     with pytest.raises(click.UsageError, match=r"--overlap 0\.5 and --padding 32 both say"):
         map_choices.WindowChoice(padding=32, overlap=0.5, window=256).predict_options()
@@ -139,7 +150,7 @@ def test_of_two_options_for_one_thing_neither_is_passed_over():
             assert map_choices.ModelChoice(**given).device
     for given, engine in (
         ({}, "auto"),
-        ({"gpu": -1}, "auto"),
+        ({"gpu": -1}, "cpu"),
         ({"gpu": 1}, "cuda"),
         ({"engine": "cuda", "gpu": 0}, "cuda"),
         ({"engine": "onnxruntime", "gpu": -1}, "onnxruntime"),
@@ -166,3 +177,27 @@ def test_words_in_the_wrong_place_are_answered_with_the_right_one(words, said):
     told = run_here(*words)
     assert told.returncode == 2
     assert said in " ".join(told.stderr.split())
+
+
+def test_the_processor_that_ftw_calls_minus_one_is_taken_where_there_is_a_gpu(monkeypatch):
+    """--gpu -1 alone was the same as nothing, and so the GPU."""
+    there = dataclasses.replace(loading.ENGINES["cuda"], lacks=lambda _: "")
+    monkeypatch.setitem(loading.ENGINES, "cuda", there)
+    card = find_card("crops-rgb")
+    assert loading._choose(card, "auto")[0] == "cuda"
+    assert loading._choose(card, "cpu")[0] not in ("cuda", "mps")
+    assert objects._device(card, "cpu") == ("cpu", "")
+    with pytest.raises(UnknownName, match="engine"):
+        loading._choose(card, "gpu")
+
+
+def test_dates_of_another_year_than_the_one_asked_for_are_refused():
+    """The map was of the dates, whatever --year said of it."""
+    box = (11.0, 48.0, 11.01, 48.01)
+    winter = given_seasons("2023-10-01/2023-12-15", "2024-05-01/2024-07-15")
+    other = AreaOptions(provider="https://nowhere.invalid", seasons=winter)
+    for year in (2022, 2025):
+        with pytest.raises(BadInput, match=f"2023-10-01 to 2024-07-15 have no day in {year}"):
+            survey_area(box, year, other)
+    for year in (2023, 2024):
+        check_year_of_dates(winter, year)

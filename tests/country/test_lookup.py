@@ -662,6 +662,27 @@ def test_what_cannot_be_drawn_is_said(frame, maps, tmp_path):
         write_tiles(empty, tmp_path / "x.pmtiles")
 
 
+@pytest.mark.parametrize("edge", [179.9, -179.9])
+def test_a_box_over_the_antimeridian_is_found_from_both_sides(tmp_path, edge):
+    """GeoParquet writes its west as greater than its east, and it touched nothing."""
+    halves = [shapely.box(179.8, -17, 180, -16.9), shapely.box(-180, -17, -179.8, -16.9)]
+    fiji = geopandas.GeoDataFrame(
+        {"id": ["fiji"], "metrics:area": [1e8]}, geometry=[shapely.MultiPolygon(halves)], crs=CRS84
+    )
+    table = pq.read_table(write_table(fiji, tmp_path / "1.parquet"))
+    geo = json.loads(table.schema.metadata[b"geo"])
+    geo["columns"]["geometry"]["bbox"] = [179.8, -17.0, -179.8, -16.9]
+    box = [{"xmin": 179.8, "ymin": -17.0, "xmax": -179.8, "ymax": -16.9}]
+    place = table.schema.get_field_index("bbox")
+    table = table.set_column(place, "bbox", pa.array(box, table.schema.field("bbox").type))
+    kept = dict(table.schema.metadata) | {b"geo": json.dumps(geo).encode()}
+    pq.write_table(table.replace_schema_metadata(kept), tmp_path / "2.parquet")
+    near = imagery.read_area([edge - 0.05, -16.98, edge + 0.05, -16.92])
+    assert query(tmp_path / "2.parquet", near).frame["id"].tolist() == ["fiji"]
+    far = imagery.read_area([170, -16.98, 171, -16.92])
+    assert query(tmp_path / "2.parquet", far).frame.empty
+
+
 def test_the_commands_answer(maps, units, tmp_path):
     done = selion(
         "query",

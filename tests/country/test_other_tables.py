@@ -12,6 +12,7 @@ import pyogrio
 import pytest
 import shapely
 from pyproj import Geod
+from shapely import affinity
 
 from command_line import run_here as selion
 from selion.country import count_fields
@@ -29,9 +30,9 @@ def frame():
     shapes = shapely.box(x, y, x + 0.0014, y + 0.0009, ccw=True)
     made = geopandas.GeoDataFrame({"id": geohash(x, y)}, geometry=shapes, crs="OGC:CRS84")
     made["class"] = np.where(np.arange(len(x)) % 2, "pond", "field")
-    metric = made.to_crs("EPSG:32633")
-    made["metrics:area"] = metric.area.astype(np.float32)
-    made["metrics:perimeter"] = metric.length.astype(np.float32)
+    sizes = [Geod(ellps="WGS84").geometry_area_perimeter(one) for one in shapes]
+    made["metrics:area"] = np.array([area for area, _ in sizes], np.float32)
+    made["metrics:perimeter"] = np.array([length for _, length in sizes], np.float32)
     made["confidence"] = np.linspace(0.3, 1, len(x)).astype(np.float32)
     return made
 
@@ -221,3 +222,12 @@ def test_a_field_that_nobody_measured_is_counted_with_its_area(frame, tmp_path):
     assert whole.fields == 3
     assert whole.total_ha == pytest.approx(sum(areas) / 1e4, rel=1e-3)
     assert whole.median_ha == pytest.approx(np.median(areas) / 1e4, rel=1e-2)
+
+
+def test_a_field_that_was_redrawn_is_counted_with_the_area_it_has(frame, tmp_path):
+    """QGIS moves a corner and leaves the columns: the sum was that of the outlines of before."""
+    own = frame.head(3)
+    halves = own.set_geometry(own.geometry.map(lambda one: affinity.scale(one, 0.5, 1)))
+    (whole,) = count_fields(written(halves, ".gpkg", tmp_path))
+    areas = [abs(Geod(ellps="WGS84").geometry_area_perimeter(one)[0]) for one in halves.geometry]
+    assert whole.total_ha == pytest.approx(sum(areas) / 1e4, rel=1e-3)

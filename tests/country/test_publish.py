@@ -340,6 +340,37 @@ def test_a_publication_that_was_stopped_goes_on(partitions, tmp_path, monkeypatc
     assert sorted(path.name for path in out.parent.iterdir()) == ["map", "map.manifest.json"]
 
 
+def test_a_year_that_the_index_did_not_get_to_know_is_published_by_the_same_command(
+    source, tmp_path, monkeypatch
+):
+    """Killed between the two, the year was there, no reader found it, and it was refused."""
+    out = tmp_path / "mine"
+    publish_maps([source], out)
+    before = files_of(out)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "write_zone_index", killed)
+        with pytest.raises(KeyboardInterrupt):
+            publish_maps([source], out, PublishOptions(2024))
+    assert (out / "vector" / "2024").is_dir()
+    with pytest.raises(OutputExists, match="the year 2024 already"):
+        publish_maps([source], out, PublishOptions(2024, min_area=1))  # another one
+    assert publish_maps([source], out, PublishOptions(2024)).rows == len(PLACES)
+    assert check_publication(out) == []
+    index = pq.read_table(out / "index" / "vector.parquet").to_pandas()
+    assert index.groupby("year")["n_parcels"].sum().to_dict() == {
+        2024: len(PLACES),
+        2025: len(PLACES),
+    }
+    after = files_of(out)
+    assert {name: after[name] for name in before if "vector/" in name} == {
+        name: value for name, value in before.items() if "vector/" in name
+    }
+
+
 def test_what_cannot_be_published_is_said(source, land, tmp_path):
     timeless = write_table(land.head(3), tmp_path / "timeless.parquet")
     with pytest.raises(BadInput, match="--year"):

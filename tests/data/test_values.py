@@ -9,8 +9,9 @@ from PIL import Image
 
 from selion.classes import CROP
 from selion.data.files import object_ids
+from selion.data.photos import read_photo
 from selion.data.values import ROWS, read_mask, to_classes
-from selion.errors import BadInput, SelionError, UnreadableFile
+from selion.errors import BadInput, BandMismatch, SelionError, UnreadableFile
 
 PLAIN = (np.indices((ROWS + 40, 30)).sum(0) % 2).astype(np.uint8)
 
@@ -132,3 +133,22 @@ def test_classes_are_those_of_each_pixel(dtype, tmp_path):
     mask = read_mask(tmp_path / "a.npy")
     assert np.array_equal(to_classes(mask, {}, CROP, "a.npy"), PLAIN)
     assert np.array_equal(object_ids(mask, "a.npy"), PLAIN)
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_a_negative_is_no_mask_and_a_photograph_as_other_readers_see_it(bits, tmp_path):
+    """Of a mask whose 0 is white (fax, scanners) white soil was crop; Pillow turns it."""
+    drawn = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
+    path = tmp_path / "mask.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=3, height=2, count=1, dtype="uint8", nbits=bits,
+        photometric="MINISWHITE",
+    ) as file:  # fmt: skip
+        file.write(np.uint8(drawn == 0) * (255 if bits == 8 else 1), 1)
+    with pytest.raises(BadInput, match="is a negative"):
+        read_mask(path)
+    with Image.open(path) as seen:
+        np.testing.assert_array_equal(np.asarray(seen.convert("L")), drawn)
+    assert (read_photo(path, gray=True).image.values == drawn).all()
+    with pytest.raises(BandMismatch, match="is gray"):
+        read_photo(path)

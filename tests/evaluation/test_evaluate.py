@@ -8,10 +8,12 @@ import pytest
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from PIL import Image
 from scipy import ndimage
 
 from selion import fields, store
 from selion.classes import FTW3, IGNORE, ClassScheme
+from selion.data import load_dataset
 from selion.errors import BadInput, GridMismatch, OutputExists, UnknownName, UnreadableFile
 from selion.evaluation import (
     EvaluateOptions,
@@ -369,6 +371,25 @@ def test_folder_lists_what_has_no_partner(tmp_path):
     ) as sink:
         sink.write(whole(GRID), ids[None])
     assert read_folder(tmp_path).samples[0].instances.ids.max() < 65535
+
+
+def test_of_two_files_of_one_name_the_one_left_out_is_said(tmp_path):
+    """One of a.png and a.tif was scored, and nothing told of the other."""
+    for name in ("images", "instances"):
+        (tmp_path / name).mkdir()
+    made = sample("a")
+    write_ids(tmp_path / "instances" / "a.tif", made.instances.ids)
+    with store.create_cog(tmp_path / "images" / "a.tif", GRID, made.image.bands, np.uint8) as sink:
+        sink.write(whole(GRID), made.image.values)
+    Image.fromarray(made.image.values.transpose(1, 2, 0)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "._a.tif").write_bytes(b"of a Mac")
+    found = read_folder(tmp_path)
+    assert [s.key for s in found.samples] == ["a"]
+    assert len(found.problems) == 1
+    assert "have the name of another: a.png" in found.problems[0]
+    (tmp_path / "instances").rename(tmp_path / "labels")
+    (told,) = load_dataset(tmp_path, classes=FTW3).problems
+    assert told.endswith("have the name of another: images/a.png")
 
 
 def test_report_files_are_whole_and_self_contained(tmp_path):

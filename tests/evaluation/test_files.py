@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from selion import store
 from selion.classes import FTW3
 from selion.cli.evaluate import evaluate_command
-from selion.errors import BadInput, GridMismatch, UnknownName
+from selion.errors import BadInput, GridMismatch, OutputExists, UnknownName
 from selion.evaluation import evaluate_files, score_fields, vectors
 from selion.evaluation.files import compare_files
 from selion.evaluation.sides import open_side
@@ -219,6 +219,37 @@ def test_a_fitted_calibration_goes_onto_a_card_and_back(tmp_path):
     ).exception
     assert isinstance(refused, BadInput)
     assert not (tmp_path / "no.toml").exists()
+
+
+def test_a_calibration_of_several_is_refused_before_any_is_scored(tmp_path):
+    """All was scored, a report was written, and then it was refused: the files are not opened."""
+    for name in ("one", "two", "truth"):
+        (tmp_path / f"{name}.gpkg").touch()
+    refused = run(
+        "--pred",
+        tmp_path / "one.gpkg",
+        "--pred",
+        tmp_path / "two.gpkg",
+        "--truth",
+        tmp_path / "truth.gpkg",
+        "-o",
+        tmp_path / "out",
+        "--fit-calibration",
+        tmp_path / "no.toml",
+    )
+    assert refused.exit_code == 2
+    assert "2 runs are scored" in refused.output
+
+
+def test_a_report_that_is_there_is_refused_before_anything_is_scored(tmp_path):
+    """All models ran, and then their report was not written: the files are not opened."""
+    (tmp_path / "evaluation").mkdir()
+    for name in ("one.gpkg", "truth.gpkg", "evaluation/report.html"):
+        (tmp_path / name).touch()
+    words = ("--pred", tmp_path / "one.gpkg", "--truth", tmp_path / "truth.gpkg")
+    refused = run(*words, "-o", tmp_path / "evaluation").exception
+    assert isinstance(refused, OutputExists)
+    assert "report.html" in str(refused)
 
 
 def test_other_crs_is_said_and_reprojection_is_offered(tmp_path):

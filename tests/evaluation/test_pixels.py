@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from command_line import run_here
+from selion import metrics
 from selion.classes import CROP, IGNORE
 from selion.errors import BadInput
 from selion.evaluation import evaluate_files
@@ -17,6 +19,7 @@ from selion.evaluation.pixels import (
     PixelOptions,
     constant_system,
     evaluate_pixels,
+    oracle_system,
     photo_systems,
     rule_system,
     segmenter_system,
@@ -182,12 +185,43 @@ def test_groups_stand_apart_and_what_cannot_be_answered_is_left_out():
         evaluate_pixels({"stubborn": stubborn}, [HALF], CROP)
 
 
+def test_without_draws_there_is_no_interval():
+    """One draw was made all the same: an interval of no width, which did not hold the score."""
+    said = {"a": answers(half=[[0, 1], [1, 1]], full=[[1, 1], [1, 0]]), "b": constant_system(1)}
+    report = evaluate_pixels(said, [HALF, FULL], CROP, PixelOptions(draws=0))
+    table = json.loads(report.to_json())
+    assert table["intervals"]["a"]["value"] is not None
+    assert [table["intervals"]["a"][side] for side in ("low", "high")] == [None, None]
+    assert table["differences"]["a - b"]["p_value"] is None
+    (row,) = (line for line in report.to_markdown().splitlines() if line.startswith("| a - b"))
+    assert [cell.strip() for cell in row.split("|")[-3:-1]] == ["-", "-"]
+    assert "nan" not in report.to_markdown()
+
+
 def test_a_gray_photograph_has_no_colour_rule():
     gray = Sample(
         "gray", Raster(np.zeros((1, 2, 2), np.uint8), photo_grid((2, 2)), ("gray",)), HALF.labels
     )
     with pytest.raises(BadInput, match="wants red, green and blue; gray has 1 band"):
         evaluate_pixels({"rule": rule_system(lambda image: image[0] > 0)}, [gray], CROP)
+
+
+def test_sixteen_bits_are_the_same_photograph_to_rules_and_oracles(monkeypatch, tmp_path):
+    """Divided by 255, all was white to SAM; Canopeo's least excess, 20 of 255, was none."""
+    bytes_ = np.array([[[100]], [[108]], [[98]]], np.uint8)  # 2 G - R - B is 18
+    seen = []
+    monkeypatch.setattr("selion.models.sam.network.load_prompted", lambda _: None)
+    monkeypatch.setattr(
+        "selion.models.sam.segmenter.best_of_points",
+        lambda _, image, truth: seen.append(image) or SimpleNamespace(mask=truth),
+    )
+    for values in (bytes_, bytes_.astype(np.uint16) * 257):
+        grid = photo_grid((1, 1))
+        label = LabelMap(np.ones((1, 1), np.uint8), grid, CROP)
+        photo = Sample("one", Raster(values, grid, ("red", "green", "blue")), label)
+        assert rule_system(metrics.canopeo)(photo).tolist() == [[0]]
+        oracle_system(tmp_path)(photo)
+    np.testing.assert_allclose(seen[1], seen[0], atol=1e-6)
 
 
 class Bright:

@@ -713,6 +713,19 @@ def test_provenance_tells_all(archive, tmp_path):
     assert str(tmp_path) not in json.dumps(told)
 
 
+def test_what_was_not_delivered_is_not_clear_whatever_is_masked(tmp_path):
+    """With a mask of clouds alone the half beyond the swath counted as clear."""
+    grid = tile_grid(96)
+    made = Archive(tmp_path, grid, ground(grid, 3))
+    scl = np.full((48, 48), 4)
+    scl[:, :24] = 0
+    made.add(scl, gone=scl.repeat(2, 0).repeat(2, 1) == 0)
+    told = read_provenance(
+        compose(made.plan(), tmp_path / "a.tif", signers=SIGNERS, excluded={8, 9})
+    )
+    assert told["scenes"][0]["clear_share"] == pytest.approx(0.5)
+
+
 def test_provenance_of_something_else(archive):
     with pytest.raises(UnreadableFile, match=TAG):
         read_provenance(archive.scenes[0].hrefs["red"])

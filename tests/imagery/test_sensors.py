@@ -25,6 +25,7 @@ from selion.imagery.clouds import clear, parse_excluded
 from selion.imagery.scene import Scene, Season, TilePlan, sensor_of
 from selion.imagery.views import ClearRule
 from selion.pipeline import areas
+from selion.pipeline.tile_records import recipe_of
 
 SENSOR = r"""
 [landsat]
@@ -276,6 +277,16 @@ def _survey_key(provider):
 def test_keys_of_sentinel_2_are_what_they_were():
     assert _key("sentinel-2") == "6a141844966a78c2dd8837b29316cf9f2a6634f0c42587128981bc4c6d4f17ff"
     assert _survey_key("earth-search") == "b06790c0b26361f3"
+
+
+def test_a_folder_called_as_a_provider_does_not_change_what_its_scenes_are_known_by(
+    tmp_path, monkeypatch
+):
+    """Begun work was begun anew once there was such a folder where the command was given."""
+    monkeypatch.chdir(tmp_path)
+    before = _survey_key("earth-search"), recipe_of(2023, areas.AreaOptions())
+    (tmp_path / "earth-search").mkdir()
+    assert (_survey_key("earth-search"), recipe_of(2023, areas.AreaOptions())) == before
 
 
 @pytest.mark.parametrize("name", ["landsat", "sentinel-2"])

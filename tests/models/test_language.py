@@ -27,6 +27,7 @@ from selion.models.language.chat import (
 from selion.models.language.ebnf import to_ebnf
 from selion.models.language.grammar import Grammar, is_done
 from selion.models.language.rrle import CODECS, Misread, decode, encode, find_codec
+from selion.segmenter import Scaling
 
 NAMES = ("others", "field", "winter wheat", "tree", "field edge")
 RRLE = CODECS["rrle"]
@@ -474,3 +475,12 @@ def test_a_text_of_no_object_says_nothing_of_the_ground():
     assert (mask == IGNORE).all()
     assert found.rows_missing == 4
     assert not decode("<seg></seg>", (4, 6), names, codec)[0].any()
+
+
+def test_what_is_missing_is_black_to_a_model():
+    """Numbers that are none came as a warning of numpy and whatever a processor makes of them."""
+    values = np.full((3, 2, 2), 255, np.float32)
+    values[:, 0, 0] = np.nan
+    seen = np.asarray(picture(values, Scaling((255.0,))))
+    assert seen[0, 0].tolist() == [0, 0, 0]
+    assert (seen[1] == 255).all()

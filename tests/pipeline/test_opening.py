@@ -61,6 +61,21 @@ def test_clouds_that_are_left_out_are_a_warning(tmp_path):
     assert "About 50% of the Sentinel-2 L2A of 2023-08-03" in " ".join(opened.look.warnings)
 
 
+def test_clouds_of_one_product_hide_the_ground_on_its_own_date_alone(tmp_path):
+    """A model of any number of dates is told by numbers what a date lacks; all dates lacked it."""
+    scl = np.full((24, 32), 4)
+    scl[:12] = 9
+    cloudy = write_safe(tmp_path, FIRST, "2023-04-20", scl=scl)
+    clear = write_raster(tmp_path / "b_2023-08-03.tif", LAST, "GTiff")
+    source = open_dates([cloudy, clear]).source
+    assert source.nodatas == (0.0,) * 4 + (None,) * 4
+    found = source.read(whole(source.grid))
+    assert (found.values[:4, :24] == 0).all()
+    np.testing.assert_array_equal(found.values[:4, 24:], FIRST[:, 24:].astype(np.float32) - 1000)
+    np.testing.assert_array_equal(found.values[4:], LAST.astype(np.float32))
+    np.testing.assert_array_equal(found.valid, np.arange(48)[:, None] >= np.full((1, 64), 24))
+
+
 def test_images_that_begin_some_pixels_apart_are_cut_to_what_they_share(tmp_path):
     first = write_raster(tmp_path / "a_2023-04-20.tif", FIRST, "GTiff")
     last = write_raster(tmp_path / "b_2023-08-03.tif", LAST, "GTiff", transform=moved(-8, 5))

@@ -296,6 +296,20 @@ def test_a_date_is_missing_alone_whatever_the_image_was_made_of(made, dtype, not
     np.testing.assert_array_equal(found, wanted)
 
 
+def test_a_date_that_a_mask_alone_hides_is_missing_alone():
+    """An image with alpha beside others hid its ground in all of them."""
+    source = two_dates()
+    wanted, known, _ = shown(source)
+    parts = []
+    for part in parts_of(source):
+        seen = part.raster.values.any(0)
+        values = np.where(seen, part.raster.values, 7777).astype(np.uint16)
+        parts.append(Raster(values, part.raster.grid, COLOURS, seen))
+    found, valid, _ = shown(JoinedDates(parts[0], (parts[1],), TWO, (True, True)))
+    np.testing.assert_array_equal(valid, known)
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("kind", [Understood, Declared])
 def test_a_date_is_missing_alone_where_numbers_are_converted(kind):
     """Landsat's numbers, of which 0 stands for nothing and becomes -2000."""

@@ -3,11 +3,13 @@
 import csv
 import hashlib
 import json
+from functools import partial
 
 import geopandas
 import numpy as np
 import pytest
 import shapely
+from pyproj import Geod
 
 from command_line import run_here
 from review_scenes import serving, write_map
@@ -221,6 +223,26 @@ def test_polygons_of_ones_own_are_sampled_by_their_ids(tmp_path):
     drawn = {row["id"] for row in rows_of(tmp_path / "s" / "points.csv")}
     assert drawn == {str(number) for number in range(100, 106)}
     assert set(read_fields(tmp_path / "s" / "queue.parquet")["id"]) == drawn
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "parquet"])
+def test_a_field_that_nobody_measured_is_in_the_stratum_of_its_size(tmp_path, ending):
+    """Drawn by hand it has no area: it was of the largest stratum, and the total was no number."""
+    squares = [shapely.box(11 + 0.01 * k, 47, 11.001 + 0.01 * k, 47.001) for k in range(4)]
+    own = geopandas.GeoDataFrame(
+        {"id": list("abcd"), "metrics:area": np.array([8451, 8451, 8451, np.nan], np.float32)},
+        geometry=squares,
+        crs=4326,
+    )
+    (own.to_file if ending == "gpkg" else partial(write_fields, own))(tmp_path / f"own.{ending}")
+    area, options = read_area([10.9, 46.9, 11.2, 47.1]), survey.SampleOptions(size=4, least=2)
+    design = survey.draw_objects(
+        tmp_path / f"own.{ending}", area, tmp_path / "s", options, sizes=(1,)
+    )
+    (stratum,) = design.strata
+    truth = abs(Geod(ellps="WGS84").geometry_area_perimeter(squares[0])[0])
+    assert (stratum.fields, stratum.name) == (4, "ha below 1")
+    assert stratum.hectares == pytest.approx(4 * truth / 1e4, rel=1e-3)
 
 
 def test_districts_that_cannot_be_told_apart_are_refused(country, tmp_path):

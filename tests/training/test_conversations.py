@@ -77,6 +77,18 @@ def test_bands_are_learnt_by_what_their_names_mean(bands, shown):
     assert seen[:, 0, 0].tolist() == shown
 
 
+def test_what_is_missing_is_not_learnt_and_shown_as_on_maps():
+    """Nodata was shown as it stands, and NaN that no file declares was black, and learnt."""
+    source = sample(0)
+    values = np.full((3, *source.image.values.shape[1:]), 40, np.float32)
+    values[:, :2] = np.nan
+    missing = replace(source, image=Raster(values, source.image.grid, ("red", "green", "blue")))
+    known = conversations.read_known(missing, recipe())
+    assert (known.pixels == 40).all()
+    assert (known.ids[:2] == 255).all()
+    assert (known.ids[2:] == conversations.read_known(source, recipe()).ids[2:]).all()
+
+
 def test_bands_that_are_not_there_are_refused():
     with pytest.raises(BandMismatch, match=r"has the bands B02, B03, B08; the recipe wants red"):
         conversations.read_known(named(("B02", "B03", "B08")), recipe())

@@ -13,7 +13,7 @@ from pyproj import Transformer
 from selion.data.dataset import Dataset
 from selion.errors import BadInput
 from selion.training import read_recipe
-from selion.training.folds import all_judge, in_folds
+from selion.training.folds import all_judge, in_folds, learners
 from train_toys import sample
 
 SIDE = 64
@@ -101,6 +101,23 @@ def test_two_zones_of_one_chip_judge_together(folds, by):
 def test_one_chip_on_two_dates_cannot_be_parted():
     with pytest.raises(BadInput, match=r"All 2 chips show one piece of land.*another place"):
         in_folds([at(0, 0, "may"), at(0, 0, "june")], 2)
+
+
+@pytest.mark.parametrize("shift", [0.3, 0.5, 0.7])
+def test_chips_that_are_not_cut_side_by_side_do_not_judge_what_they_taught(shift):
+    """Two images of six chips in a row: at the edges of folds half a chip was learnt and judged."""
+    chips = [at(x, 0, f"a{x}") for x in range(6)] + [at(x + shift, 0, f"b{x}") for x in range(6)]
+    west = [x + shift * late for late in (0, 1) for x in range(6)]
+    for held in in_folds(chips, 3):
+        taught = learners(chips, held)
+        apart = [abs(west[k] - west[j]) for k in taught for j in held]
+        assert min(apart) >= 1 - 1e-9, "in sides of a chip"
+        free = [k for k in range(12) if all(abs(west[k] - west[j]) >= 1 - 1e-9 for j in held)]
+        assert taught == free, "and no more is left out"
+    with pytest.raises(BadInput, match="shows other land"):
+        learners([at(0, 0), at(0.5, 0)], [1])
+    beside = [at(x, y) for x in range(3) for y in range(2)]
+    assert learners(beside, [0, 1]) == [2, 3, 4, 5]
 
 
 def test_every_chip_judges_once_also_those_without_a_place():

@@ -335,6 +335,8 @@ def test_a_calendar_that_would_decide_no_quarter_is_refused(copy, tmp_path):
         refused = told(*common, *words).exception
         assert isinstance(refused, BadInput), words
         assert f"{why}, so it has no effect" in str(refused)
+    refused = told(*common, *dates, "--season-rule", "calendar").exception
+    assert "leave out --season-rule or --dates" in str(refused)
     read = told(*common, "--season-rule", "calendar", "--calendar", calendar).exception
     assert "holds no regions" in str(read)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from odc.geo.geobox import GeoBox
 
 from selion import fields, prediction, store
@@ -19,6 +18,7 @@ from selion.change.outcomes import Side
 from selion.change.years import Year
 from selion.classes import ClassScheme
 from selion.errors import BadInput, GridMismatch
+from selion.fields.tidy import remeasured
 from selion.grid import Roi, check_north_up, pixel_metres, tiles
 from selion.raster import Raster, Source
 from selion.store.instancemap import make_ids
@@ -125,7 +125,6 @@ def place(year: Year, grid: GeoBox, first: Year, folder: Path) -> tuple[YearOnGr
     frame, notes = read_year(year, grid)
     path = make_ids(folder / year.label, (int(grid.shape[0]), int(grid.shape[1])))
     pixels = burn_ids(frame, grid, path)
-    area, perimeter = _measures(frame)
     # over a field degrees are as good as metres: geopandas need not warn
     inside = frame.geometry.set_crs(None, allow_override=True).centroid
     x, y = ~grid.transform * (inside.x.to_numpy(), inside.y.to_numpy())
@@ -137,8 +136,8 @@ def place(year: Year, grid: GeoBox, first: Year, folder: Path) -> tuple[YearOnGr
         path,
         frame["id"].to_numpy(object),
         pixels,
-        area,
-        perimeter,
+        frame["metrics:area"].to_numpy(np.float64),
+        frame["metrics:perimeter"].to_numpy(np.float64),
         np.column_stack([y, x]),
     )
     return mapped, [*([note] if note else []), *notes]
@@ -154,7 +153,7 @@ def origin_of(year: Year) -> fields.Origin:
 
 
 def read_year(year: Year, grid: GeoBox | None = None) -> tuple[GeoDataFrame, list[str]]:
-    """Read the fields of a year, in the CRS of the grid if one is given.
+    """Read the fields of a year and measure them, in the CRS of the grid if one is given.
 
     Rows without a polygon are left out, and it is said.
     """
@@ -172,7 +171,7 @@ def read_year(year: Year, grid: GeoBox | None = None) -> tuple[GeoDataFrame, lis
     if "id" not in frame:
         frame = frame.assign(id=[f"{year.label}-{number}" for number in range(1, len(frame) + 1)])
         notes.append(f"{year.table} has no column 'id': its fields are numbered.")
-    frame = frame.assign(id=frame["id"].astype(str))
+    frame = remeasured(frame.assign(id=frame["id"].astype(str)))
     return (frame if grid is None or grid.crs is None else frame.to_crs(str(grid.crs))), notes
 
 
@@ -190,19 +189,6 @@ def burn_ids(frame: GeoDataFrame, grid: GeoBox, path: Path) -> np.ndarray:
         pixels += np.bincount(ids.ravel(), minlength=len(pixels))
         open_npy(path, "r+")[roi] = ids
     return pixels[1:].astype(np.float64)
-
-
-def _measures(frame: GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return area and perimeter on the ground: from the table if it knows them."""
-    names = ("metrics:area", "metrics:perimeter")
-    if all(
-        name in frame and pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().all()
-        for name in names
-    ):
-        return frame[names[0]].to_numpy(np.float64), frame[names[1]].to_numpy(np.float64)
-    return fields.measure(
-        frame.geometry.to_numpy(), None if frame.crs is None else frame.crs.to_wkt()
-    )
 
 
 def without_file(mapped: YearOnGrid) -> YearOnGrid:

@@ -228,7 +228,11 @@ def evaluate_command(**values: Any) -> None:
             "--extent and --reproject belong to --pred and --truth: omit them for a dataset folder."
         )
     if given.calibration:
+        _check_calibration(len(given.maps if files else given.models), given.calibration)
         store.check_output(given.calibration, given.force)
+    from selion.reports.evaluation import check_report, write_report
+
+    check_report(given.out, force=given.force)
     figures: Any = ()
     outcomes: Any = ()
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
@@ -236,8 +240,6 @@ def evaluate_command(**values: Any) -> None:
             report, outcomes = _of_files(given, given.truth)
         else:
             report, figures = _of_models(given, given.dataset or Path(), say)
-    from selion.reports.evaluation import write_report
-
     paths = write_report(report, given.out, figures=figures, outcomes=outcomes, force=given.force)
     if given.calibration:
         _write_calibration(report, given.calibration, force=given.force)
@@ -283,6 +285,14 @@ def _refuse_unused(why: str, *names: str) -> None:
         raise click.UsageError(f"{', '.join(given)} {why}: omit it.")
 
 
+def _check_calibration(runs: int, path: Path) -> None:
+    """Refuse a correction of the confidences of several models before any of them is asked."""
+    if runs > 1:
+        raise click.UsageError(
+            f"No --fit-calibration can be written to {path}: {runs} runs are scored; wanted is one."
+        )
+
+
 def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
     import math
 
@@ -291,15 +301,11 @@ def _write_calibration(report: Any, path: Path, *, force: bool) -> None:
     from selion.models.toml import to_toml
 
     found = report.runs[0].correction
-    if len(report.runs) > 1 or found is None:
-        reason = (
-            f"{len(report.runs)} runs were scored"
-            if len(report.runs) > 1
-            else "there are no confidences, or fewer than ten right and wrong objects"
-        )
+    if found is None:
         raise BadInput(
-            f"No --fit-calibration can be written to {path}: {reason}; wanted is one run with "
-            "confidences, right and wrong ones."
+            f"No --fit-calibration can be written to {path}: there are no confidences, or fewer "
+            "than ten right and wrong objects; wanted is one run with confidences, right and "
+            "wrong ones."
         )
     numbers = {name: value for name, value in found.to_dict().items() if not math.isnan(value)}
     store.write_text(path, to_toml({"calibration": numbers}), force=force)

@@ -52,7 +52,7 @@ class ModelChoice:
             raise click.UsageError(
                 f"{' and '.join(named)} name different engines: leave all but one out."
             )
-        return next(iter(named.values()), "auto")
+        return next(iter(named.values()), "cpu" if self.gpu is not None else "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ def map_options(values: Mapping[str, Any]) -> MapOptions:
         outlines=fields.FieldOptions(
             simplify=choice.simplify,
             regularise=choice.regularise,
-            max_area=choice.max_area or float("inf"),
+            max_area=float("inf") if choice.max_area is None else choice.max_area,
         ),
         min_area=choice.min_area,
         collection=choice.collection,

@@ -370,7 +370,7 @@ max_area = click.option(
     "--max-area",
     "--max_size",
     "-sx",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, min_open=True),  # 0 would leave no field
     default=None,
     help="Largest field in m2 [default: no limit].",
 )

@@ -226,18 +226,9 @@ def open_run(
     ``also`` are wishes that the options do not hold.
     """
     schema = merged_schema(job_tables)  # what does not fit together leaves no folder
-    folder = work or take_over(out.absolute().parent / f".{out.name}.selion-merge")
+    folder = _folder(out, work)
     options = replace(options, collection=options.collection or out.name)
-    wanted = hashlib.sha256(
-        json.dumps(
-            [
-                selion.__version__,
-                asdict(options),
-                [job_table.key for job_table in job_tables],
-                *also,
-            ]
-        ).encode()
-    ).hexdigest()
+    wanted = _key(job_tables, options, also)
     note = folder / NOTE
     with explained(out):
         if folder.is_dir() and not is_bare(folder) and not _is_ours(note):
@@ -258,6 +249,30 @@ def open_run(
         _origin(job_tables, str(options.collection)),
         options,
     )
+
+
+def is_begun(
+    job_tables: list[JobTable],
+    out: Path,
+    options: MergeOptions,
+    work: Path | None,
+    also: tuple[object, ...] = (),
+) -> bool:
+    """Say whether :func:`open_run` would go on with what another process has left."""
+    note = _folder(out, work) / NOTE
+    options = replace(options, collection=options.collection or out.name)
+    return _is_ours(note) and read_note(note).get("key") == _key(job_tables, options, also)
+
+
+def _folder(out: Path, work: Path | None) -> Path:
+    return work or take_over(out.absolute().parent / f".{out.name}.selion-merge")
+
+
+def _key(job_tables: list[JobTable], options: MergeOptions, also: tuple[object, ...]) -> str:
+    """Return what tells one merge from another."""
+    keys = [job_table.key for job_table in job_tables]
+    said = json.dumps([selion.__version__, asdict(options), keys, *also])
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _is_ours(note: Path) -> bool:

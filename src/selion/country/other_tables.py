@@ -14,6 +14,7 @@ from selion.country.partitions import Maps, open_maps
 from selion.errors import BadInput, GridMismatch
 from selion.fields.fiboa import write_parquet
 from selion.fields.schema import Origin
+from selion.fields.tidy import remeasured
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath, locate, place_state
 
@@ -112,6 +113,8 @@ def copied(place: Place, folder: Path) -> Path:
     """
     frame = fields.read_fields(place)
     _check(frame, place)
+    sizes = [name for name in ("metrics:area", "metrics:perimeter") if name in frame]
+    frame = frame.assign(**remeasured(frame)[sizes])
     copy = folder / place.name  # sentences about columns call it so
     with store.atomic_write(copy) as temporary:
         write_parquet(frame, temporary, Origin(), LONLAT)

@@ -23,7 +23,7 @@ from selion.country.paper_table import MEXICO, TABLE_3
 from selion.country.prices import Prices
 from selion.country.probe import Probe, write_probe
 from selion.errors import OutputExists, counted
-from selion.pipeline.area_options import AreaOptions
+from selion.pipeline.area_options import AreaOptions, check_year_of_dates
 from selion.pipeline.cost import BLOCK
 from selion.pipeline.mosaic_ready import ready_areas
 from selion.pipeline.probabilities import FAILED
@@ -239,6 +239,7 @@ def make_plan(
         Of the jobs: by them each tile has its seasons, and a mosaic is shared.
     """
     options = options or AreaOptions()
+    check_year_of_dates(options.seasons, year)
     cells = tuple(cut_area(area, edge, halo))
     edition = None if options.mosaic is None else TileMosaic.of(year, options, keep=False)
     step = 1000 * imagery.find_sensor(probe.sensor).tile_step

@@ -23,6 +23,7 @@ from selion.country.merging import (
     MergeRun,
     bring_together,
     in_order,
+    is_begun,
     open_run,
     read_note,
     sorted_rows,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 YEARS = (1950, 2100)
+INDEX = Path("index", "vector.parquet")
 TRANSPORTS = {"https://": "href", "http://": "href", "s3://": "s3_href"}
 
 
@@ -181,11 +183,12 @@ def _published(
     on_step: OnStep,
 ) -> Publication:
     year = _year(opened.job_tables, options.year)
-    _check_year(out, year, force)
     wishes = MergeOptions(min_area=options.min_area, collection=options.collection or out.name)
-    run = open_run(
-        opened.job_tables, out, wishes, None if work is None else Path(work), ("ftw-2e", year)
-    )
+    this = opened.job_tables, out, wishes, None if work is None else Path(work), ("ftw-2e", year)
+    # killed after the year had got its name, and before the index: the same command goes on
+    force = force or (_is_unlisted(out, year) and is_begun(*this))
+    _check_year(out, year, force)
+    run = open_run(*this)
     run = replace(run, origin=replace(run.origin, collection=f"{run.origin.collection}-{year}"))
     with explained(out), parts_of(run.note):
         facts: dict[str, Any] = {"year": year} | bring_together(run, on_step) | opened.facts
@@ -221,6 +224,13 @@ def _check_year(out: Path, year: int, force: bool) -> None:
             f"{out} has the year {year} already: choose another name, or replace that year with "
             "--force."
         )
+
+
+def _is_unlisted(out: Path, year: int) -> bool:
+    """Say whether a year lies in a folder whose index does not know it."""
+    if not (out / "vector" / str(year)).exists():
+        return False
+    return all(row["year"] != year for row in read_index(out / INDEX))
 
 
 def _year(job_tables: list[JobTable], given: int | None) -> int:
@@ -377,7 +387,7 @@ def _publish(
     """Give a year its final name, then the index that knows it."""
     made = run.folder / "out"
     new = not out.exists() or not any(out.iterdir())
-    index = (made if new else out) / "index" / "vector.parquet"
+    index = (made if new else out) / INDEX
     others = [] if new else [row for row in read_index(index) if row["year"] != year]
     if new:
         write_zone_index(index, others, zones, options.bases)

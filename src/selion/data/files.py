@@ -372,7 +372,11 @@ def _is_image(path: Path) -> bool:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    return {p.stem: p for p in sorted(folder.iterdir()) if _is_image(p)} if folder.is_dir() else {}
+    return {path.stem: path for path in _images(folder)}
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if _is_image(p)) if folder.is_dir() else []
 
 
 def _truths(
@@ -419,6 +423,11 @@ def _read_place(
     lost = [truths[name] for truths in (labels, objects) for name in truths if name not in images]
     problems += _listed(
         lost, root, f"truths beside {here.relative_to(root).as_posix()} have no image"
+    )
+    problems += _listed(
+        [path for path in _images(here) if path not in images.values()],
+        root,
+        f"images of {here.relative_to(root).as_posix()} have the name of another",
     )
     prefix = "/".join(steps)
     return [

@@ -283,7 +283,7 @@ def read_photo(path: Path, *, gray: bool = False) -> Picture:
     picked = _colour_bands(source, path, gray=gray)
     read = source.read(whole(source.grid))
     colours = read.values if picked == [0, 1, 2] else read.values[picked]
-    values, note = _eight_bits(colours[:3], read.valid, path)
+    values, note = eight_bits(colours[:3], read.valid, path)
     gsd = ground_sampling_distance(source.grid)
     image = Raster(values, photo_grid((height, width)), COLOURS, read.valid)
     return Picture(image, None if gsd is None else 1000 * gsd, (note,) if note else ())
@@ -327,10 +327,22 @@ def _colour_bands(source: Source, path: Path, *, gray: bool) -> list[int]:
     )
 
 
-def _eight_bits(values: np.ndarray, valid: np.ndarray | None, path: Path) -> tuple[np.ndarray, str]:
-    """Bring (3, y, x) numbers to bytes.
+def eight_bits(
+    values: np.ndarray, valid: np.ndarray | None, name: Path | str
+) -> tuple[np.ndarray, str]:
+    """Bring (3, y, x) numbers of a photograph to bytes.
 
     16-bit ones by the camera's bits, those from 0 to 1 by 255.
+
+    Returns
+    -------
+    (3, y, x) uint8 ndarray, str
+        And what was done.
+
+    Raises
+    ------
+    UnreadableFile
+        If they are no colours; the sentence calls the photograph by ``name``.
     """
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values), ""
@@ -339,7 +351,7 @@ def _eight_bits(values: np.ndarray, valid: np.ndarray | None, path: Path) -> tup
     low, top = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     if low < 0 or top > 65535:
         raise UnreadableFile(
-            f"{path} holds {values.dtype} numbers from {low:.4g} to {top:.4g}, which are not "
+            f"{name} holds {values.dtype} numbers from {low:.4g} to {top:.4g}, which are not "
             "colours: export it with 8 or 16 bits."
         )
     if values.dtype.kind == "f" and top <= GLINT:

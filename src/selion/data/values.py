@@ -19,7 +19,7 @@ from selion import store
 from selion.classes import IGNORE, ClassScheme
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.grid import roi_shape, same_grid, whole
-from selion.raster import Source
+from selion.raster import NEGATIVE, Source
 from selion.store.npy import HEADS
 
 UNKNOWN = "unknown"
@@ -156,7 +156,14 @@ def _check_size(path: Path, shape: tuple[int, ...], grid: GeoBox | None) -> None
 def _open_mask(path: Path) -> Source:
     if path.is_file():
         # not open_raster: a photograph's palette would become colours
-        return store.GeoTiffSource.open(path)
+        source = store.GeoTiffSource.open(path)
+        if NEGATIVE in source.tags:
+            raise BadInput(
+                f"{path.name} is a negative: its 0 is white (min-is-white), so that what is drawn "
+                "white and what is drawn black cannot be told by their numbers; save it with 0 as "
+                "black."
+            )
+        return source
     return store.open_raster(path)
 
 

@@ -76,19 +76,22 @@ def read_folder(path: Path | str, classes: ClassScheme = FTW3) -> Folder:
 
 
 def _read_place(place: Path, classes: ClassScheme, group: str) -> tuple[list[Sample], list[str]]:
-    images, instances, labels = (
-        _by_stem(place / name) for name in ("images", "instances", "labels")
-    )
+    folders = [place / name for name in ("images", "instances", "labels")]
+    images, instances, labels = map(_by_stem, folders)
     known = set(instances) | set(labels)
     both = sorted(set(images) & known)
     prefix = f"{group}/" if group else ""
     problems = [
-        f"{len(stems)} {what}: {', '.join(stems[:5])}{' ...' if len(stems) > 5 else ''}"
-        for what, stems in (
+        f"{len(names)} {what}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+        for what, names in (
             (f"images of {place.name} have no truth", sorted(set(images) - known)),
             (f"truths of {place.name} have no image", sorted(known - set(images))),
+            *(
+                (f"{folder.name} of {place.name} have the name of another", _others(folder, kept))
+                for folder, kept in zip(folders, (images, instances, labels), strict=True)
+            ),
         )
-        if stems
+        if names
     ]
     return [
         _sample(
@@ -99,10 +102,24 @@ def _read_place(place: Path, classes: ClassScheme, group: str) -> tuple[list[Sam
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in _files(folder)}
+
+
+def _others(folder: Path, kept: dict[str, Path]) -> list[str]:
+    """Return the names of files that differ in their ending from one that is taken."""
+    return [path.name for path in _files(folder) if path not in kept.values()]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the images of a folder by name; hidden ones (``._a.tif`` of a Mac) are none."""
     return (
-        {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in ENDINGS}
+        [
+            path
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+        ]
         if folder.is_dir()
-        else {}
+        else []
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from selion import metrics, prediction
 from selion.classes import CROP, IGNORE, ClassScheme
+from selion.data.photos import eight_bits
 from selion.errors import BadInput, SelionError
 from selion.grid import whole
 from selion.labels import LabelMap
@@ -54,7 +55,7 @@ class PixelOptions:
     widths: tuple[int, ...] = ()
     """The same in pixels."""
     draws: int = 1000
-    """Bootstrap samples over images."""
+    """Bootstrap samples over images; 0: no interval."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +174,8 @@ class PixelReport:
                 [
                     name,
                     f"{d.difference:+.4f}",
-                    d.method if d.n == 1 else f"{d.low:+.4f} to {d.high:+.4f}",
-                    "-" if d.n == 1 else f"{d.p_value:.3g}",
+                    _range_of(d),
+                    "-" if math.isnan(d.p_value) else f"{d.p_value:.3g}",
                 ]
                 for name, d in self.differences.items()
             ]
@@ -251,13 +252,12 @@ def evaluate_pixels(
     first = scored[0].name
     differences = {
         f"{first} - {s.name}": paired_bootstrap(
-            rows[first], rows[s.name], mean_from_rows, draws=max(options.draws, 1)
+            rows[first], rows[s.name], mean_from_rows, draws=options.draws
         )
         for s in scored[1:]
     }
     intervals = {
-        name: bootstrap(found, mean_from_rows, draws=max(options.draws, 1))
-        for name, found in rows.items()
+        name: bootstrap(found, mean_from_rows, draws=options.draws) for name, found in rows.items()
     }
     settings: dict[str, object] = {
         "images": len(kept),
@@ -339,7 +339,7 @@ def oracle_system(path: Path) -> System:
 
     def system(sample: Sample) -> np.ndarray:
         truth = true_classes(sample, CROP) == 1
-        image = sample.image.read(whole(sample.image.grid)).values[:3].astype(np.float32) / 255
+        image = _colours(sample, "SAM").astype(np.float32) / 255
         return best_of_points(network, image, truth).mask.astype(np.uint8)
 
     return system
@@ -374,14 +374,19 @@ def rule_system(rule: Callable[[np.ndarray], np.ndarray]) -> System:
     """Answer with a rule of three colours, such as :func:`selion.metrics.excess_green`."""
 
     def system(sample: Sample) -> np.ndarray:
-        values = sample.image.read(whole(sample.image.grid)).values
-        if values.shape[0] < 3:
-            raise BadInput(
-                f"a colour rule wants red, green and blue; {sample.key} has {values.shape[0]} band."
-            )
-        return rule(values[:3]).astype(np.uint8)
+        return rule(_colours(sample, "a colour rule")).astype(np.uint8)
 
     return system
+
+
+def _colours(sample: Sample, who: str) -> np.ndarray:
+    """Return the (3, y, x) uint8 colours of a photograph, as ``selion crops`` sees it."""
+    found = sample.image.read(whole(sample.image.grid))
+    if len(found.bands) < 3:
+        raise BadInput(
+            f"{who} wants red, green and blue; {sample.key} has {len(found.bands)} band."
+        )
+    return eight_bits(found.values[:3], found.valid, sample.key)[0]
 
 
 def constant_system(value: int) -> System:
@@ -454,6 +459,12 @@ def _table(systems: Sequence[SystemScores]) -> str:
         ["measure", *(s.name for s in systems)],
         [[name, *(number(v[name]) for v in values)] for name in values[0]],
     )
+
+
+def _range_of(found: Comparison) -> str:
+    if found.n == 1:
+        return found.method
+    return "-" if math.isnan(found.low) else f"{found.low:+.4f} to {found.high:+.4f}"
 
 
 def _plain(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -56,6 +56,21 @@ def measure(geometries: np.ndarray, crs: str | None) -> tuple[np.ndarray, np.nda
     return np.bincount(owner, area, len(geometries)), np.bincount(owner, perimeter, len(geometries))
 
 
+def remeasured(frame: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """Return fields with area and perimeter of their outlines as they are drawn now.
+
+    Who redraws a field in QGIS leaves its columns as they are, and of a new one they are empty.
+    """
+    crs = None if frame.crs is None else frame.crs.to_wkt()
+    area, perimeter = measure(frame.geometry.to_numpy(), crs)
+    return frame.assign(
+        **{
+            "metrics:area": area.astype(np.float32),
+            "metrics:perimeter": perimeter.astype(np.float32),
+        }
+    )
+
+
 def measure_rings(
     coordinates: np.ndarray, offsets: np.ndarray, exteriors: np.ndarray, crs: str | None
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -64,6 +64,19 @@ def clear(
     return seen & ~widened(_among(scl, codes & mask.cloudy, mask), margin / gsd)
 
 
+def delivered(values: np.ndarray, mask: Mask = SCL) -> np.ndarray:
+    """Say where a scene has pixels at all, whatever classes are masked.
+
+    Examples
+    --------
+    >>> delivered(np.array([0, 4, 9], np.uint8)).tolist()
+    [False, True, True]
+    """
+    if mask.kind == "bits" and not mask.fill:  # of bits 0 is what has none of them
+        return np.ones(values.shape, bool)
+    return np.asarray(values != mask.fill)
+
+
 def widened(mask: np.ndarray, radius: float) -> np.ndarray:
     """Grow a (..., y, x) bool mask by ``radius`` pixels, measured from centre to centre."""
     from scipy.ndimage import distance_transform_edt

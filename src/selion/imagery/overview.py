@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import UnreadableFile
 from selion.imagery.balance import Glance
-from selion.imagery.clouds import clear, parse_excluded
+from selion.imagery.clouds import clear, delivered, parse_excluded
 from selion.imagery.cut import (
     TilePart,
     fine_enough,
@@ -87,10 +87,7 @@ def find_clear(
     _check_place(scene, source, part.full)
     values = _on(source, part.overview, fill=mask.fill)
     seen = clear(values, parse_excluded(excluded, mask), margin, part.coarse, mask)
-    if mask.kind == "bits" and not mask.fill:  # of bits 0 is what has none of them
-        return seen
-    # nothing was delivered there, whatever classes are masked
-    return np.asarray(seen & (values != mask.fill))
+    return seen & delivered(values, mask)
 
 
 def check_scene(

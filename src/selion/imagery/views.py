@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.errors import GridMismatch
 from selion.grid import Roi, inside, pad_roi, roi_shape
-from selion.imagery.clouds import SCL, clear
+from selion.imagery.clouds import SCL, clear, delivered
 from selion.imagery.scene import Scene
 from selion.imagery.sensors import Mask
 from selion.raster import Source
@@ -252,7 +252,9 @@ class SceneView:
             (placement.axes[0].size, placement.axes[1].size),
         )
         rule = self.rule
-        seen = clear(source.read(wide).values[0], rule.excluded, rule.margin, gsd, rule.mask)
+        values = source.read(wide).values[0]
+        seen = clear(values, rule.excluded, rule.margin, gsd, rule.mask)
+        seen &= delivered(values, rule.mask)
         return ViewCell(placement, frame, np.packbits(seen[inside(frame, wide)], axis=1))
 
     def _band(self, band: str) -> tuple[Band, ViewPlacement]:

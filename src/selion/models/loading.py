@@ -68,6 +68,9 @@ ENGINES: dict[str, Engine] = {
     "torch": Engine(pixel.torch_lacks, partial(_on_torch, "cpu"), "pip install 'selion[train]'"),
 }
 """Name -> engine, the preferred first."""
+ON_GPU = ("cuda", "mps")
+WHICHEVER = ("auto", "cpu")
+"""What names no engine: any, or any that runs on the processor."""
 
 
 def engines_available() -> list[str]:
@@ -100,8 +103,9 @@ def load_model(
     name : str or path
         A model's name, a folder with a ``card.toml``, or a checkpoint of SAM, SAM 2 or SAM-HQ as
         transformers writes it.
-    engine : {"auto", "cuda", "mps", "openvino", "onnxruntime", "torch"}
-        ``auto`` takes the first one that can run the model here.
+    engine : {"auto", "cpu", "cuda", "mps", "openvino", "onnxruntime", "torch"}
+        ``auto`` takes the first one that can run the model here, ``cpu`` the first one that does so
+        on the processor.
     fast : bool
         Compute in bfloat16 where processor and engine can; else float32, and ``engine`` of the
         result says why.
@@ -168,16 +172,16 @@ def _load_served(
 ) -> LoadedModel[np.ndarray]:
     from selion.models.language.served import load_served
 
-    if engine != "auto" or fast or threads:
+    if engine not in WHICHEVER or fast or threads:
         raise BadInput(f"{card.name} runs on its server: leave --engine, --fast and --threads out.")
     return load_served(card)
 
 
 def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
     """Return the engine's name and the reason, as the end of a sentence."""
-    if engine != "auto":
+    if engine not in WHICHEVER:
         if engine not in ENGINES:
-            raise UnknownName.among("engine", engine, ["auto", *ENGINES])
+            raise UnknownName.among("engine", engine, [*WHICHEVER, *ENGINES])
         lack = ENGINES[engine].lacks(card)
         if lack:
             raise MissingExtra(
@@ -187,6 +191,8 @@ def _choose(card: ModelCard, engine: str) -> tuple[str, str]:
         return engine, "; as asked for"
     lacking: list[tuple[str, str]] = []
     for name, candidate in ENGINES.items():
+        if engine == "cpu" and name in ON_GPU:
+            continue
         lack = candidate.lacks(card)
         if not lack:
             worth = [pair for pair in lacking if pair[1] not in (pixel.NO_NVIDIA, pixel.NO_APPLE)]

@@ -45,7 +45,7 @@ def load_on_torch(
     module, function : str
         Who loads it: (card, folder, device, fast=, reason=) -> LoadedModel; imported now.
     card : ModelCard
-    engine : {"auto", "cuda", "mps", "torch"}
+    engine : {"auto", "cpu", "cuda", "mps", "torch"}
     fast : bool
         bfloat16.
     threads : int, optional
@@ -102,8 +102,8 @@ def _device(card: ModelCard, engine: str) -> tuple[str, str]:
             f"The engine {engine} cannot run {card.name}, which returns objects: take auto, "
             "torch, cuda or mps."
         )
-    if engine not in ("auto", *ON_TORCH):
-        raise UnknownName.among("engine", engine, ["auto", *ON_TORCH])
+    if engine not in ("auto", "cpu", *ON_TORCH):
+        raise UnknownName.among("engine", engine, ["auto", "cpu", *ON_TORCH])
     torch = require("torch", "train")
     here = {
         "cuda": torch.cuda.is_available(),
@@ -112,6 +112,8 @@ def _device(card: ModelCard, engine: str) -> tuple[str, str]:
     }
     if engine == "auto":
         return next("cpu" if name == "torch" else name for name in ON_TORCH if here[name]), ""
+    if engine == "cpu":
+        return "cpu", ""
     if not here[engine]:
         raise MissingExtra(
             f"The engine {engine} was asked for, but torch sees no such device here: take --engine "

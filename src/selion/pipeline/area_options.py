@@ -97,12 +97,27 @@ def check_season_wishes(
     """Refuse (BadInput) a calendar, or a crop of it, that would decide no season."""
     if seasons is None and rule == "calendar":
         return
+    if seasons is not None and rule == "calendar" and calendar is None and crop == "main":
+        raise BadInput(
+            "The season rule calendar was asked for, but dates are given, so it has no effect: "
+            "leave out --season-rule or --dates."
+        )
     if calendar is None and crop == "main":
         return
     how = "dates are given" if seasons is not None else f"the season rule is {rule}"
     raise BadInput(
         f"A --calendar or its --crop was given, but {how}, so it has no effect: "
         "add --season-rule calendar, or leave it out."
+    )
+
+
+def check_year_of_dates(seasons: tuple[Season, Season] | None, year: int) -> None:
+    """Refuse (BadInput) dates that were given for another year than the one that is asked for."""
+    if seasons is None or any(one.start.year <= year <= one.end.year for one in seasons):
+        return
+    raise BadInput(
+        f"The dates {seasons[0].start} to {seasons[1].end} have no day in {year}, the year that "
+        "was asked for: correct one of them."
     )
 
 

@@ -19,7 +19,7 @@ import selion
 from selion import imagery, store
 from selion.errors import OutputFailed, UnreadableFile
 from selion.imagery.season import given_crop
-from selion.pipeline.area_options import AreaOptions, sensor_of
+from selion.pipeline.area_options import AreaOptions, check_year_of_dates, provider_of, sensor_of
 from selion.pipeline.searching import (
     ArchiveAnswer,
     BeyondSearch,
@@ -85,7 +85,8 @@ def _key(area: Area, year: int, options: AreaOptions, asked: date) -> str:
     decides["excluded"] = options.masked
     if sensor := sensor_of(options).key:
         decides["sensor"] = sensor
-    if Path(options.provider).exists():  # a catalogue on disk is the same one from every folder
+    if not provider_of(options).known and Path(options.provider).exists():
+        # a catalogue on disk is the same one from every folder
         decides["provider"] = Path(options.provider)
     if asked <= max(season.end for pair in spans_of(area, year, options) for season in pair):
         decides["season"] = "not over"  # parts of then are not taken for those of the whole season
@@ -158,6 +159,7 @@ def survey_area(
         If the archive does not answer, or has nothing.
     """
     options = options or AreaOptions()
+    check_year_of_dates(options.seasons, year)
     area = area if isinstance(area, imagery.Area) else imagery.read_area(area)
     # a grid that cannot be is told before hours of work
     imagery.target_grid(area, options.crs, options.pixel)

@@ -40,10 +40,11 @@ from selion.raster import (
     FileSource,
     Raster,
     Source,
-    nodatas_of_all,
+    nodatas_of,
 )
 from selion.segmenter import LoadedModel
 from selion.store.painted import painted
+from selion.store.products.source import ProductSource
 from selion.store.urls import remote_scheme
 
 TIMES = ("datetime", "ACQUISITIONDATETIME", "TIFFTAG_DATETIME", "DATE_ACQUIRED")
@@ -79,6 +80,9 @@ class JoinedDates(DerivedSource):
 
     others: tuple[Source, ...] = ()
     names: tuple[str, ...] = ()
+    masked: tuple[bool, ...] = ()
+    """For each image whether it says by a mask alone (alpha) what it lacks: its numbers are 0 there
+    then, and 0 stands for nothing, so that other dates are not hidden with it; empty: none does."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -107,17 +111,21 @@ class JoinedDates(DerivedSource):
     @property
     def nodatas(self) -> tuple[float | None, ...]:
         """Those of all of them: what one date lacks is no hole of another."""
-        return nodatas_of_all((self.source, *self.others))
+        parts = (self.source, *self.others)
+        told = zip(parts, self.masked or (False,) * len(parts), strict=True)
+        return tuple(0.0 if masked else one for part, masked in told for one in nodatas_of(part))
 
     def read(self, roi: Roi) -> Raster:
         """Read a region of all of them."""
         parts = [one.read(roi) for one in (self.source, *self.others)]
-        valid = None
-        for part in parts:
+        valid, values = None, []
+        for part, masked in zip(parts, self.masked or (False,) * len(parts), strict=True):
+            own = part.values.astype(self.dtype, copy=False)
             if part.valid is not None:
                 valid = part.valid if valid is None else valid & part.valid
-        values = np.concatenate([part.values.astype(self.dtype, copy=False) for part in parts])
-        return Raster(values, parts[0].grid, self.names, valid, self.tags)
+                own = np.where(part.valid, own, self.dtype.type(0)) if masked else own
+            values.append(own)
+        return Raster(np.concatenate(values), parts[0].grid, self.names, valid, self.tags)
 
 
 def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
@@ -157,7 +165,8 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
         for label, k in zip(labels, order, strict=True)
         for name, band in zip(read_names(named[k].bands), named[k].bands, strict=True)
     )
-    joined = JoinedDates(named[order[0]], tuple(named[k] for k in order[1:]), names)
+    masked = tuple(_is_masked(known[k][1], named[k]) for k in order)
+    joined = JoinedDates(named[order[0]], tuple(named[k] for k in order[1:]), names, masked)
     listed = ", ".join(f"{Path(paths[k]).name}{days[k] and f' ({days[k]})'}" for k in order)
     said = f"{len(images)} files are {len(images)} dates, the first one first: {listed}."
     told = [plain_text(text) for k in order if (text := opened[k].tags.get(RECOGNISED))]
@@ -184,6 +193,14 @@ def open_dates(images: Sequence[Path | str | Source]) -> OpenedImage:
             *(doubted_days([date.fromisoformat(day) for day in days]) if dated else ()),
         ),
         tuple(known),
+    )
+
+
+def _is_masked(given: Source, shown: Source) -> bool:
+    """Say whether an image has a mask, as products do, and no number that stands for nothing."""
+    file = isinstance(given, store.GeoTiffSource) and given.says_what_is_valid
+    return (file or isinstance(given, ProductSource)) and all(
+        number is None for number in nodatas_of(shown)
     )
 
 

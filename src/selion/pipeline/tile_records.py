@@ -98,6 +98,8 @@ def recipe_of(year: int, options: AreaOptions) -> dict[str, Any]:
 def _is_place(provider: str) -> bool:
     """Say whether a provider is a path, of something that is there or was."""
     found = imagery.find_provider(provider, perhaps_gone=True)
+    if found.known:  # a name wins over a folder that is called so
+        return False
     return Path(provider).exists() or (found.url != provider and Path(found.url).is_absolute())
 
 

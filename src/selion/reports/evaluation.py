@@ -57,6 +57,9 @@ TRUTH, FOUND = (
 """Colours of outlines."""
 
 
+FILES = ("report.json", "report.md", "report.html")
+
+
 def write_report(
     report: Report,
     out: Path | str,
@@ -84,16 +87,17 @@ def write_report(
         If one of them is there and ``force`` is false; nothing is written then.
     """
     folder = Path(out)
-    texts = {
-        "report.json": report.to_json(),
-        "report.md": report.to_markdown(),
-        "report.html": to_html(report, figures, outcomes),
-    }
-    for name in texts:
-        store.check_output(folder / name, force)
-    for name, text in texts.items():
+    texts = (report.to_json(), report.to_markdown(), to_html(report, figures, outcomes))
+    check_report(folder, force=force)
+    for name, text in zip(FILES, texts, strict=True):
         store.write_text(folder / name, text, force=force)
-    return [folder / name for name in texts]
+    return [folder / name for name in FILES]
+
+
+def check_report(out: Path | str, *, force: bool = False) -> None:
+    """Refuse (OutputExists) what :func:`write_report` would refuse, before anything is scored."""
+    for name in FILES:
+        store.check_output(Path(out) / name, force)
 
 
 def to_html(

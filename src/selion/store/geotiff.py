@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import Roi
-from selion.raster import OFFSETS, PALETTE, SCALES, Raster, Source
+from selion.raster import NEGATIVE, OFFSETS, PALETTE, SCALES, Raster, Source
 from selion.store.announced import check_announced
 from selion.store.gdal import (
     GDAL_ERRORS,
@@ -450,13 +450,22 @@ def _names(dataset: Any, texts: Sequence[str | None], indexes: Sequence[int]) ->
 
 def _palette(dataset: Any) -> dict[str, str]:
     """Return a tag with the colours that numbers stand for, if they do."""
+    said = {NEGATIVE: "yes"} if _is_negative(dataset) else {}
+    if said and dataset.colorinterp != (ColorInterp.palette,):
+        return said | {PALETTE: "".join(f"{255 - k:02x}" * 3 for k in range(256))}
     if dataset.colorinterp != (ColorInterp.palette,):
         return {}
     colours = dataset.colormap(1)
     digits = (
         f"{part:02x}" for k in range(max(colours) + 1) for part in colours.get(k, (0,) * 4)[:3]
     )
-    return {PALETTE: "".join(digits)}
+    return said | {PALETTE: "".join(digits)}
+
+
+def _is_negative(dataset: Any) -> bool:
+    """Say whether 0 is white: GDAL gives the numbers as they are, and other readers the grey."""
+    bytes_ = dataset.count == 1 and dataset.dtypes[0] == "uint8"
+    return bytes_ and dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
 
 
 def _wavelengths(dataset: Any, indexes: Sequence[int]) -> dict[str, str]:

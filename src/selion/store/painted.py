@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from selion.grid import Roi
-from selion.raster import PALETTE, RECOGNISED, DerivedSource, Raster, Source
+from selion.raster import NEGATIVE, PALETTE, RECOGNISED, DerivedSource, Raster, Source
 
 COLOURS = ("red", "green", "blue")
 
@@ -48,7 +48,31 @@ class PaletteColours(DerivedSource):
         return Raster(np.ascontiguousarray(values), part.grid, COLOURS, part.valid, self.tags)
 
 
+@dataclass(frozen=True, eq=False)
+class TurnedGray(PaletteColours):
+    """(1, y, x) uint8 greys of a source whose 0 is white."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """One."""
+        return self.source.bands
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Those of the source without the palette, and what was done."""
+        said = "The image's 0 is white (min-is-white): it is turned."
+        kept = {k: text for k, text in self.source.tags.items() if k not in (PALETTE, NEGATIVE)}
+        return kept | {RECOGNISED: said}
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region."""
+        part = super().read(roi)
+        return Raster(part.values[:1], part.grid, self.bands, part.valid, self.tags)
+
+
 def painted(source: Source) -> Source:
-    """Return a source in colours where it has a palette, else itself."""
+    """Return a source in colours where it has a palette, else itself; no negative of gray."""
     has = len(source.bands) == 1 and source.tags.get(PALETTE) and source.dtype.kind == "u"
-    return PaletteColours(source) if has else source
+    if not has:
+        return source
+    return TurnedGray(source) if NEGATIVE in source.tags else PaletteColours(source)

@@ -537,11 +537,13 @@ def box_around(boxes: np.ndarray) -> Bbox:
 
 
 def touching(boxes: np.ndarray, box: Bbox) -> np.ndarray:
-    """Tell which of (n, 4) boxes touch a box; NaN touches nothing."""
-    west, south, east, north = box
+    """Tell which of (n, 4) boxes touch a box; NaN touches nothing.
+
+    One whose west is greater than its east reaches over the antimeridian, as GeoParquet has it.
+    """
+    near = np.c_[boxes[:, :2] <= box[2:], boxes[:, 2:] >= box[:2]].T  # west, south, east, north
     return np.asarray(
-        (boxes[:, 0] <= east)
-        & (boxes[:, 2] >= west)
-        & (boxes[:, 1] <= north)
-        & (boxes[:, 3] >= south)
+        np.where(boxes[:, 0] > boxes[:, 2], near[0] | near[2], near[0] & near[2])
+        & near[1]
+        & near[3]
     )

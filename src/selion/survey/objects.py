@@ -21,6 +21,7 @@ from selion import country, store
 from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile, counted
 from selion.fields import Origin, measure, read_fields, write_fields
 from selion.fields.schema import confidences_of
+from selion.fields.tidy import remeasured
 from selion.grid import LONLAT
 from selion.metrics.area_estimation import (
     SampleEstimate,
@@ -180,7 +181,7 @@ def _population(path: Place, area: Area) -> GeoDataFrame:
     import shapely
 
     if path.suffix.lower() in ("", ".parquet"):
-        frame = country.query(path, area).frame
+        frame = _measured(country.query(path, area).frame)
     else:
         frame = read_fields(path)
     if frame.crs is None:
@@ -191,15 +192,25 @@ def _population(path: Place, area: Area) -> GeoDataFrame:
             "ids."
         )
     frame = frame.assign(id=frame["id"].astype(str))  # numbers are ids too
-    if "metrics:area" not in frame:
-        area_m2, _ = measure(frame.geometry.to_numpy(), frame.crs.to_wkt())
-        frame = frame.assign(**{"metrics:area": area_m2})
+    if path.suffix.lower() not in ("", ".parquet"):
+        frame = remeasured(frame)
     frame = frame.to_crs(LONLAT)
     points = shapely.point_on_surface(frame.geometry.to_numpy())
     frame = frame[shapely.intersects(area.geometry, points)].reset_index(drop=True)
     if frame["id"].duplicated().any():
         raise BadInput(f"Some fields of {path} share an id: merge the map first.")
     return frame
+
+
+def _measured(frame: GeoDataFrame) -> GeoDataFrame:
+    """Return the fields of a map, those that nobody measured with their area."""
+    if "metrics:area" not in frame:
+        return remeasured(frame)
+    said = frame["metrics:area"].to_numpy(np.float64, na_value=np.nan)
+    if np.isfinite(said).all():
+        return frame
+    found, _ = measure(frame.geometry.to_numpy(), LONLAT)
+    return frame.assign(**{"metrics:area": np.where(np.isfinite(said), said, found)})
 
 
 def _strata(

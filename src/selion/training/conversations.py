@@ -29,6 +29,7 @@ from selion.prediction.band_names import read_names
 from selion.prediction.bands import choose_bands
 from selion.raster import Raster
 from selion.sample import Sample
+from selion.training.crops import filled
 from selion.training.language_recipe import COUNTRYSIDE, LanguageRecipe, Simulated
 
 if TYPE_CHECKING:
@@ -238,10 +239,9 @@ def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
     chosen = _bands(sample, recipe)
     height, width = sample.image.grid.shape
     read = sample.image.read((slice(0, height), slice(0, width)))
-    ids = true_classes(sample, recipe)
-    if read.valid is not None:
-        ids = np.where(read.valid, ids, IGNORE).astype(np.uint8)
-    seen = picture(read.values[chosen], recipe.spec().scaling)
+    pixels, known = filled(read, chosen)  # as on maps, where a model is asked
+    ids = np.where(known, true_classes(sample, recipe), IGNORE).astype(np.uint8)
+    seen = picture(pixels, recipe.spec().scaling)
     return KnownClasses(sample.key, np.moveaxis(np.asarray(seen), -1, 0), ids)
 
 

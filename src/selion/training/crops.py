@@ -216,7 +216,7 @@ def _read(sample: Sample, recipe: Recipe, roi: Roi) -> tuple[np.ndarray, np.ndar
     part = sample.image.read(roi)
     if recipe.input.dates:
         return filled_dates(part)
-    pixels, valid = _filled(part, _bands(sample, recipe))
+    pixels, valid = filled(part, _bands(sample, recipe))
     return pixels, valid, np.empty((0, *valid.shape), np.int32)
 
 
@@ -390,8 +390,11 @@ def _bands(sample: Sample, recipe: Recipe) -> list[int]:
     )
 
 
-def _filled(part: Raster, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (band, y, x) float32 pixels without a hole, and (y, x) bool where they are real."""
+def filled(part: Raster, bands: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (band, y, x) float32 pixels without a hole, and (y, x) bool where they are real.
+
+    As on maps, holes get the mean of what is there.
+    """
     pixels = part.values[bands].astype(np.float32)
     valid = np.asarray(np.isfinite(pixels).all(0))
     if part.valid is not None:

@@ -58,6 +58,10 @@ SAME = 0.25
 no fold may learn it that is judged by it."""
 
 
+EDGE = 0.01
+"""Share of their sides up to which chips side by side may overlap: degrees of two zones do."""
+
+
 @dataclass(frozen=True, eq=False)
 class FoldScores:
     """What all own chips say of a start and of what comes of it."""
@@ -128,6 +132,37 @@ def in_folds(samples: Sequence[Sample], folds: int, by: str = "place") -> list[l
             "learnt and judge: give polygons of another place, or no validate.folds."
         )
     return [sorted(one) for one in found if one]
+
+
+def learners(samples: Sequence[Sample], held: Sequence[int]) -> list[int]:
+    """Return the samples that are learnt while some judge: those that show other land.
+
+    Two images whose chips are not cut side by side show the land along the edge of a fold twice.
+
+    Raises
+    ------
+    BadInput
+        If none is left.
+    """
+    boxes = _boxes([_grid(samples, k) for k in range(len(samples))])
+    judging = [boxes[k] for k in held]
+    rest = sorted({*range(len(boxes))} - {*held})
+    found = [k for k in rest if not any(_overlap(boxes[k], one) for one in judging)]
+    if not found:
+        raise BadInput(
+            f"No chip of {counted(len(boxes), 'chip')} shows other land than those that judge it: "
+            "give polygons of another place, or fewer validate.folds."
+        )
+    return found
+
+
+def _overlap(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    """Say whether two boxes share more than a rounded edge."""
+    if a is None or b is None:
+        return False
+    shared = np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])
+    side = np.minimum(np.ptp(a, axis=0), np.ptp(b, axis=0))
+    return bool((shared > EDGE * side).all())
 
 
 def _grid(samples: Sequence[Sample], k: int) -> GeoBox:
@@ -265,7 +300,7 @@ def judge(
     starts: list[KeptShare] = []
     tuned: TunedCut | None = None
     for number, held in enumerate(folds):
-        others = sorted({*range(len(plan.samples))} - {*held})
+        others = learners(plan.samples, held)
         learnt, asked = (taken(plan.samples, some) for some in (others, held))
         apart = replace(plan, samples=learnt, validation=asked)
         told = partial(_tell, on_step, number, len(folds))

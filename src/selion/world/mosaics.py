@@ -29,6 +29,7 @@ from selion.imagery import (
 )
 from selion.imagery.globe import polygons_of, square_kilometres
 from selion.imagery.mosaic import MosaicLayer, Resampling
+from selion.pipeline.area_options import check_year_of_dates
 from selion.raster import Raster, Source
 from selion.segmenter import InputSpec
 from selion.store.retry import RetryPolicy
@@ -350,6 +351,7 @@ def open_mosaics(
     edition = wanted_edition(edition, "imagery")
     options = options or MosaicOptions()
     edition.check_year(year)
+    check_year_of_dates(options.seasons, year)
     area = area if isinstance(area, Area) else read_area(area)
     seasons: Sequence[Season] = ()
     if not is_quarterly(inputs):

@@ -209,9 +209,8 @@ def picture(values: np.ndarray, scaling: Scaling) -> Image:
     """
     from PIL import Image
 
-    shown = np.clip(
-        scaling(values)[:3] if len(values) >= 3 else np.repeat(scaling(values)[:1], 3, 0), 0, 1
-    )
+    scaled = np.nan_to_num(scaling(values))  # what is missing is black
+    shown = np.clip(scaled[:3] if len(values) >= 3 else np.repeat(scaled[:1], 3, 0), 0, 1)
     return Image.fromarray(
         np.ascontiguousarray(np.rint(np.moveaxis(shown, 0, -1) * 255).astype(np.uint8))
     )
