@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import wait as connection_wait
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from runner_toys import Greedy, SecondTime, double, moody
 from selion.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
 from selion.runners import RunnerOptions, Serial, in_order, open_runner, processes
+from selion.runners.cluster import AHEAD, Cluster
 from selion.runners.options import SCHEME
 from selion.runners.processes import Processes, WorkerDied
 
@@ -56,6 +59,50 @@ def test_what_fails_once_is_done_the_second_time(runner, tmp_path):
     assert sorted((done.block, done.result, done.tries) for done in found) == [
         (k, k, 2) for k in range(4)
     ]
+
+
+def test_a_driver_sleeps_while_a_failed_block_waits_for_busy_workers(crew, monkeypatch):
+    looks = []
+
+    def wait(pipes, seconds):
+        looks.append(seconds)
+        return connection_wait(pipes, seconds)
+
+    monkeypatch.setattr(processes, "wait", wait)
+    found = list(crew(moody, ["poison", *["long"] * 3]))
+    assert len(found) == 4
+    assert len(looks) < 30, "not again and again, as fast as a core can"
+
+
+def test_a_cluster_is_not_asked_without_pause_while_a_failed_block_waits_for_it():
+    said: dict[object, str] = {}
+    looks = []
+
+    def begun(_payload, _threads, _folder, block):
+        said[reference := object()] = block
+        return reference
+
+    def wait(flying, num_returns, timeout):
+        looks.append((len(flying), timeout))
+        if len(looks) == 2:
+            time.sleep(0.3)  # both are at work, and the one that failed may be tried again
+            return [], flying
+        return flying[:num_returns], flying[num_returns:]
+
+    def answer(reference):
+        block = said[reference]
+        return (block, OSError(5, "broken") if block == "poison" else None)
+
+    toy = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 1},
+        remote=lambda **_: lambda _: SimpleNamespace(remote=begun),
+        wait=wait,
+        get=answer,
+        cancel=lambda *_, **__: None,
+    )
+    found = list(Cluster(toy, None, 1, "cluster")(len, ["poison", "a", "b", "c"]))
+    assert sorted(done.block for done in found) == ["a", "b", "c", "poison"]
+    assert all(timeout > 0 for full, timeout in looks if full == AHEAD)
 
 
 def test_an_error_of_the_whole_run_ends_it_at_once(runner):

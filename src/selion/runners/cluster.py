@@ -102,7 +102,8 @@ class Cluster:
                     flying[remote.remote(payload, self.threads, folder, job.block)] = job
                 if not flying and queue.over:
                     return
-                yield from self._landed(flying, queue)
+                full = len(flying) >= AHEAD * room  # what may be tried again waits for a place
+                yield from self._landed(flying, queue, LOOK if full else queue.waiting)
         except ConnectionError as lost:
             flying.clear()
             raise BadInput(
@@ -136,9 +137,11 @@ class Cluster:
             else:
                 return
 
-    def _landed(self, flying: dict[Any, Job], queue: WorkQueue) -> Iterator[Done]:
-        """Wait for a block or more."""
-        seconds = LOOK if queue.waiting is None else queue.waiting
+    def _landed(
+        self, flying: dict[Any, Job], queue: WorkQueue, waiting: float | None
+    ) -> Iterator[Done]:
+        """Wait for a block or more, or until one may be tried again."""
+        seconds = LOOK if waiting is None else waiting
         if not flying:
             time.sleep(seconds)
             return
