@@ -19,6 +19,7 @@ from selion.pipeline.cover_tiles import check_cover
 from selion.pipeline.land_cover import LandCover, crop_shares
 from selion.pipeline.terrain import terrain_of
 from selion.progress import OnStep, silent
+from selion.store.row_names import row_name
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -146,8 +147,9 @@ def districts_of(frame: GeoDataFrame, path: Path, column: str | None) -> np.ndar
             f"{path if given.crs is None else 'The table of fields'} has no CRS: fields and "
             "districts cannot be laid over each other."
         )
-    given = given[given.geometry.notna()].to_crs(frame.crs)
-    names = [str(k + 1) for k in range(len(given))] if column is None else given[column].astype(str)
+    rows = np.flatnonzero(given.geometry.notna()) + 1
+    given = given.iloc[rows - 1].to_crs(frame.crs)
+    names = map(str, rows.tolist()) if column is None else map(row_name, given[column])
     points = frame.geometry.representative_point()
     field, district = given.sindex.query(points, predicate="intersects")
     found = np.full(len(frame), len(given), np.int64)
