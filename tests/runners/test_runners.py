@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from multiprocessing.connection import wait as connection_wait
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 
 from runner_toys import Greedy, SecondTime, double, moody
 from selion.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
-from selion.runners import RunnerOptions, Serial, in_order, open_runner, processes
+from selion.runners import RunnerOptions, Serial, cluster, in_order, open_runner, processes
 from selion.runners.cluster import AHEAD, Cluster
 from selion.runners.options import SCHEME
 from selion.runners.processes import Processes, WorkerDied
@@ -103,6 +104,37 @@ def test_a_cluster_is_not_asked_without_pause_while_a_failed_block_waits_for_it(
     found = list(Cluster(toy, None, 1, "cluster")(len, ["poison", "a", "b", "c"]))
     assert sorted(done.block for done in found) == ["a", "b", "c", "poison"]
     assert all(timeout > 0 for full, timeout in looks if full == AHEAD)
+
+
+def test_blocks_that_fit_on_no_node_of_a_cluster_are_told_of_once(monkeypatch):
+    monkeypatch.setattr(cluster, "LOOK", 0.0)
+    monkeypatch.setattr(cluster, "PATIENCE", 0.0)
+    looks = []
+
+    def wait(flying, **_):
+        looks.append(len(looks))
+        return (flying, []) if len(looks) > 3 else ([], flying)
+
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 2.0}},
+        {"Alive": True, "Resources": {"memory": 1.0}},  # a head without cores
+        {"Alive": False, "Resources": {"CPU": 16.0}},
+    ]
+    toy = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 2.0},
+        nodes=lambda: nodes,
+        remote=lambda **_: lambda _: SimpleNamespace(remote=lambda *_: object()),
+        wait=wait,
+        get=lambda _: (1, None),
+        cancel=lambda *_, **__: None,
+    )
+    with pytest.warns(UserWarning, match=r"takes 4 cores .* has 2: .*fewer --threads") as said:
+        assert len(list(Cluster(toy, None, 4, "cluster")(len, ["a"]))) == 1
+    assert len(said) == 1
+    looks.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(Cluster(toy, None, 2, "cluster")(len, ["a"]))) == 1
 
 
 def test_an_error_of_the_whole_run_ends_it_at_once(runner):

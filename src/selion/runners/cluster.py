@@ -50,6 +50,9 @@ AUTO, ADDRESS = "auto", "RAY_ADDRESS"
 PLACE = re.compile(r"[^/\s]+:\d+")
 LOOK = 5.0
 """Seconds after which the cluster is asked again how large it is."""
+PATIENCE = 30.0
+"""Seconds for which there may be no node that a block fits on before it is said: an autoscaler may
+be starting one."""
 
 
 def far(payload: bytes, threads: int, folder: str, block: Any) -> tuple[Any, BaseException | None]:
@@ -93,11 +96,13 @@ class Cluster:
         payload, queue, folder = pickle.dumps(function), WorkQueue(blocks, tries), str(Path.cwd())
         flying: dict[Any, Job] = {}
         room, looked = self.workers, time.monotonic()
+        fitted: float | None = looked
         try:
             while True:
                 if time.monotonic() - looked > LOOK:
                     self._check_head()
                     room, looked = self.workers, time.monotonic()
+                    fitted = self._check_nodes(fitted)
                 while len(flying) < AHEAD * room and (job := queue.take()) is not None:
                     flying[remote.remote(payload, self.threads, folder, job.block)] = job
                 if not flying and queue.over:
@@ -113,6 +118,35 @@ class Cluster:
         finally:
             for reference in flying:
                 self.ray.cancel(reference, force=True)
+
+    def _check_nodes(self, fitted: float | None) -> float | None:
+        """Say, once, that no node has the cores that a block takes; Ray waits for one in silence.
+
+        Parameters
+        ----------
+        fitted : float, optional
+            When one had (monotonic); None: it was said.
+
+        Returns
+        -------
+        float, optional
+            The same, as it is now.
+        """
+        if fitted is None:
+            return None
+        nodes = [node for node in self.ray.nodes() if node["Alive"]]
+        most = max((node["Resources"].get("CPU", 0) for node in nodes), default=0)
+        if most >= self.threads:
+            return time.monotonic()
+        if time.monotonic() - fitted < PATIENCE:
+            return fitted
+        warnings.warn(
+            f"Each block takes {self.threads} cores of one node, and the largest node of the "
+            f"cluster has {most:g}: nothing is done until a larger one comes; if none will, stop "
+            "this and give fewer --threads.",
+            stacklevel=2,
+        )
+        return None
 
     def _check_head(self) -> None:
         """See whether the head of the cluster listens still.
