@@ -94,6 +94,25 @@ def test_depth_has_the_photographs_own_pixels_and_is_the_networks(folder):
     assert (network(image) == found).all()
 
 
+def test_larger_is_nearer_also_of_a_network_that_tells_metres(folder, tmp_path):
+    """Depth Anything's metric checkpoints have the same network, and answer how far things are."""
+    shutil.copytree(folder, tmp_path / "metric")
+    config = json.loads((folder / "config.json").read_text())
+    told = config | {"depth_estimation_type": "metric", "max_depth": 20}
+    (tmp_path / "metric" / "config.json").write_text(json.dumps(told))
+    network, _ = depths.load_depth(str(tmp_path / "metric"), edge=56)
+    image = photo(56, 56)  # as it is fed, so that nothing is enlarged
+    with torch.inference_mode():
+        metres = network.network(pixel_values=depths.prepare(image, 56, 14)).predicted_depth[0]
+    assert 0 < metres.min() < metres.max() < 20
+    np.testing.assert_allclose(network(image), 1 / metres.numpy(), rtol=1e-5)
+    assert network.name == "metric, inverse distances", "masks of before are not gone on with"
+    assert [
+        depths.tells_distance(kind())
+        for kind in (transformers.GLPNConfig, transformers.DPTConfig, transformers.ZoeDepthConfig)
+    ] == [True, False, True]
+
+
 def test_what_is_no_photograph_is_refused(folder):
     network, _ = depths.load_depth(str(folder), edge=56)
     for wrong in (photo()[0], photo()[:2], photo().astype(float)):
