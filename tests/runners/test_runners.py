@@ -106,6 +106,29 @@ def test_a_cluster_is_not_asked_without_pause_while_a_failed_block_waits_for_it(
     assert all(timeout > 0 for full, timeout in looks if full == AHEAD)
 
 
+def test_no_more_blocks_than_workers_are_given_to_a_cluster_that_has_room_for_more():
+    flights = []
+
+    def wait(flying, num_returns, **_):
+        flights.append(len(flying))
+        return flying[:num_returns], flying[num_returns:]
+
+    toy = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 16.0},
+        remote=lambda **_: lambda _: SimpleNamespace(remote=lambda *_: object()),
+        wait=wait,
+        get=lambda _: (1, None),
+        cancel=lambda *_, **__: None,
+    )
+    asked = Cluster(toy, 3, 2, "cluster")
+    assert asked.workers == 3
+    assert len(list(asked(len, "abcdefgh"))) == 8
+    assert max(flights) == 3, "whatever is given out begins at once"
+    flights.clear()
+    assert len(list(Cluster(toy, None, 2, "cluster")(len, "a" * 40))) == 40
+    assert max(flights) == AHEAD * 8
+
+
 def test_blocks_that_fit_on_no_node_of_a_cluster_are_told_of_once(monkeypatch):
     monkeypatch.setattr(cluster, "LOOK", 0.0)
     monkeypatch.setattr(cluster, "PATIENCE", 0.0)

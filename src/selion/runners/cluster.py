@@ -85,8 +85,17 @@ class Cluster:
     @property
     def workers(self) -> int:
         """Blocks that there is room for at present."""
-        room = max(int(self.ray.cluster_resources().get("CPU", 1) // self.threads), 1)
-        return room if self.most is None else min(room, self.most)
+        return self._room if self.most is None else min(self._room, self.most)
+
+    @property
+    def _room(self) -> int:
+        return max(int(self.ray.cluster_resources().get("CPU", 1) // self.threads), 1)
+
+    @property
+    def _places(self) -> int:
+        """Blocks that may be given out: those that wait begin wherever cores are free."""
+        ahead = AHEAD * self._room
+        return ahead if self.most is None else min(ahead, self.most)
 
     def __call__(
         self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES
@@ -95,19 +104,19 @@ class Cluster:
         remote = self.ray.remote(num_cpus=self.threads, max_retries=0)(far)
         payload, queue, folder = pickle.dumps(function), WorkQueue(blocks, tries), str(Path.cwd())
         flying: dict[Any, Job] = {}
-        room, looked = self.workers, time.monotonic()
+        places, looked = self._places, time.monotonic()
         fitted: float | None = looked
         try:
             while True:
                 if time.monotonic() - looked > LOOK:
                     self._check_head()
-                    room, looked = self.workers, time.monotonic()
+                    places, looked = self._places, time.monotonic()
                     fitted = self._check_nodes(fitted)
-                while len(flying) < AHEAD * room and (job := queue.take()) is not None:
+                while len(flying) < places and (job := queue.take()) is not None:
                     flying[remote.remote(payload, self.threads, folder, job.block)] = job
                 if not flying and queue.over:
                     return
-                full = len(flying) >= AHEAD * room  # what may be tried again waits for a place
+                full = len(flying) >= places  # what may be tried again waits for a place
                 yield from self._landed(flying, queue, LOOK if full else queue.waiting)
         except ConnectionError as lost:
             flying.clear()
@@ -236,8 +245,9 @@ def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
         return
     with _silenced():
         _connect(ray, options, threads)
+        most = None if local else options.workers  # one that is started here has no more cores
         try:
-            yield Cluster(ray, options.workers, threads, place, _head(options))
+            yield Cluster(ray, most, threads, place, _head(options))
         finally:
             ray.shutdown()
 
