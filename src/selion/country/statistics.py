@@ -102,10 +102,8 @@ def read_units(path: Path | RemotePath | str, name: str | None = None) -> Units:
         if column in frame
     ]
     column = name or (likely[0] if likely else None)
-    names = (
-        map(str, rows.tolist()) if column is None else [row_name(value) for value in frame[column]]
-    )
-    return Units(tuple(names), shapes)
+    names = rows.tolist() if column is None else frame[column].tolist()
+    return Units(tuple(row_name(name) for name in names), shapes)
 
 
 def _many(shape: Any, *, moved: bool) -> Any:

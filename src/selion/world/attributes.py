@@ -153,7 +153,7 @@ def districts_of(frame: GeoDataFrame, path: Path, column: str | None) -> np.ndar
         )
     rows = np.flatnonzero(given.geometry.notna()) + 1
     given = given.iloc[rows - 1].to_crs(frame.crs)
-    names = map(str, rows.tolist()) if column is None else map(row_name, given[column])
+    names = map(row_name, rows.tolist() if column is None else given[column].tolist())
     points = frame.geometry.representative_point()
     field, district = given.sindex.query(points, predicate="intersects")
     found = np.full(len(frame), len(given), np.int64)

@@ -196,7 +196,7 @@ def load_depth(
 
 def tells_distance(config: Any) -> bool:
     """Say whether a network tells distances, by its config, instead of relative inverse depths."""
-    kind = getattr(config, "depth_estimation_type", "relative")
+    kind = str(getattr(config, "depth_estimation_type", "relative"))
     return kind == "metric" or getattr(config, "model_type", "") in DISTANT
 
 
