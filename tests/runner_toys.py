@@ -32,6 +32,8 @@ def moody(block):
         raise UnreadableFile("The tile is broken.")
     if block == "fatal":
         raise BandMismatch("No block can be done.")
+    if block == "long":
+        time.sleep(0.6)
     if block == "memory":
         return exhausted()
     if block == "bug":

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_every_verb_is_explained_outside_the_reference():
         path.read_text("utf-8") for path in DOCS.glob("*.md") if path.name != "cli.md"
     )
     assert not [verb for verb in VERBS if f"selion {verb}" not in pages]
+
+
+def test_commands_that_go_on_in_the_next_line_do():
+    cut = [
+        (path.name, number)
+        for path in [REPO / "README.md", *DOCS.glob("*.md")]
+        for number, (line, after) in enumerate(pairwise(path.read_text("utf-8").split("\n")), 1)
+        if line.endswith("\\") and not after.strip()
+    ]
+    assert not cut
 
 
 def test_python_reference_has_every_public_name_and_its_sections():

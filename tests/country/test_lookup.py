@@ -53,6 +53,7 @@ from selion.fields.table import geohash
 from selion.imagery.globe import square_kilometres
 from selion.store import pmtiles
 from selion.store.vectors import read_metadata
+from selion.world.attributes import districts_of
 
 ACROSS = 120
 
@@ -407,6 +408,19 @@ def test_the_table_comes_as_csv_json_and_markdown(maps, units, tmp_path):
         write_units(rows, tmp_path / "t.txt")
     with pytest.raises(UnknownName, match="name"):
         read_units(units, "nam")
+
+
+def test_districts_are_called_as_in_their_file_though_one_lacks_its_number_or_its_outline(tmp_path):
+    squares = [shapely.box(k, 0, k + 1, 1) for k in range(4)]
+    squares[1] = None
+    codes = pd.array([9162, 9163, None, 9184], "Int64")
+    path = tmp_path / "districts.gpkg"
+    geopandas.GeoDataFrame({"code": codes}, geometry=squares, crs=CRS84).to_file(path)
+    assert [name for name in read_units(path, "code").names if name.isdigit()] == ["9162", "9184"]
+    assert read_units(path).names == ("1", "3", "4"), "rows are numbered as they lie in the file"
+    points = geopandas.GeoDataFrame(geometry=[shapely.box(3.2, 0.2, 3.3, 0.3)], crs=CRS84)
+    assert districts_of(points, path, "code").tolist() == ["9184"]
+    assert districts_of(points, path, None).tolist() == ["4"]
 
 
 def test_a_unit_over_the_antimeridian_in_metres_does_not_go_around_the_globe(tmp_path):

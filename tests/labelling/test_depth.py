@@ -349,7 +349,21 @@ def test_depth_folders_that_cannot_serve(made, tmp_path):
     photo = find_photos(root / "photos")[-1]
     image = np.zeros((3, 96, 128), np.uint8)
     near, far = (DepthFolder(root / "depth", distance) for distance in (False, True))
-    np.testing.assert_array_equal(near(photo, image), -far(photo, image))
+    numbers, distances = near(photo, image), far(photo, image)
+    np.testing.assert_array_equal(numbers[numbers > 0], -distances[numbers > 0])
+
+
+def test_where_a_camera_measured_nothing_is_not_what_is_nearest(tmp_path):
+    photo = simulate_photo(0, (96, 128))
+    metres = 2 - photo.depth
+    metres[40:60, 50:80] = 0  # as RGB-D cameras write it
+    save(photo.image.values, tmp_path / "photos" / "a.png")
+    (tmp_path / "depth").mkdir()
+    np.save(tmp_path / "depth" / "a.npy", metres)
+    (one,) = find_photos(tmp_path / "photos")
+    found = DepthFolder(tmp_path / "depth", distance=True)(one, photo.image.values)
+    assert np.isnan(found[41:59, 51:79]).all()
+    np.testing.assert_array_equal(found[metres > 0], -metres[metres > 0])
 
 
 def refused(capsys, *arguments):

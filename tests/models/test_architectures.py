@@ -381,6 +381,14 @@ def test_windows_that_do_not_fit_are_refused_before_export(tmp_path):
     with pytest.raises(BadInput, match="multiple of 256 px; 32 was given"):
         check_window({"family": "decode"}, spec)
     check_window({"family": "decode"}, InputSpec(BANDS, window=512, multiple=256))
+    for family, encoder in (
+        ("unetr", "vit_small_patch16_224"),
+        ("dpt", "tu-vit_small_patch16_224"),
+    ):
+        vit = {"family": family, "encoder": encoder}
+        with pytest.raises(BadInput, match="multiple of 16 px; 100 was given"):
+            check_window(vit, InputSpec(BANDS, window=100, multiple=100))
+        check_window(vit, InputSpec(BANDS, window=112, multiple=112))
     with pytest.raises(BadInput, match="one size only"):
         check_window(small("frozen"), spec)
     with pytest.raises(BadInput, match="one size only"):

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,6 +94,25 @@ def test_depth_has_the_photographs_own_pixels_and_is_the_networks(folder):
         theirs = network.network(pixel_values=depths.prepare(image, 56, 14)).predicted_depth
     assert float(theirs.min()) - 1e-5 <= found.min() <= found.max() <= float(theirs.max()) + 1e-5
     assert (network(image) == found).all()
+
+
+def test_larger_is_nearer_also_of_a_network_that_tells_metres(folder, tmp_path):
+    """Depth Anything's metric checkpoints have the same network, and answer how far things are."""
+    shutil.copytree(folder, tmp_path / "metric")
+    config = json.loads((folder / "config.json").read_text())
+    said = config | {"depth_estimation_type": "metric", "max_depth": 20}
+    (tmp_path / "metric" / "config.json").write_text(json.dumps(said))
+    network, _ = depths.load_depth(str(tmp_path / "metric"), edge=56)
+    image = photo(56, 56)  # as it is fed, so that nothing is enlarged
+    metres = torch.linspace(0.5, 4, 56 * 56).reshape(1, 56, 56)
+    told = replace(network, network=lambda **_: SimpleNamespace(predicted_depth=metres))
+    np.testing.assert_allclose(told(image), 1 / metres[0].numpy(), rtol=1e-5)
+    assert network(image).min() >= 1 / 20, "its own answers are metres up to 20"
+    assert network.name == "metric, inverse distances", "masks of before are not gone on with"
+    assert [
+        depths.tells_distance(kind())
+        for kind in (transformers.GLPNConfig, transformers.DPTConfig, transformers.ZoeDepthConfig)
+    ] == [True, False, True]
 
 
 def test_what_is_no_photograph_is_refused(folder):

@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from multiprocessing.connection import wait as connection_wait
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from runner_toys import Greedy, SecondTime, double, moody
 from selion.errors import BadInput, BandMismatch, MissingExtra, UnknownName, UnreadableFile
-from selion.runners import RunnerOptions, Serial, in_order, open_runner, processes
+from selion.runners import RunnerOptions, Serial, cluster, in_order, open_runner, processes
+from selion.runners.cluster import AHEAD, Cluster
 from selion.runners.options import SCHEME
 from selion.runners.processes import Processes, WorkerDied
 
@@ -56,6 +60,104 @@ def test_what_fails_once_is_done_the_second_time(runner, tmp_path):
     assert sorted((done.block, done.result, done.tries) for done in found) == [
         (k, k, 2) for k in range(4)
     ]
+
+
+def test_a_driver_sleeps_while_a_failed_block_waits_for_busy_workers(crew, monkeypatch):
+    looks = []
+
+    def wait(pipes, seconds):
+        looks.append(seconds)
+        return connection_wait(pipes, seconds)
+
+    monkeypatch.setattr(processes, "wait", wait)
+    found = list(crew(moody, ["poison", *["long"] * 3]))
+    assert len(found) == 4
+    assert len(looks) < 30, "not again and again, as fast as a core can"
+
+
+def test_a_cluster_is_not_asked_without_pause_while_a_failed_block_waits_for_it():
+    said: dict[object, str] = {}
+    looks = []
+
+    def begun(_payload, _threads, _folder, block):
+        said[reference := object()] = block
+        return reference
+
+    def wait(flying, num_returns, timeout):
+        looks.append((len(flying), timeout))
+        if len(looks) == 2:
+            time.sleep(0.3)  # both are at work, and the one that failed may be tried again
+            return [], flying
+        return flying[:num_returns], flying[num_returns:]
+
+    def answer(reference):
+        block = said[reference]
+        return (block, OSError(5, "broken") if block == "poison" else None)
+
+    toy = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 1},
+        remote=lambda **_: lambda _: SimpleNamespace(remote=begun),
+        wait=wait,
+        get=answer,
+        cancel=lambda *_, **__: None,
+    )
+    found = list(Cluster(toy, None, 1, "cluster")(len, ["poison", "a", "b", "c"]))
+    assert sorted(done.block for done in found) == ["a", "b", "c", "poison"]
+    assert all(timeout > 0 for full, timeout in looks if full == AHEAD)
+
+
+def test_no_more_blocks_than_workers_are_given_to_a_cluster_that_has_room_for_more():
+    flights = []
+
+    def wait(flying, num_returns, **_):
+        flights.append(len(flying))
+        return flying[:num_returns], flying[num_returns:]
+
+    toy = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 16.0},
+        remote=lambda **_: lambda _: SimpleNamespace(remote=lambda *_: object()),
+        wait=wait,
+        get=lambda _: (1, None),
+        cancel=lambda *_, **__: None,
+    )
+    asked = Cluster(toy, 3, 2, "cluster")
+    assert asked.workers == 3
+    assert len(list(asked(len, "abcdefgh"))) == 8
+    assert max(flights) == 3, "whatever is given out begins at once"
+    flights.clear()
+    assert len(list(Cluster(toy, None, 2, "cluster")(len, "a" * 40))) == 40
+    assert max(flights) == AHEAD * 8
+
+
+def test_blocks_that_fit_on_no_node_of_a_cluster_are_told_of_once(monkeypatch):
+    monkeypatch.setattr(cluster, "LOOK", 0.0)
+    monkeypatch.setattr(cluster, "PATIENCE", 0.0)
+    looks = []
+
+    def wait(flying, **_):
+        looks.append(len(looks))
+        return (flying, []) if len(looks) > 3 else ([], flying)
+
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 2.0}},
+        {"Alive": True, "Resources": {"memory": 1.0}},  # a head without cores
+        {"Alive": False, "Resources": {"CPU": 16.0}},
+    ]
+    toy = SimpleNamespace(
+        cluster_resources=lambda: {"CPU": 2.0},
+        nodes=lambda: nodes,
+        remote=lambda **_: lambda _: SimpleNamespace(remote=lambda *_: object()),
+        wait=wait,
+        get=lambda _: (1, None),
+        cancel=lambda *_, **__: None,
+    )
+    with pytest.warns(UserWarning, match=r"takes 4 cores .* has 2: .*fewer --threads") as said:
+        assert len(list(Cluster(toy, None, 4, "cluster")(len, ["a"]))) == 1
+    assert len(said) == 1
+    looks.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(Cluster(toy, None, 2, "cluster")(len, ["a"]))) == 1
 
 
 def test_an_error_of_the_whole_run_ends_it_at_once(runner):

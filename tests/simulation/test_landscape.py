@@ -298,6 +298,12 @@ def test_what_makes_no_sense_is_refused(kwargs, error, word):
         simulate(1, **{"shape": (32, 32), **kwargs})
 
 
+def test_days_that_are_given_are_those_of_both_years():
+    scene = simulate(3, (48, 48), days=(120, 200), years=2)
+    assert scene.dates == scene.next_year.dates == (120, 200)
+    assert scene.next_year.image.bands[::4] == ("day120:red", "day200:red")
+
+
 def test_days_may_be_given():
     """Each date is named by its day, and a place with other days is the same place."""
     days = (112.0, 168.4, 240.0)

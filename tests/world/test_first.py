@@ -19,10 +19,12 @@ from published_server import PublishedServer
 from selion.errors import BadInput, FetchFailed, NoScenes, UnreadableFile
 from selion.grid import whole
 from selion.pipeline import LandCover, MapOptions
+from selion.pipeline.probabilities import RunReport
 from selion.simulation.published import simulate_published
 from selion.store import ObjectFolder
 from selion.store.stack import StackSource
 from selion.world import (
+    PublishedScores,
     fields_cost,
     map_published,
     map_published_fields,
@@ -134,6 +136,24 @@ def test_what_holds_nothing_was_not_looked_at(copy, tmp_path):
     with pytest.raises(NoScenes, match="it is not known whether there are fields"):
         map_published(first(copy), (0, 0, 0.01, 0.01), 2025, tmp_path / "none.parquet")
     assert not (tmp_path / "none.parquet").exists()
+
+
+def test_what_could_not_be_read_is_not_called_unpublished(copy, tmp_path, monkeypatch):
+    read = PublishedScores.stored
+
+    def stored(self, roi):
+        if roi[0].start == 0:
+            raise UnreadableFile("The server does not answer.")
+        return read(self, roi)
+
+    monkeypatch.setattr(PublishedScores, "stored", stored)
+    monkeypatch.setattr("selion.world.gathering.BLOCK", 64)
+    notes = []
+    report = RunReport(on_note=notes.append)
+    made = map_published(first(copy), copy.area, 2025, tmp_path / "fields.parquet", report=report)
+    assert report.failed
+    assert made.facts() == {}
+    assert not [note for note in notes if "not looked at" in note]
 
 
 def test_only_chunks_of_the_area_travel(copy, tmp_path, monkeypatch):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import geopandas as gpd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
 
@@ -57,3 +61,19 @@ def test_doubles_at_seams_are_said(copies):
     }
     assert found.provenance["doubles"] == len(twice)
     assert any(note.startswith("Doubles:") for note in found.notes) == bool(twice)
+
+
+def test_a_published_polygon_that_crosses_itself_stops_nobody(copies, tmp_path):
+    copy = copies("seam")
+    shutil.copytree(copy.address, tmp_path / "ftw-2e")
+    path = next((tmp_path / "ftw-2e").glob("vector/2025/**/*.parquet"))
+    table = pq.read_table(path)
+    shapes = shapely.from_wkb(table["geometry"].to_pylist())
+    row = shapely.STRtree(shapes).nearest(shapely.box(*copy.area).centroid)
+    west, south, east, north = shapes[row].bounds  # so that it reaches over its neighbours
+    shapes[row] = shapely.Polygon([(west, south), (east, north), (east, south), (west, north)])
+    place = table.schema.get_field_index("geometry")
+    crossed = pa.array(shapely.to_wkb(shapes).tolist(), table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), crossed), path)
+    found = read_published_fields(f"ftw-2e:fields@{tmp_path / 'ftw-2e'}", copy.area, 2025)
+    assert not found.frame.geometry.is_valid.all(), "it is given as it was published"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.features import rasterize
@@ -13,8 +15,10 @@ from scipy import ndimage
 
 from selion import fields, store
 from selion.classes import FTW3
+from selion.errors import GridMismatch
 from selion.grid import whole
 from selion.pipeline.maps import MapOptions, fields_from_scores
+from selion.world.attributes import Attributes, check_attributes
 from selion.world.history import write_history
 
 SIZE = 128
@@ -110,3 +114,17 @@ def test_plain_means_do_nearly_as_well(looked, tmp_path):
     write_history(given, tmp_path / "out", options)
     fused = scores_of(tmp_path / "out" / "fields.parquet", ids)
     assert (fused > single.max(axis=0)).all()
+
+
+def test_a_reference_that_is_not_placed_as_the_maps_are_is_refused_before_they_are_joined(tmp_path):
+    shapes = geopandas.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs=str(GRID.crs))
+    placed, bare = tmp_path / "placed.gpkg", tmp_path / "bare.shp"
+    shapes.to_file(placed)
+    shapes.to_file(bare)
+    bare.with_suffix(".prj").unlink()
+    check_attributes(Attributes(reference=(placed,)))
+    with pytest.raises(GridMismatch, match=r"bare\.shp has no CRS.*\.prj"):
+        check_attributes(Attributes(reference=(placed, bare)))
+    check_attributes(Attributes(reference=(bare, bare)), placed=False)  # outlines in a photograph
+    with pytest.raises(GridMismatch, match="has a CRS, and the maps of the years have none"):
+        check_attributes(Attributes(reference=(placed,)), placed=False)

@@ -24,6 +24,7 @@ from selion.errors import BadInput, UnknownName
 from selion.fields import measure
 from selion.imagery.globe import cut, polygons_of, repaired, square_kilometres, unwrap
 from selion.store.address import RemotePath
+from selion.store.row_names import row_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +87,8 @@ def read_units(path: Path | RemotePath | str, name: str | None = None) -> Units:
             f"{path} has no CRS: write its CRS into it, for example with ogr2ogr -a_srs."
         )
     moved = not frame.crs.is_geographic
-    frame = frame[frame.geometry.notna()].to_crs("OGC:CRS84")
+    rows = np.flatnonzero(frame.geometry.notna()) + 1
+    frame = frame.iloc[rows - 1].to_crs("OGC:CRS84")
     shapes = np.array([_many(shape, moved=moved) for shape in frame.geometry], object)
     if shapely.is_empty(shapes).all():
         raise BadInput(f"{path} holds no polygons: give a file of administrative units.")
@@ -100,12 +102,8 @@ def read_units(path: Path | RemotePath | str, name: str | None = None) -> Units:
         if column in frame
     ]
     column = name or (likely[0] if likely else None)
-    names = (
-        [str(k) for k in range(1, len(frame) + 1)]
-        if column is None
-        else [str(value) for value in frame[column]]
-    )
-    return Units(tuple(names), shapes)
+    names = rows.tolist() if column is None else frame[column].tolist()
+    return Units(tuple(row_name(name) for name in names), shapes)
 
 
 def _many(shape: Any, *, moved: bool) -> Any:

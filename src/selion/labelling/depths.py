@@ -66,7 +66,7 @@ class DepthFolder:
 
     folder: Path
     distance: bool = False
-    """Numbers are distances (larger is farther) instead of inverse depths or heights."""
+    """Numbers are distances (larger is farther, 0 is none) instead of inverse depths or heights."""
     _names: dict[str, list[Path]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -123,7 +123,10 @@ class DepthFolder:
         """Read it and bring it to the photograph's pixels."""
         path = self.source(photo)
         shape = (image.shape[1], image.shape[2])
-        fitted = fit_with_holes(read_depth(path), shape, path.name)
+        depth = read_depth(path)
+        if self.distance:  # 0 is what cameras write where they measured none
+            depth = np.where(depth > 0, depth, np.float32(np.nan))
+        fitted = fit_with_holes(depth, shape, path.name)
         return -fitted if self.distance else fitted
 
 

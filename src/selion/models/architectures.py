@@ -351,11 +351,18 @@ FAMILIES: dict[str, Family] = {
     "segformer": Family(
         partial(_smp, "Segformer"), ("encoder_depth", "decoder_segmentation_channels", "upsampling")
     ),
-    "dpt": Family(partial(_smp, "DPT"), _DPT, presets={"dynamic_img_size": True}, fixed=True),
+    "dpt": Family(
+        partial(_smp, "DPT"),
+        _DPT,
+        presets={"dynamic_img_size": True},
+        multiple=_patch,
+        fixed=True,
+    ),
     "unetr": Family(
         _unetr,
         ("channels", *_VIT),
         "timm",
+        multiple=_patch,
         fixed=True,
     ),
     "fcn": Family(_fcn, ("filters",), ""),

@@ -16,6 +16,7 @@ import selion
 from selion import fields, store
 from selion import metrics as score
 from selion.classes import ClassScheme
+from selion.errors import SelionError
 from selion.grid import whole
 from selion.labels import Instances
 from selion.pipeline import maps
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 
+CLOUDS = "scl.tif"
+"""Of a scene with clouds."""
 REPORT = "report.html"
 """The page that :func:`selion.reports.demo.write_report` adds to the folder."""
 
@@ -84,7 +87,7 @@ def write_landscape(scene: Landscape, out: Path, *, force: bool = False) -> list
         "cover.tif": (scene.cover.ids[None], ("cover",), 255),
     }
     if scene.scl is not None:
-        rasters["scl.tif"] = (scene.scl.values, scene.scl.bands, None)
+        rasters[CLOUDS] = (scene.scl.values, scene.scl.bands, None)
     paths = [out / name for name in (*rasters, "truth.parquet")]
     for path in paths:
         store.check_output(path, force)
@@ -103,7 +106,21 @@ def write_landscape(scene: Landscape, out: Path, *, force: bool = False) -> list
             sink.write(whole(scene.image.grid), values)
     details = f"seed {scene.seed}, {scene.style}"
     _write_truth(scene.instances, out / "truth.parquet", None, details, force=force)
+    if force and scene.scl is None:
+        _remove_former(out / CLOUDS)
     return paths
+
+
+def _remove_former(clouds: Path) -> None:
+    """Remove the clouds of a simulated scene that was replaced by one without; nothing else."""
+    if not clouds.is_file():
+        return
+    try:
+        told = json.loads(store.open_raster(clouds).tags.get("selion", "{}"))
+    except (SelionError, ValueError):
+        return
+    if isinstance(told, dict) and told.get("simulated"):
+        clouds.unlink(missing_ok=True)
 
 
 def write_outlines(instances: Instances, options: ArchiveOptions, path: Path) -> None:

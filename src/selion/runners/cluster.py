@@ -50,6 +50,9 @@ AUTO, ADDRESS = "auto", "RAY_ADDRESS"
 PLACE = re.compile(r"[^/\s]+:\d+")
 LOOK = 5.0
 """Seconds after which the cluster is asked again how large it is."""
+PATIENCE = 30.0
+"""Seconds for which there may be no node that a block fits on before it is said: an autoscaler may
+be starting one."""
 
 
 def far(payload: bytes, threads: int, folder: str, block: Any) -> tuple[Any, BaseException | None]:
@@ -82,8 +85,17 @@ class Cluster:
     @property
     def workers(self) -> int:
         """Blocks that there is room for at present."""
-        room = max(int(self.ray.cluster_resources().get("CPU", 1) // self.threads), 1)
-        return room if self.most is None else min(room, self.most)
+        return self._room if self.most is None else min(self._room, self.most)
+
+    @property
+    def _room(self) -> int:
+        return max(int(self.ray.cluster_resources().get("CPU", 1) // self.threads), 1)
+
+    @property
+    def _places(self) -> int:
+        """Blocks that may be given out: those that wait begin wherever cores are free."""
+        ahead = AHEAD * self._room
+        return ahead if self.most is None else min(ahead, self.most)
 
     def __call__(
         self, function: Callable[[Any], Any], blocks: Iterable[Any], *, tries: int = TRIES
@@ -92,17 +104,20 @@ class Cluster:
         remote = self.ray.remote(num_cpus=self.threads, max_retries=0)(far)
         payload, queue, folder = pickle.dumps(function), WorkQueue(blocks, tries), str(Path.cwd())
         flying: dict[Any, Job] = {}
-        room, looked = self.workers, time.monotonic()
+        places, looked = self._places, time.monotonic()
+        fitted: float | None = looked
         try:
             while True:
                 if time.monotonic() - looked > LOOK:
                     self._check_head()
-                    room, looked = self.workers, time.monotonic()
-                while len(flying) < AHEAD * room and (job := queue.take()) is not None:
+                    places, looked = self._places, time.monotonic()
+                    fitted = self._check_nodes(fitted)
+                while len(flying) < places and (job := queue.take()) is not None:
                     flying[remote.remote(payload, self.threads, folder, job.block)] = job
                 if not flying and queue.over:
                     return
-                yield from self._landed(flying, queue)
+                full = len(flying) >= places  # what may be tried again waits for a place
+                yield from self._landed(flying, queue, LOOK if full else queue.waiting)
         except ConnectionError as lost:
             flying.clear()
             raise BadInput(
@@ -112,6 +127,35 @@ class Cluster:
         finally:
             for reference in flying:
                 self.ray.cancel(reference, force=True)
+
+    def _check_nodes(self, fitted: float | None) -> float | None:
+        """Say, once, that no node has the cores that a block takes; Ray waits for one in silence.
+
+        Parameters
+        ----------
+        fitted : float, optional
+            When one had (monotonic); None: it was said.
+
+        Returns
+        -------
+        float, optional
+            The same, as it is now.
+        """
+        if fitted is None:
+            return None
+        nodes = [node for node in self.ray.nodes() if node["Alive"]]
+        most = max((node["Resources"].get("CPU", 0) for node in nodes), default=0)
+        if most >= self.threads:
+            return time.monotonic()
+        if time.monotonic() - fitted < PATIENCE:
+            return fitted
+        warnings.warn(
+            f"Each block takes {self.threads} cores of one node, and the largest node of the "
+            f"cluster has {most:g}: nothing is done until a larger one comes; if none will, stop "
+            "this and give fewer --threads.",
+            stacklevel=2,
+        )
+        return None
 
     def _check_head(self) -> None:
         """See whether the head of the cluster listens still.
@@ -136,9 +180,11 @@ class Cluster:
             else:
                 return
 
-    def _landed(self, flying: dict[Any, Job], queue: WorkQueue) -> Iterator[Done]:
-        """Wait for a block or more."""
-        seconds = LOOK if queue.waiting is None else queue.waiting
+    def _landed(
+        self, flying: dict[Any, Job], queue: WorkQueue, waiting: float | None
+    ) -> Iterator[Done]:
+        """Wait for a block or more, or until one may be tried again."""
+        seconds = LOOK if waiting is None else waiting
         if not flying:
             time.sleep(seconds)
             return
@@ -199,8 +245,9 @@ def open_cluster(options: RunnerOptions) -> Iterator[Cluster]:
         return
     with _silenced():
         _connect(ray, options, threads)
+        most = None if local else options.workers  # one that is started here has no more cores
         try:
-            yield Cluster(ray, options.workers, threads, place, _head(options))
+            yield Cluster(ray, most, threads, place, _head(options))
         finally:
             ray.shutdown()
 

@@ -164,7 +164,7 @@ class Processes:
                 busy = [worker for worker in self._running if worker.job is not None]
                 if not busy and queue.over:
                     return
-                for worker in _ready(busy, queue) if busy else _slept(queue):
+                for worker in _ready(busy, self._pause(busy, queue)) if busy else _slept(queue):
                     done = self._taken(queue, worker)
                     if done is not None:
                         yield done
@@ -179,6 +179,14 @@ class Processes:
                 return
             while not self._free().give(payload, job):
                 self._dismiss([worker for worker in self._running if not worker.process.is_alive()])
+
+    def _pause(self, busy: list[_Worker], queue: WorkQueue) -> float:
+        """Return the seconds after which there is something to do even if no worker answers.
+
+        A block that may be tried again waits for a worker, however long its time has come.
+        """
+        full = len(busy) >= self.workers
+        return LOOK if full or queue.waiting is None else min(queue.waiting, LOOK)
 
     def _free(self) -> _Worker:
         """Return a worker without work; start one if there is none."""
@@ -244,9 +252,8 @@ class Processes:
         self.close()
 
 
-def _ready(busy: list[_Worker], queue: WorkQueue) -> list[_Worker]:
-    """Wait until workers have answered or are stuck, or a block may be tried again."""
-    seconds = LOOK if queue.waiting is None else min(queue.waiting, LOOK)
+def _ready(busy: list[_Worker], seconds: float) -> list[_Worker]:
+    """Wait until workers have answered or are stuck, or for so long."""
     answered = wait([worker.pipe for worker in busy], seconds)
     return [worker for worker in busy if worker.pipe in answered or worker.is_stuck()]
 

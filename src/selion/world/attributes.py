@@ -19,6 +19,7 @@ from selion.pipeline.cover_tiles import check_cover
 from selion.pipeline.land_cover import LandCover, crop_shares
 from selion.pipeline.terrain import terrain_of
 from selion.progress import OnStep, silent
+from selion.store.row_names import row_name
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -70,7 +71,9 @@ class Attributes:
             )
 
 
-def check_attributes(sources: Attributes, years: Sequence[int] = ()) -> None:
+def check_attributes(
+    sources: Attributes, years: Sequence[int] = (), *, placed: bool = True
+) -> None:
     """Refuse now what would be refused after hours: files, columns and years that are not there.
 
     Parameters
@@ -78,6 +81,8 @@ def check_attributes(sources: Attributes, years: Sequence[int] = ()) -> None:
     sources : Attributes
     years : sequence of int
         Of the history, where they are known.
+    placed : bool
+        Whether its fields have a CRS.
 
     Raises
     ------
@@ -96,7 +101,7 @@ def check_attributes(sources: Attributes, years: Sequence[int] = ()) -> None:
         districts_of(given.iloc[:0], sources.districts, sources.district_column)
     if sources.reference:
         _check_year(sources, years)
-        read_reference(sources)
+        read_reference(sources, placed=placed)
 
 
 def _check_year(sources: Attributes, years: Sequence[int]) -> None:
@@ -146,8 +151,9 @@ def districts_of(frame: GeoDataFrame, path: Path, column: str | None) -> np.ndar
             f"{path if given.crs is None else 'The table of fields'} has no CRS: fields and "
             "districts cannot be laid over each other."
         )
-    given = given[given.geometry.notna()].to_crs(frame.crs)
-    names = [str(k + 1) for k in range(len(given))] if column is None else given[column].astype(str)
+    rows = np.flatnonzero(given.geometry.notna()) + 1
+    given = given.iloc[rows - 1].to_crs(frame.crs)
+    names = map(row_name, rows.tolist() if column is None else given[column].tolist())
     points = frame.geometry.representative_point()
     field, district = given.sindex.query(points, predicate="intersects")
     found = np.full(len(frame), len(given), np.int64)
@@ -155,8 +161,14 @@ def districts_of(frame: GeoDataFrame, path: Path, column: str | None) -> np.ndar
     return np.array([*names, "elsewhere"], object)[found]
 
 
-def read_reference(sources: Attributes) -> tuple[GeoDataFrame, np.ndarray]:
+def read_reference(sources: Attributes, *, placed: bool = True) -> tuple[GeoDataFrame, np.ndarray]:
     """Read own or reviewed fields, and which are fields in truth.
+
+    Parameters
+    ----------
+    sources : Attributes
+    placed : bool
+        Whether the fields of the history have a CRS: so has the reference then, and else not.
 
     Returns
     -------
@@ -168,11 +180,19 @@ def read_reference(sources: Attributes) -> tuple[GeoDataFrame, np.ndarray]:
     ------
     UnknownName, BadInput
         If the column is missing, or says neither yes nor no.
+    GridMismatch
+        If only one of reference and history has a CRS.
     """
     parts: list[GeoDataFrame] = []
     truths: list[np.ndarray] = []
     for path in sources.reference:
         frame = fields.read_fields(path)
+        if (frame.crs is not None) != placed:
+            raise GridMismatch(
+                f"{path} has {'no CRS' if placed else 'a CRS'}, and the maps of the years have "
+                f"{'one' if placed else 'none'}: the reference cannot be laid over their fields; "
+                f"give it {'with its CRS (a shapefile with its .prj)' if placed else 'in pixels'}."
+            )
         frame = frame[frame.geometry.notna() & ~frame.geometry.is_empty]
         column = sources.reference_column
         if column is not None and column not in frame:
@@ -186,7 +206,7 @@ def read_reference(sources: Attributes) -> tuple[GeoDataFrame, np.ndarray]:
             status = frame[STATUS].to_numpy(object)
             frame, true = frame[status != "undecided"], status[status != "undecided"] != "rejected"
         part = frame[[frame.geometry.name]].rename_geometry("outline")
-        parts.append(part if not parts else part.to_crs(parts[0].crs))
+        parts.append(part if not (parts and placed) else part.to_crs(parts[0].crs))
         truths.append(true)
     return pd.concat(parts, ignore_index=True), np.concatenate(truths)
 
@@ -221,7 +241,7 @@ def calibrate(
     """
     _check_year(sources, parts.numbers)
     year = parts.numbers[-1] if sources.reference_year is None else sources.reference_year
-    reference = read_reference(sources)
+    reference = read_reference(sources, placed=parts.joined.grid.crs is not None)
     right = judge_by_reference(parts.ground, parts.numbers.index(year), reference, work)
     score = frame["score"].to_numpy(np.float64)
     if not np.isfinite(score).any():

@@ -250,6 +250,9 @@ def _doubles(shapes: np.ndarray) -> int:
     """Return how many polygons lie by half or more on another one."""
     import shapely
 
+    broken = ~shapely.is_valid(shapes)  # outlines that cross themselves have no common ground
+    shapes = shapes.copy()
+    shapes[broken] = shapely.make_valid(shapes[broken], method="structure", keep_collapsed=False)
     tree = shapely.STRtree(shapes)
     first, second = tree.query(shapes, predicate="intersects")
     pairs = first < second

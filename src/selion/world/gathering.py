@@ -94,6 +94,15 @@ class GatheredScores:
             published_scores(planes[:2]), self.grid[roi], self.bands, planes[2] > 0, self.tags
         )
 
+    def unread(self, roi: Roi) -> np.ndarray:
+        """Return which pixels of a region lie in blocks that could not be read, (y, x) bool."""
+        found = np.zeros(roi_shape(roi), bool)
+        for block in blocks_at(self.scores, roi) if self.holes else ():
+            common = overlap(roi, block)
+            if common is not None and (block[0].start, block[1].start) in self.holes:
+                found[inside(common, roi)] = True
+        return found
+
     @cached_property
     def _near(self) -> frozenset[tuple[int, int]]:
         """First row and column of the blocks that are near the area."""

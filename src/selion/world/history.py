@@ -20,6 +20,7 @@ from selion.change.history import (
     output_names,
 )
 from selion.change.reference import match_last
+from selion.change.sides import open_scores
 from selion.change.years import YearLike, find_years
 from selion.pipeline.maps import MapOptions, fields_from_scores
 from selion.pipeline.probabilities import RunReport
@@ -86,9 +87,10 @@ def write_history(
         If something cannot be read, used or written.
     """
     options, out = options or WorldHistoryOptions(), Path(out).expanduser()
-    for name in (FIELDS, *output_names(find_years(years))):
+    found = find_years(years)
+    for name in (FIELDS, *output_names(found)):
         store.check_output(out / name, force)
-    check_attributes(options.attributes)
+    check_attributes(options.attributes, placed=open_scores(found[0])[0].grid.crs is not None)
 
     def refine(frame: GeoDataFrame, parts: HistoryParts) -> tuple[GeoDataFrame, dict[str, Any]]:
         frame = add_attributes(frame, options.attributes, on_step)

@@ -226,7 +226,7 @@ def _checked(out: Path, options: MapOptions, *, force: bool) -> bool:
 
 
 def _counted(gathered: GatheredScores) -> PublishedScores:
-    """Count the pixels of the area that hold nothing.
+    """Count the pixels of the area that hold nothing; of what could not be read nobody knows.
 
     Raises
     ------
@@ -238,6 +238,7 @@ def _counted(gathered: GatheredScores) -> PublishedScores:
     for roi in tiles((gathered.grid.shape[0], gathered.grid.shape[1]), BLOCK):
         wanted = scores.area.mask(gathered.grid[roi])
         inside += int(wanted.sum())
+        wanted &= ~gathered.unread(roi)
         missing += int((wanted & ~np.asarray(gathered.read(roi).valid)).sum())
     if missing == inside:
         raise NoScenes(nothing_seen(scores.edition, scores.area, scores.year))

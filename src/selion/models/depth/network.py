@@ -25,6 +25,11 @@ EDGE, PATCH = 518, 14
 of its training."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet."""
+DISTANT = ("glpn", "zoedepth")
+"""Kinds of networks, by their config, whose numbers are metres to what is seen: larger is farther.
+Those of Depth Anything say it themselves."""
+NEAREST = 1e-3
+"""Metres: what is nearer is no photograph's."""
 FILES = ("config.json", "model.safetensors")
 """Of a published checkpoint, what is needed."""
 
@@ -61,6 +66,8 @@ class DepthNetwork:
     """Shorter side in pixels that it is fed; larger is finer and slower."""
     multiple: int = PATCH
     device: str = "cpu"
+    distance: bool = False
+    """Whether its numbers are distances, whose inverses are then taken."""
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Estimate depth.
@@ -88,9 +95,11 @@ class DepthNetwork:
             )
         with torch.inference_mode():
             pixels = prepare(image, self.edge, self.multiple).to(self.device)  # (1, 3, y, x)
-            depth = self.network(pixel_values=pixels).predicted_depth  # (1, y, x)
+            depth = self.network(pixel_values=pixels).predicted_depth.float()  # (1, y, x)
+            if self.distance:
+                depth = 1 / depth.clamp(min=NEAREST)
             full = torch.nn.functional.interpolate(
-                depth[:, None].float(), image.shape[1:], mode="bilinear", align_corners=False
+                depth[:, None], image.shape[1:], mode="bilinear", align_corners=False
             )
         found: np.ndarray = full[0, 0].cpu().numpy()
         return found
@@ -139,7 +148,7 @@ def load_depth(
     ----------
     name : str
         "small", "base" or "large" (downloaded once by transformers), or the folder of a
-        transformers checkpoint.
+        transformers checkpoint; of one that tells distances the inverse is taken.
     edge : int
         Shorter side in pixels that it is fed.
     device : str
@@ -178,10 +187,17 @@ def load_depth(
     multiple = int(
         getattr(getattr(network.config, "backbone_config", None), "patch_size", PATCH) or PATCH
     )
+    distance = tells_distance(network.config)
     shown = RELEASES[name].address if name in RELEASES else folder.resolve().name
-    return DepthNetwork(network.eval().to(device), shown, edge, multiple, device), licence_notes(
-        name, network
-    )
+    shown = f"{shown}, inverse distances" if distance else shown
+    loaded = DepthNetwork(network.eval().to(device), shown, edge, multiple, device, distance)
+    return loaded, licence_notes(name, network)
+
+
+def tells_distance(config: Any) -> bool:
+    """Say whether a network tells distances, by its config, instead of relative inverse depths."""
+    kind = str(getattr(config, "depth_estimation_type", "relative"))
+    return kind == "metric" or getattr(config, "model_type", "") in DISTANT
 
 
 def licence_notes(name: str, network: Any) -> tuple[str, ...]:

@@ -90,8 +90,9 @@ def simulate(
     years : int
         1, or 2 for the next year too, with fields merged, parted, given up and newly broken.
     days : sequence of float, optional
-        Days of the (northern) year at which Sentinel-2 passes, one date or many; the bands are
-        called ``day121:red`` ...  By default two are drawn, ``window_a:red`` ...
+        Days of the (northern) year at which Sentinel-2 passes, one date or many, in both years;
+        the bands are called ``day121:red`` ...  By default two are drawn, ``window_a:red`` ...,
+        and the next year has them some days earlier or later.
 
     Returns
     -------
@@ -117,7 +118,10 @@ def simulate(
     first = _photograph(world, view, 0)
     if years == 1:
         return first
-    later = replace(view, dates=dates + np.random.default_rng([seed, 5]).normal(0, 6, len(dates)))
+    later = view
+    if days is None:  # given ones are those of both years, as the bands say
+        moved = np.random.default_rng([seed, 5]).normal(0, 6, len(dates))
+        later = replace(view, dates=dates + moved)
     second = _photograph(replace(world, tree=next_plan(world.tree)), later, 1)
     return replace(
         first, next_year=second, changes=compare_years(first.instances.ids, second.instances.ids)
