@@ -241,12 +241,14 @@ class ServedGenerator:
             )
         # some servers say the question again first, in which the signs of a mask stand too
         last = [part["text"] for part in posted["messages"][-1]["content"] if "text" in part][-1]
-        words = None
+        said, words = _answered(text.rpartition(last)[2] if last else text), None
         if self.options.scores == "labels":
-            words = _words(answer["choices"][0].get("logprobs"))
+            told = _words(answer["choices"][0].get("logprobs"))
+            said = said.rstrip()  # some servers take the last line break away, some leave it
+            words = None if told is None else _ended(told, said)
             if words is None:
                 self._tell_mute()
-        return _answered(text.rpartition(last)[2] if last else text), words
+        return said, words
 
     def _tell_mute(self) -> None:
         """Say once that scores are votes, because the server does not say how sure it was.
@@ -283,6 +285,23 @@ def _words(given: Any) -> SpokenAnswer | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return found if found.words else None
+
+
+def _ended(told: SpokenAnswer, text: str) -> SpokenAnswer | None:
+    """Return an answer word by word up to where a text ends; None: they are of another text.
+
+    vLLM names the token that ends an answer (``<|im_end|>``) among the words, and not in the text.
+    """
+    joined = "".join(told.words)
+    first = joined.rfind(text)
+    if first < 0:
+        return None
+    beyond, words = len(joined) - first - len(text), list(told.words)
+    while words and beyond >= len(words[-1]):
+        beyond -= len(words.pop())
+    if beyond:
+        words[-1] = words[-1][:-beyond]
+    return SpokenAnswer(words, told.heard[: len(words)])
 
 
 def _answered(text: str) -> str:
