@@ -28,6 +28,7 @@ from selion.models.language.network import (
     check_card,
     generation_options,
     place_seeds,
+    unknown_shares,
 )
 from selion.models.language.speaking import INSISTED
 from selion.segmenter import InputSpec, Scaling, View
@@ -338,11 +339,12 @@ class ServedSegmenter(LanguageSegmenter):
         Raises
         ------
         BadInput
-            If a view is not of the patch's size, or none of the first answers holds a mask: all
-            classes would be alike, which makes a map of the first one.
+            If a view is not of the patch's size, or none of the first answers holds a mask: nothing
+            would be known, which makes a map of the first class.
         """
         answers = super().__call__(views)
-        self._read = self._read or bool((answers.max(1) > answers.min(1)).any())
+        unknown = unknown_shares(self.classes)[:, None, None]
+        self._read = self._read or bool((answers != unknown).any())
         if not self._read:
             raise BadInput(
                 f"{self.card.name} gave {len(self.misread)} answers, and none of them holds a mask "
