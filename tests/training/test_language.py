@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 from click.testing import CliRunner  # noqa: E402
 
 from language_toys import CLASSES, PROMPT, SIZE, pair, recipe, sample, still  # noqa: E402
+from selion import prediction  # noqa: E402
 from selion.classes import ALU, FTW2, IGNORE, ClassScheme  # noqa: E402
 from selion.cli.main import cli  # noqa: E402
 from selion.errors import BadInput, BandMismatch, OutputExists, UnknownName  # noqa: E402
@@ -26,13 +27,21 @@ from selion.grid import photo_grid  # noqa: E402
 from selion.labels import Instances, LabelMap  # noqa: E402
 from selion.metrics import mean_dice  # noqa: E402
 from selion.models import load_model, read_card, write_card  # noqa: E402
+from selion.models.language.chat import picture  # noqa: E402
 from selion.models.language.rrle import CODECS, decode  # noqa: E402
 from selion.models.toml import to_toml  # noqa: E402
 from selion.raster import Raster  # noqa: E402
 from selion.sample import Sample  # noqa: E402
 from selion.training import grpo as by_reward  # noqa: E402
 from selion.training import language_run, list_recipes, read_recipe, sft  # noqa: E402
-from selion.training.conversations import Talks, simulated, true_classes, turned, turned_roi  # noqa: E402
+from selion.training.conversations import (  # noqa: E402
+    Talks,
+    read_known,
+    simulated,
+    true_classes,
+    turned,
+    turned_roi,
+)
 from selion.training.grpo import check_gate, make_watch  # noqa: E402
 from selion.training.inspect_language import inspect  # noqa: E402
 from selion.training.language_recipe import (  # noqa: E402
@@ -150,6 +159,35 @@ def test_patches_that_are_not_known_are_not_taught():
             recipe(),
             1,
         )[0]
+
+
+@pytest.mark.parametrize("hole", [0.0, -9999.0, np.nan])
+def test_holes_of_an_image_are_shown_as_maps_show_them(hole):
+    """As the mean of what is there: they were black in lessons, and NaN was whatever came out."""
+    image = SAMPLES[0].image
+    values = image.values.astype(np.float32)
+    values[:, :32] = 120.0
+    values[:, 32:48], values[:, 48:] = 200.0, hole
+    valid = None if np.isnan(hole) else np.indices((64, 64))[0] < 48
+    part = replace(SAMPLES[0], image=Raster(values, image.grid, image.bands, valid))
+    known = read_known(part, recipe())
+    mean = round((120 * 32 + 200 * 16) / 48)
+    assert known.pixels[:, :32].min() == known.pixels[:, :32].max() == 120
+    assert known.pixels[:, 48:].min() == known.pixels[:, 48:].max() == mean
+    assert np.array_equal(known.ids == IGNORE, np.indices((64, 64))[0] >= 48)
+    talk = Talks([part], recipe(draws=Draws(step=8, turn=False)), 1)[0]
+    seen = []
+
+    class Spy:
+        inputs, classes = recipe().spec(), CLASSES
+
+        def __call__(self, views):
+            seen.extend(views)
+            return np.full((len(views), 3, 16, 16), 1 / 3, np.float32)
+
+    prediction.predict(part.image, Spy())
+    shown = picture(seen[0].context.values, recipe().spec().scaling)
+    assert np.array_equal(np.asarray(shown), np.asarray(talk.images[0]))
 
 
 def test_truth_comes_from_masks_or_objects():

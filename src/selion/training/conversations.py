@@ -27,6 +27,8 @@ from selion.models.language.chat import (
 )
 from selion.prediction.band_names import read_names
 from selion.prediction.bands import choose_bands
+from selion.prediction.resample import valid_pixels
+from selion.prediction.windows import fill_unknown
 from selion.raster import Raster
 from selion.sample import Sample
 from selion.training.language_recipe import COUNTRYSIDE, LanguageRecipe, Simulated
@@ -228,6 +230,8 @@ def _opened(handle: _Handle, index: int) -> KnownClasses:
 def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
     """Read a sample's pixels and classes as a recipe wants them, the pixels as a model sees them.
 
+    What is not there is filled as on maps, and teaches nothing.
+
     Raises
     ------
     BandMismatch
@@ -239,10 +243,22 @@ def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
     height, width = sample.image.grid.shape
     read = sample.image.read((slice(0, height), slice(0, width)))
     ids = true_classes(sample, recipe)
-    if read.valid is not None:
-        ids = np.where(read.valid, ids, IGNORE).astype(np.uint8)
-    seen = picture(read.values[chosen], recipe.spec().scaling)
+    values, known = _without_holes(replace(read, values=read.values[chosen], bands=recipe.bands))
+    if known is not None:
+        ids = np.where(known, ids, IGNORE).astype(np.uint8)
+    seen = picture(values, recipe.spec().scaling)
     return KnownClasses(sample.key, np.moveaxis(np.asarray(seen), -1, 0), ids)
+
+
+def _without_holes(part: Raster) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return (band, y, x) values without a hole, and (y, x) bool where they are real; None: all."""
+    known = valid_pixels(part)
+    if known is None:
+        return part.values, None
+    values = part.values.astype(np.float32)
+    if not known.any():
+        return np.zeros_like(values), known
+    return fill_unknown(values, known), known
 
 
 def _bands(sample: Sample, recipe: LanguageRecipe) -> list[int]:
