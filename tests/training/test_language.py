@@ -304,6 +304,33 @@ def test_recipes_of_language_models():
         read_recipe("magseg-tiny", ["language.context=16"])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "data.dataset=my-chips",
+            r"simulate\.scenes = 24 was given; wanted is 0 where data\.dataset",
+        ),
+        ("inspect.patches=0", r"inspect\.patches = 0"),
+        ("inspect.samples=0", r"inspect\.samples = 0"),
+        ("grpo.temperature=0", r"grpo\.temperature = 0"),
+        ("hardware.threads=-1", r"hardware\.threads = -1"),
+        (
+            'data.mix=[{share=0.5, dataset="a"}, {share=0.5, dataset="b"}]',
+            r"data\.mix = '2 datasets' was given; wanted is none where a language model learns",
+        ),
+    ],
+)
+def test_what_a_recipe_says_is_obeyed_or_refused_before_anything_is_learnt(change, said):
+    """Own chips beside simulated scenes were not looked at; a mixture was a traceback, and so were
+    no patches to inspect, after hours.
+    """
+    with pytest.raises(BadInput, match=said):
+        read_recipe("magseg-tiny", [change])
+    own = read_recipe("magseg-tiny", ["data.dataset=my-chips", "simulate.scenes=0"])
+    assert own.data.dataset == "my-chips"
+
+
 def test_adapters_lie_on_the_language_tower_only():
     import peft
 
