@@ -31,9 +31,16 @@ from selion.models.language.chat import picture  # noqa: E402
 from selion.models.language.rrle import CODECS, decode  # noqa: E402
 from selion.models.toml import to_toml  # noqa: E402
 from selion.raster import Raster  # noqa: E402
+from selion.reports import sweep  # noqa: E402
 from selion.sample import Sample  # noqa: E402
 from selion.training import grpo as by_reward  # noqa: E402
-from selion.training import language_run, list_recipes, read_recipe, sft  # noqa: E402
+from selion.training import (  # noqa: E402
+    inspect_language,
+    language_run,
+    list_recipes,
+    read_recipe,
+    sft,
+)
 from selion.training.conversations import (  # noqa: E402
     Talks,
     read_known,
@@ -241,6 +248,24 @@ def test_rewards_are_the_score_itself():
         ]
         assert found[2] == found[3] == mean_dice(truth, np.full_like(truth, IGNORE), CLASSES, over)
     assert validity_reward(PROMPT, CLASSES)(completions=spoken) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_single_patch_is_not_shuffled_with_itself(monkeypatch):
+    """What it had with "other" images was its own: a model that sees looked blind."""
+    asked = []
+
+    def answers(_generator, questions, _recipe):
+        asked.append(questions)
+        return [np.zeros((4, 4), np.uint8)], [True]
+
+    monkeypatch.setattr(inspect_language, "make_generator", lambda *_: None)
+    monkeypatch.setattr(inspect_language, "answers", answers)
+    inspect(None, None, Talks(SAMPLES, recipe(), 1), recipe())
+    own, both, patch, whole = ([np.asarray(image) for image in one[0].images] for one in asked)
+    same = [
+        [np.array_equal(a, b) for a, b in zip(own, o, strict=True)] for o in (both, patch, whole)
+    ]
+    assert same == [[False, False], [True, False], [False, True]]
 
 
 def test_the_papers_reward_pays_for_saying_one_thing():
@@ -516,6 +541,35 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
     one, other = (weights(tmp_path / name / "model") for name in ("whole", "part"))
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
     assert whole.card.files.keys() == read_card(tmp_path / "part" / "model").files.keys()
+
+
+def test_what_a_stage_takes_is_of_one_process(monkeypatch):
+    """Table 4 of MAgSeg had a quarter of the seconds for a question where four processes learnt."""
+    monkeypatch.setattr(language_run, "count_processes", lambda: 4)
+    took = {}
+    with language_run._clock(took, "supervised", 4 * 96):
+        pass
+    assert took["supervised"]["samples"] == 96
+
+
+def test_a_run_that_begins_anew_keeps_no_figures_of_the_former(tmp_path):
+    """Curves of rewards stood beside a model without; times, in Table 4, were another run's."""
+    names = ("standing.json", "times.json", "rewards.json")
+    for name in ("recipe.toml", *names):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(OutputExists):
+        language_run._prepare(tmp_path, recipe(), resume=False, force=False)
+    assert all((tmp_path / name).exists() for name in names)
+    language_run._prepare(tmp_path, recipe(), resume=False, force=True)
+    assert not any((tmp_path / name).exists() for name in names)
+    assert (tmp_path / "recipe.toml").stat().st_size > 2
+
+
+def test_a_sweep_over_a_language_model_is_refused(tmp_path):
+    """It was a traceback."""
+    chosen = sweep.variants("magseg-tiny", ["sft.lr=1e-3,2e-3"])
+    with pytest.raises(BadInput, match="magseg-tiny trains a language model, and a sweep"):
+        sweep.run_sweep(chosen, (), tmp_path)
 
 
 def weights(folder: Path):

@@ -1,4 +1,4 @@
-"""From a recipe with a ``[language]`` table to a model's folder.
+seed {recipe.seed}{numbers}""""From a recipe with a ``[language]`` table to a model's folder.
 
 Conversations, supervised fine-tuning, rewards, card.
 """
@@ -53,8 +53,9 @@ from selion.training.whole import check_count, note_count
 
 RECIPE, MODEL, SUPERVISED, NUMBERS = "recipe.toml", "model", "supervised", "standing.json"
 SFT, GRPO, TIMES = "sft-checkpoints", "grpo-checkpoints", "times.json"
+REWARDS = "rewards.json"
 """In a run's folder: the recipe, the model, the supervised model that rewards began from, how both
-stand, checkpoints of the two stages, and what they took."""
+stand, checkpoints of the two stages, what they took, and the curves of the rewards."""
 FREE = ("name", "summary", "licence", "attribution", "hardware")
 TRAINING, VALIDATION, REWARDED = 0, 1, 2
 """Seeds of the draws."""
@@ -171,6 +172,8 @@ def plan_talks(
     start = find_language_start(recipe.language)
     said += start_notes(start)
     base = recipe.language.base or recipe.language.start_from or f"a tiny {recipe.language.tiny}"
+.join(told)}" if told else ""
+' '.join(told)}" if told else ""
     card = ModelCard(
         recipe.name,
         recipe.spec(),
@@ -187,7 +190,7 @@ def plan_talks(
         attribution=recipe.attribution or origin.citation,
         training=(
             f"{base}; {origin.source}, {len(samples):,} images; {recipe.sft.steps} supervised "
-            f"steps, {recipe.grpo.steps} by reward; seed {recipe.seed}"
+            f"steps, {recipe.grpo.steps} by reward; seed {recipe.seed}{numbers}"
         ),
         started_from=start,
     )
@@ -259,14 +262,21 @@ def train_language(
 
 @contextmanager
 def _clock(took: dict[str, dict[str, float]], stage: str, samples: int) -> Iterator[None]:
-    """Note what a stage takes, and how many questions it sees.
+    """Note what a stage takes in this process, and how many questions this process sees of it.
 
     It takes seconds of the clock and of the processor.
+
+    Parameters
+    ----------
+    took : dict
+    stage : str
+    samples : int
+        Questions of the stage, those of all processes together.
     """
     clock, processor = time.perf_counter(), time.process_time()
     yield
     took[stage] = {
-        "samples": samples,
+        "samples": samples // count_processes(),
         "seconds": round(time.perf_counter() - clock, 3),
         "processor_seconds": round(time.process_time() - processor, 3),
     }
@@ -329,7 +339,7 @@ class _SharedRun:
             )
         standing = self._inspected(found.model, processor)
         history = list(found.history)
-        self.team.led(lambda: _write_json(self.folder / "rewards.json", history))
+        self.team.led(lambda: _write_json(self.folder / REWARDS, history))
         return found.model, processor, standing, found.alarm
 
     def exported(
@@ -374,6 +384,8 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
             )
         for name in (MODEL, SUPERVISED, SFT, GRPO):
             shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (NUMBERS, TIMES, REWARDS):  # they would stand beside a run that has none
+            (folder / name).unlink(missing_ok=True)
     note_count(folder / SFT, count_processes())
     with store.atomic_write(begun, force=True) as temporary:
         temporary.write_text(to_toml(recipe_table(recipe)), "utf-8")  # type: ignore[arg-type]
