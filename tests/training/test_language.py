@@ -8,6 +8,7 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +18,15 @@ for needed in ("transformers", "tokenizers", "trl", "peft", "datasets"):
 torch = pytest.importorskip("torch")
 
 from click.testing import CliRunner  # noqa: E402
+from odc.geo.geobox import GeoBox  # noqa: E402
+from rasterio.transform import from_origin  # noqa: E402
 
 from language_toys import CLASSES, PROMPT, SIZE, pair, recipe, sample, still  # noqa: E402
 from selion import prediction  # noqa: E402
 from selion.classes import ALU, FTW2, IGNORE, ClassScheme  # noqa: E402
 from selion.cli.main import cli  # noqa: E402
 from selion.errors import BadInput, BandMismatch, OutputExists, UnknownName  # noqa: E402
+from selion.evaluation.answers import as_on_maps  # noqa: E402
 from selion.grid import photo_grid  # noqa: E402
 from selion.labels import Instances, LabelMap  # noqa: E402
 from selion.metrics import mean_dice  # noqa: E402
@@ -195,6 +199,27 @@ def test_holes_of_an_image_are_shown_as_maps_show_them(hole):
     prediction.predict(part.image, Spy())
     shown = picture(seen[0].context.values, recipe().spec().scaling)
     assert np.array_equal(np.asarray(shown), np.asarray(talk.images[0]))
+
+
+def test_lessons_show_the_numbers_that_maps_show():
+    """Chips of 16 bits were white in every lesson, and stretched to bytes on every map."""
+    grid = GeoBox((64, 64), from_origin(5e5, 5e6, 0.5, 0.5), "EPSG:32633")
+    chips = []
+    for one in (sample(k) for k in range(2)):
+        values = one.image.values.astype(np.uint16) * 10 + 300
+        image = Raster(values, grid, one.image.bands)
+        chips.append(Sample(one.key, image, replace(one.labels, grid=grid)))
+    plan = plan_talks(recipe(), chips[:1], chips[1:])
+    assert any("were stretched to bytes" in note for note in plan.notes)
+    assert "were stretched to bytes" in plan.card.training
+    shown = [np.asarray(plan.talks(kind)[0].images[0]) for kind in (TRAINING, VALIDATION)]
+    assert all((part == 255).mean() < 0.1 and np.ptp(part) > 200 for part in shown)
+    mapped, _ = as_on_maps(chips, SimpleNamespace(inputs=plan.card.inputs))
+    for part, one in zip((plan.samples, plan.validation), mapped, strict=True):
+        known = read_known(part[0], plan.recipe)
+        whole = one.image.read((slice(0, 64), slice(0, 64)))
+        wanted = np.asarray(picture(whole.values, plan.card.inputs.scaling))
+        assert np.array_equal(np.moveaxis(known.pixels, 0, -1), wanted)
 
 
 def test_truth_comes_from_masks_or_objects():

@@ -1,4 +1,4 @@
-seed {recipe.seed}{numbers}""""From a recipe with a ``[language]`` table to a model's folder.
+"""From a recipe with a ``[language]`` table to a model's folder.
 
 Conversations, supervised fine-tuning, rewards, card.
 """
@@ -39,6 +39,7 @@ from selion.training.processes import Team, check_launcher, count_processes, joi
 from selion.training.reading import changed_keys, recipe_from, recipe_table
 from selion.training.reward import Standing
 from selion.training.rollouts import drawn_by
+from selion.training.run import converted_alike
 from selion.training.sft import (
     check_words,
     find_processor,
@@ -137,7 +138,8 @@ def plan_talks(
 ) -> LanguagePlan:
     """Plan a run on samples that are at hand already.
 
-    The first conversation is drawn, so that what does not fit is said before anything is loaded.
+    Their images are brought to the numbers that a map shows the model.  The first conversation is
+    drawn, so that what does not fit is said before anything is loaded.
 
     Raises
     ------
@@ -156,6 +158,7 @@ def plan_talks(
     _check_split(recipe)
     if recipe.grpo.steps:
         drawn_by(recipe)  # refuses what vLLM cannot draw
+    samples, validation, told = converted_alike(samples, validation, recipe.spec())
     prompt = recipe.language.prompt
     first = Talks(samples, recipe, 1)[0]
     recipe.language.prompt.answer(first.truth, recipe.classes.names)
@@ -163,6 +166,7 @@ def plan_talks(
         f"{len(samples):,} training and {len(validation):,} validation images of {origin.source}.",
         f"Patches of {prompt.patch} px, answers of {prompt.grid} rows in {prompt.codec}.",
         *origin.notes,
+        *told,
     ]
     if not len(validation):
         said.append(
@@ -172,8 +176,7 @@ def plan_talks(
     start = find_language_start(recipe.language)
     said += start_notes(start)
     base = recipe.language.base or recipe.language.start_from or f"a tiny {recipe.language.tiny}"
-.join(told)}" if told else ""
-' '.join(told)}" if told else ""
+    numbers = f"; images: {' '.join(told)}" if told else ""
     card = ModelCard(
         recipe.name,
         recipe.spec(),
