@@ -7,19 +7,29 @@ import importlib.util
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from odc.geo.geobox import GeoBox
+from rasterio.transform import from_origin
 
 from landscape_scenes import drawn_instead, scene, told
 from selion import metrics
 from selion.classes import ALU, FTW3, ClassScheme
-from selion.errors import BadInput, OutputExists
+from selion.errors import BadInput, OutputExists, UnknownName
 from selion.evaluation.answers import Answer, answer, truth_ids
 from selion.fields import InstanceOptions, find_instances
 from selion.labels import Instances, least_areas
-from selion.papers import landscape_answers, landscape_stand_ins, landscapes, read_paper
-from selion.papers.landscape_answers import oracle_answer
+from selion.models import ModelCard
+from selion.papers import (
+    landscape_answers,
+    landscape_cost,
+    landscape_stand_ins,
+    landscapes,
+    read_paper,
+)
+from selion.papers.landscape_answers import kept_answer, oracle_answer
 from selion.papers.landscape_cost import MAGSEG, ModelCost, relative
 from selion.papers.landscape_scores import (
     PRIMARY,
@@ -41,9 +51,11 @@ from selion.papers.landscapes import (
     parts_of,
     score_landscapes,
 )
+from selion.papers.results import FoundModel
 from selion.raster import Raster
 from selion.reports.reproduction_landscapes import write_landscape_report
 from selion.sample import Sample
+from selion.segmenter import InputSpec, Scaling
 from selion.simulation import holdings
 from selion.simulation.holdings import HoldingOptions, simulate_holding
 
@@ -358,6 +370,24 @@ def test_the_same_command_asks_nothing_again(quick, monkeypatch):
     assert foreign.notes == (*scores.notes, note)
     with pytest.raises(BadInput, match="give --data"):
         score_landscapes(LandscapeRequest((1,), out / "none"))
+
+
+def test_each_image_has_its_own_answer(tmp_path, monkeypatch):
+    """Of images that are called "plot 1" and "plot-1" the second had the answer about the first."""
+    asked = []
+
+    def said(_model, sample, _options):
+        asked.append(sample.key)
+        return Answer(np.full((2, 2), len(asked)))
+
+    monkeypatch.setattr(landscape_answers, "answer", said)
+    keys = ["plot 1", "plot-1", "plot/1", "plot(1", "plot)1", "\udcff"]
+    found = [
+        [int(kept_answer(told("m"), replace(scene(), key=key), tmp_path).ids[0, 0]) for key in keys]
+        for _ in range(2)
+    ]
+    assert found == [[1, 2, 3, 4, 5, 6]] * 2
+    assert asked == keys
 
 
 @pytest.mark.filterwarnings("ignore:.*cut off before their end")  # four steps teach no end

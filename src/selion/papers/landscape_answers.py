@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ def kept_answer(
     Answer
         With ``ids`` and, where the model tells classes, ``classes``.
     """
-    path = folder / f"{safe_name(sample.key)}.npz"
+    path = folder / f"{answer_name(sample.key)}.npz"
     if not path.is_file():
         told()
         options = with_method(EvaluateOptions(), model)
@@ -58,6 +59,13 @@ def kept_answer(
 def safe_name(name: str) -> str:
     """Return a text that can be a file's name."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+
+
+def answer_name(key: str) -> str:
+    """Return what the answer about a sample is kept as: two samples never share a name."""
+    safe = safe_name(key)
+    told = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return safe if safe == key else f"{safe}-{told}"
 
 
 def seam_of(inputs: InputSpec, said: Answer) -> float:
