@@ -178,6 +178,22 @@ def test_merge_and_match_by_acres():
     assert strata(photograph.assign(climate="V"), ["climate"])[0]["stratum"] == "V"
 
 
+def test_columns_that_are_given_anyhow_and_one_that_nothing_has(tmp_path):
+    """``--by group`` took the groups away, ``--by acres`` the sizes; a slip did nothing at all."""
+    ids = np.ones((60, 60), np.int32)
+    one, blind = table_of(ids, ids, group="india"), table_of(ids, np.zeros_like(ids))
+    plain = strata(objects_of([one], [blind]))
+    assert [(row["by"], row["stratum"]) for row in plain] == [
+        ("acres", "0 to 1"),
+        ("group", "india"),
+    ]
+    asked = replace(one, labels={name: np.array([""], object) for name in ("group", "acres")})
+    assert strata(objects_of([asked], [blind]), ["group", "acres"]) == plain
+    with pytest.raises(UnknownName, match="column to give fields by called 'climat'"):
+        scored(tmp_path, (1, 4), by=("climat",))
+    assert not list(tmp_path.rglob("*.npz"))
+
+
 def test_means_over_images_are_not_those_of_all_objects():
     """One image of one object that is found, one of three that are not: 1/2, and pooled 1/4."""
     whole, three = np.ones((9, 9), np.int32), np.kron(np.diag([1, 2, 3]), np.ones((3, 3), int))

@@ -16,7 +16,7 @@ from selion import store
 from selion.classes import ALU, ClassScheme
 from selion.data import load_dataset
 from selion.data.dataset import Dataset
-from selion.errors import BadInput, SelionError, counted
+from selion.errors import BadInput, SelionError, UnknownName, counted
 from selion.evaluation.answers import Answer
 from selion.models import find_card
 from selion.models.refine.segmenter import load_refined
@@ -32,6 +32,7 @@ from selion.papers.landscape_answers import (
 )
 from selion.papers.landscape_scores import (
     FIELD,
+    GIVEN,
     ClassTable,
     blind_edge,
     by_class,
@@ -161,12 +162,13 @@ def score_landscapes(request: LandscapeRequest, *, on_step: OnStep = silent) -> 
     OutputExists
         If a table is there, unless ``force``; nothing is scored then.
     BadInput, UnreadableFile, UnknownName
-        If data or weights cannot be used.
+        If data or weights cannot be used, or no object has a column that is asked for.
     """
     for path in request.outputs:
         store.check_output(path, request.force)
     paper = read_paper(PAPER)
     work = _Scoring(paper, request, on_step)
+    work.check_columns()
     tables = {number: work.table(number) for number in request.tables}
     order = {name: k for k, name in enumerate(ALU.names)}
     classes = sorted(work.classes, key=lambda name: (order.get(name, len(order)), name))
@@ -222,6 +224,23 @@ class _Scoring:
         from selion.papers.landscape_stand_ins import make_holdings
 
         return make_holdings(self.request.out / "sample", on_step=self.on_step)
+
+    def check_columns(self) -> None:
+        """Refuse a column for strata that no table of objects has, before anything is answered."""
+        if not self.request.by:
+            return
+        numbers = [number for number in self.request.tables if number != OVERHEAD]
+        places = dict.fromkeys(place for number in numbers for place in self.places(number))
+        tables = [
+            sample.instances.table
+            for place in places
+            for sample in self.samples(place)[0]
+            if sample.instances is not None
+        ]
+        known = {*GIVEN, *(str(column) for table in tables for column in table.columns)}
+        for column in self.request.by:
+            if column not in known:
+                raise UnknownName.among("column to give fields by", column, sorted(known))
 
     def table(self, number: int) -> tuple[PaperTable, tuple[LandscapeRow, ...]]:
         """Score one table."""
