@@ -388,6 +388,33 @@ def test_the_same_command_asks_nothing_again(quick, monkeypatch):
         score_landscapes(LandscapeRequest((1,), out / "none"))
 
 
+def test_systems_see_the_numbers_that_maps_show(tmp_path, monkeypatch):
+    """Images of 16 bits were white to every system, where ``evaluate`` and maps stretch them."""
+    sample, seen = scene(), []
+    ramp = (300 + 7 * np.indices(sample.image.values.shape).sum(0)).astype(np.uint16)
+    sample = replace(sample, image=replace(sample.image, values=ramp))
+    card = ModelCard("m", InputSpec(sample.image.bands, Scaling((255.0,)), window=384), ALU)
+
+    def said(model, one, _options):
+        seen.append(model.inputs.scaling(one.image.read((slice(0, 384), slice(0, 384))).values))
+        return Answer(truth_ids(sample))
+
+    monkeypatch.setattr(landscape_answers, "answer", said)
+    monkeypatch.setattr(
+        landscapes, "load_refined", lambda *_a, **_k: landscape_answers._Oracle(card)
+    )
+    work = object.__new__(landscapes._Scoring)
+    work.request, work.on_step, work.notes = LandscapeRequest((1,), tmp_path), print, ()
+    work.samples = lambda _place: ([sample], SimpleNamespace(entries=(), keys=("drawn",)))
+    row = read_paper("magseg").table(1).rows[0]
+    work._scored(landscapes.PartedModel(FoundModel(tmp_path)), row, "")
+    (picture,) = seen
+    assert picture.min() < 0.1
+    assert picture.max() > 0.9
+    assert 0.3 < picture.mean() < 0.7
+    assert any("LAVT: The image's numbers (uint16) were stretched" in note for note in work.notes)
+
+
 def test_each_image_has_its_own_answer(tmp_path, monkeypatch):
     """Of images that are called "plot 1" and "plot-1" the second had the answer about the first."""
     asked = []

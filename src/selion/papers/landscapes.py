@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from selion.classes import ALU, ClassScheme
 from selion.data import load_dataset
 from selion.data.dataset import Dataset
 from selion.errors import BadInput, SelionError, UnknownName, counted
-from selion.evaluation.answers import Answer
+from selion.evaluation.answers import Answer, as_on_maps
 from selion.models import find_card
 from selion.models.refine.segmenter import load_refined
 from selion.papers.finding import find_weights
@@ -326,24 +327,33 @@ class _Scoring:
                     "wanted is a model that was trained for these classes."
                 ),
             )
-        folder = (
-            self.request.out
-            / ANSWERS
-            / safe_name(f"{row.model.key}-{keep_key(model_identity(model), data)[:16]}")
-        )
         try:
+            shown, told = as_on_maps(samples, model)
+            folder = self._kept(row, model, data, told)
             said = [
                 kept_answer(model, sample, folder, self._told(row, k, len(samples)))
-                for k, sample in enumerate(samples)
+                for k, sample in enumerate(shown)
             ]
         except SelionError as problem:
             return LandscapeRow(row, place, missing=f"{row.label}: {problem}")
+        self.notes += tuple(
+            note for text in told if (note := f"For {row.label}: {text}") not in self.notes
+        )
         seams = [seam_of(model.inputs, one) for one in said]
         known = [value for value in seams if np.isfinite(value)]
         return self._compared(
             LandscapeRow(row, place, found, seam=float(np.mean(known)) if known else np.nan),
             [(one, model.classes) for one in said],
         )
+
+    def _kept(self, row: PaperRow, model: Any, data: Dataset, told: tuple[str, ...]) -> Path:
+        """Return the folder of a system's answers, by all that decides them.
+
+        What images are brought to does; answers about images as they are keep their name.
+        """
+        how: dict[str, object] = {"numbers": told} if told else {}
+        key = keep_key(model_identity(model), data, **how)
+        return self.request.out / ANSWERS / safe_name(f"{row.model.key}-{key[:16]}")
 
     def _told(self, row: PaperRow, done: int, total: int) -> Callable[[], None]:
         return lambda: self.on_step("answer", done, total, row.label)
@@ -412,6 +422,8 @@ def _own(text: str) -> PartedModel:
     base, _, refiner = text.partition("+")
     card = find_card(base)
     return PartedModel(FoundModel(card.folder or base), FoundModel(refiner) if refiner else None)
+
+
 
 
 def _open(folder: Path, request: LandscapeRequest) -> tuple[Dataset, tuple[str, ...]]:
