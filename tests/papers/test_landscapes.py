@@ -294,6 +294,19 @@ def test_times_are_multiples_of_magseg():
     assert relative({"lisa": costs["lisa"]}, ["lisa"]) == {}
 
 
+def test_parameters_in_4_bits_are_counted_as_what_they_stand_for():
+    """Two of them lie in a byte: a base in 4 bits had half its parameters, and twice its time."""
+
+    def kept(numbers, shape=None):
+        packed = None if shape is None else SimpleNamespace(shape=shape)
+        return SimpleNamespace(numel=lambda: numbers, quant_state=packed)
+
+    held = [kept(32, (8, 8)), kept(10), SimpleNamespace(numel=lambda: 3)]
+    language = SimpleNamespace(parameters=lambda: iter(held))
+    model = SimpleNamespace(generator=SimpleNamespace(model=language))
+    assert landscape_cost._parameters(model) == (64 + 10 + 3, 0.0)
+
+
 def scored(out, tables, **changes):
     """Tables of drawn scenes, without stand-ins, and without the U-Net's seconds."""
     small = HoldingOptions((1, 1, 1))
@@ -413,6 +426,35 @@ def test_systems_see_the_numbers_that_maps_show(tmp_path, monkeypatch):
     assert picture.max() > 0.9
     assert 0.3 < picture.mean() < 0.7
     assert any("LAVT: The image's numbers (uint16) were stretched" in note for note in work.notes)
+
+
+@pytest.mark.parametrize(("gsd", "error"), [(None, 31), ((0.5, 1.0), 31), ((1.5, 4.0), None)])
+def test_seams_lie_where_windows_end(gsd, error):
+    """Windows of 32 px in 64, stripes of 16: 64 of 128 places at seams change, else 128 of 7936.
+
+    Of a model that works on pixels of another size the same number was said.
+    """
+    classes = np.tile(np.repeat([0, 1, 0, 1], 16).astype(np.uint8), (64, 1))
+    grid = GeoBox((64, 64), from_origin(5e5, 5e6, 1.0, 1.0), "EPSG:32633")
+    spec = InputSpec(("red",), Scaling(), gsd, 32, 0.0)
+    found = landscape_answers.seam_of(spec, Answer(np.zeros((64, 64)), classes=classes), grid)
+    assert found == pytest.approx(error) if error else math.isnan(found)
+
+
+def test_folders_of_own_models_may_have_a_plus_in_their_names(tmp_path):
+    for name in ("a", "a+b", "c"):
+        (tmp_path / name).mkdir()
+    here = f"{tmp_path}/"
+    for text, pair in {
+        "unet": ("unet", ""),
+        "unet+own": ("unet", "own"),
+        f"{here}a": (f"{here}a", ""),
+        f"{here}a+b": (f"{here}a+b", ""),
+        f"{here}a+own": (f"{here}a", "own"),
+        f"{here}a+b+{here}c": (f"{here}a+b", f"{here}c"),
+        f"{here}c+{here}a+b": (f"{here}c", f"{here}a+b"),
+    }.items():
+        assert landscapes.named_pair(text) == pair
 
 
 def test_each_image_has_its_own_answer(tmp_path, monkeypatch):

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from selion import metrics, store
 from selion.classes import ClassScheme
 from selion.evaluation.answers import Answer, EvaluateOptions, answer, truth_ids, with_method
-from selion.grid import Lattice
+from selion.grid import Lattice, ground_sampling_distance
 from selion.models.card import ModelCard
 from selion.models.execution import CardModel, Execution
 from selion.papers.landscape_scores import FIELD
+from selion.prediction.planning import SAME
 from selion.raster import Raster
 from selion.sample import Sample
 from selion.segmenter import InputSpec, Scaling, View
@@ -68,17 +70,19 @@ def answer_name(key: str) -> str:
     return safe if safe == key else f"{safe}-{told}"
 
 
-def seam_of(inputs: InputSpec, said: Answer) -> float:
+def seam_of(inputs: InputSpec, said: Answer, grid: GeoBox) -> float:
     """Return the rate of class changes at the edges of windows over the rate elsewhere.
 
-    NaN where the model works on pixels of another size.
+    NaN where the model works on pixels of another size than those of the image's grid: its windows
+    end elsewhere.
     """
-    if said.classes is None:
+    native = ground_sampling_distance(grid)
+    working = inputs.working_gsd(native)
+    resampled = native and working and abs(working / native - 1) >= SAME
+    if said.classes is None or resampled or inputs.upsampling != 1:
         return float("nan")
     height, width = (int(n) for n in said.classes.shape)
     lattice = Lattice((height, width), inputs.window, inputs.overlap)
-    if lattice.shape != (height, width):
-        return float("nan")
     return float(metrics.seam_error(said.classes, *metrics.lattice_seams(lattice)))
 
 

@@ -339,7 +339,10 @@ class _Scoring:
         self.notes += tuple(
             note for text in told if (note := f"For {row.label}: {text}") not in self.notes
         )
-        seams = [seam_of(model.inputs, one) for one in said]
+        seams = [
+            seam_of(model.inputs, one, sample.image.grid)
+            for sample, one in zip(samples, said, strict=True)
+        ]
         known = [value for value in seams if np.isfinite(value)]
         return self._compared(
             LandscapeRow(row, place, found, seam=float(np.mean(known)) if known else np.nan),
@@ -412,18 +415,28 @@ def _least_of(sample: Sample) -> ClassScheme:
 
 
 def _own_row(text: str) -> PaperRow:
-    base, _, refiner = text.partition("+")
+    base, refiner = named_pair(text)
     name = find_card(base).name
     label = f"{name} + {Path(refiner).name}" if refiner else name
     return PaperRow(PaperModel(label), f"U-Net ({UNET})" if text == UNET else label, group="own")
 
 
 def _own(text: str) -> PartedModel:
-    base, _, refiner = text.partition("+")
+    base, refiner = named_pair(text)
     card = find_card(base)
     return PartedModel(FoundModel(card.folder or base), FoundModel(refiner) if refiner else None)
 
 
+def named_pair(text: str) -> tuple[str, str]:
+    """Split MODEL+REFINER, whose folders may have a plus in their names; without a refiner: ""."""
+    if Path(text).expanduser().is_dir():
+        return text, ""
+    places = [k for k, sign in enumerate(text) if sign == "+"]
+    if not places:
+        return text, ""
+    folders = [k for k in places if Path(text[:k]).expanduser().is_dir()]
+    place = max(folders, default=places[0])
+    return text[:place], text[place + 1 :]
 
 
 def _open(folder: Path, request: LandscapeRequest) -> tuple[Dataset, tuple[str, ...]]:
