@@ -19,7 +19,7 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, OutputExists
-from selion.models.card import CARD, ModelCard, sha256_of, write_card
+from selion.models.card import CARD, ModelCard, read_card, sha256_of, write_card
 from selion.models.language.network import FORMAT
 from selion.models.language.quantised import check_quantised
 from selion.models.language.quiet import quiet
@@ -54,9 +54,8 @@ from selion.training.whole import check_count, note_count
 
 RECIPE, MODEL, SUPERVISED, NUMBERS = "recipe.toml", "model", "supervised", "standing.json"
 SFT, GRPO, TIMES = "sft-checkpoints", "grpo-checkpoints", "times.json"
-REWARDS = "rewards.json"
 """In a run's folder: the recipe, the model, the supervised model that rewards began from, how both
-stand, checkpoints of the two stages, what they took, and the curves of the rewards."""
+stand, checkpoints of the two stages, and what they took."""
 FREE = ("name", "summary", "licence", "attribution", "hardware")
 TRAINING, VALIDATION, REWARDED = 0, 1, 2
 """Seeds of the draws."""
@@ -176,7 +175,6 @@ def plan_talks(
     start = find_language_start(recipe.language)
     said += start_notes(start)
     base = recipe.language.base or recipe.language.start_from or f"a tiny {recipe.language.tiny}"
-    numbers = f"; images: {' '.join(told)}" if told else ""
     card = ModelCard(
         recipe.name,
         recipe.spec(),
@@ -193,7 +191,8 @@ def plan_talks(
         attribution=recipe.attribution or origin.citation,
         training=(
             f"{base}; {origin.source}, {len(samples):,} images; {recipe.sft.steps} supervised "
-            f"steps, {recipe.grpo.steps} by reward; seed {recipe.seed}{numbers}"
+            f"steps, {recipe.grpo.steps} by reward; seed {recipe.seed}"
+            f"{'; images: ' if told else ''}{' '.join(told)}"
         ),
         started_from=start,
     )
@@ -341,8 +340,7 @@ class _SharedRun:
                 on_step=self.on_step,
             )
         standing = self._inspected(found.model, processor)
-        history = list(found.history)
-        self.team.led(lambda: _write_json(self.folder / REWARDS, history))
+        self.team.led(lambda: _write_json(self.folder / "rewards.json", list(found.history)))
         return found.model, processor, standing, found.alarm
 
     def exported(
@@ -387,7 +385,7 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
             )
         for name in (MODEL, SUPERVISED, SFT, GRPO):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in (NUMBERS, TIMES, REWARDS):  # they would stand beside a run that has none
+        for name in (NUMBERS, TIMES, "rewards.json"):  # they would stand beside a run without
             (folder / name).unlink(missing_ok=True)
     note_count(folder / SFT, count_processes())
     with store.atomic_write(begun, force=True) as temporary:
@@ -464,12 +462,11 @@ def _export(
             # the copy of the supervised adapter that the divergence was measured from
             shutil.rmtree(extra)
     scores = {} if standing is None else {"validation": standing.to_dict()}
-    names = sorted(path.name for path in part.iterdir() if path.is_file())
     card = replace(
         plan.card,
         architecture=architecture,
         scores=scores,
-        files={name: sha256_of(part / name) for name in names},
+        files={path.name: sha256_of(path) for path in sorted(part.iterdir()) if path.is_file()},
         notes=f"torch {torch.__version__}",
     )
     write_card(card, part / CARD)
@@ -483,8 +480,6 @@ def base_of(recipe: LanguageRecipe) -> str:
 
     The base, or that of the model that was gone on from.
     """
-    from selion.models.card import read_card
-
     if recipe.language.base or not recipe.language.start_from:
         return recipe.language.base
     return str(read_card(recipe.language.start_from).architecture.get("base", ""))
