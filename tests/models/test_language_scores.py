@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from language_toys import CLASSES, PROMPT, pair, sample, still  # noqa: E402
 from selion import fields  # noqa: E402
-from selion.classes import FTW2, FTW3  # noqa: E402
+from selion.classes import ALU, FTW2, FTW3  # noqa: E402
 from selion.grid import photo_grid  # noqa: E402
 from selion.labels import Instances, class_labels  # noqa: E402
 from selion.models.card import ModelCard  # noqa: E402
@@ -25,6 +26,7 @@ from selion.models.language.label_odds import Heard, SpokenAnswer, label_scores 
 from selion.models.language.network import LanguageSegmenter  # noqa: E402
 from selion.models.language.rrle import CODECS, decode, decode_labels, encode  # noqa: E402
 from selion.models.language.served import _words  # noqa: E402
+from selion.models.refine.segmenter import merge_boundary, refined_classes  # noqa: E402
 from selion.raster import Raster  # noqa: E402
 from selion.segmenter import InputSpec, Scaling, View  # noqa: E402
 
@@ -246,3 +248,39 @@ def test_cells_of_a_boundary_by_hand():
     mask = np.array([[1, 2, 0, 0], [1, 1, 0, 2], [1, 1, 255, 255], [1, 1, 2, 255]], np.uint8)
     assert coarsen(mask, 2, 3, 2).tolist() == [[2, 0], [1, 255]]
     assert coarsen(mask, 2, 3).tolist() == [[1, 0], [1, 255]]
+
+
+def unsaid(classes, text):
+    """A patch of which a model said nothing that can be read."""
+    prompt = replace(PROMPT, codec="rrle-compact")
+    card = ModelCard("m", SPEC, classes, architecture={"family": "language"})
+    labels = CODECS["rrle-compact"].labels(classes.names)
+    generator = SimpleNamespace(options=GenerationOptions(), prompt=prompt, labels=labels)
+    return card, LanguageSegmenter(card, generator, Execution("toy"))._votes([text])
+
+
+@pytest.mark.parametrize("classes", [FTW2, FTW3, ALU], ids=["fields", "boundaries", "alu"])
+@pytest.mark.parametrize("text", ["I am sorry.", "<seg>", ""])
+def test_what_was_not_said_is_no_field(classes, text):
+    """A third of background, field and boundary each was two thirds of a field."""
+    card, patch = unsaid(classes, text)
+    assert np.allclose(patch.sum(0), 1)
+    scores = Raster(np.tile(patch, (1, 4, 4)), photo_grid((64, 64)), classes.names)
+    options = fields.InstanceOptions(min_area=0.0)
+    for method in ("auto", "components"):
+        asked, chosen = fields.choose_method(method, options, classes, card)
+        assert not fields.find_instances(scores, classes, asked, chosen).ids.any()
+
+
+@pytest.mark.parametrize("classes", [FTW2, FTW3, ALU], ids=["fields", "boundaries", "alu"])
+@pytest.mark.parametrize("line", [0.0, 0.1, 0.3])
+def test_a_refined_field_does_not_grow_into_what_was_not_said(classes, line):
+    """Half of the picture is field, of the other nothing was said: all of it was one field."""
+    _, patch = unsaid(classes, "")
+    said = np.tile(patch, (1, 2, 2))[None]
+    said[..., :16] = np.eye(len(classes))[classes.index("field")][:, None, None]
+    edge = np.full((1, 32, 32), line, np.float32)
+    names = refined_classes(classes)
+    scores = Raster(merge_boundary(said, classes, edge)[0], photo_grid((32, 32)), names.names)
+    found = fields.find_instances(scores, names, "watershed", fields.InstanceOptions(min_area=0.0))
+    assert np.array_equal(found.ids > 0, np.indices((32, 32))[1] < 16)

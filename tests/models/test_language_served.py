@@ -302,3 +302,47 @@ def test_another_model_than_the_one_that_was_asked_is_told_of_once(chat):
     with pytest.warns(UserWarning, match=r"asked for eyes, .* that 'other-7b' gave them") as found:
         assert [generator._said(posted)[0] for _ in range(3)] == ["<seg>"] * 3
     assert len(found) == 1
+
+
+def told_in_words(content, words):
+    """A completion whose words are each half as likely as all else, which is the other letter."""
+    half = float(np.log(0.5))
+    listed = [
+        {
+            "token": word,
+            "logprob": half,
+            "top_logprobs": [{"token": other, "logprob": half} for other in ("o", "f")],
+        }
+        for word in words
+    ]
+    return {"choices": [{"message": {"content": content}, "logprobs": {"content": listed}}]}
+
+
+@pytest.mark.parametrize("content", ["<seg>o3f1\n</seg>", "<seg>o3f1\n</seg>\n"])
+@pytest.mark.parametrize("end", ["", "<|im_end|>", "\n"])
+def test_the_word_that_ends_an_answer_is_none_of_its_mask(content, end, chat):
+    """vLLM names ``<|im_end|>`` among the words: every cell was sure then, without a word."""
+    from selion.models.language.generation import GenerationOptions
+    from selion.models.language.label_odds import label_scores
+    from selion.models.language.rrle import decode_labels
+    from selion.models.language.served import ServedGenerator
+
+    address = ModelAddress.parse(chat.name)
+    made = ServedGenerator(
+        ChatServer(address),
+        load_model(chat.name).generator.prompt,
+        ("others", "field"),
+        GenerationOptions(scores="labels", grammar="none"),
+        ("scores",),
+    )
+    words = ["<seg>", "o", "3", "f", "1", "\n", "</seg>", *([end] if end else [])]
+    posted = {"messages": [{"content": [{"type": "text", "text": "?"}]}]}
+    made.server = SimpleNamespace(complete=lambda _: told_in_words(content, words), address=address)
+    text, spoken = made._said(posted)
+    mask, places, _ = decode_labels(text, (1, 4), made.names, CODECS["rrle-compact"])
+    assert mask.tolist() == [[0, 0, 0, 1]]
+    assert label_scores(text, mask, places, spoken, made.labels) == pytest.approx(0.5)
+    # words of another text say nothing of this one, and a run that wants nothing else is refused
+    made.server.complete = lambda _: told_in_words(content, ["seg", "o", "3", "f1"])
+    with pytest.raises(BadInput, match="does not say how sure it is of its words"):
+        made._said(posted)

@@ -11,6 +11,7 @@ pytest.importorskip("transformers")
 
 from language_toys import CLASSES, PROMPT, pair, sample, still
 from selion.errors import BadInput
+from selion.models.language import sight
 from selion.models.language.chat import Prompt, pictures
 from selion.models.language.sight import check_sight, enough_zoom, look
 from selion.segmenter import Scaling
@@ -103,3 +104,23 @@ def test_zooms_that_make_no_sense(values, said):
     with pytest.raises(BadInput, match=said):
         replace(PAPER, **values)
     assert Prompt.from_dict({"sight": 1}).sight == 1
+
+
+@pytest.mark.parametrize("patch", [1, 2, 3, 21, 45, 63, 64, 75, 96, 129])
+def test_the_search_for_a_zoom_comes_to_an_end(patch, monkeypatch):
+    """Of a patch with an odd edge, as 75 px, it went round for ever at most floors."""
+    asked = []
+
+    def enough(_processor, prompt, zoom):
+        assert prompt.patch <= zoom
+        asked.append(zoom)
+        assert len(asked) < 40
+        return zoom >= least
+
+    monkeypatch.setattr(sight, "_enough", enough)
+    step = max(1, patch // 2)
+    for least in range(patch + 1, 8 * patch + 1, max(1, patch // 7)):
+        asked.clear()
+        found = enough_zoom(None, Prompt(patch=patch, grid=1))
+        assert found >= least
+        assert found - step < least

@@ -20,7 +20,11 @@ from selion.errors import BadInput, UnknownName  # noqa: E402
 from selion.models import ModelCard, load_model, write_card  # noqa: E402
 from selion.models.card import sha256_of  # noqa: E402
 from selion.models.language.generation import TextGenerator  # noqa: E402
-from selion.models.language.network import choose_precision, place_seeds  # noqa: E402
+from selion.models.language.network import (  # noqa: E402
+    choose_precision,
+    generation_options,
+    place_seeds,
+)
 from selion.models.language.rrle import decode  # noqa: E402
 from selion.models.language.served import ServedGenerator, served_card  # noqa: E402
 from selion.models.language.speaking import speaking_card  # noqa: E402
@@ -159,3 +163,18 @@ def test_a_gpu_computes_in_bfloat16_unless_it_is_told_otherwise(folder):
     assert exact.generator.options.samples == 3
     with pytest.raises(UnknownName, match="precision"):
         load_model(folder, speaking={"precision": "float16"})
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"samples": 2.5}, r"samples = 2\.5 .*a whole number"),
+        ({"batch": 4.0, "draft": 0.5}, r"batch = 4\.0, draft = 0\.5 .*a whole number"),
+        ({"share": "no"}, r"share = 'no' .*true or false"),
+        ({"temperature": "warm"}, r"temperature = 'warm' .*a number"),
+    ],
+)
+def test_options_of_a_card_that_are_none(option, said):
+    """Half an answer was a traceback behind the loaded model, and "no" shared the image."""
+    with pytest.raises(BadInput, match=said):
+        generation_options(option)

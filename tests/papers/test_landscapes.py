@@ -7,19 +7,29 @@ import importlib.util
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from odc.geo.geobox import GeoBox
+from rasterio.transform import from_origin
 
 from landscape_scenes import drawn_instead, scene, told
 from selion import metrics
 from selion.classes import ALU, FTW3, ClassScheme
-from selion.errors import BadInput, OutputExists
+from selion.errors import BadInput, OutputExists, UnknownName
 from selion.evaluation.answers import Answer, answer, truth_ids
 from selion.fields import InstanceOptions, find_instances
 from selion.labels import Instances, least_areas
-from selion.papers import landscape_answers, landscape_stand_ins, landscapes, read_paper
-from selion.papers.landscape_answers import oracle_answer
+from selion.models import ModelCard
+from selion.papers import (
+    landscape_answers,
+    landscape_cost,
+    landscape_stand_ins,
+    landscapes,
+    read_paper,
+)
+from selion.papers.landscape_answers import kept_answer, oracle_answer
 from selion.papers.landscape_cost import MAGSEG, ModelCost, relative
 from selion.papers.landscape_scores import (
     PRIMARY,
@@ -41,9 +51,11 @@ from selion.papers.landscapes import (
     parts_of,
     score_landscapes,
 )
+from selion.papers.results import FoundModel
 from selion.raster import Raster
 from selion.reports.reproduction_landscapes import write_landscape_report
 from selion.sample import Sample
+from selion.segmenter import InputSpec, Scaling
 from selion.simulation import holdings
 from selion.simulation.holdings import HoldingOptions, simulate_holding
 
@@ -166,6 +178,22 @@ def test_merge_and_match_by_acres():
     assert strata(photograph.assign(climate="V"), ["climate"])[0]["stratum"] == "V"
 
 
+def test_columns_that_are_given_anyhow_and_one_that_nothing_has(tmp_path):
+    """``--by group`` took the groups away, ``--by acres`` the sizes; a slip did nothing at all."""
+    ids = np.ones((60, 60), np.int32)
+    one, blind = table_of(ids, ids, group="india"), table_of(ids, np.zeros_like(ids))
+    plain = strata(objects_of([one], [blind]))
+    assert [(row["by"], row["stratum"]) for row in plain] == [
+        ("acres", "0 to 1"),
+        ("group", "india"),
+    ]
+    asked = replace(one, labels={name: np.array([""], object) for name in ("group", "acres")})
+    assert strata(objects_of([asked], [blind]), ["group", "acres"]) == plain
+    with pytest.raises(UnknownName, match="column to give fields by called 'climat'"):
+        scored(tmp_path, (1, 4), by=("climat",))
+    assert not list(tmp_path.rglob("*.npz"))
+
+
 def test_means_over_images_are_not_those_of_all_objects():
     """One image of one object that is found, one of three that are not: 1/2, and pooled 1/4."""
     whole, three = np.ones((9, 9), np.int32), np.kron(np.diag([1, 2, 3]), np.ones((3, 3), int))
@@ -266,6 +294,19 @@ def test_times_are_multiples_of_magseg():
     assert relative({"lisa": costs["lisa"]}, ["lisa"]) == {}
 
 
+def test_parameters_in_4_bits_are_counted_as_what_they_stand_for():
+    """Two of them lie in a byte: a base in 4 bits had half its parameters, and twice its time."""
+
+    def kept(numbers, shape=None):
+        packed = None if shape is None else SimpleNamespace(shape=shape)
+        return SimpleNamespace(numel=lambda: numbers, quant_state=packed)
+
+    held = [kept(32, (8, 8)), kept(10), SimpleNamespace(numel=lambda: 3)]
+    language = SimpleNamespace(parameters=lambda: iter(held))
+    model = SimpleNamespace(generator=SimpleNamespace(model=language))
+    assert landscape_cost._parameters(model) == (64 + 10 + 3, 0.0)
+
+
 def scored(out, tables, **changes):
     """Tables of drawn scenes, without stand-ins, and without the U-Net's seconds."""
     small = HoldingOptions((1, 1, 1))
@@ -358,6 +399,80 @@ def test_the_same_command_asks_nothing_again(quick, monkeypatch):
     assert foreign.notes == (*scores.notes, note)
     with pytest.raises(BadInput, match="give --data"):
         score_landscapes(LandscapeRequest((1,), out / "none"))
+
+
+def test_systems_see_the_numbers_that_maps_show(tmp_path, monkeypatch):
+    """Images of 16 bits were white to every system, where ``evaluate`` and maps stretch them."""
+    sample, seen = scene(), []
+    ramp = (300 + 7 * np.indices(sample.image.values.shape).sum(0)).astype(np.uint16)
+    sample = replace(sample, image=replace(sample.image, values=ramp))
+    card = ModelCard("m", InputSpec(sample.image.bands, Scaling((255.0,)), window=384), ALU)
+
+    def said(model, one, _options):
+        seen.append(model.inputs.scaling(one.image.read((slice(0, 384), slice(0, 384))).values))
+        return Answer(truth_ids(sample))
+
+    monkeypatch.setattr(landscape_answers, "answer", said)
+    monkeypatch.setattr(
+        landscapes, "load_refined", lambda *_a, **_k: landscape_answers._Oracle(card)
+    )
+    work = object.__new__(landscapes._Scoring)
+    work.request, work.on_step, work.notes = LandscapeRequest((1,), tmp_path), print, ()
+    work.samples = lambda _place: ([sample], SimpleNamespace(entries=(), keys=("drawn",)))
+    row = read_paper("magseg").table(1).rows[0]
+    work._scored(landscapes.PartedModel(FoundModel(tmp_path)), row, "")
+    (picture,) = seen
+    assert picture.min() < 0.1
+    assert picture.max() > 0.9
+    assert 0.3 < picture.mean() < 0.7
+    assert any("LAVT: The image's numbers (uint16) were stretched" in note for note in work.notes)
+
+
+@pytest.mark.parametrize(("gsd", "error"), [(None, 31), ((0.5, 1.0), 31), ((1.5, 4.0), None)])
+def test_seams_lie_where_windows_end(gsd, error):
+    """Windows of 32 px in 64, stripes of 16: 64 of 128 places at seams change, else 128 of 7936.
+
+    Of a model that works on pixels of another size the same number was said.
+    """
+    classes = np.tile(np.repeat([0, 1, 0, 1], 16).astype(np.uint8), (64, 1))
+    grid = GeoBox((64, 64), from_origin(5e5, 5e6, 1.0, 1.0), "EPSG:32633")
+    spec = InputSpec(("red",), Scaling(), gsd, 32, 0.0)
+    found = landscape_answers.seam_of(spec, Answer(np.zeros((64, 64)), classes=classes), grid)
+    assert found == pytest.approx(error) if error else math.isnan(found)
+
+
+def test_folders_of_own_models_may_have_a_plus_in_their_names(tmp_path):
+    for name in ("a", "a+b", "c"):
+        (tmp_path / name).mkdir()
+    here = f"{tmp_path}/"
+    for text, pair in {
+        "unet": ("unet", ""),
+        "unet+own": ("unet", "own"),
+        f"{here}a": (f"{here}a", ""),
+        f"{here}a+b": (f"{here}a+b", ""),
+        f"{here}a+own": (f"{here}a", "own"),
+        f"{here}a+b+{here}c": (f"{here}a+b", f"{here}c"),
+        f"{here}c+{here}a+b": (f"{here}c", f"{here}a+b"),
+    }.items():
+        assert landscapes.named_pair(text) == pair
+
+
+def test_each_image_has_its_own_answer(tmp_path, monkeypatch):
+    """Of images that are called "plot 1" and "plot-1" the second had the answer about the first."""
+    asked = []
+
+    def said(_model, sample, _options):
+        asked.append(sample.key)
+        return Answer(np.full((2, 2), len(asked)))
+
+    monkeypatch.setattr(landscape_answers, "answer", said)
+    keys = ["plot 1", "plot-1", "plot/1", "plot(1", "plot)1", "\udcff"]
+    found = [
+        [int(kept_answer(told("m"), replace(scene(), key=key), tmp_path).ids[0, 0]) for key in keys]
+        for _ in range(2)
+    ]
+    assert found == [[1, 2, 3, 4, 5, 6]] * 2
+    assert asked == keys
 
 
 @pytest.mark.filterwarnings("ignore:.*cut off before their end")  # four steps teach no end

@@ -8,6 +8,7 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,22 +18,41 @@ for needed in ("transformers", "tokenizers", "trl", "peft", "datasets"):
 torch = pytest.importorskip("torch")
 
 from click.testing import CliRunner  # noqa: E402
+from odc.geo.geobox import GeoBox  # noqa: E402
+from rasterio.transform import from_origin  # noqa: E402
 
 from language_toys import CLASSES, PROMPT, SIZE, pair, recipe, sample, still  # noqa: E402
+from selion import prediction  # noqa: E402
 from selion.classes import ALU, FTW2, IGNORE, ClassScheme  # noqa: E402
 from selion.cli.main import cli  # noqa: E402
 from selion.errors import BadInput, BandMismatch, OutputExists, UnknownName  # noqa: E402
+from selion.evaluation.answers import as_on_maps  # noqa: E402
 from selion.grid import photo_grid  # noqa: E402
 from selion.labels import Instances, LabelMap  # noqa: E402
 from selion.metrics import mean_dice  # noqa: E402
 from selion.models import load_model, read_card, write_card  # noqa: E402
+from selion.models.language.chat import picture  # noqa: E402
 from selion.models.language.rrle import CODECS, decode  # noqa: E402
 from selion.models.toml import to_toml  # noqa: E402
 from selion.raster import Raster  # noqa: E402
+from selion.reports import sweep  # noqa: E402
 from selion.sample import Sample  # noqa: E402
 from selion.training import grpo as by_reward  # noqa: E402
-from selion.training import language_run, list_recipes, read_recipe, sft  # noqa: E402
-from selion.training.conversations import Talks, simulated, true_classes, turned, turned_roi  # noqa: E402
+from selion.training import (  # noqa: E402
+    inspect_language,
+    language_run,
+    list_recipes,
+    read_recipe,
+    sft,
+)
+from selion.training.conversations import (  # noqa: E402
+    Talks,
+    read_known,
+    simulated,
+    true_classes,
+    turned,
+    turned_roi,
+)
 from selion.training.grpo import check_gate, make_watch  # noqa: E402
 from selion.training.inspect_language import inspect  # noqa: E402
 from selion.training.language_recipe import (  # noqa: E402
@@ -152,6 +172,56 @@ def test_patches_that_are_not_known_are_not_taught():
         )[0]
 
 
+@pytest.mark.parametrize("hole", [0.0, -9999.0, np.nan])
+def test_holes_of_an_image_are_shown_as_maps_show_them(hole):
+    """As the mean of what is there: they were black in lessons, and NaN was whatever came out."""
+    image = SAMPLES[0].image
+    values = image.values.astype(np.float32)
+    values[:, :32] = 120.0
+    values[:, 32:48], values[:, 48:] = 200.0, hole
+    valid = None if np.isnan(hole) else np.indices((64, 64))[0] < 48
+    part = replace(SAMPLES[0], image=Raster(values, image.grid, image.bands, valid))
+    known = read_known(part, recipe())
+    mean = round((120 * 32 + 200 * 16) / 48)
+    assert known.pixels[:, :32].min() == known.pixels[:, :32].max() == 120
+    assert known.pixels[:, 48:].min() == known.pixels[:, 48:].max() == mean
+    assert np.array_equal(known.ids == IGNORE, np.indices((64, 64))[0] >= 48)
+    talk = Talks([part], recipe(draws=Draws(step=8, turn=False)), 1)[0]
+    seen = []
+
+    class Spy:
+        inputs, classes = recipe().spec(), CLASSES
+
+        def __call__(self, views):
+            seen.extend(views)
+            return np.full((len(views), 3, 16, 16), 1 / 3, np.float32)
+
+    prediction.predict(part.image, Spy())
+    shown = picture(seen[0].context.values, recipe().spec().scaling)
+    assert np.array_equal(np.asarray(shown), np.asarray(talk.images[0]))
+
+
+def test_lessons_show_the_numbers_that_maps_show():
+    """Chips of 16 bits were white in every lesson, and stretched to bytes on every map."""
+    grid = GeoBox((64, 64), from_origin(5e5, 5e6, 0.5, 0.5), "EPSG:32633")
+    chips = []
+    for one in (sample(k) for k in range(2)):
+        values = one.image.values.astype(np.uint16) * 10 + 300
+        image = Raster(values, grid, one.image.bands)
+        chips.append(Sample(one.key, image, replace(one.labels, grid=grid)))
+    plan = plan_talks(recipe(), chips[:1], chips[1:])
+    assert any("were stretched to bytes" in note for note in plan.notes)
+    assert "were stretched to bytes" in plan.card.training
+    shown = [np.asarray(plan.talks(kind)[0].images[0]) for kind in (TRAINING, VALIDATION)]
+    assert all((part == 255).mean() < 0.1 and np.ptp(part) > 200 for part in shown)
+    mapped, _ = as_on_maps(chips, SimpleNamespace(inputs=plan.card.inputs))
+    for part, one in zip((plan.samples, plan.validation), mapped, strict=True):
+        known = read_known(part[0], plan.recipe)
+        whole = one.image.read((slice(0, 64), slice(0, 64)))
+        wanted = np.asarray(picture(whole.values, plan.card.inputs.scaling))
+        assert np.array_equal(np.moveaxis(known.pixels, 0, -1), wanted)
+
+
 def test_truth_comes_from_masks_or_objects():
     ids = np.zeros((64, 64), np.int32)
     ids[8:20, 8:30] = 1
@@ -203,6 +273,24 @@ def test_rewards_are_the_score_itself():
         ]
         assert found[2] == found[3] == mean_dice(truth, np.full_like(truth, IGNORE), CLASSES, over)
     assert validity_reward(PROMPT, CLASSES)(completions=spoken) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_single_patch_is_not_shuffled_with_itself(monkeypatch):
+    """What it had with "other" images was its own: a model that sees looked blind."""
+    asked = []
+
+    def answers(_generator, questions, _recipe):
+        asked.append(questions)
+        return [np.zeros((4, 4), np.uint8)], [True]
+
+    monkeypatch.setattr(inspect_language, "make_generator", lambda *_: None)
+    monkeypatch.setattr(inspect_language, "answers", answers)
+    inspect(None, None, Talks(SAMPLES, recipe(), 1), recipe())
+    own, both, patch, whole = ([np.asarray(image) for image in one[0].images] for one in asked)
+    same = [
+        [np.array_equal(a, b) for a, b in zip(own, o, strict=True)] for o in (both, patch, whole)
+    ]
+    assert same == [[False, False], [True, False], [False, True]]
 
 
 def test_the_papers_reward_pays_for_saying_one_thing():
@@ -264,6 +352,33 @@ def test_recipes_of_language_models():
         read_recipe("magseg-tiny", ["language.base=somewhere"])
     with pytest.raises(BadInput, match="at least the patch"):
         read_recipe("magseg-tiny", ["language.context=16"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "data.dataset=my-chips",
+            r"simulate\.scenes = 24 was given; wanted is 0 where data\.dataset",
+        ),
+        ("inspect.patches=0", r"inspect\.patches = 0"),
+        ("inspect.samples=0", r"inspect\.samples = 0"),
+        ("grpo.temperature=0", r"grpo\.temperature = 0"),
+        ("hardware.threads=-1", r"hardware\.threads = -1"),
+        (
+            'data.mix=[{share=0.5, dataset="a"}, {share=0.5, dataset="b"}]',
+            r"data\.mix = '2 datasets' was given; wanted is none where a language model learns",
+        ),
+    ],
+)
+def test_what_a_recipe_says_is_obeyed_or_refused_before_anything_is_learnt(change, said):
+    """Own chips beside simulated scenes were not looked at; a mixture was a traceback, and so were
+    no patches to inspect, after hours.
+    """
+    with pytest.raises(BadInput, match=said):
+        read_recipe("magseg-tiny", [change])
+    own = read_recipe("magseg-tiny", ["data.dataset=my-chips", "simulate.scenes=0"])
+    assert own.data.dataset == "my-chips"
 
 
 def test_adapters_lie_on_the_language_tower_only():
@@ -451,6 +566,35 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
     one, other = (weights(tmp_path / name / "model") for name in ("whole", "part"))
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
     assert whole.card.files.keys() == read_card(tmp_path / "part" / "model").files.keys()
+
+
+def test_what_a_stage_takes_is_of_one_process(monkeypatch):
+    """Table 4 of MAgSeg had a quarter of the seconds for a question where four processes learnt."""
+    monkeypatch.setattr(language_run, "count_processes", lambda: 4)
+    took = {}
+    with language_run._clock(took, "supervised", 4 * 96):
+        pass
+    assert took["supervised"]["samples"] == 96
+
+
+def test_a_run_that_begins_anew_keeps_no_figures_of_the_former(tmp_path):
+    """Curves of rewards stood beside a model without; times, in Table 4, were another run's."""
+    names = ("standing.json", "times.json", "rewards.json")
+    for name in ("recipe.toml", *names):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(OutputExists):
+        language_run._prepare(tmp_path, recipe(), resume=False, force=False)
+    assert all((tmp_path / name).exists() for name in names)
+    language_run._prepare(tmp_path, recipe(), resume=False, force=True)
+    assert not any((tmp_path / name).exists() for name in names)
+    assert (tmp_path / "recipe.toml").stat().st_size > 2
+
+
+def test_a_sweep_over_a_language_model_is_refused(tmp_path):
+    """It was a traceback."""
+    chosen = sweep.variants("magseg-tiny", ["sft.lr=1e-3,2e-3"])
+    with pytest.raises(BadInput, match="magseg-tiny trains a language model, and a sweep"):
+        sweep.run_sweep(chosen, (), tmp_path)
 
 
 def weights(folder: Path):

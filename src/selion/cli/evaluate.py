@@ -243,21 +243,18 @@ def evaluate_command(**values: Any) -> None:
     paths = write_report(report, given.out, figures=figures, outcomes=outcomes, force=given.force)
     if given.calibration:
         _write_calibration(report, given.calibration, force=given.force)
+    _tell(given, report, paths[-1])
+
+
+def _tell(given: EvaluateChoice, report: Any, path: Path) -> None:
+    """Say where the report lies, and what is in it."""
     if given.as_json:
-        runs: Any = report.to_dict()["runs"]
-        click.echo(
-            json.dumps(
-                {
-                    "event": "done",
-                    "path": str(paths[-1]),
-                    "scores": {run["name"]: run["values"] for run in runs},
-                }
-            )
-        )
+        scores = {run["name"]: run["values"] for run in report.to_dict()["runs"]}
+        click.echo(json.dumps({"event": "done", "path": str(path), "scores": scores}))
         return
     if not given.quiet:
         click.echo(for_terminal(report.to_markdown()), err=True)
-    click.echo(str(paths[-1]))
+    click.echo(str(path))
 
 
 ONLY_MODELS = (

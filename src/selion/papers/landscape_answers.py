@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from odc.geo.geobox import GeoBox
 
 from selion import metrics, store
 from selion.classes import ClassScheme
 from selion.evaluation.answers import Answer, EvaluateOptions, answer, truth_ids, with_method
-from selion.grid import Lattice
+from selion.grid import Lattice, ground_sampling_distance
 from selion.models.card import ModelCard
 from selion.models.execution import CardModel, Execution
 from selion.papers.landscape_scores import FIELD
+from selion.prediction.planning import SAME
 from selion.raster import Raster
 from selion.sample import Sample
 from selion.segmenter import InputSpec, Scaling, View
@@ -42,7 +45,7 @@ def kept_answer(
     Answer
         With ``ids`` and, where the model tells classes, ``classes``.
     """
-    path = folder / f"{safe_name(sample.key)}.npz"
+    path = folder / f"{answer_name(sample.key)}.npz"
     if not path.is_file():
         told()
         options = with_method(EvaluateOptions(), model)
@@ -60,17 +63,26 @@ def safe_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
-def seam_of(inputs: InputSpec, said: Answer) -> float:
+def answer_name(key: str) -> str:
+    """Return what the answer about a sample is kept as: two samples never share a name."""
+    safe = safe_name(key)
+    told = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return safe if safe == key else f"{safe}-{told}"
+
+
+def seam_of(inputs: InputSpec, said: Answer, grid: GeoBox) -> float:
     """Return the rate of class changes at the edges of windows over the rate elsewhere.
 
-    NaN where the model works on pixels of another size.
+    NaN where the model works on pixels of another size than those of the image's grid: its windows
+    end elsewhere.
     """
-    if said.classes is None:
+    native = ground_sampling_distance(grid)
+    working = inputs.working_gsd(native)
+    resampled = native and working and abs(working / native - 1) >= SAME
+    if said.classes is None or resampled or inputs.upsampling != 1:
         return float("nan")
     height, width = (int(n) for n in said.classes.shape)
     lattice = Lattice((height, width), inputs.window, inputs.overlap)
-    if lattice.shape != (height, width):
-        return float("nan")
     return float(metrics.seam_error(said.classes, *metrics.lattice_seams(lattice)))
 
 

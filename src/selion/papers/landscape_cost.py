@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,12 @@ def _parameters(model: Any) -> tuple[int | None, float | None]:
 
 
 def _count(network: Any) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+    """Count parameters; of those that are packed to 4 bits the numbers that they stand for."""
+    total = 0
+    for parameter in network.parameters():
+        packed = getattr(parameter, "quant_state", None)
+        total += parameter.numel() if packed is None else math.prod(packed.shape)
+    return total
 
 
 def _seconds(folder: Path) -> tuple[float | None, bool]:

@@ -30,6 +30,8 @@ ACRES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, float("inf"))
 READINGS: tuple[Reading, ...] = ("any", "largest")
 PRIMARY = "mean over images, any overlap"
 """The averaging and the reading that stand beside the paper's figures."""
+GIVEN = ("acres", "group")
+"""What strata are made of anyhow."""
 MEASURES = ("mean_iou", "median_iou", "fnr", "fpr")
 
 
@@ -296,7 +298,7 @@ def objects_of(tables: Sequence[ClassTable], blind: Sequence[ClassTable]) -> pd.
     """Return one row for each true object, for strata.
 
     Columns ``iou`` (merged, any overlap), ``blind`` (the grid's), ``acres`` (NaN for a photograph),
-    ``group``, and those of the objects' table.
+    ``group``, and those of the objects' table that are called otherwise.
     """
     frames = []
     for one, other in zip(tables, blind, strict=True):
@@ -304,11 +306,11 @@ def objects_of(tables: Sequence[ClassTable], blind: Sequence[ClassTable]) -> pd.
         frames.append(
             pd.DataFrame(
                 {
+                    **one.labels,
                     "iou": metrics.merged_scores(one.table).iou,
                     "blind": metrics.merged_scores(other.table).iou,
                     "acres": np.broadcast_to(area, len(one.table.truth_ids)),
                     "group": one.group,
-                    **one.labels,
                 }
             )
         )
@@ -336,7 +338,7 @@ def strata(objects: pd.DataFrame, columns: Sequence[str] = ()) -> list[dict[str,
     sized = objects[np.isfinite(objects["acres"])]
     place = np.clip(np.searchsorted(ACRES, sized["acres"], "right") - 1, 0, len(names) - 1)
     chosen = [("acres", name, sized[place == k]) for k, name in enumerate(names)]
-    for column in dict.fromkeys(("group", *columns)):
+    for column in dict.fromkeys(("group", *(name for name in columns if name not in GIVEN))):
         for value, part in objects.groupby(column, sort=True):
             chosen.append((column, str(value), part))
     return [_stratum(*one) for one in chosen if len(one[2]) and one[1]]

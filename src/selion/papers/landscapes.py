@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from selion import store
 from selion.classes import ALU, ClassScheme
 from selion.data import load_dataset
 from selion.data.dataset import Dataset
-from selion.errors import BadInput, SelionError, counted
-from selion.evaluation.answers import Answer
+from selion.errors import BadInput, SelionError, UnknownName, counted
+from selion.evaluation.answers import Answer, as_on_maps
 from selion.models import find_card
 from selion.models.refine.segmenter import load_refined
 from selion.papers.finding import find_weights
@@ -32,6 +33,7 @@ from selion.papers.landscape_answers import (
 )
 from selion.papers.landscape_scores import (
     FIELD,
+    GIVEN,
     ClassTable,
     blind_edge,
     by_class,
@@ -161,12 +163,13 @@ def score_landscapes(request: LandscapeRequest, *, on_step: OnStep = silent) -> 
     OutputExists
         If a table is there, unless ``force``; nothing is scored then.
     BadInput, UnreadableFile, UnknownName
-        If data or weights cannot be used.
+        If data or weights cannot be used, or no object has a column that is asked for.
     """
     for path in request.outputs:
         store.check_output(path, request.force)
     paper = read_paper(PAPER)
     work = _Scoring(paper, request, on_step)
+    work.check_columns()
     tables = {number: work.table(number) for number in request.tables}
     order = {name: k for k, name in enumerate(ALU.names)}
     classes = sorted(work.classes, key=lambda name: (order.get(name, len(order)), name))
@@ -222,6 +225,23 @@ class _Scoring:
         from selion.papers.landscape_stand_ins import make_holdings
 
         return make_holdings(self.request.out / "sample", on_step=self.on_step)
+
+    def check_columns(self) -> None:
+        """Refuse a column for strata that no table of objects has, before anything is answered."""
+        if not self.request.by:
+            return
+        numbers = [number for number in self.request.tables if number != OVERHEAD]
+        places = dict.fromkeys(place for number in numbers for place in self.places(number))
+        tables = [
+            sample.instances.table
+            for place in places
+            for sample in self.samples(place)[0]
+            if sample.instances is not None
+        ]
+        known = {*GIVEN, *(str(column) for table in tables for column in table.columns)}
+        for column in self.request.by:
+            if column not in known:
+                raise UnknownName.among("column to give fields by", column, sorted(known))
 
     def table(self, number: int) -> tuple[PaperTable, tuple[LandscapeRow, ...]]:
         """Score one table."""
@@ -307,24 +327,36 @@ class _Scoring:
                     "wanted is a model that was trained for these classes."
                 ),
             )
-        folder = (
-            self.request.out
-            / ANSWERS
-            / safe_name(f"{row.model.key}-{keep_key(model_identity(model), data)[:16]}")
-        )
         try:
+            shown, told = as_on_maps(samples, model)
+            folder = self._kept(row, model, data, told)
             said = [
                 kept_answer(model, sample, folder, self._told(row, k, len(samples)))
-                for k, sample in enumerate(samples)
+                for k, sample in enumerate(shown)
             ]
         except SelionError as problem:
             return LandscapeRow(row, place, missing=f"{row.label}: {problem}")
-        seams = [seam_of(model.inputs, one) for one in said]
+        self.notes += tuple(
+            note for text in told if (note := f"For {row.label}: {text}") not in self.notes
+        )
+        seams = [
+            seam_of(model.inputs, one, sample.image.grid)
+            for sample, one in zip(samples, said, strict=True)
+        ]
         known = [value for value in seams if np.isfinite(value)]
         return self._compared(
             LandscapeRow(row, place, found, seam=float(np.mean(known)) if known else np.nan),
             [(one, model.classes) for one in said],
         )
+
+    def _kept(self, row: PaperRow, model: Any, data: Dataset, told: tuple[str, ...]) -> Path:
+        """Return the folder of a system's answers, by all that decides them.
+
+        What images are brought to does; answers about images as they are keep their name.
+        """
+        how: dict[str, object] = {"numbers": told} if told else {}
+        key = keep_key(model_identity(model), data, **how)
+        return self.request.out / ANSWERS / safe_name(f"{row.model.key}-{key[:16]}")
 
     def _told(self, row: PaperRow, done: int, total: int) -> Callable[[], None]:
         return lambda: self.on_step("answer", done, total, row.label)
@@ -383,16 +415,28 @@ def _least_of(sample: Sample) -> ClassScheme:
 
 
 def _own_row(text: str) -> PaperRow:
-    base, _, refiner = text.partition("+")
+    base, refiner = named_pair(text)
     name = find_card(base).name
     label = f"{name} + {Path(refiner).name}" if refiner else name
     return PaperRow(PaperModel(label), f"U-Net ({UNET})" if text == UNET else label, group="own")
 
 
 def _own(text: str) -> PartedModel:
-    base, _, refiner = text.partition("+")
+    base, refiner = named_pair(text)
     card = find_card(base)
     return PartedModel(FoundModel(card.folder or base), FoundModel(refiner) if refiner else None)
+
+
+def named_pair(text: str) -> tuple[str, str]:
+    """Split MODEL+REFINER, whose folders may have a plus in their names; without a refiner: ""."""
+    if Path(text).expanduser().is_dir():
+        return text, ""
+    places = [k for k, sign in enumerate(text) if sign == "+"]
+    if not places:
+        return text, ""
+    folders = [k for k in places if Path(text[:k]).expanduser().is_dir()]
+    place = max(folders, default=places[0])
+    return text[:place], text[place + 1 :]
 
 
 def _open(folder: Path, request: LandscapeRequest) -> tuple[Dataset, tuple[str, ...]]:

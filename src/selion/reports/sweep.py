@@ -108,12 +108,19 @@ def run_sweep(
     Raises
     ------
     BadInput
-        If there is no validation split, or variants were validated on different samples.
+        If there is no validation split, variants were validated on different samples, or a recipe
+        is one of a language model.
     """
-    plans = [
-        training.plan_training(training.read_recipe(variant.recipe, (*changes, *variant.changes)))
-        for variant in chosen
+    recipes = [
+        training.read_recipe(variant.recipe, (*changes, *variant.changes)) for variant in chosen
     ]
+    for recipe in recipes:
+        if isinstance(recipe, training.LanguageRecipe):
+            raise BadInput(
+                f"{recipe.name} trains a language model, and a sweep compares networks: omit "
+                "--sweep, and train once with each value in a folder of its own."
+            )
+    plans = [training.plan_training(recipe) for recipe in recipes]
     if not all(len(plan.validation) for plan in plans):
         raise BadInput(
             "A sweep compares scores, but there is no validation split: give the dataset one."

@@ -229,6 +229,8 @@ def _opened(handle: _Handle, index: int) -> KnownClasses:
 def read_known(sample: Sample, recipe: LanguageRecipe) -> KnownClasses:
     """Read a sample's pixels and classes as a recipe wants them, the pixels as a model sees them.
 
+    What is not there is filled as on maps, and teaches nothing.
+
     Raises
     ------
     BandMismatch

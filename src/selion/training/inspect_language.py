@@ -6,6 +6,7 @@ Its answers to validation patches, beside constant answers and shuffled images.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ def inspect(
     Shuffled images are those of the next patch; the question, and with it the place, stays.
     """
     drawn = [talks[k] for k in range(len(talks))]
-    others = [*drawn[1:], drawn[0]]
+    # a single one is asked about a patch that is not judged, not about itself
+    others = [*drawn[1:], drawn[0] if len(drawn) > 1 else replace(talks, count=2)[1]]
     generator = make_generator(model, processor, recipe, grammar)
     classes, truths = recipe.classes, [talk.truth for talk in drawn]
     masks, valid = answers(generator, [question(talk) for talk in drawn], recipe)

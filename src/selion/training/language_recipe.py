@@ -193,6 +193,7 @@ class Grpo:
         )
         at_least(1, "grpo", self, "prompts", "accumulate", "save_every")
         share("grpo.vllm_memory", self.vllm_memory)
+        check(self.temperature > 0, "grpo.temperature", self.temperature, "more than 0")
         check(
             self.micro >= 0 and (not self.micro or not self.prompts * self.answers % self.micro),
             "grpo.micro",
@@ -209,6 +210,9 @@ class Inspect:
     """Of the validation samples; drawn like the training patches, always the same ones."""
     samples: int = 1
     """Answers to each that vote; 1: the likeliest one."""
+
+    def __post_init__(self) -> None:
+        at_least(1, "inspect", self, "patches", "samples")
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,7 @@ class Machine:
             "seconds, more than 0 and at most a week",
         )
         at_least(-1, "hardware", self, "workers")
+        at_least(0, "hardware", self, "threads")
         at_least(1, "hardware", self, "keep")
 
 
@@ -271,6 +276,18 @@ class LanguageRecipe(RecipeHead):
             "language.base",
             " and ".join(given),
             "one of base, start_from and tiny",
+        )
+        check(
+            not self.simulate.scenes or not (self.data.dataset or self.data.image),
+            "simulate.scenes",
+            self.simulate.scenes,
+            "0 where data.dataset or data.image names what is learnt from",
+        )
+        check(
+            not self.data.mix,
+            "data.mix",
+            f"{len(self.data.mix)} datasets",
+            "none where a language model learns: give one folder by data.dataset",
         )
         check(
             not self.language.quantise or (self.language.lora.r > 0 and not self.language.tiny),

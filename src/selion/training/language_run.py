@@ -19,7 +19,7 @@ import numpy as np
 
 from selion import store
 from selion.errors import BadInput, OutputExists
-from selion.models.card import CARD, ModelCard, sha256_of, write_card
+from selion.models.card import CARD, ModelCard, read_card, sha256_of, write_card
 from selion.models.language.network import FORMAT
 from selion.models.language.quantised import check_quantised
 from selion.models.language.quiet import quiet
@@ -39,6 +39,7 @@ from selion.training.processes import Team, check_launcher, count_processes, joi
 from selion.training.reading import changed_keys, recipe_from, recipe_table
 from selion.training.reward import Standing
 from selion.training.rollouts import drawn_by
+from selion.training.run import converted_alike
 from selion.training.sft import (
     check_words,
     find_processor,
@@ -136,7 +137,8 @@ def plan_talks(
 ) -> LanguagePlan:
     """Plan a run on samples that are at hand already.
 
-    The first conversation is drawn, so that what does not fit is said before anything is loaded.
+    Their images are brought to the numbers that a map shows the model.  The first conversation is
+    drawn, so that what does not fit is said before anything is loaded.
 
     Raises
     ------
@@ -155,6 +157,7 @@ def plan_talks(
     _check_split(recipe)
     if recipe.grpo.steps:
         drawn_by(recipe)  # refuses what vLLM cannot draw
+    samples, validation, told = converted_alike(samples, validation, recipe.spec())
     prompt = recipe.language.prompt
     first = Talks(samples, recipe, 1)[0]
     recipe.language.prompt.answer(first.truth, recipe.classes.names)
@@ -162,6 +165,7 @@ def plan_talks(
         f"{len(samples):,} training and {len(validation):,} validation images of {origin.source}.",
         f"Patches of {prompt.patch} px, answers of {prompt.grid} rows in {prompt.codec}.",
         *origin.notes,
+        *told,
     ]
     if not len(validation):
         said.append(
@@ -188,6 +192,7 @@ def plan_talks(
         training=(
             f"{base}; {origin.source}, {len(samples):,} images; {recipe.sft.steps} supervised "
             f"steps, {recipe.grpo.steps} by reward; seed {recipe.seed}"
+            f"{'; images: ' if told else ''}{' '.join(told)}"
         ),
         started_from=start,
     )
@@ -259,14 +264,21 @@ def train_language(
 
 @contextmanager
 def _clock(took: dict[str, dict[str, float]], stage: str, samples: int) -> Iterator[None]:
-    """Note what a stage takes, and how many questions it sees.
+    """Note what a stage takes in this process, and how many questions this process sees of it.
 
     It takes seconds of the clock and of the processor.
+
+    Parameters
+    ----------
+    took : dict
+    stage : str
+    samples : int
+        Questions of the stage, those of all processes together.
     """
     clock, processor = time.perf_counter(), time.process_time()
     yield
     took[stage] = {
-        "samples": samples,
+        "samples": samples // count_processes(),
         "seconds": round(time.perf_counter() - clock, 3),
         "processor_seconds": round(time.process_time() - processor, 3),
     }
@@ -328,8 +340,7 @@ class _SharedRun:
                 on_step=self.on_step,
             )
         standing = self._inspected(found.model, processor)
-        history = list(found.history)
-        self.team.led(lambda: _write_json(self.folder / "rewards.json", history))
+        self.team.led(lambda: _write_json(self.folder / "rewards.json", list(found.history)))
         return found.model, processor, standing, found.alarm
 
     def exported(
@@ -374,6 +385,8 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
             )
         for name in (MODEL, SUPERVISED, SFT, GRPO):
             shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (NUMBERS, TIMES, "rewards.json"):  # they would stand beside a run without
+            (folder / name).unlink(missing_ok=True)
     note_count(folder / SFT, count_processes())
     with store.atomic_write(begun, force=True) as temporary:
         temporary.write_text(to_toml(recipe_table(recipe)), "utf-8")  # type: ignore[arg-type]
@@ -449,12 +462,11 @@ def _export(
             # the copy of the supervised adapter that the divergence was measured from
             shutil.rmtree(extra)
     scores = {} if standing is None else {"validation": standing.to_dict()}
-    names = sorted(path.name for path in part.iterdir() if path.is_file())
     card = replace(
         plan.card,
         architecture=architecture,
         scores=scores,
-        files={name: sha256_of(part / name) for name in names},
+        files={path.name: sha256_of(path) for path in sorted(part.iterdir()) if path.is_file()},
         notes=f"torch {torch.__version__}",
     )
     write_card(card, part / CARD)
@@ -468,8 +480,6 @@ def base_of(recipe: LanguageRecipe) -> str:
 
     The base, or that of the model that was gone on from.
     """
-    from selion.models.card import read_card
-
     if recipe.language.base or not recipe.language.start_from:
         return recipe.language.base
     return str(read_card(recipe.language.start_from).architecture.get("base", ""))

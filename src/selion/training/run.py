@@ -56,6 +56,7 @@ from selion.training.stitching import stitched
 if TYPE_CHECKING:
     import torch
 
+    from selion.segmenter import InputSpec
     from selion.training.beside import Settled
     from selion.training.loop import Trained
     from selion.training.start_beside import StartBeside
@@ -188,12 +189,7 @@ def converted(
     them together, those held out as well.  The parts of a mixture are looked at each by itself.
     """
     if not isinstance(samples, Mixture):
-        chips = [*_chips(samples), *_chips(validation)]
-        names = distinct([name for name, _ in chips])
-        called = [(name, opened) for name, (_, opened) in zip(names, chips, strict=True)]
-        how, count = conversion_of(called, recipe.input.spec()), len(samples)
-        own, others = _as(samples, how, names[:count]), _as(validation, how, names[count:])
-        return own, others, (*how.said, *how.doubts)
+        return converted_alike(samples, validation, recipe.input.spec())
     apart = validation.parts if isinstance(validation, Mixture) else (validation,)
     hows = [
         conversion_of([*_chips(part), *_held_chips(part, apart)], made.input.spec())
@@ -210,6 +206,18 @@ def converted(
         held = _dataset_as(held, replace(hows[0], own=()) if known is None else hows[known])
     told = (text for how in hows for text in (*how.said, *how.doubts))
     return replace(samples, parts=learnt), held, tuple(dict.fromkeys(told))
+
+
+def converted_alike(
+    samples: Sequence[Sample], validation: Sequence[Sample], inputs: InputSpec
+) -> tuple[Sequence[Sample], Sequence[Sample], tuple[str, ...]]:
+    """Do what :func:`converted` does for samples of one dataset and a model's inputs."""
+    chips = [*_chips(samples), *_chips(validation)]
+    names = distinct([name for name, _ in chips])
+    called = [(name, opened) for name, (_, opened) in zip(names, chips, strict=True)]
+    how, count = conversion_of(called, inputs), len(samples)
+    own, others = _as(samples, how, names[:count]), _as(validation, how, names[count:])
+    return own, others, (*how.said, *how.doubts)
 
 
 def _chips(samples: Sequence[Sample]) -> list[Chip]:

@@ -79,6 +79,19 @@ class GenerationOptions:
             raise BadInput(
                 f"{', '.join(wrong)} was given as a generation option; wanted is a number."
             )
+        broken = [
+            f"{name} = {value!r}"
+            for name, value in numbers.items()
+            if name != "temperature" and not isinstance(value, int)
+        ]
+        if broken:
+            raise BadInput(
+                f"{', '.join(broken)} was given as a generation option; wanted is a whole number."
+            )
+        if not isinstance(self.share, bool):
+            raise BadInput(
+                f"share = {self.share!r} was given as a generation option; wanted is true or false."
+            )
         if self.samples < 1 or self.batch < 1 or not self.temperature > 0:
             raise BadInput(
                 f"{self.samples} samples at temperature {self.temperature:g} in batches of "

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from selion.classes import ClassScheme
 from selion.errors import BadInput, MissingExtra, UnreadableFile
 from selion.extras import available, require
 from selion.grid import Roi
@@ -118,7 +119,7 @@ class LanguageSegmenter(CardModel):
         """Return (view, class, y, x) float32 probabilities.
 
         The share of the answers that say a class, or how sure the model was of its labels, as the
-        options have it; all classes alike where none can be read.
+        options have it; :func:`unknown_shares` where none can be read.
 
         Raises
         ------
@@ -205,7 +206,8 @@ class LanguageSegmenter(CardModel):
             self.misread.append(misread)
             votes += label_scores(text, mask, places, words, labels)
         said = votes.sum(0)
-        shares = np.where(said > 0, votes / np.maximum(said, 1), np.float32(1 / count))
+        unknown = unknown_shares(self.classes)[:, None, None]
+        shares = np.where(said > 0, votes / np.maximum(said, 1), unknown)
         return np.stack([refine(share, prompt.patch) for share in shares.astype(np.float32)])
 
     def price(self, windows: int) -> Price:
@@ -243,6 +245,21 @@ class LanguageSegmenter(CardModel):
 
 
 _: type[LoadedModel[np.ndarray]] = LanguageSegmenter
+
+
+def unknown_shares(classes: ClassScheme) -> np.ndarray:
+    """Return the (class,) float32 probabilities of a cell of which nothing was said.
+
+    All classes alike, as far as objects stay less likely than none: the boundary between them
+    counts as part of them and gets nothing (of background, field and boundary two thirds would be a
+    field), and where they are as many as the other classes, all of them together get less (behind a
+    refiner they are one, and rounding would decide).
+    """
+    things = [name in classes.things for name in classes.names]
+    others = len(classes) - sum(things) - (classes.boundary is not None)
+    thing = 1.0 if sum(things) < others else others / (sum(things) + 1)
+    shares = np.where(things, thing, [float(name != classes.boundary) for name in classes.names])
+    return (shares / shares.sum()).astype(np.float32)
 
 
 def _runs(views: Sequence[View]) -> list[tuple[int, int]]:

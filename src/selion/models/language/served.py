@@ -28,6 +28,7 @@ from selion.models.language.network import (
     check_card,
     generation_options,
     place_seeds,
+    unknown_shares,
 )
 from selion.models.language.speaking import INSISTED
 from selion.segmenter import InputSpec, Scaling, View
@@ -241,12 +242,14 @@ class ServedGenerator:
             )
         # some servers say the question again first, in which the signs of a mask stand too
         last = [part["text"] for part in posted["messages"][-1]["content"] if "text" in part][-1]
-        words = None
+        said, words = _answered(text.rpartition(last)[2] if last else text), None
         if self.options.scores == "labels":
-            words = _words(answer["choices"][0].get("logprobs"))
+            told = _words(answer["choices"][0].get("logprobs"))
+            said = said.rstrip()  # some servers take the last line break away, some leave it
+            words = None if told is None else _ended(told, said)
             if words is None:
                 self._tell_mute()
-        return _answered(text.rpartition(last)[2] if last else text), words
+        return said, words
 
     def _tell_mute(self) -> None:
         """Say once that scores are votes, because the server does not say how sure it was.
@@ -285,6 +288,23 @@ def _words(given: Any) -> SpokenAnswer | None:
     return found if found.words else None
 
 
+def _ended(told: SpokenAnswer, text: str) -> SpokenAnswer | None:
+    """Return an answer word by word up to where a text ends; None: they are of another text.
+
+    vLLM names the token that ends an answer (``<|im_end|>``) among the words, and not in the text.
+    """
+    joined = "".join(told.words)
+    first = joined.rfind(text)
+    if first < 0:
+        return None
+    beyond, words = len(joined) - first - len(text), list(told.words)
+    while words and beyond >= len(words[-1]):
+        beyond -= len(words.pop())
+    if beyond:
+        words[-1] = words[-1][:-beyond]
+    return SpokenAnswer(words, told.heard[: len(words)])
+
+
 def _answered(text: str) -> str:
     """Return what stands behind the thoughts of a model that thinks aloud, in masks too."""
     _, thought, answer = text.rpartition("</think>")
@@ -319,11 +339,12 @@ class ServedSegmenter(LanguageSegmenter):
         Raises
         ------
         BadInput
-            If a view is not of the patch's size, or none of the first answers holds a mask: all
-            classes would be alike, which makes a map of the first one.
+            If a view is not of the patch's size, or none of the first answers holds a mask: nothing
+            would be known, which makes a map of the first class.
         """
         answers = super().__call__(views)
-        self._read = self._read or bool((answers.max(1) > answers.min(1)).any())
+        unknown = unknown_shares(self.classes)[:, None, None]
+        self._read = self._read or bool((answers != unknown).any())
         if not self._read:
             raise BadInput(
                 f"{self.card.name} gave {len(self.misread)} answers, and none of them holds a mask "

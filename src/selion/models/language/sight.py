@@ -121,7 +121,7 @@ def enough_zoom(processor: Any, prompt: Prompt) -> int:
             break
         low = edge
     while high - low > step:
-        middle = low + (high - low) // 2 // step * step or low + step
+        middle = low + ((high - low) // 2 // step * step or step)
         low, high = (low, middle) if _enough(processor, prompt, middle) else (middle, high)
     return high
 
