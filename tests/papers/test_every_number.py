@@ -213,6 +213,14 @@ def drawn(counts, measure, *, published, draws=200):
     return np.nanpercentile(values, [2.5, 97.5])
 
 
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    """Let speed, of which nothing is asked here, be measured for a moment only."""
+    monkeypatch.setattr(
+        "selion.papers.request.SpeedOptions", lambda **_: SpeedOptions(seconds=0.01)
+    )
+
+
 def run(sample, weights, out, *options):
     said = CliRunner().invoke(
         reproduce_group,
@@ -340,8 +348,6 @@ def test_a_perfect_model_of_pixels_scores_one_everywhere(shown, tmp_path, monkey
     (tmp_path / "w" / "ftw-v1").mkdir(parents=True)
     (tmp_path / "w" / "ftw-v1" / "card.toml").write_text(CARD.format("ftw-v1"))
     monkeypatch.setattr("selion.papers.run.load_model", lambda *_, **__: as_model(Oracle()))
-    brief = SpeedOptions(seconds=0.01)
-    monkeypatch.setattr("selion.papers.request.SpeedOptions", lambda **_: brief)
     asked = ["--countries", "vietnam", *(["--as-published"] if published else [])]
     asked += [word for number in "125" for word in ("--table", number)]
     run(shown, tmp_path / "w", tmp_path, *asked)

@@ -15,7 +15,7 @@ from selion import papers
 from selion.cli.reproduce import reproduce_group
 from selion.errors import BadInput, OutputExists, UnknownName
 from selion.metrics import Interval
-from selion.papers import figures
+from selion.papers import figures, request
 from selion.papers import speed as speeds
 from selion.papers.finding import find_weights
 from selion.papers.keeping import model_identity
@@ -268,8 +268,12 @@ def test_an_interval_holds_what_rounds_into_it():
     assert holds(Interval(0.5, np.nan, np.nan, 1, "normal"), 0.5) is None
 
 
-def test_a_row_of_ones_own(sample, tmp_path):
-    """With the packaged model, by the command, and from beginning to end."""
+def test_a_row_of_ones_own(sample, tmp_path, monkeypatch):
+    """With the packaged model, by the command, and from beginning to end; its speed in brief."""
+    options = speeds.SpeedOptions
+    monkeypatch.setattr(
+        request, "SpeedOptions", lambda **given: options(**given | {"seconds": 0.01})
+    )
     out = tmp_path / "out"
     given = ["--data", str(sample), "-c", "austria", "--bootstrap", "20", "-o", str(out)]
     line = ["prue", "--table", "1", "-m", "fields-s2-2season", *given]

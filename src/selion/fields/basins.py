@@ -58,7 +58,8 @@ def weigh(shares, valid, things, boundary, wide, threshold):  # type: ignore[no-
     inner, sure = np.empty((height, width), np.uint16), np.empty((height, width), np.uint16)
     line = np.empty((height, width), np.bool_)
     is_stuff = np.ones(classes, np.bool_)
-    is_stuff[things] = False
+    for k in range(things.size):
+        is_stuff[things[k]] = False
     if boundary >= 0:
         is_stuff[boundary] = False
     for i in range(height):
@@ -141,12 +142,13 @@ def blur(values, radius):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN20
             )
     totals = np.zeros(width, np.int64)
     for i in range(-radius, radius + 1):
-        totals += across[min(max(i, 0), height - 1)]
+        for j in range(width):  # by the number: sums of rows take numba longer to compile
+            totals[j] += across[min(max(i, 0), height - 1), j]
     for i in range(height):
+        enters, leaves = min(i + radius + 1, height - 1), max(i - radius, 0)
         for j in range(width):
             out[i, j] = (totals[j] + radius) // size
-        totals += across[min(i + radius + 1, height - 1)]
-        totals -= across[max(i - radius, 0)]
+            totals[j] += np.int64(across[enters, j]) - np.int64(across[leaves, j])
     return out
 
 
@@ -270,8 +272,8 @@ def measure(labels, count, kind, relief, sure, areas, cell, top, left, shape):  
         whether it touches the raster's edge.
     """
     rows = np.zeros((count, 7), np.int64)
-    rows[:, 1] = 65535
-    rows[:, 5] = -1
+    for k in range(count):  # by the number: slices take numba longer to compile
+        rows[k, 1], rows[k, 5] = 65535, -1
     height, width = labels.shape
     pixel = np.empty(width, np.int64)
     for i in range(height):

@@ -66,11 +66,14 @@ def lattice_kinds(ids, top, left, bottom, right, nodes):  # type: ignore[no-unty
     return kinds
 
 
-# Doubling, so that appending costs a constant time on the whole.
+# Doubling, so that appending costs a constant time on the whole.  By the number: to assign a slice
+# takes numba seconds to compile, for each type of array anew.
 @njit(cache=True, nogil=True)
 def _grown(array):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     more = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
-    more[: array.shape[0]] = array
+    for row in range(array.shape[0]):
+        for column in range(array.shape[1]):
+            more[row, column] = array[row, column]
     return more
 
 
@@ -103,13 +106,14 @@ def trace(labels, kinds, use_kinds):  # type: ignore[no-untyped-def]  # noqa: AN
     seen = np.zeros((height, width), np.uint8)
     points = np.empty((max(1024, height * width // 16), 2), np.int32)
     rings = np.empty((256, 5), np.int64)
-    used, count = 0, 0
+    # int64: numba compiles what is called with a literal for each of them anew
+    used, count = np.int64(0), 0
     for r in range(1, height - 1):
         for c in range(1, width - 1):
             label = labels[r, c]
             if label == 0 or labels[r - 1, c] == label or seen[r, c]:
                 continue
-            begin, area, first = used, 0, -1
+            begin, area, first = used, 0, np.int64(-1)
             y, x, d = r - 1, c - 1, 0
             while not (d == 0 and seen[y + 1, x + 1]):
                 if d == 0:
@@ -246,9 +250,10 @@ def tidy_rings(coordinates, offsets, straighten):  # type: ignore[no-untyped-def
     """
     points = np.empty((coordinates.shape[0], 2), np.int32)
     starts, lengths = np.empty(offsets.size - 1, np.int64), np.empty(offsets.size - 1, np.int64)
-    used = 0
+    used = np.int64(0)
     for k in range(offsets.size - 1):
-        begin, size, first, at = offsets[k], offsets[k + 1] - offsets[k] - 1, -1, used
+        begin, size = offsets[k], offsets[k + 1] - offsets[k] - 1
+        first, at = np.int64(-1), used
         for i in range(size):
             x, y = coordinates[begin + i, 0], coordinates[begin + i, 1]
             before, after = begin + (i - 1) % size, begin + (i + 1) % size

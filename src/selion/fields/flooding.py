@@ -47,7 +47,8 @@ def flood_levels(level, labels, mask):  # type: ignore[no-untyped-def]  # noqa: 
     width = level.shape[1]
     cost, out, go = level.ravel(), labels.ravel(), mask.ravel()
     when = np.full(cost.size, 255, np.uint8)
-    pool, room = np.empty((1024, 3), np.int32), np.array([0, -1])
+    pool, room = np.empty((1024, 3), np.int32), np.zeros(2, np.int64)
+    room[1] = -1
     ends = np.full((256, 2), -1, np.int32)
     steps = (-width, -1, 1, width)
     for p in range(cost.size):
@@ -61,12 +62,12 @@ def flood_levels(level, labels, mask):  # type: ignore[no-untyped-def]  # noqa: 
                 idle = False
         if not idle:
             if room[0] == len(pool):
-                pool = _longer(pool)
+                pool = _roomier(pool)
             _push(pool, room, ends, cost[p], p, -mine)
     for now in range(256):
         while ends[now, 0] >= 0:
             node = ends[now, 0]
-            p, mine, ends[now, 0] = pool[node]
+            p, mine, ends[now, 0] = pool[node, 0], pool[node, 1], pool[node, 2]
             pool[node, 2], room[1] = room[1], node
             seed = mine < 0
             mine = abs(mine)
@@ -79,7 +80,7 @@ def flood_levels(level, labels, mask):  # type: ignore[no-untyped-def]  # noqa: 
                 else:
                     out[p] = mine
             if room[0] + 4 > len(pool):
-                pool = _longer(pool)
+                pool = _roomier(pool)
             for step in steps:
                 q = p + step
                 if go[q] == 1 and out[q] <= 0 and out[q] != -mine:
@@ -120,10 +121,24 @@ def _push(pool, room, ends, level, pixel, name):  # type: ignore[no-untyped-def]
     ends[level, 1] = node
 
 
+# By the number, as below: to put arrays together takes numba seconds to compile.
+@njit(cache=True, nogil=True)
+def _roomier(pool):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Return a pool of nodes twice as long that begins with these."""
+    more = np.empty((2 * pool.shape[0], 3), np.int32)
+    for node in range(pool.shape[0]):
+        for k in range(3):
+            more[node, k] = pool[node, k]
+    return more
+
+
 @njit(cache=True, nogil=True)
 def _longer(values):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Return an array twice as long that begins with these values."""
-    return np.concatenate((values, np.empty_like(values)))
+    """Return a list twice as long that begins with these values."""
+    more = np.empty(2 * values.size, np.int64)
+    for k in range(values.size):
+        more[k] = values[k]
+    return more
 
 
 # Compiled: as the flood.  Invariant: what is pushed first comes from the lowest level.

@@ -180,7 +180,8 @@ def agglomerate(count, one, other, sums):  # type: ignore[no-untyped-def]  # noq
         e = heap[0]
         a, b = ends[e, 0], ends[e, 1]
         children[joins, 0], children[joins, 1] = min(node[a], node[b]), max(node[a], node[b])
-        between[joins] = sums[e]
+        for column in range(sums.shape[1]):
+            between[joins, column] = sums[e, column]
         _take(heap, place, size, e, level, ends)
         _drop(keys, held, _name(a, b, count))
         # the one with fewer borders hands them over
@@ -197,9 +198,13 @@ def accumulate(children, rows):  # type: ignore[no-untyped-def]  # noqa: ANN001,
     """Return the (count + joins, c) sums of every node from the (count, c) rows of the basins."""
     count = rows.shape[0]
     out = np.empty((count + children.shape[0], rows.shape[1]), rows.dtype)
-    out[:count] = rows
+    # by the number, here and below: sums of rows take numba seconds to compile
+    for k in range(count):
+        for column in range(rows.shape[1]):
+            out[k, column] = rows[k, column]
     for k in range(children.shape[0]):
-        out[count + k] = out[children[k, 0]] + out[children[k, 1]]
+        for column in range(rows.shape[1]):
+            out[count + k, column] = out[children[k, 0], column] + out[children[k, 1], column]
     return out
 
 
@@ -237,11 +242,15 @@ def borders(children, between, around):  # type: ignore[no-untyped-def]  # noqa:
     nodes = count + children.shape[0]
     outer = np.empty((nodes, around.shape[1]), np.int64)
     inner, top = np.zeros((nodes, around.shape[1]), np.int64), np.zeros(nodes)
-    outer[:count] = around
+    for k in range(count):
+        for column in range(around.shape[1]):
+            outer[k, column] = around[k, column]
     for k in range(children.shape[0]):
         a, b = children[k, 0], children[k, 1]
-        outer[count + k] = outer[a] + outer[b] - 2 * between[k]
-        inner[count + k] = inner[a] + inner[b] + between[k]
+        for column in range(around.shape[1]):
+            fell = between[k, column]
+            outer[count + k, column] = outer[a, column] + outer[b, column] - 2 * fell
+            inner[count + k, column] = inner[a, column] + inner[b, column] + fell
         top[count + k] = max(top[a], top[b], between[k, 1] / max(between[k, 0], 1))
     return outer, inner, top
 

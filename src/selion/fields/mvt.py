@@ -215,7 +215,8 @@ def _value(value: Any) -> bytes:
 
 # Why the kernels below are compiled: an encoder in numpy alone builds each feature's bytes in a
 # loop of Python, and takes several times as long per tile (bench/tiles.py); lengths stand before
-# bodies in protobuf, so the loop cannot be turned into one expression over arrays.
+# bodies in protobuf, so the loop cannot be turned into one expression over arrays.  Constants are
+# int64: numba compiles what is called with a literal for each of them anew.
 
 
 @njit(cache=True, nogil=True)
@@ -309,7 +310,7 @@ def _ring(points, frame, outside, ring, spare):  # type: ignore[no-untyped-def] 
 def _geometry(outlines, feature, frame, rings, out):  # type: ignore[no-untyped-def]  # numba types it  # noqa: ANN001, ANN202
     """Write the commands of one feature's polygons; return their bytes."""
     # a kernel because the commands of a ring have no length that is known before
-    at, x, y = 0, 0, 0
+    at, x, y = np.int64(0), 0, 0
     ring, spare = rings[0], rings[1]
     for part in range(outlines.features[feature], outlines.features[feature + 1]):
         exterior = outlines.parts[part]
@@ -320,14 +321,14 @@ def _geometry(outlines, feature, frame, rings, out):  # type: ignore[no-untyped-
                 if r == exterior and not frame.keep_flat:
                     break
                 continue
-            at = _varint(out, at, 9)
+            at = _varint(out, at, np.int64(9))
             for k in range(count):
                 if k == 1:
                     at = _varint(out, at, 2 | (count - 1) << 3)
                 at = _varint(out, at, _zigzag(ring[k, 0] - x))
                 at = _varint(out, at, _zigzag(ring[k, 1] - y))
                 x, y = ring[k, 0], ring[k, 1]
-            at = _varint(out, at, 15)
+            at = _varint(out, at, np.int64(15))
     return at
 
 
@@ -349,20 +350,20 @@ def _head(out, at, number, tags, size):  # type: ignore[no-untyped-def]  # numba
     body = 2 + 1 + _length(size) + size
     body += 1 + _length(tagged) + tagged if tagged else 0
     body += 1 + _length(number) if number >= 0 else 0
-    at = _varint(out, at, 18)
+    at = _varint(out, at, np.int64(18))
     at = _varint(out, at, body)
     if number >= 0:
-        at = _varint(out, at, 8)
+        at = _varint(out, at, np.int64(8))
         at = _varint(out, at, number)
     if tagged:
-        at = _varint(out, at, 18)
+        at = _varint(out, at, np.int64(18))
         at = _varint(out, at, tagged)
         for tag in tags:
             if tag >= 0:
                 at = _varint(out, at, tag)
-    at = _varint(out, at, 24)
-    at = _varint(out, at, 3)
-    at = _varint(out, at, 34)
+    at = _varint(out, at, np.int64(24))
+    at = _varint(out, at, np.int64(3))
+    at = _varint(out, at, np.int64(34))
     return _varint(out, at, size)
 
 
@@ -382,11 +383,12 @@ def _features(outlines, chosen, numbers, tags, frame):  # type: ignore[no-untype
     rings = np.empty((2, 6 * most + 1, 2), np.int64)
     shape = np.empty(most * 36 + 64, np.uint8)
     out = np.empty(total * 36 + len(chosen) * (80 + 12 * tags.shape[1]), np.uint8)
-    at = 0
+    at = np.int64(0)
     for n in range(len(chosen)):
         size = _geometry(outlines, chosen[n], frame, rings, shape)
         if size > 0:
             at = _head(out, at, numbers[n], tags[n], size)
-            out[at : at + size] = shape[:size]
+            for k in range(size):  # to assign a slice takes numba seconds to compile
+                out[at + k] = shape[k]
             at += size
     return out[:at].copy()

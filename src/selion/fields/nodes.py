@@ -95,7 +95,8 @@ def sum_pixels(labels, count, kind, planes, top, left, shape):  # type: ignore[n
         while j < width:
             here, began, core, rim = labels[i, j], j, np.int64(0), np.int64(0)
             across, square = np.int64(0), np.int64(0)
-            sums[:] = 0
+            for k in range(6):
+                sums[k] = 0
             while j < width and labels[i, j] == here:
                 x = np.int64(left + j)
                 core += kind[i, j] == 1

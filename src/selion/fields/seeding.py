@@ -166,7 +166,7 @@ def find_seeds(image, lift, sides):  # type: ignore[no-untyped-def]  # noqa: ANN
 # Compiled: union-find over runs.  Invariant: a root is the smallest member, so names keep the order
 # of first pixels.
 @njit(cache=True, nogil=True)
-def name_seeds(seeds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901
+def name_seeds(seeds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, C901, PLR0912
     """Give one number to seeds that touch (4 neighbours), in the order of their first pixels.
 
     Returns
@@ -181,7 +181,10 @@ def name_seeds(seeds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, 
     for p in range(width, flat.size):
         if flat[p] and not flat[p - 1] and not flat[p - width]:
             count += 1
-    parent, first, count = np.arange(count).astype(np.int32), np.zeros(count, np.int64), 1
+    parent, first = np.empty(count, np.int32), np.zeros(count, np.int64)
+    for k in range(count):
+        parent[k] = k
+    count = 1
     for p in range(width, flat.size):
         if not flat[p]:
             continue
@@ -229,7 +232,10 @@ def name_pieces(kind):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, 
             mine = kind[i, j]
             if (i == 0 or kind[i - 1, j] != mine) and (j == 0 or kind[i, j - 1] != mine):
                 count += 1
-    parent, count = np.arange(count).astype(np.int32), 1
+    parent = np.empty(count, np.int32)
+    for k in range(count):
+        parent[k] = k
+    count = 1
     for i in range(height):
         for j in range(width):
             mine = kind[i, j]

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 from odc.geo.geobox import GeoBox
 
+import selion
 from selion.errors import BadInput, BandMismatch, GridMismatch, UnknownName
 from selion.grid import Roi, check_north_up, overlap, pad_roi, pixel_metres, roi_shape, whole
 from selion.imagery.feather import REACH, seen_depth
@@ -311,7 +311,7 @@ class Mosaic:
     def tags(self) -> dict[str, str]:
         """Provenance: ``SELION_MOSAIC`` (JSON), and ``datetime`` of the last image (ISO 8601)."""
         told = {
-            "software": f"selion {version('selion')}",
+            "software": f"selion {selion.__version__}",
             "method": (
                 f"{self.resampling} resampling of seasonal composites, blended over {self.fade:g} "
                 "m; reflectance x 10000, 0 = never seen"

@@ -9,9 +9,9 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
+import selion
 from selion.errors import UnreadableFile
 from selion.imagery.scene import Scene, TilePlan
 from selion.imagery.sensors import SENTINEL_2
@@ -49,7 +49,7 @@ def composite_tags(
     """
     pixels = max(sum(depth), 1)
     told: dict[str, Any] = {
-        "software": f"selion {version('selion')}",
+        "software": f"selion {selion.__version__}",
         "method": (
             "median of the clear views of each band; the mean of the two middle ones rounded half "
             "up; reflectance x 10000, 0 = never seen"

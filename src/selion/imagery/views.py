@@ -177,6 +177,8 @@ class SceneView:
     """Whether a file stays open until another band is read: opening a local one again takes a
     millisecond, a remote one a request."""
     _open: tuple[str, Band, ViewPlacement] | None = None
+    _closed: dict[str, tuple[Band, ViewPlacement]] = field(default_factory=dict)
+    """Where files do not stay open: those whose heads are known, closed."""
     _cells: dict[tuple[int, int], ViewCell] = field(default_factory=dict)
     _table: np.ndarray | None = None
 
@@ -209,9 +211,7 @@ class SceneView:
             out[:] = 0
             return
         known = self._cells[cell[0].start, cell[1].start]
-        numbers = source.read(frame).values[0]
-        if not self.keep_open:
-            source.close()
+        numbers = self._numbers(source, frame)
         if numbers.dtype == np.uint16:
             _lay(
                 numbers,
@@ -252,7 +252,7 @@ class SceneView:
             (placement.axes[0].size, placement.axes[1].size),
         )
         rule = self.rule
-        values = source.read(wide).values[0]
+        values = self._numbers(source, wide)
         seen = clear(values, rule.excluded, rule.margin, gsd, rule.mask)
         seen &= delivered(values, rule.mask)
         return ViewCell(placement, frame, np.packbits(seen[inside(frame, wide)], axis=1))
@@ -271,8 +271,19 @@ class SceneView:
         return self._open[1:]
 
     def _opened(self, band: str) -> tuple[Band, ViewPlacement]:
+        if band in self._closed:
+            return self._closed[band]
         source = self.open_band(self.scene, band)
-        return source, ViewPlacement.of(self.grid, source.grid, f"{band} of {self.scene.id}")
+        opened = source, ViewPlacement.of(self.grid, source.grid, f"{band} of {self.scene.id}")
+        if not self.keep_open:
+            self._closed[band] = opened
+        return opened
+
+    def _numbers(self, source: Band, frame: Roi) -> np.ndarray:
+        numbers = source.read(frame).values[0]
+        if not self.keep_open:
+            source.close()
+        return numbers
 
 
 def _extent(index: np.ndarray, size: int) -> slice | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selion.errors import BadInput, UnreadableFile
+from selion.errors import BadInput, SelionError, UnreadableFile
 
 if TYPE_CHECKING:
     from selion.store.cube import CubeSource
@@ -85,8 +86,6 @@ def _open_local(
         return _open_folder(path)
     if not os.access(path, os.R_OK):
         raise UnreadableFile(f"{path} cannot be read: there is no permission.")
-    from selion.store.geotiff import GeoTiffSource
-    from selion.store.photo import PhotoSource, is_photo
     from selion.store.products.open import open_product
 
     product = open_product(path, coarse)
@@ -94,7 +93,26 @@ def _open_local(
         return product
     if path.is_dir():
         return _open_folder(path)
-    return PhotoSource.open(path) if is_photo(path) else GeoTiffSource.open(path, coarse=coarse)
+    return _open_file(path, coarse)
+
+
+def _open_file(path: Path, coarse: float | None) -> GeoTiffSource | PhotoSource:
+    """Open a raster or a photograph; a TIFF that has a place is opened once, and is no photograph.
+
+    Whoever looks first whether it has one opens it twice, at a millisecond each.
+    """
+    from selion.store.geotiff import GeoTiffSource
+    from selion.store.photo import PhotoSource, is_photo, is_tiff
+
+    opened = None
+    if is_tiff(path):
+        with suppress(SelionError):  # said below, unless it is a photograph
+            opened = GeoTiffSource.open(path, coarse=coarse)
+            if opened.grid.crs is not None:
+                return opened
+    if is_photo(path):
+        return PhotoSource.open(path)
+    return opened or GeoTiffSource.open(path, coarse=coarse)
 
 
 def _open_folder(path: Path) -> CubeSource:

@@ -179,6 +179,11 @@ class PhotoSource:
         self.__dict__.update(state, _kept=[], _lock=threading.Lock())
 
 
+def is_tiff(path: Path) -> bool:
+    """Say whether a local file begins as a TIFF does, and is not called as a raw file is."""
+    return _kind(path) == "TIFF"
+
+
 def is_photo(path: Path) -> bool:
     """Say whether a local file is a photograph: an image that has no place on the globe.
 
