@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from language_toys import CLASSES, PROMPT, pair, sample, still  # noqa: E402
 from selion import fields  # noqa: E402
-from selion.classes import ALU, FTW2, FTW3  # noqa: E402
+from selion.classes import ALU, FTW2, FTW3, ClassScheme  # noqa: E402
 from selion.grid import photo_grid  # noqa: E402
 from selion.labels import Instances, class_labels  # noqa: E402
 from selion.models.card import ModelCard  # noqa: E402
@@ -270,6 +270,22 @@ def test_what_was_not_said_is_no_field(classes, text):
     for method in ("auto", "components"):
         asked, chosen = fields.choose_method(method, options, classes, card)
         assert not fields.find_instances(scores, classes, asked, chosen).ids.any()
+
+
+@pytest.mark.parametrize(
+    ("names", "things", "boundary", "wanted"),
+    [
+        (("wheat", "maize"), ("wheat", "maize"), None, (0.5, 0.5)),
+        (("field", "line"), ("field",), "line", (1.0, 0.0)),
+        (("soil", "field", "line"), ("field", "line"), "line", (2 / 3, 1 / 3, 0.0)),
+    ],
+)
+def test_shares_of_what_was_not_said_are_numbers_where_all_classes_are_things(
+    names, things, boundary, wanted
+):
+    """0 of 0 classes was no number: maps had holes of NaN, and a mute server was not refused."""
+    _, patch = unsaid(ClassScheme(names, things, boundary), "I am sorry.")
+    assert patch[:, 0, 0].tolist() == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("classes", [FTW2, FTW3, ALU], ids=["fields", "boundaries", "alu"])

@@ -342,7 +342,11 @@ def test_the_word_that_ends_an_answer_is_none_of_its_mask(content, end, chat):
     mask, places, _ = decode_labels(text, (1, 4), made.names, CODECS["rrle-compact"])
     assert mask.tolist() == [[0, 0, 0, 1]]
     assert label_scores(text, mask, places, spoken, made.labels) == pytest.approx(0.5)
-    # words of another text say nothing of this one, and a run that wants nothing else is refused
+    # words of another text say nothing of this one; a run that goes well does not end with them
     made.server.complete = lambda _: told_in_words(content, ["seg", "o", "3", "f1"])
-    with pytest.raises(BadInput, match="does not say how sure it is of its words"):
+    with pytest.warns(UserWarning, match=r"is sure of other words .* than its answer '<seg>o3f1"):
+        assert made._said(posted)[1] is None
+    # one that wants nothing else and never had it is refused
+    made._heard = False
+    with pytest.raises(BadInput, match=r"cannot be obeyed: .* is sure of other words"):
         made._said(posted)

@@ -191,7 +191,11 @@ def test_columns_that_are_given_anyhow_and_one_that_nothing_has(tmp_path):
     assert strata(objects_of([asked], [blind]), ["group", "acres"]) == plain
     with pytest.raises(UnknownName, match="column to give fields by called 'climat'"):
         scored(tmp_path, (1, 4), by=("climat",))
+    with pytest.raises(UnknownName, match="column to give fields by called 'id'"):
+        scored(tmp_path, (1,), by=("id",))  # it is what columns are looked up by
     assert not list(tmp_path.rglob("*.npz"))
+    # a table of parameters has no strata, so that no column is amiss there
+    assert list(scored(tmp_path, (4,), by=("climate",))[1].tables) == [4]
 
 
 def test_means_over_images_are_not_those_of_all_objects():

@@ -228,9 +228,9 @@ class _Scoring:
 
     def check_columns(self) -> None:
         """Refuse a column for strata that no table of objects has, before anything is answered."""
-        if not self.request.by:
-            return
         numbers = [number for number in self.request.tables if number != OVERHEAD]
+        if not self.request.by or not numbers:  # parameters alone have no strata
+            return
         places = dict.fromkeys(place for number in numbers for place in self.places(number))
         tables = [
             sample.instances.table
@@ -238,7 +238,7 @@ class _Scoring:
             for sample in self.samples(place)[0]
             if sample.instances is not None
         ]
-        known = {*GIVEN, *(str(column) for table in tables for column in table.columns)}
+        known = {*GIVEN, *(str(column) for table in tables for column in table.columns)} - {"id"}
         for column in self.request.by:
             if column not in known:
                 raise UnknownName.among("column to give fields by", column, sorted(known))

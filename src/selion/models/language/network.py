@@ -253,11 +253,12 @@ def unknown_shares(classes: ClassScheme) -> np.ndarray:
     All classes alike, as far as objects stay less likely than none: the boundary between them
     counts as part of them and gets nothing (of background, field and boundary two thirds would be a
     field), and where they are as many as the other classes, all of them together get less (behind a
-    refiner they are one, and rounding would decide).
+    refiner they are one, and rounding would decide).  Where there is no other class, things are
+    alike.
     """
-    things = [name in classes.things for name in classes.names]
+    things = [name in classes.things and name != classes.boundary for name in classes.names]
     others = len(classes) - sum(things) - (classes.boundary is not None)
-    thing = 1.0 if sum(things) < others else others / (sum(things) + 1)
+    thing = 1.0 if sum(things) < others or not others else others / (sum(things) + 1)
     shares = np.where(things, thing, [float(name != classes.boundary) for name in classes.names])
     return (shares / shares.sum()).astype(np.float32)
 

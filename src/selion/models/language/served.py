@@ -147,8 +147,8 @@ class ServedGenerator:
         self.labels = self.grammar.labels
         self.spoken: list[SpokenAnswer | None] = []
         """The answers of the last call word by word, where the server says how sure it was."""
-        self._mute = False
-        """Whether it was told that the server does not say."""
+        self._mute = self._heard = False
+        """Whether it was told that the server does not say, and whether it ever did."""
         self.structured = options.grammar != "none" and not prompt.spelling.counts_rows
         """Whether the grammar is still sent along."""
         self._another = ""
@@ -248,25 +248,36 @@ class ServedGenerator:
             said = said.rstrip()  # some servers take the last line break away, some leave it
             words = None if told is None else _ended(told, said)
             if words is None:
-                self._tell_mute()
+                self._tell_mute(said if told is not None else None)
+            self._heard = self._heard or words is not None
         return said, words
 
-    def _tell_mute(self) -> None:
+    def _tell_mute(self, other: str | None) -> None:
         """Say once that scores are votes, because the server does not say how sure it was.
 
-        Refused (BadInput) where a run wants nothing else.
+        Refused (BadInput) where a run wants nothing else, and no answer came word by word yet: one
+        in thousands, of half a sign for example, does not end the run.
+
+        Parameters
+        ----------
+        other : str, optional
+            The answer, where the words that came with it are not its own.
         """
-        if "scores" in self.insisted:
+        fault = (
+            "does not say how sure it is of its words (logprobs)"
+            if other is None
+            else f"is sure of other words (logprobs) than its answer {other[:60]!r} has"
+        )
+        if "scores" in self.insisted and not self._heard:
             raise BadInput(
-                f"--answer-scores labels cannot be obeyed: {self.server.address.url} does not say "
-                "how sure it is of its words (logprobs); omit it, or take votes."
+                f"--answer-scores labels cannot be obeyed: {self.server.address.url} {fault}; omit "
+                "it, or take votes."
             )
         with self._lock:
             first, self._mute = not self._mute, True
         if first:
             warnings.warn(
-                f"{self.server.address.url} does not say how sure it is of its words (logprobs): "
-                "what was written counts as sure.",
+                f"{self.server.address.url} {fault}: what was written counts as sure.",
                 stacklevel=2,
             )
 
