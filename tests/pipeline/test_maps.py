@@ -133,10 +133,11 @@ def test_one_line_is_the_stations_behind_a_refiner(image, tmp_path):
 
 @pytest.mark.skipif(not PAIR.is_file(), reason="the real pair of the Inn valley is not here")
 def test_one_line_is_the_stations_on_a_real_pair(tmp_path):
-    frame = selion.map_fields(PAIR, tmp_path / "f.parquet")
+    kept = maps.MapOptions(work=tmp_path / "work")  # its scores, for other objects
+    frame = selion.map_fields(PAIR, tmp_path / "f.parquet", options=kept)
     assert_same_table(stations(PAIR), frame)
     assert len(frame) > 400
-    plain = maps.MapOptions(method="watershed")
+    plain = replace(kept, method="watershed")
     assert len(selion.map_fields(PAIR, tmp_path / "g.parquet", options=plain)) > 500
 
 

@@ -274,10 +274,11 @@ def _on_field(
     farm = leaves[leaf, FARM_SIZE]
     if farm > 0 and abs(s - leaves[leaf, FARM_U]) < farm and abs(t - leaves[leaf, FARM_V]) < farm:
         fs, ft = s - leaves[leaf, FARM_U], t - leaves[leaf, FARM_V]
+        no_plot = int(np.int64(-1))  # a literal would have numba compile both once more
         material, part, height = (
-            homestead(-1, fs, ft, farm, farm, parcel.own, x, y, salt)
+            homestead(no_plot, fs, ft, farm, farm, parcel.own, x, y, salt)
             if table[style, YARDS] > 0
-            else built_up(-1, fs, ft, farm, farm, parcel.own, x, y, salt)
+            else built_up(no_plot, fs, ft, farm, farm, parcel.own, x, y, salt)
         )
         return material, part, height, False
     part = _part(parcel, point, leaves, table, smooth)

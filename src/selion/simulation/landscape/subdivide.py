@@ -87,7 +87,16 @@ def grow(
         children = np.zeros((capacity, 2), np.int32)
         leaves = np.zeros((capacity, LEAF_COLUMNS))
         keys = np.zeros(capacity, np.uint64)
-        n_cuts, n_leaves = _grow(key, table, style, root, view, (cuts, children, leaves, keys))
+        plan = (cuts, children, leaves, keys)
+        # Made here: numba compiles np.zeros once more for each shape of constants.
+        stack = (
+            np.zeros((_DEPTH, _VERTICES, 2)),
+            np.zeros(_DEPTH, np.int64),
+            np.zeros((_DEPTH, _STATE)),
+            np.zeros(_DEPTH, np.uint64),
+        )
+        one = np.zeros((_VERTICES, 2)), np.zeros(_STATE)
+        n_cuts, n_leaves = _grow(key, table, style, root, view, plan, stack, one)
         if n_cuts != _FULL:
             break
         capacity *= 2
@@ -335,23 +344,29 @@ def _push_halves(
 # Compiled: a loop of small steps, each of which needs the last.
 @njit(nogil=True, cache=True, error_model="numpy")
 def _grow(
-    salt: np.uint64, table: np.ndarray, fixed: int, root: np.ndarray, view: np.ndarray, plan: tuple
+    salt: np.uint64,
+    table: np.ndarray,
+    fixed: int,
+    root: np.ndarray,
+    view: np.ndarray,
+    plan: tuple,
+    stack: tuple,
+    one: tuple,
 ) -> tuple[int, int]:
-    """Run the subdivision depth first.
+    """Run the subdivision depth first, with a stack of zeros and room for one piece of it.
 
     Return the numbers of cuts and leaves, or (-1, -1) when an array is full.
     """
     cuts, children, leaves, keys = plan
-    polys, states = np.zeros((_DEPTH, _VERTICES, 2)), np.zeros((_DEPTH, _STATE))
-    counts, paths = np.zeros(_DEPTH, np.int64), np.zeros(_DEPTH, np.uint64)
-    stack = (polys, counts, states, paths)
-    poly, state = np.zeros((_VERTICES, 2)), np.zeros(_STATE)
+    polys, counts, states, paths = stack
+    poly, state = one
     for k in range(4):
         polys[0, k, 0], polys[0, k, 1] = root[k, 0], root[k, 1]
     counts[0], paths[0] = 4, mix(salt, 99)
     states[0, _PARENT], states[0, _STYLE] = -1, max(fixed, 0)
     states[0, _DIRECTION] = np.pi * uniform(salt, 98) if fixed < 0 or table[fixed, 7] < 0.5 else 0.0
-    top, n_cuts, n_leaves = 1, 0, 0
+    none = int(np.int64(0))  # numba compiles what is called with a literal for each of them anew
+    top, n_cuts, n_leaves = none + 1, none, none
     while top > 0:
         top -= 1
         if n_cuts + 1 >= len(cuts) or n_leaves + 1 >= len(leaves):
