@@ -279,14 +279,15 @@ def test_a_single_patch_is_not_shuffled_with_itself(monkeypatch):
     """What it had with "other" images was its own: a model that sees looked blind."""
     asked = []
 
-    def answers(_generator, questions, _recipe):
-        asked.append(questions)
-        return [np.zeros((4, 4), np.uint8)], [True]
+    def answers(_generator, questions, _recipe, seeds):
+        asked.extend(questions)
+        assert list(seeds) == [0] * 4
+        return [np.zeros((4, 4), np.uint8)] * 4, [True] * 4
 
     monkeypatch.setattr(inspect_language, "make_generator", lambda *_: None)
     monkeypatch.setattr(inspect_language, "answers", answers)
     inspect(None, None, Talks(SAMPLES, recipe(), 1), recipe())
-    own, both, patch, whole = ([np.asarray(image) for image in one[0].images] for one in asked)
+    own, both, patch, whole = ([np.asarray(image) for image in one.images] for one in asked)
     same = [
         [np.array_equal(a, b) for a, b in zip(own, o, strict=True)] for o in (both, patch, whole)
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def inspect(
     others = [*drawn[1:], drawn[0] if len(drawn) > 1 else replace(talks, count=2)[1]]
     generator = make_generator(model, processor, recipe, grammar)
     classes, truths = recipe.classes, [talk.truth for talk in drawn]
-    masks, valid = answers(generator, [question(talk) for talk in drawn], recipe)
+    own = [question(talk) for talk in drawn]
     wrong = {
         "shuffled": [
             question(talk, other.images[0], other.images[1])
@@ -56,14 +57,18 @@ def inspect(
             for talk, other in zip(drawn, others, strict=True)
         ],
     }
+    # all at once: a pass through the model costs little more for four answers than for one
+    asked = [*own, *chain(*wrong.values())]
+    every, clean = answers(generator, asked, recipe, [*range(len(own))] * (1 + len(wrong)))
+    masks, *others_masks = (every[k : k + len(own)] for k in range(0, len(every), len(own)))
     return Standing(
         dice=mean_worth(truths, masks, classes),
         paper_dice=mean_worth(truths, masks, classes, "all"),
-        valid=float(np.mean(valid)),
+        valid=float(np.mean(clean[: len(own)])),
         accuracy=accuracy(truths, masks),
         **{
-            name: mean_worth(truths, answers(generator, asked, recipe)[0], classes)
-            for name, asked in wrong.items()
+            name: mean_worth(truths, found, classes)
+            for name, found in zip(wrong, others_masks, strict=True)
         },
         constants=constants(truths, classes),
         paper_constants=constants(truths, classes, "all"),
@@ -94,15 +99,18 @@ def question(talk: Talk, *images: Any) -> Question:
 
 
 def answers(
-    generator: TextGenerator, asked: Sequence[Question], recipe: LanguageRecipe
+    generator: TextGenerator,
+    asked: Sequence[Question],
+    recipe: LanguageRecipe,
+    seeds: Sequence[int] = (),
 ) -> tuple[list[np.ndarray], list[bool]]:
     """Return the masks of a model's answers, and whether each was without a fault.
 
-    They are found by vote if there are several answers to a question.
+    They are found by vote if there are several answers to a question, drawn by its seed.
     """
     read = [
         [spoken_mask(text, recipe.language.prompt, recipe.classes) for text in texts]
-        for texts in generator.ask(asked)
+        for texts in generator.ask(asked, seeds)
     ]
     masks = [_vote([mask for mask, _ in several], len(recipe.classes)) for several in read]
     return masks, [all(clean for _, clean in several) for several in read]
