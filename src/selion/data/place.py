@@ -80,7 +80,7 @@ class Land:
 
 
 @cache
-def _to_degrees(crs: str) -> Transformer:
+def to_degrees(crs: str) -> Transformer:
     """Return the way from a CRS to longitude and latitude.
 
     Finding it takes longer than a thousand points on it.
@@ -115,7 +115,7 @@ def footprint(grid: GeoBox, margin: int = 1) -> tuple[float, float, float, float
         transform.a * columns + transform.b * rows + transform.c,
         transform.d * columns + transform.e * rows + transform.f,
     )
-    lon, lat = _to_degrees(str(grid.crs)).transform(x, y)
+    lon, lat = to_degrees(str(grid.crs)).transform(x, y)
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         raise GridMismatch(
             f"The image cannot be placed on the globe (CRS {grid.crs}): check its CRS."

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.data.dataset import Dataset
-from selion.data.place import footprint
+from selion.data.place import footprint, to_degrees
 from selion.errors import BadInput, counted
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -59,7 +59,7 @@ no fold may learn it that is judged by it."""
 
 
 EDGE = 0.01
-"""Share of their sides up to which chips side by side may overlap: degrees of two zones do."""
+"""Share of their sides up to which chips side by side may overlap, by rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,25 +144,48 @@ def learners(samples: Sequence[Sample], held: Sequence[int]) -> list[int]:
     BadInput
         If none is left.
     """
-    boxes = _boxes([_grid(samples, k) for k in range(len(samples))])
-    judging = [boxes[k] for k in held]
-    rest = sorted({*range(len(boxes))} - {*held})
-    found = [k for k in rest if not any(_overlap(boxes[k], one) for one in judging)]
+    import shapely
+
+    lands = _outlines([_grid(samples, k) for k in range(len(samples))])
+    rest = np.setdiff1d(np.arange(len(lands)), held)
+    judging, learning = lands[list(held)], lands[rest]
+    near, other = shapely.STRtree(judging).query(learning, predicate="intersects")
+    shared = shapely.intersection(learning[near], judging[other])
+    side = np.minimum(_side(learning[near]), _side(judging[other]))
+    twice = ~shapely.is_empty(shapely.buffer(shared, -EDGE / 2 * side, join_style="mitre"))
+    found: list[int] = np.delete(rest, np.unique(near[twice])).tolist()
     if not found:
         raise BadInput(
-            f"No chip of {counted(len(boxes), 'chip')} shows other land than those that judge it: "
+            f"No chip of {counted(len(lands), 'chip')} shows other land than those that judge it: "
             "give polygons of another place, or fewer validate.folds."
         )
     return found
 
 
-def _overlap(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    """Say whether two boxes share more than a rounded edge."""
-    if a is None or b is None:
-        return False
-    shared = np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])
-    side = np.minimum(np.ptp(a, axis=0), np.ptp(b, axis=0))
-    return bool((shared > EDGE * side).all())
+def _outlines(grids: Sequence[GeoBox]) -> np.ndarray:
+    """Return the (n,) outlines of grids in one CRS; empty without a place on Earth.
+
+    Boxes in degrees of chips that lie side by side in a zone overlap, as they are turned there.
+    """
+    import shapely
+
+    several = len({str(grid.crs) for grid in grids if grid.crs is not None}) > 1
+    found = np.full(len(grids), shapely.Polygon(), object)
+    for k, grid in enumerate(grids):
+        if grid.crs is not None:
+            found[k] = grid.extent.geom
+            if several:
+                move = to_degrees(str(grid.crs)).transform
+                found[k] = shapely.transform(found[k], move, interleaved=False)
+    return found
+
+
+def _side(outlines: np.ndarray) -> np.ndarray:
+    """Return the (n,) shorter sides of what is around outlines."""
+    import shapely
+
+    bounds = shapely.bounds(outlines).reshape(-1, 4)
+    return np.asarray((bounds[:, 2:] - bounds[:, :2]).min(axis=1))
 
 
 def _grid(samples: Sequence[Sample], k: int) -> GeoBox:
