@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.data.dataset import Dataset
-from selion.data.place import footprint, to_degrees
+from selion.data.place import footprint, overlapping
 from selion.errors import BadInput, counted
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -144,48 +144,14 @@ def learners(samples: Sequence[Sample], held: Sequence[int]) -> list[int]:
     BadInput
         If none is left.
     """
-    import shapely
-
-    lands = _outlines([_grid(samples, k) for k in range(len(samples))])
-    rest = np.setdiff1d(np.arange(len(lands)), held)
-    judging, learning = lands[list(held)], lands[rest]
-    near, other = shapely.STRtree(judging).query(learning, predicate="intersects")
-    shared = shapely.intersection(learning[near], judging[other])
-    side = np.minimum(_side(learning[near]), _side(judging[other]))
-    twice = ~shapely.is_empty(shapely.buffer(shared, -EDGE / 2 * side, join_style="mitre"))
-    found: list[int] = np.delete(rest, np.unique(near[twice])).tolist()
+    twice = overlapping([_grid(samples, k) for k in range(len(samples))], held, EDGE)
+    found: list[int] = np.setdiff1d(np.flatnonzero(~twice), held).tolist()
     if not found:
         raise BadInput(
-            f"No chip of {counted(len(lands), 'chip')} shows other land than those that judge it: "
-            "give polygons of another place, or fewer validate.folds."
+            f"No chip of {counted(len(samples), 'chip')} shows other land than those that judge "
+            "it: give polygons of another place, or fewer validate.folds."
         )
     return found
-
-
-def _outlines(grids: Sequence[GeoBox]) -> np.ndarray:
-    """Return the (n,) outlines of grids in one CRS; empty without a place on Earth.
-
-    Boxes in degrees of chips that lie side by side in a zone overlap, as they are turned there.
-    """
-    import shapely
-
-    several = len({str(grid.crs) for grid in grids if grid.crs is not None}) > 1
-    found = np.full(len(grids), shapely.Polygon(), object)
-    for k, grid in enumerate(grids):
-        if grid.crs is not None:
-            found[k] = grid.extent.geom
-            if several:
-                move = to_degrees(str(grid.crs)).transform
-                found[k] = shapely.transform(found[k], move, interleaved=False)
-    return found
-
-
-def _side(outlines: np.ndarray) -> np.ndarray:
-    """Return the (n,) shorter sides of what is around outlines."""
-    import shapely
-
-    bounds = shapely.bounds(outlines).reshape(-1, 4)
-    return np.asarray((bounds[:, 2:] - bounds[:, :2]).min(axis=1))
 
 
 def _grid(samples: Sequence[Sample], k: int) -> GeoBox:
