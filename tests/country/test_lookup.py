@@ -697,6 +697,32 @@ def test_a_box_over_the_antimeridian_is_found_from_both_sides(tmp_path, edge):
     assert query(tmp_path / "2.parquet", far).frame.empty
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_box_over_the_antimeridian_is_found_beside_others(tmp_path, rows):
+    """Least west and greatest east of a group, or of a file, are those of its other boxes."""
+    halves = [shapely.box(179.8, -17, 180, -16.9), shapely.box(-180, -17, -179.8, -16.9)]
+    plain = shapely.box(10, -17, 10.1, -16.9)
+    fiji = geopandas.GeoDataFrame(
+        {"id": ["fiji", "plain"]}, geometry=[shapely.MultiPolygon(halves), plain], crs=CRS84
+    )
+    fiji.to_parquet(tmp_path / "1.parquet", write_covering_bbox=True)
+    table = pq.read_table(tmp_path / "1.parquet")
+    geo = json.loads(table.schema.metadata[b"geo"])
+    del geo["columns"]["geometry"]["bbox"]
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    boxes = [(179.8, -17.0, -179.8, -16.9), plain.bounds]
+    boxes = [dict(zip(sides, box, strict=True)) for box in boxes]
+    place = table.schema.get_field_index("bbox")
+    table = table.set_column(place, "bbox", pa.array(boxes, table.schema.field("bbox").type))
+    about = {**table.schema.metadata, b"geo": json.dumps(geo).encode()}
+    path = tmp_path / "2.parquet"
+    pq.write_table(table.replace_schema_metadata(about), path, row_group_size=rows)
+    for west, wanted in ((179.9, ["fiji"]), (-179.95, ["fiji"]), (10.02, ["plain"]), (50, [])):
+        box = (west, -16.98, west + 0.05, -16.92)
+        assert query(path, box).frame["id"].tolist() == wanted
+        assert fields.read_fields(path, bbox=box)["id"].tolist() == wanted
+
+
 def test_the_commands_answer(maps, units, tmp_path):
     done = selion(
         "query",

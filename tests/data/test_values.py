@@ -135,7 +135,7 @@ def test_classes_are_those_of_each_pixel(dtype, tmp_path):
     assert np.array_equal(object_ids(mask, "a.npy"), PLAIN)
 
 
-@pytest.mark.parametrize("bits", [1, 8])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_a_negative_is_no_mask_and_a_photograph_as_other_readers_see_it(bits, tmp_path):
     """Of a mask whose 0 is white (fax, scanners) white soil was crop; Pillow turns it."""
     drawn = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
@@ -144,11 +144,21 @@ def test_a_negative_is_no_mask_and_a_photograph_as_other_readers_see_it(bits, tm
         path, "w", driver="GTiff", width=3, height=2, count=1, dtype="uint8", nbits=bits,
         photometric="MINISWHITE",
     ) as file:  # fmt: skip
-        file.write(np.uint8(drawn == 0) * (255 if bits == 8 else 1), 1)
+        file.write(np.uint8(drawn == 0) * np.uint8(2**bits - 1), 1)
     with pytest.raises(BadInput, match="is a negative"):
         read_mask(path)
     with Image.open(path) as seen:
         np.testing.assert_array_equal(np.asarray(seen.convert("L")), drawn)
     assert (read_photo(path, gray=True).image.values == drawn).all()
+    with pytest.raises(BandMismatch, match="is gray"):
+        read_photo(path)
+
+
+def test_a_negative_that_a_scanner_says_how_to_turn_is_gray_too(tmp_path):
+    """A TIFF with an orientation is read as a photograph, and came as one of three colours."""
+    drawn = np.array([[0, 200, 255], [10, 0, 90]], np.uint8)
+    path = tmp_path / "scan.tif"
+    Image.fromarray(drawn).save(path, tiffinfo={262: 0, 274: 3})  # min-is-white, upside down
+    assert (read_photo(path, gray=True).image.values == drawn[::-1, ::-1]).all()
     with pytest.raises(BandMismatch, match="is gray"):
         read_photo(path)

@@ -392,6 +392,19 @@ def test_of_two_files_of_one_name_the_one_left_out_is_said(tmp_path):
     assert told.endswith("have the name of another: images/a.png")
 
 
+def test_a_truth_whose_nought_is_white_is_refused(tmp_path):
+    """As by train: what was drawn as soil was scored as crop."""
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    made = sample("a")
+    with store.create_cog(tmp_path / "images" / "a.tif", GRID, made.image.bands, np.uint8) as sink:
+        sink.write(whole(GRID), made.image.values)
+    drawn = np.zeros(tuple(GRID.shape), np.uint8)
+    Image.fromarray(drawn).save(tmp_path / "labels" / "a.tif", tiffinfo={262: 0})
+    with pytest.raises(BadInput, match="is a negative"):
+        read_folder(tmp_path)
+
+
 def test_report_files_are_whole_and_self_contained(tmp_path):
     samples = [sample("one", 32), sample("two", 16), sample("three", 24)]
     report = evaluate({"painter <1>": Painter(0.3)}, samples, QUICK)

@@ -366,6 +366,20 @@ def test_where_a_camera_measured_nothing_is_not_what_is_nearest(tmp_path):
     np.testing.assert_array_equal(found[metres > 0], -metres[metres > 0])
 
 
+def test_nought_is_what_is_nearest_where_distances_were_stretched_to_begin_there(tmp_path):
+    """Stretched to bytes, as depth is mostly stored: that of each photograph begins at 0."""
+    photo = simulate_photo(0, (96, 128))
+    near = photo.depth.max()
+    stretched = np.rint(255 * (near - photo.depth) / np.ptp(photo.depth)).astype(np.uint8)
+    stretched[:9, :9] = 0  # a leaf as near as any
+    save(photo.image.values, tmp_path / "photos" / "a.png")
+    (tmp_path / "depth").mkdir()
+    Image.fromarray(stretched).save(tmp_path / "depth" / "a.png")
+    (one,) = find_photos(tmp_path / "photos")
+    found = DepthFolder(tmp_path / "depth", distance=True)(one, photo.image.values)
+    np.testing.assert_array_equal(found, -stretched.astype(np.float32))
+
+
 def refused(capsys, *arguments):
     with pytest.raises(SystemExit) as stop:
         main([str(a) for a in arguments])

@@ -120,6 +120,25 @@ def test_chips_that_are_not_cut_side_by_side_do_not_judge_what_they_taught(shift
     assert learners(beside, [0, 1]) == [2, 3, 4, 5]
 
 
+def test_chips_side_by_side_are_learnt_beside_those_of_another_zone():
+    """In degrees their boxes overlap, being turned: the next row of chips was dropped."""
+    row = [at(300 + x, y, f"{x}-{y}") for x in range(4) for y in range(2)]
+    chips = [*row, at(0, 0, "far", crs="EPSG:32632")]
+    assert learners(chips, [0, 1, 2, 3]) == [4, 5, 6, 7, 8]
+    assert learners(chips, [4, 5, 6, 7, 8]) == [0, 1, 2, 3]
+    between = at(301.5, 0.5, "between")
+    assert learners([*chips, between], [0, 1, 2, 3]) == [4, 5, 6, 7, 8]
+
+
+def test_a_small_chip_on_the_edge_of_a_large_one_is_not_learnt():
+    large, small = at(0, 0), at(1, 0)
+    moved = small.image.grid.affine * Affine.translation(-1, 20) * Affine.scale(0.05)
+    small = replace(
+        small, image=replace(small.image, grid=GeoBox((SIDE, SIDE), moved, "EPSG:32633"))
+    )
+    assert learners([large, small, at(5, 5)], [0]) == [2]
+
+
 def test_every_chip_judges_once_also_those_without_a_place():
     for crs in ("EPSG:32633", None):
         chips = [at(k % 4, k // 4, key=str(k), crs=crs) for k in range(11)]

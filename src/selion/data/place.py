@@ -8,6 +8,7 @@ their size: images of other dates, in other projections, of other runs, fall int
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -121,3 +122,43 @@ def footprint(grid: GeoBox, margin: int = 1) -> tuple[float, float, float, float
             f"The image cannot be placed on the globe (CRS {grid.crs}): check its CRS."
         )
     return float(np.min(lon)), float(np.min(lat)), float(np.max(lon)), float(np.max(lat))
+
+
+def overlapping(grids: Sequence[GeoBox], chosen: Sequence[int], edge: float) -> np.ndarray:
+    """Say which of (n,) grids show land of some that are chosen, more than a share of their sides.
+
+    The chosen ones are among these.  Outlines are compared: boxes in degrees of grids that lie side
+    by side in a zone overlap, as they are turned there.
+    """
+    import shapely
+
+    lands = _outlines(grids)
+    judging = lands[list(chosen)]
+    near, other = shapely.STRtree(judging).query(lands, predicate="intersects")
+    shared = shapely.intersection(lands[near], judging[other])
+    side = np.minimum(_side(lands)[near], _side(judging)[other])
+    wide = ~shapely.is_empty(shapely.buffer(shared, -edge / 2 * side, join_style="mitre"))
+    return np.isin(np.arange(len(lands)), near[wide])
+
+
+def _outlines(grids: Sequence[GeoBox]) -> np.ndarray:
+    """Return the (n,) outlines of grids in one CRS; empty without a place on Earth."""
+    import shapely
+
+    several = len({str(grid.crs) for grid in grids if grid.crs is not None}) > 1
+    found = np.full(len(grids), shapely.Polygon(), object)
+    for k, grid in enumerate(grids):
+        if grid.crs is not None:
+            found[k] = grid.extent.geom
+            if several:
+                move = _to_degrees(str(grid.crs)).transform
+                found[k] = shapely.transform(found[k], move, interleaved=False)
+    return found
+
+
+def _side(outlines: np.ndarray) -> np.ndarray:
+    """Return the (n,) shorter sides of what is around outlines."""
+    import shapely
+
+    bounds = shapely.bounds(outlines).reshape(-1, 4)
+    return np.asarray((bounds[:, 2:] - bounds[:, :2]).min(axis=1))

@@ -157,14 +157,18 @@ def _open_mask(path: Path) -> Source:
     if path.is_file():
         # not open_raster: a photograph's palette would become colours
         source = store.GeoTiffSource.open(path)
-        if NEGATIVE in source.tags:
-            raise BadInput(
-                f"{path.name} is a negative: its 0 is white (min-is-white), so that what is drawn "
-                "white and what is drawn black cannot be told by their numbers; save it with 0 as "
-                "black."
-            )
+        refuse_negative(source, path.name)
         return source
     return store.open_raster(path)
+
+
+def refuse_negative(mask: Source, name: str) -> None:
+    """Refuse (BadInput) a mask whose 0 is white."""
+    if NEGATIVE in mask.tags:
+        raise BadInput(
+            f"{name} is a negative: its 0 is white (min-is-white), so that what is drawn white and "
+            "what is drawn black cannot be told by their numbers; save it with 0 as black."
+        )
 
 
 def read_array(path: Path) -> np.ndarray:

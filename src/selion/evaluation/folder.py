@@ -12,6 +12,7 @@ import numpy as np
 
 from selion import store
 from selion.classes import FTW3, IGNORE, ClassScheme
+from selion.data.values import refuse_negative
 from selion.errors import UnreadableFile
 from selion.grid import same_grid, whole
 from selion.labels import Instances, LabelMap
@@ -153,5 +154,6 @@ def _objects(path: Path, image: Source) -> np.ndarray:
 
 def _truth(path: Path, image: Source, what: str) -> Raster:
     truth = store.open_raster(path)
+    refuse_negative(truth, path.name)
     same_grid(image.grid, truth.grid, ("the image", f"the {what} of {path.name}"))
     return truth.read(whole(truth.grid))

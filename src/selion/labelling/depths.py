@@ -22,6 +22,8 @@ ENDINGS = (".npy", ".png", *TIFF)
 """Of depth maps."""
 FILLERS = (-9999, -99999, -32768, -32767, float(np.finfo(np.float32).min))
 """Numbers that stand for no depth, whether the file says so or not."""
+STRETCHED = 0.01
+"""Share of the farthest distance: no camera sees nearer and as far in one photograph."""
 ASPECT = 0.01
 """Depth maps of another size are resampled if their aspect differs by at most this share."""
 
@@ -66,7 +68,7 @@ class DepthFolder:
 
     folder: Path
     distance: bool = False
-    """Numbers are distances (larger is farther, 0 is none) instead of inverse depths or heights."""
+    """Numbers are distances (larger is farther) instead of inverse depths or heights."""
     _names: dict[str, list[Path]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -124,10 +126,21 @@ class DepthFolder:
         path = self.source(photo)
         shape = (image.shape[1], image.shape[2])
         depth = read_depth(path)
-        if self.distance:  # 0 is what cameras write where they measured none
-            depth = np.where(depth > 0, depth, np.float32(np.nan))
+        if self.distance:
+            depth = measured(depth)
         fitted = fit_with_holes(depth, shape, path.name)
         return -fitted if self.distance else fitted
+
+
+def measured(distance: np.ndarray) -> np.ndarray:
+    """Return distances, NaN where a camera has measured none, which it writes as 0.
+
+    In a map that was stretched to begin at 0, which others then follow, 0 is what is nearest.
+    """
+    told = distance[distance > 0]
+    if told.size and told.min() < STRETCHED * told.max():
+        return distance
+    return np.where(distance > 0, distance, np.float32(np.nan))
 
 
 def shared_maps(photos: Sequence[PhotoFile], depths: Depths) -> dict[str, str]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+HALF = 180.0
+"""Degrees of longitude of half the world."""
+
 
 def covering_column(geometry: Mapping[str, Any], schema: pa.Schema) -> str:
     """Return the name of the column of boxes around a column of geometry; empty if it has none.
@@ -52,15 +55,21 @@ def group_box(
     Returns
     -------
     (west, south, east, north)
-        A side that the statistics do not tell is infinitely far away.
+        A side that the statistics do not tell is infinitely far away.  Where a row may reach over
+        the antimeridian, beside others that do not, the box goes around the world.
     """
     about = metadata.row_group(group)
-    sides = dict(zip(SIDES, (-np.inf, -np.inf, np.inf, np.inf), strict=True))
+    least = dict(zip(SIDES, (-np.inf, -np.inf, -np.inf, -np.inf), strict=True))
+    most = dict.fromkeys(SIDES, np.inf)
     for k in range(about.num_columns if covering else 0):
         column = about.column(k)
         name, _, side = column.path_in_schema.rpartition(".")
-        statistics = column.statistics if name == covering and side in sides else None
+        statistics = column.statistics if name == covering and side in least else None
         if statistics is not None and statistics.has_min_max:
-            sides[side] = float(statistics.min if side.endswith("min") else statistics.max)
-    west, south, east, north = sides.values()
+            least[side], most[side] = float(statistics.min), float(statistics.max)
+    west, south, east, north = least["xmin"], least["ymin"], most["xmax"], most["ymax"]
+    # such a row begins farther east than it ends, by more than half the world
+    across = most["xmin"] - least["xmax"] > HALF
+    if across and -HALF <= west <= east <= HALF:
+        return -HALF, south, HALF, north
     return west, south, east, north

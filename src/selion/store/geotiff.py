@@ -452,7 +452,9 @@ def _palette(dataset: Any) -> dict[str, str]:
     """Return a tag with the colours that numbers stand for, if they do."""
     said = {NEGATIVE: "yes"} if _is_negative(dataset) else {}
     if said and dataset.colorinterp != (ColorInterp.palette,):
-        return said | {PALETTE: "".join(f"{255 - k:02x}" * 3 for k in range(256))}
+        black = (1 << int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8))) - 1
+        greys = (255 - 255 * k // black for k in range(black + 1))
+        return said | {PALETTE: "".join(f"{grey:02x}" * 3 for grey in greys)}
     if dataset.colorinterp != (ColorInterp.palette,):
         return {}
     colours = dataset.colormap(1)

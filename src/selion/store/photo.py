@@ -21,7 +21,7 @@ from PIL import ExifTags, Image
 from selion.errors import UnreadableFile
 from selion.extras import require
 from selion.grid import Roi, photo_grid, roi_shape, whole
-from selion.raster import PALETTE, Raster, Source
+from selion.raster import NEGATIVE, PALETTE, Raster, Source
 from selion.store.gdal import GDAL_ERRORS, gdal_settings, open_quietly, quiet
 from selion.store.geotiff import GeoTiffSource
 from selion.store.regions import checked_region
@@ -357,7 +357,7 @@ def _from_gdal(
     cls: type[PhotoSource], path: str, tags: dict[str, str], orientation: int
 ) -> PhotoSource:
     stored = GeoTiffSource.open(path)
-    palette = {name: said for name, said in stored.tags.items() if name == PALETTE}
+    palette = {name: stored.tags[name] for name in (NEGATIVE, PALETTE) if name in stored.tags}
     return cls(
         path,
         photo_grid(_turned(roi_shape(whole(stored.grid)), orientation)),

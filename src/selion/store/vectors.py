@@ -15,7 +15,7 @@ import numpy as np
 from selion.errors import BadInput, UnreadableFile
 from selion.grid import LONLAT
 from selion.store.address import Place, RemotePath, locate, open_bytes, place_state
-from selion.store.covering import covering_column, group_box
+from selion.store.covering import HALF, covering_column, group_box
 from selion.store.layers import choose_layer
 from selion.store.parquet import (
     SIDES,
@@ -263,9 +263,9 @@ def _near(path: Place, file: pq.ParquetFile, bbox: Bbox, boxes: str) -> pa.Table
 
     x0, y0, x1, y1 = bbox
     near = {side: pc.field(boxes, side) for side in SIDES}
-    touch = (
-        (near["xmin"] <= x1) & (near["xmax"] >= x0) & (near["ymin"] <= y1) & (near["ymax"] >= y0)
-    )
+    west, east = near["xmin"] <= x1, near["xmax"] >= x0
+    across = (near["xmin"] > near["xmax"]) & (west | east)  # as in touching
+    touch = ((west & east) | across) & (near["ymin"] <= y1) & (near["ymax"] >= y0)
     return read_kept(path, file, _groups_near(file.metadata, bbox, boxes), touch)
 
 
@@ -530,7 +530,14 @@ def file_box(path: Place) -> Bbox | None:
 
 
 def box_around(boxes: np.ndarray) -> Bbox:
-    """Return the box around (n, 4) boxes."""
+    """Return the box around (n, 4) boxes.
+
+    Around the world where some of them reach over the antimeridian, see :func:`touching`.
+    """
+    across = boxes[:, 0] > boxes[:, 2]
+    if across.any() and not across.all():
+        boxes = boxes.copy()
+        boxes[across, 0], boxes[across, 2] = -HALF, HALF
     west, south = boxes[:, :2].min(axis=0).tolist()
     east, north = boxes[:, 2:].max(axis=0).tolist()
     return west, south, east, north

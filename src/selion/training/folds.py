@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selion.data.dataset import Dataset
-from selion.data.place import footprint
+from selion.data.place import footprint, overlapping
 from selion.errors import BadInput, counted
 from selion.progress import OnStep, silent
 from selion.sample import Sample
@@ -59,7 +59,7 @@ no fold may learn it that is judged by it."""
 
 
 EDGE = 0.01
-"""Share of their sides up to which chips side by side may overlap: degrees of two zones do."""
+"""Share of their sides up to which chips side by side may overlap, by rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,25 +144,14 @@ def learners(samples: Sequence[Sample], held: Sequence[int]) -> list[int]:
     BadInput
         If none is left.
     """
-    boxes = _boxes([_grid(samples, k) for k in range(len(samples))])
-    judging = [boxes[k] for k in held]
-    rest = sorted({*range(len(boxes))} - {*held})
-    found = [k for k in rest if not any(_overlap(boxes[k], one) for one in judging)]
+    twice = overlapping([_grid(samples, k) for k in range(len(samples))], held, EDGE)
+    found: list[int] = np.setdiff1d(np.flatnonzero(~twice), held).tolist()
     if not found:
         raise BadInput(
-            f"No chip of {counted(len(boxes), 'chip')} shows other land than those that judge it: "
-            "give polygons of another place, or fewer validate.folds."
+            f"No chip of {counted(len(samples), 'chip')} shows other land than those that judge "
+            "it: give polygons of another place, or fewer validate.folds."
         )
     return found
-
-
-def _overlap(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    """Say whether two boxes share more than a rounded edge."""
-    if a is None or b is None:
-        return False
-    shared = np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])
-    side = np.minimum(np.ptp(a, axis=0), np.ptp(b, axis=0))
-    return bool((shared > EDGE * side).all())
 
 
 def _grid(samples: Sequence[Sample], k: int) -> GeoBox:
