@@ -117,7 +117,7 @@ def _remove_former(clouds: Path) -> None:
         return
     try:
         told = json.loads(store.open_raster(clouds).tags.get("selion", "{}"))
-    except (SelionError, ValueError):
+    except (SelionError, ValueError, RecursionError):
         return
     if isinstance(told, dict) and told.get("simulated"):
         clouds.unlink(missing_ok=True)
