@@ -73,14 +73,11 @@ def leased(path: Path) -> Iterator[bool]:
         If the file cannot be made.
     """
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
+        with _made(path) as file:
             free = _lease(file)
             if not free or _is_named(file, path):
                 yield free
                 return
-        finally:
-            os.close(file)
 
 
 @contextmanager
@@ -95,18 +92,24 @@ def in_turn(path: Path) -> Iterator[None]:
         If the file cannot be made.
     """
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            with locked(file):
-                if not _is_named(file, path):
-                    continue
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
-        finally:
-            os.close(file)
+        with _made(path) as file, locked(file):
+            if not _is_named(file, path):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+@contextmanager
+def _made(path: Path) -> Iterator[int]:
+    """Make or open a file; it is closed when the block ends."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield file
+    finally:
+        os.close(file)
 
 
 def _is_named(file: int, path: Path) -> bool:
