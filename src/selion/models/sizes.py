@@ -3,7 +3,8 @@
 The numbers are data: ``sizes.toml``, which ``bench/sizes.py`` measures.  A square kilometre of a
 small image costs more than one of a large image, because loading the network and windows that are
 not full are paid for either way, and the larger network pays more of both; so the small model is
-for what is looked at, the base model for what is mapped.
+for what is looked at, the base model for what is mapped.  One base model can be that of several
+small ones, if it takes the images of all.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class SizedModel:
 
 @dataclass(frozen=True, slots=True)
 class SizePair:
-    """Two models that differ in nothing but their size."""
+    """Two models for the same images: a quick one, and a better one that takes longer."""
 
     small: SizedModel
     base: SizedModel

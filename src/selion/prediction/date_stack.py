@@ -83,7 +83,7 @@ class DateStack(DerivedSource):
         grid = self.grid[roi]
         values = np.full((len(self.bands), *grid.shape), np.nan, np.float32)
         for channels, indexes, seen in self._groups(part):
-            planes, known = part.values[indexes].astype(np.float32), seen
+            planes, known = _numbers(part.values[indexes]), seen
             planes *= self._gains[channels]
             if steps is not None:
                 planes, known = resampled(planes, seen, steps)
@@ -168,6 +168,15 @@ def decide_dates(
     )
     note = _sentence(source, inputs, colours=colours, others=others)
     return replace(plain, gains=gains), note
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """Return float32 numbers; what no float32 can hold is not there."""
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float32)
+    if values.dtype.kind == "f":
+        numbers[np.isinf(numbers)] = np.nan
+    return numbers
 
 
 def _kinds(stack: DateStack, inputs: InputSpec) -> tuple[bool, bool]:

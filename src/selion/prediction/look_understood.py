@@ -10,7 +10,13 @@ from selion.grid import Roi
 from selion.prediction.band_names import read_names
 from selion.prediction.look import Look, renamed
 from selion.prediction.look_sample import all_are, sample_of
-from selion.prediction.number_kinds import BYTE, NumberKind, is_bytes, wanted_numbers
+from selion.prediction.number_kinds import (
+    BYTE,
+    PLAUSIBLE,
+    NumberKind,
+    is_bytes,
+    wanted_numbers,
+)
 from selion.raster import DerivedSource, Raster, Source, converted_nodatas, nodatas_of
 from selion.segmenter import InputSpec
 
@@ -161,21 +167,18 @@ def understood(
         byte_gain = max(inputs.scaling.divide) / inputs.byte_divide
         wanted = "" if names == {"bytes"} else wanted
     gains, shifts, top = [1.0] * len(look.bands), [0.0] * len(look.bands), None
+    through = 1.0
+    if wanted == "digital" and byte_gain and _is_a_picture(source, look, taken):
+        wanted, through = "bytes", byte_gain
     if wanted == "digital":
         gains, shifts = _to_digital(look, kinds, byte_gain)
         notes += [_told(look, date, kind) for date, kind in zip(look.dates, kinds, strict=True)]
         warnings += [f"{kind.doubt[:1].upper()}{kind.doubt[1:]}." for kind in kinds if kind.doubt]
     elif wanted == "bytes" and names != {"bytes"}:
         gains, shifts = _to_bytes(source, look, taken)
-        top = BYTE
-        if set(gains) == {1 / WORD}:
-            notes.append(f"The image's numbers ({source.dtype}) are bytes times {WORD:g}.")
-        elif set(gains) != {1.0} or any(shifts):
-            notes.append(
-                f"The image's numbers ({source.dtype}) were stretched to bytes, which the model "
-                "was trained on."
-            )
-            warnings.append(STRETCHED)
+        note, warning = _told_bytes(source, gains, shifts)
+        notes, warnings, top = [*notes, note], [*warnings, *warning], BYTE * through
+        gains, shifts = ([number * through for number in some] for some in (gains, shifts))
     elif wanted == "bytes" and source.dtype != np.uint8:
         top = BYTE
     wet = None if water else _unseen_water(look, inputs)
@@ -220,6 +223,29 @@ def _to_digital(
     return gains, [kind.shift for kind in of_bands]
 
 
+def _told_bytes(source: Source, gains: list[float], shifts: list[float]) -> tuple[str, list[str]]:
+    """Return what was done to make bytes, empty where it was nothing, and a warning of it."""
+    if set(gains) == {1 / WORD}:
+        return f"The image's numbers ({source.dtype}) are bytes times {WORD:g}.", []
+    if set(gains) == {1.0} and not any(shifts):
+        return "", []
+    note = f"The image's numbers ({source.dtype}) were stretched to bytes, which the model "
+    return f"{note}was trained on.", [STRETCHED]
+
+
+def _is_a_picture(source: Source, look: Look, taken: tuple[int | str, ...] | None) -> bool:
+    """Say whether one date's numbers are a picture of 16 bits: land reflects no such share.
+
+    A model for bytes and digital numbers is shown them as bytes.
+    """
+    if len(look.kinds) != 1 or look.kinds[0].name != "digital":
+        return False
+    colours = _colours(source, look, taken)
+    if colours.size == 0:
+        return False
+    return is_bytes(colours / WORD) or float(np.percentile(colours, 99)) > PLAUSIBLE[1]
+
+
 def _told(look: Look, date: str, kind: NumberKind) -> str:
     if not kind.sentence or kind.name == "unknown":
         return ""
@@ -230,17 +256,21 @@ def _told(look: Look, date: str, kind: NumberKind) -> str:
     )
 
 
-def _to_bytes(
-    source: Source, look: Look, taken: tuple[int | str, ...] | None
-) -> tuple[list[float], list[float]]:
+def _colours(source: Source, look: Look, taken: tuple[int | str, ...] | None) -> np.ndarray:
+    """Return (band, n) numbers of the bands that are shown, or else of the colours; a sample."""
     sample = sample_of(source).values
-    if sample.size == 0:
-        return [1.0] * len(look.bands), [0.0] * len(look.bands)
     known = [
         k for k, name in enumerate(look.given) if taken and (k + 1 in taken or name in taken)
     ] or [k for k, n in enumerate(read_names(look.bands)) if n.colour in {"red", "green", "blue"}]
-    colours = sample[known or list(range(len(sample)))]
-    if is_bytes(colours):
+    colours: np.ndarray = sample[known or list(range(len(sample)))]
+    return colours
+
+
+def _to_bytes(
+    source: Source, look: Look, taken: tuple[int | str, ...] | None
+) -> tuple[list[float], list[float]]:
+    colours = _colours(source, look, taken)
+    if colours.size == 0 or is_bytes(colours):
         return [1.0] * len(look.bands), [0.0] * len(look.bands)
     if is_bytes(colours / WORD):  # each byte twice, as programs write 16 bits of 8
         return [1 / WORD] * len(look.bands), [0.0] * len(look.bands)

@@ -81,7 +81,8 @@ class Glimpse:
         """Read a region."""
         part = self.source.read(roi)
         rows, columns = (slice(-side.start % self._step, None, self._step) for side in roi)
-        values = part.values[self._pick, rows, columns].astype(np.float32)
+        with np.errstate(over="ignore"):  # what no float32 can hold is infinite
+            values = part.values[self._pick, rows, columns].astype(np.float32)
         if part.valid is not None:
             values[:, ~part.valid[rows, columns]] = np.nan
         place = self._place(roi)
