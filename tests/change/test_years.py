@@ -288,6 +288,25 @@ def test_three_years_go_on(tmp_path):
     ]
 
 
+def test_of_two_tables_of_one_map_it_is_said_which_was_read(tmp_path):
+    folders = [write_year(tmp_path / str(year), ONE, year=year) for year in (2023, 2024)]
+    edited = fields.read_fields(folders[1] / "fields.parquet").iloc[1:]
+    edited.to_file(folders[1] / "fields.gpkg")
+    notes = []
+    result = selion.compare_years(folders, tmp_path / "out", on_note=notes.append)
+    table = result.steps[0].summary.set_index("outcome")
+    assert table.loc["kept", "fields_after"] == 6
+    told = f"{folders[1] / 'fields.parquet'} was read and not fields.gpkg beside it"
+    assert [note.partition(":")[0] for note in notes] == [told]
+    assert any(told in note for note in result.notes)
+    notes.clear()
+    named = [folders[0], folders[1] / "fields.gpkg"]
+    result = selion.compare_years(named, tmp_path / "named", on_note=notes.append)
+    table = result.steps[0].summary.set_index("outcome")
+    assert table.loc["kept", "fields_after"] == 5
+    assert notes == []
+
+
 def test_another_grid_is_resampled_with_a_sentence(pair, tmp_path):
     given, _ = pair
     shifted = GeoBox(GRID.shape, GRID.transform * Affine.translation(0.5, 0.5), GRID.crs)

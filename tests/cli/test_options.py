@@ -201,3 +201,14 @@ def test_dates_of_another_year_than_the_one_asked_for_are_refused():
             survey_area(box, year, other)
     for year in (2023, 2024):
         check_year_of_dates(winter, year)
+
+
+def test_a_plan_refuses_dates_of_another_year_before_it_measures(tmp_path, monkeypatch):
+    """It was said after minutes of a probe."""
+    monkeypatch.setattr("selion.country.probe_pipeline", None)
+    words = ("plan", "11,48,11.1,48.1", "--year", "2022", "--probe", "-o", tmp_path / "plan")
+    dates = ("--dates", "2023-10-01/2023-12-15", "2024-05-01/2024-07-15")
+    told = run_here(*words, *dates)
+    assert told.returncode == 2, told.stderr
+    assert "2023-10-01 to 2024-07-15 have no day in 2022" in " ".join(told.stderr.split())
+    assert not (tmp_path / "plan").exists()

@@ -3,8 +3,10 @@ that cells, partitions and files are no part of the answer.
 """
 
 import json
+import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import geopandas
@@ -22,6 +24,7 @@ from selion.cli.change import change_command
 from selion.country import change_maps, neighbourhoods, row_groups
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile
 from selion.fields.table import geohash
+from selion.reports import change_maps as change_maps_page
 from selion.verification import verify
 
 VALIDATOR = Path(__file__).resolve().parents[3] / "shared" / "tools" / "fiboa" / "fiboa-validate"
@@ -295,6 +298,25 @@ def test_districts_add_up_and_duckdb_reads_it(both, tmp_path):
     wanted["gone"] = change.summary.set_index("outcome").loc["gone", "fields_before"]
     assert dict(counted) == {name: count for name, count in wanted.items() if count}
     assert sum(unit.fields for unit in country.count_fields(change.maps)) == change.maps.rows
+
+
+def test_districts_of_one_name_are_two_rows_of_the_page():
+    """The table beside it has two, and the page added them up."""
+    outcomes = ("kept", "gone", "appeared", "unknown")
+    table = pd.DataFrame(
+        {
+            "district": ["Neustadt"] * 8,
+            "outcome": outcomes * 2,
+            "fields_before": [5, 2, 0, 0, 7, 0, 0, 0],
+            "fields_after": [5, 0, 3, 0, 7, 0, 1, 0],
+        }
+    )
+    said = change_maps_page._district_section(SimpleNamespace(districts=table))
+    rows = re.findall(r"Neustadt.*?</tr>", said, re.DOTALL)
+    assert [re.findall(r">(\d+)<", row) for row in rows] == [
+        ["5", "2", "3", "0"],
+        ["7", "0", "1", "0"],
+    ]
 
 
 def test_exchanged_years_exchange_outcomes(both, tmp_path):

@@ -524,12 +524,13 @@ def test_the_share_of_a_square_is_of_its_ground_by_geodesics(tmp_path, zoom):
         return abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(outline)[0])
 
     places = [(-20.5, 64.3), (30.2, 40.1), (151.3, -31.4), (8.1, 2.3)]
-    path = drawn_tiles(
-        tmp_path,
-        [shapely.Point(place).buffer(0.01, 1) for place in places],
-        id=list("abcd"),
-        **{"metrics:area": [ground(*place) / 2 for place in places]},
+    frame = geopandas.GeoDataFrame(
+        {"id": list("abcd"), "metrics:area": [ground(*place) / 2 for place in places]},
+        geometry=[shapely.Point(place).buffer(0.01, 1) for place in places],
+        crs=CRS84,
     )
+    fields.write_fields(frame, tmp_path / "own.parquet")  # whose sizes are believed
+    path = write_tiles(tmp_path / "own.parquet", tmp_path / "own.pmtiles", finest=9)
     squares = pyogrio.read_dataframe(path, layer="density", ZOOM_LEVEL=zoom)
     assert squares["share"].to_numpy() == pytest.approx(0.5, abs=0.0101)
     assert len(squares) == len(places)

@@ -16,6 +16,7 @@ from shapely import affinity
 
 from command_line import run_here as selion
 from selion.country import count_fields
+from selion.fields import Origin, write_fields
 from selion.fields.table import geohash
 
 FORMATS = (".gpkg", ".geojson", ".fgb")
@@ -231,3 +232,25 @@ def test_a_field_that_was_redrawn_is_counted_with_the_area_it_has(frame, tmp_pat
     (whole,) = count_fields(written(halves, ".gpkg", tmp_path))
     areas = [abs(Geod(ellps="WGS84").geometry_area_perimeter(one)[0]) for one in halves.geometry]
     assert whole.total_ha == pytest.approx(sum(areas) / 1e4, rel=1e-3)
+
+
+def test_a_field_that_was_redrawn_in_a_geoparquet_has_the_area_it_has(frame, tmp_path):
+    """Any program but this one writes the columns as they were: the hectares were those of before.
+
+    What this one wrote is believed, and not measured again.
+    """
+    own = frame.head(3)
+    halves = own.set_geometry(own.geometry.map(lambda one: affinity.scale(one, 0.5, 1)))
+    path = tmp_path / "own.parquet"
+    halves.to_parquet(path, write_covering_bbox=True, schema_version="1.1.0")
+    areas = [abs(Geod(ellps="WGS84").geometry_area_perimeter(one)[0]) for one in halves.geometry]
+    (whole,) = count_fields(path)
+    assert whole.total_ha == pytest.approx(sum(areas) / 1e4, rel=1e-3)
+    out = tmp_path / "found.parquet"
+    done = selion("query", "11.9,49.9,12.2,50.2", path, "-o", out)
+    assert done.returncode == 0, done.stderr
+    found = geopandas.read_parquet(out).set_index("id").loc[halves["id"]]
+    assert found["metrics:area"].to_numpy() == pytest.approx(areas, rel=1e-3)
+    write_fields(halves, tmp_path / "ours.parquet", Origin("ours"))
+    (whole,) = count_fields(tmp_path / "ours.parquet")
+    assert whole.total_ha == pytest.approx(own["metrics:area"].sum() / 1e4, abs=1e-3)

@@ -12,6 +12,9 @@ from selion.data.files import object_ids
 from selion.data.photos import read_photo
 from selion.data.values import ROWS, read_mask, to_classes
 from selion.errors import BadInput, BandMismatch, SelionError, UnreadableFile
+from selion.grid import whole
+from selion.store import open_raster
+from selion.store.painted import painted
 
 PLAIN = (np.indices((ROWS + 40, 30)).sum(0) % 2).astype(np.uint8)
 
@@ -152,6 +155,25 @@ def test_a_negative_is_no_mask_and_a_photograph_as_other_readers_see_it(bits, tm
     assert (read_photo(path, gray=True).image.values == drawn).all()
     with pytest.raises(BandMismatch, match="is gray"):
         read_photo(path)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_negative_of_sixteen_bits_is_turned_as_one_of_eight_is(bits, tmp_path):
+    """TIFF 6.0, WhiteIsZero: 0 is imaged as white.  The photograph came as its negative."""
+    drawn = np.array([[0, 2**bits - 1, 2**bits - 1], [0, 2 ** (bits - 1), 16]], np.uint16)
+    path = tmp_path / "scan.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=3, height=2, count=1, dtype="uint16", nbits=bits,
+        photometric="MINISWHITE",
+    ) as file:  # fmt: skip
+        file.write(np.uint16(2**bits - 1) - drawn, 1)
+    turned = painted(open_raster(path))
+    assert (turned.read(whole(turned.grid)).values == drawn).all()
+    assert turned.dtype == np.uint16
+    values = read_photo(path, gray=True).image.values[0]
+    assert values[0].tolist() == [0, 255, 255]
+    with pytest.raises(BadInput, match="is a negative"):
+        read_mask(path)
 
 
 def test_a_negative_that_a_scanner_says_how_to_turn_is_gray_too(tmp_path):

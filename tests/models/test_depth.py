@@ -125,18 +125,28 @@ def test_what_is_no_photograph_is_refused(folder):
 
 
 def test_licences_are_told():
-    class Of:
-        def __init__(self, width):
-            self.config = type(
-                "C", (), {"backbone_config": type("B", (), {"hidden_size": width})()}
-            )()
+    def of(width, kind="depth_anything"):
+        backbone = SimpleNamespace(hidden_size=width)
+        return SimpleNamespace(config=SimpleNamespace(backbone_config=backbone, model_type=kind))
 
-    assert depths.licence_notes("small", Of(384)) == ()
-    assert depths.licence_notes("/my/folder", Of(384)) == ()
+    assert depths.licence_notes("small", of(384)) == ()
+    assert depths.licence_notes("/my/folder", of(384)) == ()
     for name, width in (("base", 768), ("large", 1024), ("/my/folder", 1024)):
-        (note,) = depths.licence_notes(name, Of(width))
+        (note,) = depths.licence_notes(name, of(width))
         assert "CC-BY-NC-4.0" in note
         assert "not for commercial use" in note
+
+
+def test_a_network_of_ones_own_is_not_said_to_be_a_release():
+    """By the width of its encoder alone it got the licence of somebody else's."""
+    config = transformers.DPTConfig(backbone_config=transformers.Dinov2Config(hidden_size=1024))
+    assert depths.licence_notes("/my/folder", SimpleNamespace(config=config)) == ()
+    config = transformers.DepthAnythingConfig(
+        backbone_config=transformers.Dinov2Config(hidden_size=1024)
+    )
+    (note,) = depths.licence_notes("/my/folder", SimpleNamespace(config=config))
+    assert note.startswith("folder has the size of Depth-Anything-V2-Large")
+    assert "if it is a copy of it" in note
 
 
 def test_folders_that_are_no_depth_network_are_one_sentence(tmp_path, folder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,8 +34,9 @@ from selion.models.language.grammar import (  # noqa: E402
 )
 from selion.models.language.network import LanguageSegmenter  # noqa: E402
 from selion.models.language.rrle import CODECS, count_tokens, decode, encode  # noqa: E402
+from selion.models.refine.segmenter import Refined  # noqa: E402
 from selion.raster import Raster  # noqa: E402
-from selion.segmenter import InputSpec, Scaling, View  # noqa: E402
+from selion.segmenter import InputSpec, Scaling, View, as_model  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -529,3 +531,30 @@ def test_an_engine_that_is_not_installed(toy, monkeypatch):
     monkeypatch.setattr("selion.extras.available", lambda module: module != "xgrammar")
     with pytest.raises(MissingExtra, match=r"pip install 'selion\[grammar\]'"):
         segmenter(toy, grammar="xgrammar")(views(1))
+
+
+def test_a_dry_run_tells_the_tokens_of_a_model_behind_a_refiner(toy, monkeypatch, capsys):
+    """The model that writes was not recognised, and its price left out."""
+    from selion.cli.map_run import print_plan
+
+    class Edges:
+        classes = ClassScheme(("background", "boundary"), boundary="boundary")
+        inputs = InputSpec(("red", "green", "blue"), Scaling((255.0,)), None, 64, 0.25, 1)
+
+        def __call__(self, views):
+            raise AssertionError("nothing is asked")
+
+    base = segmenter(toy)
+    refined = Refined(base, as_model(Edges()))
+    cost = SimpleNamespace(windows=3, blocks=1, gigabytes_read=0.0, seconds=2.0)
+    monkeypatch.setattr(prediction, "estimate", lambda *_: cost)
+    plan = SimpleNamespace(grid=photo_grid((64, 64)))
+    job = SimpleNamespace(
+        source=None, model=refined, plan=plan, image="a.tif", chosen=None, notes=()
+    )
+    print_plan(job, None, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    places = 1 + -(-(64 - 16) // 12)  # windows of 16 px, a quarter in common
+    wanted = base.price(3 * places**2)
+    assert told["questions"] == 3 * places**2
+    assert told["tokens_written"] == wanted.tokens_written > 0

@@ -409,3 +409,20 @@ def test_a_call_of_a_pair_keeps_several_threads_at_work():
     """It is asked one call at a time, because it remembers the last wider image."""
     assert Refined(BASE, EDGE).batch == 4
     assert Refined(BASE, EDGE).at_once == 0
+
+
+@pytest.mark.parametrize(("window", "common"), [(16, 64), (32, 48), (64, 64), (64, 32)])
+def test_windows_that_a_model_behind_a_refiner_sees_are_counted(window, common):
+    seen = []
+
+    class Counted(Painted):
+        def __call__(self, views):
+            seen.extend(views)
+            return super().__call__(views)
+
+    base = Counted(FTW2, window=window, bands=BASE.bands)
+    refined = Refined(base, replace(EDGE, window=common))
+    edge = refined.inputs.window
+    pixels = np.full((4, edge, edge), 0.5, np.float32)
+    refined([View(pixels, (slice(0, edge), slice(0, edge)))] * 2)
+    assert len(seen) == refined.asked(2)

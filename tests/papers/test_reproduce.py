@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ftw_chips import TEST, Formula, write_sample
+from ftw_chips import BANDS, SIZE, TEST, Formula, write_sample
 from selion import papers
 from selion.cli.reproduce import reproduce_group
 from selion.errors import BadInput, OutputExists, UnknownName
+from selion.grid import whole
 from selion.metrics import Interval
 from selion.papers import figures, request
 from selion.papers import speed as speeds
@@ -21,7 +22,8 @@ from selion.papers.finding import find_weights
 from selion.papers.keeping import model_identity
 from selion.papers.results import holds
 from selion.papers.robustness import CountryChanges
-from selion.segmenter import InputSpec, PlainCard, as_model
+from selion.segmenter import InputSpec, PlainCard, Scaling, as_model
+from selion.training.run import converted_alike
 
 PAPER = papers.read_paper("prue")
 
@@ -212,6 +214,34 @@ def test_a_model_that_cannot_be_fed_leaves_the_others(sample, tmp_path, monkeypa
     assert rows["ftw-v1"].means["pixel_iou"].n == 1
     assert "swir" in rows["prue-b7"].missing
     assert rows["prue-b7"].missing in "\n".join(found.problems)
+
+
+def test_a_model_of_bytes_sees_the_chips_as_bytes(sample, tmp_path, monkeypatch):
+    """Chips of 16 bits were divided by 255, so that all was white; its training had seen bytes."""
+    seen = {}
+
+    class Bytes(Formula):
+        def __call__(self, views):
+            numbers = seen.setdefault(self.inputs.scaling.divide[0], [])
+            numbers.append(max(float(view.pixels.max()) for view in views))
+            return super().__call__(views)
+
+    def load(path, engine="auto", *, fast=False, threads=None):
+        divisor = 255.0 if path == "bytes" else 3000.0
+        return as_model(Bytes(inputs=InputSpec(BANDS, Scaling((divisor,)), window=SIZE)))
+
+    monkeypatch.setattr("selion.papers.run.load_model", load)
+    models = MODELS | {"prue-b7": papers.FoundModel("bytes")}
+    data = papers.open_chips(PAPER, sample, ["austria"])
+    found = papers.reproduce_table(PAPER.table(6), data, models, tmp_path)
+    assert max(seen[255.0]) <= 255
+    assert max(seen[3000.0]) > 255, "the published networks divide what is stored"
+    assert any(text.startswith("For prue-b7: ") for text in found.problems)
+    assert not any(text.startswith("For ftw-v1: ") for text in found.problems)
+    training = papers.open_chips(PAPER, sample, ["austria"]).chips
+    trained, _, _ = converted_alike(training, (), load("bytes").inputs)
+    numbers = [one.image.read(whole(one.image.grid)).values.max() for one in trained]
+    assert max(seen[255.0]) == max(numbers)
 
 
 def test_a_chip_that_cannot_be_read_is_named_and_its_score_not_kept(tmp_path, asked):

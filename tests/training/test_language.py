@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,6 +78,7 @@ from selion.training.plan import SampleOrigin  # noqa: E402
 from selion.training.reading import recipe_table  # noqa: E402
 from selion.training.reward import constants, dice_reward, validity_reward  # noqa: E402
 from selion.training.sft import find_tokenizer, lora_config, make_pair, shared_arguments  # noqa: E402
+from selion.training.whole import keep_samples  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -474,6 +476,18 @@ def test_from_words_to_rewards_and_back_into_the_socket(tmp_path):
         train_language(plan, tmp_path / "run")
     with pytest.raises(BadInput, match="another recipe: seed was 7 and is now 8"):
         train_language(replace(plan, recipe=replace(made, seed=8)), tmp_path / "run", resume=True)
+
+
+def test_a_run_goes_on_with_its_own_labels_alone(tmp_path, monkeypatch):
+    """Edited in place, they were others after the resumption."""
+    keep = partial(keep_samples, tmp_path / "checkpoints", SAMPLES)
+    keep(resume=True)  # of a former version, which noted nothing
+    keep(resume=True)
+    monkeypatch.setattr("selion.training.datasets.fingerprint", lambda _: "2 samples a, labels b")
+    with pytest.raises(BadInput, match="begun with other samples or labels"):
+        keep(resume=True)
+    keep(resume=False)
+    keep(resume=True)
 
 
 def test_a_run_of_before_a_setting_existed_goes_on(tmp_path):

@@ -8,8 +8,10 @@ import json
 import tomllib
 from dataclasses import replace
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from selion import store
 from selion import training as train
 from selion.data import load_dataset
+from selion.data.polygons import Labelled, load_polygons
 from selion.errors import BadInput, GridMismatch, UnknownName
 from selion.grid import whole
 from selion.labels import Instances
@@ -24,8 +27,9 @@ from selion.models.toml import to_toml
 from selion.raster import Raster
 from selion.sample import Sample
 from selion.training import loop
+from selion.training.checkpoint import check_same
 from selion.training.crops import make_view
-from selion.training.datasets import check_samples, open_samples
+from selion.training.datasets import check_samples, fingerprint, open_samples
 from selion.training.draws import Draw
 from selion.training.loader import Feed, read_ahead
 from selion.training.mixture import Mixture, whole_counts
@@ -383,6 +387,40 @@ def test_a_folder_says_that_its_truth_is_finer_and_trains_end_to_end(tmp_path):
     (tmp_path / "d" / "dataset.toml").write_text('name = "fine"\n[settings]\nfiner = 0\n')
     with pytest.raises(BadInput, match="whole number from 1"):
         load_dataset(tmp_path / "d")
+
+
+def test_labels_that_were_edited_in_place_are_other_labels(tmp_path):
+    made = mixed(tmp_path, data=Data(str(folder(tmp_path / "near", (0, 1)))))
+    training, _ = open_samples(made)
+    before, facts = fingerprint(training), {"recipe": recipe_table(made)}
+    assert fingerprint(open_samples(made)[0]) == before
+    one = sample(1)
+    edited = one.instances.ids.copy()
+    edited[edited == 1] = 2
+    mask = tmp_path / "near" / "train" / "instances" / "chip1.tif"
+    mask.unlink()
+    write(mask, edited[None], one.image.grid, ("id",))
+    now = {**facts, "data": fingerprint(open_samples(made)[0])}
+    with pytest.raises(BadInput, match="other samples or labels"):
+        check_same({**facts, "data": before}, now, tmp_path / "state")
+    # what a former version wrote says nothing of labels
+    check_same({**facts, "data": before.partition(", labels")[0]}, now, tmp_path / "state")
+
+
+def test_polygons_that_were_edited_in_place_are_other_labels_and_looked_at_are_not(tmp_path):
+    one = sample(0)
+    write(tmp_path / "image.tif", one.image.values, one.image.grid, BANDS)
+    box = shapely.box(300_040, 5_399_500, 300_400, 5_399_900)
+    other = shapely.box(300_040, 5_399_500, 300_300, 5_399_900)
+    said = []
+    for shape, title in ((box, "a"), (box, "b"), (other, "a")):
+        frame = gpd.GeoDataFrame({"class": ["field"]}, geometry=[shape], crs="EPSG:32633")
+        frame.to_file(tmp_path / "own.gpkg", metadata={"TITLE": title})
+        said.append(
+            fingerprint(load_polygons([tmp_path / "image.tif"], Labelled(tmp_path / "own.gpkg")))
+        )
+    assert said[0] == said[1]
+    assert said[0] != said[2]
 
 
 def test_a_plain_recipe_is_no_mixture():

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from review_scenes import Hand, ReviewProcess, open_log, serving, write_map
-from selion import review
+from selion import review, store
 from selion.errors import BadInput, GridMismatch
+from selion.grid import whole
 from selion.web.review import STATIC, open_session
 from selion.web.review_frame import stretched
 from selion.web.server import STATIC as FOLDER
@@ -163,6 +164,27 @@ def test_chips(folder):
         ):
             assert served.ask(f"chip/{bad}").status == 400, bad
         assert served.ask("chip/../../etc/passwd").status == 404
+
+
+def test_probabilities_in_floats_look_as_those_in_bytes_do(tmp_path):
+    """0 to 1 was taken for bytes, and all was black."""
+    folder = write_map(tmp_path / "map", 2, 3)
+    seen = []
+    for floats in (False, True):
+        path = folder / "fields.scores.tif"
+        if floats:
+            source = store.open_raster(path)
+            values = source.read(whole(source.grid)).values.astype(np.float32) / 254
+            grid, tags = source.grid, dict(source.tags)
+            with store.create_cog(
+                path, grid, source.bands, np.float32, tags=tags, force=True
+            ) as sink:
+                sink.write(whole(grid), values)
+        with serving(folder) as served:
+            answer = served.ask("chip/scores/0_0_40_30.png")
+            seen.append(np.asarray(Image.open(io.BytesIO(answer.body)).convert("RGB")).astype(int))
+    assert seen[0].max() > 200
+    assert np.abs(seen[0] - seen[1]).max() <= 1
 
 
 def test_a_chip_has_the_colours_of_the_whole_image():

@@ -561,6 +561,33 @@ class TestRasters:
             # half of it, 2.1 km of the map, in a tile of 9.8 km
             assert len(np.unique(np.nonzero(shown[..., 3])[1])) == pytest.approx(110, abs=5)
 
+    @pytest.mark.parametrize("first", [0, 150, 200, -300])
+    def test_columns_beyond_the_antimeridian_lie_where_they_are(self, tmp_path, first):
+        """Climate's grids are of 0 to 360 degrees: all from 180 on was not drawn, or refused."""
+        width = 360 if first == 0 else 120
+        degrees = first + np.arange(width)
+        values = np.where((degrees + 180) % 360 < 180, 50, 200).astype(np.uint8)
+        path = tmp_path / "grid.tif"
+        with rasterio.open(
+            path, "w", "GTiff", width, 40, 1, "EPSG:4326",
+            rasterio.transform.from_origin(first, 20, 1, 1), "uint8",
+        ) as dataset:  # fmt: skip
+            dataset.write(np.repeat(values[None], 40, 0), 1)
+        raster = rasters.open_geotiff(path)
+        assert raster.pixel == pytest.approx(2 * place.EARTH / 360, rel=1e-6)
+        for column, colour in enumerate(((68, 1, 84), (253, 231, 37))):
+            shown = picture(raster.tile(raster.renderings[0], place.WebTile(1, column, 0))[0])
+            there = (degrees + 180) % 360 // 180 == column
+            assert there.any() == bool((shown[..., 3] > 0).any())
+            if there.any():
+                seen = np.flatnonzero((shown[..., 3] > 0).any(0))
+                assert len(seen) == pytest.approx(there.sum() / 180 * 512, abs=4)
+                west = ((degrees[there] + 180) % 180).min()
+                assert seen[0] == pytest.approx(west / 180 * 512, abs=4)
+                if len(np.unique(values)) == 2:
+                    middle = shown[shown[..., 3] > 0][:, :3]
+                    assert np.abs(np.median(middle, axis=0) - colour).max() <= 2
+
     def test_without_a_place_pixels_lie_flat(self, tmp_path):
         values = np.arange(200 * 200, dtype=np.uint16).reshape(1, 200, 200)
         raster = rasters.open_geotiff(

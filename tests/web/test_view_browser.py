@@ -18,6 +18,7 @@ import rasterio
 from PIL import Image
 from rasterio.warp import transform_bounds
 
+from selion.country import write_tiles
 from selion.fields import write_fields
 from selion.web.view.area import AreaMapper
 from selion.web.view.paint import encode
@@ -336,6 +337,29 @@ def test_a_filter_holds_for_cells_from_afar(browser, tmp_path):
         tab.page.wait_for_timeout(400)
         tab.still()
         assert tab.of_map(cells) == len(frame)
+
+
+def test_words_of_an_archive_get_their_colours_where_they_come_into_view(browser, tmp_path):
+    """From afar its tiles hold squares alone: who chose the class there saw gray from near."""
+    frame = frame_of(90)
+    frame["class"] = np.where(np.arange(len(frame)) % 2, "pond", "field")
+    write_fields(frame, tmp_path / "fields.parquet")
+    (tmp_path / "map").mkdir()
+    write_tiles(tmp_path / "fields.parquet", tmp_path / "map" / "fields.pmtiles", finest=12)
+    with serving(tmp_path / "map") as served, Tab(browser, served.url) as tab:
+        layer = tab.of_map("state.all.fields[0].id")
+        words = f"JSON.stringify(map.getPaintProperty('{layer}-fill', 'fill-color'))"
+        tab.of_map("map.jumpTo({ zoom: 4 })")
+        tab.still()
+        tab.page.select_option(f"#by-{layer}", "class")
+        tab.still()
+        assert "pond" not in tab.of_map(words)
+        tab.of_map("map.jumpTo({ zoom: 12 })")
+        tab.page.wait_for_selector("#legend :text('pond')")
+        told = tab.of_map(words)
+        assert "pond" in told
+        assert "field" in told
+        assert not tab.said
 
 
 def test_places_dates_and_a_background(browser, served, tmp_path):

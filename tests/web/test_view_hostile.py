@@ -209,6 +209,15 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path, sound):
         pmtiles.open_archive(tmp_path / "bomb.pmtiles")
 
 
+def test_a_tile_whose_gzip_ends_early_is_not_taken_for_whole(tmp_path):
+    """zlib gives what there is, and says nothing of what is missing."""
+    whole = zlib.compress(b"tile" * 1000, wbits=31)
+    for packed in (whole[:-1], whole[:-8], whole[: len(whole) // 2]):
+        with pytest.raises(UnreadableFile, match="ends too early"):
+            pmtiles.unpack(packed, pmtiles.Compression.GZIP, tmp_path / "sound.pmtiles")
+    assert pmtiles.unpack(whole, pmtiles.Compression.GZIP, tmp_path) == b"tile" * 1000
+
+
 def test_a_directory_that_leads_round_in_circles_ends(tmp_path, sound):
     """A root whose only entry is itself."""
     entry = zlib.compressobj(9, zlib.DEFLATED, 31)

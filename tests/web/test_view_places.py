@@ -30,7 +30,7 @@ from view_scenes import frame_of, serving, write_map
         ("N48.29 E13.14", (48.29, 13.14)),
         ("33.5S 70.25W", (-33.5, -70.25)),
         ("48°17'24\"N 13°8'24\"E", (48.29, 13.14)),
-        ("48°17\u203224\u2033 N, 13°8\u203224\u2033 O", (48.29, -13.14)),
+        ("48°17\u203224\u2033 N, 13°8\u203224\u2033 W", (48.29, -13.14)),
         ("48° 17.4' N 13° 8.4' E", (48.29, 13.14)),
         ("geo:48.29,13.14", (48.29, 13.14)),
         ("https://maps.example.org/place/@48.29,13.14,12z", (48.29, 13.14)),
@@ -50,6 +50,13 @@ def test_no_coordinates(text):
 @pytest.mark.parametrize("text", ["100, 13", "13, 200", "91N 3E"])
 def test_coordinates_off_the_map(text):
     with pytest.raises(BadInput, match="lies on no map"):
+        read_coordinates(text)
+
+
+@pytest.mark.parametrize("text", ["48.29N 13.14O", "O13.14 N48.29", "48°17\u2032 N, 13°8\u2032 o"])
+def test_the_letter_o_is_east_or_west(text):
+    """Ost in Linz, oeste in Burgos: a place in Austria was looked for in the Atlantic."""
+    with pytest.raises(BadInput, match="write E or W"):
         read_coordinates(text)
 
 

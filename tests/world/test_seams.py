@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from selion.imagery import read_area
 from selion.world import map_published, read_published_fields
 from world_maps import Copies, matched, name
 
@@ -77,3 +78,23 @@ def test_a_published_polygon_that_crosses_itself_stops_nobody(copies, tmp_path):
     pq.write_table(table.set_column(place, table.schema.field(place), crossed), path)
     found = read_published_fields(f"ftw-2e:fields@{tmp_path / 'ftw-2e'}", copy.area, 2025)
     assert not found.frame.geometry.is_valid.all(), "it is given as it was published"
+
+
+def test_two_published_fields_of_one_id_are_two_fields(copies, tmp_path):
+    """Nobody promises that ids of two zones differ: the second was left out without a word."""
+    copy = copies("seam")
+    shutil.copytree(copy.address, tmp_path / "ftw-2e")
+    place = f"ftw-2e:fields@{tmp_path / 'ftw-2e'}"
+    before = read_published_fields(place, copy.area, 2025).frame
+    path = next((tmp_path / "ftw-2e").glob("vector/2025/**/*.parquet"))
+    table = pq.read_table(path)
+    at, one, other = table.schema.get_field_index("id"), *before["id"].iloc[:2]
+    names = [one if name == other else name for name in table["id"].to_pylist()]
+    alike = pa.array(names, table.schema.field(at).type)
+    pq.write_table(table.set_column(at, table.schema.field(at), alike), path)
+    found = read_published_fields(place, copy.area, 2025).frame
+    assert found.geometry.to_wkb().tolist() == before.geometry.to_wkb().tolist()
+    # an area of two boxes, in both of which all lies, has it once
+    area = read_area(copy.area)
+    area.__dict__["boxes"] = area.boxes * 2
+    assert len(read_published_fields(place, area, 2025).frame) == len(before)

@@ -19,7 +19,7 @@ from selion.errors import GridMismatch
 from selion.grid import whole
 from selion.pipeline.maps import MapOptions, fields_from_scores
 from selion.world.attributes import Attributes, check_attributes
-from selion.world.history import write_history
+from selion.world.history import WorldHistoryOptions, write_history
 
 SIZE = 128
 GRID = GeoBox((SIZE, SIZE), Affine(10, 0, 600_000, 0, -10, 5_300_000), "EPSG:32633")
@@ -128,3 +128,20 @@ def test_a_reference_that_is_not_placed_as_the_maps_are_is_refused_before_they_a
     check_attributes(Attributes(reference=(bare, bare)), placed=False)  # outlines in a photograph
     with pytest.raises(GridMismatch, match="has a CRS, and the maps of the years have none"):
         check_attributes(Attributes(reference=(placed,)), placed=False)
+
+
+def test_districts_of_one_name_are_counted_together_and_it_is_said(looked, tmp_path, monkeypatch):
+    """Islands of one district, or two towns of one name: nobody but the user knows."""
+    _, given = looked
+    monkeypatch.setattr("selion.world.history.join_years", lambda *_, **__: None)
+    shapes = [shapely.box(k, 0, k + 1, 1) for k in range(4)]
+    names = ["Neustadt", "Graz", "Neustadt", None]
+    frame = geopandas.GeoDataFrame({"name": names, "code": [1, 2, 3, 4]}, geometry=shapes, crs=4326)
+    frame.to_file(tmp_path / "districts.gpkg")
+    for column, said in (("name", "(Neustadt)"), ("code", None), (None, None)):
+        notes = []
+        attributes = Attributes(districts=tmp_path / "districts.gpkg", district_column=column)
+        options = WorldHistoryOptions(attributes=attributes)
+        write_history(given[:2], tmp_path / "out", options, on_note=notes.append)
+        assert len(notes) == (said is not None), notes
+        assert said is None or f"are called alike {said}" in notes[0]

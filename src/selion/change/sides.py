@@ -158,6 +158,11 @@ def read_year(year: Year, grid: GeoBox | None = None) -> tuple[GeoDataFrame, lis
     Rows without a polygon are left out, and it is said.
     """
     frame, notes = fields.read_fields(year.table), []
+    if year.others:
+        notes.append(
+            f"{year.table} was read and not {' or '.join(year.others)} beside it: name the table "
+            "that is meant."
+        )
     if grid is not None and (frame.crs is None) != (grid.crs is None):
         what = "no CRS" if frame.crs is None else "a CRS"
         raise GridMismatch(

@@ -32,6 +32,8 @@ class Year:
     """How it is called in file names and tables."""
     table: Place
     scores: Place
+    others: tuple[str, ...] = ()
+    """Names of tables of the same map beside it, where nobody said which is meant."""
 
 
 def find_years(given: Sequence[YearLike]) -> list[Year]:
@@ -104,14 +106,14 @@ def _in_folder(folder: Place) -> Year:
     if isinstance(folder, RemotePath):
         return _in_remote_folder(folder)
     found = {
-        path.stem: path
-        for ending in reversed(TABLES)
-        for path in sorted(folder.glob(f"*{ending}"))
+        path.stem
+        for ending in TABLES
+        for path in folder.glob(f"*{ending}")
         if (folder / f"{path.stem}{SCORES}").is_file()
     }
     if len(found) == 1:
-        table = next(iter(found.values()))
-        return Year(folder.resolve().name, table, table.with_name(f"{table.stem}{SCORES}"))
+        year = _of_scores(folder / f"{found.pop()}{SCORES}")
+        return replace(year, label=folder.resolve().name)
     if found:
         raise BadInput(
             f"{folder} holds several maps ({', '.join(sorted(found))}): name the table, for "
@@ -149,14 +151,20 @@ def _beside(table: Place) -> Place:
 
 def _of_scores(scores: Place) -> Year:
     stem = scores.name.removesuffix(SCORES) if scores.name.endswith(SCORES) else scores.stem
-    for ending in TABLES:
+    for number, ending in enumerate(TABLES):
         table = scores.with_name(f"{stem}{ending}")
         if table.is_file():
-            return Year(stem, table, scores)
+            return Year(stem, table, scores, _others(scores, stem, TABLES[number + 1 :]))
     raise BadInput(
         f"There is no table of fields beside {scores} ({stem}.parquet): make it with 'selion "
         f"fields {scores} -o {scores.with_name(stem)}.parquet'."
     )
+
+
+def _others(scores: Place, stem: str, endings: Sequence[str]) -> tuple[str, ...]:
+    """Return what else could be meant here; a server is not asked."""
+    others = (scores.with_name(f"{stem}{ending}") for ending in endings)
+    return tuple(path.name for path in others if isinstance(path, Path) and path.is_file())
 
 
 def _labelled(years: list[Year]) -> list[Year]:

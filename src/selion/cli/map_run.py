@@ -93,6 +93,7 @@ def print_plan(
     from selion import prediction
     from selion.grid import ground_sampling_distance
     from selion.models.language.network import LanguageSegmenter
+    from selion.models.refine.segmenter import PointRefined, Refined
     from selion.pipeline.consistency import added_cost
 
     cost = prediction.estimate(job.source, job.model, job.plan)
@@ -101,6 +102,11 @@ def print_plan(
         added = added_cost(job.source, job.model, job.plan)
         passes = {"of_which_passes": {"windows": added.windows, "seconds": round(added.seconds, 1)}}
         cost = cost.with_more(added)
+    spoken, asked = job.model, cost.windows
+    if isinstance(spoken, Refined):
+        asked = spoken.asked(cost.windows)
+    if isinstance(spoken, Refined | PointRefined):
+        spoken = spoken.base
     height, width = job.plan.grid.shape
     gsd = ground_sampling_distance(job.plan.grid)
     facts = {
@@ -117,9 +123,7 @@ def print_plan(
         "seconds": round(cost.seconds, 1),
         **passes,
         **(
-            job.model.price(cost.windows).facts(cost.seconds)
-            if isinstance(job.model, LanguageSegmenter)
-            else {}
+            spoken.price(asked).facts(cost.seconds) if isinstance(spoken, LanguageSegmenter) else {}
         ),
         "notes": list(job.notes),
     }

@@ -277,6 +277,7 @@ def _check_jobs(
     from selion import imagery
     from selion.models import find_card
     from selion.models.language.speaking import speaking_card
+    from selion.pipeline.area_options import check_year_of_dates
 
     if model is not None:
         speaking_card(find_card(model), speaking)
@@ -289,6 +290,7 @@ def _check_jobs(
         imagery.find_seasons(
             imagery.read_area(area), year, options.rule, options.crop, options.calendar
         )
+    check_year_of_dates(options.seasons, year)
 
 
 def _edition(imagery: str | None, year: int) -> Edition | None:

@@ -257,6 +257,8 @@ def _scan_part(
         if not part.name:  # nobody has looked at what only an index names
             check_table(part.path, read_metadata(part.path)["geo"]["columns"]["geometry"])
         names = wanted(file.schema_arrow.names, columns, part.path)
+        # what other programs write has no collection, and its sizes may be of former outlines
+        is_ours = b"collection" in (file.metadata.metadata or {})
         reading.parts += 1
         reading.of_groups += file.num_row_groups
         for group in _groups_near(file, boxes):
@@ -275,7 +277,24 @@ def _scan_part(
                     pa.array(np.any([touching(here, box) for box in boxes], axis=0))
                 )
             if len(table):
-                yield table
+                yield table if is_ours else _measured(table)
+
+
+def _measured(table: pa.Table) -> pa.Table:
+    """Return rows with the sizes that they have of their outlines as they are drawn now.
+
+    Who redraws a field leaves its columns as they are.
+    """
+    import pyarrow as pa
+    import shapely
+
+    sizes = fields.measure(shapely.from_wkb(table["geometry"].to_numpy()), LONLAT)
+    for name, values in zip(("metrics:area", "metrics:perimeter"), sizes, strict=True):
+        if name in table.column_names:
+            column = table.schema.field(name)
+            number = table.column_names.index(name)
+            table = table.set_column(number, column, pa.array(values).cast(column.type, safe=False))
+    return table
 
 
 def wanted(there: Sequence[str], columns: Sequence[str] | None, path: Place) -> list[str]:

@@ -43,6 +43,8 @@ class Entry:
     group: str = ""
     files: tuple[Path, ...] = ()
     """What it is read from, the image first."""
+    images: int = 1
+    """How many of the files are the image; the others hold the truth."""
 
     def open(self) -> Sample:
         """Open the image and read the truth."""

@@ -166,6 +166,7 @@ def _country(
                     split_name(splits[aoi]),
                     country,
                     files,
+                    2,
                 )
             )
     said = (

@@ -359,6 +359,7 @@ def _entry(
         split,
         group,
         files,
+        len(picture),
     )
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from selion import metrics, prediction
 from selion.classes import ClassScheme
+from selion.data.dataset import Dataset
 from selion.errors import BadInput
 from selion.evaluation.answers import EvaluateOptions, answer, onto
 from selion.fields import InstanceOptions
 from selion.grid import whole
 from selion.metrics.protocol import field_mask, mask_objects
+from selion.prediction.number_kinds import wanted_numbers
 from selion.sample import Sample
-from selion.segmenter import Segmenter, as_model
+from selion.segmenter import LoadedModel, Segmenter, as_model
+from selion.training.run import converted_alike
 
 SMALLEST = 10
 """Pixels below which the published code leaves an object of an instance model out of AP."""
@@ -109,6 +113,17 @@ class ChipTruth:
     """(y, x) uint8: 1 inside fields, 0 elsewhere, 255 not known; the published two-class mask."""
     objects: np.ndarray
     """(y, x) int32 ids that AP compares with."""
+
+
+def shown_chips(chips: Dataset, model: LoadedModel[Any]) -> tuple[Dataset, tuple[str, ...]]:
+    """Return chips as they are stored; for a model of bytes, in bytes, as maps and training do it.
+
+    Also what was done.  The published networks divide the numbers that are stored.
+    """
+    if wanted_numbers(model.inputs) != "bytes":
+        return chips, ()
+    shown, _, told = converted_alike(chips, (), model.inputs)
+    return (shown, told) if isinstance(shown, Dataset) else (chips, ())
 
 
 def true_answer(sample: Sample, *, whole_objects: bool, published: bool) -> ChipTruth:

@@ -14,7 +14,7 @@ from selion.errors import BadInput
 from selion.evaluation.deployment import as_classes
 from selion.metrics.deploy import CENTRES
 from selion.models import load_model
-from selion.papers.answering import AS_IT_IS, chip_pixels
+from selion.papers.answering import AS_IT_IS, chip_pixels, shown_chips
 from selion.papers.keeping import KeptScores, keep_key, model_identity
 from selion.papers.results import FoundModel, TableScores
 from selion.progress import OnStep, silent
@@ -64,7 +64,7 @@ def sweep_overlaps(
     for key, found in models.items():
         model = load_model(found.path, engine, threads=threads)
         for country in chips.groups:
-            part = chips.select(groups=country)
+            part, _ = shown_chips(chips.select(groups=country), model)
             digest = keep_key(model_identity(model), part, part="sweep", published=published)
             name = f"{key}-{country}-sweep"
             there = kept.read(name, digest)

@@ -10,6 +10,7 @@ from typing import Any
 
 import selion
 from selion.data.dataset import Dataset
+from selion.prediction.number_kinds import wanted_numbers
 from selion.segmenter import LoadedModel, as_model
 from selion.store import atomic, fingerprint
 
@@ -27,6 +28,8 @@ def model_identity(model: LoadedModel[Any]) -> dict[str, Any]:
     """
     known = as_model(model)
     found = dict(known.identity) | {"card": known.card.to_dict().get("inputs")}
+    if wanted_numbers(known.inputs) == "bytes":
+        found["shown"] = "bytes"  # before, chips came as they are stored
     folder = known.card.folder
     if folder is not None:
         found["unlisted"] = {

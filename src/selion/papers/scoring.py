@@ -13,7 +13,7 @@ from selion.data.dataset import Dataset
 from selion.errors import BadInput, SelionError, counted
 from selion.grid import whole
 from selion.metrics import Detections, Interval, group_mean
-from selion.papers.answering import chip_answer, true_answer
+from selion.papers.answering import chip_answer, shown_chips, true_answer
 from selion.papers.counting import CountryCounts, counts_of
 from selion.papers.keeping import KeptScores, keep_key, model_identity
 from selion.papers.robustness import CountryChanges, country_changes
@@ -54,6 +54,15 @@ class ScoreWork:
     problems: list[str] = field(default_factory=list)
     """Chips that were left out, each with the reason, are named here."""
 
+    def shown(self, chips: Dataset, name: str, model: LoadedModel[Any]) -> Dataset:
+        """Return chips in the numbers that a model sees, which is said where it is not as stored.
+
+        See :func:`selion.papers.answering.shown_chips`.
+        """
+        found, told = shown_chips(chips, model)
+        self.problems.extend(f"For {name}: {text}" for text in told)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class ModelScores:
@@ -89,7 +98,7 @@ def score_model(
     ranges: dict[str, dict[str, Interval]] = {}
     shares: list[float] = []
     for country in work.data.groups:
-        chips = work.data.select(groups=country)
+        chips = work.shown(work.data.select(groups=country), name, model)
         counted = _counted(f"{name}-{country}", model, chips, work)
         countries[country] = counted.values(published=work.published)
         ranges[country] = counted.ranges(published=work.published, draws=work.draws)
@@ -105,6 +114,7 @@ def score_model(
     if robust and work.published:
         for country in work.also.groups if work.also else ():
             chips = work.also.select(groups=country) if work.also else work.data
+            chips = work.shown(chips, name, model)
             shares += _changed(f"{name}-{country}", model, chips, work).agreement.tolist()
         means["agreement"] = group_mean(shares)
     return ModelScores(countries, ranges, means)

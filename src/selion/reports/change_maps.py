@@ -120,11 +120,14 @@ def _district_section(change: MapChange) -> str:
     table = change.districts
     assert table is not None
     wide = table.assign(
-        fields=np.where(table["outcome"] == "gone", table["fields_before"], table["fields_after"])
-    ).pivot_table(index="district", columns="outcome", values="fields", aggfunc="sum", sort=False)
+        fields=np.where(table["outcome"] == "gone", table["fields_before"], table["fields_after"]),
+        number=table.groupby(["district", "outcome"]).cumcount(),  # two may have one name
+    ).pivot_table(index=["district", "number"], columns="outcome", values="fields", sort=False)
     changed = wide.drop(columns=["kept", "unknown"]).sum(axis=1)
     wide = wide.loc[changed.sort_values(ascending=False, kind="stable").index]
-    rows = [[str(name), *map(int, row)] for name, row in zip(wide.index, wide.values, strict=True)]
+    rows = [
+        [str(name), *map(int, row)] for (name, _), row in zip(wide.index, wide.values, strict=True)
+    ]
     caption = "Fields of the later map by outcome; of those that are gone, the earlier ones."
     if len(rows) > SHOWN:
         caption += f" The {SHOWN} districts with most change of {len(rows)}; all in districts.csv."

@@ -452,7 +452,10 @@ def _palette(dataset: Any) -> dict[str, str]:
     """Return a tag with the colours that numbers stand for, if they do."""
     said = {NEGATIVE: "yes"} if _is_negative(dataset) else {}
     if said and dataset.colorinterp != (ColorInterp.palette,):
-        black = (1 << int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8))) - 1
+        bits = 8 * np.dtype(dataset.dtypes[0]).itemsize
+        black = (1 << int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", bits))) - 1
+        if bits > 8:
+            return {NEGATIVE: str(black)}
         greys = (255 - 255 * k // black for k in range(black + 1))
         return said | {PALETTE: "".join(f"{grey:02x}" * 3 for grey in greys)}
     if dataset.colorinterp != (ColorInterp.palette,):
@@ -466,8 +469,8 @@ def _palette(dataset: Any) -> dict[str, str]:
 
 def _is_negative(dataset: Any) -> bool:
     """Say whether 0 is white: GDAL gives the numbers as they are, and other readers the grey."""
-    bytes_ = dataset.count == 1 and dataset.dtypes[0] == "uint8"
-    return bytes_ and dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+    whole = dataset.count == 1 and dataset.dtypes[0] in ("uint8", "uint16")
+    return whole and dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
 
 
 def _wavelengths(dataset: Any, indexes: Sequence[int]) -> dict[str, str]:

@@ -70,9 +70,27 @@ class TurnedGray(PaletteColours):
         return Raster(part.values[:1], part.grid, self.bands, part.valid, self.tags)
 
 
+@dataclass(frozen=True, eq=False)
+class TurnedDeepGray(TurnedGray):
+    """(1, y, x) uint16 greys of such a source of 16 bits; its tag :data:`NEGATIVE` says black."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the source."""
+        return self.source.dtype
+
+    def read(self, roi: Roi) -> Raster:
+        """Read a region."""
+        part = self.source.read(roi)
+        black = part.values.dtype.type(int(self.source.tags[NEGATIVE]))
+        values = black - np.minimum(part.values, black)
+        return Raster(values, part.grid, self.bands, part.valid, self.tags)
+
+
 def painted(source: Source) -> Source:
     """Return a source in colours where it has a palette, else itself; no negative of gray."""
-    has = len(source.bands) == 1 and source.tags.get(PALETTE) and source.dtype.kind == "u"
-    if not has:
+    if len(source.bands) != 1 or source.dtype.kind != "u":
         return source
-    return TurnedGray(source) if NEGATIVE in source.tags else PaletteColours(source)
+    if NEGATIVE in source.tags:
+        return TurnedGray(source) if PALETTE in source.tags else TurnedDeepGray(source)
+    return PaletteColours(source) if source.tags.get(PALETTE) else source

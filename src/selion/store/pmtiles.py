@@ -323,7 +323,7 @@ def unpack(data: bytes, compression: Compression, path: Place) -> bytes:
     Raises
     ------
     UnreadableFile
-        If it is none, or too large.
+        If it is none, ends too early, or is too large.
     """
     if compression == Compression.NONE:
         return data
@@ -336,6 +336,11 @@ def unpack(data: bytes, compression: Compression, path: Place) -> bytes:
         raise UnreadableFile(
             f"{path.name} holds a part of more than {LARGEST_UNPACKED:,} bytes: write it again "
             "with smaller tiles."
+        )
+    if data and not unpacking.eof:
+        raise UnreadableFile(
+            f"{path.name} has a part that ends too early: it is truncated or corrupt; copy it "
+            "again."
         )
     return out
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 STATE, BEST = "state.safetensors", "best.safetensors"
 """Files in a run's folder: the last state, and the weights with the best validation score."""
+LABELS = ", labels "
+"""Stands before the hash of the labels, in what is said of the data."""
 FREE = ("name", "summary", "licence", "attribution", "hardware")
 """What may change between a run and its resumption: nothing that is learnt depends on it (precision
 and device aside)."""
@@ -167,8 +169,9 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> 
             f"{path} was made with another recipe: {'; '.join(changed[:3])}{more}. Resume with the "
             "old recipe, or start in another folder."
         )
-    if saved["data"] != now["data"]:
+    # a former version said nothing of the labels
+    if saved["data"] not in (now["data"], now["data"].partition(LABELS)[0]):
         raise BadInput(
-            f"{path} was made with other samples ({saved['data']}, now {now['data']}): resume with "
-            "the same data, or start in another folder."
+            f"{path} was made with other samples or labels ({saved['data']}, now {now['data']}): "
+            "resume with the same data, or start in another folder."
         )

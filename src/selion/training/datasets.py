@@ -19,7 +19,8 @@ from selion.errors import BadInput, SelionError
 from selion.grid import ground_sampling_distance
 from selion.models import find_card
 from selion.sample import Sample, known_keys
-from selion.training.checkpoint import STATE
+from selion.store.file_sum import sum_file
+from selion.training.checkpoint import LABELS, STATE
 from selion.training.class_mapping import is_outlines, placed
 from selion.training.crops import make_view, object_classes, takes_objects
 from selion.training.draws import Draw
@@ -368,10 +369,34 @@ def taken(samples: Sequence[Sample], places: Sequence[int]) -> Sequence[Sample]:
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
-    """Say which samples these are: their number and a hash of their names."""
+    """Say which samples these are: their number, and hashes of their names and of their labels."""
     keys = known_keys(samples) or [str(k) for k in range(len(samples))]
     digest = hashlib.blake2b("\n".join(keys).encode(), digest_size=6).hexdigest()
-    return f"{len(samples)} samples {digest}"
+    labels = hashlib.blake2b(digest_size=6)
+    for path in (files := _label_files(samples)):
+        for part in _labels_in(path):
+            labels.update(part)
+    return f"{len(samples)} samples {digest}" + (f"{LABELS}{labels.hexdigest()}" if files else "")
+
+
+def _label_files(samples: Sequence[Sample]) -> list[Path]:
+    """Return the files that hold the truth of samples, each once."""
+    parts = samples.parts if isinstance(samples, Mixture) else (samples,)
+    entries = [entry for part in parts if isinstance(part, Dataset) for entry in part.entries]
+    named = dict.fromkeys(path for entry in entries for path in entry.files[entry.images :])
+    return [path for path in named if path.is_file()]
+
+
+def _labels_in(path: Path) -> list[bytes]:
+    """Return what is hashed of labels: what the table says of a GeoPackage, else the file's bytes.
+
+    A GeoPackage that was only looked at in QGIS has other bytes.
+    """
+    if path.suffix.lower() != ".gpkg":
+        return [sum_file(path).sha256.encode()]
+    frame = store.read_polygons(path)
+    columns = frame.drop(columns=frame.geometry.name)
+    return [*frame.geometry.to_wkb().dropna(), columns.to_csv().encode()]
 
 
 def check_samples(samples: Sequence[Sample], recipe: Recipe) -> list[float]:

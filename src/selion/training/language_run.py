@@ -50,7 +50,7 @@ from selion.training.sft import (
 )
 from selion.training.split import whole_weights
 from selion.training.start import find_language_start, keep_start, start_notes, with_kept_start
-from selion.training.whole import check_count, note_count
+from selion.training.whole import check_count, keep_samples, note_count
 
 RECIPE, MODEL, SUPERVISED, NUMBERS = "recipe.toml", "model", "supervised", "standing.json"
 SFT, GRPO, TIMES = "sft-checkpoints", "grpo-checkpoints", "times.json"
@@ -233,6 +233,7 @@ def train_language(
     team = join_processes(training_device(recipe.hardware))
     on_step = on_step if team.leads else silent
     team.led(lambda: _prepare(folder, recipe, resume=resume, force=force))
+    team.led(lambda: keep_samples(folder / SFT, plan.samples, resume=resume))
     if resume:
         plan = replace(plan, card=with_kept_start(folder, plan.card))
     else:
@@ -388,8 +389,7 @@ def _prepare(folder: Path, recipe: LanguageRecipe, *, resume: bool, force: bool)
         for name in (NUMBERS, TIMES, "rewards.json"):  # they would stand beside a run without
             (folder / name).unlink(missing_ok=True)
     note_count(folder / SFT, count_processes())
-    with store.atomic_write(begun, force=True) as temporary:
-        temporary.write_text(to_toml(recipe_table(recipe)), "utf-8")  # type: ignore[arg-type]
+    store.write_text(begun, to_toml(recipe_table(recipe)), force=True)  # type: ignore[arg-type]
 
 
 def _check_same(path: Path, recipe: LanguageRecipe) -> None:

@@ -11,16 +11,18 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from selion import store
 from selion.errors import BadInput
+from selion.sample import Sample
 from selion.training.processes import Team
 
-MARK, COUNT = "whole.json", "processes.json"
+MARK, COUNT, LEARNT = "whole.json", "processes.json", "samples.txt"
 """In a checkpoint: the sizes of all of its files, written last.  Beside the first of them: how many
-processes began the run."""
+processes began the run, and what it learns from."""
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -124,3 +126,24 @@ def check_count(folder: Path, now: int) -> None:
             f"their sum, depend on that; resume with --num_processes {was}, or start in another "
             "folder."
         )
+
+
+def keep_samples(folder: Path, samples: Sequence[Sample], *, resume: bool) -> None:
+    """Note what a run learns from, or refuse to go on with other samples or labels.
+
+    Raises
+    ------
+    BadInput
+    """
+    from selion.training.datasets import fingerprint
+
+    path, now = folder / LEARNT, fingerprint(samples)
+    # a former version noted nothing
+    was = path.read_text("utf-8") if resume and path.is_file() else now
+    if was != now:
+        raise BadInput(
+            f"{folder.parent} was begun with other samples or labels ({was}, now {now}): resume "
+            "with the same data, or start in another folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    store.write_text(path, now, force=True)

@@ -220,6 +220,8 @@ class Frame:
                 columns.start - edges[0] : columns.stop - edges[0],
             ] = values
         if layer.fixed:
+            if source.dtype.kind == "f":  # 0 to 1
+                shown *= 255
             return np.nan_to_num(shown, nan=128).clip(0, 255).astype(np.uint8)
         return stretched(shown, self._range(layer))
 

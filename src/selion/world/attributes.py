@@ -29,6 +29,8 @@ STATUS = "review:status"
 """The column of a reviewed table (:func:`selion.review.export_review`)."""
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """What a column of truth may say."""
+SHOWN = 5
+"""Names that a sentence tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +161,24 @@ def districts_of(frame: GeoDataFrame, path: Path, column: str | None) -> np.ndar
     found = np.full(len(frame), len(given), np.int64)
     np.minimum.at(found, field, district)
     return np.array([*names, "elsewhere"], object)[found]
+
+
+def doubled_districts(sources: Attributes) -> tuple[str, ...]:
+    """Say which names several polygons have: islands of one district, or districts of one name."""
+    if sources.districts is None or sources.district_column is None:
+        return ()
+    given = store.read_polygons(sources.districts)
+    names = given[given.geometry.notna()][sources.district_column].map(row_name)
+    twice = sorted(set(names[names.duplicated()]))
+    if not twice:
+        return ()
+    shown = f"{', '.join(twice[:SHOWN])}{' ...' if len(twice) > SHOWN else ''}"
+    told = (
+        f"Several polygons of {sources.districts.name} are called alike ({shown}): their fields "
+        "are counted as those of one district; where they are several, name a --district-column "
+        "that tells them apart."
+    )
+    return (told,)
 
 
 def read_reference(sources: Attributes, *, placed: bool = True) -> tuple[GeoDataFrame, np.ndarray]:

@@ -112,7 +112,9 @@ def read_published_fields(
         )
         notes.append(said)
     else:
-        frame = frame.drop_duplicates("id", ignore_index=True)
+        # read once for each box of the area; ids of two zones may be alike
+        same = pd.DataFrame({"id": frame["id"], "shape": frame.geometry.to_wkb()}).duplicated()
+        frame = frame[~same].reset_index(drop=True)
         frame["confidence"] = (frame["score"].astype(float) / 100).astype("float32")
         notes.append("Confidence is their score over 100: a mean probability, not calibrated.")
     weak = edition.weak(year)

@@ -31,6 +31,7 @@ from selion.world.attributes import (
     add_attributes,
     calibrate,
     check_attributes,
+    doubled_districts,
 )
 
 if TYPE_CHECKING:
@@ -91,10 +92,14 @@ def write_history(
     for name in (FIELDS, *output_names(found)):
         store.check_output(out / name, force)
     check_attributes(options.attributes, placed=open_scores(found[0])[0].grid.crs is not None)
+    told = doubled_districts(options.attributes)
+    for note in told:
+        on_note(note)
+    about_maps = [*options.notes, *told]
 
     def refine(frame: GeoDataFrame, parts: HistoryParts) -> tuple[GeoDataFrame, dict[str, Any]]:
         frame = add_attributes(frame, options.attributes, on_step)
-        facts: dict[str, Any] = {"maps": list(options.notes)} if options.notes else {}
+        facts: dict[str, Any] = {"maps": about_maps} if about_maps else {}
         if options.attributes.reference:
             frame, found = calibrate(frame, parts, options.attributes, parts.folder.parent)
             facts |= found

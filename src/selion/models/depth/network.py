@@ -30,6 +30,8 @@ DISTANT = ("glpn", "zoedepth")
 Those of Depth Anything say it themselves."""
 NEAREST = 1e-3
 """Metres: what is nearer is no photograph's."""
+KIND = "depth_anything"
+"""The releases in their configs."""
 FILES = ("config.json", "model.safetensors")
 """Of a published checkpoint, what is needed."""
 
@@ -203,13 +205,23 @@ def tells_distance(config: Any) -> bool:
 def licence_notes(name: str, network: Any) -> tuple[str, ...]:
     """Say what the licence forbids.
 
-    Of a release by its name, of a folder by the width of its encoder.
+    Of a release by its name.  A folder may hold a copy of one, or the user's own network of the
+    same size, which nothing in it tells apart: the note says what holds of a copy.
     """
     width = int(getattr(getattr(network.config, "backbone_config", None), "hidden_size", 0) or 0)
-    release = RELEASES.get(name) or next((r for r in RELEASES.values() if r.width == width), None)
+    kind = getattr(network.config, "model_type", KIND)
+    alike = (r for r in RELEASES.values() if r.width == width and kind == KIND)
+    release = RELEASES.get(name) or next(alike, None)
     if release is None or release.free:
         return ()
     which = release.address.rpartition("/")[2].removesuffix("-hf")
+    if name not in RELEASES:
+        of_copies = (
+            f"{Path(name).name} has the size of {which}, which is licensed {release.licence}: if "
+            "it is a copy of it, or was trained from it, masks made with it, and models trained "
+            "on them, are not for commercial use."
+        )
+        return (of_copies,)
     return (
         (
             f"{which} is licensed {release.licence}: masks made with it, and models trained on "

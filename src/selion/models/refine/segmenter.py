@@ -112,6 +112,13 @@ class Refined:
         for model in self._models:
             model.rest()
 
+    def asked(self, windows: int) -> int:
+        """Return about how many windows of its own the base sees in a number of common ones."""
+        own, edge = self.base.inputs, self.inputs.window
+        if own.window >= edge:
+            return windows
+        return windows * len(Lattice((edge, edge), own.window, own.overlap))
+
     def exact(self) -> Refined:
         """Load both again in float32."""
         return Refined(*(load_exact(model) for model in self._models))

@@ -153,6 +153,19 @@ export class LayerList {
     this.explain();
   }
 
+  // A PMTiles file says its words as they come into view: new ones get the colours that are left.
+  learn(map) {
+    for (const layer of this.state.all.fields.filter((each) => !each.records)) {
+      const by = this.on[this.state.maps.indexOf(map)]?.get(layer.id)?.by;
+      const known = by && this.words.get(`${layer.id} ${by}`);
+      const fresh = known && known.length < MOST_WORDS ? here(map, layer, by).filter((word) => !known.includes(word)) : [];
+      if (!fresh.length) continue;
+      this.words.set(`${layer.id} ${by}`, [...known, ...fresh].slice(0, MOST_WORDS));
+      this.repaint(layer);
+      this.explain();
+    }
+  }
+
   repaint(layer) {
     this.state.maps.forEach((map, side) => {
       const how = this.on[side].get(layer.id);
@@ -249,10 +262,11 @@ export class LayerList {
 
 const LINES = ["#ffd500", "#00e5ff", "#ff7ad9", "#b6ff5c"];
 const AFAR = ["#3b528b", "#21918c", "#5ec962", "#fde725"];
+const MOST_WORDS = 64; // of a column that are told apart
 const SVG = "http://www.w3.org/2000/svg";
 
 // The words that the tiles in view hold.
-const here = (map, layer, column) => [...new Set(map.querySourceFeatures(layer.id, { sourceLayer: layer.inner }).map((each) => each.properties[column]).filter((word) => typeof word === "string"))].sort().slice(0, 32);
+const here = (map, layer, column) => [...new Set(map.querySourceFeatures(layer.id, { sourceLayer: layer.inner }).map((each) => each.properties[column]).filter((word) => typeof word === "string"))].sort().slice(0, MOST_WORDS);
 
 function patch(colours) {
   const drawn = document.createElementNS(SVG, "svg");

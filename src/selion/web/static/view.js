@@ -106,7 +106,7 @@ function onRight(map) {
 function watch(map) {
   map.on("click", (event) => pick(map, event.point));
   map.on("moveend", keep);
-  map.on("idle", () => { document.body.dataset.idle = String(Number(document.body.dataset.idle || 0) + 1); });
+  map.on("idle", () => { state.list.learn(map); document.body.dataset.idle = String(Number(document.body.dataset.idle || 0) + 1); });
   const canvas = map.getCanvas();
   canvas.addEventListener("focus", () => $("stage").classList.toggle("keyed", canvas.matches(":focus-visible")));
   canvas.addEventListener("blur", () => $("stage").classList.remove("keyed"));

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,6 +26,9 @@ DEEPEST = 24
 PIXEL = 2 * EARTH / (256 << 20)
 """Metres of web mercator that one pixel of a flat image is laid on: 15 cm, so that 100,000 pixels
 stay near the equator, where the map is true."""
+
+SLACK = 20.0
+"""Metres that columns may run on beyond the antimeridian by rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +164,50 @@ def around(boxes: np.ndarray) -> Box | None:
         return None
     west, south, east, north = np.clip([*sound[:, :2].min(0), *sound[:, 2:].max(0)], -EARTH, EARTH)
     return float(west), float(south), float(east), float(north)
+
+
+def sides_of(bounds: Box, project: Projection) -> tuple[Box, ...]:
+    """Return the boxes in which a raster lies: two where it crosses the antimeridian, none nowhere.
+
+    A box around both sides would be as wide as the world, and tell of pixels as wide.
+    """
+    strips = edge_boxes(bounds, project)
+    strips = strips[np.isfinite(strips).all(1)]
+    box = around(strips)
+    if box is None:
+        return ()
+    first, last = float(strips[:, 0].min()), float(strips[:, 2].max())
+    if min(first + EARTH, EARTH - last) < -SLACK:
+        return _wrapped(first, last - first, box)
+    if not (strips[:, 2] - strips[:, 0] > EARTH).any():
+        return (box,)
+    x, y = np.meshgrid(*lattice(bounds))
+    x = project(np.column_stack([x.ravel(), y.ravel()]))[:, 0]
+    west, east = float(x[(x > 0) & np.isfinite(x)].min()), float(x[x <= 0].max())
+    if west - east < EARTH:  # it holds a pole, or all of the world
+        return (box,)
+    return (west, box[1], EARTH, box[3]), (-EARTH, box[1], east, box[3])
+
+
+def _wrapped(first: float, width: float, box: Box) -> tuple[Box, ...]:
+    """Return the boxes of columns that run on beyond the antimeridian, as those of 0 to 360 do."""
+    west = (first + EARTH) % (2 * EARTH) - EARTH
+    east = west + width
+    if east <= EARTH:
+        return ((west, box[1], east, box[3]),)
+    return (west, box[1], EARTH, box[3]), (-EARTH, box[1], east - 2 * EARTH, box[3])
+
+
+def lattice(bounds: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Return columns and rows of points that tell where a box lies whose edges may bend."""
+    west, south, east, north = bounds
+    return np.linspace(west, east, 9), np.linspace(south, north, 9)
+
+
+def edge_boxes(bounds: Box, project: Projection) -> np.ndarray:
+    """Return projected boxes that together hold a box whose edges may bend."""
+    x, y = lattice(bounds)
+    strips = [
+        np.column_stack(np.broadcast_arrays(x[:-1], low, x[1:], high)) for low, high in pairwise(y)
+    ]
+    return project_boxes(np.concatenate(strips), project)

@@ -62,7 +62,7 @@ def read_coordinates(text: str) -> NamedPoint | None:
     Raises
     ------
     BadInput
-        If it is a pair that lies on no map.
+        If it is a pair that lies on no map, or whose letter is east or west.
     """
     if linked := LINK.search(text):
         return _point(text, [float(linked[1]), float(linked[2])], ["", ""])
@@ -76,11 +76,17 @@ def read_coordinates(text: str) -> NamedPoint | None:
     rest = angle.sub("", parted.replace(";", " ")).strip()
     if len(found) != 2 or rest:  # a pair
         return None
-    return _point(text, [_degrees(each) for each in found], [_letter(each) for each in found])
+    letters = [_letter(each) for each in found]
+    if "O" in letters:
+        raise BadInput(
+            f"{text[:60]!r} has the letter O, which is east in German and west in Spanish and "
+            "French: write E or W."
+        )
+    return _point(text, [_degrees(each) for each in found], letters)
 
 
 def _letter(found: re.Match[str]) -> str:
-    return (found["letter"] or "").upper().replace("O", "W")
+    return (found["letter"] or "").upper()
 
 
 def _degrees(found: re.Match[str]) -> float:

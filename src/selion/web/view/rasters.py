@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from affine import Affine
 
 from selion.errors import BadInput, GridMismatch, UnreadableFile
 from selion.extras import require
@@ -31,11 +31,10 @@ from selion.web.view.place import (
     EARTH,
     PIXEL,
     Box,
-    Projection,
     WebTile,
     around,
-    project_boxes,
     projection,
+    sides_of,
 )
 from selion.web.view.renderings import RasterHeader, Rendering, renderings_of
 
@@ -301,11 +300,27 @@ def read_warped(
             indexes=bands,
             resampling_method=how,
             reproject_method=how,
+            vrt_options=_turned(dataset, (box[0] + box[2]) / 2),
             **place,
         )
     except RioTilerError as error:
         raise ValueError(str(error)) from error
     return read.array.data, known_of(read.array, dataset.nodata)
+
+
+def _turned(dataset: Any, x: float) -> dict[str, Any]:
+    """Return how columns that run on beyond the antimeridian are read at x of web mercator.
+
+    They are moved by whole turns, so that those of 181 to 360 degrees lie at -179 to 0.
+    """
+    if not dataset.crs.is_geographic:
+        return {}
+    west, _, east, _ = dataset.bounds
+    degrees = x * 180 / EARTH
+    turns = math.floor((degrees - west) / 360)
+    if turns == 0 or degrees - 360 * turns > east:
+        return {}
+    return {"src_transform": Affine.translation(360 * turns, 0) * dataset.transform}
 
 
 def read_window(
@@ -399,32 +414,6 @@ def glimpse(path: Place, count: int, shape: tuple[int, int]) -> np.ndarray:
     return values[:, valid & np.isfinite(values).all(0)].astype(np.float64)
 
 
-def sides_of(bounds: Box, project: Projection) -> tuple[Box, ...]:
-    """Return the boxes in which a raster lies: two where it crosses the antimeridian, none nowhere.
-
-    A box around both sides would be as wide as the world, and tell of pixels as wide.
-    """
-    strips = edge_boxes(bounds, project)
-    strips = strips[np.isfinite(strips).all(1)]
-    box = around(strips)
-    if box is None:
-        return ()
-    if not (strips[:, 2] - strips[:, 0] > EARTH).any():
-        return (box,)
-    x, y = np.meshgrid(*lattice(bounds))
-    x = project(np.column_stack([x.ravel(), y.ravel()]))[:, 0]
-    west, east = float(x[(x > 0) & np.isfinite(x)].min()), float(x[x <= 0].max())
-    if west - east < EARTH:  # it holds a pole, or all of the world
-        return (box,)
-    return (west, box[1], EARTH, box[3]), (-EARTH, box[1], east, box[3])
-
-
-def lattice(bounds: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Return columns and rows of points that tell where a box lies whose edges may bend."""
-    west, south, east, north = bounds
-    return np.linspace(west, east, 9), np.linspace(south, north, 9)
-
-
 def meets(box: Box, other: Box) -> bool:
     """Say whether two boxes share more than an edge."""
     return box[0] < other[2] and box[2] > other[0] and box[1] < other[3] and box[3] > other[1]
@@ -433,15 +422,6 @@ def meets(box: Box, other: Box) -> bool:
 def pixel_of(sides: tuple[Box, ...], shape: tuple[int, int]) -> float:
     """Return the width of a pixel in metres of web mercator, about."""
     return max(sum(east - west for west, _, east, _ in sides) / shape[1], 1e-9)
-
-
-def edge_boxes(bounds: Box, project: Projection) -> np.ndarray:
-    """Return projected boxes that together hold a box whose edges may bend."""
-    x, y = lattice(bounds)
-    strips = [
-        np.column_stack(np.broadcast_arrays(x[:-1], low, x[1:], high)) for low, high in pairwise(y)
-    ]
-    return project_boxes(np.concatenate(strips), project)
 
 
 def check_head(dataset: Any, path: Place) -> None:
