@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
 
+from resident import hand_back
 from selion.errors import (
     BadInput,
     BandMismatch,
@@ -672,6 +673,7 @@ def peak_of(body):
         while not done.wait(0.01):
             peak[0] = max(peak[0], process.memory_info().rss)
 
+    hand_back()
     start, watcher = process.memory_info().rss, threading.Thread(target=watch)
     watcher.start()
     body()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import math
+import platform
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +21,7 @@ from selion.errors import BadInput, OutputFailed, UnreadableFile
 from selion.training import loop
 from selion.training.checkpoint import BEST, STATE, load_state, save_state
 from selion.training.draws import Draw
+from selion.training.hardware import kept_memory
 from selion.training.loader import Feed, read_ahead
 from selion.training.recipe import Crops, Hardware, Schedule, Validate
 from selion.training.scoring import Scores
@@ -490,3 +493,19 @@ def test_two_processes_are_one_with_twice_the_accumulation(tmp_path):
     single = loop.fit(convolutions(), SAMPLES, made, card(made))
     for name, value in single.weights.items():
         assert found[0][name] == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc is told")
+def test_arrays_after_a_training_are_not_cleared_anew_page_by_page():
+    """What is told to malloc ends its own growth of thresholds, and it does not begin again."""
+
+    def faults(arrays):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(arrays):
+            np.ones(8 * 2**20, np.uint8)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with kept_memory(torch.device("cpu")):
+        pass
+    faults(3)
+    assert faults(20) < 1000, "more than 5,000 before"

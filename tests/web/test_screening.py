@@ -190,37 +190,40 @@ def png(width, height, depth=8, colour=0, data=b"\x00" * 10, extra=b""):
     )
 
 
-HOSTILE = {
-    "empty": b"",
-    "text": b"not a picture",
-    "a script": b"<svg onload=alert(1)>",
-    "cut": png(40, 40, data=b"\x00" * 41 * 40)[:60],
-    "100,000 x 100,000": png(100_000, 100_000),
-    "4,000,000,000 wide": png(4_000_000_000, 1),
-    "no pixels": png(0, 0),
-    "a bomb in a text": png(
-        40,
-        40,
-        data=b"\x00" * 41 * 40,
-        extra=chunk(b"zTXt", b"a\x00\x00" + zlib.compress(b"\x00" * 80_000_000)),
-    ),
-    "colour type that does not exist": png(4, 4, colour=9),
-    "depth that does not exist": png(4, 4, depth=3),
-    "too few rows": png(40, 40, data=b"\x00" * 7),
-    "a false checksum": png(40, 40, data=b"\x00" * 41 * 40).replace(b"IDAT", b"IDAX"),
-}
+def hostile():
+    """Return the bytes of files that are no pictures; 80 MB are packed for one of them."""
+    return {
+        "empty": b"",
+        "text": b"not a picture",
+        "a script": b"<svg onload=alert(1)>",
+        "cut": png(40, 40, data=b"\x00" * 41 * 40)[:60],
+        "100,000 x 100,000": png(100_000, 100_000),
+        "4,000,000,000 wide": png(4_000_000_000, 1),
+        "no pixels": png(0, 0),
+        "a bomb in a text": png(
+            40,
+            40,
+            data=b"\x00" * 41 * 40,
+            extra=chunk(b"zTXt", b"a\x00\x00" + zlib.compress(b"\x00" * 80_000_000)),
+        ),
+        "colour type that does not exist": png(4, 4, colour=9),
+        "depth that does not exist": png(4, 4, depth=3),
+        "too few rows": png(40, 40, data=b"\x00" * 7),
+        "a false checksum": png(40, 40, data=b"\x00" * 41 * 40).replace(b"IDAT", b"IDAX"),
+    }
 
 
 def test_hostile_files_do_not_stop_it(tmp_path):
     photos, pseudo = write_scene(tmp_path, 2)
-    for k, data in enumerate(HOSTILE.values()):
+    files = hostile()
+    for k, data in enumerate(files.values()):
         (photos / f"bad{k}.png").write_bytes(data)
         write_mask(pseudo / "masks" / f"bad{k}.png", np.zeros((4, 4), np.uint8))
         Image.new("RGB", (9, 9)).save(photos / f"mask{k}.png")
         (pseudo / "masks" / f"mask{k}.png").write_bytes(data)
     with serving(photos, pseudo, repeats=0) as served:
         items = served.sheet(size=60)["items"]
-        assert len(items) == 2 + 2 * len(HOSTILE)
+        assert len(items) == 2 + 2 * len(files)
         for item in items:
             for kind in ("overlay", "photo", "large", "shade", "outline"):
                 answer = served.ask(f"image/{item['id']}/{kind}")

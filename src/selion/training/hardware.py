@@ -67,10 +67,20 @@ class TrainingDevice:
         return f"torch {torch.__version__} on {where}, {self.precision}, channels last{several}"
 
 
-_MMAP_MAX, _TRIM, _TOP_PAD = -4, -1, -2
+_MMAP_MAX, _MMAP_THRESHOLD, _TRIM, _TOP_PAD = -4, -3, -1, -2
 _KEEP = {_MMAP_MAX: 0, _TRIM: 2**31 - 1, _TOP_PAD: 64 * 2**20}
-_USUAL = {_MMAP_MAX: 65536, _TRIM: 128 * 1024, _TOP_PAD: 128 * 1024}
-"""Settings of glibc's malloc: while training, and its own."""
+_USUAL = {
+    _MMAP_MAX: 65536,
+    _MMAP_THRESHOLD: 32 * 2**20,
+    _TRIM: 64 * 2**20,
+    _TOP_PAD: 128 * 1024,
+}
+"""Settings of glibc's malloc: while training, and what it comes to by itself.
+
+Its thresholds grow with the blocks that are freed, to these, until somebody sets one; then they
+stay as they are.  Left at those it begins with, each array of a megabyte that a process makes
+after a training would be cleared anew page by page.
+"""
 
 
 @contextmanager
