@@ -68,7 +68,7 @@ def weights(folder: Path, path: Path) -> None:
             with Image.open(found) as image:
                 square = image.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
             sheet.paste(square, (x, y + HEAD))
-    sheet.save(path, quality=45, method=6)
+    sheet.save(path, quality=41, method=6)
 
 
 if __name__ == "__main__":
