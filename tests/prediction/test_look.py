@@ -407,3 +407,17 @@ def test_a_picture_of_sixteen_bits_is_shown_as_bytes_to_a_model_of_bytes_and_ref
     assert any("stretched" in text for text in told.warnings)
     plain = raster(date(1)[:3].astype(np.uint16), COLOURS[:3])
     assert understood(plain, look_at(plain), either)[0] is plain
+
+
+def test_land_below_bright_clouds_stays_digital_for_a_model_of_bytes_and_reflectances():
+    """A sixteenth of clouds brighter than a reflectance of 1.6 made the land nearly black."""
+    either = replace(
+        INPUTS, bands=COLOURS, dates="any", optional=("nir",), byte_divide=255.0, gsd=(1.65, 5.0)
+    )
+    values = date(1).astype(np.uint16)
+    values[:, :6] = 17_000
+    cloudy = raster(values, COLOURS)
+    made, told = understood(cloudy, look_at(cloudy), either)
+    got = made.read(whole(made.grid)).values
+    assert np.array_equal(got, values)
+    assert not any("stretched" in text for text in told.said + told.warnings)

@@ -11,6 +11,7 @@ from selion.prediction.band_names import read_names
 from selion.prediction.look import Look, renamed
 from selion.prediction.look_sample import all_are, sample_of
 from selion.prediction.number_kinds import (
+    BRIGHT,
     BYTE,
     PLAUSIBLE,
     NumberKind,
@@ -243,7 +244,8 @@ def _is_a_picture(source: Source, look: Look, taken: tuple[int | str, ...] | Non
     colours = _colours(source, look, taken)
     if colours.size == 0:
         return False
-    return is_bytes(colours / WORD) or float(np.percentile(colours, 99)) > PLAUSIBLE[1]
+    middle, high = (float(v) for v in np.percentile(colours, [50, 99]))  # clouds leave land dark
+    return is_bytes(colours / WORD) or (middle > BRIGHT and high > PLAUSIBLE[1])
 
 
 def _told(look: Look, date: str, kind: NumberKind) -> str:
