@@ -1,17 +1,19 @@
 """Teach ``fields-base`` what is no field, and nothing else: lakes in any light, woods and towns.
 
     python runs/fields_lakes.py packed.npz checkpoints/base/all.safetensors checkpoints/lakes \\
-        --steps 220
+        --steps 240 --lakes ../shared/data/satellite/vhr_naip_timeseries_nd/*.tif
 
 Nothing that the networks of fields learn from shows a lake at a metre, or the near infrared of one.
-Here lakes are painted into aerial chips and into the same as Sentinel-2 would show them: patches
-with soft edges, in the colour of EuroSAT's open water or of any dark, green or brown water, smooth,
-with ripples, dark in near infrared.  They, and EuroSAT's classes without fields, are background; a
-few pixels of shore count in no loss; everywhere else the answer of the weights it starts from is
-the label, so that what they say there stays: learning without forgetting (Li and Hoiem 2017,
-doi:10.1109/TPAMI.2017.2773081).  Batch statistics are not touched.  What is written lies between
-both on a straight line (Wortsman et al. 2022, arXiv 2109.01903): ``--keep`` says how much of it is
-the start.
+Two aerial images without labels do (``--lakes``, their western six tenths, so that the rest can be
+asked): where green is brighter than a dark near infrared is water (McFeeters 1996), with that band
+shown or not.  And lakes are painted into aerial chips and into the same as Sentinel-2 would show
+them: patches with soft edges, in the colour of EuroSAT's open water or of any dark, green or brown
+water, smooth, with ripples, dark in near infrared.  They, and EuroSAT's classes without fields, are
+background; a few pixels of shore count in no loss; everywhere else the answer of the weights it
+starts from is the label, so that what they say there stays: learning without forgetting (Li and
+Hoiem 2017, doi:10.1109/TPAMI.2017.2773081).  Batch statistics are not touched.  What is written
+lies between both on a straight line (Wortsman et al. 2022, arXiv 2109.01903): ``--keep`` says how
+much of it is the start.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import math
 import time
 from pathlib import Path
 
+import rasterio
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
@@ -30,12 +33,17 @@ from fields_bare import EPS
 from fields_draw import (
     Draw,
     Stock,
+    Windows,
     blobs,
     draw_aerial,
     draw_as_satellite,
     draw_known,
     draw_patches,
+    grids,
+    ids_at,
     jitter,
+    look_at,
+    metres,
     read_stock,
     spread,
 )
@@ -46,12 +54,42 @@ from selion.models.dates.network import DateSet, make_dates
 SHORE = 3
 """Pixels beside a painted lake that count in no loss."""
 SOURCES = {
-    "bare": (0.26, draw_patches),
-    "aerial": (0.38, draw_aerial),
-    "satellite": (0.2, draw_as_satellite),
-    "known": (0.16, draw_known),
+    "bare": (0.22, draw_patches),
+    "aerial": (0.3, draw_aerial),
+    "satellite": (0.18, draw_as_satellite),
+    "known": (0.14, draw_known),
 }
-"""How often each is drawn; half of the second and third kind get a lake."""
+"""How often each is drawn, real lakes else; six of ten of the second and third kind get a lake."""
+DARK = 0.3
+"""Near infrared of water in bytes, of their range, at most."""
+WEST = 0.6
+"""Share of an image's columns that is learnt from, from the west."""
+Lake = tuple[torch.Tensor, torch.Tensor, float]
+"""(4, y, x) bytes from 0 to 1, (y, x) whether water is there, metres of a pixel."""
+
+
+def read_lake(path: Path) -> Lake:
+    """Read an aerial image of bytes with near infrared; single pixels of water are left out."""
+    with rasterio.open(path) as source:
+        image = (
+            torch.from_numpy(source.read()[:BANDS, :, : round(WEST * source.width)]).float() / 255
+        )
+        gsd = abs(source.transform.a)
+    wet = ((image[1] > image[3]) & (image[3] < DARK)).float()
+    return image, (F.avg_pool2d(wet[None], 5, 1, 2)[0] > 0.7).float(), gsd
+
+
+def draw_lakes(lakes: list[Lake], draw: Draw, count: int, size: int) -> Windows:
+    """Windows of one image; the ids are 1 where water is."""
+    rng = draw.np
+    image, wet, native = lakes[rng.integers(len(lakes))]
+    gsd = metres(rng, count, (3.5, 6.0), (2.0, 12.0), 0.6)
+    grid = grids(draw, size, size * gsd / native / 2, tuple(wet.shape), 2)
+    pixels = look_at(image[None].expand(count, -1, -1, -1), grid)
+    if rng.random() < 0.5:
+        pixels = torch.cat([pixels[:, :3], torch.full_like(pixels[:, :1], ABSENT)], 1)
+    found = ids_at(wet[None].expand(count, -1, -1), grid)
+    return Windows(pixels[:, None], found, gsd, display=True)
 
 
 def colours_of_water(stock: Stock, draw: Draw, count: int) -> torch.Tensor:
@@ -88,13 +126,17 @@ def flood(pixels: torch.Tensor, stock: Stock, draw: Draw) -> tuple[torch.Tensor,
 
 
 def draw_views(
-    stock: Stock, step: int, args: argparse.Namespace
+    stock: Stock, lakes: list[Lake], step: int, args: argparse.Namespace
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Pixels of one source, (view, y, x) whether no field is there, and whether it counts."""
     draw = Draw(args.seed, step, torch.device("cpu"))
     rng = draw.np
-    names, shares = list(SOURCES), [share for share, _ in SOURCES.values()]
-    name = str(rng.choice(names, p=shares))
+    names, shares = [*SOURCES, "lakes"], [share for share, _ in SOURCES.values()]
+    name = str(rng.choice(names, p=[*shares, 1 - sum(shares)]))
+    if name == "lakes":
+        windows = draw_lakes(lakes, draw, args.batch, args.size)
+        none = windows.ids == 1
+        return jitter(windows, draw), none, none | ((windows.ids == 0) & ~_near(none))
     dates = () if name == "aerial" else (int(rng.integers(1, 3)),)
     windows = SOURCES[name][1](stock, draw, args.batch, args.size, *dates)
     pixels = windows.pixels
@@ -108,12 +150,16 @@ def draw_views(
         counts = windows.ids >= 0
     elif name in ("aerial", "satellite") and rng.random() < 0.6:
         pixels, none = flood(pixels, stock, draw)
-        counts = none | ~(spread(none.float(), SHORE) > 0)
+        counts = none | ~_near(none)
     return (
         jitter(type(windows)(pixels, windows.ids, windows.gsd, windows.display), draw),
         none,
         counts,
     )
+
+
+def _near(none: torch.Tensor) -> torch.Tensor:
+    return spread(none.float(), SHORE) > 0
 
 
 def loss_of(logits: torch.Tensor, taught: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
@@ -148,7 +194,10 @@ def main() -> None:
     parser.add_argument("packed", type=Path, help="what fields_pack.py packed")
     parser.add_argument("start", type=Path, help="weights to start from, which teach the rest")
     parser.add_argument("out", type=Path, help="folder of KEEP.safetensors")
-    parser.add_argument("--steps", type=int, default=220)
+    parser.add_argument(
+        "--lakes", type=Path, nargs="+", required=True, help="images of bytes, RGBN"
+    )
+    parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--keep", type=float, nargs="+", default=[0.0, 0.35, 0.5, 0.65])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=192)
@@ -159,6 +208,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     stock = read_stock(args.packed, {}, -1, torch.device("cpu"))
+    lakes = [read_lake(path) for path in args.lakes]
     teacher, model = (build(args.start, args.model_size) for _ in range(2))
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.0)
@@ -167,7 +217,7 @@ def main() -> None:
     )
     smooth, began = {True: 0.0, False: 0.0}, time.time()
     for step in range(1, args.steps + 1):
-        pixels, none, counts = draw_views(stock, step, args)
+        pixels, none, counts = draw_views(stock, lakes, step, args)
         fed = pixels.flatten(1, 2)
         with torch.no_grad():
             taught = teacher(fed).softmax(1)
