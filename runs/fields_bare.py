@@ -34,12 +34,31 @@ FIELDS = ("AnnualCrop", "PermanentCrop", "Pasture", "HerbaceousVegetation")
 KINDS = ("bare", "aerial", "satellite", "patches")
 SHARES = (0.36, 0.28, 0.22, 0.14)
 EPS = 1e-8
+State = dict[str, torch.Tensor]
 
 
-def loss_of(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
-    """Mean divergence from what is taught: (view, class, y, x) logits and probabilities."""
+def loss_of(
+    logits: torch.Tensor, taught: torch.Tensor, counts: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean divergence from what is taught: (view, class, y, x) logits and probabilities.
+
+    Where (view, y, x) ``counts`` is given and false, nothing is taught.
+    """
     said = logits.log_softmax(1)
-    return (taught * ((taught + EPS).log() - said)).sum(1).mean()
+    apart = (taught * ((taught + EPS).log() - said)).sum(1)
+    if counts is None:
+        return apart.mean()
+    return (apart * counts).sum() / counts.sum().clamp(min=1)
+
+
+def between(before: State, after: State, keep: float) -> State:
+    """Weights on the straight line between two networks: ``keep`` of it is the first."""
+    return {
+        name: (keep * before[name] + (1 - keep) * value).contiguous()
+        if value.is_floating_point()
+        else value
+        for name, value in after.items()
+    }
 
 
 def main() -> None:
@@ -113,14 +132,7 @@ def main() -> None:
         smooth = loss.item() if smooth is None else 0.95 * smooth + 0.05 * loss.item()
         if step % 10 == 0:
             print(json.dumps({"step": step, "loss": round(smooth, 4)}), flush=True)
-    before, after = teacher.state_dict(), model.state_dict()
-    mixed = {
-        name: args.keep * before[name] + (1 - args.keep) * value
-        if value.is_floating_point()
-        else value
-        for name, value in after.items()
-    }
-    state = {name: value.contiguous() for name, value in mixed.items()}
+    state = between(teacher.state_dict(), model.state_dict(), args.keep)
     save_file(state, args.out / "model.safetensors")
 
 

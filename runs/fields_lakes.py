@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from fields_bare import EPS
+from fields_bare import between, loss_of
 from fields_draw import (
     Draw,
     Stock,
@@ -162,28 +162,12 @@ def _near(none: torch.Tensor) -> torch.Tensor:
     return spread(none.float(), SHORE) > 0
 
 
-def loss_of(logits: torch.Tensor, taught: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Mean divergence from what is taught, where it counts."""
-    said = logits.log_softmax(1)
-    apart = (taught * ((taught + EPS).log() - said)).sum(1)
-    return (apart * counts).sum() / counts.sum().clamp(min=1)
-
-
 def build(path: Path, size: str) -> DateSet:
     """Build the network with weights of ``fields_fit.py``."""
     encoder, decoder = SIZES[size]
     network = make_dates(BANDS, CLASSES, encoder, None, decoder_channels=decoder)
     network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-
-def mix(before: dict, after: dict, keep: float) -> dict[str, torch.Tensor]:
-    """Weights on the straight line between two networks, as they are stored."""
-    mixed = {
-        name: keep * before[name] + (1 - keep) * value if value.is_floating_point() else value
-        for name, value in after.items()
-    }
-    return {n: (v.half() if v.ndim > 1 else v).contiguous() for n, v in mixed.items()}
 
 
 def main() -> None:
@@ -240,7 +224,8 @@ def main() -> None:
             print(json.dumps(told | {"seconds": round(time.time() - began)}), flush=True)
         if step % 50 == 0 or step == args.steps:
             for keep in args.keep:
-                state = mix(before, model.state_dict(), keep)
+                mixed = between(before, model.state_dict(), keep)
+                state = {n: v.half() if v.ndim > 1 else v for n, v in mixed.items()}
                 save_file(state, args.out / f"keep{keep:g}.safetensors")
 
 

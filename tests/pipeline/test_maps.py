@@ -140,6 +140,9 @@ def test_one_line_is_the_stations_on_a_real_pair(tmp_path):
     plain = replace(kept, method="watershed")
     parted = selion.map_fields(PAIR, tmp_path / "g.parquet", options=plain)
     assert len(parted) > len(frame)  # what is small and doubtful is chosen less often
+    alone = maps.MapOptions(method="watershed")
+    small = selion.map_fields(PAIR, tmp_path / "h.parquet", "fields-s2-2season", alone)
+    assert len(small) > 500
 
 
 def test_smallest_field_of_an_outline_is_that_of_its_objects():

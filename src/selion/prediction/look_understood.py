@@ -239,8 +239,8 @@ def _is_a_picture(source: Source, look: Look, taken: tuple[int | str, ...] | Non
 
     A model for bytes and digital numbers is shown them as bytes.
     """
-    if len(look.kinds) != 1 or look.kinds[0].name != "digital":
-        return False
+    if len(look.kinds) != 1 or look.kinds[0].name != "digital" or not look.kinds[0].doubt:
+        return False  # such as land has: nothing more is read
     colours = _colours(source, look, taken)
     if colours.size == 0:
         return False
