@@ -8,11 +8,6 @@ Where pytest-xdist runs several workers, each keeps to its share of the cores. L
 the libraries start a thread per core in each worker, and those wait for one another in busy loops:
 a forward pass of a toy network then takes three times its work.
 
-What a test frees the next one wants: workers keep it, within bounds. Handed back to the system at
-once, large arrays are cleared anew page by page. Processes that tests start keep glibc's own ways,
-and a test that measures what its worker grows by has what is free handed back first
-(:mod:`resident`).
-
 Nothing that a test writes need outlive a power cut: workers do not wait for the disk.  Processes
 that tests start do, and a test that looks at ``os.fsync`` sees it called.
 
@@ -29,10 +24,8 @@ of the processes that tests start and interrupt.
 ``make test`` leaves out what is marked ``long``, and says how many; ``make test-slow`` runs it.
 """
 
-import ctypes
 import gc
 import os
-import platform
 import signal
 import sys
 import threading
@@ -62,18 +55,9 @@ def asked_to_sync(handle):
     os.fstat(handle)  # raises for what is no open file, as fsync does
 
 
-def keep_memory():
-    trim, top_pad, mmap_threshold = -1, -2, -3
-    libc = ctypes.CDLL(None)
-    for name, mebibytes in ((mmap_threshold, 32), (trim, 256), (top_pad, 16)):
-        libc.mallopt(name, mebibytes * 2**20)
-
-
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     limit_threads(max(usable_cores() // workers, 1))  # before numpy and torch are imported
     os.fsync = asked_to_sync
-    if platform.libc_ver()[0] == "glibc":
-        keep_memory()
 
 
 def pytest_configure(config):
