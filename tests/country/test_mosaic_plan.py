@@ -64,11 +64,16 @@ def test_its_jobs_are_the_map_in_one_piece(made, monkeypatch):
     parts = pd.concat([gpd.read_parquet(part.path) for part in merged.parts])
     land = shapely.box(*map(float, common[0].split(",")))
     ours, theirs = (
-        gpd.GeoSeries(one.geometry.to_numpy(), crs=4326).intersection(land).to_crs(32632).area.sum()
+        gpd.GeoSeries(one.geometry.to_numpy(), crs=4326).intersection(land).to_crs(32632)
         for one in (parts, rows.to_crs(4326))
     )
-    assert len(rows) > 5
-    assert ours == pytest.approx(theirs, rel=0.02)
+    # A network that sees another surrounding takes a doubtful field or leaves it out: one of 70.
+    assert len(theirs) > 50
+    assert len(ours) == pytest.approx(len(theirs), rel=0.15)
+    assert ours.area.sum() == pytest.approx(theirs.area.sum(), rel=0.04)
+    assert ours.area.sum() == pytest.approx(ours.union_all().area, rel=1e-6)  # nothing twice
+    both = ours.union_all().intersection(theirs.union_all()).area
+    assert both > 0.9 * (ours.area.sum() + theirs.area.sum() - both)
 
 
 def test_its_bill_is_of_what_is_read(made):

@@ -384,6 +384,14 @@ def test_a_folder_says_that_its_truth_is_finer_and_trains_end_to_end(tmp_path):
     result = trained.run(train.plan_training(made), tmp_path / "out")
     assert result.trained.scores.keys == ("val/s2",)
     assert np.isfinite(result.trained.scores.pixel_iou)
+    # Edited labels of validation are other data, too: they choose the weights that are kept.
+    mask = tmp_path / "d" / "val" / "instances" / "s2.tif"
+    edited = np.where(one.instances.ids == 1, 2, one.instances.ids)[None]
+    assert (edited[0] != one.instances.ids).any()
+    mask.unlink()
+    write(mask, edited, one.instances.grid, ("id",))
+    with pytest.raises(BadInput, match="other samples or labels"):
+        trained.run(train.plan_training(made), tmp_path / "out", resume=True)
     (tmp_path / "d" / "dataset.toml").write_text('name = "fine"\n[settings]\nfiner = 0\n')
     with pytest.raises(BadInput, match="whole number from 1"):
         load_dataset(tmp_path / "d")
@@ -405,6 +413,11 @@ def test_labels_that_were_edited_in_place_are_other_labels(tmp_path):
         check_same({**facts, "data": before}, now, tmp_path / "state")
     # what a former version wrote says nothing of labels
     check_same({**facts, "data": before.partition(", labels")[0]}, now, tmp_path / "state")
+    # nor, then, of what validates
+    judged = {**facts, "data": fingerprint(open_samples(made)[0], training)}
+    assert judged["data"] == f"{now['data']}, validated by {now['data']}"
+    for former in (judged["data"], now["data"], now["data"].partition(", labels")[0]):
+        check_same({**facts, "data": former}, judged, tmp_path / "state")
 
 
 def test_polygons_that_were_edited_in_place_are_other_labels_and_looked_at_are_not(tmp_path):

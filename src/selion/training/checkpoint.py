@@ -27,6 +27,8 @@ STATE, BEST = "state.safetensors", "best.safetensors"
 """Files in a run's folder: the last state, and the weights with the best validation score."""
 LABELS = ", labels "
 """Stands before the hash of the labels, in what is said of the data."""
+VALIDATED = ", validated by "
+"""Stands before what is said of the samples that validate."""
 FREE = ("name", "summary", "licence", "attribution", "hardware")
 """What may change between a run and its resumption: nothing that is learnt depends on it (precision
 and device aside)."""
@@ -169,8 +171,9 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> 
             f"{path} was made with another recipe: {'; '.join(changed[:3])}{more}. Resume with the "
             "old recipe, or start in another folder."
         )
-    # a former version said nothing of the labels
-    if saved["data"] not in (now["data"], now["data"].partition(LABELS)[0]):
+    # former versions said nothing of the samples that validate, and before that of the labels
+    samples = now["data"].partition(VALIDATED)[0]
+    if saved["data"] not in (now["data"], samples, samples.partition(LABELS)[0]):
         raise BadInput(
             f"{path} was made with other samples or labels ({saved['data']}, now {now['data']}): "
             "resume with the same data, or start in another folder."

@@ -20,7 +20,7 @@ from selion.grid import ground_sampling_distance
 from selion.models import find_card
 from selion.sample import Sample, known_keys
 from selion.store.file_sum import sum_file
-from selion.training.checkpoint import LABELS, STATE
+from selion.training.checkpoint import LABELS, STATE, VALIDATED
 from selion.training.class_mapping import is_outlines, placed
 from selion.training.crops import make_view, object_classes, takes_objects
 from selion.training.draws import Draw
@@ -368,15 +368,19 @@ def taken(samples: Sequence[Sample], places: Sequence[int]) -> Sequence[Sample]:
     return [samples[k] for k in places]
 
 
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """Say which samples these are: their number, and hashes of their names and of their labels."""
+def fingerprint(samples: Sequence[Sample], validation: Sequence[Sample] = ()) -> str:
+    """Say which samples these are: their number, and hashes of their names and of their labels.
+
+    So of those that validate, if there are any: they choose the weights that are kept.
+    """
     keys = known_keys(samples) or [str(k) for k in range(len(samples))]
     digest = hashlib.blake2b("\n".join(keys).encode(), digest_size=6).hexdigest()
     labels = hashlib.blake2b(digest_size=6)
     for path in (files := _label_files(samples)):
         for part in _labels_in(path):
             labels.update(part)
-    return f"{len(samples)} samples {digest}" + (f"{LABELS}{labels.hexdigest()}" if files else "")
+    said = f"{len(samples)} samples {digest}" + (f"{LABELS}{labels.hexdigest()}" if files else "")
+    return said + (f"{VALIDATED}{fingerprint(validation)}" if len(validation) else "")
 
 
 def _label_files(samples: Sequence[Sample]) -> list[Path]:

@@ -422,7 +422,7 @@ def train_plan(
             )
         card = write_model(found, network, folder / MODEL)
         return Result(plan, found.trained, card, found.beside, found.notes)
-    stamp = fingerprint(plan.samples)
+    stamp = fingerprint(plan.samples, plan.validation)
     with _no_empty_run(folder):
         trained = fit(
             network,
@@ -522,7 +522,10 @@ def is_finished(plan: TrainingPlan, folder: Path, limit: float = math.inf) -> bo
     facts = load_facts(folder / STATE)
     check_same(
         facts,
-        {"recipe": recipe_table(plan.recipe), "data": fingerprint(plan.samples)},
+        {
+            "recipe": recipe_table(plan.recipe),
+            "data": fingerprint(plan.samples, plan.validation),
+        },
         folder / STATE,
     )
     return int(facts["epoch"]) >= plan.recipe.schedule.epochs or bool(
