@@ -8,9 +8,11 @@ A network is a packaged model, a model's folder, or a checkpoint of the family "
 ``architecture.json`` beside it.  One answers for all places; of five the k-th
 answers for the k-th fold by place, which it has not seen.  Aerial chips are shown as they are, at
 2.5 and 4 m, as Sentinel-2 true colour and as two of its dates, several times in other colours;
-simulated scenes (``scenes.py``) as they are, each date alone for a model of one date, and those of
-1 m in its colours.  The network answers as it does in `selion map`, so samples lie on the grid that
-objects are found on.  Each is kept in the folder under the network's hash, and asked for once.
+chips whose large fields are cut into painted strips (``--painted``, how often; ``strips.py``)
+likewise; simulated scenes (``scenes.py``) as they are, each date alone for a model of one date, and
+those of 1 m in its colours.  The network answers as it does in `selion map`, so samples lie on the
+grid that objects are found on.  Each is kept in the folder under the network's hash, and asked for
+once.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import torch.nn.functional as F
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from fields_rgb_vhr import folds, read_chip, split
+from fields_rgb_vhr import folds, pyramid, read_chip, split
 from satellite import DISPLAY, Chip, Looks, add_infrared, read_looks, recolour, repaint
 from selion.classes import FTW3
 from selion.evaluation.answers import onto
@@ -43,10 +45,14 @@ from selion.models.pixel import TorchSegmenter
 from selion.prediction import plan, predict
 from selion.raster import Raster
 from selion.segmenter import InputSpec, LoadedModel, as_model
+from strips import NARROWEST, paint_strips
 
 COARSE = (1.0, 2.5, 4.0)
 """Metres at which an aerial chip is shown."""
 SATELLITE = 10.0
+STRIPS = {"1 m": 1.0, "2.5 m": 2.5, "colour": SATELLITE, "dates": SATELLITE}
+"""How a painted chip is shown -> metres."""
+PAINTED = "simulated strips"
 FINE = 2.0
 """Metres up to which a simulated scene is shown stretched, as an aerial image is."""
 SCORES = 254
@@ -78,7 +84,7 @@ class View:
         return 2 if "dates" in self.kind else 1
 
 
-def views(chips: Path | None, count: int, scenes: list[Path]) -> Iterator[View]:
+def views(chips: Path | None, count: int, scenes: list[Path], painted: int = 0) -> Iterator[View]:
     """All views of all places."""
     fresh = set(split(chips)[1]) if chips else set()
     for fold, paths in enumerate(folds(chips) if chips else []):
@@ -90,6 +96,10 @@ def views(chips: Path | None, count: int, scenes: list[Path]) -> Iterator[View]:
                 for turn in range(count):
                     name = f"{path.stem}_{kind.replace(' ', '_')}_{turn}"
                     yield View(name, kind, fold, path, SATELLITE, path in fresh, turn)
+            for turn in range(painted):
+                for shown, gsd in STRIPS.items():
+                    name = f"{path.stem}_strips_{shown.replace(' ', '')}_{turn}"
+                    yield View(name, f"{PAINTED} {shown}", fold, path, gsd, path in fresh, turn)
     for k, path in enumerate(scenes):
         with np.load(path) as scene:
             gsd = float(scene["gsd"]) if "gsd" in scene.files else SATELLITE
@@ -105,7 +115,9 @@ def draw(view: View, looks: Path | None) -> tuple[np.ndarray, np.ndarray]:
     if view.path.suffix == ".npz":
         return scene_view(view)
     chip = _chip(view.path)
-    if view.kind.startswith("aerial"):
+    if view.kind.startswith(PAINTED):
+        chip = _painted(chip, view)
+    if view.gsd < SATELLITE:
         return aerial(chip, view.gsd)
     assert looks is not None, "satellite views need --looks"
     rng = np.random.default_rng([view.turn, view.dates, *view.path.stem.encode()])
@@ -115,6 +127,16 @@ def draw(view: View, looks: Path | None) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(2)
 def _chip(path: Path) -> Chip:
     return read_chip(path)
+
+
+def _painted(chip: Chip, view: View) -> Chip:
+    """Cut its large fields into strips, others in each turn."""
+    levels, ids = chip
+    narrowest = NARROWEST["satellite" if view.gsd == SATELLITE else "aerial"]
+    rng = np.random.default_rng([11, view.turn, *view.path.stem.encode()])
+    image = (levels[0].numpy() * 255).round().astype(np.uint8)
+    made, named = paint_strips(image, ids.numpy(), narrowest, rng)
+    return pyramid(torch.from_numpy(made).float() / 255), torch.from_numpy(named)
 
 
 @lru_cache(1)
@@ -271,6 +293,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--looks", type=Path, help="real scenes, for the colours of satellites")
     parser.add_argument("--views", type=int, default=3, help="satellite views of each chip")
     parser.add_argument("--scenes", type=Path, nargs="*", default=[])
+    parser.add_argument("--painted", type=int, default=0, help="times that each chip is painted")
     parser.add_argument("--kinds", nargs="+", help="only these, such as 'aerial 1 m'")
     parser.add_argument("--processes", type=int, default=2)
 
@@ -279,7 +302,7 @@ def make(args: argparse.Namespace, out: Path) -> list[Path]:
     """Make the samples that are asked for, those that are there already left as they are."""
     wanted = [
         (args.networks[view.fold % len(args.networks)], view)
-        for view in views(args.chips, args.views, args.scenes)
+        for view in views(args.chips, args.views, args.scenes, args.painted)
         if not args.kinds or view.kind in args.kinds
     ]
     wanted = [(name, view) for name, view in wanted if takes(name, view)]
