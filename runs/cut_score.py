@@ -331,7 +331,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, default=getattr(CutSettings(), name))
     args = parser.parse_args()
     settings = CutSettings(args.smoothing, args.depth)
-    paths = cut_samples.make(args, args.work / "samples")
+    paths = sorted(cut_samples.make(args, args.work / "samples"))  # trees are drawn in this order
     places = read_places(paths, settings, args.processes)
     print(len(places), "places,", sum(p.tree.count for p in places), "nodes", flush=True)
     said = by_folds(places, settings, args.trees, args.processes, args.simulated)
