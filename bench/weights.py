@@ -3,14 +3,14 @@ no network and no score has seen.
 
     python bench/weights.py ../shared/data --folds checkpoints/cut/table.json
     python bench/weights.py ../shared/data --networks fold{0,1,2,3,4}.safetensors \\
-        --work checkpoints/cut --pictures checkpoints/pictures
+        --work checkpoints/cut --pictures checkpoints/pictures -- --painted 1 --simulated 0.1
     python bench/weights.py ../shared/data --models fields-rgb-vhr checkpoints/base --estonia
 
 The model that ships has learnt from all chips, so on them only folds are honest: networks that have
 not seen the fold, and a score that has not either (``runs/cut_score.py``, which ``--networks``
-runs and ``--folds`` reads).  Printed are object F1 (mean over folds and its 95 % interval, pooled
-beside), precision, recall and pixel IoU, each beside the watershed, a watershed of image gradients
-and what an oracle could choose from the hierarchies of both.
+runs, with what stands after ``--``, and ``--folds`` reads).  Printed are object F1 (mean over folds
+and its 95 % interval, pooled beside), precision, recall and pixel IoU, each beside the watershed, a
+watershed of image gradients and what an oracle could choose from the hierarchies of both.
 
 Each look at the Estonian tile (``--estonia``) is written down in docs/weights.md: what is looked at
 often is chosen on.  Its fields are those of the table that `selion map` writes, burnt on the grid
@@ -67,6 +67,7 @@ def fold_tables(args: argparse.Namespace) -> dict[str, dict[str, dict]]:
         command += ["--networks", *args.networks, "--chips", str(satellite / "vhr_naip_usa")]
         command += ["--looks", str(satellite / "s2_unlabelled")]
         command += ["--pictures", str(args.pictures)] if args.pictures else []
+        command += args.more
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         table = args.work / "table.json"
     if table is None:
@@ -225,7 +226,13 @@ def main() -> None:
     parser.add_argument("--estonia", action="store_true", help="look at the unseen tile: log it")
     parser.add_argument("--deployment", action="store_true")
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    words, more = sys.argv[1:], []
+    if "--" in words:
+        words, more = words[: words.index("--")], words[words.index("--") + 1 :]
+    args = parser.parse_args(words)
+    args.more = more
+    if more and not args.networks:
+        parser.error("what stands after -- is for runs/cut_score.py: give --networks")
     if args.pictures and not args.networks:
         parser.error("--pictures was given without --networks: pictures are drawn of the folds.")
     if not (args.folds or args.networks or args.estonia or args.deployment):

@@ -324,7 +324,7 @@ def main() -> None:
     )
     parser.add_argument("--trees", type=int, default=160)
     parser.add_argument(
-        "--simulated", type=float, default=1.0, help="weight of simulated kinds, beside the others"
+        "--simulated", type=float, default=1.0, help="weight of simulated and painted kinds"
     )
     parser.add_argument("--pictures", type=Path, help="folder for twelve pictures")
     for name in ("smoothing", "depth"):

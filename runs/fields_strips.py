@@ -83,20 +83,22 @@ def draw_views(
     """Return the groups of a batch, one of one date and one of two."""
     draw = Draw(args.seed, step, torch.device("cpu"))
     rng = draw.np
-    kind = str(rng.choice([name for name in PICTURES[1] if name in plain.scenes]))
+    kinds = [name for name in PICTURES[1] if name in plain.scenes]
     groups: dict[int, list] = {
         1: [
             draw_aerial(plain, draw, AERIAL, args.size),
             draw_aerial(strips["aerial"], draw, PAINTED, args.size),
-            of_pictures(kind, plain, draw, PICTURE, args.size),
         ],
         2: [],
     }
+    if kinds:
+        kind = str(rng.choice(kinds))
+        groups[1].append(of_pictures(kind, plain, draw, PICTURE, args.size))
     for dates, count in ((1, ONE_DATE), (2, TWO_DATES)):
         often = {
             name: share
             for name, share in SATELLITE[dates][1].items()
-            if name in DRAWS or name in plain.scenes
+            if (name in DRAWS and (name != "known" or plain.known)) or name in plain.scenes
         }
         chances = np.array(list(often.values()), float)
         name = str(rng.choice(list(often), p=chances / chances.sum()))
@@ -136,6 +138,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=17)
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    encoder, decoder = SIZES[args.model_size]
+    about = {"family": "dates", "encoder": encoder, "decoder_channels": decoder}
+    (args.out.parent / "architecture.json").write_text(json.dumps({"architecture": about}))
     torch.manual_seed(args.seed)
     plain = read_stock(args.packed, kinds_of(args.scenes), args.fold, torch.device("cpu"))
     strips = {

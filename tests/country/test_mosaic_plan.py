@@ -67,9 +67,10 @@ def test_its_jobs_are_the_map_in_one_piece(made, monkeypatch):
         gpd.GeoSeries(one.geometry.to_numpy(), crs=4326).intersection(land).to_crs(32632)
         for one in (parts, rows.to_crs(4326))
     )
-    # A network that sees another surrounding takes a doubtful field or leaves it out: one of 70.
+    ours, theirs = (one[~one.is_empty] for one in (ours, theirs))
+    # A network that sees another surrounding takes a doubtful field or leaves it out: a few of 70.
     assert len(theirs) > 50
-    assert len(ours) == pytest.approx(len(theirs), rel=0.15)
+    assert len(ours) == pytest.approx(len(theirs), rel=0.1)
     assert ours.area.sum() == pytest.approx(theirs.area.sum(), rel=0.04)
     assert ours.area.sum() == pytest.approx(ours.union_all().area, rel=1e-6)  # nothing twice
     both = ours.union_all().intersection(theirs.union_all()).area
