@@ -78,7 +78,7 @@ from selion.training.plan import SampleOrigin  # noqa: E402
 from selion.training.reading import recipe_table  # noqa: E402
 from selion.training.reward import constants, dice_reward, validity_reward  # noqa: E402
 from selion.training.sft import find_tokenizer, lora_config, make_pair, shared_arguments  # noqa: E402
-from selion.training.whole import keep_samples  # noqa: E402
+from selion.training.whole import LEARNT, keep_samples  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -480,14 +480,28 @@ def test_from_words_to_rewards_and_back_into_the_socket(tmp_path):
 
 def test_a_run_goes_on_with_its_own_labels_alone(tmp_path, monkeypatch):
     """Edited in place, they were others after the resumption."""
-    keep = partial(keep_samples, tmp_path / "checkpoints", SAMPLES)
+    keep = partial(keep_samples, tmp_path / "checkpoints", SAMPLES, [sample(9)])
     keep(resume=True)  # of a former version, which noted nothing
     keep(resume=True)
-    monkeypatch.setattr("selion.training.datasets.fingerprint", lambda _: "2 samples a, labels b")
+    assert ", validated by 1 samples " in (tmp_path / "checkpoints" / LEARNT).read_text()
+    with pytest.raises(BadInput, match="begun with other samples or labels"):
+        keep_samples(tmp_path / "checkpoints", SAMPLES, SAMPLES, resume=True)
+    said = "selion.training.datasets.fingerprint"
+    monkeypatch.setattr(said, lambda *_: "2 samples a, labels b")
     with pytest.raises(BadInput, match="begun with other samples or labels"):
         keep(resume=True)
     keep(resume=False)
     keep(resume=True)
+    # the last version noted no more than that, and goes on; other labels of validation do not
+    monkeypatch.setattr(
+        said, lambda *_: "2 samples a, labels b, validated by 1 samples c, labels d"
+    )
+    keep(resume=True)
+    monkeypatch.setattr(
+        said, lambda *_: "2 samples a, labels b, validated by 1 samples c, labels e"
+    )
+    with pytest.raises(BadInput, match="begun with other samples or labels"):
+        keep(resume=True)
 
 
 def test_a_run_of_before_a_setting_existed_goes_on(tmp_path):

@@ -171,10 +171,17 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> 
             f"{path} was made with another recipe: {'; '.join(changed[:3])}{more}. Resume with the "
             "old recipe, or start in another folder."
         )
-    # former versions said nothing of the samples that validate, and before that of the labels
-    samples = now["data"].partition(VALIDATED)[0]
-    if saved["data"] not in (now["data"], samples, samples.partition(LABELS)[0]):
+    if not is_same_data(saved["data"], now["data"]):
         raise BadInput(
             f"{path} was made with other samples or labels ({saved['data']}, now {now['data']}): "
             "resume with the same data, or start in another folder."
         )
+
+
+def is_same_data(was: str, now: str) -> bool:
+    """Whether what was noted of a run's data is what is said of it now.
+
+    Former versions said nothing of the samples that validate, and before that of the labels.
+    """
+    samples = now.partition(VALIDATED)[0]
+    return was in (now, samples, samples.partition(LABELS)[0])

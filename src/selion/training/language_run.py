@@ -233,7 +233,7 @@ def train_language(
     team = join_processes(training_device(recipe.hardware))
     on_step = on_step if team.leads else silent
     team.led(lambda: _prepare(folder, recipe, resume=resume, force=force))
-    team.led(lambda: keep_samples(folder / SFT, plan.samples, resume=resume))
+    team.led(lambda: keep_samples(folder / SFT, plan.samples, plan.validation, resume=resume))
     if resume:
         plan = replace(plan, card=with_kept_start(folder, plan.card))
     else:

@@ -128,19 +128,22 @@ def check_count(folder: Path, now: int) -> None:
         )
 
 
-def keep_samples(folder: Path, samples: Sequence[Sample], *, resume: bool) -> None:
-    """Note what a run learns from, or refuse to go on with other samples or labels.
+def keep_samples(
+    folder: Path, samples: Sequence[Sample], validation: Sequence[Sample] = (), *, resume: bool
+) -> None:
+    """Note what a run learns from and is judged by, or refuse to go on with other data.
 
     Raises
     ------
     BadInput
     """
+    from selion.training.checkpoint import is_same_data
     from selion.training.datasets import fingerprint
 
-    path, now = folder / LEARNT, fingerprint(samples)
+    path, now = folder / LEARNT, fingerprint(samples, validation)
     # a former version noted nothing
     was = path.read_text("utf-8") if resume and path.is_file() else now
-    if was != now:
+    if not is_same_data(was, now):
         raise BadInput(
             f"{folder.parent} was begun with other samples or labels ({was}, now {now}): resume "
             "with the same data, or start in another folder."
