@@ -293,12 +293,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--looks", type=Path, help="real scenes, for the colours of satellites")
     parser.add_argument("--views", type=int, default=3, help="satellite views of each chip")
     parser.add_argument("--scenes", type=Path, nargs="*", default=[])
-    parser.add_argument(
-        "--painted",
-        type=int,
-        default=0,
-        help="times that each chip is painted",
-    )
+    parser.add_argument("--painted", type=int, default=0, help="times that each chip is painted")
     parser.add_argument("--kinds", nargs="+", help="only these, such as 'aerial 1 m'")
     parser.add_argument("--processes", type=int, default=2)
 

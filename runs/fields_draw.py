@@ -514,11 +514,8 @@ def read_stock(
         spectra = torch.from_numpy(held["spectra"].astype(np.float32)).to(device)
         patches = read_patches(held, device)
         known = read_known(held, device)
-    levels = [torch.from_numpy(chips).to(device).half() / 255]
-    for _ in range(4):
-        levels.append(F.avg_pool2d(levels[-1].float(), 2).half())
     return Stock(
-        levels,
+        halvings(chips, device),
         torch.from_numpy(ids.astype(np.float32)).to(device),
         int(ids.max()) + 1,
         looks,  # type: ignore[arg-type]
@@ -528,6 +525,14 @@ def read_stock(
         known,
         patches,
     )
+
+
+def halvings(chips: np.ndarray, device: torch.device) -> list[torch.Tensor]:
+    """(chip, 3, y, x) uint8 -> the same from 0 to 1, float16, and at 1/2, 1/4, 1/8 and 1/16."""
+    levels = [torch.from_numpy(chips).to(device).half() / 255]
+    for _ in range(4):
+        levels.append(F.avg_pool2d(levels[-1].float(), 2).half())
+    return levels
 
 
 def read_patches(held: np.lib.npyio.NpzFile, device: torch.device) -> Patches:

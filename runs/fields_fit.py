@@ -144,12 +144,14 @@ def draw_batch(
         count = max(1, round(part.count * args.scale))
         windows = part.draw(stock, draw, count, args.window)
         by_dates.setdefault(windows.pixels.shape[1], []).append(windows)
-    groups = []
-    for parts in by_dates.values():
-        parts.sort(key=lambda windows: windows.classes)
-        pixels = torch.cat([jitter(windows, draw) for windows in parts])
-        groups.append((pixels, *classes_of(parts)))
-    return groups
+    return [grouped(parts, draw) for parts in by_dates.values()]
+
+
+def grouped(parts: list[Windows], draw: Draw) -> Group:
+    """Put windows of one number of dates together, each source in another light."""
+    parts = sorted(parts, key=lambda windows: windows.classes)
+    pixels = torch.cat([jitter(windows, draw) for windows in parts])
+    return pixels, *classes_of(parts)
 
 
 def look(network: DateSet, groups: list[torch.Tensor]) -> torch.Tensor:

@@ -27,17 +27,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from fields_bare import between
-from fields_draw import Draw, Stock, classes_of, draw_aerial, jitter, read_chips, read_stock
+from fields_draw import Draw, Stock, Windows, draw_aerial, halvings, read_chips, read_stock
 from fields_fit import (
     DRAWS,
     PICTURES,
     SATELLITE,
     SIZES,
+    Group,
     average,
+    grouped,
     kinds_of,
     look,
     loss_of,
@@ -65,13 +66,10 @@ def painted(
         for again in range(times)
         for k in range(len(keep))
     ]
-    levels = [torch.from_numpy(np.stack([image for image, _ in made])).half() / 255]
-    for _ in range(4):
-        levels.append(F.avg_pool2d(levels[-1].float(), 2).half())
     named = np.stack([ids for _, ids in made])
     return replace(
         stock,
-        chips=levels,
+        chips=halvings(np.stack([image for image, _ in made]), stock.ids.device),
         ids=torch.from_numpy(named.astype(np.float32)),
         most=int(named.max()) + 1,
     )
@@ -79,12 +77,12 @@ def painted(
 
 def draw_views(
     plain: Stock, strips: dict[str, Stock], step: int, args: argparse.Namespace
-) -> list[tuple]:
+) -> list[Group]:
     """Return the groups of a batch, one of one date and one of two."""
     draw = Draw(args.seed, step, torch.device("cpu"))
     rng = draw.np
     kinds = [name for name in PICTURES[1] if name in plain.scenes]
-    groups: dict[int, list] = {
+    by_dates: dict[int, list[Windows]] = {
         1: [
             draw_aerial(plain, draw, AERIAL, args.size),
             draw_aerial(strips["aerial"], draw, PAINTED, args.size),
@@ -93,7 +91,7 @@ def draw_views(
     }
     if kinds:
         kind = str(rng.choice(kinds))
-        groups[1].append(of_pictures(kind, plain, draw, PICTURE, args.size))
+        by_dates[1].append(of_pictures(kind, plain, draw, PICTURE, args.size))
     for dates, count in ((1, ONE_DATE), (2, TWO_DATES)):
         often = {
             name: share
@@ -109,13 +107,8 @@ def draw_views(
             if source
             else of_scenes(name, dates)(stock, draw, count, args.size)
         )
-        groups[dates].append(windows)
-    made = []
-    for parts in groups.values():
-        parts.sort(key=lambda windows: windows.classes)
-        pixels = torch.cat([jitter(windows, draw) for windows in parts])
-        made.append((pixels, *classes_of(parts)))
-    return made
+        by_dates[dates].append(windows)
+    return [grouped(parts, draw) for parts in by_dates.values()]
 
 
 def main() -> None:
