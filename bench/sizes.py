@@ -2,13 +2,14 @@
 costs by the size of an image.
 
     python bench/sizes.py fields-rgb-vhr fields-base --f1 0.787 0.816
-    python bench/sizes.py fields-s2-2season fields-base --dates 2 --f1 0.647 0.727
+    python bench/sizes.py fields-s2-2season fields-base --dates 2 --gsd 10 --f1 0.647 0.727
 
 Prints the entry of ``src/selion/models/sizes.toml``, by which ``selion map`` chooses between them.
 Seconds are those of the processor, each model in processes of its own on one thread and in turn,
 the median over rounds: the network alone, as it is called for a map, on noise of as many bands as
-the small one looks at.  ``--f1`` gives the object F1 of both on data that neither has seen
-(``bench/weights.py``).
+the small one looks at.  Megapixels are those of the small one: of an image of ``--gsd`` metres the
+base one looks at as many more as its pixels are finer.  ``--f1`` gives the object F1 of both on
+data that neither has seen (``bench/weights.py``).
 """
 
 from __future__ import annotations
@@ -89,6 +90,14 @@ def measure(names: Sequence[str], rounds: int, dates: int) -> dict[str, dict[str
     }
 
 
+def times_finer(names: Sequence[str], gsd: float) -> float:
+    """Return how many times as many pixels the second model looks at as the first."""
+    from selion.models import find_card
+
+    small, base = (find_card(name).inputs.working_gsd(gsd) or gsd for name in names)
+    return (small / base) ** 2
+
+
 def entry(names: Sequence[str], cost: dict[str, dict[str, float]], f1: Sequence[float]) -> str:
     """Return the lines of ``sizes.toml``; the size is the first even one that is large enough."""
     small, large = (cost[name] for name in names)
@@ -116,6 +125,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="the small and the base model: names or folders")
     parser.add_argument("--f1", nargs=2, type=float, help="object F1 of both")
     parser.add_argument("--dates", type=int, default=1, help="that a model of any number is shown")
+    parser.add_argument("--gsd", type=float, default=1.0, help="metres of a pixel of the image")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -125,6 +135,9 @@ def main() -> None:
     if len(args.models) != 2 or not args.f1:
         parser.error("name the small and the base model, and give --f1 of both")
     cost = measure(args.models, args.rounds, args.dates)
+    finer = times_finer(args.models, args.gsd)
+    print(f"at {args.gsd:g} m {args.models[1]} looks at {finer:.2f} times as many pixels")
+    cost[args.models[1]]["seconds"] = round(cost[args.models[1]]["seconds"] * finer, 2)
     small, base = (cost[name] for name in args.models)
     points = 100 * (args.f1[1] - args.f1[0])
     print("| megapixels | small, s | base, s | s per megapixel for 0.01 of object F1 more |")

@@ -5,14 +5,14 @@
         --chips ../shared/data/satellite/vhr_naip_usa --looks ../shared/data/satellite/s2_unlabelled
 
 A network is a packaged model, a model's folder, or a checkpoint of the family "dates" with
-``architecture.json`` beside it.  One answers for all places; of five the k-th
-answers for the k-th fold by place, which it has not seen.  Aerial chips are shown as they are, at
-2.5 and 4 m, as Sentinel-2 true colour and as two of its dates, several times in other colours;
-chips whose large fields are cut into painted strips (``--painted``, how often; ``strips.py``)
-likewise; simulated scenes (``scenes.py``) as they are, each date alone for a model of one date, and
-those of 1 m in its colours.  The network answers as it does in `selion map`, so samples lie on the
-grid that objects are found on.  Each is kept in the folder under the network's hash, and asked for
-once.
+``architecture.json`` beside it, which is shown images at ``--finer`` times finer pixels, of
+``--gsd`` metres.  One answers for all places; of five the k-th answers for the k-th fold by place,
+which it has not seen.  Aerial chips are shown as they are, at 2.5 and 4 m, as Sentinel-2 true
+colour and as two of its dates, several times in other colours; chips whose large fields are cut
+into painted strips (``--painted``, how often; ``strips.py``) likewise; simulated scenes
+(``scenes.py``) as they are, each date alone for a model of one date, and those of 1 m in its
+colours.  The network answers as it does in `selion map`, so samples lie on the grid that objects
+are found on.  Each is kept in the folder under the network's hash, and asked for once.
 """
 
 from __future__ import annotations
@@ -58,10 +58,21 @@ FINE = 2.0
 SCORES = 254
 """Steps of a stored probability."""
 DATE = ("red", "green", "blue", "nir")
-GSD = (1.65, 4.5)
-"""Metres at which a checkpoint works, finest and coarsest."""
 BYTES, NUMBERS, MOST = 255.0, 3000.0, 3.0
 """What colours in bytes and digital numbers are divided by, and what these are cut at."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """At which pixels a checkpoint is shown an image; a packaged model knows by itself."""
+
+    gsd: tuple[float, float] = (1.25, 3.7)
+    """Metres, finest and coarsest."""
+    finer: float = 2.0
+    """How many times finer than the image's own within these."""
+
+
+AS_SHIPPED = Pixels()
 
 
 @dataclass(frozen=True)
@@ -206,7 +217,7 @@ def described(checkpoint: Path) -> dict[str, Any]:
 
 
 @lru_cache(2)
-def open_network(name: str, dates: int) -> LoadedModel[np.ndarray]:
+def open_network(name: str, dates: int, pixels: Pixels) -> LoadedModel[np.ndarray]:
     """A packaged model, or a checkpoint for so many dates."""
     torch.set_num_threads(1)
     path = Path(name)
@@ -218,10 +229,10 @@ def open_network(name: str, dates: int) -> LoadedModel[np.ndarray]:
     bands = bands_of(dates)
     card = ModelCard(
         path.stem,
-        InputSpec(bands, gsd=GSD, window=512, any_order=True),
+        InputSpec(bands, gsd=pixels.gsd, window=512, any_order=True, finer=pixels.finer),
         FTW3,
         architecture=about["architecture"],
-        files={"model.safetensors": key_of(name)},
+        files={"model.safetensors": key_of(name, pixels)},
     )
     network = build_network(about["architecture"], len(DATE), len(FTW3))
     state = {key: value.float() for key, value in load_file(path).items()}
@@ -246,10 +257,10 @@ def prepared(name: str, view: View, image: np.ndarray) -> np.ndarray:
     return np.concatenate([scaled, np.full_like(scaled[:1], ABSENT)])
 
 
-def ask(name: str, view: View, looks: Path | None) -> dict[str, Any]:
+def ask(name: str, view: View, looks: Path | None, pixels: Pixels) -> dict[str, Any]:
     """Ask a network about a view: probabilities, ids, and the image on the grid of both."""
     image, ids = draw(view, looks)
-    model = open_network(name, view.dates)
+    model = open_network(name, view.dates, pixels)
     grid = GeoBox(image.shape[1:], Affine(view.gsd, 0, 5e5, 0, -view.gsd, 5e6), "EPSG:32631")
     seen = Raster(prepared(name, view, image), grid, model.inputs.bands)
     said = predict(seen, model)
@@ -266,22 +277,24 @@ def ask(name: str, view: View, looks: Path | None) -> dict[str, Any]:
 
 
 @lru_cache(16)
-def key_of(name: str) -> str:
-    """Stands for a network's weights."""
+def key_of(name: str, pixels: Pixels) -> str:
+    """Stands for a network's weights, and for how a checkpoint is shown images."""
     path = Path(name)
     if path.suffix != ".safetensors":
         return str(load_model(name).card.files["model.safetensors"])
-    shown = f"{described(path)['architecture']}{GSD}{BYTES}{NUMBERS}{MOST}"
+    shown = f"{described(path)['architecture']}{pixels}{BYTES}{NUMBERS}{MOST}"
     return hashlib.sha256(path.read_bytes() + shown.encode()).hexdigest()
 
 
-def sample(out: Path, name: str, view: View, looks: Path | None) -> Path:
+def sample(
+    out: Path, name: str, view: View, looks: Path | None, pixels: Pixels = AS_SHIPPED
+) -> Path:
     """Ask for a sample, unless it is there."""
-    path = out / key_of(name)[:12] / f"{view.name}.npz"
+    path = out / key_of(name, pixels)[:12] / f"{view.name}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
-        np.savez(part, **ask(name, view, looks))
+        np.savez(part, **ask(name, view, looks, pixels))
         part.replace(path)
     return path
 
@@ -295,6 +308,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=Path, nargs="*", default=[])
     parser.add_argument("--painted", type=int, default=0, help="times that each chip is painted")
     parser.add_argument("--kinds", nargs="+", help="only these, such as 'aerial 1 m'")
+    parser.add_argument("--gsd", nargs=2, type=float, default=AS_SHIPPED.gsd, help="of checkpoints")
+    parser.add_argument("--finer", type=float, default=AS_SHIPPED.finer, help="of checkpoints")
     parser.add_argument("--processes", type=int, default=2)
 
 
@@ -306,8 +321,9 @@ def make(args: argparse.Namespace, out: Path) -> list[Path]:
         if not args.kinds or view.kind in args.kinds
     ]
     wanted = [(name, view) for name, view in wanted if takes(name, view)]
+    pixels = Pixels(tuple(args.gsd), args.finer)
     with ProcessPoolExecutor(args.processes) as pool:
-        tasks = [pool.submit(sample, out, name, view, args.looks) for name, view in wanted]
+        tasks = [pool.submit(sample, out, name, view, args.looks, pixels) for name, view in wanted]
         return [task.result() for task in tasks]
 
 

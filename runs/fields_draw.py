@@ -80,6 +80,8 @@ class Stock:
     known: list[tuple[torch.Tensor, torch.Tensor]]
     """(date, bands, y, x) digital numbers / 3000 and (2y, 2x) classes, -1 not known."""
     patches: Patches
+    finer: float = 1.0
+    """How many times finer than usual most windows are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +198,7 @@ def features(visible: torch.Tensor) -> torch.Tensor:
 def draw_aerial(stock: Stock, draw: Draw, count: int, size: int) -> Windows:
     """Aerial chips at a random ground sampling distance and sharpness."""
     rng = draw.np
-    gsd = metres(rng, count, (1.3, 2.4), (0.6, 6.0), 0.6)
+    gsd = metres(rng, count, (1.3 / stock.finer, 2.4 / stock.finer), (0.6, 6.0), 0.6)
     blur = gsd * np.exp(rng.uniform(math.log(0.7), np.log(np.maximum(2.2, 2.5 / gsd))))
     level = np.clip(np.round(np.log2(blur)), 0, len(stock.chips) - 1).astype(int)
     order = np.argsort(level, kind="stable")
@@ -258,7 +260,8 @@ def draw_as_satellite(stock: Stock, draw: Draw, count: int, size: int, dates: in
     """Chips through pixels of 7 to 13 m, in the colours of real Sentinel-2 scenes."""
     rng = draw.np
     native = math.exp(rng.uniform(math.log(7.0), math.log(13.0)))
-    wanted = float(metres(rng, 1, (4.0, 6.0), (1.8, 12.0), 0.6)[0])
+    usual = (4.0 / stock.finer, 6.0 / stock.finer)
+    wanted = float(metres(rng, 1, usual, (1.8, 12.0), 0.6)[0])
     coarse = max(8, round(size * wanted / native))
     gsd = np.full(count, coarse * native / size)
     chip = rng.integers(len(stock.ids), size=count)
@@ -289,12 +292,13 @@ def draw_scene(
     count: int,
     size: int,
     dates: int,
+    finer: float = 1.0,
     usual: tuple[float, float] = (4.0, 6.0),
     widest: tuple[float, float] = (1.8, 11.0),
 ) -> Windows:
     """Simulated scenes of two dates; a third date is one of the two, seen on another day."""
     rng = draw.np
-    gsd = metres(rng, count, usual, widest, 0.65)
+    gsd = metres(rng, count, (usual[0] / finer, usual[1] / finer), widest, 0.65)
     which = rng.integers(len(scenes.ids), size=count)
     shape = tuple(scenes.images.shape[2:])
     grid = grids(draw, size, size * gsd / scenes.gsd / 2, shape, 2)
@@ -310,9 +314,9 @@ def draw_scene(
     return Windows(pixels, ids_at(scenes.ids[which], grid), gsd, display=False)
 
 
-def draw_picture(scenes: Scenes, draw: Draw, count: int, size: int) -> Windows:
+def draw_picture(scenes: Scenes, draw: Draw, count: int, size: int, finer: float = 1.0) -> Windows:
     """One date of simulated scenes of about a metre, as a picture."""
-    far = draw_scene(scenes, draw, count, size, 1, (1.3, 2.4), (0.9, 5.0))
+    far = draw_scene(scenes, draw, count, size, 1, finer, (1.3, 2.4), (0.9, 5.0))
     # A picture is stretched by what lies in it: nearly all between black and white.
     white = draw.uniform(count, 1, 1, 1, 1, low=0.25, high=1.2)
     colours = far.pixels[:, :, :3]
@@ -331,7 +335,8 @@ def draw_known(stock: Stock, draw: Draw, count: int, size: int, dates: int) -> W
     able = [scene for scene in stock.known if len(scene[0]) >= dates]
     area = np.array([known.numel() * len(images) ** 2 for images, known in able], float)
     images, known = able[rng.choice(len(able), p=area / area.sum())]
-    gsd = metres(rng, count, (4.2, 5.8), (1.8, 12.0), 0.55)
+    usual = (4.2 / stock.finer, 5.8 / stock.finer)
+    gsd = metres(rng, count, usual, (1.8, 12.0), 0.55)
     grid = grids(draw, size, size * gsd / 10 / 2, tuple(images.shape[2:]), 2)
     chosen = images[rng.permutation(len(images))[:dates]].flatten(0, 1)
     pixels = look_at(chosen[None].expand(count, -1, -1, -1), grid)
@@ -349,7 +354,7 @@ def draw_patches(stock: Stock, draw: Draw, count: int, size: int, dates: int) ->
     regression, that of water is dark.
     """
     rng, held = draw.np, stock.patches
-    gsd = metres(rng, count, (4.0, 6.0), (2.5, 8.0), 0.7)
+    gsd = metres(rng, count, (4.0 / stock.finer, 6.0 / stock.finer), (2.5, 8.0), 0.7)
     most = [held.bare, len(held.images)]
     spans = [(0, most[0]) if rng.random() < 0.5 else (most[0] % most[1], most[1]) for _ in gsd]
     which = torch.tensor([int(rng.integers(*span)) for span in spans], device=draw.device)

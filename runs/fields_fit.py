@@ -122,12 +122,14 @@ def _drawn(often: dict[str, float], count: int, rng: np.random.Generator) -> lis
 
 def of_scenes(kind: str, dates: int) -> Callable[[Stock, Draw, int, int], Windows]:
     """Windows of a kind of simulated scenes."""
-    return lambda stock, draw, count, size: draw_scene(stock.scenes[kind], draw, count, size, dates)
+    return lambda stock, draw, count, size: draw_scene(
+        stock.scenes[kind], draw, count, size, dates, stock.finer
+    )
 
 
 def of_pictures(kind: str, stock: Stock, draw: Draw, count: int, size: int) -> Windows:
     """Windows of a kind of simulated scenes of about a metre."""
-    return draw_picture(stock.scenes[kind], draw, count, size)
+    return draw_picture(stock.scenes[kind], draw, count, size, stock.finer)
 
 
 Group = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]

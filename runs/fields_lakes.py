@@ -22,6 +22,7 @@ import argparse
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import rasterio
@@ -79,11 +80,11 @@ def read_lake(path: Path) -> Lake:
     return image, (F.avg_pool2d(wet[None], 5, 1, 2)[0] > 0.7).float(), gsd
 
 
-def draw_lakes(lakes: list[Lake], draw: Draw, count: int, size: int) -> Windows:
+def draw_lakes(lakes: list[Lake], draw: Draw, count: int, size: int, finer: float = 1.0) -> Windows:
     """Windows of one image; the ids are 1 where water is."""
     rng = draw.np
     image, wet, native = lakes[rng.integers(len(lakes))]
-    gsd = metres(rng, count, (3.5, 6.0), (2.0, 12.0), 0.6)
+    gsd = metres(rng, count, (3.5 / finer, 6.0 / finer), (2.0, 12.0), 0.6)
     grid = grids(draw, size, size * gsd / native / 2, tuple(wet.shape), 2)
     pixels = look_at(image[None].expand(count, -1, -1, -1), grid)
     if rng.random() < 0.5:
@@ -134,7 +135,7 @@ def draw_views(
     names, shares = [*SOURCES, "lakes"], [share for share, _ in SOURCES.values()]
     name = str(rng.choice(names, p=[*shares, 1 - sum(shares)]))
     if name == "lakes":
-        windows = draw_lakes(lakes, draw, args.batch, args.size)
+        windows = draw_lakes(lakes, draw, args.batch, args.size, stock.finer)
         none = windows.ids == 1
         return jitter(windows, draw), none, none | ((windows.ids == 0) & ~_near(none))
     dates = () if name == "aerial" else (int(rng.integers(1, 3)),)
@@ -185,13 +186,14 @@ def main() -> None:
     parser.add_argument("--keep", type=float, nargs="+", default=[0.0, 0.35, 0.5, 0.65])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--finer", type=float, default=1.0, help="how many times finer than usual")
     parser.add_argument("--model-size", choices=SIZES, default="base")
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=95)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    stock = read_stock(args.packed, {}, -1, torch.device("cpu"))
+    stock = replace(read_stock(args.packed, {}, -1, torch.device("cpu")), finer=args.finer)
     lakes = [read_lake(path) for path in args.lakes]
     teacher, model = (build(args.start, args.model_size) for _ in range(2))
     before = {name: value.clone() for name, value in teacher.state_dict().items()}

@@ -55,15 +55,21 @@ PICTURE, ONE_DATE, TWO_DATES = 1, 2, 3
 
 
 def painted(
-    packed: Path, fold: int, stock: Stock, narrowest: float, times: int, seed: int
+    packed: Path, fold: int, stock: Stock, narrowest: float, args: argparse.Namespace
 ) -> Stock:
-    """Return a stock like another whose chips are painted, each ``times`` times."""
+    """Return a stock like another whose chips are painted, each several times."""
     with np.load(packed) as held:
         keep = [k for k, of in enumerate(held["folds"]) if of != fold]
         images, ids = read_chips(held, keep)
     made = [
-        paint_strips(images[k], ids[k], narrowest, np.random.default_rng((seed, keep[k], again)))
-        for again in range(times)
+        paint_strips(
+            images[k],
+            ids[k],
+            narrowest,
+            np.random.default_rng((args.seed, keep[k], again)),
+            args.plots,
+        )
+        for again in range(args.times)
         for k in range(len(keep))
     ]
     named = np.stack([ids for _, ids in made])
@@ -125,6 +131,8 @@ def main() -> None:
     parser.add_argument("--keep", type=float, nargs="+", default=[0.0, 0.15, 0.3])
     parser.add_argument("--times", type=int, default=2, help="how often each chip is painted")
     parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--finer", type=float, default=1.0, help="how many times finer than usual")
+    parser.add_argument("--plots", type=float, default=0.0, help="share of the strips cut across")
     parser.add_argument("--model-size", choices=SIZES, default="base")
     parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--decay", type=float, default=0.98)
@@ -136,8 +144,9 @@ def main() -> None:
     (args.out.parent / "architecture.json").write_text(json.dumps({"architecture": about}))
     torch.manual_seed(args.seed)
     plain = read_stock(args.packed, kinds_of(args.scenes), args.fold, torch.device("cpu"))
+    plain = replace(plain, finer=args.finer)
     strips = {
-        name: painted(args.packed, args.fold, plain, narrowest, args.times, args.seed)
+        name: painted(args.packed, args.fold, plain, narrowest, args)
         for name, narrowest in NARROWEST.items()
     }
     model = build(args.start, args.model_size)

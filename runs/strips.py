@@ -38,7 +38,7 @@ def terrain(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def cut(
-    mask: np.ndarray, narrowest: float, rng: np.random.Generator
+    mask: np.ndarray, narrowest: float, rng: np.random.Generator, plots: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """(y, x) of a field at 1 m -> 1, 2, ... of its strips, 0 outside; and of which turn each is."""
     way = terrain(mask.shape, rng)
@@ -54,12 +54,30 @@ def cut(
     for k in np.unique(turn[mask]):
         named = ndimage.label(turn == k)[0]
         parts[named > 0] = named[named > 0] + parts.max()
+    if plots and rng.random() < plots:
+        parts, turn = across(parts, turn, usual, rng)
     sizes = np.bincount(parts.ravel())
     small = (sizes < SMALLEST)[parts] & mask
     if small.all() or not (mask & ~small).any():
         return mask.astype(np.int32), np.where(mask, 0, -1)
     near = ndimage.distance_transform_edt(~(mask & ~small), return_indices=True)[1]
     return np.where(mask, parts[tuple(near)], 0), np.where(mask, turn[tuple(near)], -1)
+
+
+def across(
+    parts: np.ndarray, turn: np.ndarray, usual: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut each strip of ``cut`` across into plots of one to four usual widths."""
+    plots, crop = np.zeros_like(parts), turn.copy()
+    for k, box in enumerate(ndimage.find_objects(parts), 1):
+        mask = parts[box] == k
+        places = np.argwhere(mask) - np.argwhere(mask).mean(0)
+        along = places @ np.linalg.eigh(places.T @ places)[1][:, -1]
+        length = usual * np.exp(rng.uniform(0, math.log(4)))
+        piece = ((along - along.min() + rng.uniform(0, length)) / length).astype(np.int32)
+        plots[box][mask] = plots.max() + 1 + piece
+        crop[box][mask] += piece
+    return plots, crop
 
 
 def crops(
@@ -84,11 +102,16 @@ def crops(
 
 
 def paint_strips(
-    image: np.ndarray, ids: np.ndarray, narrowest: float, rng: np.random.Generator
+    image: np.ndarray,
+    ids: np.ndarray,
+    narrowest: float,
+    rng: np.random.Generator,
+    plots: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut large fields of a chip at 1 m: (3, y, x) bytes and (y, x) ids -> the same, new.
 
-    ``narrowest`` is the least usual width, in metres.
+    ``narrowest`` is the least usual width, in metres; ``plots`` is the share of them whose strips
+    are cut across.
     """
     out, named = image.astype(np.float32) / 255, ids.copy()
     size = np.bincount(np.maximum(ids, 0).ravel())
@@ -100,7 +123,7 @@ def paint_strips(
             continue
         box = boxes[k - 1]
         mask = ids[box] == k
-        parts, turn = cut(mask, narrowest, rng)
+        parts, turn = cut(mask, narrowest, rng, plots)
         part = out[(slice(None), *box)]
         own = part[:, mask].mean(1)
         colours, texture = crops(own, others, int(turn.max()) + 1, rng)

@@ -72,6 +72,7 @@ class Toy:
     multiple: int = 1
     context: int | None = None
     classes: ClassScheme = FTW3
+    finer: float = 1.0
     calls: list[int] = field(default_factory=list, repr=False)
     seen: list = field(default_factory=list, repr=False)
 
@@ -85,6 +86,7 @@ class Toy:
             self.overlap,
             self.multiple,
             self.context,
+            finer=self.finer,
         )
 
     def __call__(self, views):

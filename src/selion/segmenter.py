@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
@@ -123,6 +124,9 @@ class InputSpec:
     byte_divide: float | None = field(default=None, repr=False)
     """What colours in bytes are divided by, in the place of ``scaling``'s divisor; only where
     ``dates`` says any.  None: bytes are numbers like others."""
+    finer: float = field(default=1.0, repr=False)
+    """How many times finer than an image's pixels it looks at them, within ``gsd``: small fields
+    and thin borders need more of the network's pixels than the image has.  1: as they are."""
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -133,6 +137,16 @@ class InputSpec:
             if value not in known:
                 raise UnknownName.among(what, value, known)
         self._check_dates()
+        if not (math.isfinite(self.finer) and self.finer >= 1):
+            raise BadInput(
+                f"Pixels {self.finer:g} times finer than the image's were given; wanted is a "
+                "number of 1 and above."
+            )
+        if self.finer != 1 and self.gsd is None:
+            raise BadInput(
+                f"Pixels {self.finer:g} times finer than the image's were given, but no ground "
+                "sampling distances that they are to keep to: add gsd, or leave finer out."
+            )
         if self.stretch is not None and not 0 <= self.stretch[0] < self.stretch[1] <= 100:
             raise BadInput(
                 f"A stretch between the percentiles {self.stretch} was given; wanted are two from "
@@ -212,7 +226,7 @@ class InputSpec:
         """
         if self.gsd is None or native is None:
             return None
-        return min(max(native, self.gsd[0]), self.gsd[1])
+        return min(max(native / self.finer, self.gsd[0]), self.gsd[1])
 
 
 class Segmenter(Protocol):

@@ -228,7 +228,7 @@ def test_a_card_says_that_dates_are_a_set(card, tmp_path):
     assert told.exit_code == 0, told.output
     # a card of before has none of these keys, and does not get them
     plain = ModelCard("plain", InputSpec(BANDS), FTW3)
-    assert not {"dates", "optional", "byte_divide"} & set(plain.to_dict()["inputs"])
+    assert not {"dates", "optional", "byte_divide", "finer"} & set(plain.to_dict()["inputs"])
 
 
 def test_the_fingerprint_holds_two_dates_without_near_infrared_in_one(card):

@@ -219,7 +219,7 @@ def test_pairs_that_ship_are_there_and_worth_it():
 
 
 def test_what_ships_maps_large_images_with_the_base_model():
-    """From 0.2 megapixels as they are looked at, whatever the dates; one date of four bands too."""
+    """From 0.2 megapixels as the small one looks at them; one date of four bands always."""
     for bands, gsd in ((RGB, 1.65), (composite_bands(RGBN), 5.0)):
         little, large = (choose_model(bands, ImageSize(pixels, gsd)) for pixels in (1.9e5, 2.1e5))
         assert (little.name != "fields-base", large.name) == (True, "fields-base")

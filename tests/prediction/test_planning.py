@@ -15,6 +15,7 @@ from selion.models.execution import Execution
 from selion.models.graph import GraphSegmenter
 from selion.prediction import PredictOptions, Resampled, plan
 from selion.prediction.bands import choose_bands
+from selion.segmenter import InputSpec
 
 
 def test_bands_by_name_then_by_number_then_by_place():
@@ -185,6 +186,34 @@ def test_key_knows_the_card_the_engine_and_the_version(monkeypatch):
     keys = {key(), *others}
     monkeypatch.setattr(selion, "__version__", "99")
     assert len(keys | {key()}) == 7
+
+
+@pytest.mark.parametrize(
+    ("native", "shown"),
+    [(0.3, 1.25), (1.0, 1.25), (2.0, 1.25), (2.5, 1.5625), (4.0, 2.5), (10.0, 3.7), (None, None)],
+)
+def test_a_model_that_looks_at_finer_pixels_keeps_to_its_distances(native, shown):
+    """1.6 times finer, from 1.25 to 3.7 m: by hand."""
+    inputs = InputSpec(("red",), gsd=(1.25, 3.7), finer=1.6)
+    assert inputs.working_gsd(native) == (None if shown is None else pytest.approx(shown))
+
+
+def test_a_map_says_that_pixels_are_shown_finer():
+    """Of 4 m at 2.5; with --gsd 5, which is beyond what it was trained on, that too."""
+    grid = GeoBox((64, 64), Affine(4, 0, 5e5, 0, -4, 5e6), "EPSG:32631")
+    found = decided(grid, gsd=(1.25, 3.7), finer=1.6)
+    assert "1.25 to 3.7 m, 1.6 times finer than an image's own" in found.notes[0]
+    assert ground_sampling_distance(found.grid) == pytest.approx(2.5, rel=0.02)
+    inside = decided(grid, PredictOptions(gsd=3.0), gsd=(1.25, 3.7), finer=1.6)
+    assert "expect less" not in inside.notes[0]
+    beyond = decided(grid, PredictOptions(gsd=5.0), gsd=(1.25, 3.7), finer=1.6)
+    assert "expect less there" in beyond.notes[0]
+
+
+@pytest.mark.parametrize("wrong", [{"finer": 0.5, "gsd": (1.0, 2.0)}, {"finer": 2.0}])
+def test_pixels_finer_than_an_image_want_a_range(wrong):
+    with pytest.raises(BadInput, match="finer"):
+        InputSpec(("red",), **wrong)
 
 
 def test_the_pixels_that_a_map_names_are_those_that_a_look_names():

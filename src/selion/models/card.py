@@ -240,6 +240,7 @@ _INPUTS: dict[str, _Reader] = {
     "dates": _text,
     "optional": _several(_text),
     "byte_divide": _number,
+    "finer": _number,
 }
 _CLASSES: dict[str, _Reader] = {
     "names": _several(_text),
@@ -526,6 +527,7 @@ def describe(card: ModelCard) -> dict[str, str]:
     spec, scaling = card.inputs, card.inputs.scaling
     metres = "any" if spec.gsd is None else " to ".join(f"{v:g} m" for v in dict.fromkeys(spec.gsd))
     clip = f", clipped to {scaling.clip[0]:g}..{scaling.clip[1]:g}" if scaling.clip else ""
+    finer = "" if spec.finer == 1 else f", {spec.finer:g} times finer than the image within these"
     in_bytes = "" if spec.byte_divide is None else f"; bytes / {spec.byte_divide:g}"
     numbers = [", ".join(f"{v:g}" for v in values) for values in (scaling.subtract, scaling.divide)]
     rows = {
@@ -534,7 +536,7 @@ def describe(card: ModelCard) -> dict[str, str]:
         "licence": card.licence,
         "bands": _bands(spec),
         "scaling": f"(value - {numbers[0]}) / {numbers[1]}{clip}{in_bytes}",
-        "ground sampling distance": metres,
+        "ground sampling distance": metres + finer,
         "window": f"{spec.window} px, overlap {spec.overlap:.0%}{_road(spec)}",
         "classes": ", ".join(card.classes.names),
         "architecture": ", ".join(f"{key} {value}" for key, value in card.architecture.items()),

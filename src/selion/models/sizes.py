@@ -27,7 +27,8 @@ class SizedModel:
     start: float
     """Seconds of one core until the first window is looked at."""
     seconds: float
-    """Seconds of one core per megapixel."""
+    """Seconds of one core per megapixel as the small model looks at an image; the larger one may
+    look at finer pixels."""
     object_f1: float
     """On data that neither model has seen."""
 
@@ -39,7 +40,7 @@ class SizePair:
     small: SizedModel
     base: SizedModel
     megapixels: float
-    """From here on the base model is taken; megapixels as the network looks at the image."""
+    """From here on the base model is taken; megapixels as the small one looks at the image."""
 
     @property
     def names(self) -> tuple[str, str]:
@@ -65,8 +66,9 @@ class SizePair:
         worth = f"{base} takes {times:.1f} times as long and has {more:.2f} of object F1 more"
         if self.for_size(megapixels) is self.base:
             return (
-                f"{base} was chosen, because the image has {size} megapixels as it looks at them "
-                f"({small} below {self.megapixels:g}); {worth}: --model {small} is the quick one."
+                f"{base} was chosen, because the image has {size} megapixels as {small} looks at "
+                f"them ({small} below {self.megapixels:g}); {worth}: --model {small} is the quick "
+                "one."
             )
         return (
             f"{small} was chosen, because the image has {size} megapixels as it looks at them "

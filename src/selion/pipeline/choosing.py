@@ -123,6 +123,7 @@ def _sized(fitting: Sequence[ModelCard], size: ImageSize) -> ChosenModel:
     equal = {card.name for card in fitting}
     for pair in size_pairs():
         if set(pair.names) <= equal:
-            megapixels = size.megapixels(next(one for one in fitting if one.name in pair.names))
+            small = next(card for card in fitting if card.name == pair.small.name)
+            megapixels = size.megapixels(small)
             return ChosenModel(pair.for_size(megapixels).name, pair.reason(megapixels))
     return ChosenModel(fitting[0].name)

@@ -361,6 +361,10 @@ def _no_crs(inputs: InputSpec, options: PredictOptions) -> str:
     )
 
 
+def _finer(inputs: InputSpec) -> str:
+    return "" if inputs.finer == 1 else f", {inputs.finer:g} times finer than an image's own"
+
+
 def _range(gsd: tuple[float, float]) -> str:
     return f"{gsd[0]:g} m pixels" if gsd[0] == gsd[1] else f"pixels of {gsd[0]:g} to {gsd[1]:g} m"
 
@@ -381,13 +385,13 @@ def _gsd_note(
     why = (
         "as asked"
         if options.gsd is not None or inputs.gsd is None
-        else f"the model was trained on {_range(inputs.gsd)}"
+        else f"the model was trained on {_range(inputs.gsd)}{_finer(inputs)}"
     )
     beyond = ""
     if (
         options.gsd is not None
         and inputs.gsd is not None
-        and abs(target / (inputs.working_gsd(target) or target) - 1) > SAME
+        and not inputs.gsd[0] * (1 - SAME) < target < inputs.gsd[1] * (1 + SAME)
     ):
         beyond = f"; the model was trained on {_range(inputs.gsd)}, expect less there"
     how = (

@@ -148,6 +148,7 @@ def fitted(
         spec.dates or None,
         spec.optional or None,
         spec.byte_divide,
+        None if spec.finer == 1 else spec.finer,
     )
     network = Model(
         dict(card.architecture),

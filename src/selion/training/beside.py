@@ -241,11 +241,11 @@ def candidates(
                 if tuned is not None:
                     ways = [tuned.score]
                     found = [_by_tuned(plan, start, tuned)]
-                finest = start.candidate.card.inputs.gsd
+                theirs = start.candidate.card.inputs
                 native = plan.card.inputs.gsd is None
-                if native and finest is not None and _resampled(plan, start):
+                if native and theirs.gsd is not None and _resampled(plan, start):
                     # weights near the start's want its scale, trained ones that of the chips
-                    inputs = replace(plan.card.inputs, gsd=finest)
+                    inputs = replace(plan.card.inputs, gsd=theirs.gsd, finer=theirs.finer)
                     cards.append(replace(plan.card, inputs=inputs))
     device = next(network.parameters()).device.type
     looks = [(share, card) for share in shares for card in cards]

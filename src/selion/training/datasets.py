@@ -93,7 +93,8 @@ def at_scale_of_start(recipe: Recipe) -> Recipe:
     working = theirs.working_gsd(native)
     if native is None or working is None or not 1 / TIMES <= working / native <= TIMES:
         return recipe
-    made = replace(recipe, input=replace(recipe.input, gsd=theirs.gsd))
+    finer = None if theirs.finer == 1 else theirs.finer
+    made = replace(recipe, input=replace(recipe.input, gsd=theirs.gsd, finer=finer))
     if math.isclose(working, native, rel_tol=0.01):
         return made  # windows are cut as they are
     return replace(made, crops=replace(recipe.crops, gsd=(working, working)))

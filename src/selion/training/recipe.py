@@ -45,6 +45,9 @@ class Inputs:
     """Bands of a date that an image may lack."""
     byte_divide: float | None = None
     """What colours in bytes are divided by, where ``dates`` says any."""
+    finer: float | None = None
+    """How many times finer than an image's pixels the model looks at them, within ``gsd``; None: as
+    they are."""
 
     def __post_init__(self) -> None:
         per_band("input.divide", self.divide, self.bands)
@@ -70,6 +73,7 @@ class Inputs:
             dates=self.dates or "",
             optional=self.optional or (),
             byte_divide=self.byte_divide,
+            finer=1.0 if self.finer is None else self.finer,
         )
 
 
