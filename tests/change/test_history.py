@@ -10,8 +10,10 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
-from change_scenes import write_year
+from change_scenes import boxes, write_year
 from history_scenes import GRID, POOR, YEARS, cell_of, plant, write_years
 from selion import store
 from selion.change import fusion, sequence, sides, step
@@ -283,3 +285,19 @@ def test_years_in_the_wrong_order_are_refused(joined, tmp_path):
     with pytest.raises(BadInput, match=r"^[^\n]*2018, 2017[^\n]*the earliest first[^\n]*$"):
         join_years([later, earlier], tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_hectares_of_a_country_are_told_to_the_last_digit(tmp_path):
+    """A million of them was 1.23457e+06 in ``summary.csv``."""
+    grid = GeoBox((60, 60), Affine(2000, 0, 400_000, 0, -2000, 5_300_000), "EPSG:32633")
+    given = [
+        write_year(tmp_path / str(year), boxes((1, 5, 5, 55, 55), shape=(60, 60)), grid, year=year)
+        for year in (2020, 2021)
+    ]
+    result = join_years(given, tmp_path / "out")
+    told = pd.read_csv(result.folder / "summary.csv", dtype=str)["ha"].tolist()
+    frame = geopandas.read_parquet(result.folder / "history.long.parquet").sort_values("year")
+    true = frame["metrics:area"].to_numpy(float) / 1e4
+    assert true.min() > 900_000
+    assert [float(text) for text in told] == pytest.approx(true.tolist(), abs=0.1)
+    assert not any("e" in text for text in told)
