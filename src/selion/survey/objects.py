@@ -32,6 +32,7 @@ from selion.metrics.area_estimation import (
     too_few,
 )
 from selion.review.verdicts import SAMPLE
+from selion.store.row_names import row_name
 from selion.survey.answers import (
     OBJECT_CLASSES,
     OBJECTS,
@@ -191,7 +192,8 @@ def _population(path: Place, area: Area) -> GeoDataFrame:
             f"{path} has no column 'id': write it with 'selion map', or give its polygons unique "
             "ids."
         )
-    frame = frame.assign(id=frame["id"].astype(str))  # numbers are ids too
+    names = frame["id"].map(row_name, na_action="ignore")  # numbers are ids too
+    frame = frame.assign(id=names.astype(str))
     if path.suffix.lower() not in ("", ".parquet"):
         frame = remeasured(frame)
     frame = frame.to_crs(LONLAT)
