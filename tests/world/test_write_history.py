@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -16,7 +18,7 @@ from scipy import ndimage
 
 from selion import fields, store
 from selion.classes import FTW3
-from selion.errors import GridMismatch
+from selion.errors import BadInput, GridMismatch
 from selion.grid import whole
 from selion.pipeline.maps import MapOptions, fields_from_scores
 from selion.world.attributes import Attributes, check_attributes, read_reference
@@ -168,3 +170,14 @@ def test_a_reviewed_table_is_true_where_it_was_said_to_be(tmp_path, kind):
     wanted = {k: value for k, value in enumerate(said.values()) if value is not None}
     assert outlines.geometry.bounds["minx"].tolist() == list(wanted)
     assert true.tolist() == list(wanted.values())
+
+
+def test_a_map_that_is_joined_is_not_what_is_written_over(looked, tmp_path):
+    """With force the fields of a year were replaced by those of all years together."""
+    given = [Path(shutil.copytree(year, tmp_path / year.name)) for year in looked[1][:2]]
+    table = given[1] / "fields.parquet"
+    before = table.read_bytes()
+    for force in (False, True):
+        with pytest.raises(BadInput, match=r"fields\.parquet.*another folder"):
+            write_history(given, given[1] / ".." / given[1].name, force=force)
+    assert table.read_bytes() == before
