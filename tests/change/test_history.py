@@ -334,3 +334,6 @@ def test_scores_of_published_fields_are_confidences_and_words_are_refused(tmp_pa
     frame.assign(confidence="high").to_file(given[1] / "fields.gpkg")
     with pytest.raises(BadInput, match=r"^[^\n]*confidence[^\n]*'high'[^\n]*0 to 1[^\n]*$"):
         join_years(given, tmp_path / "words")
+    frame.assign(confidence=80.0).to_file(given[1] / "fields.gpkg")
+    with pytest.raises(BadInput, match=r"80[^\n]*wanted are 0 to 1"):  # the doubt was below 0
+        join_years(given, tmp_path / "percent")

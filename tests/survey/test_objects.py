@@ -355,3 +355,17 @@ def test_ids_that_are_numbers_are_known_again_when_another_program_has_saved_the
         assert found.by_number["all"]["right"].value == 0.75
         assert found.answers.agreement in (None, 1)
         assert not any("of no field" in note for note in found.notes)
+
+
+def test_confidences_of_a_hundred_are_refused_where_they_part_fields(country, tmp_path):
+    """Percentages were all above 0.8: one stratum, whatever the breaks."""
+    _, frame = country
+    told = frame[["id", "geometry"]].assign(confidence=frame["confidence"] * 100)
+    told.to_file(tmp_path / "map.gpkg")
+    area = read_area([10.9, 46.9, 11.2, 47.2])
+    for name, draw in (("objects", survey.draw_objects), ("ground", survey.draw_sample)):
+        options = survey.SampleOptions(size=100, least=10, unit=100.0)
+        with pytest.raises(BadInput, match=r"^Confidences from 3\d\S* to \d\d.* wanted are 0 to 1"):
+            draw(tmp_path / "map.gpkg", area, tmp_path / name, options)
+        plain = survey.SampleOptions(size=100, least=10, unit=100.0, breaks=())
+        assert draw(tmp_path / "map.gpkg", area, tmp_path / name, plain).drawn == 100

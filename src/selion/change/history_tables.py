@@ -18,7 +18,7 @@ from selion.change.outcomes import APPEARED, GONE, UNKNOWN
 from selion.change.record import Records, YearDetection
 from selion.change.sequence import FIRST, NOT_SEEN, NOTHING, OUTCOMES_OF_YEARS, JoinedYears
 from selion.change.sides import origin_of, read_year
-from selion.fields.schema import confidences_of
+from selion.fields.schema import check_shares, confidences_of
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -89,6 +89,7 @@ def make_tables(
         areas[own, at] = year.mapped.area[rows]
         map_ids[own, at] = frame["id"].to_numpy(object)[rows]
         if (sure := confidences_of(frame)) is not None:
+            check_shares(sure)
             scores[own, at] = sure[rows]
         parts.append(
             _long_part(joined, records, at, (own, numbers[at], scores, areas), frame, work)

@@ -210,3 +210,13 @@ def confidences_of(frame: pd.DataFrame) -> np.ndarray | None:
         score: np.ndarray = frame["score"].to_numpy(np.float64, na_value=np.nan)
         return score / 100
     return None
+
+
+def check_shares(sure: np.ndarray) -> None:
+    """Refuse (BadInput) confidences beyond 0 to 1, such as percentages, before they are used."""
+    known = sure[np.isfinite(sure)]
+    if len(known) and not (known.min() >= 0 and known.max() <= 1):
+        raise BadInput(
+            f"Confidences from {known.min():g} to {known.max():g} were given; wanted are 0 to 1: "
+            "divide percentages by 100."
+        )

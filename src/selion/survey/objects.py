@@ -20,7 +20,7 @@ import numpy as np
 from selion import country, store
 from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile, counted
 from selion.fields import Origin, measure, read_fields, write_fields
-from selion.fields.schema import confidences_of
+from selion.fields.schema import check_shares, confidences_of
 from selion.fields.tidy import remeasured
 from selion.grid import LONLAT
 from selion.metrics.area_estimation import (
@@ -233,6 +233,7 @@ def _strata(
         districts[row[::-1]] = np.array(units.names, object)[unit[::-1]]  # on a border: the first
         parts.append(districts)
     if options.breaks and sure is not None:
+        check_shares(sure)
         named = np.array(_ranges("confidence", options.breaks), object)
         known = np.isfinite(sure)
         kind = named[np.digitize(np.where(known, sure, 0), options.breaks)]
