@@ -33,6 +33,7 @@ from selion.survey.design import (
     Design,
     SampleOptions,
     Stratum,
+    check_apart,
 )
 from selion.survey.population import Population, open_population
 
@@ -82,6 +83,7 @@ def draw_sample(
         If it may not be written, or cannot be drawn.
     """
     options = options or SampleOptions()
+    check_apart(out, path, options.districts)
     store.check_output(out, force)
     if has_answers(out):
         raise OutputExists(

@@ -41,7 +41,7 @@ from selion.survey.answers import (
     not_counted,
     read_answers,
 )
-from selion.survey.design import DESIGN, KEY, POINTS, QUEUE, SampleOptions
+from selion.survey.design import DESIGN, KEY, POINTS, QUEUE, SampleOptions, check_apart
 from selion.survey.drawing import mixed
 from selion.survey.estimates import FACTS, TABLE, row_of
 from selion.survey.population import check_districts
@@ -138,6 +138,7 @@ def draw_objects(
             f"Sizes {list(sizes)} were given to part fields by; wanted are hectares above 0, "
             "ascending."
         )
+    check_apart(out, path, options.districts)
     store.check_output(out, force)
     if has_answers(out, OBJECTS):
         raise OutputExists(f"{out} holds answers, which would be lost: write to another folder.")
