@@ -171,23 +171,6 @@ def read_design(folder: Path) -> Design:
         ) from error
 
 
-def check_apart(out: Path, *read: Place | None) -> None:
-    """Refuse a folder to write that is, or holds, what is read: force replaces all of it.
-
-    Raises
-    ------
-    BadInput
-        Which file or folder would be lost.
-    """
-    target = out.expanduser().resolve()
-    for path in read:
-        if isinstance(path, Path) and target in (path.resolve(), *path.resolve().parents):
-            raise BadInput(
-                f"{path} is read, and is what {out} is or holds, so that it would be lost: write "
-                "to another folder (-o)."
-            )
-
-
 def _check_kind(kind: object) -> None:
     if kind != KIND:
         raise ValueError(f"it says it is {kind!r}, and this selion reads {KIND!r}")

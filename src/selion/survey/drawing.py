@@ -22,6 +22,7 @@ from selion.grid import LONLAT
 from selion.metrics.area_estimation import allocate
 from selion.progress import OnStep, silent
 from selion.review.verdicts import SAMPLE
+from selion.store.apart import check_apart
 from selion.survey.answers import has_answers
 from selion.survey.design import (
     CLASSES,
@@ -33,7 +34,6 @@ from selion.survey.design import (
     Design,
     SampleOptions,
     Stratum,
-    check_apart,
 )
 from selion.survey.population import Population, open_population
 

@@ -32,6 +32,7 @@ from selion.metrics.area_estimation import (
     too_few,
 )
 from selion.review.verdicts import SAMPLE
+from selion.store.apart import check_apart
 from selion.store.row_names import row_name
 from selion.survey.answers import (
     OBJECT_CLASSES,
@@ -41,7 +42,7 @@ from selion.survey.answers import (
     not_counted,
     read_answers,
 )
-from selion.survey.design import DESIGN, KEY, POINTS, QUEUE, SampleOptions, check_apart
+from selion.survey.design import DESIGN, KEY, POINTS, QUEUE, SampleOptions
 from selion.survey.drawing import mixed
 from selion.survey.estimates import FACTS, TABLE, row_of
 from selion.survey.population import check_districts
