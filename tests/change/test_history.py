@@ -10,8 +10,10 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
-from change_scenes import write_year
+from change_scenes import boxes, write_year
 from history_scenes import GRID, POOR, YEARS, cell_of, plant, write_years
 from selion import store
 from selion.change import fusion, sequence, sides, step
@@ -283,3 +285,55 @@ def test_years_in_the_wrong_order_are_refused(joined, tmp_path):
     with pytest.raises(BadInput, match=r"^[^\n]*2018, 2017[^\n]*the earliest first[^\n]*$"):
         join_years([later, earlier], tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_hectares_of_a_country_are_told_to_the_last_digit(tmp_path):
+    """A million of them was 1.23457e+06 in ``summary.csv``."""
+    grid = GeoBox((60, 60), Affine(2000, 0, 400_000, 0, -2000, 5_300_000), "EPSG:32633")
+    given = [
+        write_year(tmp_path / str(year), boxes((1, 5, 5, 55, 55), shape=(60, 60)), grid, year=year)
+        for year in (2020, 2021)
+    ]
+    result = join_years(given, tmp_path / "out")
+    told = pd.read_csv(result.folder / "summary.csv", dtype=str)["ha"].tolist()
+    frame = geopandas.read_parquet(result.folder / "history.long.parquet").sort_values("year")
+    true = frame["metrics:area"].to_numpy(float) / 1e4
+    assert true.min() > 900_000
+    assert [float(text) for text in told] == pytest.approx(true.tolist(), abs=0.1)
+    assert not any("e" in text for text in told)
+
+
+def test_years_without_any_field_are_a_history_of_none(tmp_path):
+    """A lake, or a desert: the counts of no field had no columns, with a traceback."""
+    nothing = np.zeros((60, 60), np.int32)
+    given = [
+        write_year(tmp_path / str(year), nothing, GRID[:60, :60], year=year)
+        for year in (2020, 2021)
+    ]
+    result = join_years(given, tmp_path / "out")
+    told = pd.read_csv(result.folder / "summary.csv")
+    assert told["year"].tolist() == [2020, 2021]
+    assert told["fields"].tolist() == told["ha"].tolist() == [0, 0]
+    assert len(geopandas.read_parquet(result.folder / "history.parquet")) == 0
+    assert result.facts["years"]["2021"]["counts"]["gone"] == 0
+
+
+def test_scores_of_published_fields_are_confidences_and_words_are_refused(tmp_path):
+    """The fields of the published world say 80 for 0.8, and the history had no score of them."""
+    given = []
+    for year, score in ((2020, 80), (2021, 60)):
+        folder = write_year(tmp_path / str(year), boxes((1, 5, 5, 25, 25)), year=year)
+        frame = geopandas.read_parquet(folder / "fields.parquet")[["id", "geometry"]]
+        (folder / "fields.parquet").unlink()
+        frame.assign(score=np.int16([score])).to_file(folder / "fields.gpkg")
+        given.append(folder)
+    result = join_years(given, tmp_path / "out")
+    history = geopandas.read_parquet(result.folder / "history.parquet")
+    assert history["score"].tolist() == pytest.approx([0.7])
+    assert history["confidences"][0].tolist() == pytest.approx([0.8, 0.6])
+    frame.assign(confidence="high").to_file(given[1] / "fields.gpkg")
+    with pytest.raises(BadInput, match=r"^[^\n]*confidence[^\n]*'high'[^\n]*0 to 1[^\n]*$"):
+        join_years(given, tmp_path / "words")
+    frame.assign(confidence=80.0).to_file(given[1] / "fields.gpkg")
+    with pytest.raises(BadInput, match=r"80[^\n]*wanted are 0 to 1"):  # the doubt was below 0
+        join_years(given, tmp_path / "percent")

@@ -4,6 +4,7 @@ that cells, partitions and files are no part of the answer.
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -399,6 +400,25 @@ def test_bad_input_is_said(drawn_maps, tmp_path):
     assert (tmp_path / "work" / "precious").exists()
     with pytest.raises(UnreadableFile, match="compare again"):
         country.open_change(tmp_path / "work")
+
+
+def test_a_map_that_is_compared_is_never_replaced_by_the_result(drawn_maps, tmp_path):
+    """With force the folder that is written is replaced as a whole: a year's map was gone."""
+    for label in ("2023", "2024"):
+        shutil.copytree(drawn_maps / label, tmp_path / "maps" / label)
+    years = [tmp_path / "maps" / label for label in ("2023", "2024")]
+    before = {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}
+    for out in (*years, tmp_path / "maps"):
+        for compare in (
+            lambda out=out: country.compare_maps(*years, out, force=True),
+            lambda out=out: country.compare_maps(*map(str, years), out, force=True),
+            lambda out=out: country.compare_series(years, out, force=True),
+            lambda out=out: country.compare_plans(*years, out, force=True),
+            lambda out=out: country.compare_plans(f"{years[0]},{years[0]}", years[1], out),
+        ):
+            with pytest.raises(BadInput, match="would be lost: write to another folder"):
+                compare()
+    assert {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()} == before
 
 
 def run(*words):

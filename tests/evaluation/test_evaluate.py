@@ -517,3 +517,71 @@ def test_chips_of_other_numbers_are_converted_together_as_on_a_map():
     np.testing.assert_equal(shifted.runs[0].values, plain.runs[0].values)
     assert not any("numbers" in name for name in plain.settings)
     assert "2000 was added" in shifted.settings["the images' numbers, for m"]
+
+
+def folder_of(root, name, truth):
+    """Write image and truth of one name, the truth as a PNG."""
+    for part in ("images", name):
+        (root / part).mkdir(parents=True)
+    height, width = truth.size[1], truth.size[0]
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(root / "images" / "a.png")
+    truth.save(root / name / "a.png")
+    return root
+
+
+def test_a_mask_with_a_palette_is_read_by_its_numbers(tmp_path):
+    """What was read was how red each class is drawn: black, red and green were 0, 255 and 0."""
+    codes = np.repeat(np.arange(3, dtype=np.uint8), 8).reshape(4, 6)
+    drawn = Image.fromarray(codes, "L")
+    drawn.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    (labels,) = read_folder(folder_of(tmp_path / "l", "labels", drawn)).samples
+    assert labels.labels.ids.tolist() == codes.tolist()
+    (objects,) = read_folder(folder_of(tmp_path / "i", "instances", drawn)).samples
+    assert objects.instances.ids.tolist() == codes.tolist()
+
+
+def test_objects_drawn_in_colours_are_told_apart_and_classes_in_colours_are_refused(tmp_path):
+    """A red, a yellow and a blue object: by their red alone they were one, and the blue none."""
+    drawn = np.zeros((4, 8, 3), np.uint8)
+    drawn[:, 1:3], drawn[:, 3:5], drawn[:, 6:] = (255, 0, 0), (255, 255, 0), (0, 0, 255)
+    picture = Image.fromarray(drawn)
+    (found,) = read_folder(folder_of(tmp_path / "i", "instances", picture)).samples
+    first = found.instances.ids[0]
+    assert len(set(first[[1, 3, 6]].tolist())) == 3
+    assert (first[[1, 3, 6]] == first[[2, 4, 7]]).all()
+    assert first[0] == first[5] == 0
+    with pytest.raises(BadInput, match=r"a\.png .*colours"):
+        read_folder(folder_of(tmp_path / "l", "labels", picture))
+
+
+def test_truth_of_numbers_that_32_bits_do_not_hold_and_of_no_number(tmp_path):
+    """An id of 3e9 was no object, two of 2^33 + 1 and 1 were one; NaN and nodata were classes."""
+    for name in ("images", "instances", "labels"):
+        (tmp_path / name).mkdir()
+    made = sample("a")
+    with store.create_cog(tmp_path / "images" / "a.tif", GRID, made.image.bands, np.uint8) as sink:
+        sink.write(whole(GRID), made.image.values)
+    labels, instances = tmp_path / "labels" / "a.tif", tmp_path / "instances" / "a.tif"
+
+    def write(path, values, nodata=None):
+        path.unlink(missing_ok=True)
+        with store.create_cog(path, GRID, ("x",), values.dtype, nodata=nodata) as sink:
+            sink.write(whole(GRID), values[None])
+
+    rows = np.repeat(np.arange(128), 128).reshape(128, 128)
+    write(labels, np.where(rows < 9, np.nan, rows % 2).astype(np.float32))
+    (found,) = read_folder(tmp_path).samples
+    assert found.labels.ids.tolist() == np.where(rows < 9, IGNORE, rows % 2).tolist()
+    write(labels, (rows % 3).astype(np.uint8), nodata=2)
+    (found,) = read_folder(tmp_path).samples
+    assert found.labels.ids.tolist() == np.where(rows % 3 == 2, IGNORE, rows % 3).tolist()
+    write(labels, (rows % 3).astype(np.uint8), nodata=0)  # its background, as in data sets
+    (found,) = read_folder(tmp_path).samples
+    assert found.labels.ids.tolist() == (rows % 3).tolist()
+    labels.unlink()
+    write(instances, np.where(rows < 9, np.nan, rows - 20).astype(np.float32))
+    (found,) = read_folder(tmp_path).samples
+    assert found.instances.ids.tolist() == np.where(rows < 21, 0, rows - 20).tolist()
+    write(instances, np.where(rows < 9, 0, 3_000_000_000).astype(np.uint32))
+    with pytest.raises(BadInput, match=r"a\.tif .*up to 2,147,483,647"):
+        read_folder(tmp_path)

@@ -485,3 +485,24 @@ def test_an_image_is_no_truth_and_maps_of_elsewhere_are_refused(tmp_path):
     with pytest.raises(GridMismatch, match="lie beside the raster: their box is"):
         open_side(far, GRID, "prediction")
     assert len(open_side(squares(tmp_path / "near.gpkg"), GRID, "prediction").frame) == 36
+
+
+def test_distances_between_outlines_are_those_of_the_ground_on_both_sides_of_the_antimeridian():
+    """Squares of 200 m, each found 20 m further east: half its outline lies 20 m off at most.
+
+    The middle of longitudes -180 and 180 is 0, and metres at 34 degrees from its antipode are not
+    those of the ground: 68 m for 21, and 7 for 11.
+    """
+    east = 819_000.0 + 500 * np.arange(8)  # in zone 60, 180 degrees is among them
+    truth = shapely.box(east, 8_120_000.0, east + 200, 8_120_200.0)
+    said = shapely.box(east + 20, 8_120_000.0, east + 220, 8_120_200.0)
+    sides = [geopandas.GeoDataFrame(geometry=shapes, crs="EPSG:32760") for shapes in (truth, said)]
+    middles = sides[0].to_crs("OGC:CRS84").representative_point().x
+    assert middles.max() > 179
+    assert middles.min() < -179
+    found = score_fields(*sides, step=5.0).scores
+    assert len(found.distances) == 8
+    assert found.distances["hausdorff_95"].to_numpy() == pytest.approx(20, rel=0.01)
+    degrees = [side[::7].to_crs("OGC:CRS84") for side in sides]
+    there = score_fields(*degrees, step=5.0).scores.distances["hausdorff_95"]
+    assert there.to_numpy() == pytest.approx(20, rel=0.01)

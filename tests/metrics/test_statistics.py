@@ -159,3 +159,9 @@ def test_one_image_tells_no_interval():
     assert (found.bounds, found.sure) == ("-", False)
     alone = bootstrap(np.array([[3.0, 4.0]]), mean_from_rows)
     assert (str(alone), alone.bounds, alone.n) == ("0.750", "-", 1)
+
+
+def test_no_pair_that_is_known_on_both_sides_is_no_result():
+    """Nothing to compare was a difference of 0 with a p of 1."""
+    with pytest.raises(BadInput, match="0 pairs"):
+        wilcoxon_test([np.nan, 0.5], [0.5, np.nan])

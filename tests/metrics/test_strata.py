@@ -79,3 +79,26 @@ def test_strata_are_in_the_report_and_a_missing_column_is_said():
         stratify([score_ids("x", np.eye(3, dtype=int), np.eye(3, dtype=int))], "crop")
     empty = stratify([image("a", 0, [])], "crop")
     assert len(empty) == 0
+
+
+def test_quarters_of_long_numbers_are_told_apart():
+    """Days as numbers (20240501) were all '2.02405e+07 to 2.02405e+07', one row of four."""
+    days = [20240501 + k for k in range(16)]
+    table = stratify([image("a", 8, days)], "crop")
+    assert table["truth"].tolist() == [4, 4, 4, 4]
+    assert table["found"].tolist() == [4, 4, 0, 0]
+    bounds = np.quantile(days, [0, 0.25, 0.5, 0.75, 1])
+    read = [[float(end) for end in name.split(" to ")] for name in table.index]
+    assert [low for low, _ in read] == pytest.approx(bounds[:-1].tolist(), abs=0.5)
+    assert [high for _, high in read] == pytest.approx(bounds[1:].tolist(), abs=0.5)
+
+
+def test_a_column_of_lists_is_read_as_texts():
+    """GeoParquet gives an array a row: its truth value was asked for, with a traceback."""
+    lists = np.empty(3, object)
+    lists[:] = [np.array(["wheat", "rye"]), np.array(["rye"]), None]
+    given = image("a", 2, ["x", "y", "z"])
+    given.labels["crop"] = (lists, None)
+    table = stratify([given], "crop")
+    assert table.index.tolist() == ["['rye']", "['wheat' 'rye']", "(none)"]
+    assert table["truth"].tolist() == [1, 1, 1]

@@ -329,3 +329,43 @@ def test_the_page_of_a_review_gives_all_five(tmp_path):
 
 def act_of(kind, name):
     return {"id": name, "kind": kind, "person": "Ada", "on": {}, "points": [], "seconds": 1}
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_ids_that_are_numbers_are_known_again_when_another_program_has_saved_them(tmp_path, kind):
+    """QGIS saves 7 as a number, a spreadsheet 7.0 as 7: no answer fitted, or a traceback."""
+    west = 11 + 0.01 * np.arange(20)
+    frame = geopandas.GeoDataFrame(
+        {"id": np.arange(1, 21).astype(kind)},
+        geometry=shapely.box(west, 47, west + 0.005, 47.005),
+        crs=4326,
+    )
+    frame.to_file(tmp_path / "map.gpkg")
+    out = tmp_path / "s"
+    options = survey.SampleOptions(size=8, least=2, breaks=())
+    survey.draw_objects(tmp_path / "map.gpkg", read_area([10.9, 46.9, 12, 48]), out, options)
+    names = [int(float(row["id"])) for row in rows_of(out / "points.csv")]
+    said = {name: "right" if k < 6 else "false" for k, name in enumerate(names)}
+    table, places = tmp_path / "ada.csv", tmp_path / "ben.geojson"
+    table.write_text("id;reference\n" + "\n".join(f"{n};{word}" for n, word in said.items()))
+    features = [{"properties": {"id": n, "reference": word}} for n, word in said.items()]
+    places.write_text(json.dumps({"features": features}))
+    for files in ((table,), (places,), (table, places)):
+        found = survey.estimate_objects(out, files)
+        assert found.by_number["all"]["right"].value == 0.75
+        assert found.answers.agreement in (None, 1)
+        assert not any("of no field" in note for note in found.notes)
+
+
+def test_confidences_of_a_hundred_are_refused_where_they_part_fields(country, tmp_path):
+    """Percentages were all above 0.8: one stratum, whatever the breaks."""
+    _, frame = country
+    told = frame[["id", "geometry"]].assign(confidence=frame["confidence"] * 100)
+    told.to_file(tmp_path / "map.gpkg")
+    area = read_area([10.9, 46.9, 11.2, 47.2])
+    for name, draw in (("objects", survey.draw_objects), ("ground", survey.draw_sample)):
+        options = survey.SampleOptions(size=100, least=10, unit=100.0)
+        with pytest.raises(BadInput, match=r"^Confidences from 3\d\S* to \d\d.* wanted are 0 to 1"):
+            draw(tmp_path / "map.gpkg", area, tmp_path / name, options)
+        plain = survey.SampleOptions(size=100, least=10, unit=100.0, breaks=())
+        assert draw(tmp_path / "map.gpkg", area, tmp_path / name, plain).drawn == 100

@@ -545,3 +545,44 @@ def test_only_ground_of_the_area_is_numbered(
     units = sum(one.units for one in found.strata)
     assert units == pytest.approx(area.km2 * 1e4, rel=0.02)
     assert sum(numbered) == units + 100  # and the order in which the drawn ones are shown
+
+
+def test_what_is_read_is_never_replaced_by_what_is_written(tmp_path: Path) -> None:
+    """``estimate s -o s --force`` left the report alone: sample and answers were gone."""
+    (tmp_path / "maps").mkdir()
+    path = country_of(tmp_path / "maps")
+    area = read_area(area_of(tmp_path))
+    options = survey.SampleOptions(size=100, least=5)
+    sample = tmp_path / "given" / "s"
+    survey.draw_sample(path, area, sample, options)
+    answer(sample)
+    answers = tmp_path / "ada" / "points.csv"
+    answers.parent.mkdir()
+    answers.write_bytes((sample / "points.csv").read_bytes())
+    before = {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}
+    for out in (sample, sample.parent, sample / ".." / "s", answers.parent):
+        for force in ([], ["--force"]):
+            words = [str(sample), "-o", str(out), "--answers", str(answers), *force]
+            done = CliRunner().invoke(estimate_command, words)
+            assert isinstance(done.exception, BadInput), done.output
+            assert "would be lost: write to another folder" in str(done.exception)
+    for draw_one in (survey.draw_sample, survey.draw_objects):
+        with pytest.raises(BadInput, match=r"map\.parquet.* would be lost"):
+            draw_one(path, area, path.parent, options, force=True)
+    assert {one: one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()} == before
+
+
+def test_figures_that_are_not_known_are_null_for_programs(tmp_path: Path) -> None:
+    """User's accuracy of a map without fields: NaN, which is no JSON."""
+    nothing = geopandas.GeoDataFrame({"id": ["a"]}, geometry=[square(0, 0, EDGE)], crs=UTM)
+    nothing.iloc[:0].to_file(tmp_path / "map.gpkg")
+    area = read_area(area_of(tmp_path))
+    survey.draw_sample(
+        tmp_path / "map.gpkg", area, tmp_path / "s", survey.SampleOptions(size=40, least=5)
+    )
+    answer(tmp_path / "s")
+    words = [str(tmp_path / "s"), "-o", str(tmp_path / "r"), "--json"]
+    done = CliRunner().invoke(estimate_command, words)
+    told = json.loads(done.output.splitlines()[-1], parse_constant=pytest.fail)
+    assert told["users_accuracy"] is None
+    assert told["producers_accuracy"] == 0

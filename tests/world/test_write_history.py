@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from affine import Affine
@@ -15,10 +18,10 @@ from scipy import ndimage
 
 from selion import fields, store
 from selion.classes import FTW3
-from selion.errors import GridMismatch
+from selion.errors import BadInput, GridMismatch
 from selion.grid import whole
 from selion.pipeline.maps import MapOptions, fields_from_scores
-from selion.world.attributes import Attributes, check_attributes
+from selion.world.attributes import Attributes, check_attributes, read_reference
 from selion.world.history import WorldHistoryOptions, write_history
 
 SIZE = 128
@@ -145,3 +148,36 @@ def test_districts_of_one_name_are_counted_together_and_it_is_said(looked, tmp_p
         write_history(given[:2], tmp_path / "out", options, on_note=notes.append)
         assert len(notes) == (said is not None), notes
         assert said is None or f"are called alike {said}" in notes[0]
+
+
+@pytest.mark.parametrize("kind", ["string", object])
+def test_a_reviewed_table_is_true_where_it_was_said_to_be(tmp_path, kind):
+    """What nobody decided or was sure of is left out, and a field that is several is none.
+
+    A status that is missing was a traceback, and "unsure", "merged" and "false" were true fields.
+    """
+    said = {
+        "accepted": True, "corrected": True, "added": True, "right": True, "rejected": False,
+        "false": False, "merged": False, "split": False, "shifted": False,
+        "undecided": None, "unsure": None, None: None,
+    }  # fmt: skip
+    shapes = [shapely.box(k, 0, k + 0.5, 1) for k in range(len(said))]
+    frame = geopandas.GeoDataFrame(
+        {"review:status": pd.array(list(said), dtype=kind)}, geometry=shapes, crs=4326
+    )
+    frame.to_parquet(tmp_path / "reviewed.parquet")
+    outlines, true = read_reference(Attributes(reference=(tmp_path / "reviewed.parquet",)))
+    wanted = {k: value for k, value in enumerate(said.values()) if value is not None}
+    assert outlines.geometry.bounds["minx"].tolist() == list(wanted)
+    assert true.tolist() == list(wanted.values())
+
+
+def test_a_map_that_is_joined_is_not_what_is_written_over(looked, tmp_path):
+    """With force the fields of a year were replaced by those of all years together."""
+    given = [Path(shutil.copytree(year, tmp_path / year.name)) for year in looked[1][:2]]
+    table = given[1] / "fields.parquet"
+    before = table.read_bytes()
+    for force in (False, True):
+        with pytest.raises(BadInput, match=r"fields\.parquet.*another folder"):
+            write_history(given, given[1] / ".." / given[1].name, force=force)
+    assert table.read_bytes() == before

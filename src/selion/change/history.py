@@ -314,9 +314,14 @@ class _Writer:
         told = make_lineage(joined, records, parts.detection)
         districts = frame["district"].to_numpy(object) if "district" in frame else None
         summary = make_summary(records, tables.areas, numbers, parts.detection, districts)
-        for name, table in ((LINEAGE, told), (SUMMARY, summary)):
+        for name, table, digits in ((LINEAGE, told, 6), (SUMMARY, summary, 15)):
             with store.atomic_write(self.out / name, True) as temporary:
-                table.to_csv(temporary, index=False, float_format="%.6g", lineterminator=os.linesep)
+                table.to_csv(
+                    temporary,
+                    index=False,
+                    float_format=f"%.{digits}g",
+                    lineterminator=os.linesep,
+                )
         self.on_step("tables", 1, 1, f"{len(records.ids):,}")
         facts = self._facts(parts, tables, summary, (pixels, noise), notes)
         facts |= more

@@ -18,6 +18,7 @@ from selion.change.outcomes import APPEARED, GONE, UNKNOWN
 from selion.change.record import Records, YearDetection
 from selion.change.sequence import FIRST, NOT_SEEN, NOTHING, OUTCOMES_OF_YEARS, JoinedYears
 from selion.change.sides import origin_of, read_year
+from selion.fields.schema import check_shares, confidences_of
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -87,8 +88,9 @@ def make_tables(
         rows = records.rows[own, at]
         areas[own, at] = year.mapped.area[rows]
         map_ids[own, at] = frame["id"].to_numpy(object)[rows]
-        if "confidence" in frame:
-            scores[own, at] = frame["confidence"].to_numpy(np.float64, na_value=np.nan)[rows]
+        if (sure := confidences_of(frame)) is not None:
+            check_shares(sure)
+            scores[own, at] = sure[rows]
         parts.append(
             _long_part(joined, records, at, (own, numbers[at], scores, areas), frame, work)
         )
@@ -298,7 +300,7 @@ def make_summary(
         found too little.  Fields that are gone, not seen or unknown are not among ``fields``.
     """
     names = np.full(len(records.ids), "all", object) if districts is None else districts
-    order = sorted(set(names.tolist()))
+    order = sorted(set(names.tolist())) or ["all"]
     codes = {name: code for code, name in enumerate(OUTCOMES_OF_YEARS)} | {"unknown": UNKNOWN}
     rows: list[dict[str, Any]] = []
     seen = records.seen

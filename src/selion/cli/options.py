@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -91,7 +92,7 @@ def print_result(
     """Print the summary, its names ``width`` wide; last, on standard output, the path."""
     if given.as_json:
         done = {"event": "done", "path": None if path is None else str(path)}
-        click.echo(json.dumps(done | dict(facts)))
+        click.echo(json.dumps(done | {name: _known(value) for name, value in facts.items()}))
         return
     if not given.quiet:
         for name, value in facts.items():
@@ -99,6 +100,11 @@ def print_result(
                 click.echo(f"{name.replace('_', ' '):<{width}} {value}", err=True)
     if path is not None:
         click.echo(str(path))
+
+
+def _known(value: Any) -> Any:
+    """Return None for a number that is not known: JSON has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def taken(kind: type[T], values: Mapping[str, Any]) -> T:

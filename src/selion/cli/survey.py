@@ -244,7 +244,9 @@ def estimate_command(sample: Path, out: Path, answers: tuple[Path, ...], **value
     given = opt.taken(opt.VerbChoice, values)
     from selion import store, survey
     from selion.reports.survey import PAGE, to_html
+    from selion.store.apart import check_apart
 
+    check_apart(out, sample, *answers)
     store.check_output(out, given.force)
     if survey.is_object_sample(sample):
         _estimate_objects(sample, out, answers, given)

@@ -48,7 +48,8 @@ from selion.country.statistics import Units, read_units
 from selion.errors import BadInput, OutputExists, OutputFailed, UnreadableFile, counted
 from selion.fields.schema import COLUMNS, Origin
 from selion.progress import OnNote, OnStep, silent, unsaid
-from selion.store.address import Place, place_state
+from selion.store.address import Place, locate, place_state
+from selion.store.apart import check_apart
 from selion.store.atomic import explained, publish_folder
 from selion.store.calls import sealed
 from selion.store.parquet import parquet_schema
@@ -166,7 +167,7 @@ def compare_maps(
     Memory is that of one cell of 39 by 20 km with its surroundings, in both maps.  Cells are no
     part of the answer: the same maps in other partitions, or in one file, give the same rows.
     """
-    out = checked_folder(out, force=force)
+    out = checked_folder(out, before, after, force=force)
     units = (
         districts if isinstance(districts, Units) or districts is None else read_units(districts)
     )
@@ -176,19 +177,28 @@ def compare_maps(
     return compare_sides(asked, out, folder, force=force, on_step=on_step, on_note=on_note)
 
 
-def checked_folder(out: Path | str, *, force: bool) -> Path:
+def checked_folder(out: Path | str, *years: Place | str, force: bool) -> Path:
     """Return the folder of a result, if it may be written.
 
     Raises
     ------
     OutputExists, OutputFailed
         If it may not.
+    BadInput
+        If it is, or holds, what one of the years is read from (``"PLAN,MAPS"`` are two).
     """
     out = Path(out).expanduser()
     if out.is_file():
         raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
+    check_apart(out, *(locate(part) for year in years for part in _read_of(year)))
     store.check_output(out, force)
     return out
+
+
+def _read_of(year: Place | str) -> list[Place | str]:
+    if not isinstance(year, str) or Path(year).exists():
+        return [year]
+    return [part.strip() for part in year.split(",")]
 
 
 @dataclass(frozen=True, eq=False)

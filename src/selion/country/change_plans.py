@@ -132,7 +132,7 @@ def compare_plans(
     too.  The paper's rule scales by the largest difference in the whole country.  Memory is a block
     of pixels, and a cell with its fields.
     """
-    options, out = options or MapChangeOptions(), checked_folder(out, force=force)
+    options, out = options or MapChangeOptions(), checked_folder(out, before, after, force=force)
     units = (
         districts if isinstance(districts, Units) or districts is None else read_units(districts)
     )

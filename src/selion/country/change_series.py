@@ -115,7 +115,7 @@ def compare_series(
             f"Maps of {counted(len(years), 'year')} were given; wanted are two or more, the "
             "earliest first."
         )
-    options, out = options or MapChangeOptions(), checked_folder(out, force=force)
+    options, out = options or MapChangeOptions(), checked_folder(out, *years, force=force)
     units = (
         districts if isinstance(districts, Units) or districts is None else read_units(districts)
     )

@@ -131,7 +131,7 @@ def object_ids(mask: np.ndarray, name: str) -> np.ndarray:
     ):
         raise BadInput(
             f"{name} holds numbers that are not object ids; wanted are whole numbers from 0 (no "
-            "object)."
+            f"object) up to {np.iinfo(np.int32).max:,}."
         )
     return ids.astype(np.int32)
 

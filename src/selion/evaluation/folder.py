@@ -12,11 +12,12 @@ import numpy as np
 
 from selion import store
 from selion.classes import FTW3, IGNORE, ClassScheme
-from selion.data.values import refuse_negative
-from selion.errors import UnreadableFile
-from selion.grid import same_grid, whole
+from selion.data.files import object_ids
+from selion.data.values import read_marked, refuse_negative
+from selion.errors import BadInput, UnreadableFile
+from selion.grid import same_grid
 from selion.labels import Instances, LabelMap
-from selion.raster import Raster, Source
+from selion.raster import Source
 from selion.sample import Sample
 
 ENDINGS = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr", ".vrt")
@@ -136,24 +137,37 @@ def _sample(
     objects = None if instances is None else Instances(_objects(instances, source), source.grid)
     said = None
     if labels is not None:
-        ids = _truth(labels, source, "labels").values[0]
-        said = LabelMap(
-            np.where((ids < 0) | (ids >= len(classes)), IGNORE, ids).astype(np.uint8),
-            source.grid,
-            classes,
-        )
+        said = LabelMap(_class_ids(labels, source, len(classes)), source.grid, classes)
     return Sample(key, source, said, objects, group)
 
 
 def _objects(path: Path, image: Source) -> np.ndarray:
-    """Return (y, x) int32 ids; nodata, which may be the largest number of the type, is none."""
-    part = _truth(path, image, "instances")
-    ids = part.values[0] if part.valid is None else np.where(part.valid, part.values[0], 0)
-    return ids.astype(np.int32)
+    """Return (y, x) int32 ids; each colour of three bands is an object.
+
+    Nodata, which may be the largest number of the type, what is below 0 and NaN are none.
+    """
+    mask, _ = _truth(path, image, "instances")
+    return object_ids(np.where(mask > 0, mask, 0), path.name)
 
 
-def _truth(path: Path, image: Source, what: str) -> Raster:
+def _class_ids(path: Path, image: Source, classes: int) -> np.ndarray:
+    """Return (y, x) uint8 class ids; 255 where the mask's number is none of them, or its nodata."""
+    mask, unknown = _truth(path, image, "labels")
+    if len(mask) > 1:
+        raise BadInput(
+            f"The labels of {path.name} are colours; wanted is one band of class ids (0 to "
+            f"{classes - 1}, 255 for not known): declare in dataset.toml, as values, what they "
+            "mean."
+        )
+    known = (mask[0] >= 0) & (mask[0] < classes)
+    if unknown is not None:
+        known &= ~unknown
+    return np.where(known, mask[0], IGNORE).astype(np.uint8)
+
+
+def _truth(path: Path, image: Source, what: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return what :func:`selion.data.values.read_marked` does, where nodata is 0."""
     truth = store.open_raster(path)
     refuse_negative(truth, path.name)
     same_grid(image.grid, truth.grid, ("the image", f"the {what} of {path.name}"))
-    return truth.read(whole(truth.grid))
+    return read_marked(path, image.grid, nodata=0)

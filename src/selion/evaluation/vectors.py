@@ -192,12 +192,23 @@ def _equal_area(
 
     if truth.crs is None:
         return truth, prediction, extent
-    bounds = np.array([frame.to_crs("OGC:CRS84").total_bounds for frame in (truth, prediction)])
-    bounds = bounds[np.isfinite(bounds).all(1)]
-    lon, lat = (bounds[:, :2].min(0) + bounds[:, 2:].max(0)) / 2 if len(bounds) else (0.0, 0.0)
+    lon, lat = _middle(truth, prediction)
     crs = f"+proj=laea +lat_0={lat:.6f} +lon_0={lon:.6f} +datum=WGS84 +units=m"
     area = None if extent is None else GeoSeries([extent], crs=truth.crs).to_crs(crs).iloc[0]
     return truth.to_crs(crs), prediction.to_crs(crs), area
+
+
+def _middle(*frames: GeoDataFrame) -> tuple[float, float]:
+    """Return longitude and latitude of the middle of tables, also across the antimeridian."""
+    sides = [frame.to_crs("OGC:CRS84").bounds.to_numpy() for frame in frames]
+    bounds = np.concatenate(sides)
+    bounds = bounds[np.isfinite(bounds).all(1)]
+    if not len(bounds):
+        return 0.0, 0.0
+    lon, lat = bounds[:, ::2], bounds[:, 1::2]
+    if np.ptp(lon) > 180 and np.ptp(lon % 360) < np.ptp(lon):
+        lon = lon % 360
+    return float((lon.min() + lon.max()) / 2), float((lat.min() + lat.max()) / 2)
 
 
 def _within(frame: GeoDataFrame, extent: BaseGeometry) -> tuple[GeoDataFrame, list[str]]:

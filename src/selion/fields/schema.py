@@ -188,13 +188,35 @@ def confidences_of(frame: pd.DataFrame) -> np.ndarray | None:
     -------
     (n,) float64 ndarray or None
         0 to 1, NaN where it is not known; None if the table has neither column.
+
+    Raises
+    ------
+    BadInput
+        If a confidence is no number.
     """
     import pandas as pd
 
     if "confidence" in frame:
-        said: np.ndarray = pd.to_numeric(frame["confidence"]).to_numpy(np.float64, na_value=np.nan)
-        return said
+        given = frame["confidence"]
+        said = pd.to_numeric(given, errors="coerce")
+        words = given[said.isna() & given.notna() & (given.astype(str).str.strip() != "")]
+        if len(words):
+            raise BadInput(
+                f"The column confidence says {words.iloc[0]!r}; wanted are numbers from 0 to 1."
+            )
+        numbers: np.ndarray = said.to_numpy(np.float64, na_value=np.nan)
+        return numbers
     if "score" in frame and pd.api.types.is_integer_dtype(frame["score"]):
         score: np.ndarray = frame["score"].to_numpy(np.float64, na_value=np.nan)
         return score / 100
     return None
+
+
+def check_shares(sure: np.ndarray) -> None:
+    """Refuse (BadInput) confidences beyond 0 to 1, such as percentages, before they are used."""
+    known = sure[np.isfinite(sure)]
+    if len(known) and not (known.min() >= 0 and known.max() <= 1):
+        raise BadInput(
+            f"Confidences from {known.min():g} to {known.max():g} were given; wanted are 0 to 1: "
+            "divide percentages by 100."
+        )

@@ -394,8 +394,15 @@ def wilcoxon_test(
     """Wilcoxon's signed-rank test of paired scores.
 
     For scores that are far from normal, such as IoU of single objects.
+
+    Raises
+    ------
+    BadInput
+        If no pair is known on both sides.
     """
     difference = _pairs(one, other)
+    if not len(difference):
+        raise BadInput("0 pairs of scores are known on both sides; a paired test wants some.")
     nan = float("nan")
     if not np.any(difference):
         return Comparison(0.0, nan, nan, 0.0, 1.0, len(difference), "Wilcoxon signed rank")

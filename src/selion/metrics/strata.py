@@ -103,7 +103,7 @@ def _binning(values: pd.Series) -> Callable[[pd.Series], pd.Series]:
     if numbers.isna().any() or numbers.nunique() <= MANY:
         return lambda column: column.map(_text).astype(object)
     edges = np.unique(np.quantile(numbers, [0, 0.25, 0.5, 0.75, 1]))
-    names = np.array([f"{low:g} to {high:g}" for low, high in pairwise(edges)], object)
+    names = np.array([f"{low} to {high}" for low, high in pairwise(_texts_of(edges))], object)
     return lambda column: column.map(
         lambda v: (
             NONE
@@ -113,8 +113,18 @@ def _binning(values: pd.Series) -> Callable[[pd.Series], pd.Series]:
     ).astype(object)
 
 
+def _texts_of(edges: np.ndarray) -> list[str]:
+    """Return texts of different numbers, as short as tells all of them apart."""
+    for digits in range(6, 18):
+        texts = [f"{edge:.{digits}g}" for edge in edges]
+        if len(set(texts)) == len(edges):
+            break
+    return texts
+
+
 def _text(value: object) -> str:
-    if pd.isna(value) or value == "":  # type: ignore[call-overload]
+    missing = pd.api.types.is_scalar(value) and pd.isna(value)  # type: ignore[call-overload]
+    if missing or (isinstance(value, str) and not value):
         return NONE
     # a column of whole numbers in which one is missing comes as floats: 5.0 is the 5 of others
     whole = isinstance(value, float | np.floating) and float(value).is_integer()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selion.errors import BadInput, UnreadableFile
 from selion.review.verdicts import VERDICTS, Verdict
+from selion.store.row_names import row_name
 from selion.survey.design import CLASSES, PLACES, POINTS, QUEUE
 
 WORDS = {
@@ -195,7 +196,8 @@ def _table(path: Path) -> Iterator[tuple[str, str]]:
 def _features(path: Path) -> Iterator[tuple[str, str]]:
     for feature in json.loads(path.read_text(encoding="utf-8"))["features"]:
         said = feature["properties"].get("reference")
-        yield feature["properties"]["id"], "" if said is None else str(said)
+        # QGIS saves ids that look like numbers as numbers
+        yield row_name(feature["properties"]["id"]), "" if said is None else str(said)
 
 
 def _of_review(path: Path, folder: Path, kind: AnswerKind) -> dict[str, str]:

@@ -22,6 +22,7 @@ from selion.grid import LONLAT
 from selion.metrics.area_estimation import allocate
 from selion.progress import OnStep, silent
 from selion.review.verdicts import SAMPLE
+from selion.store.apart import check_apart
 from selion.survey.answers import has_answers
 from selion.survey.design import (
     CLASSES,
@@ -82,6 +83,7 @@ def draw_sample(
         If it may not be written, or cannot be drawn.
     """
     options = options or SampleOptions()
+    check_apart(out, path, options.districts)
     store.check_output(out, force)
     if has_answers(out):
         raise OutputExists(

@@ -20,7 +20,7 @@ import numpy as np
 from selion import country, store
 from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile, counted
 from selion.fields import Origin, measure, read_fields, write_fields
-from selion.fields.schema import confidences_of
+from selion.fields.schema import check_shares, confidences_of
 from selion.fields.tidy import remeasured
 from selion.grid import LONLAT
 from selion.metrics.area_estimation import (
@@ -32,6 +32,8 @@ from selion.metrics.area_estimation import (
     too_few,
 )
 from selion.review.verdicts import SAMPLE
+from selion.store.apart import check_apart
+from selion.store.row_names import row_name
 from selion.survey.answers import (
     OBJECT_CLASSES,
     OBJECTS,
@@ -137,6 +139,7 @@ def draw_objects(
             f"Sizes {list(sizes)} were given to part fields by; wanted are hectares above 0, "
             "ascending."
         )
+    check_apart(out, path, options.districts)
     store.check_output(out, force)
     if has_answers(out, OBJECTS):
         raise OutputExists(f"{out} holds answers, which would be lost: write to another folder.")
@@ -191,7 +194,8 @@ def _population(path: Place, area: Area) -> GeoDataFrame:
             f"{path} has no column 'id': write it with 'selion map', or give its polygons unique "
             "ids."
         )
-    frame = frame.assign(id=frame["id"].astype(str))  # numbers are ids too
+    names = frame["id"].map(row_name, na_action="ignore")  # numbers are ids too
+    frame = frame.assign(id=names.astype(str))
     if path.suffix.lower() not in ("", ".parquet"):
         frame = remeasured(frame)
     frame = frame.to_crs(LONLAT)
@@ -231,6 +235,7 @@ def _strata(
         districts[row[::-1]] = np.array(units.names, object)[unit[::-1]]  # on a border: the first
         parts.append(districts)
     if options.breaks and sure is not None:
+        check_shares(sure)
         named = np.array(_ranges("confidence", options.breaks), object)
         known = np.isfinite(sure)
         kind = named[np.digitize(np.where(known, sure, 0), options.breaks)]

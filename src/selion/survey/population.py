@@ -16,7 +16,7 @@ from selion import country, store
 from selion.country.statistics import Units
 from selion.errors import BadInput, GridMismatch
 from selion.fields import read_fields
-from selion.fields.schema import confidences_of
+from selion.fields.schema import check_shares, confidences_of
 from selion.grid import LONLAT, Roi, pad_roi
 from selion.imagery import Area
 from selion.pipeline.cover_tiles import covers_near
@@ -266,6 +266,7 @@ class Population:
             found[store.burn(list(wide), [1] * len(wide), grid) > 0] = len(self.kinds) - 2
         kind = np.zeros(len(shapes), np.int64)
         if self.options.breaks and sure is not None:
+            check_shares(sure)
             known = np.isfinite(sure)
             kind[known] = 1 + np.digitize(sure[known], self.options.breaks)
         burnt = store.burn(list(shapes), (kind + 1).tolist(), grid)

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 CROPS, WATER = "frac_crops", "frac_water"
 STATUS = "review:status"
 """The column of a reviewed table (:func:`selion.review.export_review`)."""
+JUDGED = {
+    **dict.fromkeys(("accepted", "corrected", "added", "right"), True),
+    **dict.fromkeys(("rejected", "false", "merged", "split", "shifted"), False),
+}
+"""What it says of outlines: of a map that was reviewed, or of a sample of its fields."""
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """What a column of truth may say."""
 SHOWN = 5
@@ -193,7 +198,7 @@ def read_reference(sources: Attributes, *, placed: bool = True) -> tuple[GeoData
     Returns
     -------
     GeoDataFrame
-        Geometry only; what a review has not decided is left out.
+        Geometry only; what a review has not decided, or was not sure of, is left out.
     (m,) bool ndarray
 
     Raises
@@ -223,8 +228,8 @@ def read_reference(sources: Attributes, *, placed: bool = True) -> tuple[GeoData
         if column is not None:
             true = _truth(frame[column], path, column)
         elif STATUS in frame:
-            status = frame[STATUS].to_numpy(object)
-            frame, true = frame[status != "undecided"], status[status != "undecided"] != "rejected"
+            said = frame[STATUS].map(JUDGED)
+            frame, true = frame[said.notna()], said[said.notna()].to_numpy(bool)
         part = frame[[frame.geometry.name]].rename_geometry("outline")
         parts.append(part if not (parts and placed) else part.to_crs(parts[0].crs))
         truths.append(true)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,17 +181,22 @@ def _zones(edition: Edition, year: int) -> Iterator[tuple[str, Bbox]]:
         )
     try:
         with parquet_file(place) as file:
-            rows = file.read(columns=["year", "zone", *SIDES]).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+            rows = file.read(columns=["year", "zone", "bbox", *SIDES]).to_pylist()
+        # a column of boxes, or one a side
+        found = [(int(row["year"]), int(row["zone"]), _box(row)) for row in rows]
+    except (OSError, KeyError, pa.ArrowException) as error:
         said = str(error).strip().partition("\n")[0]
         raise UnreadableFile(f"{shown(address)} is no index of {edition.name} ({said}).") from error
-    if not any(int(row["year"]) == year for row in rows):
-        found = ", ".join(sorted({str(row["year"]) for row in rows})) or "nothing"
-        raise BadInput(f"The index of {shown(edition.address)} has no {year}: it has {found}.")
-    for row in rows:
-        if int(row["year"]) == year:
-            west, south, east, north = (float(row[side]) for side in SIDES)
-            yield f"{int(row['zone']):02}", (west, south, east, north)
+    if not any(one == year for one, _, _ in found):
+        known = ", ".join(map(str, sorted({one for one, _, _ in found}))) or "nothing"
+        raise BadInput(f"The index of {shown(edition.address)} has no {year}: it has {known}.")
+    yield from ((f"{zone:02}", box) for one, zone, box in found if one == year)
+
+
+def _box(row: Mapping[str, Any]) -> Bbox:
+    sides = row.get("bbox") or row
+    west, south, east, north = (float(sides[side]) for side in SIDES)
+    return west, south, east, north
 
 
 def _first_files(edition: Edition, area: Area) -> Iterator[Place]:
@@ -245,6 +250,11 @@ def _first(frame: GeoDataFrame, year: int, least: float) -> tuple[GeoDataFrame, 
 
 
 def _touch(one: Bbox, other: Bbox) -> bool:
+    """Whether boxes touch; the first may pass the antimeridian, so that its west is east."""
+    west, south, east, north = one
+    if west > east:
+        halves = (west, south, 180.0, north), (-180.0, south, east, north)
+        return any(_touch(half, other) for half in halves)
     return one[0] <= other[2] and one[2] >= other[0] and one[1] <= other[3] and one[3] >= other[1]
 
 

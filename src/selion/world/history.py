@@ -21,7 +21,8 @@ from selion.change.history import (
 )
 from selion.change.reference import match_last
 from selion.change.sides import open_scores
-from selion.change.years import YearLike, find_years
+from selion.change.years import Year, YearLike, find_years
+from selion.errors import BadInput
 from selion.pipeline.maps import MapOptions, fields_from_scores
 from selion.pipeline.probabilities import RunReport
 from selion.progress import OnNote, OnStep, silent, unsaid
@@ -85,10 +86,11 @@ def write_history(
     Raises
     ------
     SelionError
-        If something cannot be read, used or written.
+        If something cannot be read, used or written, or a year's map would be written over.
     """
     options, out = options or WorldHistoryOptions(), Path(out).expanduser()
     found = find_years(years)
+    _check_apart(found, out)
     for name in (FIELDS, *output_names(found)):
         store.check_output(out / name, force)
     check_attributes(options.attributes, placed=open_scores(found[0])[0].grid.crs is not None)
@@ -115,6 +117,16 @@ def write_history(
         on_step=on_step,
         on_note=on_note,
     )
+
+
+def _check_apart(years: Sequence[Year], out: Path) -> None:
+    """Refuse (BadInput) a folder in which the map of a year would be written over."""
+    for year in years:
+        if isinstance(year.table, Path) and year.table.resolve() == (out / FIELDS).resolve():
+            raise BadInput(
+                f"{year.table} is a map that is to be joined, and would be replaced by that of all "
+                "years: give another folder (-o)."
+            )
 
 
 def _write_fused_fields(
