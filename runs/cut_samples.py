@@ -66,9 +66,9 @@ BYTES, NUMBERS, MOST = 255.0, 3000.0, 3.0
 class Pixels:
     """At which pixels a checkpoint is shown an image; a packaged model knows by itself."""
 
-    gsd: tuple[float, float] = (1.25, 3.7)
+    gsd: tuple[float, float] = (1.65, 4.5)
     """Metres, finest and coarsest."""
-    finer: float = 2.0
+    finer: float = 1.0
     """How many times finer than the image's own within these."""
 
 
