@@ -72,7 +72,7 @@ class Pixels:
     """How many times finer than the image's own within these."""
 
 
-AS_SHIPPED = Pixels()
+USUAL = Pixels()
 
 
 @dataclass(frozen=True)
@@ -286,9 +286,7 @@ def key_of(name: str, pixels: Pixels) -> str:
     return hashlib.sha256(path.read_bytes() + shown.encode()).hexdigest()
 
 
-def sample(
-    out: Path, name: str, view: View, looks: Path | None, pixels: Pixels = AS_SHIPPED
-) -> Path:
+def sample(out: Path, name: str, view: View, looks: Path | None, pixels: Pixels = USUAL) -> Path:
     """Ask for a sample, unless it is there."""
     path = out / key_of(name, pixels)[:12] / f"{view.name}.npz"
     if not path.exists():
@@ -308,8 +306,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=Path, nargs="*", default=[])
     parser.add_argument("--painted", type=int, default=0, help="times that each chip is painted")
     parser.add_argument("--kinds", nargs="+", help="only these, such as 'aerial 1 m'")
-    parser.add_argument("--gsd", nargs=2, type=float, default=AS_SHIPPED.gsd, help="of checkpoints")
-    parser.add_argument("--finer", type=float, default=AS_SHIPPED.finer, help="of checkpoints")
+    parser.add_argument("--gsd", nargs=2, type=float, default=USUAL.gsd, help="of checkpoints")
+    parser.add_argument("--finer", type=float, default=USUAL.finer, help="of checkpoints")
     parser.add_argument("--processes", type=int, default=2)
 
 

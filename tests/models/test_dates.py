@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from selion.classes import FTW3
 from selion.cli.main import cli
 from selion.errors import BadInput, BandMismatch
-from selion.models.card import ModelCard, describe, read_card
+from selion.models.card import ModelCard, describe, read_card, write_card
 from selion.models.feed import feed
 from selion.segmenter import InputSpec, Scaling, View
 
@@ -226,6 +226,11 @@ def test_a_card_says_that_dates_are_a_set(card, tmp_path):
     assert "one date or many" in shown.output
     told = CliRunner().invoke(cli, ["models", "verify", str(card.folder)])
     assert told.exit_code == 0, told.output
+    closer = replace(card, inputs=replace(INPUTS, gsd=(1.25, 3.7), finer=2.0))
+    write_card(closer, tmp_path / "card.toml")
+    assert read_card(tmp_path).inputs == closer.inputs
+    metres = describe(closer)["ground sampling distance"]
+    assert metres == "1.25 m to 3.7 m, 2 times finer than the image within these"
     # a card of before has none of these keys, and does not get them
     plain = ModelCard("plain", InputSpec(BANDS), FTW3)
     assert not {"dates", "optional", "byte_divide", "finer"} & set(plain.to_dict()["inputs"])

@@ -131,6 +131,19 @@ def test_size_is_that_at_which_the_network_looks():
     assert ImageSize.of_land(25.0, 10.0) == ImageSize(250_000, 10.0)
 
 
+@pytest.mark.parametrize("first", ["toy-small", "toy-base"])
+def test_size_is_that_at_which_the_small_one_looks(first, two_sizes, monkeypatch):
+    """10 m at 5 m: 96 x 96 px are 36,864; the base one, at 2.5 m, has 4 times as many."""
+    cards = {card.name: card for card in packaged_models()}
+    finer = replace(cards["toy-base"].inputs, gsd=(1.25, 5.0), finer=4.0)
+    cards["toy-base"] = replace(cards["toy-base"], inputs=finer)
+    ordered = sorted(cards.values(), key=lambda card: card.name != first)
+    monkeypatch.setattr("selion.models.packaged_models", lambda: ordered)
+    for megapixels, name in ((0.0368, "toy-base"), (0.0369, "toy-small")):
+        two_sizes(megapixels)
+        assert choose_model(composite_bands(RGBN), ImageSize(96 * 96, 10.0)).name == name
+
+
 def test_map_says_which_and_why(two_sizes, image, tmp_path):
     """In a dry run, while it runs, and in the table."""
     out = tmp_path / "f.parquet"

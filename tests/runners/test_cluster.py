@@ -163,11 +163,21 @@ def test_two_nodes_of_which_one_is_killed_come_to_the_same_bytes(cluster, truth,
 
 DRIVER = """
 import sys
+import time
 from pathlib import Path
 from selion.errors import BadInput
 from selion.prediction import run_blocks
 from selion.runners import RunnerOptions, open_runner
+from selion.runners.cluster import Cluster
 from test_cluster import work
+check, (checked, killed) = Cluster._check_head, map(Path, sys.argv[3:] or ("", ""))
+def check_and_wait(self):
+    check(self)
+    checked.touch()
+    while not killed.exists():
+        time.sleep(0.05)
+if sys.argv[3:]:
+    Cluster._check_head = check_and_wait
 try:
     with open_runner(RunnerOptions(f"ray://{sys.argv[1]}", threads=1)) as run:
         run_blocks(work(Path(sys.argv[2]), 1.0), run)
@@ -177,26 +187,37 @@ except BadInput as error:
 """
 
 
-def test_a_head_that_is_killed_is_one_sentence_and_the_same_run_goes_on(truth, tmp_path):
-    """Ray itself ends the process of a driver after a minute, with a page of its own."""
+@pytest.mark.parametrize("just_asked", [False, True])
+def test_a_head_that_is_killed_is_one_sentence_and_the_same_run_goes_on(
+    just_asked, truth, tmp_path
+):
+    """Ray itself ends the process of a driver after a minute, with a page of its own.
+
+    Also where the head had just answered that it is there, and is asked how large the cluster is.
+    """
     from ray.cluster_utils import Cluster as Nodes
 
     both = Nodes()
+    checked, killed = tmp_path / "checked", tmp_path / "killed"
     try:
         head = _add(both)
         _add(both)
         both.wait_for_nodes()
         path = os.pathsep.join((str(Path(__file__).parent), os.environ["PYTHONPATH"]))
         driver = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, both.address, str(tmp_path / "blocks")],
+            [sys.executable, "-c", DRIVER, both.address, str(tmp_path / "blocks")]
+            + [str(checked), str(killed)] * just_asked,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONPATH": path},
         )
         wait_for_blocks(tmp_path / "blocks")
+        while just_asked and not checked.exists() and driver.poll() is None:
+            time.sleep(0.02)
         for one in (one for several in head.all_processes.values() for one in several):
             with contextlib.suppress(OSError):
                 os.kill(one.process.pid, signal.SIGKILL)
+        killed.touch()
         said, _ = driver.communicate(timeout=600)
     finally:
         both.shutdown()

@@ -10,9 +10,11 @@ import os
 import pickle
 import re
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,7 +91,8 @@ class Cluster:
 
     @property
     def _room(self) -> int:
-        return max(int(self.ray.cluster_resources().get("CPU", 1) // self.threads), 1)
+        free = self._asked(self.ray.cluster_resources)
+        return max(int(free.get("CPU", 1) // self.threads), 1)
 
     @property
     def _places(self) -> int:
@@ -143,7 +146,7 @@ class Cluster:
         """
         if fitted is None:
             return None
-        nodes = [node for node in self.ray.nodes() if node["Alive"]]
+        nodes = [node for node in self._asked(self.ray.nodes) if node["Alive"]]
         most = max((node["Resources"].get("CPU", 0) for node in nodes), default=0)
         if most >= self.threads:
             return time.monotonic()
@@ -156,6 +159,36 @@ class Cluster:
             stacklevel=2,
         )
         return None
+
+    def _asked(self, question: Callable[[], Any]) -> Any:
+        """Ask what only the head knows, and whether it is there while it does not answer.
+
+        Ray waits for a head that is gone in the middle of a question until it ends the process.
+
+        Raises
+        ------
+        ConnectionError
+            If the head is gone.
+        """
+        answer: Future[Any] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(question())
+            except (OSError, RuntimeError, self.ray.exceptions.RayError) as error:
+                answer.set_exception(error)
+            finally:
+                answer.cancel()  # does nothing to what is there
+
+        # of its own and a daemon: one that waits for a head that is gone must not hold the end up
+        threading.Thread(target=ask, daemon=True).start()
+        while True:
+            try:
+                return answer.result(LOOK)
+            except TimeoutError:
+                if answer.done():
+                    raise
+                self._check_head()
 
     def _check_head(self) -> None:
         """See whether the head of the cluster listens still.
