@@ -72,7 +72,13 @@ class FaultyStore:
     seconds first, "killed" has done it when the client whose process is in ``store.client`` is
     killed, "stale" lists nothing yet, nor does a search find anything; a "simple" store
     knows no conditions on what is put there.
+
+    It begins empty: all moto servers of one process hold the same buckets, so the first that stands
+    wipes what tests before it have left.
     """
+
+    standing = 0
+    """How many have a moto server of their own in this process."""
 
     def __init__(self, bucket="bucket", host="127.0.0.1", behind=""):
         self.bucket, self._host = bucket, host
@@ -94,15 +100,23 @@ class FaultyStore:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.host = f"{self._host}:{self._server.server_address[1]}"
         if self._moto is not None:
-            with urlopen(Request(f"http://{self._behind}/{self.bucket}", method="PUT")):
-                pass
+            if FaultyStore.standing == 0:
+                self._ask("POST", "moto-api/reset")
+            FaultyStore.standing += 1
+            self._ask("PUT", self.bucket)
         return self
 
     def __exit__(self, *_):
         self._server.shutdown()
         self._server.server_close()
         if self._moto is not None:
+            FaultyStore.standing -= 1
             self._moto.stop()
+
+    def _ask(self, method, path):
+        """Ask moto itself, past all faults."""
+        with urlopen(Request(f"http://{self._behind}/{path}", method=method)):
+            pass
 
     @property
     def environment(self):

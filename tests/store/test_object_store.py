@@ -80,6 +80,18 @@ def folder(store, request):
     return f"s3://bucket/{request.node.name.partition('[')[0]}"
 
 
+def test_a_new_store_is_empty_though_another_left_something(tmp_path, monkeypatch):
+    for _ in range(2):
+        with FaultyStore("left") as store:
+            for name, value in store.environment.items():
+                monkeypatch.setenv(name, value)
+            folder = ObjectFolder("s3://left")
+            assert list(folder.names()) == []
+            folder.put("a", b"1")
+            with FaultyStore("beside"):
+                assert list(folder.names()) == ["a"], "one that stands is not wiped by another"
+
+
 def test_an_object_is_put_once(store, folder):
     place = ObjectFolder(folder)
     assert place.put("a", b"first")
