@@ -182,7 +182,8 @@ def _kept(
         raise UnknownName.among(
             f"column of {name}", column, [str(c) for c in frame.columns if c != frame.geometry.name]
         )
-    texts = frame[column].map(lambda cell: f"{cell:g}" if isinstance(cell, float) else str(cell))
+    # whole numbers become ones with a point where a row has none
+    texts = frame[column].map(lambda cell: f"{cell:.15g}" if isinstance(cell, float) else str(cell))
     return frame[(texts == value).to_numpy()]
 
 
