@@ -19,9 +19,9 @@ from odc.geo.geobox import GeoBox
 from selion import store
 from selion.classes import FTW3, ClassScheme
 from selion.data.burning import Burning, Outlines, burn_fields, places_apart, read_outlines
-from selion.data.dataset import Dataset, Entry, Truth
+from selion.data.dataset import SPLITS, Dataset, Entry, Truth
 from selion.data.least_field import fitting_least, outlined_areas
-from selion.data.place import Land
+from selion.data.place import Land, overlapping
 from selion.data.splits import hashed_split
 from selion.data.stacked import Cut, stack
 from selion.data.strips import Strips
@@ -183,7 +183,27 @@ def _cut_all(
         mine, said = _of_image(key, picture, labelled, chips, group)
         entries += mine
         problems += [f"{key}: {line}" for line in said]
-    return entries, problems
+    if chips is None or not isinstance(chips.land, Strips) or len(named) < 2:
+        return entries, problems
+    kept = _on_other_land(entries)
+    if len(kept) < len(entries):
+        problems.append(
+            f"{len(entries) - len(kept):,} of {len(entries):,} chips show land that another image "
+            "keeps for validation or testing, and were left out."
+        )
+    return kept, problems
+
+
+def _on_other_land(entries: Sequence[Entry]) -> list[Entry]:
+    """Leave out what shows land of a later split: strips of each image know of no other image."""
+    grids = [entry.image().grid for entry in entries]
+    kept = np.arange(len(entries))
+    for number, split in reversed(list(enumerate(SPLITS))):
+        places = [entries[k].split for k in kept]
+        later = np.array([place in SPLITS[number:] for place in places], bool)
+        chosen = [k for k, place in enumerate(places) if place == split]
+        kept = kept[later | ~overlapping([grids[k] for k in kept], chosen, 0.0)]
+    return [entries[k] for k in kept]
 
 
 def _count(entries: Sequence[Entry], split: str) -> int:
