@@ -498,7 +498,18 @@ def test_empty_splits_and_images_without_polygons_are_said(tmp_path):
     with pytest.raises(UnreadableFile, match="nothing is known of it and it was left out"):
         load_polygons([image], Labelled(elsewhere), chips)
     data = load_polygons([image], Labelled(elsewhere, complete=True), chips)
-    assert "scene: no polygon lies on it: all of it is background." in data.problems
+    (said,) = (line for line in data.problems if "all of it is background." in line)
+    assert said.startswith("scene: no polygon lies on it (the polygons lie at 0.00 N")
+    frame_of([shapely.box(500_100, 5_299_000, 500_900, 5_299_900).boundary] * 2).to_file(
+        tmp_path / "lines.gpkg"
+    )
+    fields = image.with_name("fields.gpkg")
+    for given in (
+        Labelled(tmp_path / "lines.gpkg", complete=True),  # all was background
+        Labelled(fields, area=tmp_path / "lines.gpkg"),  # all but a line was not known
+    ):
+        with pytest.raises(BadInput, match="lines.gpkg holds no polygon here but LineString"):
+            load_polygons([image], given, chips)
     assert any("left val and test empty" in p or "empty" in p for p in data.problems)
 
 

@@ -324,7 +324,8 @@ def _of_image(
     outlines = _outlines(labelled, grid)
     problems = list(outlines.notes)
     if outlines.frame.empty and labelled.complete:
-        problems.append("no polygon lies on it: all of it is background.")
+        where = places_apart(labelled.polygons, grid)
+        problems.append(f"no polygon lies on it{where}: all of it is background.")
     elif outlines.frame.empty and labelled.area is None:
         problems.append(
             f"no polygon lies on it{places_apart(labelled.polygons, grid)}, so nothing is known of "
