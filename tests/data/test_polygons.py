@@ -504,12 +504,12 @@ def test_empty_splits_and_images_without_polygons_are_said(tmp_path):
         tmp_path / "lines.gpkg"
     )
     fields = image.with_name("fields.gpkg")
-    for given in (
+    for lines in (
         Labelled(tmp_path / "lines.gpkg", complete=True),  # all was background
         Labelled(fields, area=tmp_path / "lines.gpkg"),  # all but a line was not known
     ):
-        with pytest.raises(BadInput, match="lines.gpkg holds no polygon here but LineString"):
-            load_polygons([image], given, chips)
+        with pytest.raises(BadInput, match=r"lines\.gpkg holds no polygon here but LineString"):
+            load_polygons([image], lines, chips)
     assert any("left val and test empty" in p or "empty" in p for p in data.problems)
 
 

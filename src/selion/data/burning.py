@@ -141,8 +141,8 @@ def _areas(frame: geopandas.GeoDataFrame, name: str) -> geopandas.GeoDataFrame:
     if ((bare == 0) | (bare == 1)).any() and (bare < 2).all():
         kind = frame.geometry.geom_type[bare >= 0].iloc[0]
         raise BadInput(
-            f"{name} holds no polygon here but {kind} and the like: wanted are areas; make polygons "
-            "of closed lines first, as with QGIS's 'Lines to polygons'."
+            f"{name} holds no polygon here but {kind} and the like: wanted are areas; make "
+            "polygons of closed lines first, as with QGIS's 'Lines to polygons'."
         )
     return frame
 

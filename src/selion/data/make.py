@@ -155,7 +155,7 @@ def _chips(dataset: Dataset, folder: Path, on_step: OnStep) -> Iterator[_Chip | 
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Seen:
+class _SeenChip:
     """A chip with its image in memory."""
 
     sample: Sample
@@ -164,7 +164,7 @@ class _Seen:
     """What stands in them where nothing was seen."""
 
 
-def _masked(entry: Entry) -> _Seen | None:
+def _masked(entry: Entry) -> _SeenChip | None:
     """Open a chip with its image in memory; what the image does not show is not known.
 
     None if it shows nothing.
@@ -177,7 +177,7 @@ def _masked(entry: Entry) -> _Seen | None:
         ids = np.where(raster.valid, sample.labels.ids, IGNORE).astype(np.uint8)
         labels = LabelMap(ids, sample.labels.grid, sample.labels.classes)
         sample = replace(sample, labels=labels)
-    return _Seen(sample, *_marked(raster, nodatas_of(sample.image)))
+    return _SeenChip(sample, *_marked(raster, nodatas_of(sample.image)))
 
 
 def _marked(raster: Raster, nodatas: Sequence[float | None]) -> tuple[Raster, float | None]:
@@ -204,7 +204,7 @@ def _marked(raster: Raster, nodatas: Sequence[float | None]) -> tuple[Raster, fl
     return replace(raster, values=values), missing
 
 
-def _write(folder: Path, classes: ClassScheme, seen: _Seen | None) -> _Chip | None:
+def _write(folder: Path, classes: ClassScheme, seen: _SeenChip | None) -> _Chip | None:
     """Write image, labels and instances of a chip; count its pixels by class, and its objects."""
     if seen is None:
         return None

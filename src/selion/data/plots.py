@@ -130,8 +130,7 @@ def _polygon_names(path: Path | str, name: str | None) -> list[str]:
     frame = store.read_polygons(path)
     _check(frame, path)
     column = _name_column(frame, name, path)
-    names = _names(frame, column, path)
-    return names
+    return _names(frame, column, path)
 
 
 def _check(frame: geopandas.GeoDataFrame, path: Path | str) -> None:

@@ -197,12 +197,16 @@ def _cut_all(
 def _on_other_land(entries: Sequence[Entry]) -> list[Entry]:
     """Leave out what shows land of a later split: strips of each image know of no other image."""
     grids = [entry.image().grid for entry in entries]
-    kept = np.arange(len(entries))
+    kept = list(range(len(entries)))
     for number, split in reversed(list(enumerate(SPLITS))):
-        places = [entries[k].split for k in kept]
-        later = np.array([place in SPLITS[number:] for place in places], bool)
-        chosen = [k for k, place in enumerate(places) if place == split]
-        kept = kept[later | ~overlapping([grids[k] for k in kept], chosen, 0.0)]
+        chosen = [place for place, k in enumerate(kept) if entries[k].split == split]
+        shown = overlapping([grids[k] for k in kept], chosen, 0.0)
+        later = SPLITS[number:]
+        kept = [
+            k
+            for k, twice in zip(kept, shown, strict=True)
+            if entries[k].split in later or not twice
+        ]
     return [entries[k] for k in kept]
 
 
