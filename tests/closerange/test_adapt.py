@@ -19,6 +19,7 @@ from selion.closerange.adaptation import (
     AdaptOptions,
     LabelWindow,
     begin_adaptation,
+    declare_labels,
     mask_path,
     set_aside,
     window_name,
@@ -38,6 +39,7 @@ from selion.closerange.informative import (
 from selion.closerange.measure import CropOptions, measure_photo
 from selion.closerange.model import open_model
 from selion.closerange.rule import ColourRule
+from selion.data import load_dataset
 from selion.data.photos import distinct, find_photos
 from selion.data.values import read_mask
 from selion.errors import BadInput, OutputExists, UnreadableFile
@@ -417,3 +419,22 @@ def test_masks_that_changed_since_are_not_passed_over(tmp_path):
     save(tmp_path / "masks" / "q1.png", 1 - draw(1)[0])
     with pytest.raises(OutputExists, match="other masks: q1"):
         begin()
+
+
+def test_labels_of_a_licence_with_any_letter_are_a_data_set(tmp_path):
+    """Emoji were written as JSON writes them, in two halves, which TOML does not know."""
+    begun = SimpleNamespace(
+        folder=tmp_path / "Äcker🌾",
+        labels=tmp_path / "labels",
+        options=SimpleNamespace(licence="für alle 🌾"),
+    )
+    Image.new("L", (8, 8)).save(_made(begun.labels / "masks") / "a.png")
+    Image.new("RGB", (8, 8)).save(_made(begun.labels / "images") / "a.png")
+    declare_labels(begun, [SimpleNamespace(name="a", aside=False, group="")], CROP)
+    made = load_dataset(begun.labels)
+    assert (made.name, made.licence, len(made)) == ("Äcker🌾", "für alle 🌾", 1)
+
+
+def _made(folder):
+    folder.mkdir(parents=True)
+    return folder

@@ -127,6 +127,33 @@ def test_what_label_studio_has_of_another_folder_is_not_taken(tmp_path):
     assert list(find_masks(sent, photos, CROP).reads) == ["3/IMG_1"]
 
 
+def test_photographs_that_differ_in_their_ending_alone_keep_what_is_theirs(tmp_path):
+    """What was drawn on a.jpg was learnt from as the truth of a.png."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        Image.fromarray(np.full((*SHAPE, 3), 90, np.uint8)).save(folder / name)
+    photos = find_photos(folder)
+    for names, keys in (
+        (["a.jpg"], ["a.jpg"]),
+        (["images/a.jpg"], ["a.jpg"]),
+        (["a.jpg", "a.png"], ["a.jpg", "a.png"]),
+        (["JPEGImages\\b.jpg"], ["b"]),  # as tools on Windows write it
+    ):
+        path = coco(tmp_path, [drawn(k, [BOX]) for k in range(len(names))], names)
+        assert sorted(find_masks(path, photos, CROP).reads) == keys
+    sent = label_studio(tmp_path, "/data/upload/1/0123abcd-a.jpg", [])
+    assert sorted(find_masks(sent, photos, CROP).reads) == ["a.jpg", "b"]
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("a.png", "b.png", "a.jpg.png"):
+        Image.fromarray(np.zeros(SHAPE, np.uint8)).save(masks / name)
+    found = find_masks(masks, photos, CROP)
+    assert sorted(found.reads) == ["a.jpg", "b"]  # a.png may be the mask of either
+    assert found.files["a.jpg"].name == "a.jpg.png"
+    assert "1 masks have no photograph of the same name, or several" in " ".join(found.notes)
+
+
 def test_what_does_not_fit_is_refused(tmp_path, photos):
     with pytest.raises(BadInput, match="label 'wheat'; the model has soil, crop, weed"):
         find_masks(coco(tmp_path, [drawn(0, [BOX])]), photos, CROP_WEED)

@@ -24,7 +24,7 @@ from selion.closerange.gate import answer_of
 from selion.closerange.measure import _at_size
 from selion.closerange.model import PhotoModel
 from selion.closerange.plot_answers import Enlarged
-from selion.data.plots import read_plots
+from selion.data.plots import list_plots, read_plots
 from selion.errors import BadInput, OutputExists
 from selion.grid import photo_grid
 from selion.prediction import PredictOptions, predict
@@ -133,6 +133,31 @@ def result(trial, tmp_path_factory):
     assert told.exit_code == 0, told.output
     assert told.stdout.splitlines()[-1] == str(out)
     return out
+
+
+def test_what_plots_bring_is_written_as_it_was(trial, tmp_path):
+    """Numbers of six digits moved a plot's easting by a metre."""
+    shapes = outlines()
+    brought = {"plot": range(len(shapes)), "easting": [500_012.345 + k for k in range(len(shapes))]}
+    geopandas.GeoDataFrame(brought, geometry=shapes, crs=CRS).to_file(tmp_path / "p.gpkg")
+    run = measure_plots(trial[0] / "ortho.tif", tmp_path / "p.gpkg", tmp_path / "t.csv", "colour")
+    assert len(run.rows) == len(shapes)
+    with (tmp_path / "t.csv").open(encoding="utf-8") as file:
+        assert [float(row["easting"]) for row in csv.DictReader(file)] == brought["easting"]
+
+
+@pytest.mark.parametrize("gap", [None, "", "  "])
+def test_plots_without_a_name_are_refused(tmp_path, gap):
+    """They were called None, or nan, and the others of their column 101.0."""
+    grid = photo_grid((10, 10))
+    frame = geopandas.GeoDataFrame({"plot": ["a", gap]}, geometry=outlines()[:2], crs=CRS)
+    frame.to_file(tmp_path / "p.gpkg")
+    with pytest.raises(BadInput, match=r"Plot 2 of 2 in .* has no name in the column plot"):
+        read_plots(tmp_path / "p.gpkg", grid)
+    numbers = geopandas.GeoDataFrame({"plot": [101.0, np.nan]}, geometry=outlines()[:2], crs=CRS)
+    numbers.to_file(tmp_path / "n.geojson")
+    with pytest.raises(BadInput, match=r"Plot 2 of 2 in .* has no name in the column plot"):
+        list_plots(tmp_path / "n.geojson")
 
 
 def test_cover_and_counts_are_those_that_were_painted(trial, result):

@@ -11,7 +11,7 @@ import numpy as np
 import pyogrio
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import ExifTags, Image
 from shapely.geometry import box
 
 from selion.cli.main import cli
@@ -230,6 +230,38 @@ def test_a_table_goes_before_names_and_gps_comes_last(tmp_path):
     assert (photos[1].plot, photos[1].source) == ("0031", "name")
     assert (photos[-1].plot, photos[-1].day) == ("7", date(2018, 3, 5))
     assert photos[-1].source == "GPS"
+
+
+def test_a_photograph_lies_in_the_plot_above_which_it_was_taken(tmp_path):
+    """Places were written with six digits: at 143 degrees east that is 50 metres, and the plot was
+    another one.
+    """
+    east, north = (143, 12, 18.4444), (36, 7, 22.2222)  # degrees, minutes, seconds
+    longitude, latitude = (d + m / 60 + s / 3600 for d, m, s in (east, north))
+    exif = Image.Exif()
+    place = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    place.update({1: "S", 2: north, 3: "E", 4: east})
+    (tmp_path / "photos").mkdir()
+    picture = Image.new("RGB", (60, 40), (90, 120, 60))
+    picture.save(tmp_path / "photos" / "a_2024-05-01.jpg", exif=exif)
+    half = 1e-5  # degrees: plots of two metres, side by side
+    plots = [
+        box(longitude + k * 2 * half - half, -latitude - half, longitude + k * 2 * half + half, 0)
+        for k in range(-40, 41)
+    ]
+    frame = geopandas.GeoDataFrame({"plot": range(-40, 41)}, geometry=plots, crs=4326)
+    frame.to_file(tmp_path / "plots.gpkg")
+    run = tmp_path / "run"
+    told = CliRunner().invoke(
+        cli, ["crops", "photos", str(tmp_path / "photos"), "-o", str(run), "-m", "colour", "-q"]
+    )
+    assert told.exit_code == 0, told.output
+    with (run / "crops.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert abs(float(row["longitude"]) - longitude) < 1e-7
+    assert abs(float(row["latitude"]) + latitude) < 1e-7
+    (photo,) = read_trial(run, TrialOptions(plots=tmp_path / "plots.gpkg")).photos
+    assert (photo.plot, photo.source) == ("0", "GPS")
 
 
 def test_tables_workbook_and_page(tmp_path):

@@ -414,3 +414,15 @@ def test_every_value_is_mapped_or_refused(values, edge):
             to_classes(mask, said, classes, "m")
     else:
         assert (to_classes(mask, said, classes, "m") == ids).all()
+
+
+def test_of_two_masks_of_an_image_the_one_of_its_name_counts_and_the_other_is_told(tmp_path):
+    """That whose name comes last in the alphabet counted, and nothing was said."""
+    ids = plain(tmp_path, ("a", "b"))
+    tif(tmp_path / "labels" / "a_mask.tif", np.zeros(ids.shape, "uint8"))
+    found = load_dataset(tmp_path)
+    (sample,) = (sample for sample in found if sample.key == "a")
+    assert (sample.labels.ids == class_labels(Instances(ids, grid_of(ids))).ids).all()
+    (said,) = (line for line in found.problems if "has another" in line)
+    assert said.startswith("1 truths beside images are of an image that has another")
+    assert "labels/a_mask.tif" in said

@@ -25,6 +25,7 @@ from selion.data.polygons import Chips, Labelled
 from selion.errors import BadInput, GridMismatch, OutputExists, UnknownName, UnreadableFile
 from selion.grid import photo_grid, whole
 from selion.labels import class_labels
+from selion.training.crops import filled
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 GRID = GeoBox((96, 96), Affine(10, 0, 500_000, 0, -10, 5_300_000), "EPSG:32633")
@@ -236,6 +237,10 @@ def test_rows_are_chosen_by_value(tmp_path):
     assert len(read_outlines(tmp_path / "p.gpkg", GRID, keep=("klass", "1")).frame) == 4
     with pytest.raises(UnknownName, match="did you mean 'klass'"):
         read_outlines(tmp_path / "p.gpkg", GRID, keep=("class", "1"))
+    # codes of ten digits are numbers with a point where one row has none; six digits fitted no row
+    codes = [3301010100.0] * 3 + [3301020200.0] * (len(frame) - 4) + [np.nan]
+    frame.assign(code=codes).to_file(tmp_path / "c.gpkg")
+    assert len(read_outlines(tmp_path / "c.gpkg", GRID, keep=("code", "3301010100")).frame) == 3
 
 
 # Splits by place
@@ -339,6 +344,47 @@ def test_a_dataset_is_read_lazily_or_written_and_says_the_same(tmp_path):
     total = sum((s.labels.ids == 1).sum() for s in data)
     assert made.shares["field"] == pytest.approx(total / sum(s.labels.ids.size for s in data))
     assert sum(made.shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint16", "int16", "uint8", "alpha", "nan", "zero"])
+def test_chips_say_where_their_image_saw_nothing(tmp_path, kind):
+    """What stands for nothing was a number like any other in chips: -9999 was learnt from."""
+    values = np.random.default_rng(0).integers(1, 200, (3, 64, 64)).astype("int32")
+    values[0, 40, 40] = 0  # dark, and seen
+    missing = {"float32": -9999, "uint16": 65535, "int16": -32768, "nan": np.nan, "zero": 0}
+    marker, hole = missing.get(kind), np.zeros((64, 64), bool)
+    hole[:, :20] = True
+    typed = values.astype({"nan": "float32", "zero": "float32", "alpha": "uint8"}.get(kind, kind))
+    typed[:, hole] = 0 if marker is None else marker
+    if kind == "alpha":
+        typed = np.concatenate([typed, np.where(hole, 0, 255).astype("uint8")[None]])
+    path = tmp_path / "in" / "scene.tif"
+    tif(path, typed, nodata=0 if kind == "uint8" else marker)
+    with rasterio.open(path, "r+") as file:
+        red = [rasterio.enums.ColorInterp[name] for name in ("red", "green", "blue", "alpha")]
+        file.colorinterp = red[: file.count]
+    frame_of([shapely.box(500_000, 5_299_400, 500_600, 5_300_000)]).to_file(tmp_path / "p.gpkg")
+    chips = Chips(64, land=Land(val=0, test=0))
+    labelled = Labelled(tmp_path / "p.gpkg", complete=True)
+    make_dataset([path], labelled, tmp_path / "out", chips)
+    (sample,) = load_dataset(tmp_path / "out")
+    seen = sample.image.read(whole(sample.image.grid))
+    assert (seen.valid == ~hole).all()
+    assert (seen.values[:, ~hole] == values[:, ~hole]).all()
+    assert (sample.labels.ids == IGNORE).sum() == hole.sum()
+    pixels, known = filled(seen, [0, 1, 2])
+    assert (known == ~hole).all()
+    means = values[:, ~hole].mean(1)
+    assert (np.abs(pixels[:, hole] - means[:, None]) < 1e-3).all()  # as on maps
+
+
+def test_a_dataset_may_be_called_as_people_write(tmp_path):
+    """Emoji were written as JSON writes them, in two halves, which TOML does not know."""
+    image, labelled = scene(tmp_path)
+    chips = Chips(32, land=Land(block_km=0.6, val=0.2, test=0.2, seed=8))
+    make_dataset([image], labelled, tmp_path / "Äcker🌾", chips, licence="für alle 🌾")
+    made = load_dataset(tmp_path / "Äcker🌾")
+    assert (made.name, made.licence) == ("Äcker🌾", "für alle 🌾")
 
 
 def test_chips_off_the_lattice_fill_what_the_lattice_leaves(tmp_path):
@@ -452,7 +498,18 @@ def test_empty_splits_and_images_without_polygons_are_said(tmp_path):
     with pytest.raises(UnreadableFile, match="nothing is known of it and it was left out"):
         load_polygons([image], Labelled(elsewhere), chips)
     data = load_polygons([image], Labelled(elsewhere, complete=True), chips)
-    assert "scene: no polygon lies on it: all of it is background." in data.problems
+    (said,) = (line for line in data.problems if "all of it is background." in line)
+    assert said.startswith("scene: no polygon lies on it (the polygons lie at 0.00 N")
+    frame_of([shapely.box(500_100, 5_299_000, 500_900, 5_299_900).boundary] * 2).to_file(
+        tmp_path / "lines.gpkg"
+    )
+    fields = image.with_name("fields.gpkg")
+    for lines in (
+        Labelled(tmp_path / "lines.gpkg", complete=True),  # all was background
+        Labelled(fields, area=tmp_path / "lines.gpkg"),  # all but a line was not known
+    ):
+        with pytest.raises(BadInput, match=r"lines\.gpkg holds no polygon here but LineString"):
+            load_polygons([image], lines, chips)
     assert any("left val and test empty" in p or "empty" in p for p in data.problems)
 
 

@@ -3,6 +3,7 @@ of the fields.
 """
 
 import re
+from itertools import combinations
 
 import geopandas
 import numpy as np
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 
 from data_folders import tif
 from selion.cli.main import cli
@@ -320,3 +322,48 @@ def test_a_chip_holds_a_window_of_the_model_that_will_be_tuned(pixel, more, edge
     assert max(s.image.grid.shape[0] for s in load_dataset(tmp_path / "d")) == edge
     assert bool(said) == ("a window of" in done.output)
     assert re.search(said, done.output), done.output
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:32632"])
+def test_strips_of_two_images_of_one_place_share_no_land(tmp_path, crs):
+    """Two years of a farm, cut out differently: what was learnt in one was tested on in the
+    other.
+    """
+    image, labelled = farm(tmp_path, 256, 256)
+    north = tmp_path / "north.tif"
+    values = np.random.default_rng(1).integers(1, 255, (3, 150, 200)).astype("uint8")
+    place = Affine.translation(20, 0) * PLACE
+    if crs != "EPSG:32633":  # the same corner, in the neighbouring zone, where north is elsewhere
+        corner = geopandas.GeoSeries([shapely.Point(500_020, 5_300_000)], crs="EPSG:32633")
+        moved = corner.to_crs(crs)[0]
+        place = Affine(1, 0, moved.x, 0, -1, moved.y)
+    tif(north, values, crs=crs, transform=place)
+    made = load_polygons([image, north], labelled, Chips(64, land=Strips(0.2, 0.2)))
+    lands = {
+        sample.key: shapely.transform(
+            shapely.box(*sample.image.grid.extent.boundingbox),
+            Transformer.from_crs(sample.image.grid.crs, "EPSG:32633", always_xy=True).transform,
+            interleaved=False,
+        )
+        for sample in made
+    }
+    splits = {sample.key: sample.split for sample in made}
+    shared = [
+        (one, other)
+        for one, other in combinations(lands, 2)
+        if splits[one] != splits[other] and lands[one].intersection(lands[other]).area > 1
+    ]
+    assert shared == []
+    assert set(splits.values()) == {"train", "val", "test"}
+    (said,) = (line for line in made.problems if "another image keeps" in line)
+    alone = [
+        load_polygons([one], labelled, Chips(64, land=Strips(0.2, 0.2))) for one in (image, north)
+    ]
+    lost = sum(len(one) for one in alone) - len(made)
+    assert said.startswith(f"{lost} of ")
+    assert not [
+        sample
+        for one in alone
+        for sample in one
+        if sample.key not in splits and sample.split == "test"
+    ]  # what is tested on stays

@@ -368,6 +368,32 @@ def test_recipes_of_language_models():
         ("inspect.samples=0", r"inspect\.samples = 0"),
         ("grpo.temperature=0", r"grpo\.temperature = 0"),
         ("hardware.threads=-1", r"hardware\.threads = -1"),
+        ("seed=-1", r"seed = -1 was given; wanted is 0 or more"),
+        ("simulate.seed=-1", r"simulate\.seed = -1"),
+        ("simulate.validation=-1", r"simulate\.validation = -1"),
+        ("overlap=25", r"overlap = 25\.0 was given; wanted is a number from 0 to 0\.75"),
+        ("divide=[0]", r"divide = \[0\.0\] was given; wanted is numbers other than 0"),
+        ("sft.lr=nan", r"sft\.lr = nan was given; wanted is a number above 0"),
+        ("sft.lr=-1e-4", r"sft\.lr = -0\.0001"),
+        ("sft.warmup=-1", r"sft\.warmup = -1\.0 was given; wanted is a share from 0 up to 1"),
+        ("sft.warmup=nan", r"sft\.warmup = nan"),
+        ("sft.clip=-1", r"sft\.clip = -1"),
+        ("sft.weight_decay=-1", r"sft\.weight_decay = -1"),
+        ("grpo.lr=0", r"grpo\.lr = 0"),
+        ("grpo.warmup=1.5", r"grpo\.warmup = 1\.5"),
+        ("grpo.beta=-1", r"grpo\.beta = -1"),
+        ("grpo.beta=nan", r"grpo\.beta = nan"),
+        ("grpo.epsilon=0", r"grpo\.epsilon = 0"),
+        ("grpo.smooth=-1", r"grpo\.smooth = -1"),
+        ("grpo.validity=-1", r"grpo\.validity = -1"),
+        ("grpo.temperature=inf", r"grpo\.temperature = inf"),
+        ("language.lora.alpha=0", r"language\.lora\.alpha = 0"),
+        (
+            "language.lora.targets='*q_proj'",
+            r"language\.lora\.targets = '\*q_proj' was given; wanted is a regular expression",
+        ),
+        ("bands=[]", r"bands = \[\] was given; wanted is three bands"),
+        ("bands=['red','green','blue','nir']", r"bands = .*'nir'\] was given; wanted is three"),
         (
             'data.mix=[{share=0.5, dataset="a"}, {share=0.5, dataset="b"}]',
             r"data\.mix = '2 datasets' was given; wanted is none where a language model learns",
@@ -376,7 +402,8 @@ def test_recipes_of_language_models():
 )
 def test_what_a_recipe_says_is_obeyed_or_refused_before_anything_is_learnt(change, said):
     """Own chips beside simulated scenes were not looked at; a mixture was a traceback, and so were
-    no patches to inspect, after hours.
+    no patches to inspect, after hours.  A seed of -1 was a traceback too, a warm-up below 0 one
+    once all was loaded; an overlap in percent gave a model that no map could be made with.
     """
     with pytest.raises(BadInput, match=said):
         read_recipe("magseg-tiny", [change])

@@ -18,6 +18,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -431,12 +432,13 @@ def declare_labels(
     adaptation: Adaptation, windows: Sequence[LabelWindow], classes: ClassScheme
 ) -> None:
     """Write what makes the folder of labels a data set: its classes and its splits."""
+    said = partial(json.dumps, ensure_ascii=False)  # TOML has no letters in two halves
     named = {key: value for key, value in classes.to_dict().items() if value}
-    inner = ", ".join(f"{key} = {json.dumps(value)}" for key, value in named.items())
+    inner = ", ".join(f"{key} = {said(value)}" for key, value in named.items())
     licence = adaptation.options.licence or "not stated"
     text = (
-        f"name = {json.dumps(adaptation.folder.resolve().name)}\n"
-        f"licence = {json.dumps(licence)}\n"
+        f"name = {said(adaptation.folder.resolve().name)}\n"
+        f"licence = {said(licence)}\n"
         f"classes = {{ {inner} }}\n\n[files]\n"
         'image = "images/{key}.png"\nlabels = "masks/{key}.png"\n'
         'split = { csv = "splits.csv" }\n'

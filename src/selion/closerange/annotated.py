@@ -133,7 +133,8 @@ def _coco(table: Mapping[str, Any], left: Counter[str]) -> Iterator[DrawnPhoto]:
     for one in table["images"]:
         if drawn[one["id"]]:
             shape = int(one.get("height") or 0), int(one.get("width") or 0)
-            yield DrawnPhoto((str(one["file_name"]),), shape, tuple(drawn[one["id"]]))
+            name = str(one["file_name"]).replace("\\", "/")  # of tools on Windows
+            yield DrawnPhoto((name,), shape, tuple(drawn[one["id"]]))
         else:
             left[EMPTY] += 1
 

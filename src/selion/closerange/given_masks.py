@@ -85,7 +85,7 @@ def _of_tool(path: Path, photos: Sequence[PhotoFile], classes: ClassScheme) -> G
     where, lost = _Names(photos), 0
     reads: dict[str, Read] = {}
     for one in drawn:
-        keys = (where.find(PurePosixPath(name)) for name in one.names)
+        keys = (where.find_drawn(PurePosixPath(name)) for name in one.names)
         key = next((key for key in keys if key is not None), None)
         if key is None:
             lost += 1
@@ -113,7 +113,7 @@ def _of_dataset(folder: Path, photos: Sequence[PhotoFile], classes: ClassScheme)
     where = _Names(photos)
     reads, files, lost = {}, {}, 0
     for entry in dataset.entries:
-        key = where.find(PurePosixPath(entry.files[0].name)) if entry.files else None
+        key = where.find_drawn(PurePosixPath(entry.files[0].name)) if entry.files else None
         if key is None:
             lost += 1
             continue
@@ -203,9 +203,8 @@ class _Names:
     """Photographs by what their names may be without ending and tail."""
 
     def __init__(self, photos: Sequence[PhotoFile]) -> None:
-        self.paths = {
-            PurePosixPath(photo.file).with_suffix("").as_posix(): photo.key for photo in photos
-        }
+        self.files = {photo.file: photo.key for photo in photos}
+        self.paths: dict[str, list[str]] = defaultdict(list)
         self.names: dict[str, list[str]] = defaultdict(list)
         self.folders = {
             photo.key: frozenset(PurePosixPath(photo.file).parent.parts) for photo in photos
@@ -213,8 +212,18 @@ class _Names:
         self.known = frozenset[str]().union(*self.folders.values())
         for photo in photos:
             name = PurePosixPath(photo.file)
+            self.paths[name.with_suffix("").as_posix()].append(photo.key)
             for alias in {name.name, name.stem, _bare(name.stem)}:
                 self.names[alias].append(photo.key)
+
+    def find_drawn(self, photo: PurePosixPath) -> str | None:
+        """Return the key of the photograph that is called so where it was drawn on.
+
+        Its ending is its own and not that of a mask: of two that share the rest it tells which.
+        """
+        if photo.as_posix() in self.files:
+            return self.files[photo.as_posix()]
+        return self._called(photo.name, photo) or self.find(photo)
 
     def find(self, mask: PurePosixPath) -> str | None:
         """Return the key of the photograph that a mask belongs to; None: none, or several.
@@ -224,15 +233,20 @@ class _Names:
         """
         if not mask.name:
             return None
-        whole = mask.with_suffix("").as_posix()
-        if whole in self.paths:
-            return self.paths[whole]
-        for name in (mask.stem, _bare(mask.stem)):
-            if len(self.names.get(name, ())) == 1:
-                key = self.names[name][0]
-                elsewhere = self.known.intersection(mask.parent.parts) - self.folders[key]
-                return None if elsewhere else key
-        return None
+        same = self.paths.get(mask.with_suffix("").as_posix(), [])
+        if same:
+            return same[0] if len(same) == 1 else None
+        names = (mask.stem, _bare(mask.stem))
+        name = next((name for name in names if len(self.names.get(name, ())) == 1), "")
+        return self._called(name, mask)
+
+    def _called(self, name: str, path: PurePosixPath) -> str | None:
+        """Return the key of the only photograph with a name, where the path is in its folder."""
+        keys = self.names.get(name, ())
+        if len(keys) != 1:
+            return None
+        elsewhere = self.known.intersection(path.parent.parts) - self.folders[keys[0]]
+        return None if elsewhere else keys[0]
 
 
 def _bare(stem: str) -> str:

@@ -118,13 +118,17 @@ def with_own_names(plots: Sequence[Plot], classes: ClassScheme) -> list[Plot]:
 
 def columns(run: PlotRun) -> list[str]:
     """Return the columns of the table: name, measures, then what the plots brought themselves."""
-    own = dict.fromkeys(key for plot in run.plots for key in plot.attributes)
-    return [TAKEN, *measured_columns(run.classes), *own]
+    return [TAKEN, *measured_columns(run.classes), *_brought(run)]
+
+
+def _brought(run: PlotRun) -> dict[str, None]:
+    """Return the columns that the plots brought themselves, in their order."""
+    return dict.fromkeys(key for plot in run.plots for key in plot.attributes)
 
 
 def write_table(run: PlotRun, path: Path) -> None:
-    """Write one row per plot as CSV."""
-    write_rows(path, columns(run), run.rows)
+    """Write one row per plot as CSV; what the plots brought is written as it was."""
+    write_rows(path, columns(run), run.rows, _brought(run))
 
 
 def write_all(run: PlotRun, folder: Path) -> None:

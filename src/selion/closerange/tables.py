@@ -6,7 +6,7 @@ One row per photograph, one per component, one per photograph that failed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ PHOTO_COLUMNS = (
     "clipped_dark", "clipped_bright", "notes", "mask", "overlay",
 )  # fmt: skip
 COMPONENT_COLUMNS = ("file", "class", *COLUMNS, *SIZES)
+PLACES = ("latitude", "longitude")
+"""Columns that are no measures: six digits of a longitude are a hundred metres, or a plot's
+neighbours."""
 
 
 def write_tables(
@@ -49,16 +52,27 @@ def write_tables(
     )
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as CSV (RFC 4180, UTF-8); what is not known is empty."""
-    store.write_csv(path, columns, ([_cell(row.get(name)) for name in columns] for row in rows))
+def write_table(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[dict[str, Any]],
+    exact: Collection[str] = PLACES,
+) -> None:
+    """Write rows as CSV (RFC 4180, UTF-8); what is not known is empty.
+
+    Measures have six digits; what stands in the columns ``exact`` is written as it is.
+    """
+    cells = ([_cell(row.get(name), exact=name in exact) for name in columns] for row in rows)
+    store.write_csv(path, columns, cells)
 
 
-def _cell(value: object) -> object:
+def _cell(value: object, *, exact: bool) -> object:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return (
-        f"{value:.6g}"
+        value
+        if exact
+        else f"{value:.6g}"
         if isinstance(value, float) and abs(value) < 1e6
         else f"{value:.1f}"
         if isinstance(value, float)

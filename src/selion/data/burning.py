@@ -114,18 +114,37 @@ def read_outlines(
         If polygons or image have no CRS, and the other has one.
     UnknownName
         If there is no such column.
+    BadInput
+        If there are lines or points where polygons are wanted.
     """
     bbox = _bounds(grid if roi is None else grid[roi])
-    frame = store.read_polygons(path, bbox)
+    frame = _areas(store.read_polygons(path, bbox), Path(path).name)
     if keep is not None:
         frame = _kept(frame, keep, str(path))
     frame = _near(_on(frame, grid, Path(path).name), grid if roi is None else grid[roi])
     known = (
         None
         if area is None
-        else _on(store.read_polygons(area, bbox), grid, Path(area).name).geometry
+        else _on(
+            _areas(store.read_polygons(area, bbox), Path(area).name), grid, Path(area).name
+        ).geometry
     )
     return outlines_of(frame, grid, known, whole_table=roi is None)
+
+
+def _areas(frame: geopandas.GeoDataFrame, name: str) -> geopandas.GeoDataFrame:
+    """Refuse what holds no area at all: burnt, it would say that there is no field."""
+    import shapely
+
+    shapes = np.asarray(frame.geometry.array, dtype=object)
+    bare = shapely.get_dimensions(shapes)
+    if ((bare == 0) | (bare == 1)).any() and (bare < 2).all():
+        kind = frame.geometry.geom_type[bare >= 0].iloc[0]
+        raise BadInput(
+            f"{name} holds no polygon here but {kind} and the like: wanted are areas; make "
+            "polygons of closed lines first, as with QGIS's 'Lines to polygons'."
+        )
+    return frame
 
 
 def _bounds(grid: GeoBox) -> tuple[float, float, float, float]:
@@ -182,7 +201,8 @@ def _kept(
         raise UnknownName.among(
             f"column of {name}", column, [str(c) for c in frame.columns if c != frame.geometry.name]
         )
-    texts = frame[column].map(lambda cell: f"{cell:g}" if isinstance(cell, float) else str(cell))
+    # whole numbers become ones with a point where a row has none
+    texts = frame[column].map(lambda cell: f"{cell:.15g}" if isinstance(cell, float) else str(cell))
     return frame[(texts == value).to_numpy()]
 
 

@@ -381,13 +381,18 @@ def _images(folder: Path) -> list[Path]:
 
 def _truths(
     place: Path, names: Iterable[str], below: tuple[str, ...], images: Mapping[str, Path]
-) -> dict[str, Path]:
-    """Return image name -> mask, from the first of the folders that there is."""
+) -> tuple[dict[str, Path], list[Path]]:
+    """Return image name -> mask, from the first of the folders that there is, and what is over.
+
+    Of several masks of one image that one counts which is called as the image is.
+    """
     for name in names:
-        found = _by_name(place.joinpath(name, *below))
+        found = _images(place.joinpath(name, *below))
         if found:
-            return {_matched(stem, images): path for stem, path in found.items()}
-    return {}
+            mine = sorted(found, key=lambda path: path.stem in images)
+            truths = {_matched(path.stem, images): path for path in mine}
+            return truths, [path for path in found if path not in truths.values()]
+    return {}, []
 
 
 def _matched(stem: str, images: Mapping[str, Path]) -> str:
@@ -409,7 +414,9 @@ def _read_place(
     root: Path, place: Path, below: tuple[str, ...], recipe: FileLayout
 ) -> tuple[list[Entry], list[str]]:
     images = _by_name(place.joinpath("images", *below))
-    labels, objects = (_truths(place, names, below, images) for names in (LABELS, OBJECTS))
+    (labels, more), (objects, others) = (
+        _truths(place, names, below, images) for names in (LABELS, OBJECTS)
+    )
     steps = (*place.relative_to(root).parts, *below)
     split = next((split_name(step) for step in steps if step.lower() in SPLIT_NAMES), "")
     group = "/".join(step for step in steps if step.lower() not in SPLIT_NAMES)
@@ -423,6 +430,11 @@ def _read_place(
     lost = [truths[name] for truths in (labels, objects) for name in truths if name not in images]
     problems += _listed(
         lost, root, f"truths beside {here.relative_to(root).as_posix()} have no image"
+    )
+    problems += _listed(
+        [*more, *others],
+        root,
+        f"truths beside {here.relative_to(root).as_posix()} are of an image that has another",
     )
     problems += _listed(
         [path for path in _images(here) if path not in images.values()],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +25,9 @@ from selion.errors import BadInput
 from selion.grid import whole
 from selion.labels import LabelMap
 from selion.progress import OnStep, silent
-from selion.raster import OFFSETS, SCALES, STATED
+from selion.raster import OFFSETS, SCALES, STATED, Raster, nodatas_of
 from selion.sample import Sample
+from selion.store.valid import valid_pixels
 
 KEPT = (STATED, SCALES, OFFSETS, "input_bands", "provenance")
 """Tags of an image that its chips keep: what its numbers and bands are need not be guessed."""
@@ -146,38 +148,70 @@ def _chips(dataset: Dataset, folder: Path, on_step: OnStep) -> Iterator[_Chip | 
     """
     with ThreadPoolExecutor(WRITERS) as pool:
         for start in range(0, len(dataset), 4 * WRITERS):
-            samples = [_masked(entry) for entry in dataset.entries[start : start + 4 * WRITERS]]
-            for k, chip in enumerate(pool.map(partial(_write, folder, dataset.classes), samples)):
+            seen = [_masked(entry) for entry in dataset.entries[start : start + 4 * WRITERS]]
+            for k, chip in enumerate(pool.map(partial(_write, folder, dataset.classes), seen)):
                 on_step("chips", start + k + 1, len(dataset))
                 yield chip
 
 
-def _masked(entry: Entry) -> Sample | None:
+@dataclass(frozen=True, eq=False, slots=True)
+class _SeenChip:
+    """A chip with its image in memory."""
+
+    sample: Sample
+    pixels: Raster
+    nodata: float | None
+    """What stands in them where nothing was seen."""
+
+
+def _masked(entry: Entry) -> _SeenChip | None:
     """Open a chip with its image in memory; what the image does not show is not known.
 
     None if it shows nothing.
     """
     sample = entry.open()
     raster = sample.image.read(whole(sample.image.grid))
+    if raster.valid is not None and (not raster.valid.any() or sample.labels is None):
+        return None
+    if raster.valid is not None and sample.labels is not None:
+        ids = np.where(raster.valid, sample.labels.ids, IGNORE).astype(np.uint8)
+        labels = LabelMap(ids, sample.labels.grid, sample.labels.classes)
+        sample = replace(sample, labels=labels)
+    return _SeenChip(sample, *_marked(raster, nodatas_of(sample.image)))
+
+
+def _marked(raster: Raster, nodatas: Sequence[float | None]) -> tuple[Raster, float | None]:
+    """Let one number stand for what was not seen, as a GeoTIFF has one for all of its bands.
+
+    The file's own, of several the farthest from 0; where a mask or transparency says it, NaN or the
+    least whole number that there is.
+    """
+    kind = raster.dtype
+    ends = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    own = {one for one in nodatas if one is not None and ends.min <= one <= ends.max}
+    missing: float | None = max(own, key=abs) if own else None
+    if missing is None and kind.kind == "f":
+        missing = math.nan
     if raster.valid is None:
-        return replace(sample, image=raster)
-    if not raster.valid.any() or sample.labels is None:
-        return None
-    ids = np.where(raster.valid, sample.labels.ids, IGNORE).astype(np.uint8)
-    return replace(
-        sample, image=raster, labels=LabelMap(ids, sample.labels.grid, sample.labels.classes)
-    )
+        return raster, missing
+    missing = float(ends.min) if missing is None else missing
+    values = raster.values.copy()
+    for layer, one in zip(values, nodatas, strict=True):
+        if one in own - {missing}:
+            layer[(layer == one) & ~raster.valid] = missing
+    told = valid_pixels(values, raster.bands, (missing,) * len(values))
+    values[:, ~raster.valid if told is None else told & ~raster.valid] = missing
+    return replace(raster, values=values), missing
 
 
-def _write(folder: Path, classes: ClassScheme, sample: Sample | None) -> _Chip | None:
+def _write(folder: Path, classes: ClassScheme, seen: _SeenChip | None) -> _Chip | None:
     """Write image, labels and instances of a chip; count its pixels by class, and its objects."""
-    if sample is None:
+    if seen is None:
         return None
-    image = sample.image.read(whole(sample.image.grid))
-    nodata = float("nan") if image.dtype.kind == "f" else None
+    sample, image = seen.sample, seen.pixels
     known = {tag: sample.image.tags[tag] for tag in KEPT if tag in sample.image.tags}
     path = folder / "images" / f"{sample.key}.tif"
-    _save(path, sample, image.values, image.bands, nodata, known)
+    _save(path, sample, image.values, image.bands, seen.nodata, known)
     if sample.labels is not None:
         _save(
             folder / "labels" / f"{sample.key}.tif",
@@ -227,7 +261,11 @@ def _save(
 
 
 def _declaration(dataset: Dataset, labelled: Labelled) -> str:
-    """Describe the folder as TOML; JSON's texts and lists are TOML's too."""
+    """Describe the folder as TOML; JSON's texts and lists are TOML's too.
+
+    But not what JSON writes in two halves, such as emoji: letters are written as they are.
+    """
+    said = partial(json.dumps, ensure_ascii=False)
     burning = labelled.burning
     width = f"{burning.metres:g} m" if burning.metres is not None else f"{burning.width} px"
     where = (
@@ -236,13 +274,13 @@ def _declaration(dataset: Dataset, labelled: Labelled) -> str:
         else "every pixel that the outline touches"
     )
     classes = {key: value for key, value in dataset.classes.to_dict().items() if value}
-    inner = ", ".join(f"{key} = {json.dumps(value)}" for key, value in classes.items())
+    inner = ", ".join(f"{key} = {said(value)}" for key, value in classes.items())
     made = f"Made by selion from {labelled.polygons.name}; boundary: {width}, {where}."
     return "\n".join(
         (
-            f"name = {json.dumps(dataset.name)}",
-            f"licence = {json.dumps(dataset.licence or 'not stated')}",
-            f"notes = {json.dumps(made)}",
+            f"name = {said(dataset.name)}",
+            f"licence = {said(dataset.licence or 'not stated')}",
+            f"notes = {said(made)}",
             f"classes = {{ {inner} }}",
             "",
             "[files]",

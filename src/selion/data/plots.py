@@ -70,8 +70,7 @@ def read_plots(
     frame = store.read_polygons(path)
     _check(frame, path)
     column = _name_column(frame, name, path)
-    names = [str(k + 1) for k in range(len(frame))] if column is None else _texts(frame[column])
-    _check_names(names, column, path)
+    names = _names(frame, column, path)
     placed = frame.to_crs(str(grid.crs))
     rest = frame.drop(columns=[frame.geometry.name, *([column] if column else [])])
     rows = rest.rename(columns={TAKEN: f"{TAKEN}{GIVEN}"}).to_dict("records")
@@ -131,9 +130,7 @@ def _polygon_names(path: Path | str, name: str | None) -> list[str]:
     frame = store.read_polygons(path)
     _check(frame, path)
     column = _name_column(frame, name, path)
-    names = [str(k + 1) for k in range(len(frame))] if column is None else _texts(frame[column])
-    _check_names(names, column, path)
-    return names
+    return _names(frame, column, path)
 
 
 def _check(frame: geopandas.GeoDataFrame, path: Path | str) -> None:
@@ -179,8 +176,22 @@ def _column(columns: Sequence[str], name: str | None, path: Path | str) -> str |
     return next((lower[known] for known in NAMES if known in lower), None)
 
 
-def _texts(values: Any) -> list[str]:
-    return [str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values]
+def _names(frame: geopandas.GeoDataFrame, column: str | None, path: Path | str) -> list[str]:
+    """Return what plots are called; without a column of names their numbers from 1."""
+    if column is None:
+        return [str(k + 1) for k in range(len(frame))]
+    values = frame[column]
+    names = [
+        str(int(v)) if isinstance(v, float) and v.is_integer() else str(v).strip() for v in values
+    ]
+    nameless = np.flatnonzero(values.isna().to_numpy() | (np.array(names) == ""))
+    if len(nameless):
+        raise BadInput(
+            f"Plot {nameless[0] + 1} of {len(frame)} in {path} has no name in the column {column}: "
+            "give it one, or name plots by another column."
+        )
+    _check_names(names, column, path)
+    return names
 
 
 def _check_names(names: list[str], column: str | None, path: Path | str) -> None:
@@ -238,8 +249,7 @@ def find_plots(
     frame = store.read_polygons(path)
     _check(frame, path)
     column = _name_column(frame, name, path)
-    names = [str(k + 1) for k in range(len(frame))] if column is None else _texts(frame[column])
-    _check_names(names, column, path)
+    names = _names(frame, column, path)
     shapes = shapely.make_valid(frame.to_crs(LONLAT).geometry.to_numpy())
     known = [k for k, place in enumerate(places) if np.isfinite(place).all()]
     found = [""] * len(places)

@@ -19,9 +19,9 @@ from odc.geo.geobox import GeoBox
 from selion import store
 from selion.classes import FTW3, ClassScheme
 from selion.data.burning import Burning, Outlines, burn_fields, places_apart, read_outlines
-from selion.data.dataset import Dataset, Entry, Truth
+from selion.data.dataset import SPLITS, Dataset, Entry, Truth
 from selion.data.least_field import fitting_least, outlined_areas
-from selion.data.place import Land
+from selion.data.place import Land, overlapping
 from selion.data.splits import hashed_split
 from selion.data.stacked import Cut, stack
 from selion.data.strips import Strips
@@ -183,7 +183,31 @@ def _cut_all(
         mine, said = _of_image(key, picture, labelled, chips, group)
         entries += mine
         problems += [f"{key}: {line}" for line in said]
-    return entries, problems
+    if chips is None or not isinstance(chips.land, Strips) or len(named) < 2:
+        return entries, problems
+    kept = _on_other_land(entries)
+    if len(kept) < len(entries):
+        problems.append(
+            f"{len(entries) - len(kept):,} of {len(entries):,} chips show land that another image "
+            "keeps for validation or testing, and were left out."
+        )
+    return kept, problems
+
+
+def _on_other_land(entries: Sequence[Entry]) -> list[Entry]:
+    """Leave out what shows land of a later split: strips of each image know of no other image."""
+    grids = [entry.image().grid for entry in entries]
+    kept = list(range(len(entries)))
+    for number, split in reversed(list(enumerate(SPLITS))):
+        chosen = [place for place, k in enumerate(kept) if entries[k].split == split]
+        shown = overlapping([grids[k] for k in kept], chosen, 0.0)
+        later = SPLITS[number:]
+        kept = [
+            k
+            for k, twice in zip(kept, shown, strict=True)
+            if entries[k].split in later or not twice
+        ]
+    return [entries[k] for k in kept]
 
 
 def _count(entries: Sequence[Entry], split: str) -> int:
@@ -304,7 +328,8 @@ def _of_image(
     outlines = _outlines(labelled, grid)
     problems = list(outlines.notes)
     if outlines.frame.empty and labelled.complete:
-        problems.append("no polygon lies on it: all of it is background.")
+        where = places_apart(labelled.polygons, grid)
+        problems.append(f"no polygon lies on it{where}: all of it is background.")
     elif outlines.frame.empty and labelled.area is None:
         problems.append(
             f"no polygon lies on it{places_apart(labelled.polygons, grid)}, so nothing is known of "

@@ -5,7 +5,9 @@ A recipe file with a ``[language]`` table is one of these.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from selion.classes import ClassScheme
@@ -13,7 +15,16 @@ from selion.metrics.pixel import Over
 from selion.models.language.chat import Prompt
 from selion.models.language.tiny import TinySize
 from selion.segmenter import InputSpec, Scaling
-from selion.training.sources import Data, Pair, RecipeHead, at_least, check, per_band, share
+from selion.training.sources import (
+    Data,
+    Pair,
+    RecipeHead,
+    at_least,
+    check,
+    learnable,
+    per_band,
+    share,
+)
 
 COUNTRYSIDE = ClassScheme(
     ("others", "field", "tree", "water", "built"),
@@ -40,7 +51,7 @@ class Simulated:
     """Of the first scene; validation begins 100000 later."""
 
     def __post_init__(self) -> None:
-        at_least(0, "simulate", self, "scenes")
+        at_least(0, "simulate", self, "scenes", "validation", "seed")
         check(self.scenes < 100_000, "simulate.scenes", self.scenes, "fewer than 100000")
 
 
@@ -86,7 +97,18 @@ class Lora:
 
     def __post_init__(self) -> None:
         check(self.r >= 0, "language.lora.r", self.r, "a rank, or 0 for all parameters")
+        check(self.alpha > 0, "language.lora.alpha", self.alpha, "a number above 0")
         share("language.lora.dropout", self.dropout)
+        pattern = "a regular expression of layers' names"
+        check(_is_pattern(self.targets), "language.lora.targets", self.targets, pattern)
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -128,8 +150,9 @@ class Sft:
     """Steps between two checkpoints."""
 
     def __post_init__(self) -> None:
-        at_least(0, "sft", self, "steps")
+        at_least(0, "sft", self, "steps", "clip")
         at_least(1, "sft", self, "batch", "accumulate", "save_every")
+        learnable("sft", self)
 
 
 @dataclass(frozen=True)
@@ -184,7 +207,7 @@ class Grpo:
     def __post_init__(self) -> None:
         share("grpo.gate", self.gate)
         share("grpo.alarm", self.alarm)
-        at_least(0, "grpo", self, "steps")
+        at_least(0, "grpo", self, "steps", "beta", "smooth", "validity")
         check(
             self.answers >= 2,
             "grpo.answers",
@@ -192,8 +215,11 @@ class Grpo:
             "2 or more: answers are compared with each other",
         )
         at_least(1, "grpo", self, "prompts", "accumulate", "save_every")
+        learnable("grpo", self)
+        check(self.epsilon > 0, "grpo.epsilon", self.epsilon, "more than 0")
         share("grpo.vllm_memory", self.vllm_memory)
-        check(self.temperature > 0, "grpo.temperature", self.temperature, "more than 0")
+        finite = 0 < self.temperature < inf
+        check(finite, "grpo.temperature", self.temperature, "more than 0")
         check(
             self.micro >= 0 and (not self.micro or not self.prompts * self.answers % self.micro),
             "grpo.micro",
@@ -302,8 +328,13 @@ class LanguageRecipe(RecipeHead):
             "true",
             "false where all parameters learn (language.lora.r = 0) or the base is held in 4 bits",
         )
+        seen = "three bands, the colours of what the model is shown, or one, which is shown grey"
+        check(len(self.bands) in {1, 3}, "bands", list(self.bands), seen)
         per_band("divide", self.divide, self.bands)
         per_band("subtract", self.subtract, self.bands)
+        check(all(self.divide), "divide", list(self.divide), "numbers other than 0")
+        check(0 <= self.overlap <= 0.75, "overlap", self.overlap, "a number from 0 to 0.75")
+        check(self.seed >= 0, "seed", self.seed, "0 or more")
         check(
             not self.draws.hidden or self.language.prompt.coordinates,
             "draws.hidden",

@@ -53,6 +53,7 @@ class Inputs:
         per_band("input.divide", self.divide, self.bands)
         per_band("input.subtract", self.subtract, self.bands)
         check(all(self.divide), "input.divide", list(self.divide), "numbers other than 0")
+        check(0 <= self.overlap <= 0.75, "input.overlap", self.overlap, "a number from 0 to 0.75")
         check(
             self.multiple >= 1 and self.window >= 1 and self.window % self.multiple == 0,
             "input.window",

@@ -48,6 +48,14 @@ def at_least(least: int, table: str, values: object, *names: str) -> None:
         check(value >= least, f"{table}.{name}", value, f"{least} or more")
 
 
+def learnable(table: str, values: object) -> None:
+    """Refuse a learning rate, a warm-up or a decay of weights that nothing could be learnt with."""
+    lr, warmup = (getattr(values, name) for name in ("lr", "warmup"))
+    check(lr > 0, f"{table}.lr", lr, "a number above 0")
+    check(0 <= warmup < 1, f"{table}.warmup", warmup, "a share from 0 up to 1")
+    at_least(0, table, values, "weight_decay")
+
+
 def per_band(key: str, values: Sequence[float], bands: Sequence[str]) -> None:
     """Refuse a scaling that is neither for all bands nor for each."""
     wanted = f"one number, or one for each of the {len(bands)} bands"
