@@ -31,6 +31,7 @@ from selion.survey.design import (
     PLACES,
     POINTS,
     QUEUE,
+    SAMPLED,
     Design,
     SampleOptions,
     Stratum,
@@ -84,7 +85,7 @@ def draw_sample(
     """
     options = options or SampleOptions()
     check_apart(out, path, options.districts)
-    store.check_output(out, force)
+    store.check_output(out, force, SAMPLED)
     if has_answers(out):
         raise OutputExists(
             f"{out} holds answers, which would be lost: write to another folder; answers to the "
@@ -259,7 +260,7 @@ def _write(
 ) -> None:
     lon, lat = population.degrees(drawn.x, drawn.y)
     rows = list(zip(drawn.ids, lon.round(7).tolist(), lat.round(7).tolist(), strict=True))
-    with store.atomic_folder(out, force=force) as part:
+    with store.atomic_folder(out, force, SAMPLED) as part:
         store.write_text(part / DESIGN, json.dumps(design.to_dict(), indent=1) + "\n")
         store.write_csv(
             part / POINTS,
