@@ -85,12 +85,13 @@ def draw_sample(
     """
     options = options or SampleOptions()
     check_apart(out, path, options.districts)
-    store.check_output(out, force, SAMPLED)
+    store.check_output(out, force)
     if has_answers(out):
         raise OutputExists(
             f"{out} holds answers, which would be lost: write to another folder; answers to the "
             "same points count there too ('selion estimate NEW --answers OLD/points.csv')."
         )
+    store.check_output(out, force, SAMPLED)
     population = open_population(path, area, options)
     drawn = draw_units(population, on_step)
     design = Design(

@@ -140,9 +140,10 @@ def draw_objects(
             "ascending."
         )
     check_apart(out, path, options.districts)
-    store.check_output(out, force, SAMPLED)
+    store.check_output(out, force)
     if has_answers(out, OBJECTS):
         raise OutputExists(f"{out} holds answers, which would be lost: write to another folder.")
+    store.check_output(out, force, SAMPLED)
     frame = _population(path, area)
     if frame.empty:
         raise BadInput(f"{path} has no field in {area.name}: give a larger area.")
