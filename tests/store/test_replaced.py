@@ -1,7 +1,9 @@
-"""By force a folder is replaced that is empty or an older one of its kind, and nothing that is read.
+"""By force a folder is replaced that is empty or an older one of its kind, and holds nothing read.
 
 Every other one is refused before anything is done, and is there afterwards byte for byte.
 """
+
+# ruff: noqa: PT012 - what a block leaves behind is what is tested
 
 import shutil
 from pathlib import Path

@@ -7,7 +7,8 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -154,7 +155,7 @@ def _options(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _named(
-    name: str, value: Any, others: Set[str] = NO_INPUTS | SILENT
+    name: str, value: Any, others: AbstractSet[str] = NO_INPUTS | SILENT
 ) -> Iterator[tuple[str, Path | str]]:
     """Yield what is named by the arguments, and by the options but ``others``, and is there."""
     if isinstance(value, FileSource):
