@@ -28,8 +28,8 @@ def check_apart(out: Path, *read: Place | None) -> None:
         named = path.absolute().parent.resolve() / path.name  # a link in the folder goes with it
         if any(target in (one, *one.parents) for one in (named, path.resolve())):
             raise BadInput(
-                f"{_shown(path)} is read, and is what {out} is or holds, so that it would be lost: write "
-                "to another folder (-o)."
+                f"{_shown(path)} is read, and is what {out} is or holds, so that it would be lost: "
+                "write to another folder (-o)."
             )
 
 
