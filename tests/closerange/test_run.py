@@ -505,6 +505,15 @@ def test_folders_that_cannot_serve(folder, tmp_path):
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     with pytest.raises(OutputExists, match="holds no run of selion crops"):
         measure_folder(folder, tmp_path / "full", MODEL)
+    for name in ("masks/a.png", "crops.csv", "run.json"):  # of somebody's own, without a run
+        top = tmp_path / f"own-{name[0]}"
+        own = top / name
+        own.parent.mkdir(parents=True)
+        own.write_text("{}")
+        with pytest.raises(OutputExists, match="--force does not replace it"):
+            measure_folder(folder, top, MODEL, compute=ONE, force=True)
+        assert own.read_text() == "{}"
+        assert [one for one in top.rglob("*") if one.is_file()] == [own]
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputFailed, match="is a file; wanted is a folder"):
         measure_folder(folder, tmp_path / "file", MODEL)

@@ -481,9 +481,16 @@ def test_outputs_are_whole_and_others_folders_are_never_replaced(tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
-    with pytest.raises(BadInput, match="selion did not make"):
+    with pytest.raises(OutputExists, match="selion did not make"):
         make_dataset([image], labelled, mine, chips, force=True)
     assert (mine / "thesis.txt").read_text() == "years of work"
+    drawn = tmp_path / "drawn"  # by hand, and declared so
+    (drawn / "images").mkdir(parents=True)
+    (drawn / "images" / "1.tif").write_text("years of work")
+    (drawn / "dataset.toml").write_text('name = "mine"\nclasses = { field = 1 }\n')
+    with pytest.raises(OutputExists, match="that says 'Made by selion'"):
+        make_dataset([image], labelled, drawn, chips, force=True)
+    assert (drawn / "images" / "1.tif").read_text() == "years of work"
     with pytest.raises(UnreadableFile):
         make_dataset([image], Labelled(tmp_path / "nothing.gpkg"), tmp_path / "failed", chips)
     assert not (tmp_path / "failed").exists()

@@ -77,9 +77,9 @@ def test_what_was_moved_aside_comes_back(tmp_path, monkeypatch):
     assert scratch.sweep(tmp_path) == [dead]
     assert (tmp_path / "out" / "old").read_text() == "old"
     with atomic_folder(tmp_path / "out", force=True) as made:
-        (made / "new").write_text("new")
+        (made / "old").write_text("new")
     assert names(tmp_path) == ["out"]
-    assert names(tmp_path / "out") == ["new"]
+    assert (tmp_path / "out" / "old").read_text() == "new"
 
 
 def test_only_what_is_nothing_but_a_scratch_folder_is_taken_away(tmp_path):

@@ -131,8 +131,11 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(made, tmp_
     with pytest.raises(OutputExists, match=r"other settings \(depths\)"):
         label_photos(folder, tmp_path / "parts", ComputedDepths(third, "other"))
     shutil.copytree(tmp_path / "parts" / "masks", tmp_path / "strange" / "masks")
-    with pytest.raises(OutputExists, match="another origin"):
-        label_photos(folder, tmp_path / "strange", ComputedDepths(third, "toy"))
+    before = (tmp_path / "strange" / "masks" / "p1.png").read_bytes()
+    for force in (False, True):
+        with pytest.raises(OutputExists, match="another origin"):
+            label_photos(folder, tmp_path / "strange", ComputedDepths(third, "toy"), force=force)
+    assert (tmp_path / "strange" / "masks" / "p1.png").read_bytes() == before
 
 
 def test_a_run_whose_masks_somebody_removed_does_not_end_well(made, tmp_path):

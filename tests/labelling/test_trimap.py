@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 
 from selion.classes import CROP, FTW3, IGNORE
 from selion.cli.main import main
-from selion.errors import BadInput, GridMismatch, UnreadableFile
+from selion.errors import BadInput, GridMismatch, OutputExists, UnreadableFile
 from selion.grid import photo_grid
 from selion.labelling import agree, measure_agreement, read_labels, write_mask
 from selion.labelling.compare import write_trimaps
@@ -106,6 +106,12 @@ def test_what_is_replaced_leaves_no_mask_of_before(tmp_path):
     write_trimaps(one, other, out, CROP)
     own = out / "masks" / "own.png"  # somebody else's
     write_mask(labels(2, classes=CROP), own)
+    drawn = tmp_path / "drawn" / "masks" / "x.png"  # masks that nobody compared
+    drawn.parent.mkdir(parents=True)
+    drawn.write_bytes(own.read_bytes())
+    with pytest.raises(OutputExists, match=r"x\.png is of another origin and would be lost"):
+        write_trimaps(one, other, tmp_path / "drawn", CROP, force=True)
+    assert drawn.read_bytes() == own.read_bytes()
     (one / "sub" / "y.png").unlink()
     write_trimaps(one, other, out, CROP, force=True)
     assert set(masks_of(out)) == {"x", "own"}

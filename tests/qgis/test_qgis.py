@@ -9,6 +9,7 @@ import configparser
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -335,8 +336,15 @@ def test_install_does_not_overwrite_what_is_not_ours(profile, tmp_path):
     with pytest.raises(OutputExists, match="--force"):
         qgis.install_plugin(profile)
     assert (other / "mine.py").exists()
+    with pytest.raises(OutputExists, match="selion did not make"):
+        qgis.install_plugin(profile, force=True)
+    assert [one.name for one in other.iterdir()] == ["mine.py"]
+    shutil.rmtree(other)
+    shutil.copytree(qgis.plugin_folder(), other)  # as QGIS installs it from a zip
+    with pytest.raises(OutputExists, match="--force"):
+        qgis.install_plugin(profile)
     qgis.install_plugin(profile, force=True)
-    assert not (other / "mine.py").exists()
+    assert (other / "selion.json").is_file()
     with pytest.raises(UnreadableFile, match="Open Active Profile Folder"):
         qgis.install_plugin(tmp_path / "nowhere")
 

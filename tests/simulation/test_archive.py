@@ -776,9 +776,15 @@ def test_an_archive_is_replaced_by_force_only(tmp_path):
     (tmp_path / "a" / "precious").write_text("x")
     with pytest.raises(OutputExists):
         simulate_archive(tmp_path / "a", tile_px=48, n_dates=1, size_km=0.2)
-    assert (tmp_path / "a" / "precious").exists()
-    simulate_archive(tmp_path / "a", tile_px=48, n_dates=1, size_km=0.2, force=True)
-    assert not (tmp_path / "a" / "precious").exists()
+    with pytest.raises(OutputExists, match="selion did not make"):
+        simulate_archive(tmp_path / "a", tile_px=48, n_dates=1, size_km=0.2, force=True)
+    assert [one.name for one in (tmp_path / "a").iterdir()] == ["precious"]
+    (tmp_path / "a" / "precious").unlink()
+    for number in range(2):
+        archive = simulate_archive(
+            tmp_path / "a", tile_px=48, n_dates=1, size_km=0.2, seed=number, force=True
+        )
+        assert read_archive(tmp_path / "a").options.seed == archive.options.seed == number
 
 
 def test_a_year_later_is_the_same_countryside_with_planted_changes(tmp_path):

@@ -154,6 +154,7 @@ def test_folder_appears_only_at_the_end_and_is_replaced_by_force(tmp_path):
     target = tmp_path / "out.zarr"
     for text in ("one", "two"):
         with atomic_folder(target, force=text == "two") as temporary:
+            (temporary / "zarr.json").write_text("{}")
             (temporary / "sub").mkdir()
             (temporary / "sub" / text).write_text(text)
             assert not (target / "sub" / text).exists()
@@ -237,7 +238,7 @@ def test_a_folder_moved_aside_comes_back_if_the_new_one_cannot_take_its_place(
     """Where two names cannot be swapped in one step, and the second rename fails."""
     out = tmp_path / "out"
     out.mkdir()
-    (out / "old").write_text("precious")
+    (out / "one").write_text("precious")
     monkeypatch.setattr("selion.store.scratch.exchange", lambda *_: False)
     rename = Path.replace
 
@@ -248,8 +249,8 @@ def test_a_folder_moved_aside_comes_back_if_the_new_one_cannot_take_its_place(
 
     monkeypatch.setattr(Path, "replace", replace)
     with pytest.raises(error), atomic_folder(out, force=True) as made:
-        (made / "new").write_text("new")
-    assert (out / "old").read_text() == "precious"
+        (made / "one").write_text("new")
+    assert (out / "one").read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

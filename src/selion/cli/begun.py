@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from selion.cli.watching import sending, unchanged, watched_inputs
+from selion.cli.watching import read_places, sending, unchanged, watched_inputs
 from selion.errors import (
     BadInput,
     Incomplete,
@@ -29,6 +29,7 @@ from selion.errors import (
     OutputExists,
     OutputFailed,
 )
+from selion.store.apart import check_not_read
 from selion.store.leftovers import NOTE, WORKS
 from selion.store.lock import leased
 from selion.store.scratch import clear_dead, put_away
@@ -89,7 +90,9 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
             note.begin(forced=bool(values["force"]))
             if note.earlier and out.expanduser().is_dir():
                 clear_dead(out.expanduser())
-            note.witness.inputs = watched_inputs(name, values)
+            places = read_places(name)
+            note.witness.inputs = watched_inputs(values, places)
+            note.witness.reads.update(places)
             try:
                 with witnessed(note.witness), unchanged(note.witness), _noticed(out):
                     done = _going_on(act, note, values)
@@ -142,6 +145,8 @@ def _inside(name: str | bytes | Path, home: Path) -> bool:
 
 def _going_on(act: Callable[..., Any], note: Note, values: dict[str, Any]) -> Any:
     try:
+        if values["force"] and not note.out.expanduser().is_dir():
+            check_not_read(note.out.expanduser())
         return act(**values)
     except InputChanged:
         raise

@@ -214,6 +214,10 @@ def import_command(
     from selion import models
 
     card = models.find_card(like) if like else None
+    if out is not None:
+        from selion.pipeline.quantisation import check_model_folder
+
+        check_model_folder(out, checkpoint, card, force=force)
     made = models.import_checkpoint(checkpoint, out, card, half=half, force=force)
     told = (
         f"name, bands, scaling, licence and training data are those of {like}, as --like says"
@@ -252,8 +256,11 @@ def import_command(
 @click.option("-f", "--force", is_flag=True, help="Replace the folder.")
 def export_command(name: str, out: Path, half: bool, force: bool) -> None:
     """Merge an adapter."""
+    from selion.models import find_card
     from selion.models.language.merging import export_merged
+    from selion.pipeline.quantisation import check_model_folder
 
+    check_model_folder(out, find_card(name), force=force)
     made = export_merged(name, out, half=half, force=force)
     click.echo(str(made.folder))
 

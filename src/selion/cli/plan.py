@@ -190,6 +190,7 @@ def plan_command(
     """Plan."""
     given = opt.taken(PlanChoice, values)
     from selion import country, imagery, store
+    from selion.country.planning import PLAN
     from selion.reports.seasons import write_seasons
 
     search = opt.taken(area_cli.SearchChoice, values)
@@ -198,7 +199,7 @@ def plan_command(
     _check_jobs(given.model, area, year, search, mapped.speaking)
     scores, consistency = _raster_names(given)
     _check_belonging(values["refiner"], probe=probe, probe_file=probe_file)
-    store.check_output(out, given.force)
+    store.check_output(out, given.force, PLAN)
     sheet, place = country.read_prices(prices), imagery.read_area(area)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         choice = _one_model(given.model, place, search, edition)

@@ -245,9 +245,10 @@ def estimate_command(sample: Path, out: Path, answers: tuple[Path, ...], **value
     from selion import store, survey
     from selion.reports.survey import PAGE, to_html
     from selion.store.apart import check_apart
+    from selion.survey.estimates import ESTIMATED
 
     check_apart(out, sample, *answers)
-    store.check_output(out, given.force)
+    store.check_output(out, given.force, ESTIMATED)
     if survey.is_object_sample(sample):
         _estimate_objects(sample, out, answers, given)
         return

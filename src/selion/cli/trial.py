@@ -99,6 +99,7 @@ def trial_command(run: Path, out: Path, **values: Any) -> None:
     given = opt.taken(TrialChoice, values)
     from selion import store
     from selion.closerange import TrialOptions, read_trial, write_trial
+    from selion.closerange.trial_tables import TRIAL
     from selion.reports.trial import write_page
 
     if given.plots is None:
@@ -107,11 +108,11 @@ def trial_command(run: Path, out: Path, **values: Any) -> None:
         given.table, given.pattern, given.plots, given.names, given.at, given.untrusted,
         given.codes,
     )  # fmt: skip
-    store.check_output(out, given.force)
+    store.check_output(out, given.force, TRIAL)
     with reporter(quiet=given.quiet, as_json=given.as_json) as say:
         where = run.expanduser().resolve()
         trial = read_trial(where, options, on_step=say.step, on_note=say.note)
-        with store.atomic_folder(out, given.force) as folder:
+        with store.atomic_folder(out, given.force, TRIAL) as folder:
             write_trial(trial, folder)
             write_page(trial, out.resolve(), folder, say.step)
     facts = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,14 @@ from typing import Any, TypeVar
 
 import click
 
-from selion.errors import Incomplete, InputChanged, OutputExists, OutputFailed, UnreadableFile
+from selion.errors import (
+    BadInput,
+    Incomplete,
+    InputChanged,
+    OutputExists,
+    OutputFailed,
+    UnreadableFile,
+)
 from selion.store.inputs import WatchedInputs
 from selion.store.witness import Identity, Witness, witnessed
 
@@ -23,6 +30,7 @@ WRITTEN = frozenset(
         ("map", "consistency"),
         ("plan", "consistency"),
         ("composite", "tiles"),
+        ("evaluate", "calibration"),
         ("crops photos", "print_marker"),
     )
 )
@@ -74,7 +82,15 @@ def sending(
     """
     from selion.cli.sealed import send
 
-    witness = Witness(_nowhere, inputs=watched_inputs(asked[0], values))
+    context = click.get_current_context(silent=True)
+    named = [] if context is None else [place for _, _, place in _named(context)]
+    if values.get("force") and values["out"] in named:
+        raise BadInput(
+            f"{values['out']} is read, and would be replaced by what is written, so that it would "
+            "be lost: write to another name."
+        )
+    places = read_places(asked[0])
+    witness = Witness(_nowhere, inputs=watched_inputs(values, places), reads=set(places))
     with contextlib.ExitStack() as held:
         before = _sent.set(SentCommand(key, held))
         try:
@@ -96,21 +112,53 @@ def _nowhere(_found: set[Identity], _place: Path) -> None:
     """Be told of what is published by a command that has no note."""
 
 
-def watched_inputs(name: str, values: Mapping[str, Any]) -> WatchedInputs | None:
-    """Look at the files and folders that a command was given, before it reads any."""
-    from selion.cli.sealed import OF_TABLES, named_inputs, tables_of
+def read_places(name: str) -> list[Path]:
+    """Return the files and folders that the command that is running was given to read.
+
+    Parameters
+    ----------
+    name : str
+        The verb.
+    """
+    from selion.cli.sealed import OF_TABLES, tables_of
 
     context = click.get_current_context(silent=True)
-    if context is None:
-        return None
-    places = [values.get("out"), values.get("work")]
-    writes = [one.expanduser().absolute() for one in places if isinstance(one, Path)]
-    watched = WatchedInputs(tuple(writes))
-    for param, text, place in named_inputs(context):
+    found = list[Path]()
+    for param, text, place in [] if context is None else _named(context):
         if isinstance(place, Path) and (name, param) not in WRITTEN:
             tables = tables_of(text, place) if name in OF_TABLES and place.is_dir() else {}
-            for one in [Path(table) for table in tables.values()] or _pointed(place):
-                watched.add(one)
+            found += [Path(table) for table in tables.values()] or _pointed(place)
+    return found
+
+
+def _named(context: click.Context) -> Iterator[tuple[str, str, Path | str]]:
+    """Yield what the parameters name; a folder that is only called like a model is none."""
+    from selion.cli.sealed import named_inputs
+
+    for param, text, place in named_inputs(context):
+        if param != "model" or not isinstance(place, Path) or _is_model(place):
+            yield param, text, place
+
+
+def _is_model(place: Path) -> bool:
+    return place.is_file() or (place / "card.toml").is_file()
+
+
+def watched_inputs(values: Mapping[str, Any], places: Iterable[Path]) -> WatchedInputs:
+    """Look at the files and folders that a command was given, before it reads any.
+
+    Parameters
+    ----------
+    values : mapping
+        Of its parameters.
+    places : iterable of path
+        What it reads.
+    """
+    written = [values.get("out"), values.get("work")]
+    writes = [one.expanduser().absolute() for one in written if isinstance(one, Path)]
+    watched = WatchedInputs(tuple(writes))
+    for place in places:
+        watched.add(place)
     return watched
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import selion
 from selion import store
-from selion.closerange.measure import Measured
+from selion.closerange.measure import MASKS, OVERLAYS, THUMBS, Measured
+from selion.closerange.tables import COMPONENTS, FAILED, PHOTOS
 from selion.data.photos import PhotoFile
 from selion.errors import OutputExists, OutputFailed, UnreadableFile
 from selion.store.append_log import AppendLog
@@ -27,6 +28,8 @@ from selion.store.scratch import is_bare
 
 RUN, LINES = "run.json", ".finished.jsonl"
 OUTPUTS = ("mask", "overlay", "thumb")
+WRITTEN = (MASKS, OVERLAYS, THUMBS, PHOTOS, COMPONENTS, FAILED)
+"""What else a run writes into its folder."""
 """Columns of a row that name files below the output folder."""
 
 
@@ -187,7 +190,8 @@ def open_journal(folder: Path, decided: Mapping[str, Any], *, force: bool = Fals
     Raises
     ------
     OutputExists
-        If the folder holds another run, or something else.
+        If the folder holds another run, or something else; by force only if something has the name
+        of what a run writes.
     OutputFailed
         If it cannot be written to.
     """
@@ -253,6 +257,7 @@ def _look(journal: PhotoJournal, *, force: bool) -> None:
                 f"{journal.folder} is there already and holds no run of selion crops: choose a "
                 "new folder, or write into it with --force."
             )
+        _check_foreign(journal.folder)
         return
     if not force and known.get("key") == journal.key:
         return
@@ -263,6 +268,16 @@ def _look(journal: PhotoJournal, *, force: bool) -> None:
             "start over with --force."
         )
     _clear(journal.folder)
+
+
+def _check_foreign(folder: Path) -> None:
+    """Refuse (OutputExists) a folder without a run that has names of what a run writes."""
+    taken = [name for name in (RUN, *WRITTEN) if (folder / name).exists()]
+    if taken:
+        raise OutputExists(
+            f"{folder} holds {taken[0]}, which is of no run of selion crops and would be lost, so "
+            "--force does not replace it: choose another folder, or move it away."
+        )
 
 
 def _known(folder: Path) -> dict[str, Any] | None:

@@ -20,8 +20,12 @@ from selion.data.plots import GIVEN, TAKEN, Plot
 from selion.errors import BadInput
 from selion.fields.formats import write_layer
 from selion.fields.style import graded_style
+from selion.store.replaced import FolderKind
 
 TABLE, LAYER, MASK, PICTURES, RUN = "plots.csv", "plots.gpkg", "mask.tif", "plots", "run.json"
+PLOTS = FolderKind(
+    "what 'crops plots' writes", (RUN,), (TABLE, LAYER, MASK, f"{PICTURES}/", "index.html")
+)
 LAYER_NAME = "plots"
 FIRST = ("trust", "reasons", "cover", "cover_low", "cover_high", "cover_expected", "unsure")
 LAST = (

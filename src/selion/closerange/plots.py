@@ -31,6 +31,7 @@ from selion.closerange.plot_answers import Answered, PlotAnswers, answer_plots
 from selion.closerange.plot_tables import (
     MASK,
     PICTURES,
+    PLOTS,
     PlotOptions,
     PlotRun,
     with_own_names,
@@ -110,7 +111,7 @@ def measure_plots(
     began = time.perf_counter()
     options, compute = options or PlotOptions(), compute or ComputeOptions()
     out = out.expanduser()
-    store.check_output(out, force)
+    store.check_output(out, force, None if _is_table(out) else PLOTS)
     ground = open_orthomosaic(image)
     found = read_plots(plots, ground.grid, options.name, options.buffer)
     work = out.with_name(f".{out.name}.selion")
@@ -143,10 +144,9 @@ def _run(
 ) -> PlotRun:
     """Measure each plot, write everything, and take the finished blocks away."""
     with ExitStack() as stack:
-        table_only = job.out.suffix.lower() == ".csv"
         folder = None
-        if not table_only:
-            folder = stack.enter_context(store.atomic_folder(job.out, job.force))
+        if not _is_table(job.out):
+            folder = stack.enter_context(store.atomic_folder(job.out, job.force, PLOTS))
         rows = []
         for number, plot in enumerate(job.plots):
             job.on_step("plots", number, len(job.plots), plot.name)
@@ -164,6 +164,10 @@ def _run(
                 use(run, folder)
     shutil.rmtree(said.work, ignore_errors=True)
     return run
+
+
+def _is_table(out: Path) -> bool:
+    return out.suffix.lower() == ".csv"
 
 
 def _concluded(job: _Job, said: Answered, rows: list[dict[str, Any]], began: float) -> PlotRun:

@@ -10,11 +10,17 @@ from typing import Any
 from selion.closerange.codes import code_rows
 from selion.closerange.tables import write_table
 from selion.closerange.trial import Trial
+from selion.store.replaced import FolderKind
 from selion.store.workbook import write_workbook
 
 MEANS, LONG, CURVES, WHERE, CODES, BOOK = (
     "means.csv", "long.csv", "curves.csv", "photographs.csv", "codes.csv", "trial.xlsx",
 )  # fmt: skip
+TRIAL = FolderKind(
+    "what 'crops trial' writes",
+    (MEANS,),
+    (LONG, CURVES, WHERE, CODES, BOOK, "index.html", "photos/"),
+)
 LONG_COLUMNS = ("plot", "date", "trait", "n", "mean", "sd", "min", "max")
 CURVE_COLUMNS = (
     "plot", "dates", "first", "last", "top", "rate_per_day", "fastest", "reached", "rmse", "note",

@@ -53,6 +53,7 @@ from selion.store.apart import check_apart
 from selion.store.atomic import explained, publish_folder
 from selion.store.calls import sealed
 from selion.store.parquet import parquet_schema
+from selion.store.replaced import FolderKind
 from selion.store.scratch import check_parts, clear_parts, is_bare, parts_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ MAPS, LINEAGE, SUMMARY, DISTRICTS, FACTS = (
     "change.json",
 )
 """What the folder of a result holds."""
+CHANGE = FolderKind(
+    "what 'selion change' writes of merged maps",
+    (FACTS,),
+    (f"{MAPS}/", "pixels/", LINEAGE, SUMMARY, DISTRICTS, "*.html", "*_*/"),
+)
+"""A result, or the steps of many years, each a folder that is called like its years."""
 CODES = (*range(1, len(OUTCOMES)), UNKNOWN)
 COUNTS = ("fields_before", "fields_after", "ha_before", "ha_after")
 NO_DISTRICT = "(none)"
@@ -191,7 +198,7 @@ def checked_folder(out: Path | str, *years: Place | str, force: bool) -> Path:
     if out.is_file():
         raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
     check_apart(out, *(locate(part) for year in years for part in _read_of(year)))
-    store.check_output(out, force)
+    store.check_output(out, force, CHANGE)
     return out
 
 
@@ -249,7 +256,7 @@ def compare_sides(
             )
         for held in filter(None, (begun, asked.merged)):
             check_parts(held, out)
-        publish_folder(run.folder / "result", out, force)
+        publish_folder(run.folder / "result", out, force, CHANGE)
     clear_parts(begun)
     return open_change(out)
 

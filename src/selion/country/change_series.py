@@ -14,6 +14,7 @@ import pandas as pd
 import selion
 from selion.change.pixels import PixelRule, find_rule
 from selion.country.change_maps import (
+    CHANGE,
     FACTS,
     LINEAGE,
     MAPS,
@@ -129,7 +130,7 @@ def compare_series(
     with explained(out), parts_of(folder / NOTE):
         series.run(folder)
         check_parts(folder / NOTE, out)
-        publish_folder(folder / STEPS, out, force)
+        publish_folder(folder / STEPS, out, force, CHANGE)
     clear_parts(folder / NOTE)
     return open_series(out)
 

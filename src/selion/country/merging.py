@@ -31,6 +31,7 @@ from selion.country.joining import Borders, Tally, group_rows, join_rows
 from selion.country.merge_sources import MergeSources, open_sources
 from selion.country.noding import node_runs
 from selion.country.partitions import (
+    INDEX,
     PART,
     Maps,
     Partition,
@@ -48,14 +49,16 @@ from selion.progress import OnStep, silent
 from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.calls import sealed
-from selion.store.former import take_over
+from selion.store.former import former, take_over
 from selion.store.parquet import parquet_schema
+from selion.store.replaced import FolderKind
 from selion.store.scratch import check_parts, clear_hidden, clear_parts, is_bare, parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 DONE, NOTE = "done.json", "merge.json"
+MERGED = FolderKind("a map of 'selion merge'", (INDEX, former(INDEX)), ("cell=*/",))
 WHEN = "determination:datetime"
 
 
@@ -125,7 +128,7 @@ def merge_maps(
     options, out = options or MergeOptions(), Path(out).expanduser()
     if out.is_file():
         raise OutputFailed(f"{out} is a file; wanted is the name of a folder.")
-    store.check_output(out, force)
+    store.check_output(out, force, MERGED)
     with open_sources(tables, plan) as opened:
         return _merged(opened, out, options, work, force=force, on_step=on_step)
 
@@ -151,7 +154,7 @@ def _merged(
                 f"{out} exists already: choose another name, or replace it with --force."
             )
         check_parts(run.note, out)
-        publish_folder(run.folder / "maps", out, force)
+        publish_folder(run.folder / "maps", out, force, MERGED)
     clear_parts(run.note)
     return open_maps(out)
 

@@ -31,6 +31,7 @@ from selion.pipeline.tile_mosaic import TileMosaic
 from selion.pipeline.tile_seasons import TileSeasons, expected_seasons, grouped, reasons
 from selion.prediction.consistency import CORNERS
 from selion.store.leftovers import NOTE
+from selion.store.replaced import FolderKind
 
 if TYPE_CHECKING:
     from selion.imagery import Area
@@ -39,6 +40,11 @@ SEASONS = 2
 LOG, TIMES = "job.log", "job.times"
 """In the folder of a job: what its command said, and when it began and ended, see
 :mod:`selion.country.standing`."""
+PLAN = FolderKind(
+    "a plan of 'selion plan'",
+    ("plan.json",),
+    ("jobs/", "jobs.json", "run.sh", "probe.json", "plan.md", "seasons.svg"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,7 +327,7 @@ def write_plan(plan: CountryPlan, folder: Path, *, force: bool = False) -> Path:
             f"{folder} holds {counted(len(finished), 'finished job')}: choose another folder, or "
             "move what is there away first."
         )
-    with store.atomic_folder(folder, force) as temporary:
+    with store.atomic_folder(folder, force, PLAN) as temporary:
         for cell in plan.cells:
             place = temporary / "jobs" / cell.name / "area.geojson"
             place.parent.mkdir(parents=True)

@@ -47,6 +47,7 @@ from selion.store.address import Place
 from selion.store.atomic import explained, publish_folder
 from selion.store.calls import sealed
 from selion.store.parquet import parquet_file
+from selion.store.replaced import FolderKind
 from selion.store.scratch import check_parts, clear_hidden, clear_parts, is_bare, parts_of
 from selion.store.urls import shown
 from selion.store.vectors import Bbox, box_around
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 YEARS = (1950, 2100)
 INDEX = Path("index", "vector.parquet")
+YEAR = FolderKind("a published year", ("zone=*/utm*.parquet",))
 TRANSPORTS = {"https://": "href", "http://": "href", "s3://": "s3_href"}
 
 
@@ -224,6 +226,7 @@ def _check_year(out: Path, year: int, force: bool) -> None:
             f"{out} has the year {year} already: choose another name, or replace that year with "
             "--force."
         )
+    store.check_output(out / "vector" / str(year), force, YEAR)
 
 
 def _is_unlisted(out: Path, year: int) -> bool:
@@ -394,5 +397,5 @@ def _publish(
         publish_folder(made, out, force=out.exists())
         return
     _check_year(out, year, force)
-    publish_folder(made / "vector" / str(year), out / "vector" / str(year), force)
+    publish_folder(made / "vector" / str(year), out / "vector" / str(year), force, YEAR)
     write_zone_index(index, others, zones, options.bases)

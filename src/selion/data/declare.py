@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from selion import store
 from selion.classes import ALU, CROP, CROP_WEED, FTW2, FTW3, ORGANS, ClassScheme
 from selion.data.dataset import Dataset, Entry
 from selion.errors import BadInput, UnknownName, UnreadableFile
 from selion.store.plain import toml_table
+from selion.store.replaced import FolderKind
 
 T = TypeVar("T")
 SCHEMES: Mapping[str, ClassScheme] = {
@@ -32,6 +32,13 @@ SCHEMES: Mapping[str, ClassScheme] = {
 """Class schemes that have a name."""
 FILE = "dataset.toml"
 """What a dataset's own declaration is called, in its folder."""
+MADE = FolderKind(
+    "a dataset of 'data make' or a review",
+    (FILE,),
+    ("images/", "labels/", "instances/", "splits.csv"),
+    says="Made by selion",
+)
+"""What is written with a declaration, which people write too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,24 +137,6 @@ class Declaration:
             tuple(problems),
             self.presence_only,
         )
-
-
-def check_dataset_folder(out: Path, force: bool) -> None:
-    """Check that a dataset may be written into a folder.
-
-    Raises
-    ------
-    BadInput
-        If ``force`` would remove a folder that is no dataset.
-    OutputExists, OutputFailed
-        If the folder is there, or cannot be written.
-    """
-    if force and out.is_dir() and not (out / FILE).is_file():
-        raise BadInput(
-            f"{out} is a folder that selion did not make, so --force does not replace it: choose "
-            "another place, or remove it yourself."
-        )
-    store.check_output(out, force)
 
 
 def read_declaration(path: Path) -> Declaration:

@@ -17,7 +17,7 @@ import numpy as np
 from selion import store
 from selion.classes import IGNORE, ClassScheme
 from selion.data.dataset import Dataset, Entry
-from selion.data.declare import FILE, check_dataset_folder
+from selion.data.declare import FILE, MADE
 from selion.data.place import Land
 from selion.data.polygons import Chips, Labelled, load_polygons, lost_splits
 from selion.data.splits import write_splits
@@ -89,7 +89,7 @@ def make_dataset(
         If a split that was asked for would be empty.
     """
     out = Path(out).expanduser()
-    check_dataset_folder(out, force)
+    store.check_output(out, force, MADE)
     chips = chips or Chips()
     dataset = load_polygons(
         images, labelled, chips, name=name or out.name, licence=licence, group=group
@@ -97,7 +97,7 @@ def make_dataset(
     _check_splits(dataset, chips)
     counts: Counter[str] = Counter()
     objects, rows = 0, []
-    with store.atomic_folder(out, force) as folder:
+    with store.atomic_folder(out, force, MADE) as folder:
         for entry, chip in zip(dataset.entries, _chips(dataset, folder, on_step), strict=True):
             if chip is not None:
                 counts.update(chip.pixels)

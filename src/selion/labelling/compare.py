@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from selion import store
@@ -69,9 +70,9 @@ def write_trimaps(
             f"{out} holds masks already: choose another folder, or replace them with --force."
         )
     before = _listed(out)
-    _clear(
-        out, before, keep={*pairs, *(key for path in (one, other) for key in _inside(path, out))}
-    )
+    compared = {key for path in (one, other) for key in _inside(path, out)}
+    _check_foreign(out, set(pairs) - {*before, *compared})
+    _clear(out, before, keep={*pairs, *compared})
     found: dict[str, TrimapAgreement] = {}
     for done, (key, (first, second)) in enumerate(pairs.items()):
         on_step("compare", done, len(pairs), key)
@@ -83,6 +84,16 @@ def write_trimaps(
         found[key] = measure_agreement(labels, others)
     write_agreement(found, classes.names, out / AGREEMENT)
     return total(found, classes), _alone(one, other, len(pairs))
+
+
+def _check_foreign(out: Path, new: AbstractSet[str]) -> None:
+    """Refuse (OutputExists) to replace masks that no earlier comparison wrote."""
+    there = masks_of(out) if (out / MASKS).is_dir() else {}
+    if foreign := sorted(new & there.keys()):
+        raise OutputExists(
+            f"{there[foreign[0]]} is of another origin and would be lost, so --force does not "
+            "replace it: choose another folder, or move it away."
+        )
 
 
 def _inside(given: Path, out: Path) -> Collection[str]:

@@ -74,7 +74,7 @@ def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> Non
     Raises
     ------
     OutputExists
-        If it holds a run with other settings, or something else, and ``force`` is not given.
+        If it holds masks of another origin; a run with other settings, and ``force`` is not given.
     OutputFailed
         If it cannot be written.
     """
@@ -88,10 +88,10 @@ def begin(out: Path, settings: Mapping[str, Any], *, force: bool = False) -> Non
             f"{out} holds masks that were made with other settings ({changed}): choose another "
             "folder, or make them again with --force."
         )
-    if not before.is_file() and (out / MASKS).exists() and not force:
+    if not before.is_file() and any(store.files_below(out / MASKS)):
         raise OutputExists(
-            f"{out} holds masks of another origin: choose another folder, or replace them with "
-            "--force."
+            f"{out} holds masks of another origin, which would be lost, so --force does not "
+            "replace them: choose another folder, or move them away."
         )
     if not before.is_file() or read_settings(before) != dict(settings):
         (out / DONE).unlink(missing_ok=True)

@@ -17,9 +17,45 @@ from selion.prediction.resample import read_frame
 from selion.prediction.windows import cut_window
 from selion.raster import Source
 from selion.segmenter import Segmenter, View
+from selion.store.apart import check_apart
+from selion.store.replaced import FolderKind
 
 LEAST_VALID = 0.9
 """Share of a window that must be seen."""
+MODEL = FolderKind(
+    "a model",
+    ("card.toml",),
+    tuple(
+        f"*.{ending}"
+        for ending in (
+            *("onnx", "onnx.data", "onnx_data", "safetensors", "npz", "json", "toml", "txt"),
+            *("model", "jinja", "md"),
+        )
+    ),
+)
+"""A folder of weights: which files it has besides its card is told by the family."""
+
+
+def check_model_folder(folder: str | Path, *read: ModelCard | Path | None, force: bool) -> None:
+    """Refuse a folder for a new model that may not be written, or that holds what it is made from.
+
+    Parameters
+    ----------
+    folder : path
+    *read : ModelCard or path
+        What the new model is made from.
+    force : bool
+        Whether an older model is replaced.
+
+    Raises
+    ------
+    BadInput
+        Which model would be lost.
+    OutputExists, OutputFailed
+        See :func:`selion.store.check_output`.
+    """
+    check_apart(Path(folder), *(one.folder if isinstance(one, ModelCard) else one for one in read))
+    store.check_output(folder, force, MODEL)
 
 
 def quantise_model(
@@ -67,8 +103,8 @@ def quantise_model(
             f"{windows} windows were asked for; wanted are {2 * LEAST} or more, half of them to "
             "calibrate and half to judge."
         )
-    store.check_output(folder, force)
     card = find_card(name)
+    check_model_folder(folder, card, force=force)
     source = store.open_raster(image)
     views = draw_windows(source, load_model(name, threads=1), windows, seed)
     if not views:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from selion import store
 from selion.errors import OutputExists, UnreadableFile
+from selion.store.replaced import FolderKind
 
 PLUGIN = "selion_provider"
 FOUND = "selion.json"
@@ -20,6 +21,12 @@ FOUND = "selion.json"
 def plugin_folder() -> Path:
     """Return the plugin as it lies in this package, for those who copy it themselves."""
     return Path(__file__).with_name(PLUGIN)
+
+
+def plugin_kind() -> FolderKind:
+    """Return what the plugin is known by, also one that QGIS installed from a zip."""
+    names = tuple(one.name for one in plugin_folder().iterdir() if one.is_file())
+    return FolderKind("the plugin of selion", ("metadata.txt",), (FOUND, *names), says="selion")
 
 
 def profile_roots() -> list[Path]:
@@ -79,7 +86,8 @@ def install_plugin(
     UnreadableFile
         If there is no profile.
     OutputExists
-        If something else lies in its place and ``force`` is false.
+        If something else lies in its place; the plugin itself, where 'selion qgis install' did not
+        put it there, is replaced if ``force`` is true.
     OutputFailed
         If the profile cannot be written to.
     """
@@ -95,7 +103,7 @@ def install_plugin(
             f"{target} is there and was not put there by 'selion qgis install': move it away, or "
             "replace it with --force."
         )
-    with store.atomic_folder(target, force=True) as temporary:
+    with store.atomic_folder(target, force=True, kind=plugin_kind()) as temporary:
         shutil.copytree(
             plugin_folder(),
             temporary,

@@ -29,6 +29,7 @@ from selion.review.log import ReviewLog, replay
 from selion.review.state import UNDECIDED, ReviewedMap
 from selion.review.verdicts import sample_of
 from selion.store.append_log import now
+from selion.store.replaced import FolderKind
 
 if TYPE_CHECKING:
     from selion.review.opened import MapFiles
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 FORMS = ("coco", "label-studio")
 NAMES = {"coco": "instances.json", "label-studio": "tasks.json"}
 IMAGES = "images"
+ANNOTATIONS = FolderKind(
+    "what 'review annotations' writes", tuple(NAMES.values()), (f"{IMAGES}/", "config.xml")
+)
 LARGEST = 1 << 29
 """Bytes of a file that is read at most."""
 Draw = Callable[[tuple[int, int, int, int]], np.ndarray]
@@ -106,9 +110,10 @@ def send_annotations(
         raise UnknownName.among("form of annotations", form, FORMS)
     if size < 16:
         raise BadInput(f"Pictures of {size} pixels were asked for; wanted are 16 or more.")
+    store.check_output(out, force, ANNOTATIONS)
     frame = _frame(files)
     pictures = list(cut(files.table.stem, replay(files.read(), files.log), frame, size))
-    with store.atomic_folder(out, force=force) as temporary:
+    with store.atomic_folder(out, force, ANNOTATIONS) as temporary:
         (temporary / IMAGES).mkdir()
         for picture in pictures:
             _save(draw(picture.box), temporary / IMAGES / picture.name)

@@ -16,6 +16,7 @@ from selion.review import rings
 from selion.review.log import replay
 from selion.review.state import DECIDED, REJECTED, STATUSES, UNDECIDED, Field, ReviewState
 from selion.review.verdicts import asked_of
+from selion.store.apart import check_apart
 
 if TYPE_CHECKING:
     import geopandas
@@ -231,12 +232,14 @@ def export_review(
     OutputExists, OutputFailed
         If it may not, or cannot, be written.
     BadInput
-        If the log belongs to another map.
+        If the log belongs to another map, or what is reviewed would be replaced.
     """
+    from selion.data.declare import MADE
     from selion.review.labels import write_labels
 
-    for target in (out / TABLE, out / LABELS):
-        store.check_output(target, force)
+    for target, kind in ((out / TABLE, None), (out / REFUSED, None), (out / LABELS, MADE)):
+        check_apart(target, files.table, files.image, files.scores, files.log)
+        store.check_output(target, force, kind)
     before = files.read()
     state = replay(before, files.log)
     frame = corrected(before, state)

@@ -18,7 +18,7 @@ import numpy as np
 
 from selion import store
 from selion.classes import FTW3, IGNORE
-from selion.data.declare import FILE, check_dataset_folder
+from selion.data.declare import FILE, MADE
 from selion.data.splits import write_splits
 from selion.data.strips import Strips
 from selion.errors import BadInput, GridMismatch
@@ -166,10 +166,13 @@ def write_labels(
     Raises
     ------
     BadInput
-        If nothing is decided, or ``force`` would remove a folder that is no dataset.
+        If nothing is decided.
+    OutputExists
+        If the folder is there, and not, or not only, a dataset that selion made, or ``force`` is
+        false.
     """
     options = options or LabelOptions()
-    check_dataset_folder(out, force)
+    store.check_output(out, force, MADE)
     source = store.open_raster(image)
     truths = truths_of(frame, source.grid)
     decided = frame[np.isin(frame["review:status"].to_numpy(object), OUTLINED)]
@@ -178,7 +181,7 @@ def write_labels(
             "No field of this map has been decided yet: review it with 'selion review' first."
         )
     rows, pixels = [], Counter[int]()
-    with store.atomic_folder(out, force) as folder:
+    with store.atomic_folder(out, force, MADE) as folder:
         for roi, split in _chips(source.grid, decided, options):
             found = _write_chip(folder, source, truths, roi, options)
             if found is not None:

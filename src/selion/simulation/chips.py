@@ -26,6 +26,7 @@ from selion.progress import OnStep, silent
 from selion.simulation.landscape.scene import Landscape, simulate
 from selion.simulation.published.plan import LONLAT, moved
 from selion.simulation.published.tables import box_of, geo_metadata, write_table
+from selion.store.replaced import FolderKind
 
 LICENCE = """# A simulated sample in the layout of Fields of The World
 
@@ -66,6 +67,9 @@ SAMPLE_COUNTRIES = {
 }
 """Countries that can be written.  Their names are those of the data set, so that tables by country
 have their rows."""
+CHIPS = FolderKind(
+    "simulated chips", (OPTIONS,), ("README.md", *(f"{name}/" for name in SAMPLE_COUNTRIES))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ def write_chips(
     options = options or ChipOptions()
     total = len(options.countries) * sum(options.chips)
     done = 0
-    with store.atomic_folder(folder, force) as temporary:
+    with store.atomic_folder(folder, force, CHIPS) as temporary:
         for country in options.countries:
             rows = []
             for aoi, split, scene in _scenes(country, options):

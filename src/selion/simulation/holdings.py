@@ -24,6 +24,7 @@ from selion.raster import Raster
 from selion.simulation.chips import OPTIONS
 from selion.simulation.landscape.scene import simulate
 from selion.simulation.landscape.truth import COVER
+from selion.store.replaced import FolderKind
 
 GSD = 0.5
 """Metres of a pixel, as in the paper."""
@@ -38,6 +39,9 @@ CLASSED = "india"
 CORNER = 120
 """Edge in pixels of the corners in which clouds stand."""
 SPLITS = ("train", "val", "test")
+HOLDINGS = FolderKind(
+    "simulated smallholdings", (OPTIONS,), ("dataset.toml", "images/", "masks/", "instances/")
+)
 DECLARATION = """# Simulated smallholdings at 0.5 m: no real place is shown.
 title = "Simulated smallholdings"
 layout = "files"
@@ -112,7 +116,7 @@ def write_holdings(
     """
     options = options or HoldingOptions()
     wanted = list(_wanted(options))
-    with store.atomic_folder(folder, force) as temporary:
+    with store.atomic_folder(folder, force, HOLDINGS) as temporary:
         for done, (split, group, seed, column) in enumerate(wanted):
             on_step("scenes", done, len(wanted))
             image, labels = simulate_holding(seed, options.edge, group, column)

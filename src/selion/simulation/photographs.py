@@ -19,9 +19,15 @@ from selion.errors import BadInput
 from selion.progress import OnStep, silent
 from selion.simulation.chips import OPTIONS
 from selion.simulation.landscape.photo import Photo, PhotoOptions, simulate_photo
+from selion.store.replaced import FolderKind
 
 UNLABELLED = "unlabelled"
 """Folder of photographs without masks, and ``depth`` beside its ``photos``."""
+PHOTOGRAPHS = FolderKind(
+    "simulated photographs",
+    (OPTIONS,),
+    ("dataset.toml", "images/", "masks/", f"{UNLABELLED}/"),
+)
 WHEAT, SOYBEAN, RICE, FULL = "wheat", "soybean", "rice", "full"
 """Groups that stand for data of the paper: wheat for GWFSS, and the subsets of Table VII."""
 NIGHT = 0.22
@@ -122,7 +128,7 @@ def write_photographs(
     """
     options = options or PhotographOptions()
     wanted = list(_wanted(options))
-    with store.atomic_folder(folder, force) as temporary:
+    with store.atomic_folder(folder, force, PHOTOGRAPHS) as temporary:
         for done, (place, group, seed) in enumerate(wanted):
             on_step("photographs", done, len(wanted))
             photo = simulate_photo(seed, options.shape, KINDS[group])

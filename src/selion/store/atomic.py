@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selion.errors import OutputExists, OutputFailed
+from selion.store.apart import check_apart, check_not_read
+from selion.store.replaced import ZARR, FolderKind, check_alike, check_no_link, check_replaced
 from selion.store.scratch import ASIDE, put_in_place, scratch_folder, sweep
-from selion.store.witness import may_replace, told
+from selion.store.witness import may_replace, places_read, told
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,8 +59,13 @@ NO_LINKS = {
 }
 
 
-def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
+def check_output(
+    path: str | os.PathLike[str], force: bool = False, kind: FolderKind | None = None
+) -> Path:
     """Refuse an output that cannot or must not be written, before any work is done.
+
+    By force a file is replaced that the command does not read, and a folder that is empty or an
+    older one of the same kind, and holds nothing that the command reads.
 
     Parameters
     ----------
@@ -67,6 +74,9 @@ def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
         written.
     force : bool
         Whether what is there already may be replaced.
+    kind : FolderKind, optional
+        Of the folder that is to be written; None: of a file, or of a folder into which files are
+        written one by one, unless the name ends in ``.zarr``.
 
     Returns
     -------
@@ -76,10 +86,35 @@ def check_output(path: str | os.PathLike[str], force: bool = False) -> Path:
     Raises
     ------
     OutputExists
-        If it is there and ``force`` is false.
+        If it is there and ``force`` is false, or a folder that is no older one of its kind.
+    BadInput
+        If it is read.
     OutputFailed
         If its folder cannot be written to.
     """
+    path = _checked(path, force=force)
+    if not os.path.lexists(path):
+        return path
+    if kind is None and path.suffix.lower() != ".zarr":
+        if not path.is_dir():
+            check_not_read(path)
+    else:
+        _check_folder(path, ZARR if kind is None else kind)
+    return path
+
+
+def _check_folder(path: Path, kind: FolderKind | None) -> None:
+    """Refuse (BadInput, OutputExists, OutputFailed) a folder that force may not replace."""
+    if path.is_file():
+        raise OutputFailed(f"{path} is a file; wanted is the name of a folder.")
+    check_no_link(path)
+    check_apart(path, *places_read())
+    if kind is not None:
+        check_replaced(path, kind)
+
+
+def _checked(path: str | os.PathLike[str], *, force: bool) -> Path:
+    """Do of :func:`check_output` what concerns the place alone."""
     path = Path(path).expanduser()
     if os.path.lexists(path) and not (force and may_replace(path)):
         sweep(path.absolute().parent)  # of a run that was killed when it had its result
@@ -136,7 +171,7 @@ def atomic_write(path: str | os.PathLike[str], force: bool = False) -> Iterator[
     OutputFailed
         If the disk is full or the place cannot be written to.
     """
-    path = check_output(path, force)
+    path = _checked(path, force=force)
     if path.is_dir():
         raise OutputFailed(f"{path} is a folder; wanted is the name of a file.")
     with explained(path), scratch_folder(path) as folder:
@@ -200,7 +235,9 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str], force: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    path: str | os.PathLike[str], force: bool = False, kind: FolderKind | None = None
+) -> Iterator[Path]:
     """Do for a folder (a Zarr) what :func:`atomic_write` does for a file.
 
     The folder exists and is empty when the block begins.
@@ -210,30 +247,44 @@ def atomic_folder(path: str | os.PathLike[str], force: bool = False) -> Iterator
     hidden name and nothing, but nothing half, under the final one, until the next process that
     writes in the same place gives it back.
 
+    Parameters
+    ----------
+    path : str or path
+        Final name.
+    force : bool
+        Whether an older folder of the same kind is replaced.
+    kind : FolderKind, optional
+        By what that is known; None: by a file that both have at their top, which can only be seen
+        in the end.
+
     Raises
     ------
     OutputExists, OutputFailed
-        As for files.
+        As for files, and if a folder of another kind is there.
+    BadInput
+        If it holds what is read.
     """
-    path = check_output(path, force)
-    if path.is_file():
-        raise OutputFailed(f"{path} is a file; wanted is the name of a folder.")
+    path = _checked(path, force=force)
+    if os.path.lexists(path):
+        _check_folder(path, kind)
     with explained(path), scratch_folder(path) as folder:
         temporary = folder / path.name
         temporary.mkdir()
         with _unmoved(folder, path):
             yield temporary
         _sync_files(temporary)
-        _publish_folder(temporary, path, folder.parent / ASIDE, force=force)
+        _publish_folder(temporary, path, folder.parent / ASIDE, force=force, kind=kind)
 
 
-def publish_folder(folder: Path, path: Path, force: bool) -> None:
+def publish_folder(folder: Path, path: Path, force: bool, kind: FolderKind | None = None) -> None:
     """Give a finished folder its final name; call it within :func:`explained`.
+
+    ``force`` and ``kind`` are those of :func:`atomic_folder`.
 
     Raises
     ------
     OutputExists
-        If something is there and ``force`` is false.
+        If something is there and ``force`` is false, or a folder of another kind.
     OutputFailed
         If a file is there.
     """
@@ -241,7 +292,7 @@ def publish_folder(folder: Path, path: Path, force: bool) -> None:
         raise OutputFailed(f"{path} is a file; wanted is the name of a folder.")
     _sync_files(folder)
     aside = folder.with_name(f"{folder.name}.old")
-    _publish_folder(folder, path, aside, force=force)
+    _publish_folder(folder, path, aside, force=force, kind=kind)
     for old in (folder, aside):
         shutil.rmtree(old, ignore_errors=True)
 
@@ -390,14 +441,20 @@ def _link(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _publish_folder(made: Path, path: Path, aside: Path, *, force: bool) -> None:
+def _publish_folder(
+    made: Path, path: Path, aside: Path, *, force: bool, kind: FolderKind | None
+) -> None:
     told(made, path)
-    if os.path.lexists(path):
-        if not (force and may_replace(path)):
-            raise _exists(path)
-        put_in_place(made, path, aside)
-    else:
+    if not os.path.lexists(path):
         made.replace(path)
+    elif not (force and may_replace(path)):
+        raise _exists(path)
+    else:
+        if kind is None:
+            check_alike(made, path)
+        else:
+            check_replaced(path, kind)
+        put_in_place(made, path, aside)
     sync_folder(path.absolute().parent)
 
 

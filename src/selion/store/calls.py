@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -33,6 +34,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 SILENT = UNDECIDING | {"on_step", "on_note", "use", "report"}
 """Parameters that decide nothing of what is in the files."""
+WRITTEN = frozenset(("scores", "consistency"))
+"""Options that name what is written, though something may be there before."""
 LONGEST = 200
 """Characters of a value that a manifest tells."""
 
@@ -83,7 +86,6 @@ class _SealedCall:
     def __init__(self, name: str, given: Mapping[str, Any], out: str) -> None:
         self.out = out
         self.places: set[Path] = set()
-        self.witness = Witness(lambda _, place: self.places.add(place))
         asked = {key: value for key, value in given.items() if key not in SILENT}
         said, secret = without_keys(map(_text, asked.values()))
         said = [_cut(text, value) for text, value in zip(said, asked.values(), strict=True)]
@@ -95,6 +97,9 @@ class _SealedCall:
             named=dict(_named("", asked)),
             values=tuple(_values(asked)),
         )
+        read = (place for _, place in _named("", asked, NO_INPUTS | SILENT | WRITTEN))
+        reads = {place for place in read if isinstance(place, Path)}
+        self.witness = Witness(lambda _, place: self.places.add(place), reads=reads)
 
     def seal(self, *, complete: bool) -> None:
         """Write the manifest."""
@@ -149,8 +154,10 @@ def _options(name: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _options(f"{name}.{key}" if name else key, one)
 
 
-def _named(name: str, value: Any) -> Iterator[tuple[str, Path | str]]:
-    """Yield what is named by the arguments, and by the options among them, and is there."""
+def _named(
+    name: str, value: Any, others: AbstractSet[str] = NO_INPUTS | SILENT
+) -> Iterator[tuple[str, Path | str]]:
+    """Yield what is named by the arguments, and by the options but ``others``, and is there."""
     if isinstance(value, FileSource):
         value = value.path
     if isinstance(value, str | os.PathLike):
@@ -158,8 +165,8 @@ def _named(name: str, value: Any) -> Iterator[tuple[str, Path | str]]:
         if (place := there(text)) is not None:
             yield text, place
     for key, one in _inner(name, value):
-        if key not in NO_INPUTS | SILENT:
-            yield from _named(key, one)
+        if key not in others:
+            yield from _named(key, one, others)
 
 
 def _inner(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -28,6 +28,7 @@ from selion.store.announced import MOST_BANDS
 from selion.store.atomic import atomic_folder
 from selion.store.links import check_links
 from selion.store.regions import checked_bands, checked_block, checked_nodata, checked_region
+from selion.store.replaced import ZARR
 from selion.store.valid import valid_pixels
 
 CONVENTIONS = (
@@ -196,7 +197,7 @@ def create_cube(
     check_north_up(grid, str(path))
     checked_nodata(nodata, dtype, str(path))
     checked_shard(chunk, shard, str(path))
-    with atomic_folder(path, force) as temporary:
+    with atomic_folder(path, force, ZARR) as temporary:
         attributes = attributes_of(grid, bands, nodata, dict(tags or {}))
         array = create_array(
             temporary,

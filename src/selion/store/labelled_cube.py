@@ -23,6 +23,7 @@ from selion.errors import BadInput
 from selion.grid import check_north_up, tiles
 from selion.raster import Source
 from selion.store.atomic import atomic_folder
+from selion.store.replaced import ZARR
 
 NAME = "composite"
 """Of the variable."""
@@ -83,7 +84,7 @@ def write_labelled(
     if source.grid.crs is None:
         raise BadInput(f"{path} was to hold a photograph, which has no place on the Earth.")
     check_north_up(source.grid, str(path))
-    with atomic_folder(path, force) as temporary:
+    with atomic_folder(path, force, ZARR) as temporary:
         first = source.read((slice(0, 1), slice(0, 1)))
         array = _begin(temporary, source, first.values.dtype, labels)
         for roi in tiles((source.grid.shape[0], source.grid.shape[1]), SHARD):

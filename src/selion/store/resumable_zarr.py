@@ -28,6 +28,7 @@ from selion.store.atomic import (
 )
 from selion.store.cube import CubeSource, attributes_of, checked_shard, create_array
 from selion.store.regions import checked_bands, checked_block, checked_nodata, checked_region
+from selion.store.replaced import ZARR
 
 CUBE = "cube.zarr"
 MARKS = "finished"
@@ -186,11 +187,11 @@ class ResumableCube:
         OutputExists, OutputFailed
             If it may not, or cannot, have that name; what is finished stays.
         """
-        path = check_output(self.path, force)
+        path = check_output(self.path, force, ZARR)
         with explained(path):
             path.absolute().parent.mkdir(parents=True, exist_ok=True)
             if same_disk(self.folder, path.absolute().parent):
-                publish_folder(self.folder / CUBE, path, force)
+                publish_folder(self.folder / CUBE, path, force, ZARR)
             else:
                 self._copy_to(path, force=force)
         self.remove()
@@ -198,7 +199,7 @@ class ResumableCube:
 
     def _copy_to(self, path: Path, *, force: bool) -> None:
         """Give the cube its name on another disk, where it cannot be moved to in one step."""
-        with atomic_folder(path, force) as temporary:
+        with atomic_folder(path, force, ZARR) as temporary:
             shutil.copytree(self.folder / CUBE, temporary, dirs_exist_ok=True)
 
     def remove(self) -> None:

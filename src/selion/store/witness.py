@@ -84,6 +84,8 @@ class Witness:
     """What was sent to object stores, by address."""
     inputs: WatchedInputs | None = None
     """What is read, where it is looked at whether it stays as it is."""
+    reads: set[Path] = field(default_factory=set)
+    """Files and folders that are read, which nothing that is written may replace."""
     _process: int = field(default_factory=os.getpid)
     _spent: float = 0.0
     _since: float = field(default_factory=time.monotonic)
@@ -132,6 +134,11 @@ def is_witnessed() -> bool:
     return _within.get()
 
 
+def places_read() -> set[Path]:
+    """Return the files and folders that what runs at present reads, as far as witnesses know."""
+    return {path for witness in _present for path in witness.reads}
+
+
 def used_model(identity: Mapping[str, Any], folder: Path | None) -> None:
     """Say what decides the answers of a model that has been loaded, and where it lies."""
     for witness in _present:
@@ -143,6 +150,7 @@ def used_folder(folder: Path) -> None:
     """Say that a dataset has been opened."""
     for witness in _present:
         witness.folders.add(folder)
+        witness.reads.add(folder.absolute())
         if witness.inputs is not None:
             witness.inputs.add(folder)
 
@@ -151,6 +159,7 @@ def used_scene(name: str, scene: UsedScene) -> None:
     """Say that a scene of an archive was chosen."""
     for witness in _present:
         witness.scenes[name] = scene
+        witness.reads.update(scene.near.values())
         if witness.inputs is not None:
             for path in scene.near.values():
                 witness.inputs.add(path)

@@ -17,6 +17,7 @@ from selion import store
 from selion.errors import BadInput, UnreadableFile
 from selion.pipeline.land_cover import LandCover
 from selion.store.address import Place
+from selion.store.replaced import FolderKind
 
 KIND = "selion sample 1"
 DESIGN, POINTS, PLACES, KEY, QUEUE = (
@@ -28,6 +29,7 @@ DESIGN, POINTS, PLACES, KEY, QUEUE = (
 )
 """Files of a sample: the design; what people fill in, as a table and for a GIS; what they must not
 see; squares for ``selion review``."""
+SAMPLED = FolderKind("a sample of 'selion sample'", (DESIGN,), (POINTS, PLACES, KEY, QUEUE))
 CLASSES = ("other", "field")
 
 

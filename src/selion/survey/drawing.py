@@ -31,6 +31,7 @@ from selion.survey.design import (
     PLACES,
     POINTS,
     QUEUE,
+    SAMPLED,
     Design,
     SampleOptions,
     Stratum,
@@ -90,6 +91,7 @@ def draw_sample(
             f"{out} holds answers, which would be lost: write to another folder; answers to the "
             "same points count there too ('selion estimate NEW --answers OLD/points.csv')."
         )
+    store.check_output(out, force, SAMPLED)
     population = open_population(path, area, options)
     drawn = draw_units(population, on_step)
     design = Design(
@@ -259,7 +261,7 @@ def _write(
 ) -> None:
     lon, lat = population.degrees(drawn.x, drawn.y)
     rows = list(zip(drawn.ids, lon.round(7).tolist(), lat.round(7).tolist(), strict=True))
-    with store.atomic_folder(out, force=force) as part:
+    with store.atomic_folder(out, force, SAMPLED) as part:
         store.write_text(part / DESIGN, json.dumps(design.to_dict(), indent=1) + "\n")
         store.write_csv(
             part / POINTS,

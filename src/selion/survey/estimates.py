@@ -19,11 +19,13 @@ from selion.metrics.area_estimation import (
     area_adjusted,
     too_few,
 )
+from selion.store.replaced import FolderKind
 from selion.survey.answers import Answers, not_counted, read_answers
 from selion.survey.design import CLASSES, KEY, Design, read_design
 
 ACCURACIES = ("users", "producers", "f1", "iou")
 FACTS, TABLE, MATRIX = "estimates.json", "estimates.csv", "matrix.csv"
+ESTIMATED = FolderKind("what 'selion estimate' writes", (FACTS,), (TABLE, MATRIX, "*.html"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +205,7 @@ def write_estimates(
     path
     """
     rows = rows_of(estimates)
-    with store.atomic_folder(out, force=force) as part:
+    with store.atomic_folder(out, force, ESTIMATED) as part:
         store.write_csv(part / TABLE, list(rows[0]), [list(row.values()) for row in rows])
         store.write_csv(
             part / MATRIX,

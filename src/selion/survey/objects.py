@@ -42,9 +42,9 @@ from selion.survey.answers import (
     not_counted,
     read_answers,
 )
-from selion.survey.design import DESIGN, KEY, POINTS, QUEUE, SampleOptions
+from selion.survey.design import DESIGN, KEY, POINTS, QUEUE, SAMPLED, SampleOptions
 from selion.survey.drawing import mixed
-from selion.survey.estimates import FACTS, TABLE, row_of
+from selion.survey.estimates import ESTIMATED, FACTS, TABLE, row_of
 from selion.survey.population import check_districts
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def draw_objects(
     store.check_output(out, force)
     if has_answers(out, OBJECTS):
         raise OutputExists(f"{out} holds answers, which would be lost: write to another folder.")
+    store.check_output(out, force, SAMPLED)
     frame = _population(path, area)
     if frame.empty:
         raise BadInput(f"{path} has no field in {area.name}: give a larger area.")
@@ -268,7 +269,7 @@ def _write(
     areas = (frame["metrics:area"].to_numpy(float) / 1e4).round(4).tolist()
     ids = frame["id"].astype(str).tolist()
     places = zip(shapely.get_x(points).round(7), shapely.get_y(points).round(7), strict=True)
-    with store.atomic_folder(out, force=force) as part:
+    with store.atomic_folder(out, force, SAMPLED) as part:
         facts = {"kind": KIND, **asdict(design)}
         store.write_text(part / DESIGN, json.dumps(facts, indent=1) + "\n")
         store.write_csv(
@@ -396,7 +397,7 @@ def write_object_estimates(
         "people": estimates.answers.people,
         "notes": list(estimates.notes),
     }
-    with store.atomic_folder(out, force=force) as part:
+    with store.atomic_folder(out, force, ESTIMATED) as part:
         store.write_csv(part / TABLE, list(rows[0]), [list(row.values()) for row in rows])
         store.write_text(part / FACTS, json.dumps(facts, indent=1) + "\n")
         for name, text in pages.items():

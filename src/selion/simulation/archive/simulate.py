@@ -16,7 +16,7 @@ import numpy as np
 from selion import store
 from selion.errors import BadInput
 from selion.simulation.archive.faults import FAULTS, check_faults
-from selion.simulation.archive.files import make_item, moved_to, write_catalogue
+from selion.simulation.archive.files import AREA, NOTE, make_item, moved_to, write_catalogue
 from selion.simulation.archive.footprint import cut, seen_outline, to_geojson
 from selion.simulation.archive.layouts import NUMBERS, Layout, Shot, layout_of
 from selion.simulation.archive.nouns import BANDS, Archive, ArchiveOptions, ArchiveSeason, Truth
@@ -50,6 +50,13 @@ from selion.simulation.archive.tiling import (
 from selion.simulation.archive.truths import Draw, write_world
 from selion.simulation.archive.world import area_points, equal_area, make_world, world_grid
 from selion.simulation.landscape.noise import make_textures
+from selion.store.replaced import FolderKind
+
+ARCHIVE = FolderKind(
+    "a simulated archive",
+    (NOTE,),
+    ("catalog.json", "collection.json", AREA, "items/", "[0-9][0-9][A-Z][A-Z][A-Z]/"),
+)
 
 
 def simulate_archive(
@@ -108,7 +115,7 @@ def simulate_archive(
     """
     options = replace(options or ArchiveOptions(), **changes)
     _check(options)
-    with store.atomic_folder(folder, force) as temporary:
+    with store.atomic_folder(folder, force, ARCHIVE) as temporary:
         archive = _write(temporary, options, draw)
     return moved_to(archive, Path(folder))
 

@@ -25,7 +25,13 @@ from selion.simulation.published.tables import (
     write_table,
     write_vector_index,
 )
+from selion.store.replaced import FolderKind
 
+COPY = FolderKind(
+    "a simulated copy of the published maps",
+    ("truth/lineage.csv",),
+    ("ftw-1e/", "ftw-2e/", "ftw-mosaics/"),
+)
 LICENCE = """# A simulated copy of the layout of Fields of The World's global maps
 
 No real place is shown. The layout follows the second edition (`ftw/global-data-2e`), the first one
@@ -101,9 +107,10 @@ def simulate_published(
         seed,
         None if mosaics is None else tuple(mosaics),
     )
+    store.check_output(folder, force, COPY)
     place = make_place(options)
     plan = make_plan(options, place.centre, place.planted)
-    with store.atomic_folder(folder, force) as temporary:
+    with store.atomic_folder(folder, force, COPY) as temporary:
         _write(temporary, plan, place.tiles, options)
         write_first(temporary / "ftw-1e", plan, place, options)
         write_mosaics(temporary / "ftw-mosaics", plan, place.tiles, options)
