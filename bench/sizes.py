@@ -1,8 +1,8 @@
 """What two sizes of one model cost: start, seconds per megapixel, and what 0.01 of object F1 more
 costs by the size of an image.
 
-    python bench/sizes.py fields-rgb-vhr fields-base --f1 0.787 0.816
-    python bench/sizes.py fields-s2-2season fields-base --dates 2 --gsd 10 --f1 0.647 0.727
+    python bench/sizes.py fields-rgb-vhr fields-base --f1 0.787 0.810
+    python bench/sizes.py fields-s2-2season fields-base --dates 2 --gsd 10 --f1 0.647 0.742
 
 Prints the entry of ``src/selion/models/sizes.toml``, by which ``selion map`` chooses between them.
 Seconds are those of the processor, each model in processes of its own on one thread and in turn,

@@ -63,7 +63,7 @@ def weights(folder: Path, path: Path) -> None:
         for column, rank in enumerate(RANKS):
             (found,) = folder.glob(f"{kind.replace(' ', '_')}_{rank}_*.png")
             x, y = column * (TILE + 8), row * (TILE + HEAD)
-            said = f"{kind}, {rank}: F1 .{found.stem.rpartition('_')[2].zfill(2)}"
+            said = f"{kind}, {rank}: F1 {int(found.stem.rpartition('_')[2]) / 100:.2f}"
             pen.text((x + 2, y + 4), said, "black", font)
             with Image.open(found) as image:
                 square = image.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
