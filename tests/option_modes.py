@@ -612,7 +612,10 @@ MODES = {
     "models export": [
         Mode(
             "models export a -o out",
-            {"selion.models.language.merging.export_merged": SimpleNamespace(folder="x")},
+            {
+                "selion.models.find_card": lambda *_: None,
+                "selion.models.language.merging.export_merged": SimpleNamespace(folder="x"),
+            },
         )
     ],
     "models quantise": [

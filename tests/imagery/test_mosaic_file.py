@@ -170,8 +170,13 @@ def test_refusals(mosaic, tmp_path):
     with pytest.raises(OutputExists):
         write_mosaic(mosaic, tmp_path / "m.zarr")
     assert (tmp_path / "m.zarr" / "precious").exists()
+    with pytest.raises(OutputExists, match="did not make"):
+        write_mosaic(mosaic, tmp_path / "m.zarr", force=True)
+    (tmp_path / "m.zarr" / "precious").unlink()
     write_mosaic(mosaic, tmp_path / "m.zarr", force=True)
-    assert not (tmp_path / "m.zarr" / "precious").exists()
+    (tmp_path / "m.zarr" / "c" / "old").write_text("x")
+    write_mosaic(mosaic, tmp_path / "m.zarr", force=True)
+    assert not (tmp_path / "m.zarr" / "c" / "old").exists()
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.zarr"]
 
 
