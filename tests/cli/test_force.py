@@ -71,6 +71,14 @@ def test_only_what_the_command_wrote_is_replaced(words, inputs, tmp_path):
     assert "mine holds notes.odt, which is no part of" in done.stderr
 
 
+def test_a_plan_is_made_anew_with_its_own_probe(inputs, tmp_path):
+    words = f"plan {AREA} --year 2024 -o mine -m fields-base --probe-file "
+    for probe in ("{probe}", "mine/probe.json"):
+        done = forced(words + probe, inputs, tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine" / "probe.json").is_file()
+
+
 READ = {
     "map {image} -o new.parquet -m fields-base --scores {image}": "image",
     "map {image} -o new.parquet -m fields-base --consistency {image}": "image",

@@ -29,6 +29,7 @@ WRITTEN = frozenset(
         ("plan", "scores"),
         ("map", "consistency"),
         ("plan", "consistency"),
+        ("plan", "probe_file"),  # of the plan itself; it is written into the new one
         ("composite", "tiles"),
         ("evaluate", "calibration"),
         ("crops photos", "print_marker"),
