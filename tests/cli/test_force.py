@@ -79,6 +79,17 @@ def test_a_plan_is_made_anew_with_its_own_probe(inputs, tmp_path):
     assert (tmp_path / "mine" / "probe.json").is_file()
 
 
+def test_a_model_of_the_registry_is_no_folder_that_is_called_like_it(tmp_path):
+    (tmp_path / "ftw-v1").mkdir()
+    shutil.copy(find_card("fields-base").folder / "card.toml", tmp_path / "ftw-v1")
+    (tmp_path / "a.ckpt").write_text("none")
+    for like, said in (("ftw-v1", "not a whole checkpoint"), ("./ftw-v1", "would be lost")):
+        words = ("models", "import", "a.ckpt", "--like", like, "-o", "ftw-v1", "--force")
+        done = run_here(*words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
 READ = {
     "map {image} -o new.parquet -m fields-base --scores {image}": "image",
     "map {image} -o new.parquet -m fields-base --consistency {image}": "image",

@@ -23,6 +23,8 @@ from selion.store.inputs import WatchedInputs
 from selion.store.witness import Identity, Witness, witnessed
 
 T = TypeVar("T")
+MODELS = frozenset(("model", "like", "refiner"))
+"""Parameters that name a model, or its folder."""
 WRITTEN = frozenset(
     (
         ("map", "scores"),
@@ -137,11 +139,15 @@ def _named(context: click.Context) -> Iterator[tuple[str, str, Path | str]]:
     from selion.cli.sealed import named_inputs
 
     for param, text, place in named_inputs(context):
-        if param != "model" or not isinstance(place, Path) or _is_model(place):
+        if param not in MODELS or not isinstance(place, Path) or _is_model(text, place):
             yield param, text, place
 
 
-def _is_model(place: Path) -> bool:
+def _is_model(text: str, place: Path) -> bool:
+    from selion.models.registry import aliases, list_models
+
+    if text in aliases() or any(text == card.name for card in list_models()):
+        return False  # names come first, as where it is found
     return place.is_file() or (place / "card.toml").is_file()
 
 
