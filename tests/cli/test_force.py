@@ -79,6 +79,13 @@ def test_a_plan_is_made_anew_with_its_own_probe(inputs, tmp_path):
     assert (tmp_path / "mine" / "probe.json").is_file()
 
 
+def test_the_jobs_of_a_plan_are_merged_into_it_again(inputs, tmp_path):
+    shutil.copytree(inputs["plan"], tmp_path / "plan")
+    for _ in range(2):
+        done = forced("merge plan -o plan/maps", inputs, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_model_of_the_registry_is_no_folder_that_is_called_like_it(tmp_path):
     (tmp_path / "ftw-v1").mkdir()
     shutil.copy(find_card("fields-base").folder / "card.toml", tmp_path / "ftw-v1")

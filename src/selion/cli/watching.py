@@ -123,15 +123,26 @@ def read_places(name: str) -> list[Path]:
     name : str
         The verb.
     """
-    from selion.cli.sealed import OF_TABLES, tables_of
+    from selion.cli.sealed import OF_TABLES
 
     context = click.get_current_context(silent=True)
     found = list[Path]()
     for param, text, place in [] if context is None else _named(context):
         if isinstance(place, Path) and (name, param) not in WRITTEN:
-            tables = tables_of(text, place) if name in OF_TABLES and place.is_dir() else {}
-            found += [Path(table) for table in tables.values()] or _pointed(place)
+            tables = _tables(name, text, place) if name in OF_TABLES and place.is_dir() else []
+            found += tables or _pointed(place)
     return found
+
+
+def _tables(name: str, text: str, place: Path) -> list[Path]:
+    """Return the tables of a folder; to a merge a plan stands for its jobs, and no map in it."""
+    from selion.cli.sealed import tables_of
+    from selion.country.job_tables import JOBS
+
+    tables = [Path(table) for table in tables_of(text, place).values()]
+    if name == "merge" and (place / JOBS).is_file():
+        return [table for table in tables if "=" not in table.parent.name]
+    return tables
 
 
 def _named(context: click.Context) -> Iterator[tuple[str, str, Path | str]]:
