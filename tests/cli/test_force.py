@@ -86,6 +86,11 @@ def test_the_jobs_of_a_plan_are_merged_into_it_again(inputs, tmp_path):
         assert done.returncode == 0, done.stderr
 
 
+def test_the_folder_one_is_in_is_named(inputs, tmp_path):
+    done = forced("merge {table} -o .", inputs, tmp_path)
+    assert (done.returncode, "give its folder's name" in done.stderr) == (2, True)
+
+
 def test_a_model_of_the_registry_is_no_folder_that_is_called_like_it(tmp_path):
     (tmp_path / "ftw-v1").mkdir()
     shutil.copy(find_card("fields-base").folder / "card.toml", tmp_path / "ftw-v1")
