@@ -71,6 +71,37 @@ def test_only_what_the_command_wrote_is_replaced(words, inputs, tmp_path):
     assert "mine holds notes.odt, which is no part of" in done.stderr
 
 
+def test_a_plan_is_made_anew_with_its_own_probe(inputs, tmp_path):
+    words = f"plan {AREA} --year 2024 -o mine -m fields-base --probe-file "
+    for probe in ("{probe}", "mine/probe.json"):
+        done = forced(words + probe, inputs, tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine" / "probe.json").is_file()
+
+
+def test_the_jobs_of_a_plan_are_merged_into_it_again(inputs, tmp_path):
+    shutil.copytree(inputs["plan"], tmp_path / "plan")
+    for _ in range(2):
+        done = forced("merge plan -o plan/maps", inputs, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_folder_one_is_in_is_named(inputs, tmp_path):
+    done = forced("merge {table} -o .", inputs, tmp_path)
+    assert (done.returncode, "give its folder's name" in done.stderr) == (2, True)
+
+
+def test_a_model_of_the_registry_is_no_folder_that_is_called_like_it(tmp_path):
+    (tmp_path / "ftw-v1").mkdir()
+    shutil.copy(find_card("fields-base").folder / "card.toml", tmp_path / "ftw-v1")
+    (tmp_path / "a.ckpt").write_text("none")
+    for like, said in (("ftw-v1", "not a whole checkpoint"), ("./ftw-v1", "would be lost")):
+        words = ("models", "import", "a.ckpt", "--like", like, "-o", "ftw-v1", "--force")
+        done = run_here(*words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
 READ = {
     "map {image} -o new.parquet -m fields-base --scores {image}": "image",
     "map {image} -o new.parquet -m fields-base --consistency {image}": "image",

@@ -514,6 +514,13 @@ def test_folders_that_cannot_serve(folder, tmp_path):
             measure_folder(folder, top, MODEL, compute=ONE, force=True)
         assert own.read_text() == "{}"
         assert [one for one in top.rglob("*") if one.is_file()] == [own]
+    done = tmp_path / "done"  # by whom its run.json cannot be read is told to delete it
+    measure_folder(folder, done, MODEL, compute=ONE)
+    (done / "run.json").write_text("{")
+    with pytest.raises(UnreadableFile, match="delete it"):
+        measure_folder(folder, done, MODEL, compute=ONE, force=True)
+    (done / "run.json").unlink()
+    measure_folder(folder, done, MODEL, compute=ONE, force=True)
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputFailed, match="is a file; wanted is a folder"):
         measure_folder(folder, tmp_path / "file", MODEL)

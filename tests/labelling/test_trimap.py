@@ -121,6 +121,23 @@ def test_what_is_replaced_leaves_no_mask_of_before(tmp_path):
     assert set(masks_of(out)) == {"x", "own", "sub/y"}
 
 
+def test_a_comparison_that_was_ended_is_done_again(tmp_path):
+    """Its own masks, which no table listed yet, were taken for those of somebody else."""
+    one, other, out = (tmp_path / name for name in ("a", "b", "out"))
+    for folder in (one, other):
+        for key in ("x", "y"):
+            write_mask(labels(1, classes=CROP), folder / f"{key}.png")
+    whole = (other / "y.png").read_bytes()
+    (other / "y.png").write_bytes(whole[:40])
+    with pytest.raises(UnreadableFile):
+        write_trimaps(one, other, out, CROP)
+    assert set(masks_of(out)) == {"x"}
+    (other / "y.png").write_bytes(whole)
+    write_trimaps(one, other, out, CROP, force=True)
+    assert set(masks_of(out)) == {"x", "y"}
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
 @pytest.mark.parametrize(("before", "now"), [(".tif", ".png"), (".png", ".tif")])
 def test_a_mask_that_has_another_ending_now_is_there_once(before, now, tmp_path):
     """One of a scene with a place lay beside that of a photograph, and was read in its stead."""

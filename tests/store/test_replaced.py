@@ -42,7 +42,7 @@ def toys(folder: Path, *more: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("more", [(), (".DS_Store", "Thumbs.db", "a.tif.aux.xml")])
+@pytest.mark.parametrize("more", [(), (".DS_Store", "._a.csv", "Thumbs.db", "a.tif.aux.xml")])
 def test_an_older_one_of_the_kind_is_replaced(tmp_path, more):
     out = toys(tmp_path / "out", *more)
     with pytest.raises(OutputExists, match="--force"):

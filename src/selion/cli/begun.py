@@ -85,6 +85,8 @@ def _guarding(act: Callable[..., Any], name: str) -> Callable[..., Any]:
             context = click.get_current_context(silent=True)
             words = [] if context is None else context.meta.get(WORDS, [])
             return sending(act, (name, words), values, _key(name, values))
+        if not out.name:
+            raise BadInput(f"The output was said to be {out}: give its folder's name, as ../NAME.")
         note = Note(out, _key(name, values), name)
         with note.leased():
             note.begin(forced=bool(values["force"]))

@@ -23,12 +23,15 @@ from selion.store.inputs import WatchedInputs
 from selion.store.witness import Identity, Witness, witnessed
 
 T = TypeVar("T")
+MODELS = frozenset(("model", "like", "refiner"))
+"""Parameters that name a model, or its folder."""
 WRITTEN = frozenset(
     (
         ("map", "scores"),
         ("plan", "scores"),
         ("map", "consistency"),
         ("plan", "consistency"),
+        ("plan", "probe_file"),  # of the plan itself; it is written into the new one
         ("composite", "tiles"),
         ("evaluate", "calibration"),
         ("crops photos", "print_marker"),
@@ -120,15 +123,26 @@ def read_places(name: str) -> list[Path]:
     name : str
         The verb.
     """
-    from selion.cli.sealed import OF_TABLES, tables_of
+    from selion.cli.sealed import OF_TABLES
 
     context = click.get_current_context(silent=True)
     found = list[Path]()
     for param, text, place in [] if context is None else _named(context):
         if isinstance(place, Path) and (name, param) not in WRITTEN:
-            tables = tables_of(text, place) if name in OF_TABLES and place.is_dir() else {}
-            found += [Path(table) for table in tables.values()] or _pointed(place)
+            tables = _tables(name, text, place) if name in OF_TABLES and place.is_dir() else []
+            found += tables or _pointed(place)
     return found
+
+
+def _tables(name: str, text: str, place: Path) -> list[Path]:
+    """Return the tables of a folder; to a merge a plan stands for its jobs, and no map in it."""
+    from selion.cli.sealed import tables_of
+    from selion.country.job_tables import JOBS
+
+    tables = [Path(table) for table in tables_of(text, place).values()]
+    if name == "merge" and (place / JOBS).is_file():
+        return [table for table in tables if "=" not in table.parent.name]
+    return tables
 
 
 def _named(context: click.Context) -> Iterator[tuple[str, str, Path | str]]:
@@ -136,11 +150,15 @@ def _named(context: click.Context) -> Iterator[tuple[str, str, Path | str]]:
     from selion.cli.sealed import named_inputs
 
     for param, text, place in named_inputs(context):
-        if param != "model" or not isinstance(place, Path) or _is_model(place):
+        if param not in MODELS or not isinstance(place, Path) or _is_model(text, place):
             yield param, text, place
 
 
-def _is_model(place: Path) -> bool:
+def _is_model(text: str, place: Path) -> bool:
+    from selion.models.registry import aliases, list_models
+
+    if text in aliases() or any(text == card.name for card in list_models()):
+        return False  # names come first, as where it is found
     return place.is_file() or (place / "card.toml").is_file()
 
 

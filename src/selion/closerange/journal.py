@@ -258,6 +258,8 @@ def _look(journal: PhotoJournal, *, force: bool) -> None:
                 "new folder, or write into it with --force."
             )
         _check_foreign(journal.folder)
+        if force:
+            _clear(journal.folder)
         return
     if not force and known.get("key") == journal.key:
         return
@@ -271,8 +273,12 @@ def _look(journal: PhotoJournal, *, force: bool) -> None:
 
 
 def _check_foreign(folder: Path) -> None:
-    """Refuse (OutputExists) a folder without a run that has names of what a run writes."""
-    taken = [name for name in (RUN, *WRITTEN) if (folder / name).exists()]
+    """Refuse (OutputExists) a folder without a run that has names of what a run writes.
+
+    Where a list of finished photographs lies, its ``run.json`` alone is gone.
+    """
+    names = (RUN,) if (folder / LINES).is_file() else (RUN, *WRITTEN)
+    taken = [name for name in names if (folder / name).exists()]
     if taken:
         raise OutputExists(
             f"{folder} holds {taken[0]}, which is of no run of selion crops and would be lost, so "

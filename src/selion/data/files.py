@@ -391,7 +391,8 @@ def _truths(
         if found:
             mine = sorted(found, key=lambda path: path.stem in images)
             truths = {_matched(path.stem, images): path for path in mine}
-            return truths, [path for path in found if path not in truths.values()]
+            counted = set(truths.values())
+            return truths, [path for path in found if path not in counted]
     return {}, []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -23,6 +24,10 @@ from selion.labelling.trimap import (
     write_agreement,
 )
 from selion.progress import OnStep, silent
+from selion.store.atomic import explained, replace_bytes
+
+BEGUN = ".agreement.begun"
+"""Lists the masks of a comparison that is not finished, which may be written again."""
 
 
 def write_trimaps(
@@ -71,8 +76,9 @@ def write_trimaps(
         )
     before = _listed(out)
     compared = {key for path in (one, other) for key in _inside(path, out)}
-    _check_foreign(out, set(pairs) - {*before, *compared})
+    _check_foreign(out, set(pairs) - {*before, *compared, *_begun(out)})
     _clear(out, before, keep={*pairs, *compared})
+    _begin(out, pairs)
     found: dict[str, TrimapAgreement] = {}
     for done, (key, (first, second)) in enumerate(pairs.items()):
         on_step("compare", done, len(pairs), key)
@@ -83,6 +89,7 @@ def write_trimaps(
             _remove(out, key, but={path.resolve() for path in (first, second, written)})
         found[key] = measure_agreement(labels, others)
     write_agreement(found, classes.names, out / AGREEMENT)
+    (out / BEGUN).unlink(missing_ok=True)
     return total(found, classes), _alone(one, other, len(pairs))
 
 
@@ -94,6 +101,20 @@ def _check_foreign(out: Path, new: AbstractSet[str]) -> None:
             f"{there[foreign[0]]} is of another origin and would be lost, so --force does not "
             "replace it: choose another folder, or move it away."
         )
+
+
+def _begun(out: Path) -> Collection[str]:
+    """Return the masks of a comparison that was ended before it had written its table."""
+    try:
+        return set(json.loads((out / BEGUN).read_text("utf-8")))
+    except (OSError, ValueError):
+        return ()
+
+
+def _begin(out: Path, keys: Collection[str]) -> None:
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+        replace_bytes(out / BEGUN, json.dumps(sorted(keys)).encode())
 
 
 def _inside(given: Path, out: Path) -> Collection[str]:

@@ -16,6 +16,7 @@ from selion.store.scratch import is_scratch
 
 NOBODYS = (
     ".DS_Store",
+    "._*",
     ".directory",
     "Thumbs.db",
     "desktop.ini",
