@@ -78,12 +78,13 @@ def write_trimaps(
     compared = {key for path in (one, other) for key in _inside(path, out)}
     _check_foreign(out, set(pairs) - {*before, *compared, *_begun(out)})
     _clear(out, before, keep={*pairs, *compared})
-    _begin(out, pairs)
     found: dict[str, TrimapAgreement] = {}
     for done, (key, (first, second)) in enumerate(pairs.items()):
         on_step("compare", done, len(pairs), key)
         labels, others = read_labels(first, classes), read_labels(second, classes)
         kept = agree(labels, others)
+        if not found:  # a first pair that cannot be read leaves nothing
+            _begin(out, pairs)
         written = write_mask(kept, out / MASKS / f"{key}{ending(kept)}", force=True)
         if key in before:
             _remove(out, key, but={path.resolve() for path in (first, second, written)})
@@ -107,7 +108,7 @@ def _begun(out: Path) -> Collection[str]:
     """Return the masks of a comparison that was ended before it had written its table."""
     try:
         return set(json.loads((out / BEGUN).read_text("utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ()
 
 
